@@ -1,0 +1,41 @@
+/** The command `headwater`: finds the subcommand and loads only what it needs. */
+import { failProcess } from '../shared/config/process.ts';
+import { HeadwaterError } from '../shared/errors.ts';
+
+export interface Command {
+  about: string;
+  run: (args: string[]) => Promise<void>;
+}
+
+export const COMMANDS: Record<string, Command> = {
+  gateway: {
+    about: 'Run a gateway: MQTT from devices, durable buffer, uplink.',
+    run: async (args) => await (await import('../gateway/main.ts')).runGateway(args),
+  },
+};
+
+export function overview(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const rows = Object.entries(COMMANDS).map(([name, { about }]) => `  ${name.padEnd(width)}  ${about}`);
+  return `Usage: headwater COMMAND [flags]\n\nSensor readings from devices to dashboards: an ack means fsync, nothing acknowledged is lost or counted twice.\n\n${rows.join('\n')}\n\nheadwater COMMAND --help says more.\n`;
+}
+
+export async function main(args: string[]): Promise<void> {
+  const [name, ...rest] = args;
+  try {
+    if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+      process.stdout.write(overview());
+      if (name === undefined) process.exitCode = 1;
+      return;
+    }
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (command === undefined) {
+      throw new HeadwaterError('CONFIG_INVALID', `'${name}' is no command: headwater --help lists them`);
+    }
+    await command.run(rest);
+  } catch (error) {
+    failProcess(error);
+    // A server that failed to start may have opened handles: nothing of it is to go on.
+    process.exit();
+  }
+}

@@ -1,0 +1,608 @@
+/**
+ * The buffer on LevelDB: group commit of frames.
+ *
+ * Promises and how they are kept:
+ * - One batch with `sync: true` at a time. What arrives during it forms the next group, so that one fsync serves
+ *   everybody who waits. A ticket is released after its own group's fsync, in order of arrival.
+ * - A write error acknowledges nothing more: the database is closed, reopened and the failed group written again
+ *   under its own keys before anything new (F1: without the reopen 188 of 200 "successful" synced puts were gone).
+ * - Every open starts a new random epoch (F3), and has one synced write before it serves (F4).
+ * - Memory is bounded by `pendingBytesMax` (not yet durable) and `cacheBytes` (durable, for the uplink's next read).
+ *
+ * Keys: 'f' + ordinal of the open (8 bytes) + first sequence (8 bytes) → frame; 'm' + name → this buffer's own
+ * notes; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Env } from '../../shared/env/env.ts';
+import { HeadwaterError, assert, codeOf, messageOf } from '../../shared/errors.ts';
+import { FrameBuilder, lossFrame, type FrameMessage, type LossReport } from '../../shared/frame/builder.ts';
+import { checkFrame } from '../../shared/frame/frame.ts';
+import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
+import type { LogDamage } from '../../shared/kv/log-check.ts';
+import { openRecovering } from '../../shared/kv/recover.ts';
+import type { BufferEvents, BufferState, BufferStats, FrameRef, MessageBuffer, StoredFrame } from './buffer.ts';
+import { Reserve, folderBytes, freeBytes } from './disk.ts';
+
+export interface LevelBufferOptions {
+  /** The gateway's data folder; the database is in `buffer/` below it. */
+  folder: string;
+  gateway: string;
+  /** What `buffer/` may take on disk, bytes. */
+  diskBytesMax: number;
+  /** Disk space kept aside for recovery, bytes. */
+  reserveBytes: number;
+  /** A group's body is cut into frames of about this size, bytes. */
+  frameBytes: number;
+  /** Not yet durable in memory; beyond it the buffer is congested. Bytes. */
+  pendingBytesMax: number;
+  /** Committed frames kept in memory for the uplink, bytes. */
+  cacheBytes: number;
+  compress: boolean;
+  createDatabase: (folder: string) => KvDatabase;
+}
+
+interface Group<Ticket> {
+  frames: { position: Buffer; frame: Buffer; count: number }[];
+  ops: KvOp[];
+  tickets: Ticket[];
+}
+
+const FRAME_PREFIX = Buffer.from('f');
+const OPEN_KEY = Buffer.from('mopen');
+const DISK_CHECK_MS = 500;
+const REOPEN_WAIT_MS = { first: 50, most: 2000 };
+
+function positionOf(ordinal: number, sequence: number): Buffer {
+  const key = Buffer.alloc(17);
+  key[0] = FRAME_PREFIX[0] as number;
+  key.writeBigUInt64BE(BigInt(ordinal), 1);
+  key.writeBigUInt64BE(BigInt(sequence), 9);
+  return key;
+}
+
+export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
+  private readonly env: Env;
+  private readonly options: LevelBufferOptions;
+  private readonly events: BufferEvents<Ticket>;
+  private readonly reserve: Reserve;
+  private readonly databaseFolder: string;
+
+  private db: KvDatabase | undefined;
+  private builder: FrameBuilder;
+  private epochBytes: Buffer = Buffer.alloc(8);
+  private ordinal = 0;
+  private nextSequence = 1;
+  private current: Group<Ticket> = { frames: [], ops: [], tickets: [] };
+  private writing: Group<Ticket> | undefined;
+  private scheduled = false;
+  private stampWallUs = 0;
+  private stampMonotonicUs = 0;
+  private stamped = false;
+  private status: BufferState = { kind: 'open' };
+  private isCongested = false;
+  private writingBytes = 0;
+  private closing: Promise<void> | undefined;
+  private recovering: Promise<void> | undefined;
+  private idle: (() => void)[] = [];
+  private diskTimer: NodeJS.Timeout | undefined;
+  private checkingDisk = false;
+  private freedBytes = 0;
+  /** Runs one after another: release, count, compaction. */
+  private exclusive: Promise<void> = Promise.resolve();
+
+  private cache: StoredFrame[] = [];
+  private cachedBytes = 0;
+  private countedTo: Buffer | undefined;
+  private counted = false;
+  private readonly reported = new Set<string>();
+  private lastRead: { position: Buffer; ordinal: bigint; next: number } | undefined;
+  private readonly totals: BufferStats;
+
+  constructor(env: Env, options: LevelBufferOptions, events: BufferEvents<Ticket>) {
+    this.env = env;
+    this.options = options;
+    this.events = events;
+    this.databaseFolder = join(options.folder, 'buffer');
+    this.reserve = new Reserve(options.folder, options.reserveBytes);
+    this.builder = new FrameBuilder();
+    this.totals = {
+      waitingMessages: 0,
+      waitingFrames: 0,
+      waitingBytes: 0,
+      diskBytes: 0,
+      diskBytesMax: options.diskBytesMax,
+      pendingBytes: 0,
+      committedMessages: 0,
+      committedGroups: 0,
+      committedFrameBytes: 0,
+      writeErrors: 0,
+      reopens: 0,
+      losses: 0,
+      lastCommitUs: 0,
+    };
+  }
+
+  get congested(): boolean {
+    return this.isCongested;
+  }
+
+  get state(): BufferState {
+    return this.status;
+  }
+
+  get epoch(): string {
+    return this.epochBytes.toString('hex');
+  }
+
+  /** Opens, recovering from damage. Throws DATA_LOCKED, DATA_UNUSABLE. */
+  async open(): Promise<void> {
+    await mkdir(this.databaseFolder, { recursive: true });
+    try {
+      await this.openDatabase();
+    } catch (error) {
+      if (!(error instanceof HeadwaterError) || error.code !== 'DATA_UNUSABLE') throw error;
+      // A full disk must not keep the gateway down: the reserve is for this.
+      await this.reserve.release();
+      await this.openDatabase();
+    }
+    await this.reserve.fill();
+    await this.checkDisk();
+    this.diskTimer = setInterval(() => void this.checkDisk(), DISK_CHECK_MS);
+    this.diskTimer.unref();
+    void this.inTurn(() => this.count());
+  }
+
+  /** Opens LevelDB, starts a new epoch and makes that durable before anything is served (F4). */
+  private async openDatabase(): Promise<void> {
+    const stamp = new Date(this.env.clock.wallUs() / 1000).toISOString().replaceAll(':', '-');
+    const { db, damages, setAside, copies } = await openRecovering(
+      this.databaseFolder,
+      stamp,
+      this.options.createDatabase,
+    );
+    try {
+      const [last] = await db.read({ gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), reverse: true, limit: 1 }, 1);
+      const noted = await db.get(OPEN_KEY);
+      const lastOrdinal = last === undefined ? 0 : Number(last[0].readBigUInt64BE(1));
+      const notedOrdinal = noted === undefined ? 0 : Number(noted.readBigUInt64BE(0));
+      this.ordinal = Math.max(lastOrdinal, notedOrdinal, this.ordinal) + 1;
+      this.epochBytes = this.env.random.bytes(8);
+      this.nextSequence = 1;
+      const note = Buffer.alloc(16);
+      note.writeBigUInt64BE(BigInt(this.ordinal), 0);
+      this.epochBytes.copy(note, 8);
+      await db.write([{ type: 'put', key: OPEN_KEY, value: note }], { sync: true });
+    } catch (error) {
+      await db.close().catch(() => undefined); // The error that matters is the one thrown below.
+      throw new HeadwaterError('DATA_UNUSABLE', `${this.databaseFolder} cannot be written: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+    this.db = db;
+    for (const damage of damages) this.reportDamage(damage, copies);
+    if (setAside !== undefined) {
+      this.reportLoss({ where: 'buffer', reason: `the database did not open and was set aside to ${setAside}` });
+    }
+  }
+
+  // ---- appending ----
+
+  append(message: FrameMessage, ticket: Ticket | undefined, ops?: KvOp[]): void {
+    if (!this.stamped) {
+      // One reading of the clocks serves all that arrives in the same turn of the event loop.
+      this.stampWallUs = this.env.clock.wallUs();
+      this.stampMonotonicUs = this.env.clock.monotonicUs();
+      this.stamped = true;
+    }
+    this.builder.add(message, this.stampWallUs, this.stampMonotonicUs);
+    if (ticket !== undefined) this.current.tickets.push(ticket);
+    if (ops !== undefined) this.current.ops.push(...ops);
+    if (this.builder.bytes >= this.options.frameBytes) this.seal();
+    if (!this.isCongested && this.pendingBytes > this.options.pendingBytesMax) this.isCongested = true;
+    this.schedule();
+  }
+
+  barrier(ticket: Ticket, ops?: KvOp[]): void {
+    this.current.tickets.push(ticket);
+    if (ops !== undefined) this.current.ops.push(...ops);
+    this.schedule();
+  }
+
+  private get pendingBytes(): number {
+    let bytes = this.builder.bytes + this.writingBytes;
+    for (const { frame } of this.current.frames) bytes += frame.length;
+    return bytes;
+  }
+
+  private schedule(): void {
+    if (this.scheduled || this.writing !== undefined) return;
+    this.scheduled = true;
+    setImmediate(this.pump);
+  }
+
+  private seal(): void {
+    const { count } = this.builder;
+    if (count === 0) return;
+    const frame = this.builder.finish(this.identity, this.nextSequence, 0, this.options.compress);
+    this.current.frames.push({ position: positionOf(this.ordinal, this.nextSequence), frame, count });
+    this.nextSequence += count;
+  }
+
+  private get identity() {
+    return { gateway: this.options.gateway, epoch: this.epochBytes, bootId: this.env.bootId };
+  }
+
+  private readonly pump = (): void => {
+    this.scheduled = false;
+    this.stamped = false;
+    if (this.writing !== undefined || this.recovering !== undefined || this.db === undefined) return;
+    if (this.status.kind === 'blocked' && this.closing === undefined) return;
+    const { current } = this;
+    if (this.builder.count === 0 && current.frames.length === 0 && current.tickets.length === 0) {
+      if (current.ops.length === 0) return this.becomeIdle();
+    }
+    this.seal();
+    this.current = { frames: [], ops: [], tickets: [] };
+    this.writing = current;
+    this.writingBytes = current.frames.reduce((sum, { frame }) => sum + frame.length, 0);
+    this.commit(this.db, current).then(this.committed, this.failed);
+  };
+
+  private async commit(db: KvDatabase, group: Group<Ticket>): Promise<void> {
+    const ops: KvOp[] = group.frames.map(({ position, frame }) => ({ type: 'put', key: position, value: frame }));
+    ops.push(...group.ops);
+    if (ops.length > 0) await db.write(ops, { sync: true });
+  }
+
+  private readonly committed = (): void => {
+    const group = this.writing;
+    assert(group !== undefined, 'a commit ended that had not begun');
+    this.writing = undefined;
+    this.writingBytes = 0;
+    const { totals } = this;
+    totals.committedGroups++;
+    totals.lastCommitUs = this.env.clock.wallUs();
+    this.events.onDurable(group.tickets);
+    for (const { position, frame, count } of group.frames) {
+      totals.committedMessages += count;
+      totals.committedFrameBytes += frame.length;
+      totals.diskBytes += frame.length;
+      totals.waitingMessages = (totals.waitingMessages ?? 0) + count;
+      totals.waitingFrames = (totals.waitingFrames ?? 0) + 1;
+      totals.waitingBytes = (totals.waitingBytes ?? 0) + frame.length;
+      const stored = { position, frame };
+      this.remember(stored);
+      this.events.onFrame(stored);
+    }
+    if (totals.diskBytes > this.fullFrom) void this.checkDisk();
+    this.pump();
+    this.relieve();
+  };
+
+  private remember(stored: StoredFrame): void {
+    this.cache.push(stored);
+    this.cachedBytes += stored.frame.length;
+    let drop = 0;
+    while (this.cachedBytes > this.options.cacheBytes && drop < this.cache.length - 1) {
+      this.cachedBytes -= this.cache[drop++]?.frame.length ?? 0;
+    }
+    if (drop > 0) this.cache.splice(0, drop);
+  }
+
+  private relieve(): void {
+    if (!this.isCongested || this.status.kind === 'blocked') return;
+    if (this.pendingBytes > this.options.pendingBytesMax / 2) return;
+    this.isCongested = false;
+    this.events.onRelief();
+  }
+
+  private becomeIdle(): void {
+    for (const resolve of this.idle.splice(0)) resolve();
+  }
+
+  // ---- trouble ----
+
+  private readonly failed = (error: unknown): void => {
+    this.totals.writeErrors++;
+    this.block(`the buffer cannot be written (${messageOf(error)}); nothing is acknowledged until it can be again`);
+    this.recovering = this.recover(error).finally(() => {
+      this.recovering = undefined;
+      if (this.closing === undefined) {
+        this.unblock();
+        this.pump();
+      }
+    });
+  };
+
+  private block(why: string): void {
+    const was = this.status;
+    this.status = { kind: 'blocked', why };
+    this.isCongested = true;
+    if (was.kind === 'open') this.events.onNotice({ level: 'error', event: 'buffer_blocked', text: why });
+  }
+
+  private unblock(): void {
+    if (this.status.kind === 'open') return;
+    this.status = { kind: 'open' };
+    this.events.onNotice({ level: 'info', event: 'buffer_open', text: 'the buffer acknowledges again' });
+    this.schedule();
+    this.relieve();
+  }
+
+  /** Closes, waits for space, reopens and writes the failed group again, until that has succeeded (F1). */
+  private async recover(cause: unknown): Promise<void> {
+    let waitMs = REOPEN_WAIT_MS.first;
+    let error = cause;
+    for (;;) {
+      if (this.closing !== undefined) return;
+      await this.db?.close().catch(() => undefined); // It failed already; what counts is the reopen.
+      this.db = undefined;
+      const full = /No space left|ENOSPC|Disk quota/i.test(messageOf(error) + codeOf(error));
+      if (full && (await freeBytes(this.options.folder).catch(() => 0)) < this.options.reserveBytes / 2) {
+        await sleep(DISK_CHECK_MS);
+        continue;
+      }
+      await this.reserve.release();
+      try {
+        const group = this.writing;
+        assert(group !== undefined, 'recovery without a failed group');
+        await this.openDatabase();
+        assert(this.db !== undefined, 'opened');
+        // Same keys, same bytes: if the failed write is on disk after all (F2), it is overwritten by itself.
+        await this.commit(this.db, group);
+        this.totals.reopens++;
+        this.committed();
+        await this.reserve.fill();
+        return;
+      } catch (again) {
+        error = again;
+        this.totals.writeErrors++;
+        this.status = { kind: 'blocked', why: `the buffer cannot be written (${messageOf(again)})` };
+      }
+      await sleep(waitMs);
+      waitMs = Math.min(waitMs * 2, REOPEN_WAIT_MS.most);
+    }
+  }
+
+  /** From this many bytes on disk the buffer is full: compaction needs room to write before it can delete. */
+  private get fullFrom(): number {
+    return this.options.diskBytesMax * 0.9;
+  }
+
+  private async checkDisk(): Promise<void> {
+    if (this.checkingDisk || this.recovering !== undefined) return;
+    this.checkingDisk = true;
+    try {
+      const { totals, options } = this;
+      totals.diskBytes = await folderBytes(this.databaseFolder);
+      if (this.freedBytes > options.diskBytesMax / 8 && totals.diskBytes > options.diskBytesMax / 2) {
+        this.freedBytes = 0;
+        await this.inTurn(() => this.compactReleased());
+        totals.diskBytes = await folderBytes(this.databaseFolder);
+      }
+      const free = await freeBytes(options.folder);
+      if (totals.diskBytes > this.fullFrom) {
+        this.block(`the buffer is full (${totals.diskBytes} of ${options.diskBytesMax} bytes): acknowledgements wait for the uplink`);
+      } else if (free < options.reserveBytes / 4) {
+        this.block(`the disk under ${options.folder} is full (${free} bytes free): acknowledgements wait for space`);
+      } else if (this.recovering === undefined) {
+        this.unblock();
+      }
+    } catch (error) {
+      this.events.onNotice({ level: 'warn', event: 'disk_check_failed', text: messageOf(error) });
+    } finally {
+      this.checkingDisk = false;
+    }
+  }
+
+  private async compactReleased(): Promise<void> {
+    const { db } = this;
+    if (db === undefined) return;
+    const [oldest] = await db.read({ gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), limit: 1 }, 1);
+    await db.compact(FRAME_PREFIX, oldest?.[0] ?? after(FRAME_PREFIX));
+  }
+
+  private inTurn(work: () => Promise<void>): Promise<void> {
+    const run = this.exclusive.then(work).catch((error: unknown) => {
+      this.events.onNotice({ level: 'warn', event: 'buffer_upkeep_failed', text: messageOf(error) });
+    });
+    this.exclusive = run;
+    return run;
+  }
+
+  // ---- losses ----
+
+  private reportDamage(damage: LogDamage, copies: string | undefined): void {
+    const where = `buffer/${damage.file}`;
+    if (damage.kind === 'torn') {
+      // As after a power cut during a write: what is torn was never acknowledged.
+      this.events.onNotice({
+        level: 'info',
+        event: 'log_tail_torn',
+        text: `${where} ends within a record (${damage.bytes} bytes at ${damage.offset}), as after a power cut; it had not been acknowledged`,
+      });
+      return;
+    }
+    this.reportLoss({
+      where,
+      reason: `damaged log record at offset ${damage.offset}; a copy of the file is in ${copies ?? 'damaged/'}`,
+      bytes: damage.bytes,
+    });
+  }
+
+  /** Reports a loss to the operator and, as a frame of its own, to the collector. */
+  private reportLoss(report: LossReport): void {
+    this.totals.losses++;
+    this.events.onNotice({ level: 'error', event: 'loss', text: `${report.where}: ${report.reason}` });
+    this.seal();
+    const { clock } = this.env;
+    const frame = lossFrame(this.identity, this.nextSequence, report, clock.wallUs(), clock.monotonicUs());
+    this.current.frames.push({ position: positionOf(this.ordinal, this.nextSequence), frame, count: 1 });
+    this.nextSequence++;
+    this.schedule();
+  }
+
+  // ---- reading ----
+
+  async read(from: Buffer | undefined, bytesMax: number): Promise<StoredFrame[]> {
+    const first = this.cache[0];
+    if (from !== undefined && first !== undefined && Buffer.compare(first.position, from) <= 0) {
+      return this.readCache(from, bytesMax);
+    }
+    const { db } = this;
+    if (db === undefined) return [];
+    const range = { ...(from === undefined ? { gte: FRAME_PREFIX } : { gt: from }), lt: after(FRAME_PREFIX) };
+    const entries = await db.read(range, bytesMax);
+    const good: StoredFrame[] = [];
+    for (const [position, frame] of entries) {
+      if (await this.checkRead(position, frame)) good.push({ position, frame });
+    }
+    return good;
+  }
+
+  private readCache(from: Buffer, bytesMax: number): StoredFrame[] {
+    let low = 0;
+    let high = this.cache.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (Buffer.compare((this.cache[middle] as StoredFrame).position, from) <= 0) low = middle + 1;
+      else high = middle;
+    }
+    const frames: StoredFrame[] = [];
+    for (let bytes = 0; low < this.cache.length && bytes < bytesMax; low++) {
+      const stored = this.cache[low] as StoredFrame;
+      bytes += stored.frame.length;
+      frames.push(stored);
+    }
+    return frames;
+  }
+
+  /** Whether a stored frame is whole; if not, it is set aside and its range reported. Gaps between frames are reported too. */
+  private async checkRead(position: Buffer, frame: Buffer): Promise<boolean> {
+    const ordinal = position.readBigUInt64BE(1);
+    const sequence = Number(position.readBigUInt64BE(9));
+    const { lastRead } = this;
+    if (lastRead !== undefined && lastRead.ordinal === ordinal && sequence > lastRead.next) {
+      this.reportOnce(`${ordinal}:${lastRead.next}`, {
+        where: 'buffer',
+        reason: `frames between sequence ${lastRead.next} and ${sequence - 1} are gone`,
+        from: lastRead.next,
+        to: sequence - 1,
+      });
+    }
+    try {
+      const header = checkFrame(frame);
+      const next = sequence + header.count;
+      if (lastRead === undefined || Buffer.compare(position, lastRead.position) > 0) {
+        this.lastRead = { position, ordinal, next };
+      }
+      return true;
+    } catch (error) {
+      const folder = join(this.options.folder, 'damaged');
+      await mkdir(folder, { recursive: true });
+      await writeFile(join(folder, `frame-${position.toString('hex')}`), frame);
+      await this.db?.write([{ type: 'del', key: position }], { sync: false });
+      this.reportOnce(`${ordinal}:${sequence}`, {
+        where: 'buffer',
+        reason: `frame at sequence ${sequence} set aside: ${messageOf(error)}`,
+        from: sequence,
+      });
+      return false;
+    }
+  }
+
+  private reportOnce(key: string, report: LossReport): void {
+    if (this.reported.has(key)) return;
+    this.reported.add(key);
+    this.reportLoss(report);
+  }
+
+  // ---- releasing ----
+
+  release(frames: FrameRef[]): Promise<void> {
+    return this.inTurn(async () => {
+      const { db, totals } = this;
+      const last = frames.at(-1);
+      if (db === undefined || last === undefined) return;
+      // Not synced: a deletion undone by a power cut is a resend, and those are recognised by their identity.
+      await db.write(
+        frames.map(({ position }) => ({ type: 'del', key: position })),
+        { sync: false },
+      );
+      for (const { position, bytes, count } of frames) {
+        this.freedBytes += bytes;
+        const isCounted =
+          this.counted ||
+          Number(position.readBigUInt64BE(1)) === this.ordinal ||
+          (this.countedTo !== undefined && Buffer.compare(position, this.countedTo) <= 0);
+        if (!isCounted) continue;
+        totals.waitingMessages = Math.max(0, (totals.waitingMessages ?? 0) - count);
+        totals.waitingFrames = Math.max(0, (totals.waitingFrames ?? 0) - 1);
+        totals.waitingBytes = Math.max(0, (totals.waitingBytes ?? 0) - bytes);
+      }
+      const keep = this.cache.findIndex(({ position }) => Buffer.compare(position, last.position) > 0);
+      // The newest stays, so that a reader at the end is answered from memory.
+      const drop = keep === -1 ? Math.max(0, this.cache.length - 1) : keep;
+      for (const { frame } of this.cache.splice(0, drop)) this.cachedBytes -= frame.length;
+    });
+  }
+
+  /** Counts what earlier runs left, a piece at a time, so that the start does not wait for it. */
+  private async count(): Promise<void> {
+    const own = positionOf(this.ordinal, 0);
+    for (;;) {
+      const { db, totals } = this;
+      if (db === undefined || this.closing !== undefined) return;
+      const range = this.countedTo === undefined ? { gte: FRAME_PREFIX } : { gt: this.countedTo };
+      const entries = await db.read({ ...range, lt: own }, 1024 * 1024);
+      if (entries.length === 0) break;
+      for (const [, frame] of entries) {
+        totals.waitingFrames = (totals.waitingFrames ?? 0) + 1;
+        totals.waitingBytes = (totals.waitingBytes ?? 0) + frame.length;
+        totals.waitingMessages = (totals.waitingMessages ?? 0) + (frame.length >= 64 ? frame.readUInt32LE(40) : 0);
+      }
+      this.countedTo = entries.at(-1)?.[0];
+    }
+    this.counted = true;
+  }
+
+  async entries(prefix: Buffer): Promise<[Buffer, Buffer][]> {
+    if (this.db === undefined) return [];
+    return await this.db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
+  }
+
+  stats(): BufferStats {
+    const known = this.counted;
+    return {
+      ...this.totals,
+      waitingMessages: known ? this.totals.waitingMessages : undefined,
+      waitingFrames: known ? this.totals.waitingFrames : undefined,
+      waitingBytes: known ? this.totals.waitingBytes : undefined,
+      pendingBytes: this.pendingBytes,
+    };
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shut();
+    return this.closing;
+  }
+
+  private async shut(): Promise<void> {
+    clearInterval(this.diskTimer);
+    if (this.db !== undefined && this.recovering === undefined && this.status.kind === 'open') {
+      await new Promise<void>((resolve) => {
+        this.idle.push(resolve);
+        this.pump();
+      });
+    }
+    await this.recovering;
+    await this.exclusive;
+    await this.db?.close();
+    this.db = undefined;
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

@@ -1,0 +1,40 @@
+/** Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table. */
+import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
+
+const MIB = 1024 * 1024;
+
+export const GATEWAY_CONFIG = {
+  data: { type: 'string', default: './headwater-data/gateway', flag: 'data', about: 'Folder for everything that must survive a restart.' },
+  id: { type: 'string', default: '', flag: 'id', about: "Name of this gateway, unique in the fleet (letters, digits, '_', '-', '.'; up to 64). Empty: the host's name." },
+  'mqtt.listen': { type: 'address', default: '127.0.0.1:1883', flag: 'mqtt', about: 'Where devices connect by MQTT over TCP.' },
+  'http.listen': { type: 'address', default: '127.0.0.1:8081', flag: 'gateway-http', about: "The gateway's own API, health and metrics. Empty switches it off." },
+  'mqtt.passwordFile': { type: 'string', default: '', flag: 'password-file', about: 'Users that may connect, a line each as `headwater password` prints it. Empty: everybody, which only loopback allows.' },
+  'http.tokenFile': { type: 'string', default: '', flag: 'token-file', about: 'File (mode 0600) with the API token that HTTP clients send as `Authorization: Bearer`. Needed beyond loopback.' },
+  allowPlaintext: { type: 'boolean', default: false, flag: 'allow-plaintext', about: 'Serve addresses beyond loopback without TLS. Whoever shares the network can read and change everything.' },
+  collectors: { type: 'list', default: [], flag: 'collector', about: 'Collectors as mqtt://HOST:PORT or mqtts://HOST:PORT, tried in turn. Empty: buffer only.' },
+  'uplink.secretFile': { type: 'string', default: '', flag: 'uplink-secret-file', about: 'File (mode 0600) with the secret that the collector asks for.' },
+  'uplink.windowBytes': { type: 'integer', default: 4 * MIB, min: 65536, max: 256 * MIB, unit: 'bytes', about: 'Sent and not yet acknowledged by the collector.' },
+  'uplink.publishBytesMax': { type: 'integer', default: 256 * 1024, min: 4096, max: 4 * MIB, unit: 'bytes', about: 'Frames joined into one MQTT message to the collector.' },
+  'uplink.ackTimeoutMs': { type: 'integer', default: 15_000, min: 500, max: 600_000, unit: 'ms', about: 'Silence after which a link with frames on their way is given up.' },
+  'uplink.keepAliveSeconds': { type: 'integer', default: 20, min: 1, max: 3600, unit: 's', about: 'MQTT keep alive of the uplink.' },
+  'uplink.reconnectMsMax': { type: 'integer', default: 30_000, min: 100, max: 3_600_000, unit: 'ms', about: 'Longest wait between attempts to connect.' },
+  'buffer.diskBytesMax': { type: 'integer', default: 1024 * MIB, min: 16 * MIB, max: 2 ** 50, unit: 'bytes', about: 'What the buffer may take on disk. At nine tenths of it acknowledgements are held back until the uplink has taken some.' },
+  'buffer.reserveBytes': { type: 'integer', default: 8 * MIB, min: MIB, max: 1024 * MIB, unit: 'bytes', about: 'Disk space held by a file of its own and given up to recover when the disk is full.' },
+  'buffer.frameBytes': { type: 'integer', default: 64 * 1024, min: 1024, max: MIB, unit: 'bytes', about: 'A group of messages is cut into frames of about this size.' },
+  'buffer.pendingBytesMax': { type: 'integer', default: 2 * MIB, min: 65536, max: 256 * MIB, unit: 'bytes', about: 'Received and not yet on disk; beyond it reading from devices stops.' },
+  'buffer.cacheBytes': { type: 'integer', default: 2 * MIB, min: 65536, max: 256 * MIB, unit: 'bytes', about: 'Committed frames kept in memory for the uplink.' },
+  'buffer.compress': { type: 'boolean', default: true, about: 'Compress frames (deflate level 1): fewer bytes on disk and uplink for some CPU time.' },
+  'limits.packetBytesMax': { type: 'integer', default: 256 * 1024, min: 1024, max: 2 * MIB, unit: 'bytes', about: 'Largest MQTT packet of a device.' },
+  'limits.connectBytesMax': { type: 'integer', default: 4096, min: 256, max: 65536, unit: 'bytes', about: 'Largest CONNECT packet, read before anybody is known.' },
+  'limits.clientIdBytesMax': { type: 'integer', default: 256, min: 23, max: 65535, unit: 'bytes', about: 'Longest MQTT client id.' },
+  'limits.connectionsMax': { type: 'integer', default: 10_000, min: 1, max: 1_000_000, unit: 'connections', about: 'Device connections at once.' },
+  'limits.connectionsPerAddressMax': { type: 'integer', default: 10_000, min: 1, max: 1_000_000, unit: 'connections', about: 'Device connections at once from one address.' },
+  'limits.connectTimeoutMs': { type: 'integer', default: 10_000, min: 100, max: 600_000, unit: 'ms', about: 'From the TCP connection to the CONNECT.' },
+  'limits.qos2InFlightMax': { type: 'integer', default: 1000, min: 1, max: 65535, unit: 'messages', about: 'QoS 2 messages of one session waiting for PUBREL.' },
+  'limits.retainedMessagesMax': { type: 'integer', default: 100_000, min: 0, max: 10_000_000, unit: 'messages', about: 'Retained messages kept; further ones are stored as data but not retained.' },
+  'limits.retainedBytesMax': { type: 'integer', default: 16 * MIB, min: 0, max: 1024 * MIB, unit: 'bytes', about: 'Payload bytes of all retained messages.' },
+  'limits.filtersMax': { type: 'integer', default: 100, min: 1, max: 10_000, unit: 'filters', about: 'Topic filters in one SUBSCRIBE.' },
+  'limits.subscriberStallMs': { type: 'integer', default: 20_000, min: 100, max: 600_000, unit: 'ms', about: 'A subscriber that takes nothing for so long is disconnected.' },
+} as const satisfies ConfigSpec;
+
+export type GatewayConfig = ConfigOf<typeof GATEWAY_CONFIG>;

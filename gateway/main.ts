@@ -1,0 +1,54 @@
+/** The gateway as a process: `headwater gateway`, and the entry of a gateway that is installed alone. */
+import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { failFast, failProcess, readyLine, stopWithin, untilSignal } from '../shared/config/process.ts';
+import { loadConfig } from '../shared/config/spec.ts';
+import { realEnv } from '../shared/env/env.ts';
+import { stderrNotify } from '../shared/telemetry/log.ts';
+import { GATEWAY_CONFIG } from './config.ts';
+import { Gateway, type BufferOpener } from './gateway.ts';
+
+const FLAGS: Flags = {
+  config: { value: 'FILE', about: 'YAML file with settings; docs/configuration.md lists them.' },
+  ...configFlags(GATEWAY_CONFIG),
+  http: { value: 'HOST:PORT', about: 'The same as --gateway-http.' },
+};
+
+export const GATEWAY_HELP = helpText(
+  'gateway [flags]',
+  'Accepts MQTT from devices, makes every message durable before it is acknowledged, and forwards it to a collector.',
+  FLAGS,
+);
+
+/** Runs until a signal. `open` stands in another buffer, for tests. */
+export async function runGateway(args: string[], open?: BufferOpener): Promise<void> {
+  const { values, help } = parseFlags('gateway', args, FLAGS, 0);
+  if (help) {
+    process.stdout.write(GATEWAY_HELP);
+    return;
+  }
+  const flags = { ...values, 'gateway-http': values['http'] ?? values['gateway-http'] };
+  const config = loadConfig(GATEWAY_CONFIG, {
+    flags,
+    environment: process.env,
+    file: values['config'] as string | undefined, // A flag with a value is a string.
+  });
+  const env = realEnv();
+  const notify = stderrNotify('gateway', () => env.clock.wallUs() / 1000);
+  failFast(notify);
+  const gateway = open === undefined ? new Gateway(env, config, notify) : new Gateway(env, config, notify, open);
+  const stopped = untilSignal();
+  const { mqtt, http } = await gateway.start();
+  process.stdout.write(readyLine({ mqtt, http }));
+  await stopped;
+  await stopWithin(() => gateway.close(), notify);
+  process.exit(0);
+}
+
+export async function main(args: string[]): Promise<void> {
+  try {
+    await runGateway(args);
+  } catch (error) {
+    failProcess(error);
+    process.exit();
+  }
+}

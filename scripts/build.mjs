@@ -1,0 +1,24 @@
+// Bundles the command into dist/: one file for each entry and lazily loaded part. Native packages and what is large
+// and only needed by one adapter stay outside the bundle and are resolved from node_modules.
+import { build } from 'esbuild';
+import { mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const outdir = join(root, 'dist');
+rmSync(outdir, { recursive: true, force: true });
+mkdirSync(outdir);
+await build({
+  absWorkingDir: root,
+  entryPoints: { headwater: 'cli/main.ts', gateway: 'gateway/main.ts' },
+  outdir,
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  packages: 'external',
+  sourcemap: true,
+  logLevel: 'warning',
+});

@@ -1,0 +1,109 @@
+/**
+ * Secrets and credentials from files. A secret's file must be private (no permission for group or others); passwords
+ * are kept as scrypt hashes (RFC 7914), one `user:scrypt:N:salt:hash` a line.
+ */
+import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { HeadwaterError, messageOf } from '../errors.ts';
+
+const SCRYPT_COST = 16384;
+const HASH_BYTES = 32;
+
+/** Content of a private file, trimmed. Throws CONFIG_INVALID when it is missing, empty or readable by others. */
+export function readSecretFile(path: string, what: string): string {
+  let text: string;
+  let mode: number;
+  try {
+    mode = statSync(path).mode;
+    text = readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
+  }
+  if ((mode & 0o077) !== 0) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} can be read by others: run chmod 600 ${path}`);
+  }
+  if (text.length < 16) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} holds fewer than 16 characters: put a longer secret there`);
+  }
+  return text;
+}
+
+function hash(password: Buffer, salt: Buffer, cost: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    scrypt(password, salt, HASH_BYTES, { N: cost }, (error, key) => (error === null ? resolve(key) : reject(error)));
+  });
+}
+
+/** A line of the password file. */
+export async function passwordLine(user: string, password: Buffer): Promise<string> {
+  if (!/^[^:\s]{1,128}$/.test(user)) {
+    throw new HeadwaterError('CONFIG_INVALID', `'${user}' cannot be a user name: no colon, no space, 1 to 128 characters`);
+  }
+  const salt = randomBytes(16);
+  const key = await hash(password, salt, SCRYPT_COST);
+  return `${user}:scrypt:${SCRYPT_COST}:${salt.toString('base64')}:${key.toString('base64')}`;
+}
+
+interface Credential {
+  cost: number;
+  salt: Buffer;
+  key: Buffer;
+}
+
+/** Passwords accepted lately, so that a reconnecting fleet does not cost a scrypt each. */
+const REMEMBERED_MAX = 10_000;
+/** scrypt runs at once; more wait, so that wrong passwords cannot take the whole thread pool from the disk. */
+const HASHES_AT_ONCE = 1;
+
+export class Passwords {
+  private readonly users = new Map<string, Credential>();
+  private readonly remembered = new Map<string, Buffer>();
+  private readonly decoy: Credential = { cost: SCRYPT_COST, salt: randomBytes(16), key: randomBytes(HASH_BYTES) };
+  private running = 0;
+  private readonly waiting: (() => void)[] = [];
+
+  /** Throws CONFIG_INVALID for any line that is not a credential: a mistake must not open the door. */
+  constructor(path: string) {
+    let text: string;
+    try {
+      text = readFileSync(path, 'utf8');
+    } catch (error) {
+      throw new HeadwaterError('CONFIG_INVALID', `password file: ${messageOf(error)}`, { cause: error });
+    }
+    const lines = text.replace(/\n$/, '').split('\n');
+    for (const [index, line] of lines.entries()) {
+      const match = /^([^:\s]{1,128}):scrypt:(\d{4,7}):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$/.exec(line);
+      const key = Buffer.from(match?.[4] ?? '', 'base64');
+      if (match === null || key.length !== HASH_BYTES) {
+        throw new HeadwaterError('CONFIG_INVALID', `${path}: line ${index + 1} is not a credential as 'headwater password' prints it`);
+      }
+      this.users.set(match[1] as string, { cost: Number(match[2]), salt: Buffer.from(match[3] as string, 'base64'), key });
+    }
+  }
+
+  /** The same work for a user that does not exist, so that time tells nothing. */
+  readonly verify = async (username: string | undefined, password: Buffer | undefined): Promise<boolean> => {
+    if (username === undefined || password === undefined) return false;
+    const known = this.remembered.get(username);
+    if (known !== undefined && known.length === password.length && timingSafeEqual(known, password)) return true;
+    const user = this.users.get(username);
+    const { cost, salt, key } = user ?? this.decoy;
+    while (this.running >= HASHES_AT_ONCE) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    this.running++;
+    try {
+      const right = timingSafeEqual(await hash(password, salt, cost), key) && user !== undefined;
+      if (right && this.remembered.size < REMEMBERED_MAX) this.remembered.set(username, Buffer.from(password));
+      return right;
+    } finally {
+      this.running--;
+      this.waiting.shift()?.();
+    }
+  };
+}
+
+/** Compares a presented token in constant time. */
+export function sameSecret(presented: string, secret: string): boolean {
+  const a = Buffer.from(presented);
+  const b = Buffer.from(secret);
+  return a.length === b.length && timingSafeEqual(a, b);
+}

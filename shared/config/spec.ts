@@ -1,0 +1,155 @@
+/**
+ * Configuration: one table per side, from which come the check, the sample file, the reference page and the types.
+ * A value comes from, in falling order: flag, environment (`HEADWATER_…`), YAML file, default. Unknown keys are refused.
+ */
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import { HeadwaterError, messageOf } from '../errors.ts';
+import type { Address } from '../http/listen.ts';
+
+interface Key<T extends string, V> {
+  type: T;
+  default: V;
+  about: string;
+  /** Command line flag without dashes. */
+  flag?: string;
+  /** Only from the environment or a file that is private: never on a command line. */
+  secret?: boolean;
+}
+
+export type KeySpec =
+  | Key<'string', string>
+  | Key<'boolean', boolean>
+  | Key<'list', readonly string[]>
+  /** HOST:PORT; '' switches it off. */
+  | Key<'address', string>
+  | (Key<'integer', number> & { min: number; max: number; unit: string });
+
+export type ConfigSpec = Record<string, KeySpec>;
+
+type ValueOf<K extends KeySpec> = K extends { type: 'string' }
+  ? string
+  : K extends { type: 'boolean' }
+    ? boolean
+    : K extends { type: 'list' }
+      ? string[]
+      : K extends { type: 'address' }
+        ? Address | undefined
+        : number;
+
+export type ConfigOf<S extends ConfigSpec> = { readonly [K in keyof S]: ValueOf<S[K]> };
+
+type Origin = { text: string };
+
+export function environmentName(key: string): string {
+  return `HEADWATER_${key.replaceAll(/([a-z])([A-Z])/g, '$1_$2').replaceAll('.', '_').toUpperCase()}`;
+}
+
+/** `HOST:PORT`, `[::1]:PORT` or `:PORT` (loopback). Throws CONFIG_INVALID. */
+export function parseAddress(text: string, origin: string): Address {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65535) {
+    throw new HeadwaterError('CONFIG_INVALID', `${origin}: '${text}' is not an address of the form HOST:PORT`);
+  }
+  return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
+}
+
+function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
+  const wrong = (wanted: string): never => {
+    throw new HeadwaterError('CONFIG_INVALID', `${origin.text}: '${String(value)}' is not ${wanted}`);
+  };
+  switch (spec.type) {
+    case 'string':
+      return typeof value === 'string' || typeof value === 'number' ? String(value) : wrong('a text');
+    case 'boolean':
+      if (value === true || value === 'true' || value === '1') return true;
+      if (value === false || value === 'false' || value === '0') return false;
+      return wrong('true or false');
+    case 'list':
+      if (Array.isArray(value)) return value.map(String);
+      return typeof value === 'string' ? value.split(',').map((part) => part.trim()).filter(Boolean) : wrong('a list');
+    case 'address':
+      if (value === '' || value === null) return undefined;
+      return typeof value === 'string' ? parseAddress(value, origin.text) : wrong('an address of the form HOST:PORT');
+    case 'integer': {
+      const number = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value;
+      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return wrong(`a whole number of ${spec.unit}`);
+      if (number < spec.min || number > spec.max) return wrong(`between ${spec.min} and ${spec.max} ${spec.unit}`);
+      return number;
+    }
+    default:
+      return wrong('of a known type');
+  }
+}
+
+/** Keys of nested YAML joined with dots; what the table declares as a list stays one. */
+function flatten(value: unknown, prefix: string, into: Map<string, unknown>): void {
+  for (const [key, child] of Object.entries(value as Record<string, unknown>)) {
+    const path = prefix === '' ? key : `${prefix}.${key}`;
+    if (typeof child === 'object' && child !== null && !Array.isArray(child)) flatten(child, path, into);
+    else into.set(path, child);
+  }
+}
+
+export interface ConfigSources {
+  /** By flag name. */
+  flags?: Record<string, string | boolean | undefined>;
+  environment?: Record<string, string | undefined>;
+  file?: string | undefined;
+  /** Of a file that serves both sides: the section to read. The other sections' names are `sections`. */
+  section?: string;
+  sections?: readonly string[];
+}
+
+function suggestion(key: string, known: string[]): string {
+  const close = known.find((name) => name.toLowerCase() === key.toLowerCase() || name.endsWith(`.${key}`));
+  return close === undefined ? '' : `; did you mean '${close}'?`;
+}
+
+function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
+  const values = new Map<string, unknown>();
+  let document: unknown;
+  try {
+    document = parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `${file}: ${messageOf(error).split('\n')[0] ?? ''}`, { cause: error });
+  }
+  if (document === null || document === undefined) return values;
+  if (typeof document !== 'object' || Array.isArray(document)) {
+    throw new HeadwaterError('CONFIG_INVALID', `${file}: the top level must be keys with values`);
+  }
+  let part: unknown = document;
+  if (sources.section !== undefined) {
+    for (const key of Object.keys(document)) {
+      if (!(sources.sections ?? []).includes(key)) {
+        throw new HeadwaterError('CONFIG_UNKNOWN_KEY', `${file}: unknown section '${key}'; known are ${(sources.sections ?? []).join(', ')}`);
+      }
+    }
+    part = (document as Record<string, unknown>)[sources.section] ?? {};
+  }
+  flatten(part, '', values);
+  return values;
+}
+
+/** Reads, checks and freezes. Throws CONFIG_INVALID and CONFIG_UNKNOWN_KEY, naming the place. */
+export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources): ConfigOf<S> {
+  const known = Object.keys(spec);
+  const fromFile = sources.file === undefined ? new Map<string, unknown>() : readFile(sources.file, sources);
+  for (const key of fromFile.keys()) {
+    if (!(key in spec)) {
+      throw new HeadwaterError('CONFIG_UNKNOWN_KEY', `${sources.file}: unknown key '${key}'${suggestion(key, known)}`);
+    }
+  }
+  const result: Record<string, unknown> = {};
+  for (const [key, each] of Object.entries(spec)) {
+    const flagged = each.flag === undefined ? undefined : sources.flags?.[each.flag];
+    const name = environmentName(key);
+    const fromEnvironment = sources.environment?.[name];
+    if (flagged !== undefined) result[key] = convert(each, flagged, { text: `--${each.flag}` });
+    else if (fromEnvironment !== undefined) result[key] = convert(each, fromEnvironment, { text: name });
+    else if (fromFile.has(key)) result[key] = convert(each, fromFile.get(key), { text: `${sources.file}: ${key}` });
+    else result[key] = convert(each, each.default, { text: key });
+  }
+  return Object.freeze(result) as ConfigOf<S>;
+}

@@ -1,0 +1,70 @@
+/**
+ * LevelDB by classic-level 3: the only file that imports it. Frames are compressed already, so LevelDB's own
+ * compression is off. Writes are synced only when asked: the library's default is not to.
+ */
+import { ClassicLevel } from 'classic-level';
+import type { KvDatabase, KvOp, KvRange } from './kv.ts';
+
+export interface LevelOptions {
+  /** Memory for reads, bytes. */
+  cacheBytes: number;
+  /** Size of the memory table and so of one log file, bytes; LevelDB holds up to two. */
+  writeBufferBytes: number;
+}
+
+const DEFAULTS: LevelOptions = { cacheBytes: 1024 * 1024, writeBufferBytes: 4 * 1024 * 1024 };
+
+export class LevelDatabase implements KvDatabase {
+  private readonly db: ClassicLevel<Buffer, Buffer>;
+  private readonly options: LevelOptions;
+
+  constructor(folder: string, options: Partial<LevelOptions> = {}) {
+    this.options = { ...DEFAULTS, ...options };
+    this.db = new ClassicLevel<Buffer, Buffer>(folder, {
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+    });
+  }
+
+  open(): Promise<void> {
+    return this.db.open({
+      compression: false,
+      cacheSize: this.options.cacheBytes,
+      writeBufferSize: this.options.writeBufferBytes,
+    });
+  }
+
+  close(): Promise<void> {
+    return this.db.close();
+  }
+
+  get(key: Buffer): Promise<Buffer | undefined> {
+    return this.db.get(key);
+  }
+
+  write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
+    return this.db.batch(ops, { sync: options.sync });
+  }
+
+  async read(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]> {
+    const iterator = this.db.iterator({ ...range, highWaterMarkBytes: 256 * 1024 });
+    const entries: [Buffer, Buffer][] = [];
+    try {
+      for (let bytes = 0; bytes < bytesMax; ) {
+        const some = await iterator.nextv(1000);
+        if (some.length === 0) break;
+        for (const entry of some) {
+          bytes += entry[0].length + entry[1].length;
+          entries.push(entry);
+        }
+      }
+    } finally {
+      await iterator.close();
+    }
+    return entries;
+  }
+
+  compact(from: Buffer, to: Buffer): Promise<void> {
+    return this.db.compactRange(from, to);
+  }
+}

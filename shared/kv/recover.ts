@@ -1,0 +1,64 @@
+/**
+ * Opens a LevelDB folder so that it always starts (law 7): damage is found before LevelDB hides it, damaged files are
+ * copied aside and never deleted, a database that does not open is set aside whole and a fresh one takes its place.
+ */
+import { cp, mkdir, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
+import type { KvDatabase } from './kv.ts';
+import { checkLogs, type LogDamage } from './log-check.ts';
+
+export interface Recovery {
+  db: KvDatabase;
+  damages: LogDamage[];
+  /** Where a whole database was set aside, if it did not open. */
+  setAside: string | undefined;
+  /** Where copies of damaged files lie, if there were any. */
+  copies: string | undefined;
+}
+
+/** System errors that say nothing of the database's content: another place or another time may do. */
+const NOT_DAMAGE = /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|Disk quota/i;
+
+/**
+ * `folder` is LevelDB's own; copies go to `damaged/` beside it. `stamp` names them.
+ * Throws DATA_LOCKED (another process has it) and DATA_UNUSABLE (not to be read or written now).
+ */
+export async function openRecovering(
+  folder: string,
+  stamp: string,
+  create: (folder: string) => KvDatabase,
+): Promise<Recovery> {
+  const aside = join(dirname(folder), 'damaged', stamp);
+  const damages = await checkLogs(folder);
+  let copies: string | undefined;
+  const corrupt = new Set(damages.filter(({ kind }) => kind === 'corrupt').map(({ file }) => file));
+  if (corrupt.size > 0) {
+    await mkdir(aside, { recursive: true });
+    for (const file of corrupt) await cp(join(folder, file), join(aside, file));
+    copies = aside;
+  }
+  const db = create(folder);
+  try {
+    await db.open();
+    return { db, damages, setAside: undefined, copies };
+  } catch (error) {
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    if (codeOf(cause) === 'LEVEL_LOCKED') {
+      throw new HeadwaterError(
+        'DATA_LOCKED',
+        `another process has ${folder} open: stop it, or choose another folder with --data`,
+        { cause },
+      );
+    }
+    if (NOT_DAMAGE.test(messageOf(cause))) {
+      throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be opened: ${messageOf(cause)}`, { cause });
+    }
+    await mkdir(dirname(aside), { recursive: true });
+    const setAside = `${aside}-whole`;
+    await rename(folder, setAside);
+    const fresh = create(folder);
+    await fresh.open();
+    return { db: fresh, damages, setAside, copies };
+  }
+}

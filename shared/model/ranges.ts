@@ -1,0 +1,70 @@
+/**
+ * Sets of sequence numbers as sorted, disjoint, inclusive ranges. Dedupe is by such sets, never by a high-water mark:
+ * frames of one gateway arrive by arrival, not by sequence (live before backlog, resends).
+ */
+export type Range = [from: number, to: number];
+
+export class RangeSet {
+  private readonly list: Range[];
+
+  constructor(ranges: Iterable<readonly [number, number]> = []) {
+    this.list = [];
+    for (const [from, to] of ranges) this.add(from, to);
+  }
+
+  get ranges(): readonly Range[] {
+    return this.list;
+  }
+
+  get count(): number {
+    return this.list.reduce((sum, [from, to]) => sum + to - from + 1, 0);
+  }
+
+  /** Index of the first range that ends at or after `value`. */
+  private search(value: number): number {
+    let low = 0;
+    let high = this.list.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.list[middle] as Range)[1] < value) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  has(value: number): boolean {
+    const range = this.list[this.search(value)];
+    return range !== undefined && range[0] <= value;
+  }
+
+  /** Whether all of [from, to] is in the set. */
+  covers(from: number, to: number): boolean {
+    const range = this.list[this.search(from)];
+    return range !== undefined && range[0] <= from && range[1] >= to;
+  }
+
+  /** Whether any of [from, to] is in the set. */
+  touches(from: number, to: number): boolean {
+    const range = this.list[this.search(from)];
+    return range !== undefined && range[0] <= to;
+  }
+
+  add(from: number, to: number): void {
+    // Ranges that overlap or adjoin become one.
+    const start = this.search(from - 1);
+    let end = start;
+    let low = from;
+    let high = to;
+    for (let range = this.list[end]; range !== undefined && range[0] <= to + 1; range = this.list[++end]) {
+      low = Math.min(low, range[0]);
+      high = Math.max(high, range[1]);
+    }
+    this.list.splice(start, end - start, [low, high]);
+  }
+
+  /** The range that holds `value`, if any. */
+  around(value: number): Range | undefined {
+    const range = this.list[this.search(value)];
+    return range !== undefined && range[0] <= value ? range : undefined;
+  }
+}

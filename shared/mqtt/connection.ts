@@ -1,0 +1,348 @@
+/**
+ * One MQTT connection, in front of aedes.
+ *
+ * Why a front stage: aedes 1.2 has no packet size limit, buffers before authentication and accepts malformed topics,
+ * and it sends PUBACK before anything is stored. So bytes are counted and packets validated here; PUBLISH and PUBREL are
+ * answered here, after the fsync; sessions, subscriptions, retained messages and wills stay aedes's work.
+ *
+ * Invariants:
+ * - Nothing of a packet reaches aedes before its length, flags and strings are checked.
+ * - PUBACK, PUBREC and PUBCOMP leave in the order in which their packets came [MQTT-4.6.0-2].
+ * - Before the CONNACK no other packet is looked at; what a client sends early waits in at most one socket read.
+ * - Keep alive is kept here [MQTT-3.1.2-24]; aedes is shown a keep alive of 0, since it does not see every packet.
+ */
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { messageOf } from '../errors.ts';
+import {
+  CONNECT,
+  DISCONNECT,
+  PINGREQ,
+  PUBACK,
+  PUBCOMP,
+  PUBLISH,
+  PUBREC,
+  PUBREL,
+  SUBSCRIBE,
+  UNSUBSCRIBE,
+  UnsupportedVersion,
+  checkSubscription,
+  checkTopicName,
+  readConnect,
+  readPacketId,
+  readString,
+  refuse,
+  type ConnectPacket,
+} from './packets.ts';
+import { PacketScanner, type RawPacket } from './scanner.ts';
+
+export interface MqttLimits {
+  /** Largest CONNECT, bytes. */
+  connectBytesMax: number;
+  /** Largest packet after CONNECT, bytes. */
+  packetBytesMax: number;
+  /** Longest client id, bytes. */
+  clientIdBytesMax: number;
+  /** Topic filters in one SUBSCRIBE. */
+  filtersMax: number;
+}
+
+export interface IncomingPublish {
+  topic: string;
+  qos: number;
+  retain: boolean;
+  dup: boolean;
+  /** 0 for QoS 0. */
+  packetId: number;
+  /** A view on the received bytes: copy what is kept. */
+  payload: Buffer;
+}
+
+/** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
+export interface MqttHandler {
+  readonly limits: MqttLimits;
+  /** Hands the connection to aedes. Called once, with a CONNECT that is valid. */
+  attach(connection: MqttConnection, side: Duplex): void;
+  publish(connection: MqttConnection, packet: IncomingPublish): void;
+  pubrel(connection: MqttConnection, packetId: number): void;
+  closed(connection: MqttConnection, reason: string): void;
+}
+
+/** Distinct topics remembered per connection, so that a known one is neither decoded nor checked again. */
+const TOPIC_CACHE_MAX = 512;
+
+/** The stream that aedes reads and writes. What it writes goes to the socket, packet by packet. */
+class AedesSide extends Duplex {
+  private readonly socket: Socket;
+  private readonly wanted: () => void;
+
+  /** `wanted` is called when aedes has taken what was pushed. */
+  constructor(socket: Socket, wanted: () => void) {
+    super();
+    this.socket = socket;
+    this.wanted = wanted;
+  }
+
+  override _read(): void {
+    this.wanted();
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+    if (this.socket.write(chunk)) done();
+    else this.socket.once('drain', done);
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.socket.cork();
+    let flowing = true;
+    for (const { chunk } of chunks) flowing = this.socket.write(chunk);
+    this.socket.uncork();
+    if (flowing) done();
+    else this.socket.once('drain', done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    if (!this.socket.destroyed) this.socket.destroySoon();
+    done(error);
+  }
+}
+
+export class MqttConnection {
+  readonly socket: Socket;
+  /** Of the CONNECT; undefined before it. */
+  connect: ConnectPacket | undefined;
+  /** Id under which the session runs; aedes gives one to a client without. */
+  clientId = '';
+  /** Monotonic microseconds of the last bytes received. */
+  lastReceivedUs: number;
+
+  private readonly handler: MqttHandler;
+  private readonly now: () => number;
+  private readonly scanner: PacketScanner;
+  private readonly side: AedesSide;
+  private readonly topics = new Map<string, string>();
+  private state: 'connect' | 'connecting' | 'open' | 'closed' = 'connect';
+  private held = 0;
+  /** aedes has not yet taken the control packets it was given: reading is held meanwhile. */
+  private behind = false;
+  private acks: Buffer = Buffer.allocUnsafe(256);
+  private ackBytes = 0;
+  private reason = 'closed by the client';
+
+  /** `now` is the monotonic clock in microseconds. */
+  constructor(socket: Socket, handler: MqttHandler, now: () => number) {
+    this.socket = socket;
+    this.handler = handler;
+    this.now = now;
+    this.lastReceivedUs = now();
+    this.scanner = new PacketScanner(handler.limits.connectBytesMax);
+    this.side = new AedesSide(socket, () => {
+      if (!this.behind) return;
+      this.behind = false;
+      this.release();
+    });
+    // Without it a lone PUBACK waits for the delayed ACK of the segment before (F9: 23 ms each, measured).
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    socket.on('error', (error) => {
+      this.reason = messageOf(error);
+    });
+    socket.on('close', () => this.ended());
+    this.side.on('error', () => socket.destroy());
+  }
+
+  get isOpen(): boolean {
+    return this.state === 'open';
+  }
+
+  get isHeld(): boolean {
+    return this.held > 0;
+  }
+
+  get isConnecting(): boolean {
+    return this.state === 'connect' || this.state === 'connecting';
+  }
+
+  /** aedes has sent the CONNACK: packets flow from here on. */
+  opened(clientId: string): void {
+    if (this.state !== 'connecting') return;
+    this.clientId = clientId;
+    this.state = 'open';
+    this.scanner.packetBytesMax = this.handler.limits.packetBytesMax;
+    this.release();
+    this.drain();
+  }
+
+  /** Stops reading from the socket until as many `release` calls have come. Holding back is the only back pressure MQTT 3.1.1 has. */
+  hold(): void {
+    if (this.held++ === 0) this.socket.pause();
+  }
+
+  release(): void {
+    if (this.held > 0 && --this.held === 0 && !this.socket.destroyed) {
+      this.drain();
+      if (this.held === 0) this.socket.resume();
+    }
+  }
+
+  /** Queues an acknowledgement; `flush` sends all that are queued in one write. */
+  acknowledge(type: typeof PUBACK | typeof PUBREC | typeof PUBCOMP, packetId: number): void {
+    if (this.ackBytes + 4 > this.acks.length) {
+      const larger = Buffer.allocUnsafe(this.acks.length * 2);
+      this.acks.copy(larger, 0, 0, this.ackBytes);
+      this.acks = larger;
+    }
+    this.acks[this.ackBytes++] = type << 4;
+    this.acks[this.ackBytes++] = 2;
+    this.acks[this.ackBytes++] = packetId >> 8;
+    this.acks[this.ackBytes++] = packetId & 255;
+  }
+
+  flush(): void {
+    if (this.ackBytes === 0) return;
+    if (!this.socket.destroyed) this.socket.write(this.acks.subarray(0, this.ackBytes));
+    // The socket keeps a view until the bytes are out: the next acknowledgements need room of their own.
+    this.acks = Buffer.allocUnsafe(Math.max(256, Math.min(this.ackBytes, 65536)));
+    this.ackBytes = 0;
+  }
+
+  /** Closes the connection; `reason` is what the log and the metrics say. */
+  close(reason: string): void {
+    if (this.state === 'closed') return;
+    this.reason = reason;
+    this.socket.destroy();
+  }
+
+  private ended(): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    // End of file in order, so that aedes sees a DISCONNECT before it and keeps the will to itself.
+    this.side.push(null);
+    this.side.resume();
+    setTimeout(() => this.side.destroy(), 1000).unref();
+    this.handler.closed(this, this.reason);
+  }
+
+  private receive(chunk: Buffer): void {
+    this.lastReceivedUs = this.now();
+    this.scanner.push(chunk);
+    this.drain();
+  }
+
+  private drain(): void {
+    try {
+      while ((this.state === 'connect' || this.state === 'open') && this.held === 0) {
+        const packet = this.scanner.next();
+        if (packet === undefined) return;
+        this.take(packet);
+      }
+    } catch (error) {
+      this.close(messageOf(error));
+    }
+  }
+
+  private take(packet: RawPacket): void {
+    if (this.state === 'connect') return this.takeConnect(packet);
+    const body = packet.bytes.subarray(packet.bodyOffset);
+    switch (packet.type) {
+      case PUBLISH:
+        return this.takePublish(packet);
+      case PUBREL:
+        return this.handler.pubrel(this, readPacketId(packet.flags, 2, body));
+      case PUBACK:
+      case PUBREC:
+      case PUBCOMP:
+        readPacketId(packet.flags, 0, body);
+        break;
+      case SUBSCRIBE:
+      case UNSUBSCRIBE:
+        if (packet.flags !== 2) refuse('reserved flags are not as specified'); // [MQTT-3.8.1-1] [MQTT-3.10.1-1]
+        checkSubscription(body, packet.type === SUBSCRIBE, this.handler.limits.filtersMax);
+        break;
+      case PINGREQ:
+      case DISCONNECT:
+        if (packet.flags !== 0 || body.length !== 0) refuse('reserved flags are not as specified'); // [MQTT-3.14.1-1]
+        break;
+      default:
+        refuse(`packet of type ${packet.type} is not for a client to send here`); // [MQTT-3.1.0-2] too
+    }
+    if (!this.side.push(packet.bytes) && !this.behind) {
+      this.behind = true;
+      this.hold();
+    }
+  }
+
+  private takeConnect(packet: RawPacket): void {
+    if (packet.type !== CONNECT || packet.flags !== 0) refuse('the first packet is not a CONNECT'); // [MQTT-3.1.0-1]
+    const body = packet.bytes.subarray(packet.bodyOffset);
+    let connect: ConnectPacket;
+    try {
+      connect = readConnect(body);
+    } catch (error) {
+      if (error instanceof UnsupportedVersion) {
+        // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
+        this.answerAndClose(error.version >= 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1], error.message);
+        return;
+      }
+      throw error;
+    }
+    if (Buffer.byteLength(connect.clientId) > this.handler.limits.clientIdBytesMax || (connect.clientId === '' && !connect.clean)) {
+      this.answerAndClose([0x20, 2, 0, 2], 'client id is empty without a clean session, or too long'); // [MQTT-3.1.3-8]
+      return;
+    }
+    this.connect = connect;
+    this.state = 'connecting';
+    this.hold();
+    const forAedes = Buffer.from(packet.bytes);
+    forAedes.writeUInt16BE(0, packet.bodyOffset + connect.keepAliveOffset);
+    this.handler.attach(this, this.side);
+    this.side.push(forAedes);
+  }
+
+  private answerAndClose(bytes: number[], reason: string): void {
+    this.reason = reason;
+    this.state = 'connecting';
+    this.socket.end(Buffer.from(bytes));
+    setTimeout(() => this.socket.destroy(), 1000).unref();
+  }
+
+  private takePublish(packet: RawPacket): void {
+    const { bytes, bodyOffset, flags } = packet;
+    const qos = (flags >> 1) & 3;
+    const dup = (flags & 8) !== 0;
+    if (qos === 3) refuse('QoS 3 does not exist'); // [MQTT-3.3.1-4]
+    if (dup && qos === 0) refuse('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
+    if (bodyOffset + 2 > bytes.length) refuse('packet ends within topic');
+    const topicEnd = bodyOffset + 2 + bytes.readUInt16BE(bodyOffset);
+    let offset = topicEnd;
+    let packetId = 0;
+    if (qos > 0) {
+      if (offset + 2 > bytes.length) refuse('packet ends within packet id');
+      packetId = bytes.readUInt16BE(offset);
+      if (packetId === 0) refuse('packet id is 0'); // [MQTT-2.3.1-1]
+      offset += 2;
+    } else if (offset > bytes.length) {
+      refuse('packet ends within topic');
+    }
+    const topic = this.topic(bytes, bodyOffset, topicEnd);
+    this.handler.publish(this, {
+      topic,
+      qos,
+      retain: (flags & 1) !== 0,
+      dup,
+      packetId,
+      payload: bytes.subarray(offset),
+    });
+  }
+
+  private topic(bytes: Buffer, offset: number, end: number): string {
+    const key = bytes.toString('latin1', offset + 2, end);
+    const known = this.topics.get(key);
+    if (known !== undefined) return known;
+    const { text } = readString(bytes, offset, 'topic');
+    checkTopicName(text);
+    if (this.topics.size >= TOPIC_CACHE_MAX) this.topics.clear();
+    this.topics.set(key, text);
+    return text;
+  }
+}

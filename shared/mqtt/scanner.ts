@@ -1,0 +1,83 @@
+/**
+ * Cuts a TCP byte stream into MQTT control packets without trusting a length before it is checked:
+ * what is kept of an unfinished packet never exceeds `packetBytesMax`.
+ */
+import { refuse } from './packets.ts';
+
+export interface RawPacket {
+  type: number;
+  flags: number;
+  /** Whole packet, fixed header included. A view on the received bytes. */
+  bytes: Buffer;
+  /** Offset of the variable header in `bytes`. */
+  bodyOffset: number;
+}
+
+export class PacketScanner {
+  /** Largest packet accepted, fixed header included, in bytes. May be raised after authentication. */
+  packetBytesMax: number;
+  private rest: Buffer | undefined;
+  /** Length the unfinished packet will have once complete; 0 when not yet known. */
+  private wanted = 0;
+  /** Parts of an unfinished packet, joined once it is whole, so that a slow sender costs no quadratic copying. */
+  private parts: Buffer[] = [];
+  private partBytes = 0;
+
+  constructor(packetBytesMax: number) {
+    this.packetBytesMax = packetBytesMax;
+  }
+
+  get pendingBytes(): number {
+    return this.partBytes + (this.rest?.length ?? 0);
+  }
+
+  push(chunk: Buffer): void {
+    if (this.wanted > 0) {
+      this.parts.push(chunk);
+      this.partBytes += chunk.length;
+      if (this.partBytes < this.wanted) return;
+      this.rest = Buffer.concat(this.parts, this.partBytes);
+      this.parts = [];
+      this.partBytes = 0;
+      this.wanted = 0;
+      return;
+    }
+    this.rest = this.rest === undefined ? chunk : Buffer.concat([this.rest, chunk]);
+  }
+
+  /** The next whole packet, or undefined. Throws PACKET_INVALID for a length that is malformed or too large. */
+  next(): RawPacket | undefined {
+    const bytes = this.rest;
+    if (bytes === undefined) return undefined;
+    const first = bytes[0];
+    if (first === undefined) {
+      this.rest = undefined;
+      return undefined;
+    }
+    let length = 0;
+    let offset = 1;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = bytes[offset++];
+      if (byte === undefined) return undefined;
+      length += (byte & 0x7f) * scale;
+      if (byte < 0x80) break;
+      if (scale === 2097152) refuse('remaining length has more than four bytes');
+    }
+    const total = offset + length;
+    if (total > this.packetBytesMax) refuse(`packet of ${total} bytes, ${this.packetBytesMax} allowed`);
+    if (total > bytes.length) {
+      this.parts = [bytes];
+      this.partBytes = bytes.length;
+      this.wanted = total;
+      this.rest = undefined;
+      return undefined;
+    }
+    this.rest = total === bytes.length ? undefined : bytes.subarray(total);
+    return {
+      type: first >> 4,
+      flags: first & 15,
+      bytes: total === bytes.length ? bytes : bytes.subarray(0, total),
+      bodyOffset: offset,
+    };
+  }
+}

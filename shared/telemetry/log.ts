@@ -1,0 +1,26 @@
+/** What the processes say of themselves: one line an event, on standard error, never broken by what a device sent. */
+
+export type Level = 'info' | 'warn' | 'error';
+
+export interface Notice {
+  level: Level;
+  /** A stable name, snake_case. */
+  event: string;
+  /** A sentence for a person. */
+  text: string;
+}
+
+export type Notify = (notice: Notice) => void;
+
+/** Control characters and escapes made visible, so that one event stays one line (a payload may hold CR, LF, ANSI codes). */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+export function stderrNotify(part: string, now: () => number): Notify {
+  return ({ level, event, text }) => {
+    const time = new Date(now()).toISOString();
+    process.stderr.write(`${time} ${level} ${part} ${event}: ${printable(text)}\n`);
+  };
+}

@@ -1,0 +1,87 @@
+/**
+ * The uplink between gateway and collector, carried by MQTT 3.1.1 so that any broker can stand in between.
+ *
+ * `headwater/1/up/{gateway}`, QoS 0, gateway → collector: version (1 byte, 1), lane (1 byte: 0 live, 1 backfill),
+ * then one or more whole frames. QoS 0, because the acknowledgement that counts is the one below.
+ *
+ * `headwater/1/down/{gateway}`, collector → gateway, JSON: `{"v":1,"acks":[{"epoch","ranges":[[from,to],…]}]}`:
+ * these sequences (inclusive) are on the log's stable storage. Ranges are merged over the connection's life, so one
+ * acknowledgement also stands for those before it. `{"v":1,"error":"…"}` says why the collector is about to hang up.
+ *
+ * Lane, lateness and arrival travel beside the frame, never in it (law 10).
+ */
+import { HeadwaterError } from '../errors.ts';
+import { splitFrames, type FrameHeader } from '../frame/frame.ts';
+
+export const WIRE_VERSION = 1;
+export const LANE_LIVE = 0;
+export const LANE_BACKFILL = 1;
+export const UP_PREFIX = 'headwater/1/up/';
+export const DOWN_PREFIX = 'headwater/1/down/';
+/** Largest uplink message a collector takes, bytes. */
+export const UP_BYTES_MAX = 5 * 1024 * 1024;
+
+/** What may name a gateway: it becomes part of topics, keys, folders and file names. */
+export const GATEWAY_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+export const upTopic = (gateway: string): string => `${UP_PREFIX}${gateway}`;
+export const downTopic = (gateway: string): string => `${DOWN_PREFIX}${gateway}`;
+
+export function encodeUp(lane: number, frames: Buffer[]): Buffer {
+  return Buffer.concat([Buffer.from([WIRE_VERSION, lane]), ...frames]);
+}
+
+/** Frames of an uplink message, each checked. Throws WIRE_INVALID or FRAME_INVALID: then nothing of it is taken. */
+export function decodeUp(payload: Buffer): { lane: number; frames: { header: FrameHeader; frame: Buffer }[] } {
+  const [version, lane] = payload;
+  if (version !== WIRE_VERSION || lane === undefined || lane > 1) {
+    throw new HeadwaterError('WIRE_INVALID', `uplink message refused: version ${version}, lane ${lane} are not known`);
+  }
+  const frames = splitFrames(payload, 2);
+  if (frames.length === 0) throw new HeadwaterError('WIRE_INVALID', 'uplink message refused: no frame in it');
+  return { lane, frames };
+}
+
+export interface EpochAck {
+  epoch: string;
+  /** Inclusive sequence ranges, ascending. */
+  ranges: [number, number][];
+}
+
+export interface Down {
+  acks: EpochAck[];
+  error: string | undefined;
+}
+
+export function encodeDown(acks: EpochAck[]): Buffer {
+  return Buffer.from(JSON.stringify({ v: WIRE_VERSION, acks }));
+}
+
+export function encodeDownError(error: string): Buffer {
+  return Buffer.from(JSON.stringify({ v: WIRE_VERSION, acks: [], error }));
+}
+
+/** Throws WIRE_INVALID. */
+export function decodeDown(payload: Buffer): Down {
+  let value: unknown;
+  try {
+    value = JSON.parse(payload.toString('utf8'));
+  } catch (error) {
+    throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not JSON', { cause: error });
+  }
+  const { v, acks, error } = value as { v?: unknown; acks?: unknown; error?: unknown };
+  if (v !== WIRE_VERSION || !Array.isArray(acks) || !acks.every(isEpochAck)) {
+    throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not of a known form');
+  }
+  return { acks, error: typeof error === 'string' ? error : undefined };
+}
+
+function isEpochAck(value: unknown): value is EpochAck {
+  if (typeof value !== 'object' || value === null) return false;
+  const { epoch, ranges } = value as { epoch?: unknown; ranges?: unknown };
+  return (
+    typeof epoch === 'string' &&
+    Array.isArray(ranges) &&
+    ranges.every((range) => Array.isArray(range) && range.length === 2 && range.every(Number.isSafeInteger))
+  );
+}

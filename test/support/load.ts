@@ -1,0 +1,166 @@
+/**
+ * A load of pre-encoded MQTT 3.1.1 QoS 1 PUBLISH packets over raw sockets, so that the client costs as little as it
+ * can and the same bytes go to every server. Counts an acknowledgement when its bytes have arrived.
+ */
+import { connect, type Socket } from 'node:net';
+
+export interface LoadOptions {
+  host: string;
+  port: number;
+  connections: number;
+  /** In all. */
+  messages: number;
+  /** Unacknowledged per connection. */
+  window: number;
+  /** Payload of message `index` (counted over all connections) from connection `connection`. */
+  payload: (index: number, connection: number) => string;
+  topic: (connection: number) => string;
+  qos?: 0 | 1;
+  clientPrefix?: string;
+  /** Called with each acknowledged message's index. */
+  onAck?: (index: number) => void;
+  /** Called for each PUBLISH that is handed to the socket. */
+  onSend?: (index: number) => void;
+}
+
+export interface LoadResult {
+  acknowledged: number;
+  sent: number;
+  seconds: number;
+  /** Of a sample of acknowledgements, milliseconds, ascending. */
+  latenciesMs: Float64Array;
+  /** Connections that ended before their last acknowledgement. */
+  broken: number;
+}
+
+export function encodeConnect(clientId: string): Buffer {
+  const id = Buffer.from(clientId);
+  return Buffer.concat([
+    Buffer.from([0x10, 12 + id.length, 0, 4]),
+    Buffer.from('MQTT'),
+    Buffer.from([4, 2, 0, 0, id.length >> 8, id.length & 255]),
+    id,
+  ]);
+}
+
+export function encodePublish(topic: string, payload: Buffer | string, qos: number, packetId: number, flags = 0): Buffer {
+  const name = Buffer.from(topic);
+  const body = Buffer.from(payload);
+  const length = 2 + name.length + (qos > 0 ? 2 : 0) + body.length;
+  const head: number[] = [0x30 | (qos << 1) | flags];
+  for (let rest = length; ; ) {
+    const byte = rest % 128;
+    rest = Math.floor(rest / 128);
+    head.push(rest > 0 ? byte | 0x80 : byte);
+    if (rest === 0) break;
+  }
+  head.push(name.length >> 8, name.length & 255);
+  const id = qos > 0 ? Buffer.from([packetId >> 8, packetId & 255]) : Buffer.alloc(0);
+  return Buffer.concat([Buffer.from(head), name, id, body]);
+}
+
+const CHUNK = 64;
+
+async function open(options: LoadOptions, connection: number): Promise<Socket> {
+  const socket = connect({ host: options.host, port: options.port, noDelay: true });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.write(encodeConnect(`${options.clientPrefix ?? 'load'}-${connection}`));
+      socket.once('data', (chunk: Buffer) => {
+        socket.off('error', reject);
+        if (chunk[0] === 0x20 && chunk[3] === 0) resolve();
+        else reject(new Error(`CONNACK refused: ${chunk.toString('hex')}`));
+      });
+    });
+  });
+  return socket;
+}
+
+interface Plan {
+  socket: Socket;
+  /** Pre-encoded chunks and how many messages each holds. */
+  chunks: { bytes: Buffer; count: number }[];
+  indexes: number[];
+}
+
+async function prepare(options: LoadOptions, connection: number): Promise<Plan> {
+  const indexes: number[] = [];
+  for (let index = connection; index < options.messages; index += options.connections) indexes.push(index);
+  const chunks: Plan['chunks'] = [];
+  const topic = options.topic(connection);
+  for (let start = 0; start < indexes.length; start += CHUNK) {
+    const part = indexes.slice(start, start + CHUNK);
+    const packets = part.map((index, offset) =>
+      encodePublish(topic, options.payload(index, connection), options.qos ?? 1, ((start + offset) % 65535) + 1),
+    );
+    chunks.push({ bytes: Buffer.concat(packets), count: part.length });
+  }
+  return { socket: await open(options, connection), chunks, indexes };
+}
+
+/** Sends everything and waits for the last acknowledgement, or until every connection has broken. */
+export async function runLoad(options: LoadOptions): Promise<LoadResult> {
+  const plans = await Promise.all(Array.from({ length: options.connections }, (_, connection) => prepare(options, connection)));
+  const latencies: number[] = [];
+  let acknowledged = 0;
+  let sent = 0;
+  let broken = 0;
+  const started = performance.now();
+  await Promise.all(
+    plans.map(
+      ({ socket, chunks, indexes }) =>
+        new Promise<void>((resolve) => {
+          let next = 0;
+          let sentHere = 0;
+          let ackedHere = 0;
+          let ackBytes = 0;
+          const times: number[] = [];
+          const end = (): void => {
+            if (ackedHere < indexes.length && (options.qos ?? 1) === 1) broken++;
+            socket.destroy();
+            resolve();
+          };
+          const fill = (): void => {
+            while (next < chunks.length && sentHere - ackedHere < options.window) {
+              const chunk = chunks[next++];
+              if (chunk === undefined) break;
+              times.push(performance.now());
+              if (options.onSend !== undefined) for (let i = 0; i < chunk.count; i++) options.onSend(indexes[sentHere + i] ?? -1);
+              sentHere += chunk.count;
+              sent += chunk.count;
+              socket.write(chunk.bytes);
+            }
+          };
+          socket.on('error', () => undefined);
+          socket.on('close', end);
+          socket.on('data', (bytes: Buffer) => {
+            ackBytes += bytes.length;
+            const acks = Math.floor(ackBytes / 4);
+            ackBytes -= acks * 4;
+            if (options.onAck !== undefined) for (let i = 0; i < acks; i++) options.onAck(indexes[ackedHere + i] ?? -1);
+            const chunkBefore = Math.floor(ackedHere / CHUNK);
+            ackedHere += acks;
+            acknowledged += acks;
+            const now = performance.now();
+            for (let chunk = chunkBefore; chunk < Math.floor(ackedHere / CHUNK); chunk++) latencies.push(now - (times[chunk] ?? now));
+            if (ackedHere >= indexes.length) return end();
+            return fill();
+          });
+          if ((options.qos ?? 1) === 0) {
+            for (const chunk of chunks) socket.write(chunk.bytes);
+            socket.end(Buffer.from([0xe0, 0]), end);
+          } else {
+            fill();
+          }
+        }),
+    ),
+  );
+  return {
+    acknowledged,
+    sent,
+    seconds: (performance.now() - started) / 1000,
+    latenciesMs: Float64Array.from(latencies).sort(),
+    broken,
+  };
+}
