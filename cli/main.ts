@@ -12,6 +12,10 @@ export const COMMANDS: Record<string, Command> = {
     about: 'Run a gateway: MQTT from devices, durable buffer, uplink.',
     run: async (args) => await (await import('../gateway/main.ts')).runGateway(args),
   },
+  collector: {
+    about: 'Run a collector: uplink, log, decode, store, API and page.',
+    run: async (args) => await (await import('../collector/main.ts')).runCollector(args),
+  },
 };
 
 export function overview(): string {

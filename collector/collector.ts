@@ -1,0 +1,186 @@
+/** A collector: ingest → log → decode → log → store, and the API over the store. Which of them run here is its roles. */
+import { checkExposure } from '../shared/config/exposure.ts';
+import { claimFolder } from '../shared/config/data-folder.ts';
+import { readSecretFile } from '../shared/config/secrets.ts';
+import type { Env } from '../shared/env/env.ts';
+import { HeadwaterError } from '../shared/errors.ts';
+import type { Address } from '../shared/http/listen.ts';
+import type { HttpServer } from '../shared/http/server.ts';
+import type { Notify } from '../shared/telemetry/log.ts';
+import { UP_BYTES_MAX } from '../shared/wire/wire.ts';
+import { ROLES, type CollectorConfig, type Role } from './config.ts';
+import { loadMappings, Mappings, type Mapping } from './decode/mapping.ts';
+import { DecodeStage } from './decode/stage.ts';
+import { Ingest } from './ingest/ingest.ts';
+import type { Log } from './log/log.ts';
+import { createLog } from './log/open.ts';
+import { DiskGuard } from './ops/disk-guard.ts';
+import { collectorApi } from './query/api.ts';
+import { LiveStream } from './query/live.ts';
+import { createStore } from './store/open.ts';
+import { StoreStage } from './store/stage.ts';
+import type { TimeSeriesStore } from './store/store.ts';
+
+export interface CollectorAddresses {
+  uplink: Address | undefined;
+  http: Address | undefined;
+}
+
+export function parseRoles(names: readonly string[]): Set<Role> {
+  const roles = new Set<Role>();
+  for (const name of names) {
+    if (!(ROLES as readonly string[]).includes(name)) {
+      throw new HeadwaterError('CONFIG_INVALID', `--roles: '${name}' is no role; known are ${ROLES.join(', ')}`);
+    }
+    roles.add(name as Role);
+  }
+  if (roles.size === 0) throw new HeadwaterError('CONFIG_INVALID', `--roles: name at least one of ${ROLES.join(', ')}`);
+  return roles;
+}
+
+/** Roles apart need a log and a store that several processes can use. */
+function checkRoles(roles: Set<Role>, config: CollectorConfig): void {
+  const missing = ROLES.filter((role) => !roles.has(role));
+  if (missing.length === 0) return;
+  if (config.log === 'embedded') {
+    throw new HeadwaterError('ROLES_CONFLICT', `--roles without ${missing.join(', ')}: the embedded log is one process's own, so no other could do the rest; use --log kafka://HOST:PORT`);
+  }
+  if (config.store === 'embedded' && roles.has('store') !== roles.has('query')) {
+    throw new HeadwaterError('ROLES_CONFLICT', 'the embedded store is one process\'s own: roles store and query go together, or use --store influxdb://HOST:PORT/ORG/BUCKET');
+  }
+}
+
+export class Collector {
+  private readonly env: Env;
+  private readonly config: CollectorConfig;
+  private readonly notify: Notify;
+  private readonly extraMappings: readonly Mapping[];
+  private log: Log | undefined;
+  private ingest: Ingest | undefined;
+  private decode: DecodeStage | undefined;
+  private storeStage: StoreStage | undefined;
+  private store: TimeSeriesStore | undefined;
+  private live: LiveStream | undefined;
+  private api: HttpServer | undefined;
+  private guard: DiskGuard | undefined;
+  private closing: Promise<void> | undefined;
+
+  /** `extraMappings` come after those of the configured file. */
+  constructor(env: Env, config: CollectorConfig, notify: Notify, extraMappings: readonly Mapping[] = []) {
+    this.env = env;
+    this.config = config;
+    this.notify = notify;
+    this.extraMappings = extraMappings;
+  }
+
+  /** Opens what its roles need, then listens. Rejects with one clear sentence. */
+  async start(influxToken: string | undefined): Promise<CollectorAddresses> {
+    const { config, notify } = this;
+    const roles = parseRoles(config.roles);
+    checkRoles(roles, config);
+    const token = config['http.tokenFile'] === '' ? undefined : readSecretFile(config['http.tokenFile'], 'API token');
+    const secret = config['uplink.secretFile'] === '' ? undefined : readSecretFile(config['uplink.secretFile'], 'uplink secret');
+    checkExposure(
+      [
+        { address: roles.has('ingest') ? config['uplink.listen'] : undefined, flag: '--uplink', protected: secret !== undefined, credentialFlag: '--uplink-secret-file FILE' },
+        { address: config['http.listen'], flag: '--http', protected: token !== undefined, credentialFlag: '--token-file FILE' },
+      ],
+      config.allowPlaintext,
+      notify,
+    );
+    const mappings = new Mappings([...(config.mappings === '' ? [] : loadMappings(config.mappings)), ...this.extraMappings]);
+    await claimFolder(config.data, 'collector', '');
+    try {
+      return await this.open(roles, mappings, token, secret, influxToken);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  private async open(
+    roles: Set<Role>,
+    mappings: Mappings,
+    token: string | undefined,
+    secret: string | undefined,
+    influxToken: string | undefined,
+  ): Promise<CollectorAddresses> {
+    const { config, env, notify } = this;
+    const nowMs = (): number => env.clock.wallUs() / 1000;
+    const log = await createLog({ config, notify, nowMs });
+    this.log = log;
+    await log.open();
+    for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
+    this.guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
+    await this.guard.start();
+    const refuse = (): string | undefined => this.guard?.full;
+    if (roles.has('store') || roles.has('query')) {
+      this.store = await createStore({ config, notify, nowMs, token: influxToken });
+      await this.store.open();
+    }
+    if (roles.has('decode')) {
+      this.decode = new DecodeStage(log, mappings, notify);
+      this.decode.start();
+    }
+    if (roles.has('store') && this.store !== undefined) {
+      this.storeStage = new StoreStage(log, this.store, notify);
+      this.storeStage.start();
+    }
+    if (roles.has('query')) {
+      this.live = new LiveStream(log, notify);
+      this.live.start(`headwater-live-${env.random.bytes(6).toString('hex')}`);
+    }
+    let uplink: Address | undefined;
+    const uplinkAddress = config['uplink.listen'];
+    if (roles.has('ingest') && uplinkAddress !== undefined) {
+      this.ingest = new Ingest(
+        env,
+        {
+          mqtt: { connectBytesMax: 4096, packetBytesMax: UP_BYTES_MAX, clientIdBytesMax: 80, filtersMax: 10 },
+          server: { connectionsMax: config['ingest.gatewaysMax'], connectionsPerAddressMax: config['ingest.gatewaysMax'], connectTimeoutMs: 10_000 },
+          pendingBytesMax: config['ingest.pendingBytesMax'],
+          secret,
+          refuse,
+        },
+        log,
+        notify,
+      );
+      await this.ingest.start();
+    }
+    let http: Address | undefined;
+    const httpAddress = config['http.listen'];
+    if (httpAddress !== undefined) {
+      const store = roles.has('query') ? this.store : undefined;
+      this.api = collectorApi(
+        { log, ingest: this.ingest, decode: this.decode, storeStage: this.storeStage, store, live: this.live, refuse, nowMs },
+        token,
+      );
+      http = await this.api.listen(httpAddress, '--http');
+    }
+    if (this.ingest !== undefined && uplinkAddress !== undefined) {
+      uplink = await this.ingest.server.listen(uplinkAddress, '--uplink');
+    }
+    return { uplink, http };
+  }
+
+  get parts(): { log: Log | undefined; store: TimeSeriesStore | undefined } {
+    return { log: this.log, store: this.store };
+  }
+
+  /** Stops taking frames, finishes the steps under way and closes. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.shut();
+    return this.closing;
+  }
+
+  private async shut(): Promise<void> {
+    await this.ingest?.close();
+    await this.api?.close();
+    await this.live?.close();
+    await this.decode?.close();
+    await this.storeStage?.close();
+    await this.store?.close();
+    await this.log?.close();
+    this.guard?.stop();
+  }
+}

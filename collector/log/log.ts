@@ -1,0 +1,94 @@
+/**
+ * The Log contract: topics of records between the stages. Its suite is `test/contract/log.ts`.
+ *
+ * - `append` resolves when the records are on stable storage (embedded: after fsync; Kafka: acks=all, see its adapter).
+ * - A consumer's step is atomic: what it produces and how far it has read are committed together or not at all.
+ *   So each stage reads, produces and moves on once in effect, through any restart.
+ * - Records of one key keep their order. A partition is read by one consumer of a group at a time.
+ * - A compacted topic keeps the last value of each key.
+ */
+export const TOPIC_RAW = 'raw';
+export const TOPIC_READINGS = 'readings';
+export const TOPIC_QUARANTINE = 'quarantine';
+export const TOPIC_LEDGER = 'ledger';
+
+export const LOG_CONTRACT_VERSION = 1;
+
+/** Topics that keep the last value of each key instead of a history. */
+export const COMPACTED: ReadonlySet<string> = new Set([TOPIC_LEDGER]);
+
+export interface LogRecord {
+  key: string;
+  value: Buffer;
+  headers: Record<string, string>;
+}
+
+export interface StoredRecord extends LogRecord {
+  partition: number;
+  offset: number;
+}
+
+export interface Produced extends LogRecord {
+  topic: string;
+  /** Left out: chosen by the key. A state record names the partition that it belongs to. */
+  partition?: number;
+}
+
+export interface Step {
+  produce: Produced[];
+  /** Partition of the consumed topic → offset of the next record to read. */
+  offsets: Map<number, number>;
+}
+
+export interface ConsumerOptions {
+  group: string;
+  topic: string;
+  /** Where a group without committed offsets begins. 'end' is for watchers, which commit nothing. */
+  from: 'start' | 'end';
+  /**
+   * A partition is now this consumer's. May return the offset to go on from, when the consumer keeps its own
+   * progress elsewhere; undefined: the group's committed offset.
+   */
+  onAssign?: (partition: number) => Promise<number | undefined>;
+  onRevoke?: (partition: number) => void;
+  /** Largest sum of values that one poll returns, bytes; a larger record comes alone. */
+  bytesMax: number;
+}
+
+export interface LogConsumer {
+  /** Records in order, of assigned partitions; [] after `waitMs` without any. Throws LOG_UNAVAILABLE. */
+  poll(waitMs: number): Promise<StoredRecord[]>;
+  /**
+   * Commits atomically. After LOG_FENCED or LOG_UNAVAILABLE nothing of it is visible, and the next poll goes on from
+   * what was committed before: the caller forgets the state that it had built on it.
+   */
+  commit(step: Step): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface TopicStats {
+  topic: string;
+  partition: number;
+  endOffset: number;
+}
+
+export interface GroupStats {
+  group: string;
+  topic: string;
+  lagRecords: number;
+}
+
+export interface Log {
+  readonly kind: string;
+  /** Partitions of every topic. */
+  readonly partitions: number;
+  open(): Promise<void>;
+  append(topic: string, records: LogRecord[]): Promise<void>;
+  consumer(options: ConsumerOptions): Promise<LogConsumer>;
+  /** Last values of a compacted topic's partition. */
+  state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]>;
+  groups(): GroupStats[];
+  /** Sentences about what does not hold as configured, for start-up and `doctor`. */
+  warnings(): string[];
+  close(): Promise<void>;
+}

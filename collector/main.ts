@@ -1,0 +1,43 @@
+/** The collector as a process: `headwater collector`. */
+import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { failFast, readyLine, stopWithin, untilSignal } from '../shared/config/process.ts';
+import { loadConfig } from '../shared/config/spec.ts';
+import { realEnv } from '../shared/env/env.ts';
+import { stderrNotify } from '../shared/telemetry/log.ts';
+import { Collector } from './collector.ts';
+import { COLLECTOR_CONFIG } from './config.ts';
+
+const FLAGS: Flags = {
+  config: { value: 'FILE', about: 'YAML file with settings; docs/configuration.md lists them.' },
+  ...configFlags(COLLECTOR_CONFIG),
+};
+
+export const COLLECTOR_HELP = helpText(
+  'collector [flags]',
+  'Receives from gateways, writes the log, decodes, stores and answers queries.',
+  FLAGS,
+);
+
+/** Runs until a signal. */
+export async function runCollector(args: string[]): Promise<void> {
+  const { values, help } = parseFlags('collector', args, FLAGS, 0);
+  if (help) {
+    process.stdout.write(COLLECTOR_HELP);
+    return;
+  }
+  const config = loadConfig(COLLECTOR_CONFIG, {
+    flags: values,
+    environment: process.env,
+    file: values['config'] as string | undefined, // A flag with a value is a string.
+  });
+  const env = realEnv();
+  const notify = stderrNotify('collector', () => env.clock.wallUs() / 1000);
+  failFast(notify);
+  const collector = new Collector(env, config, notify);
+  const stopped = untilSignal();
+  const { http, uplink } = await collector.start(process.env['HEADWATER_INFLUXDB_TOKEN']);
+  process.stdout.write(readyLine({ http, uplink }));
+  await stopped;
+  await stopWithin(() => collector.close(), notify);
+  process.exit(0);
+}

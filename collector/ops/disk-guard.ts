@@ -1,0 +1,50 @@
+/**
+ * Watches the free space under the data folder. When little is left the uplink is no longer acknowledged, so that
+ * gateways keep what they have, while decoding, storing and queries go on.
+ */
+import { statfs } from 'node:fs/promises';
+import { messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+
+const CHECK_MS = 1000;
+
+export class DiskGuard {
+  /** Why nothing may be taken now, or undefined. */
+  full: string | undefined;
+  private readonly folder: string;
+  private readonly freeBytesMin: number;
+  private readonly notify: Notify;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(folder: string, freeBytesMin: number, notify: Notify) {
+    this.folder = folder;
+    this.freeBytesMin = freeBytesMin;
+    this.notify = notify;
+  }
+
+  async start(): Promise<void> {
+    await this.check();
+    this.timer = setInterval(() => void this.check(), CHECK_MS);
+    this.timer.unref();
+  }
+
+  private async check(): Promise<void> {
+    try {
+      const { bavail, bsize } = await statfs(this.folder);
+      const free = bavail * bsize;
+      const was = this.full;
+      this.full =
+        free < this.freeBytesMin
+          ? `the disk under ${this.folder} has ${free} bytes free, ${this.freeBytesMin} are needed: gateways keep their messages until there is space`
+          : undefined;
+      if (was === undefined && this.full !== undefined) this.notify({ level: 'error', event: 'disk_full', text: this.full });
+      if (was !== undefined && this.full === undefined) this.notify({ level: 'info', event: 'disk_free', text: 'the uplink is acknowledged again' });
+    } catch (error) {
+      this.notify({ level: 'warn', event: 'disk_check_failed', text: messageOf(error) });
+    }
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+}

@@ -1,0 +1,361 @@
+/**
+ * InfluxDB 1.8 and 2 by @influxdata/influxdb-client: the only file that imports it.
+ *
+ * The client's own buffer is not used: it drops points without a word when its retries end (200,000 written to a
+ * closed port, `close()` resolved). A batch of ours is one request, awaited; the offset is committed after it.
+ *
+ * Idempotent, because series and nanosecond are a pure function of the identity. A batch that is refused is cut in
+ * halves until the refused points stand alone; only they go to quarantine.
+ *
+ * Reading is InfluxQL on `/query`, which both versions speak (in 2, a bucket's name stands for a database).
+ */
+import { HttpError, InfluxDB, setLogger, type WriteApi } from '@influxdata/influxdb-client';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import type { FieldValue, Reading, ReadingBatch } from '../../shared/model/reading.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import {
+  type LatestPoint,
+  type Refused,
+  type SeriesFilter,
+  type SeriesKey,
+  type SeriesPoints,
+  type StoreQuery,
+  type TimeSeriesStore,
+} from './store.ts';
+
+export interface InfluxOptions {
+  url: string;
+  /** Empty for 1.8. */
+  org: string;
+  /** Bucket, or database of 1.8. */
+  bucket: string;
+  token: string;
+}
+
+/** `influxdb://HOST:PORT/ORG/BUCKET` or, for 1.8, `influxdb://HOST:PORT/DB`. Throws CONFIG_INVALID. */
+export function parseInfluxAddress(text: string): Omit<InfluxOptions, 'token'> {
+  const match = /^influxdb(s?):\/\/([^/@]+)\/([^/]+)(?:\/([^/]+))?$/.exec(text);
+  if (match === null) {
+    throw new HeadwaterError('CONFIG_INVALID', `--store '${text}' is not of the form influxdb://HOST:PORT/ORG/BUCKET (1.8: influxdb://HOST:PORT/DB; the token goes into HEADWATER_INFLUXDB_TOKEN)`);
+  }
+  const [, secure, host, first = '', second] = match;
+  const decoded = [first, second ?? ''].map(decodeURIComponent) as [string, string];
+  const url = `http${secure}://${host}`;
+  return second === undefined ? { url, org: '', bucket: decoded[0] } : { url, org: decoded[0], bucket: decoded[1] };
+}
+
+interface Line {
+  text: string;
+  batch: ReadingBatch;
+  reading: Reading;
+}
+
+/** Lines in one request: InfluxDB's own advice. */
+const LINES_MAX = 5000;
+const TIMEOUT_MS = 30_000;
+/** InfluxQL statements in one request. */
+const STATEMENTS_MAX = 50;
+
+interface InfluxSeries {
+  name: string;
+  tags?: Record<string, string>;
+  columns: string[];
+  values?: unknown[][];
+}
+
+const FUNCTION_NAMES: Record<string, string> = {
+  mean: 'mean', min: 'min', max: 'max', sum: 'sum', count: 'count', first: 'first', last: 'last', median: 'median',
+};
+
+// ---- line protocol ----
+
+const escapeKey = (text: string): string => text.replaceAll(/[,= ]/g, '\\$&');
+const escapeMeasurement = (text: string): string => text.replaceAll(/[, ]/g, '\\$&');
+
+/** Line protocol has no way to write these literally; a wrong series would be worse than a refusal. */
+function unwritable(text: string): boolean {
+  return /[\n\r]/.test(text) || text.endsWith('\\') || text === '';
+}
+
+function valueText(value: FieldValue): string {
+  if (typeof value === 'number') return String(value);
+  if (typeof value === 'boolean') return value ? 'true' : 'false';
+  return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+}
+
+/** Measurement and tags as they begin a line; remembered per tags object, which readings of one topic share. */
+class Prefixes {
+  private readonly byTags = new WeakMap<Record<string, string>, Map<string, string>>();
+
+  /** Undefined when line protocol cannot say it. */
+  of(measurement: string, tags: Record<string, string>): string | undefined {
+    let byName = this.byTags.get(tags);
+    if (byName === undefined) this.byTags.set(tags, (byName = new Map()));
+    const known = byName.get(measurement);
+    if (known !== undefined) return known;
+    if (unwritable(measurement)) return undefined;
+    const parts = [escapeMeasurement(measurement)];
+    for (const [key, value] of Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1))) {
+      if (value === '') continue; // An empty tag is no tag to InfluxDB.
+      if (unwritable(key) || unwritable(value)) return undefined;
+      parts.push(`${escapeKey(key)}=${escapeKey(value)}`);
+    }
+    const prefix = parts.join(',');
+    byName.set(measurement, prefix);
+    return prefix;
+  }
+}
+
+function lineOf({ fields, timeMs, ns }: Reading, prefix: string): string | undefined {
+  let text = '';
+  for (const name in fields) {
+    if (unwritable(name)) return undefined;
+    text += `${text === '' ? ' ' : ','}${escapeKey(name)}=${valueText(fields[name] as FieldValue)}`;
+  }
+  return `${prefix}${text} ${timeMs}${String(ns).padStart(6, '0')}`;
+}
+
+// ---- InfluxQL ----
+
+const ident = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
+const literal = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\n', '\\n')}'`;
+
+function whereOf({ tags, fromMs, toMs }: StoreQuery): string {
+  const conditions = Object.entries(tags ?? {}).map(([key, value]) => `${ident(key)} = ${literal(value)}`);
+  if (fromMs !== undefined) conditions.push(`time >= ${Math.ceil(fromMs)}ms`);
+  if (toMs !== undefined) conditions.push(`time < ${Math.ceil(toMs)}ms`);
+  return conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
+}
+
+function tagsOf(series: InfluxSeries): Record<string, string> {
+  // GROUP BY * lists every tag key of the measurement; an empty value means that this series lacks it.
+  return Object.fromEntries(Object.entries(series.tags ?? {}).filter(([, value]) => value !== ''));
+}
+
+export class InfluxStore implements TimeSeriesStore {
+  readonly kind = 'influxdb';
+  private readonly options: InfluxOptions;
+  private readonly notify: Notify;
+  private readonly prefixes = new Prefixes();
+  private writeApi: WriteApi | undefined;
+
+  constructor(options: InfluxOptions, notify: Notify) {
+    this.options = options;
+    this.notify = notify;
+  }
+
+  /** Does not wait for the server: readings wait in the log while it is away. */
+  async open(): Promise<void> {
+    const { url, org, bucket, token } = this.options;
+    // The library writes every failed attempt to the console; ours are reported once, by the stage.
+    setLogger({ error: () => undefined, warn: () => undefined });
+    const database = org === '' ? `${bucket}/` : bucket;
+    this.writeApi = new InfluxDB({ url, token, timeout: TIMEOUT_MS }).getWriteApi(org, database, 'ns', {
+      maxRetries: 0,
+      batchSize: LINES_MAX + 1,
+      flushInterval: 0,
+      maxBatchBytes: 64 * 1024 * 1024,
+      gzipThreshold: Number.MAX_SAFE_INTEGER,
+    });
+    try {
+      if (org === '') await this.influxQl([`CREATE DATABASE ${ident(bucket)}`]);
+      else await this.influxQl(['SHOW MEASUREMENTS LIMIT 1']);
+    } catch (error) {
+      this.notify({ level: 'warn', event: 'store_away', text: `${messageOf(error)}; readings wait in the log` });
+    }
+  }
+
+  progress(): Promise<number | undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  async write(batches: ReadingBatch[]): Promise<Refused[]> {
+    const refused: Refused[] = [];
+    let lines: Line[] = [];
+    for (const batch of batches) {
+      for (const reading of batch.readings) {
+        const prefix = this.prefixes.of(reading.measurement, reading.tags);
+        const text = prefix === undefined ? undefined : lineOf(reading, prefix);
+        if (text === undefined) {
+          refused.push({ ...batch, reading, reason: 'line protocol cannot write this name: a line break, a backslash at the end, or nothing' });
+          continue;
+        }
+        lines.push({ text, batch, reading });
+        if (lines.length === LINES_MAX) {
+          await this.writeLines(lines, refused);
+          lines = [];
+        }
+      }
+    }
+    if (lines.length > 0) await this.writeLines(lines, refused);
+    return refused;
+  }
+
+  private async writeLines(lines: Line[], refused: Refused[]): Promise<void> {
+    const { writeApi } = this;
+    if (writeApi === undefined) throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
+    try {
+      writeApi.writeRecords(lines.map(({ text }) => text));
+      await writeApi.flush();
+    } catch (error) {
+      const status = error instanceof HttpError ? error.statusCode : 0;
+      const first = lines[0];
+      if (first === undefined || ![400, 413, 422].includes(status)) throw this.unavailable(error);
+      if (lines.length === 1) {
+        const reason = `InfluxDB refuses the point: ${refusalText(error)}`;
+        refused.push({ gateway: first.batch.gateway, epoch: first.batch.epoch, reading: first.reading, reason });
+        return;
+      }
+      const half = Math.ceil(lines.length / 2);
+      await this.writeLines(lines.slice(0, half), refused);
+      await this.writeLines(lines.slice(half), refused);
+    }
+  }
+
+  private unavailable(error: unknown): HeadwaterError {
+    const { url, bucket } = this.options;
+    const why = error instanceof HttpError ? `${error.statusCode} ${refusalText(error)}` : messageOf(error) || 'no connection';
+    return new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${why}`, { cause: error });
+  }
+
+  async remove(batches: ReadingBatch[]): Promise<void> {
+    const statements: string[] = [];
+    for (const { readings } of batches) {
+      for (const { measurement, tags, timeMs, ns } of readings) {
+        const where = Object.entries(tags)
+          .filter(([, value]) => value !== '')
+          .map(([key, value]) => ` AND ${ident(key)} = ${literal(value)}`)
+          .join('');
+        statements.push(`DELETE FROM ${ident(measurement)} WHERE time = ${timeMs}${String(ns).padStart(6, '0')}${where}`);
+      }
+    }
+    for (let i = 0; i < statements.length; i += STATEMENTS_MAX) await this.influxQl(statements.slice(i, i + STATEMENTS_MAX), 'POST');
+  }
+
+  /** One result for each statement. Throws STORE_UNAVAILABLE. */
+  private async influxQl(statements: string[], method: 'GET' | 'POST' = 'POST'): Promise<InfluxSeries[][]> {
+    const { url, bucket, token } = this.options;
+    const parameters = new URLSearchParams({ db: bucket, epoch: 'ms', q: statements.join(';') });
+    let answer: { results?: { statement_id?: number; series?: InfluxSeries[]; error?: string }[]; error?: string; message?: string };
+    let status: number;
+    try {
+      const response = await fetch(`${url}/query`, {
+        method,
+        headers: {
+          'content-type': 'application/x-www-form-urlencoded',
+          ...(token === '' ? {} : { authorization: `Token ${token}` }),
+        },
+        body: parameters.toString(),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+      status = response.status;
+      answer = (await response.json()) as typeof answer;
+    } catch (error) {
+      throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} does not answer: ${causeText(error)}`, { cause: error });
+    }
+    const failed = answer.error ?? answer.message ?? answer.results?.find(({ error }) => error !== undefined)?.error;
+    if (failed !== undefined || answer.results === undefined) {
+      throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${failed ?? `status ${status}`}`);
+    }
+    return answer.results.map(({ series }) => series ?? []);
+  }
+
+  private async inParts(statements: string[]): Promise<InfluxSeries[][]> {
+    const results: InfluxSeries[][] = [];
+    for (let i = 0; i < statements.length; i += STATEMENTS_MAX) {
+      results.push(...(await this.influxQl(statements.slice(i, i + STATEMENTS_MAX))));
+    }
+    return results;
+  }
+
+  private async fields(filter: SeriesFilter): Promise<{ measurement: string; field: string; numeric: boolean }[]> {
+    const [series = []] = await this.influxQl(['SHOW FIELD KEYS']);
+    const found = series.flatMap(({ name, values }) =>
+      (values ?? []).map(([field, type]) => ({ measurement: name, field: String(field), numeric: type === 'float' || type === 'integer' || type === 'unsigned' })),
+    );
+    return found.filter(
+      ({ measurement, field }) =>
+        (filter.measurement === undefined || filter.measurement === measurement) && (filter.field === undefined || filter.field === field),
+    );
+  }
+
+  async series(): Promise<SeriesKey[]> {
+    return (await this.latest({})).map(({ measurement, field, tags }) => ({ measurement, field, tags }));
+  }
+
+  async latest(filter: SeriesFilter): Promise<LatestPoint[]> {
+    const fields = await this.fields(filter);
+    const statements = fields.map(
+      ({ measurement, field }) => `SELECT last(${ident(field)}) FROM ${ident(measurement)}${whereOf(filter)} GROUP BY *`,
+    );
+    const results = await this.inParts(statements);
+    return results.flatMap((list, index) => {
+      const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
+      return list.flatMap((series) => {
+        const [time, value] = series.values?.[0] ?? [];
+        if (value === null || value === undefined) return [];
+        return [{ measurement, field, tags: tagsOf(series), time: Number(time), value: value as FieldValue }];
+      });
+    });
+  }
+
+  async query(query: StoreQuery): Promise<SeriesPoints[]> {
+    const { everyMs, fn } = query;
+    const raw = everyMs === undefined && fn === undefined;
+    const name = fn ?? 'mean';
+    const fields = (await this.fields(query)).filter(({ numeric }) => raw || numeric || ['count', 'first', 'last'].includes(name));
+    const where = whereOf(query);
+    const select = (field: string): string => (raw ? ident(field) : `${FUNCTION_NAMES[name]}(${ident(field)})`);
+    const group = everyMs === undefined ? 'GROUP BY *' : `GROUP BY *, time(${everyMs}ms) fill(none)`;
+    const results = await this.inParts(
+      fields.map(({ measurement, field }) => `SELECT ${select(field)} FROM ${ident(measurement)}${where} ${group}`),
+    );
+    const single = fn !== undefined && everyMs === undefined;
+    const firsts = single && query.fromMs === undefined ? await this.firstTimes(fields, where) : undefined;
+    return results.flatMap((list, index) => {
+      const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
+      return list.map((series): SeriesPoints => {
+        const tags = tagsOf(series);
+        const at = single ? (query.fromMs ?? firsts?.get(JSON.stringify([measurement, field, tags]))) : undefined;
+        const points = (series.values ?? [])
+          .filter(([, value]) => value !== null)
+          .map(([time, value]): [number, FieldValue] => [at ?? Number(time), value as FieldValue]);
+        return { measurement, field, tags, points };
+      });
+    });
+  }
+
+  /** `fn` alone answers one point at the first point's time; InfluxQL would say 1970. */
+  private async firstTimes(fields: { measurement: string; field: string }[], where: string): Promise<Map<string, number>> {
+    const results = await this.inParts(
+      fields.map(({ measurement, field }) => `SELECT first(${ident(field)}) FROM ${ident(measurement)}${where} GROUP BY *`),
+    );
+    const times = new Map<string, number>();
+    for (const [index, list] of results.entries()) {
+      const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
+      for (const series of list) times.set(JSON.stringify([measurement, field, tagsOf(series)]), Number(series.values?.[0]?.[0]));
+    }
+    return times;
+  }
+
+  warnings(): string[] {
+    return [];
+  }
+
+  async close(): Promise<void> {
+    // Every batch was awaited: nothing is left in the client that a close could lose.
+    await this.writeApi?.close().catch(() => undefined);
+    this.writeApi = undefined;
+  }
+}
+
+function refusalText(error: unknown): string {
+  if (!(error instanceof HttpError)) return messageOf(error);
+  const body = error.json as { message?: string; error?: string } | undefined;
+  return (body?.message ?? body?.error ?? error.body ?? error.message).slice(0, 300);
+}
+
+function causeText(error: unknown): string {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  return messageOf(cause) || 'no connection';
+}

@@ -1,0 +1,77 @@
+/**
+ * The `readings` topic's record: JSON for anyone's consumer, documented in `docs/readings.md`. One record holds many
+ * readings of one gateway; a series is named once and referred to by its index.
+ */
+import { HeadwaterError, messageOf } from '../errors.ts';
+import type { FieldValue, Reading, ReadingBatch } from './reading.ts';
+
+interface SeriesEntry {
+  measurement: string;
+  tags: Record<string, string>;
+}
+
+interface ReadingEntry {
+  series: number;
+  sequence: number;
+  index?: number;
+  time: number;
+  ns: number;
+  fields: Record<string, FieldValue>;
+}
+
+interface RecordDocument {
+  v: 1;
+  gateway: string;
+  epoch: string;
+  arrived: number;
+  series: SeriesEntry[];
+  readings: ReadingEntry[];
+}
+
+/** A record's value. Readings of one mapping result share their `tags` object, which is what makes series cheap to find. */
+export function encodeReadings({ gateway, epoch, arrivedMs, readings }: ReadingBatch): Buffer {
+  const series: SeriesEntry[] = [];
+  const numbers = new Map<Record<string, string>, Map<string, number>>();
+  const entries: ReadingEntry[] = readings.map(({ measurement, tags, fields, sequence, index, timeMs, ns }) => {
+    let byName = numbers.get(tags);
+    if (byName === undefined) numbers.set(tags, (byName = new Map()));
+    let number = byName.get(measurement);
+    if (number === undefined) {
+      number = series.length;
+      series.push({ measurement, tags });
+      byName.set(measurement, number);
+    }
+    const entry: ReadingEntry = { series: number, sequence, time: timeMs, ns, fields };
+    if (index > 0) entry.index = index;
+    return entry;
+  });
+  const document: RecordDocument = { v: 1, gateway, epoch, arrived: arrivedMs, series, readings: entries };
+  return Buffer.from(JSON.stringify(document));
+}
+
+/** Throws WIRE_INVALID for anything that is not such a record. */
+export function decodeReadings(value: Buffer): ReadingBatch {
+  let document: RecordDocument;
+  try {
+    document = JSON.parse(value.toString('utf8')) as RecordDocument;
+  } catch (error) {
+    throw new HeadwaterError('WIRE_INVALID', `readings record is not JSON: ${messageOf(error)}`, { cause: error });
+  }
+  if (document.v !== 1 || !Array.isArray(document.series) || !Array.isArray(document.readings)) {
+    throw new HeadwaterError('WIRE_INVALID', 'readings record is not of version 1');
+  }
+  const readings: Reading[] = document.readings.map((entry) => {
+    const series = document.series[entry.series];
+    if (series === undefined) throw new HeadwaterError('WIRE_INVALID', 'readings record names a series that it does not list');
+    return {
+      measurement: series.measurement,
+      tags: series.tags,
+      fields: entry.fields,
+      sequence: entry.sequence,
+      index: entry.index ?? 0,
+      timeMs: entry.time,
+      ns: entry.ns,
+    };
+  });
+  return { gateway: document.gateway, epoch: document.epoch, arrivedMs: document.arrived, readings };
+}
