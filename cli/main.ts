@@ -8,6 +8,10 @@ export interface Command {
 }
 
 export const COMMANDS: Record<string, Command> = {
+  up: {
+    about: 'Run both in one process with embedded defaults and sample data.',
+    run: async (args) => await (await import('./up.ts')).up(args),
+  },
   gateway: {
     about: 'Run a gateway: MQTT from devices, durable buffer, uplink.',
     run: async (args) => await (await import('../gateway/main.ts')).runGateway(args),
@@ -15,6 +19,26 @@ export const COMMANDS: Record<string, Command> = {
   collector: {
     about: 'Run a collector: uplink, log, decode, store, API and page.',
     run: async (args) => await (await import('../collector/main.ts')).runCollector(args),
+  },
+  publish: {
+    about: 'Publish one message and wait for its acknowledgement.',
+    run: async (args) => await (await import('./publish.ts')).publish(args),
+  },
+  replay: {
+    about: 'Publish a CSV file as its devices over MQTT.',
+    run: async (args) => await (await import('./replay.ts')).replayCommand(args),
+  },
+  query: {
+    about: 'Ask a collector for readings.',
+    run: async (args) => await (await import('./query.ts')).query(args),
+  },
+  doctor: {
+    about: 'Check disk, clock, log and store.',
+    run: async (args) => await (await import('./doctor.ts')).doctor(args),
+  },
+  password: {
+    about: 'Make a line for the password file.',
+    run: async (args) => await (await import('./password.ts')).password(args),
   },
 };
 

@@ -75,11 +75,11 @@ telegraf_install() {
     -tags "custom,inputs.mqtt_consumer,outputs.influxdb,outputs.influxdb_v2,outputs.kafka,outputs.file,parsers.json,parsers.influx,serializers.influx,inputs.internal" \
     "github.com/influxdata/telegraf/cmd/telegraf@v$1"
 }
-rdkafka_install() { # compiles librdkafka: kept by Node's module version, copied into the checkout afterwards
+rdkafka_install() { # compiles librdkafka (its makefile breaks with parallel jobs): kept by Node's module version, copied into the checkout afterwards
   need cc "node-rdkafka" "Debian's build-essential"
   rm -rf "$cache/rdkafka-$1"; mkdir -p "$cache/rdkafka-$1"
   cp "$root/collector/kafka-client/package.json" "$root/collector/kafka-client/package-lock.json" "$cache/rdkafka-$1/"
-  ( cd "$cache/rdkafka-$1" && MAKEFLAGS="-j$(nproc)" JOBS="$(nproc)" npm ci --no-audit --no-fund )
+  ( cd "$cache/rdkafka-$1" && env -u MAKEFLAGS -u JOBS npm ci --no-audit --no-fund )
 }
 rdkafka() {
   local version; version="$(node -p 'require(process.argv[1]).dependencies["node-rdkafka"]' "$root/collector/kafka-client/package.json")-abi$(node -p process.versions.modules)"

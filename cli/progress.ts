@@ -1,0 +1,31 @@
+/** A progress bar on a terminal; silence elsewhere. */
+const BAR_WIDTH = 30;
+const EVERY_MS = 100;
+
+export class Progress {
+  private readonly label: string;
+  private readonly total: number | undefined;
+  private readonly started = performance.now();
+  private lastMs = 0;
+  private readonly isTerminal = process.stderr.isTTY === true;
+
+  /** `total` undefined: only the count is shown. */
+  constructor(label: string, total: number | undefined) {
+    this.label = label;
+    this.total = total;
+  }
+
+  show(done: number, force = false): void {
+    const now = performance.now();
+    if (!this.isTerminal || (!force && now - this.lastMs < EVERY_MS)) return;
+    this.lastMs = now;
+    const rate = Math.round(done / Math.max(0.001, (now - this.started) / 1000));
+    const share = this.total === undefined || this.total === 0 ? undefined : Math.min(1, done / this.total);
+    const bar = share === undefined ? '' : ` [${'#'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH)}] ${Math.floor(share * 100)} %`;
+    process.stderr.write(`\r${this.label}${bar} ${done.toLocaleString('en')} rows, ${rate.toLocaleString('en')} rows/s   `);
+  }
+
+  end(): void {
+    if (this.isTerminal) process.stderr.write('\n');
+  }
+}

@@ -1,0 +1,83 @@
+/** `headwater query`: the API's answers as lines that a person or a script reads. */
+import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { HeadwaterError } from '../shared/errors.ts';
+
+const FLAGS: Flags = {
+  http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
+  measurement: { value: 'NAME', about: 'Only this measurement.' },
+  field: { value: 'NAME', about: 'Only this field.' },
+  tag: { value: 'KEY=VALUE', about: 'Only series with this tag; as often as needed.', multiple: true },
+  from: { value: 'TIME', about: 'RFC 3339, epoch milliseconds or now-1h; inclusive.' },
+  to: { value: 'TIME', about: 'The same; exclusive.' },
+  every: { value: 'DURATION', about: 'Width of a bucket, such as 5m.' },
+  fn: { value: 'NAME', about: 'mean, min, max, sum, count, first, last or median.' },
+  latest: { about: 'Only the newest point of each series.' },
+  series: { about: 'Only the names of the series.' },
+  json: { about: "The API's JSON instead of CSV." },
+};
+
+export const QUERY_HELP = helpText(
+  'query [flags]',
+  'Asks the collector and prints CSV: time, measurement, field, tags, value.',
+  FLAGS,
+  'The API token comes from HEADWATER_TOKEN.',
+);
+
+interface Answer {
+  series?: { measurement: string; field: string; tags: Record<string, string>; points?: [number, unknown][]; time?: number; value?: unknown }[];
+  error?: { message: string };
+}
+
+/** GET from a collector's API. Throws UNREACHABLE and QUERY_INVALID. */
+export async function ask(address: string, path: string): Promise<unknown> {
+  const base = address.includes('://') ? address : `http://${address}`;
+  const token = process.env['HEADWATER_TOKEN'];
+  let response: Response;
+  try {
+    response = await fetch(`${base}${path}`, token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } });
+  } catch (error) {
+    throw new HeadwaterError('UNREACHABLE', `no collector answers at ${address}: is it running? --http HOST:PORT names another`, { cause: error });
+  }
+  const answer = (await response.json()) as Answer;
+  if (answer.error !== undefined) throw new HeadwaterError('QUERY_INVALID', answer.error.message);
+  return answer;
+}
+
+function csv(value: unknown): string {
+  const text = String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+export async function query(args: string[]): Promise<void> {
+  const { values, lists, help } = parseFlags('query', args, FLAGS, 0);
+  if (help) {
+    process.stdout.write(QUERY_HELP);
+    return;
+  }
+  const parameters = new URLSearchParams();
+  for (const name of ['measurement', 'field', 'from', 'to', 'every', 'fn']) {
+    const value = values[name];
+    if (typeof value === 'string') parameters.set(name, value);
+  }
+  for (const tag of lists['tag'] ?? []) {
+    const at = tag.indexOf('=');
+    if (at < 1) throw new HeadwaterError('CONFIG_INVALID', `--tag ${tag} is not KEY=VALUE`);
+    parameters.append(`tag.${tag.slice(0, at)}`, tag.slice(at + 1));
+  }
+  const path = values['series'] === true ? 'series' : values['latest'] === true ? 'latest' : 'query';
+  const address = String(values['http'] ?? '127.0.0.1:8080');
+  const answer = (await ask(address, `/api/v1/${path}?${parameters.toString()}`)) as Answer;
+  if (values['json'] === true) {
+    process.stdout.write(`${JSON.stringify(answer)}\n`);
+    return;
+  }
+  const out: string[] = [path === 'series' ? 'measurement,field,tags' : 'time,measurement,field,tags,value'];
+  for (const { measurement, field, tags, points, time, value } of answer.series ?? []) {
+    const name = [measurement, field, Object.entries(tags).map(([key, each]) => `${key}=${each}`).join(' ')].map(csv).join(',');
+    if (path === 'series') out.push(name);
+    else if (time !== undefined) out.push(`${new Date(time).toISOString()},${name},${csv(value)}`);
+    for (const [at, each] of points ?? []) out.push(`${new Date(at).toISOString()},${name},${csv(each)}`);
+  }
+  process.stdout.write(`${out.join('\n')}\n`);
+}
+
