@@ -48,7 +48,7 @@ export async function* readCsv(file: string): AsyncGenerator<Row> {
     failure = error;
     input.destroy(error);
   });
-  input.on('error', (error) => {
+  input.on('error', (error: unknown) => {
     failure ??= error;
   });
   let header: string[] | undefined;

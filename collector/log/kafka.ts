@@ -10,10 +10,10 @@
  * - Raw has no retention by age or size, until the lake takes over.
  */
 import { createRequire } from 'node:module';
-import type * as RdKafka from 'node-rdkafka';
 import { fileOfPackage } from '../../shared/config/root.ts';
 import { HeadwaterError, assert, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import type * as RdKafka from './rdkafka-types.ts';
 import {
   COMPACTED,
   TOPIC_LEDGER,
@@ -37,13 +37,16 @@ export interface KafkaOptions {
   partitions: number;
 }
 
-type Client = typeof RdKafka;
+type Client = RdKafka.KafkaClient;
 
 const TOPICS = [TOPIC_RAW, TOPIC_READINGS, TOPIC_QUARANTINE, TOPIC_LEDGER];
 const TIMEOUT_MS = 15_000;
 const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
 const POLL_RECORDS_MAX = 500;
 const LAG_EVERY_MS = 2000;
+/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END and RD_KAFKA_OFFSET_STORED (what the group has committed). */
+const OFFSET_END = -1;
+const OFFSET_COMMITTED = -1000;
 
 function loadClient(): Client {
   try {
@@ -75,11 +78,11 @@ function call<T>(what: string, work: (done: (error: unknown, value: T) => void) 
   });
 }
 
-function headersOut(headers: Record<string, string>): RdKafka.MessageHeader[] {
+function headersOut(headers: Record<string, string>): RdKafka.Header[] {
   return Object.entries(headers).map(([key, value]) => ({ [key]: value }));
 }
 
-function headersIn(headers: RdKafka.MessageHeader[] | undefined): Record<string, string> {
+function headersIn(headers: RdKafka.Header[] | undefined): Record<string, string> {
   const result: Record<string, string> = {};
   for (const header of headers ?? []) {
     for (const [key, value] of Object.entries(header)) result[key] = Buffer.isBuffer(value) ? value.toString('utf8') : String(value);
@@ -129,7 +132,7 @@ export class KafkaLog implements Log {
     return `${this.options.topicPrefix}${topic}`;
   }
 
-  get common(): RdKafka.GlobalConfig {
+  get common(): Record<string, unknown> {
     return {
       'metadata.broker.list': this.options.brokers,
       'client.id': 'headwater',
@@ -151,7 +154,7 @@ export class KafkaLog implements Log {
         // Not acknowledged for so long: the caller decides, and the gateway still has it.
         'delivery.timeout.ms': 30_000,
         dr_cb: true,
-      } as RdKafka.ProducerGlobalConfig,
+      },
       {},
     );
     producer.setPollInterval(5);
@@ -185,7 +188,7 @@ export class KafkaLog implements Log {
         };
         await call<void>(`creating topic ${this.name(topic)}`, (done) =>
           admin.createTopic(
-            { topic: this.name(topic), num_partitions: this.options.partitions, replication_factor: replicas, config: config as unknown as Record<string, string> } as never,
+            { topic: this.name(topic), num_partitions: this.options.partitions, replication_factor: replicas, config },
             TIMEOUT_MS,
             (error) => done(error !== undefined && error !== null && error.code !== 36 /* exists: another collector was first */ ? error : undefined, undefined),
           ),
@@ -248,7 +251,7 @@ export class KafkaLog implements Log {
   /** Reads a compacted partition to its end and keeps the last value of each key. */
   async state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]> {
     const consumer = new this.kafka.KafkaConsumer(
-      { ...this.common, 'group.id': `headwater-state-${process.pid}`, 'enable.auto.commit': false, 'isolation.level': 'read_committed', 'enable.partition.eof': true, 'fetch.wait.max.ms': 20, 'fetch.message.max.bytes': MESSAGE_BYTES_MAX } as RdKafka.ConsumerGlobalConfig,
+      { ...this.common, 'group.id': `headwater-state-${process.pid}`, 'enable.auto.commit': false, 'isolation.level': 'read_committed', 'enable.partition.eof': true, 'fetch.wait.max.ms': 20, 'fetch.message.max.bytes': MESSAGE_BYTES_MAX },
       { 'auto.offset.reset': 'earliest' },
     );
     consumer.on('event.error', () => undefined); // A consume that fails says so itself.
@@ -296,14 +299,9 @@ export class KafkaLog implements Log {
   }
 }
 
-interface Connectable {
-  connect(options: RdKafka.MetadataOptions, done: (error: RdKafka.LibrdKafkaError | null) => void): unknown;
-  disconnect(done?: () => void): unknown;
-}
-
-async function connect(client: Connectable, brokers: string): Promise<void> {
+async function connect(client: RdKafka.Connection, brokers: string): Promise<void> {
   try {
-    await call<unknown>('connecting', (done) => client.connect({ timeout: TIMEOUT_MS }, (error) => done(error, undefined)));
+    await call<unknown>('connecting', (done) => client.connect({ timeout: TIMEOUT_MS }, done));
   } catch (error) {
     client.disconnect();
     throw new HeadwaterError('LOG_UNAVAILABLE', `no Kafka broker answers at ${brokers}`, { cause: error });
@@ -349,8 +347,8 @@ class KafkaConsumer implements LogConsumer {
         'fetch.wait.max.ms': 20,
         'fetch.message.max.bytes': MESSAGE_BYTES_MAX,
         'queued.max.messages.kbytes': 16 * 1024,
-        rebalance_cb: (error: RdKafka.LibrdKafkaError, assignment: RdKafka.TopicPartition[]) => this.rebalance(error, assignment),
-      } as RdKafka.ConsumerGlobalConfig,
+        rebalance_cb: (error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]) => this.rebalance(error, assignment),
+      },
       { 'auto.offset.reset': options.from === 'start' ? 'earliest' : 'latest' },
     );
     consumer.on('event.error', () => undefined); // A lost broker comes back; a failed poll says so itself.
@@ -360,7 +358,7 @@ class KafkaConsumer implements LogConsumer {
     if (options.from === 'end') {
       // A watcher sees every partition and commits nothing: no group, no waiting for one.
       const all = Array.from({ length: log.partitions }, (_, partition) => partition);
-      consumer.assign(all.map((partition) => ({ topic: this.topic, partition, offset: log.kafka.CODES.ERRORS.ERR__PARTITION_EOF === undefined ? -1 : -1 })));
+      consumer.assign(all.map((partition) => ({ topic: this.topic, partition, offset: OFFSET_END })));
       this.assigned = new Set(all);
       return;
     }
@@ -369,7 +367,7 @@ class KafkaConsumer implements LogConsumer {
     this.lagTimer.unref();
   }
 
-  private rebalance(error: RdKafka.LibrdKafkaError, assignment: RdKafka.TopicPartition[]): void {
+  private rebalance(error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]): void {
     const { ERRORS } = this.log.kafka.CODES;
     if (error.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
       this.rebalancing = this.take(assignment).catch((cause: unknown) => {
@@ -390,8 +388,7 @@ class KafkaConsumer implements LogConsumer {
     const placed: RdKafka.TopicPartitionOffset[] = [];
     for (const { topic, partition } of assignment) {
       const own = await this.options.onAssign?.(partition);
-      // -1000 is librdkafka's RD_KAFKA_OFFSET_STORED... -1000; INVALID -1001: the group's committed offset.
-      placed.push({ topic, partition, offset: own ?? -1000 });
+      placed.push({ topic, partition, offset: own ?? OFFSET_COMMITTED });
     }
     this.consumer?.assign(placed);
     for (const { partition } of assignment) this.assigned.add(partition);
@@ -429,7 +426,7 @@ class KafkaConsumer implements LogConsumer {
         'transaction.timeout.ms': 60_000,
         'linger.ms': 0,
         'message.max.bytes': MESSAGE_BYTES_MAX,
-      } as RdKafka.ProducerGlobalConfig,
+      },
       {},
     );
     producer.on('event.error', () => undefined); // The transaction's calls say what matters.

@@ -95,8 +95,7 @@ class Prefixes {
     if (known !== undefined) return known;
     if (unwritable(measurement)) return undefined;
     const parts = [escapeMeasurement(measurement)];
-    for (const [key, value] of Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1))) {
-      if (value === '') continue; // An empty tag is no tag to InfluxDB.
+    for (const [key, value] of tagTerms(tags).sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (unwritable(key) || unwritable(value)) return undefined;
       parts.push(`${escapeKey(key)}=${escapeKey(value)}`);
     }
@@ -112,8 +111,14 @@ function lineOf({ fields, timeMs, ns }: Reading, prefix: string): string | undef
     if (unwritable(name)) return undefined;
     text += `${text === '' ? ' ' : ','}${escapeKey(name)}=${valueText(fields[name] as FieldValue)}`;
   }
-  return `${prefix}${text} ${timeMs}${String(ns).padStart(6, '0')}`;
+  return `${prefix}${text} ${timeMs}${digits(ns)}`;
 }
+
+/** Nanoseconds below the millisecond, as they follow it in a timestamp. */
+const digits = (ns: number): string => String(ns).padStart(6, '0');
+
+/** An empty tag is no tag to InfluxDB. */
+const tagTerms = (tags: Record<string, string>): [string, string][] => Object.entries(tags).filter(([, value]) => value !== '');
 
 // ---- InfluxQL ----
 
@@ -129,7 +134,7 @@ function whereOf({ tags, fromMs, toMs }: StoreQuery): string {
 
 function tagsOf(series: InfluxSeries): Record<string, string> {
   // GROUP BY * lists every tag key of the measurement; an empty value means that this series lacks it.
-  return Object.fromEntries(Object.entries(series.tags ?? {}).filter(([, value]) => value !== ''));
+  return Object.fromEntries(tagTerms(series.tags ?? {}));
 }
 
 export class InfluxStore implements TimeSeriesStore {
@@ -219,28 +224,47 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   async remove(batches: ReadingBatch[]): Promise<void> {
-    const statements: string[] = [];
-    for (const { readings } of batches) {
-      for (const { measurement, tags, timeMs, ns } of readings) {
-        const where = Object.entries(tags)
-          .filter(([, value]) => value !== '')
-          .map(([key, value]) => ` AND ${ident(key)} = ${literal(value)}`)
-          .join('');
-        statements.push(`DELETE FROM ${ident(measurement)} WHERE time = ${timeMs}${String(ns).padStart(6, '0')}${where}`);
-      }
+    const readings = batches.flatMap((batch) => batch.readings);
+    if (this.options.org === '') {
+      const statements = readings.map(({ measurement, tags, timeMs, ns }) => {
+        const where = tagTerms(tags).map(([key, value]) => ` AND ${ident(key)} = ${literal(value)}`);
+        return `DELETE FROM ${ident(measurement)} WHERE time = ${timeMs}${digits(ns)}${where.join('')}`;
+      });
+      for (let i = 0; i < statements.length; i += STATEMENTS_MAX) await this.influxQl(statements.slice(i, i + STATEMENTS_MAX));
+      return;
     }
-    for (let i = 0; i < statements.length; i += STATEMENTS_MAX) await this.influxQl(statements.slice(i, i + STATEMENTS_MAX), 'POST');
+    // InfluxQL of version 2 does not delete; its own call takes one range and one predicate.
+    for (const reading of readings) await this.removeOne(reading);
+  }
+
+  private async removeOne({ measurement, tags, timeMs, ns }: Reading): Promise<void> {
+    const { url, org, bucket, token } = this.options;
+    const seconds = new Date(timeMs).toISOString().slice(0, 19);
+    const at = `${seconds}.${String(timeMs % 1000).padStart(3, '0')}${digits(ns)}Z`;
+    const terms = [['_measurement', measurement] as const, ...tagTerms(tags)].map(([key, value]) => `${ident(key)}=${ident(value)}`);
+    let response: Response;
+    try {
+      response = await fetch(`${url}/api/v2/delete?${new URLSearchParams({ org, bucket }).toString()}`, {
+        method: 'POST',
+        headers: { authorization: `Token ${token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ start: at, stop: at, predicate: terms.join(' AND ') }),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+    } catch (error) {
+      throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} does not answer: ${causeText(error)}`, { cause: error });
+    }
+    if (!response.ok) throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): removing: ${(await response.text()).slice(0, 300)}`);
   }
 
   /** One result for each statement. Throws STORE_UNAVAILABLE. */
-  private async influxQl(statements: string[], method: 'GET' | 'POST' = 'POST'): Promise<InfluxSeries[][]> {
+  private async influxQl(statements: string[]): Promise<InfluxSeries[][]> {
     const { url, bucket, token } = this.options;
     const parameters = new URLSearchParams({ db: bucket, epoch: 'ms', q: statements.join(';') });
     let answer: { results?: { statement_id?: number; series?: InfluxSeries[]; error?: string }[]; error?: string; message?: string };
     let status: number;
     try {
       const response = await fetch(`${url}/query`, {
-        method,
+        method: 'POST',
         headers: {
           'content-type': 'application/x-www-form-urlencoded',
           ...(token === '' ? {} : { authorization: `Token ${token}` }),

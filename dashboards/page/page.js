@@ -66,7 +66,9 @@ function cell(text, className = '') {
 }
 
 function showSensors() {
-  const sensors = [...state.latest].sort(([, a], [, b]) => (a.measurement + sensorName(a.tags)).localeCompare(b.measurement + sensorName(b.tags), 'en', { numeric: true }));
+  // Those that measure the chosen field come first.
+  const has = (sensor) => (sensor.fields.has(state.field) ? 0 : 1);
+  const sensors = [...state.latest].sort(([, a], [, b]) => has(a) - has(b) || (a.measurement + sensorName(a.tags)).localeCompare(b.measurement + sensorName(b.tags), 'en', { numeric: true }));
   $('count').textContent = String(sensors.length);
   $('value-head').textContent = state.field || 'Value';
   state.rows.clear();
@@ -139,7 +141,7 @@ async function draw() {
       width: $('chart').clientWidth,
       height: 360,
       axes: [axis, { ...axis, label: state.field, size: 60 }],
-      series: [{}, ...shown.map(({ tags }, at) => ({ label: sensorName(tags), stroke: COLOURS[at % COLOURS.length], width: 1, spanGaps: true, points: { show: times.length < 60 } }))],
+      series: [{}, ...shown.map(({ tags }, at) => ({ label: sensorName(tags), stroke: COLOURS[at % COLOURS.length], width: 1, spanGaps: raw, points: { show: times.length < 60 } }))],
       cursor: { focus: { prox: 24 } },
     },
     [times.map((time) => time / 1000), ...columns],

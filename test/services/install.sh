@@ -38,11 +38,11 @@ once() { # NAME VERSION SECONDS FUNCTION : runs FUNCTION once a machine and vers
   exec 9>&-
 }
 
-mosquitto() {
+ensure_mosquitto() {
   if ! command -v mosquitto >/dev/null || ! command -v mosquitto_pub >/dev/null; then say "installing mosquitto and its clients from Debian"; apt_get mosquitto mosquitto-clients; fi
 }
-kcat() { if ! command -v kcat >/dev/null; then say "installing kcat from Debian"; apt_get kcat; fi; }
-chromium() { if ! command -v chromium >/dev/null; then say "installing chromium from Debian (about 60 s)"; apt_get chromium; fi; }
+ensure_kcat() { if ! command -v kcat >/dev/null; then say "installing kcat from Debian"; apt_get kcat; fi; }
+ensure_chromium() { if ! command -v chromium >/dev/null; then say "installing chromium from Debian (about 60 s)"; apt_get chromium; fi; }
 
 kafka_install() {
   need java "Kafka" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"; need mvn "Kafka" "Debian's maven"
@@ -91,9 +91,9 @@ rdkafka() {
 all="mosquitto kcat chromium kafka influxdb1 influxdb2 rdkafka"
 for name in ${*:-$all}; do
   case $name in
-    mosquitto) mosquitto ;;
-    kcat) kcat ;;
-    chromium) chromium ;;
+    mosquitto) ensure_mosquitto ;;
+    kcat) ensure_kcat ;;
+    chromium) ensure_chromium ;;
     kafka) once kafka 4.1.0 20 kafka_install ;;
     influxdb1) once influxdb1 1.8.10 120 influxdb1_install ;;
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;

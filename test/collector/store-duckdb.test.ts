@@ -1,0 +1,11 @@
+import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { storeContract } from '../contract/store.ts';
+import { temporaryFolder } from '../support/process.ts';
+
+storeContract('embedded (DuckDB)', () => {
+  const folder = temporaryFolder();
+  return Promise.resolve({
+    create: () => new DuckDbStore({ folder, memoryBytes: 256 * 1024 * 1024, now: () => Date.now() }, () => undefined),
+    stop: () => Promise.resolve(),
+  });
+});

@@ -1,0 +1,13 @@
+import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
+import { startInflux1, startInflux2 } from '../services/servers.ts';
+import { storeContract } from '../contract/store.ts';
+
+storeContract('InfluxDB 1.8', async () => {
+  const influx = await startInflux1();
+  return { create: () => new InfluxStore({ ...parseInfluxAddress(influx.store), token: '' }, () => undefined), stop: () => influx.stop() };
+});
+
+storeContract('InfluxDB 2', async () => {
+  const influx = await startInflux2();
+  return { create: () => new InfluxStore({ ...parseInfluxAddress(influx.store), token: influx.token }, () => undefined), stop: () => influx.stop() };
+});

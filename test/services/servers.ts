@@ -1,0 +1,154 @@
+/** Real servers for tests, each on free loopback ports with a temporary folder. `install.sh` has brought them. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from '../support/free-port.ts';
+import { start, temporaryFolder, until, type Child } from '../support/process.ts';
+
+const CACHE = process.env['HEADWATER_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater');
+
+export interface Server {
+  host: string;
+  port: number;
+  /** HOST:PORT. */
+  address: string;
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  /** The same data and port again. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+async function server(port: number, launch: () => Child, isUp: () => Promise<boolean>): Promise<Server> {
+  let child = launch();
+  const wait = async (): Promise<void> => {
+    await until(`server on port ${port}: ${child.output().slice(-500)}`, async () => ((await isUp()) ? true : undefined), 90_000);
+  };
+  await wait();
+  return {
+    host: '127.0.0.1',
+    port,
+    address: `127.0.0.1:${port}`,
+    kill: async (signal = 'SIGKILL') => void (await child.kill(signal)),
+    restart: async () => {
+      child = launch();
+      await wait();
+    },
+    stop: async () => void (await child.kill('SIGKILL')),
+  };
+}
+
+export async function startKafka(): Promise<Server> {
+  const folder = temporaryFolder();
+  const [port, controller] = [await freePort(), await freePort()];
+  const properties = join(folder, 'server.properties');
+  writeFileSync(
+    properties,
+    `process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:${controller}
+listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:${port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs=${join(folder, 'data')}
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+message.max.bytes=9000000
+auto.create.topics.enable=false
+`,
+  );
+  const libraries = join(CACHE, 'kafka-4.1.0', 'libs', '*');
+  execFileSync('java', ['-cp', libraries, 'kafka.tools.StorageTool', 'format', '-t', 'aGVhZHdhdGVyLXRlc3QtMQ', '-c', properties], { stdio: 'pipe' });
+  const launch = (): Child => start('java', ['-Xmx512m', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', libraries, 'kafka.Kafka', properties]);
+  const kafka = await server(port, launch, () => accepts(port));
+  return kafka;
+}
+
+export async function startMosquitto(extra = ''): Promise<Server> {
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const file = join(folder, 'mosquitto.conf');
+  writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n${extra}`);
+  return await server(port, () => start('mosquitto', ['-c', file]), () => accepts(port));
+}
+
+export interface Influx extends Server {
+  /** What `--store` takes. */
+  store: string;
+  token: string;
+}
+
+async function healthy(url: string): Promise<boolean> {
+  try {
+    return (await fetch(url)).ok;
+  } catch {
+    return false; // Not listening yet.
+  }
+}
+
+export async function startInflux1(): Promise<Influx> {
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const file = join(folder, 'influxdb.conf');
+  writeFileSync(
+    file,
+    `bind-address = "127.0.0.1:${await freePort()}"
+reporting-disabled = true
+[meta]
+  dir = "${join(folder, 'meta')}"
+[data]
+  dir = "${join(folder, 'data')}"
+  wal-dir = "${join(folder, 'wal')}"
+  query-log-enabled = false
+[http]
+  bind-address = "127.0.0.1:${port}"
+  log-enabled = false
+  max-body-size = 0
+[logging]
+  level = "error"
+`,
+  );
+  const launch = (): Child => start(join(CACHE, 'bin', 'influxdb1-1.8.10', 'influxd'), ['-config', file]);
+  const base = await server(port, launch, () => healthy(`http://127.0.0.1:${port}/ping`));
+  return { ...base, store: `influxdb://127.0.0.1:${port}/headwater`, token: '' };
+}
+
+export async function startInflux2(): Promise<Influx> {
+  const folder = temporaryFolder();
+  mkdirSync(join(folder, 'engine'));
+  const port = await freePort();
+  const launch = (): Child =>
+    start(join(CACHE, 'bin', 'influxdb2-2.7.12', 'influxd'), [
+      `--http-bind-address=127.0.0.1:${port}`,
+      `--bolt-path=${join(folder, 'influxd.bolt')}`,
+      `--sqlite-path=${join(folder, 'influxd.sqlite')}`,
+      `--engine-path=${join(folder, 'engine')}`,
+      '--reporting-disabled',
+      '--log-level=error',
+    ]);
+  const base = await server(port, launch, () => healthy(`http://127.0.0.1:${port}/health`));
+  const token = 'test-token-of-this-run-only';
+  const setup = await fetch(`http://127.0.0.1:${port}/api/v2/setup`, {
+    method: 'POST',
+    body: JSON.stringify({ username: 'test', password: 'test-password', org: 'org', bucket: 'bucket', token }),
+  });
+  if (!setup.ok) throw new Error(`InfluxDB setup: ${await setup.text()}`);
+  return { ...base, store: `influxdb://127.0.0.1:${port}/org/bucket`, token };
+}

@@ -1,0 +1,110 @@
+/** Child processes of tests: started, awaited, and stopped by process id, whatever the test does. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'headwater-test-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface Child {
+  pid: number;
+  /** Everything it has printed. */
+  output: () => string;
+  stdout: () => string;
+  /** Exit code, or undefined while it runs; a signal counts as 128 and more. */
+  exited: Promise<number>;
+  kill(signal?: NodeJS.Signals): Promise<number>;
+}
+
+export function start(command: string, args: string[], environment: Record<string, string> = {}, cwd = ROOT): Child {
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  let output = '';
+  let stdout = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+    stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  const exited = new Promise<number>((resolve) => {
+    child.on('error', (error) => {
+      output += error.message;
+      resolve(127);
+    });
+    child.on('close', (code, signal) => {
+      running.delete(child);
+      resolve(code ?? (signal === 'SIGKILL' ? 137 : 143));
+    });
+  });
+  return {
+    pid: child.pid ?? 0,
+    output: () => output,
+    stdout: () => stdout,
+    exited,
+    kill: async (signal = 'SIGTERM') => {
+      child.kill(signal);
+      return await exited;
+    },
+  };
+}
+
+/** Waits until `probe` gives something, or throws what the child said. */
+export async function until<T>(what: string, probe: () => Promise<T | undefined> | T | undefined, ms = 30_000): Promise<T> {
+  const deadline = performance.now() + ms;
+  let last: unknown;
+  for (;;) {
+    try {
+      const value = await probe();
+      if (value !== undefined && value !== false) return value;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) throw new Error(`not within ${ms} ms: ${what}${last instanceof Error ? ` (${last.message})` : ''}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export interface Headwater extends Child {
+  /** HOST:PORT by name: mqtt, http, uplink, gateway-http. */
+  address: Record<string, string>;
+  port: (name: string) => number;
+}
+
+/** Starts a server command of the built `headwater` and waits for its `ready` line. */
+export async function headwater(args: string[], environment: Record<string, string> = {}): Promise<Headwater> {
+  return await ready(start(process.execPath, ['cli/bin.mjs', ...args], environment), args.join(' '));
+}
+
+export async function ready(child: Child, name: string): Promise<Headwater> {
+  let code: number | undefined;
+  void child.exited.then((value) => {
+    code = value;
+  });
+  const line = await until(`ready line of ${name}: ${child.output()}`, () => {
+    if (code !== undefined) throw Object.assign(new Error(`exited ${code}: ${child.output()}`), { fatal: true });
+    return /^ready (.*)$/m.exec(child.stdout())?.[1];
+  }, 60_000);
+  const address = Object.fromEntries(line.split(' ').map((part) => part.split('=') as [string, string]));
+  return { ...child, address, port: (which) => Number(address[which]?.split(':').at(-1)) };
+}
+
+/** Runs a command of the built `headwater` to its end. */
+export async function run(args: string[], environment: Record<string, string> = {}): Promise<{ code: number; output: string; stdout: string }> {
+  const child = start(process.execPath, ['cli/bin.mjs', ...args], environment);
+  const code = await child.exited;
+  return { code, output: child.output(), stdout: child.stdout() };
+}

@@ -1,0 +1,18 @@
+import { defineConfig } from 'vitest/config';
+
+/** Two projects: `quick` needs no server; `full` starts real ones, one file at a time, on a machine of two cores. */
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    projects: [
+      {
+        extends: true,
+        test: { name: 'quick', include: ['test/{shared,gateway,collector,cli,docs}/**/*.test.ts', 'test/*.test.ts'], testTimeout: 30_000, hookTimeout: 30_000 },
+      },
+      {
+        extends: true,
+        test: { name: 'full', include: ['test/{integration,e2e,issues}/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 180_000, fileParallelism: false },
+      },
+    ],
+  },
+});
