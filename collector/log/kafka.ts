@@ -335,7 +335,7 @@ class KafkaConsumer implements LogConsumer {
 
   async start(): Promise<void> {
     const { log, options } = this;
-    const consumer = new log.kafka.KafkaConsumer(
+    const consumer: RdKafka.KafkaConsumer = new log.kafka.KafkaConsumer(
       {
         ...log.common,
         'group.id': options.group,
@@ -347,7 +347,7 @@ class KafkaConsumer implements LogConsumer {
         'fetch.wait.max.ms': 20,
         'fetch.message.max.bytes': MESSAGE_BYTES_MAX,
         'queued.max.messages.kbytes': 16 * 1024,
-        rebalance_cb: (error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]) => this.rebalance(error, assignment),
+        rebalance_cb: (error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]) => this.rebalance(consumer, error, assignment),
       },
       { 'auto.offset.reset': options.from === 'start' ? 'earliest' : 'latest' },
     );
@@ -367,10 +367,10 @@ class KafkaConsumer implements LogConsumer {
     this.lagTimer.unref();
   }
 
-  private rebalance(error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]): void {
+  private rebalance(consumer: RdKafka.KafkaConsumer, error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]): void {
     const { ERRORS } = this.log.kafka.CODES;
     if (error.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
-      this.rebalancing = this.take(assignment).catch((cause: unknown) => {
+      this.rebalancing = this.take(consumer, assignment).catch((cause: unknown) => {
         this.failure = cause instanceof HeadwaterError ? cause : unavailable('taking over partitions', cause);
       });
     } else {
@@ -379,18 +379,23 @@ class KafkaConsumer implements LogConsumer {
         this.positions.delete(partition);
         this.options.onRevoke?.(partition);
       }
-      if (this.consumer?.isConnected() === true) this.consumer.unassign();
+      // Also while it closes: a revocation that is not answered would hold up `disconnect` for good.
+      consumer.unassign();
     }
   }
 
   /** Loads the state of assigned partitions before any record of them is read. */
-  private async take(assignment: RdKafka.TopicPartition[]): Promise<void> {
+  private async take(consumer: RdKafka.KafkaConsumer, assignment: RdKafka.TopicPartition[]): Promise<void> {
     const placed: RdKafka.TopicPartitionOffset[] = [];
     for (const { topic, partition } of assignment) {
       const own = await this.options.onAssign?.(partition);
       placed.push({ topic, partition, offset: own ?? OFFSET_COMMITTED });
     }
-    this.consumer?.assign(placed);
+    if (consumer !== this.consumer) {
+      consumer.unassign();
+      return;
+    }
+    consumer.assign(placed);
     for (const { partition } of assignment) this.assigned.add(partition);
   }
 
