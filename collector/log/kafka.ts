@@ -341,6 +341,7 @@ class KafkaConsumer implements LogConsumer {
         'group.id': options.group,
         'enable.auto.commit': false,
         'isolation.level': 'read_committed',
+        'enable.partition.eof': true,
         'partition.assignment.strategy': 'range',
         'session.timeout.ms': 10_000,
         'max.poll.interval.ms': 300_000,
@@ -352,6 +353,8 @@ class KafkaConsumer implements LogConsumer {
       { 'auto.offset.reset': options.from === 'start' ? 'earliest' : 'latest' },
     );
     consumer.on('event.error', () => undefined); // A lost broker comes back; a failed poll says so itself.
+    // The end of a partition lies behind the markers of transactions, which are no records: without it a lag would stay.
+    consumer.on('partition.eof', ({ partition, offset }) => this.positions.set(partition, offset));
     await connect(consumer, log.options.brokers);
     this.consumer = consumer;
     consumer.setDefaultConsumeTimeout(50);
@@ -413,7 +416,9 @@ class KafkaConsumer implements LogConsumer {
       const messages = await call<RdKafka.Message[]>(`reading ${this.topic}`, (done) => consumer.consume(POLL_RECORDS_MAX, done));
       await this.rebalancing;
       const records = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
-      for (const { partition, offset } of records) this.positions.set(partition, offset + 1);
+      for (const { partition, offset } of records) {
+        this.positions.set(partition, Math.max(offset + 1, this.positions.get(partition) ?? 0));
+      }
       if (records.length > 0 || performance.now() >= deadline || this.closing) return records;
     }
   }
@@ -519,6 +524,7 @@ class KafkaConsumer implements LogConsumer {
     const { consumer } = this;
     this.consumer = undefined;
     this.assigned.clear();
+    this.positions.clear();
     if (consumer !== undefined) await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
     if (this.closing) return;
     for (;;) {

@@ -69,7 +69,7 @@ export function decodeDown(payload: Buffer): Down {
   } catch (error) {
     throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not JSON', { cause: error });
   }
-  const { v, acks, error } = value as { v?: unknown; acks?: unknown; error?: unknown };
+  const { v, acks, error } = (value ?? {}) as { v?: unknown; acks?: unknown; error?: unknown };
   if (v !== WIRE_VERSION || !Array.isArray(acks) || !acks.every(isEpochAck)) {
     throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not of a known form');
   }

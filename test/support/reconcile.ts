@@ -1,0 +1,71 @@
+/** Compares what clients saw acknowledged with what a store holds, counted outside the system. */
+import { until, type Headwater } from './process.ts';
+
+interface Series {
+  series: { measurement: string; field: string; tags: Record<string, string>; points: [number, number][] }[];
+}
+
+export async function getJson<T>(url: string): Promise<T> {
+  const response = await fetch(url);
+  const answer = (await response.json()) as T & { error?: { message: string } };
+  if (!response.ok) throw new Error(`${url}: ${answer.error?.message ?? response.status}`);
+  return answer;
+}
+
+interface BufferState {
+  waitingMessages?: number;
+  pendingBytes: number;
+}
+
+/** Waits until nothing waits on the gateway and no stage lags, twice in a row. */
+export async function settled(gateway: string, collector: string, ms = 90_000): Promise<void> {
+  let quiet = 0;
+  await until(
+    'the pipeline to settle',
+    async () => {
+      const buffer = await getJson<BufferState>(`http://${gateway}/api/v1/buffer`);
+      const { stages } = await getJson<{ stages: { lagRecords: number }[] }>(`http://${collector}/api/v1/status`);
+      const busy = buffer.waitingMessages !== 0 || buffer.pendingBytes > 0 || stages.some(({ lagRecords }) => lagRecords > 0);
+      quiet = busy ? 0 : quiet + 1;
+      return quiet >= 3 ? true : undefined;
+    },
+    ms,
+  );
+}
+
+export interface Reconciliation {
+  missing: number;
+  /** Copies beyond the PUBLISH packets that were sent. */
+  extra: number;
+  /** Points whose value nobody sent. */
+  foreign: number;
+  stored: number;
+}
+
+/** Values of `field`, each expected once if acknowledged, and at most once if sent. */
+export async function reconcile(collector: string, measurement: string, field: string, acknowledged: Set<number>, sent: Set<number>): Promise<Reconciliation> {
+  const { series } = await getJson<Series>(`http://${collector}/api/v1/query?${new URLSearchParams({ measurement, field }).toString()}`);
+  const counts = new Map<number, number>();
+  for (const { points } of series) for (const [, value] of points) counts.set(value, (counts.get(value) ?? 0) + 1);
+  let missing = 0;
+  for (const value of acknowledged) if (!counts.has(value)) missing++;
+  let extra = 0;
+  let foreign = 0;
+  let stored = 0;
+  for (const [value, count] of counts) {
+    stored += count;
+    extra += count - 1;
+    if (!sent.has(value)) foreign++;
+  }
+  return { missing, extra, foreign, stored };
+}
+
+/** Waits until nothing acknowledged is missing, or gives the last count. */
+export async function reconciled(collector: Headwater, measurement: string, field: string, acknowledged: Set<number>, sent: Set<number>, ms = 60_000): Promise<Reconciliation> {
+  const deadline = performance.now() + ms;
+  for (;;) {
+    const result = await reconcile(collector.address['http'] ?? '', measurement, field, acknowledged, sent);
+    if (result.missing === 0 || performance.now() > deadline) return result;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+}
