@@ -61,6 +61,13 @@ function positionOf(ordinal: number, sequence: number): Buffer {
   return key;
 }
 
+/** The position just before a frame's; sequences begin at 1, so the last byte can give. */
+function before(position: Buffer): Buffer {
+  const key = Buffer.from(position);
+  key.writeBigUInt64BE(key.readBigUInt64BE(9) - 1n, 9);
+  return key;
+}
+
 export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private readonly env: Env;
   private readonly options: LevelBufferOptions;
@@ -396,11 +403,21 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     }
   }
 
+  /**
+   * Gives the space of released frames back. LevelDB lays a flushed table without neighbours straight into a lower
+   * level, with its deletions beside what they delete, and a compaction of the range then passes it by. Two deletions
+   * at the range's edges make every later table overlap it, so that the second pass merges all of it.
+   */
   private async compactReleased(): Promise<void> {
     const { db } = this;
     if (db === undefined) return;
     const [oldest] = await db.read({ gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), limit: 1 }, 1);
-    await db.compact(FRAME_PREFIX, oldest?.[0] ?? after(FRAME_PREFIX));
+    const low = Buffer.concat([FRAME_PREFIX, Buffer.alloc(16)]);
+    const high = oldest === undefined ? Buffer.concat([FRAME_PREFIX, Buffer.alloc(16, 0xff)]) : before(oldest[0]);
+    for (let pass = 0; pass < 2; pass++) {
+      await db.write([low, high].map((key) => ({ type: 'del', key })), { sync: false });
+      await db.compact(low, high);
+    }
   }
 
   private inTurn(work: () => Promise<void>): Promise<void> {

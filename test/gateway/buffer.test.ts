@@ -1,0 +1,190 @@
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { BufferEvents, MessageBuffer } from '../../gateway/buffer/buffer.ts';
+import { LevelBuffer, type LevelBufferOptions } from '../../gateway/buffer/level-buffer.ts';
+import { realEnv } from '../../shared/env/env.ts';
+import { checkFrame } from '../../shared/frame/frame.ts';
+import { LevelDatabase } from '../../shared/kv/classic-level.ts';
+import type { KvDatabase, KvOp } from '../../shared/kv/kv.ts';
+import { bufferContract, message, payloads, readAll, refOf, watch } from '../contract/buffer.ts';
+import { temporaryFolder, until } from '../support/process.ts';
+
+const MIB = 1024 * 1024;
+
+function opener(folder: string, more: Partial<LevelBufferOptions> = {}): (events: BufferEvents<number>) => Promise<MessageBuffer<number>> {
+  return async (events) => {
+    const buffer = new LevelBuffer<number>(
+      realEnv(),
+      {
+        folder, gateway: 'gw', diskBytesMax: 64 * MIB, reserveBytes: MIB, frameBytes: 16 * 1024, pendingBytesMax: MIB, cacheBytes: 32 * 1024, compress: true,
+        createDatabase: (path) => new LevelDatabase(path),
+        ...more,
+      },
+      events,
+    );
+    await buffer.open();
+    return buffer;
+  };
+}
+
+bufferContract('LevelDB', () => ({ open: opener(temporaryFolder()) }));
+
+/** LevelDB whose writes fail when told to. Reads and opens are real. */
+class Failing implements KvDatabase {
+  static fail: ((ops: KvOp[]) => Error | undefined) | undefined;
+  static writes = 0;
+  static opens = 0;
+  private readonly real: LevelDatabase;
+  constructor(path: string) {
+    this.real = new LevelDatabase(path);
+  }
+  open(): Promise<void> {
+    Failing.opens++;
+    return this.real.open();
+  }
+  close = (): Promise<void> => this.real.close();
+  get = (key: Buffer): Promise<Buffer | undefined> => this.real.get(key);
+  read = (...args: Parameters<KvDatabase['read']>): Promise<[Buffer, Buffer][]> => this.real.read(...args);
+  compact = (from: Buffer, to: Buffer): Promise<void> => this.real.compact(from, to);
+  async write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
+    Failing.writes++;
+    const error = Failing.fail?.(ops);
+    if (error !== undefined) throw error;
+    await this.real.write(ops, options);
+  }
+}
+
+describe('trouble', () => {
+  it('F1: after a failed write nothing is acknowledged before a reopen, and then everything, once', async () => {
+    const folder = temporaryFolder();
+    const { buffer, durable, notices } = await watch({ open: opener(folder, { createDatabase: (path) => new Failing(path) }) });
+    buffer.append(message('before'), 0);
+    await until('ticket', () => durable.length === 1 || undefined);
+    const opensBefore = Failing.opens;
+    const epoch = buffer.epoch;
+    let failures = 3;
+    Failing.fail = () => (failures-- > 0 ? Object.assign(new Error('IO error: Input/output error'), { code: 'EIO' }) : undefined);
+    for (let i = 1; i <= 100; i++) buffer.append(message(`m${i}`), i);
+    await until('blocked', () => buffer.state.kind === 'blocked' || undefined);
+    expect(durable).toEqual([0]);
+    expect(buffer.congested).toBe(true);
+    await until('all tickets', () => durable.length === 101 || undefined);
+    expect(Failing.opens).toBeGreaterThan(opensBefore);
+    expect(buffer.epoch).not.toBe(epoch);
+    expect(durable).toEqual(Array.from({ length: 101 }, (_, i) => i));
+    expect(payloads(await readAll(buffer))).toEqual(['before', ...Array.from({ length: 100 }, (_, i) => `m${i + 1}`)]);
+    await until('open', () => buffer.state.kind === 'open' || undefined);
+    expect(notices.join('\n')).toMatch(/cannot be written.*\n[^]*acknowledges again/);
+    Failing.fail = undefined;
+    await buffer.close();
+  });
+
+  it('F2: a write that failed but is on disk all the same is there once', async () => {
+    const folder = temporaryFolder();
+    class Liar extends Failing {
+      static armed = false;
+      override async write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
+        await super.write(ops, options);
+        if (Liar.armed) {
+          Liar.armed = false;
+          throw new Error('IO error: reported as failed');
+        }
+      }
+    }
+    const { buffer, durable } = await watch({ open: opener(folder, { createDatabase: (path) => new Liar(path) }) });
+    Liar.armed = true;
+    buffer.append(message('once'), 1);
+    await until('ticket', () => durable.length === 1 || undefined);
+    expect(payloads(await readAll(buffer))).toEqual(['once']);
+    await buffer.close();
+  });
+
+  it('F3: a damaged log record is found before LevelDB hides it, copied aside and reported as a frame', async () => {
+    const folder = temporaryFolder();
+    const first = await watch({ open: opener(folder) });
+    for (let i = 0; i < 40; i++) {
+      first.buffer.append(message(`m${i}`.padEnd(500, 'x')), i);
+      await until('ticket', () => first.durable.length === i + 1 || undefined);
+    }
+    await first.buffer.close();
+    const log = readdirSync(join(folder, 'buffer')).find((name) => name.endsWith('.log')) ?? '';
+    const bytes = readFileSync(join(folder, 'buffer', log));
+    bytes[Math.floor(bytes.length / 2)] = (bytes[Math.floor(bytes.length / 2)] ?? 0) ^ 1;
+    writeFileSync(join(folder, 'buffer', log), bytes);
+    const second = await watch({ open: opener(folder) });
+    await until('the report is durable', () => second.frames.length > 0 || undefined);
+    expect(second.notices.join()).toMatch(/damaged log record/);
+    const reports = (await readAll(second.buffer)).filter(({ frame }) => checkFrame(frame).kind === 1);
+    expect(reports.length).toBeGreaterThan(0);
+    expect(readdirSync(join(folder, 'damaged')).length).toBeGreaterThan(0);
+    const left = payloads(await readAll(second.buffer));
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.every((text, i) => text.startsWith(`m${i}`))).toBe(true);
+    await second.buffer.close();
+  });
+
+  it('F3: a damaged value in the database is set aside and reported, its neighbours are read', async () => {
+    const folder = temporaryFolder();
+    const first = await watch({ open: opener(folder) });
+    for (let i = 0; i < 3; i++) {
+      first.buffer.append(message(`m${i}`), i);
+      await until('ticket', () => first.durable.length === i + 1 || undefined);
+    }
+    await first.buffer.close();
+    const db = new LevelDatabase(join(folder, 'buffer'));
+    await db.open();
+    const [, middle] = await db.read({ gte: Buffer.from('f'), lt: Buffer.from('g') }, MIB);
+    const damaged = Buffer.from(middle?.[1] ?? Buffer.alloc(0));
+    damaged[70] = (damaged[70] ?? 0) ^ 4;
+    await db.write([{ type: 'put', key: middle?.[0] ?? Buffer.alloc(0), value: damaged }], { sync: true });
+    await db.close();
+    const second = await watch({ open: opener(folder) });
+    expect(payloads(await readAll(second.buffer))).toEqual(['m0', 'm2']);
+    expect(second.notices.join()).toMatch(/sequence 2 set aside/);
+    await second.buffer.close();
+  });
+
+  it('F4: a database that does not open is set aside whole, and the buffer starts', async () => {
+    const folder = temporaryFolder();
+    const first = await watch({ open: opener(folder) });
+    first.buffer.append(message('a'), 1);
+    await until('ticket', () => first.durable.length === 1 || undefined);
+    await first.buffer.close();
+    for (const name of readdirSync(join(folder, 'buffer'))) if (name.startsWith('MANIFEST')) rmSync(join(folder, 'buffer', name));
+    const second = await watch({ open: opener(folder) });
+    expect(second.notices.join()).toMatch(/set aside/);
+    second.buffer.append(message('b'), 2);
+    await until('ticket', () => second.durable.length === 1 || undefined);
+    expect(readdirSync(join(folder, 'damaged')).some((name) => name.endsWith('-whole'))).toBe(true);
+    await second.buffer.close();
+  });
+
+  it('a full buffer holds acknowledgements back and goes on when frames are released', async () => {
+    const folder = temporaryFolder();
+    const { buffer, durable } = await watch({ open: opener(folder, { diskBytesMax: 2 * MIB, compress: false }) });
+    let next = 0;
+    await until('full', () => {
+      if (buffer.state.kind === 'blocked') return true;
+      for (let i = 0; i < 20 && !buffer.congested; i++) buffer.append(message('x'.repeat(4000)), next++);
+      return undefined;
+    });
+    const acknowledged = durable.length;
+    buffer.append(message('waits'), next++);
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect(durable.length).toBeLessThan(next);
+    expect(durable.length - acknowledged).toBeLessThan(600);
+    const frames = await readAll(buffer);
+    await buffer.release(frames.map(refOf));
+    await until('all tickets', () => durable.length === next || undefined, 20_000);
+    expect(durable).toEqual(Array.from({ length: next }, (_, i) => i));
+    await buffer.close();
+  });
+
+  it('a second process is told that the folder is in use', async () => {
+    const folder = temporaryFolder();
+    const { buffer } = await watch({ open: opener(folder) });
+    await expect(watch({ open: opener(folder) })).rejects.toThrow(/another process has .* open/);
+    await buffer.close();
+  });
+});
