@@ -53,6 +53,8 @@ interface Line {
 /** Lines in one request: InfluxDB's own advice. */
 const LINES_MAX = 5000;
 const TIMEOUT_MS = 30_000;
+/** Requests under way at once: while InfluxDB works on one, the next is made. */
+const REQUESTS_MAX = 3;
 /** InfluxQL statements in one request. */
 const STATEMENTS_MAX = 50;
 
@@ -142,7 +144,7 @@ export class InfluxStore implements TimeSeriesStore {
   private readonly options: InfluxOptions;
   private readonly notify: Notify;
   private readonly prefixes = new Prefixes();
-  private writeApi: WriteApi | undefined;
+  private writeApis: WriteApi[] = [];
 
   constructor(options: InfluxOptions, notify: Notify) {
     this.options = options;
@@ -155,13 +157,16 @@ export class InfluxStore implements TimeSeriesStore {
     // The library writes every failed attempt to the console; ours are reported once, by the stage.
     setLogger({ error: () => undefined, warn: () => undefined });
     const database = org === '' ? `${bucket}/` : bucket;
-    this.writeApi = new InfluxDB({ url, token, timeout: TIMEOUT_MS }).getWriteApi(org, database, 'ns', {
-      maxRetries: 0,
-      batchSize: LINES_MAX + 1,
-      flushInterval: 0,
-      maxBatchBytes: 64 * 1024 * 1024,
-      gzipThreshold: Number.MAX_SAFE_INTEGER,
-    });
+    const influx = new InfluxDB({ url, token, timeout: TIMEOUT_MS });
+    this.writeApis = Array.from({ length: REQUESTS_MAX }, () =>
+      influx.getWriteApi(org, database, 'ns', {
+        maxRetries: 0,
+        batchSize: LINES_MAX + 1,
+        flushInterval: 0,
+        maxBatchBytes: 64 * 1024 * 1024,
+        gzipThreshold: Number.MAX_SAFE_INTEGER,
+      }),
+    );
     try {
       if (org === '') await this.influxQl([`CREATE DATABASE ${ident(bucket)}`]);
       else await this.influxQl(['SHOW MEASUREMENTS LIMIT 1']);
@@ -175,30 +180,32 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   async write(batches: ReadingBatch[]): Promise<Refused[]> {
+    if (this.writeApis.length === 0) throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
     const refused: Refused[] = [];
-    let lines: Line[] = [];
+    const lines: Line[] = [];
     for (const batch of batches) {
       for (const reading of batch.readings) {
         const prefix = this.prefixes.of(reading.measurement, reading.tags);
         const text = prefix === undefined ? undefined : lineOf(reading, prefix);
-        if (text === undefined) {
-          refused.push({ ...batch, reading, reason: 'line protocol cannot write this name: a line break, a backslash at the end, or nothing' });
-          continue;
-        }
-        lines.push({ text, batch, reading });
-        if (lines.length === LINES_MAX) {
-          await this.writeLines(lines, refused);
-          lines = [];
-        }
+        if (text === undefined) refused.push({ ...batch, reading, reason: 'line protocol cannot write this name: a line break, a backslash at the end, or nothing' });
+        else lines.push({ text, batch, reading });
       }
     }
-    if (lines.length > 0) await this.writeLines(lines, refused);
+    let next = 0;
+    const worker = async (writeApi: WriteApi): Promise<void> => {
+      while (next < lines.length) {
+        const part = lines.slice(next, next + LINES_MAX);
+        next += part.length;
+        await this.writeLines(writeApi, part, refused);
+      }
+    };
+    const done = await Promise.allSettled(this.writeApis.map(worker));
+    const failed = done.find(({ status }) => status === 'rejected');
+    if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;
     return refused;
   }
 
-  private async writeLines(lines: Line[], refused: Refused[]): Promise<void> {
-    const { writeApi } = this;
-    if (writeApi === undefined) throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
+  private async writeLines(writeApi: WriteApi, lines: Line[], refused: Refused[]): Promise<void> {
     try {
       writeApi.writeRecords(lines.map(({ text }) => text));
       await writeApi.flush();
@@ -212,8 +219,8 @@ export class InfluxStore implements TimeSeriesStore {
         return;
       }
       const half = Math.ceil(lines.length / 2);
-      await this.writeLines(lines.slice(0, half), refused);
-      await this.writeLines(lines.slice(half), refused);
+      await this.writeLines(writeApi, lines.slice(0, half), refused);
+      await this.writeLines(writeApi, lines.slice(half), refused);
     }
   }
 
@@ -368,8 +375,7 @@ export class InfluxStore implements TimeSeriesStore {
 
   async close(): Promise<void> {
     // Every batch was awaited: nothing is left in the client that a close could lose.
-    await this.writeApi?.close().catch(() => undefined);
-    this.writeApi = undefined;
+    for (const writeApi of this.writeApis.splice(0)) await writeApi.close().catch(() => undefined);
   }
 }
 

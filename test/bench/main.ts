@@ -231,6 +231,10 @@ async function endToEnd() {
 if (!smoke || process.argv.includes('--install')) {
   execFileSync('bash', ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf'], { cwd: ROOT, stdio: 'inherit' });
 }
+if (process.argv.includes('--only-end-to-end')) {
+  process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
+  process.exit(0);
+}
 const result = { machine: machine(), smoke, ingress: await ingress(), backlog: await backlog(), endToEnd: await endToEnd() };
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'bench.json'), `${JSON.stringify(result, null, 2)}\n`);
