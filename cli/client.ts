@@ -12,12 +12,20 @@ export async function connectTo(address: string, clientId: string): Promise<Mqtt
       protocolVersion: 4,
       reconnectPeriod: 0,
       connectTimeout: 10_000,
-      ...(process.env['HEADWATER_MQTT_USER'] === undefined ? {} : { username: process.env['HEADWATER_MQTT_USER'] }),
-      ...(process.env['HEADWATER_MQTT_PASSWORD'] === undefined ? {} : { password: process.env['HEADWATER_MQTT_PASSWORD'] }),
+      ...(process.env['HEADWATER_MQTT_USER'] === undefined
+        ? {}
+        : { username: process.env['HEADWATER_MQTT_USER'] }),
+      ...(process.env['HEADWATER_MQTT_PASSWORD'] === undefined
+        ? {}
+        : { password: process.env['HEADWATER_MQTT_PASSWORD'] }),
     });
     client.on('error', () => undefined); // What matters is whether each publish is acknowledged.
     return client;
   } catch (error) {
-    throw new HeadwaterError('UNREACHABLE', `no gateway answers at ${address} (${messageOf(error) || 'connection refused'}): is it running? --mqtt HOST:PORT names another`, { cause: error });
+    throw new HeadwaterError(
+      'UNREACHABLE',
+      `no gateway answers at ${address} (${messageOf(error) || 'connection refused'}): is it running? --mqtt HOST:PORT names another`,
+      { cause: error },
+    );
   }
 }

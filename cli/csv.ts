@@ -63,7 +63,10 @@ export async function* readCsv(file: string): AsyncGenerator<Row> {
       }
       number++;
       if (fields.length !== header.length) {
-        throw new HeadwaterError('INPUT_FILE', `${file}: row ${number} has ${fields.length} fields, the header has ${header.length}`);
+        throw new HeadwaterError(
+          'INPUT_FILE',
+          `${file}: row ${number} has ${fields.length} fields, the header has ${header.length}`,
+        );
       }
       yield { number, values: new Map(header.map((name, index) => [name, fields[index] ?? ''])) };
     }
@@ -71,6 +74,11 @@ export async function* readCsv(file: string): AsyncGenerator<Row> {
     if (error instanceof HeadwaterError) throw error;
     failure ??= error;
   }
-  if (failure !== undefined) throw new HeadwaterError('INPUT_FILE', `${file}: ${messageOf(failure)}`, { cause: failure });
-  if (header === undefined) throw new HeadwaterError('INPUT_FILE', `${file} is empty: a CSV file with a header line is needed`);
+  if (failure !== undefined)
+    throw new HeadwaterError('INPUT_FILE', `${file}: ${messageOf(failure)}`, { cause: failure });
+  if (header === undefined)
+    throw new HeadwaterError(
+      'INPUT_FILE',
+      `${file} is empty: a CSV file with a header line is needed`,
+    );
 }

@@ -39,7 +39,10 @@ function clock(): Finding {
   const now = new Date();
   return now.getUTCFullYear() >= 2025
     ? { level: 'ok', text: `the clock says ${now.toISOString()}` }
-    : { level: 'warn', text: `the clock says ${now.toISOString()}: devices without a time of their own would be stored there` };
+    : {
+        level: 'warn',
+        text: `the clock says ${now.toISOString()}: devices without a time of their own would be stored there`,
+      };
 }
 
 async function disk(folder: string): Promise<Finding[]> {
@@ -67,18 +70,30 @@ async function disk(folder: string): Promise<Finding[]> {
         ? { level: 'warn', text: `${folder}: only ${Math.round(free / 1e6)} MB free` }
         : { level: 'ok', text: `${folder}: ${Math.round(free / 1e6)} MB free` },
       median > FSYNC_MS_MAX
-        ? { level: 'warn', text: `${folder}: an fsync takes ${median.toFixed(1)} ms (median of ${FSYNCS}): a lone message waits that long` }
-        : { level: 'ok', text: `${folder}: an fsync takes ${median.toFixed(1)} ms (median of ${FSYNCS})` },
+        ? {
+            level: 'warn',
+            text: `${folder}: an fsync takes ${median.toFixed(1)} ms (median of ${FSYNCS}): a lone message waits that long`,
+          }
+        : {
+            level: 'ok',
+            text: `${folder}: an fsync takes ${median.toFixed(1)} ms (median of ${FSYNCS})`,
+          },
     ];
   } catch (error) {
     return [{ level: 'fail', text: `${folder} cannot be written: ${messageOf(error)}` }];
   }
 }
 
-async function server(flags: Record<string, string | boolean | undefined>, part: 'log' | 'store'): Promise<Finding[]> {
+async function server(
+  flags: Record<string, string | boolean | undefined>,
+  part: 'log' | 'store',
+): Promise<Finding[]> {
   const name = flags[part];
   if (typeof name !== 'string' || name === 'embedded') return [];
-  const config = loadConfig(COLLECTOR_CONFIG, { flags: { [part]: name }, environment: process.env });
+  const config = loadConfig(COLLECTOR_CONFIG, {
+    flags: { [part]: name },
+    environment: process.env,
+  });
   const said: string[] = [];
   const context = {
     config,
@@ -92,14 +107,20 @@ async function server(flags: Record<string, string | boolean | undefined>, part:
       await log.open();
       const warnings = log.warnings();
       await log.close();
-      return [{ level: 'ok', text: `log ${name} answers` }, ...warnings.map((text): Finding => ({ level: 'warn', text }))];
+      return [
+        { level: 'ok', text: `log ${name} answers` },
+        ...warnings.map((text): Finding => ({ level: 'warn', text })),
+      ];
     }
     const store = await createStore(context);
     await store.open();
     await store.latest({ measurement: 'doctor' });
     const warnings = store.warnings();
     await store.close();
-    return [{ level: 'ok', text: `store ${name} answers` }, ...warnings.map((text): Finding => ({ level: 'warn', text }))];
+    return [
+      { level: 'ok', text: `store ${name} answers` },
+      ...warnings.map((text): Finding => ({ level: 'warn', text })),
+    ];
   } catch (error) {
     return [{ level: 'fail', text: messageOf(error) }];
   }
@@ -109,7 +130,10 @@ async function collector(address: string | boolean | undefined): Promise<Finding
   if (typeof address !== 'string') return [];
   try {
     const { ask } = await import('./query.ts');
-    const { warnings, blocked } = (await ask(address, '/api/v1/status')) as { warnings: string[]; blocked: string | null };
+    const { warnings, blocked } = (await ask(address, '/api/v1/status')) as {
+      warnings: string[];
+      blocked: string | null;
+    };
     const findings: Finding[] = [{ level: 'ok', text: `collector ${address} answers` }];
     if (blocked !== null) findings.push({ level: 'fail', text: blocked });
     return [...findings, ...warnings.map((text): Finding => ({ level: 'warn', text }))];

@@ -44,7 +44,9 @@ export const COMMANDS: Record<string, Command> = {
 
 export function overview(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
-  const rows = Object.entries(COMMANDS).map(([name, { about }]) => `  ${name.padEnd(width)}  ${about}`);
+  const rows = Object.entries(COMMANDS).map(
+    ([name, { about }]) => `  ${name.padEnd(width)}  ${about}`,
+  );
   return `Usage: headwater COMMAND [flags]\n\nSensor readings from devices to dashboards: an ack means fsync, nothing acknowledged is lost or counted twice.\n\n${rows.join('\n')}\n\nheadwater COMMAND --help says more.\n`;
 }
 
@@ -58,7 +60,10 @@ export async function main(args: string[]): Promise<void> {
     }
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (command === undefined) {
-      throw new HeadwaterError('CONFIG_INVALID', `'${name}' is no command: headwater --help lists them`);
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        `'${name}' is no command: headwater --help lists them`,
+      );
     }
     await command.run(rest);
   } catch (error) {

@@ -20,9 +20,15 @@ export class Progress {
     if (!this.isTerminal || (!force && now - this.lastMs < EVERY_MS)) return;
     this.lastMs = now;
     const rate = Math.round(done / Math.max(0.001, (now - this.started) / 1000));
-    const share = this.total === undefined || this.total === 0 ? undefined : Math.min(1, done / this.total);
-    const bar = share === undefined ? '' : ` [${'#'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH)}] ${Math.floor(share * 100)} %`;
-    process.stderr.write(`\r${this.label}${bar} ${done.toLocaleString('en')} rows, ${rate.toLocaleString('en')} rows/s   `);
+    const share =
+      this.total === undefined || this.total === 0 ? undefined : Math.min(1, done / this.total);
+    const bar =
+      share === undefined
+        ? ''
+        : ` [${'#'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH)}] ${Math.floor(share * 100)} %`;
+    process.stderr.write(
+      `\r${this.label}${bar} ${done.toLocaleString('en')} rows, ${rate.toLocaleString('en')} rows/s   `,
+    );
   }
 
   end(): void {

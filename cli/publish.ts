@@ -24,15 +24,26 @@ export async function publish(args: string[]): Promise<void> {
   }
   const [topic, payload] = positionals;
   if (topic === undefined || payload === undefined) {
-    throw new HeadwaterError('CONFIG_INVALID', 'give a topic and a payload: headwater publish TOPIC PAYLOAD');
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      'give a topic and a payload: headwater publish TOPIC PAYLOAD',
+    );
   }
   const qos = Number(values['qos'] ?? '1');
-  if (qos !== 0 && qos !== 1 && qos !== 2) throw new HeadwaterError('CONFIG_INVALID', '--qos is 0, 1 or 2');
-  const client = await connectTo(String(values['mqtt'] ?? '127.0.0.1:1883'), `headwater-publish-${process.pid}`);
+  if (qos !== 0 && qos !== 1 && qos !== 2)
+    throw new HeadwaterError('CONFIG_INVALID', '--qos is 0, 1 or 2');
+  const client = await connectTo(
+    String(values['mqtt'] ?? '127.0.0.1:1883'),
+    `headwater-publish-${process.pid}`,
+  );
   try {
     await client.publishAsync(topic, payload, { qos, retain: values['retain'] === true });
   } catch (error) {
-    throw new HeadwaterError('NOT_ACKNOWLEDGED', `the message was not acknowledged: ${messageOf(error)}`, { cause: error });
+    throw new HeadwaterError(
+      'NOT_ACKNOWLEDGED',
+      `the message was not acknowledged: ${messageOf(error)}`,
+      { cause: error },
+    );
   } finally {
     await client.endAsync();
   }

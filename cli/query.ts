@@ -6,7 +6,11 @@ const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
   measurement: { value: 'NAME', about: 'Only this measurement.' },
   field: { value: 'NAME', about: 'Only this field.' },
-  tag: { value: 'KEY=VALUE', about: 'Only series with this tag; as often as needed.', multiple: true },
+  tag: {
+    value: 'KEY=VALUE',
+    about: 'Only series with this tag; as often as needed.',
+    multiple: true,
+  },
   from: { value: 'TIME', about: 'RFC 3339, epoch milliseconds or now-1h; inclusive.' },
   to: { value: 'TIME', about: 'The same; exclusive.' },
   every: { value: 'DURATION', about: 'Width of a bucket, such as 5m.' },
@@ -24,7 +28,14 @@ export const QUERY_HELP = helpText(
 );
 
 interface Answer {
-  series?: { measurement: string; field: string; tags: Record<string, string>; points?: [number, unknown][]; time?: number; value?: unknown }[];
+  series?: {
+    measurement: string;
+    field: string;
+    tags: Record<string, string>;
+    points?: [number, unknown][];
+    time?: number;
+    value?: unknown;
+  }[];
   error?: { message: string };
 }
 
@@ -34,9 +45,16 @@ export async function ask(address: string, path: string): Promise<unknown> {
   const token = process.env['HEADWATER_TOKEN'];
   let response: Response;
   try {
-    response = await fetch(`${base}${path}`, token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } });
+    response = await fetch(
+      `${base}${path}`,
+      token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } },
+    );
   } catch (error) {
-    throw new HeadwaterError('UNREACHABLE', `no collector answers at ${address}: is it running? --http HOST:PORT names another`, { cause: error });
+    throw new HeadwaterError(
+      'UNREACHABLE',
+      `no collector answers at ${address}: is it running? --http HOST:PORT names another`,
+      { cause: error },
+    );
   }
   const answer = (await response.json()) as Answer;
   if (answer.error !== undefined) throw new HeadwaterError('QUERY_INVALID', answer.error.message);
@@ -64,20 +82,31 @@ export async function query(args: string[]): Promise<void> {
     if (at < 1) throw new HeadwaterError('CONFIG_INVALID', `--tag ${tag} is not KEY=VALUE`);
     parameters.append(`tag.${tag.slice(0, at)}`, tag.slice(at + 1));
   }
-  const path = values['series'] === true ? 'series' : values['latest'] === true ? 'latest' : 'query';
+  const path =
+    values['series'] === true ? 'series' : values['latest'] === true ? 'latest' : 'query';
   const address = String(values['http'] ?? '127.0.0.1:8080');
   const answer = (await ask(address, `/api/v1/${path}?${parameters.toString()}`)) as Answer;
   if (values['json'] === true) {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;
   }
-  const out: string[] = [path === 'series' ? 'measurement,field,tags' : 'time,measurement,field,tags,value'];
+  const out: string[] = [
+    path === 'series' ? 'measurement,field,tags' : 'time,measurement,field,tags,value',
+  ];
   for (const { measurement, field, tags, points, time, value } of answer.series ?? []) {
-    const name = [measurement, field, Object.entries(tags).map(([key, each]) => `${key}=${each}`).join(' ')].map(csv).join(',');
+    const name = [
+      measurement,
+      field,
+      Object.entries(tags)
+        .map(([key, each]) => `${key}=${each}`)
+        .join(' '),
+    ]
+      .map(csv)
+      .join(',');
     if (path === 'series') out.push(name);
     else if (time !== undefined) out.push(`${new Date(time).toISOString()},${name},${csv(value)}`);
-    for (const [at, each] of points ?? []) out.push(`${new Date(at).toISOString()},${name},${csv(each)}`);
+    for (const [at, each] of points ?? [])
+      out.push(`${new Date(at).toISOString()},${name},${csv(each)}`);
   }
   process.stdout.write(`${out.join('\n')}\n`);
 }
-

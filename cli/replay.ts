@@ -9,9 +9,16 @@ import { replay } from './replayer.ts';
 
 const FLAGS: Flags = {
   topic: { value: 'TEMPLATE', about: 'Topic of a row; {column} stands for its value.' },
-  fields: { value: 'A,B', about: 'Columns in the payload; without it all that are not in the topic.' },
+  fields: {
+    value: 'A,B',
+    about: 'Columns in the payload; without it all that are not in the topic.',
+  },
   time: { value: 'COLUMN', about: 'Column with the time of measurement, for --speed.' },
-  speed: { value: 'N', about: '1 is true speed, 60 an hour a minute, 0 as fast as acknowledgements allow.', default: '0' },
+  speed: {
+    value: 'N',
+    about: '1 is true speed, 60 an hour a minute, 0 as fast as acknowledgements allow.',
+    default: '0',
+  },
   mqtt: { value: 'HOST:PORT', about: 'The gateway.', default: '127.0.0.1:1883' },
   window: { value: 'N', about: 'Rows sent and not yet acknowledged.', default: '1000' },
 };
@@ -37,19 +44,29 @@ export async function replayCommand(args: string[]): Promise<void> {
   }
   const [file] = positionals;
   const topic = values['topic'];
-  if (file === undefined) throw new HeadwaterError('CONFIG_INVALID', 'give a file: headwater replay FILE --topic TEMPLATE');
-  if (typeof topic !== 'string') throw new HeadwaterError('CONFIG_INVALID', "give a topic, such as --topic 'site/{sensor_id}'");
+  if (file === undefined)
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      'give a file: headwater replay FILE --topic TEMPLATE',
+    );
+  if (typeof topic !== 'string')
+    throw new HeadwaterError('CONFIG_INVALID', "give a topic, such as --topic 'site/{sensor_id}'");
   const speed = Number(values['speed'] ?? '0');
   const window = Number(values['window'] ?? '1000');
   if (!(speed >= 0)) throw new HeadwaterError('CONFIG_INVALID', '--speed is a number, 0 or more');
-  if (!(Number.isInteger(window) && window >= 1 && window <= 60_000)) throw new HeadwaterError('CONFIG_INVALID', '--window is between 1 and 60000');
-  if (speed > 0 && values['time'] === undefined) throw new HeadwaterError('CONFIG_INVALID', '--speed needs --time COLUMN');
+  if (!(Number.isInteger(window) && window >= 1 && window <= 60_000))
+    throw new HeadwaterError('CONFIG_INVALID', '--window is between 1 and 60000');
+  if (speed > 0 && values['time'] === undefined)
+    throw new HeadwaterError('CONFIG_INVALID', '--speed needs --time COLUMN');
   const total = await countRows(file);
   let stopped = false;
   void untilSignal().then(() => {
     stopped = true;
   });
-  const client = await connectTo(String(values['mqtt'] ?? '127.0.0.1:1883'), `headwater-replay-${process.pid}`);
+  const client = await connectTo(
+    String(values['mqtt'] ?? '127.0.0.1:1883'),
+    `headwater-replay-${process.pid}`,
+  );
   const progress = new Progress('replay', total);
   try {
     const result = await replay(client, {
@@ -66,9 +83,14 @@ export async function replayCommand(args: string[]): Promise<void> {
     progress.show(result.acknowledged, true);
     progress.end();
     if (result.acknowledged < total) {
-      throw new HeadwaterError('NOT_ACKNOWLEDGED', `stopped: ${result.acknowledged} of ${total} rows were acknowledged`);
+      throw new HeadwaterError(
+        'NOT_ACKNOWLEDGED',
+        `stopped: ${result.acknowledged} of ${total} rows were acknowledged`,
+      );
     }
-    process.stdout.write(`${result.acknowledged} rows acknowledged in ${result.seconds.toFixed(1)} s (${Math.round(result.acknowledged / result.seconds)} rows/s)\n`);
+    process.stdout.write(
+      `${result.acknowledged} rows acknowledged in ${result.seconds.toFixed(1)} s (${Math.round(result.acknowledged / result.seconds)} rows/s)\n`,
+    );
   } finally {
     client.end(true);
   }

@@ -38,7 +38,8 @@ export function payloadOf(values: Map<string, string>, columns: readonly string[
   const parts: string[] = [];
   for (const column of columns) {
     const value = values.get(column) ?? '';
-    if (value !== '') parts.push(`${JSON.stringify(column)}:${NUMBER.test(value) ? value : JSON.stringify(value)}`);
+    if (value !== '')
+      parts.push(`${JSON.stringify(column)}:${NUMBER.test(value) ? value : JSON.stringify(value)}`);
   }
   return `{${parts.join(',')}}`;
 }
@@ -72,9 +73,16 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
     if (options.stopped() || failure !== undefined) break;
     if (columns === undefined) {
       const known = [...values.keys()];
-      for (const name of [...inTopic, ...(options.fields ?? []), ...(options.time === undefined ? [] : [options.time])]) {
+      for (const name of [
+        ...inTopic,
+        ...(options.fields ?? []),
+        ...(options.time === undefined ? [] : [options.time]),
+      ]) {
         if (!known.includes(name)) {
-          throw new HeadwaterError('CONFIG_INVALID', `${options.file} has no column '${name}'; it has ${known.join(', ')}`);
+          throw new HeadwaterError(
+            'CONFIG_INVALID',
+            `${options.file} has no column '${name}'; it has ${known.join(', ')}`,
+          );
         }
       }
       columns = options.fields ?? known.filter((name) => !inTopic.includes(name));
@@ -86,11 +94,15 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
         firstMs ??= at;
         const due = started + (at - firstMs) / options.speed;
         while (performance.now() < due && !options.stopped()) {
-          await new Promise((resolve) => setTimeout(resolve, Math.min(200, due - performance.now())));
+          await new Promise((resolve) =>
+            setTimeout(resolve, Math.min(200, due - performance.now())),
+          );
         }
       }
     }
-    const topic = options.topic.replaceAll(/\{([^}]+)\}/g, (_, name: string) => (values.get(name) ?? '').replaceAll(/[+#/]/g, '_'));
+    const topic = options.topic.replaceAll(/\{([^}]+)\}/g, (_, name: string) =>
+      (values.get(name) ?? '').replaceAll(/[+#/]/g, '_'),
+    );
     sent++;
     client.publish(topic, payloadOf(values, columns), { qos: 1 }, (error) => {
       if (error !== undefined && error !== null) failure ??= error;
@@ -98,12 +110,17 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
       options.onProgress(acknowledged);
       wake?.();
     });
-    for (let wait = room(options.window); wait !== undefined; wait = room(options.window)) await wait;
+    for (let wait = room(options.window); wait !== undefined; wait = room(options.window))
+      await wait;
   }
   for (let wait = room(1); wait !== undefined; wait = room(1)) await wait;
   const seconds = (performance.now() - started) / 1000;
   if (failure !== undefined) {
-    throw new HeadwaterError('NOT_ACKNOWLEDGED', `${acknowledged} of ${sent} rows were acknowledged, then: ${messageOf(failure)}`, { cause: failure });
+    throw new HeadwaterError(
+      'NOT_ACKNOWLEDGED',
+      `${acknowledged} of ${sent} rows were acknowledged, then: ${messageOf(failure)}`,
+      { cause: failure },
+    );
   }
   return { sent, acknowledged, seconds };
 }

@@ -22,7 +22,10 @@ export const SAMPLE_CLIENT = 'headwater-sample';
 
 /** What the topics of the sample mean. */
 export function sampleMappings(): Mapping[] {
-  return parseMappings('mappings:\n  - topic: aberdeen/{sensor_id}/{measurement}\n', 'built-in sample mapping');
+  return parseMappings(
+    'mappings:\n  - topic: aberdeen/{sensor_id}/{measurement}\n',
+    'built-in sample mapping',
+  );
 }
 
 export const samplePath = (): string => fileOfPackage(SAMPLE_FILE);
@@ -40,7 +43,11 @@ export async function saveSample(folder: string, state: SampleState): Promise<vo
 }
 
 /** Rows that are durable already. */
-export async function loadSample(folder: string, buffer: MessageBuffer<never>, log: Log): Promise<number> {
+export async function loadSample(
+  folder: string,
+  buffer: MessageBuffer<never>,
+  log: Log,
+): Promise<number> {
   let state: SampleState;
   try {
     state = JSON.parse(await readFile(join(folder, 'sample.json'), 'utf8')) as SampleState;
@@ -70,7 +77,12 @@ async function countDurable(buffer: MessageBuffer<never>, log: Log): Promise<num
     if (frames.length === 0) break;
     after = frames.at(-1)?.position;
   }
-  const consumer = await log.consumer({ group: `headwater-sample-${process.pid}`, topic: TOPIC_RAW, from: 'start', bytesMax: 4 * 1024 * 1024 });
+  const consumer = await log.consumer({
+    group: `headwater-sample-${process.pid}`,
+    topic: TOPIC_RAW,
+    from: 'start',
+    bytesMax: 4 * 1024 * 1024,
+  });
   try {
     for (;;) {
       const records = await consumer.poll(1000);

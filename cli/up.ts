@@ -5,7 +5,6 @@ import { Collector } from '../collector/collector.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
-import type { MessageBuffer } from '../gateway/buffer/buffer.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { failFast, readyLine, stopWithin, untilSignal } from '../shared/config/process.ts';
 import { environmentName, loadConfig } from '../shared/config/spec.ts';
@@ -16,13 +15,29 @@ import { stderrNotify } from '../shared/telemetry/log.ts';
 import { connectTo } from './client.ts';
 import { Progress } from './progress.ts';
 import { replay } from './replayer.ts';
-import { SAMPLE_CLIENT, SAMPLE_ROWS, SAMPLE_TOPIC, loadSample, sampleMappings, samplePath, saveSample } from './sample.ts';
+import {
+  SAMPLE_CLIENT,
+  SAMPLE_ROWS,
+  SAMPLE_TOPIC,
+  loadSample,
+  sampleMappings,
+  samplePath,
+  saveSample,
+} from './sample.ts';
 
 const FLAGS: Flags = {
-  config: { value: 'FILE', about: 'YAML file with the sections `gateway` and `collector`; docs/configuration.md lists the keys.' },
+  config: {
+    value: 'FILE',
+    about:
+      'YAML file with the sections `gateway` and `collector`; docs/configuration.md lists the keys.',
+  },
   'no-sample': { about: 'Without the sample data.' },
   ...configFlags(GATEWAY_CONFIG, COLLECTOR_CONFIG),
-  data: { value: 'DIR', about: 'Folder for everything that must survive a restart.', default: './headwater-data' },
+  data: {
+    value: 'DIR',
+    about: 'Folder for everything that must survive a restart.',
+    default: './headwater-data',
+  },
 };
 // In one process there is one collector, which this command names itself, and it has all roles.
 delete FLAGS['collector'];
@@ -46,14 +61,27 @@ function configs(values: Record<string, string | boolean | undefined>) {
   delete forGateway[environmentName('data')];
   return {
     folder,
-    gateway: loadConfig(GATEWAY_CONFIG, { ...base, section: 'gateway', flags: { ...values, data: join(folder, 'gateway') }, environment: forGateway }),
-    collector: loadConfig(COLLECTOR_CONFIG, { ...base, section: 'collector', flags: { ...values, data: join(folder, 'collector') }, environment: process.env }),
+    gateway: loadConfig(GATEWAY_CONFIG, {
+      ...base,
+      section: 'gateway',
+      flags: { ...values, data: join(folder, 'gateway') },
+      environment: forGateway,
+    }),
+    collector: loadConfig(COLLECTOR_CONFIG, {
+      ...base,
+      section: 'collector',
+      flags: { ...values, data: join(folder, 'collector') },
+      environment: process.env,
+    }),
   };
 }
 
 /** How gateways on this machine reach an address that may be a wildcard. */
 function reachable({ host, port }: Address): string {
-  return addressText({ host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host, port });
+  return addressText({
+    host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host,
+    port,
+  });
 }
 
 export async function up(args: string[]): Promise<void> {
@@ -67,7 +95,12 @@ export async function up(args: string[]): Promise<void> {
   failFast(notify);
   const config = configs(values);
   const withSample = values['no-sample'] !== true;
-  const collector = new Collector(env, config.collector, notify, withSample ? sampleMappings() : []);
+  const collector = new Collector(
+    env,
+    config.collector,
+    notify,
+    withSample ? sampleMappings() : [],
+  );
   const gateway = new Gateway(env, config.gateway, notify);
   let stopping = false;
   const stopped = untilSignal().then(() => {
@@ -83,7 +116,8 @@ export async function up(args: string[]): Promise<void> {
     assert(uplink !== undefined, 'with all roles there is an uplink');
     const { mqtt, http: gatewayHttp } = await gateway.start([`mqtt://${reachable(uplink)}`]);
     process.stdout.write(readyLine({ mqtt, http, uplink, 'gateway-http': gatewayHttp }));
-    if (withSample && mqtt !== undefined) await showSample(config.folder, gateway, collector, mqtt, () => stopping);
+    if (withSample && mqtt !== undefined)
+      await showSample(config.folder, gateway, collector, mqtt, () => stopping);
     if (!stopping) greet(http, mqtt);
   } catch (error) {
     await close();
@@ -100,21 +134,33 @@ function greet(http: Address | undefined, mqtt: Address | undefined): void {
   if (mqtt !== undefined) {
     lines.push(`  MQTT   ${reachable(mqtt)}`);
     const flag = mqtt.port === 1883 ? '' : ` --mqtt ${reachable(mqtt)}`;
-    lines.push(`  Try    npx --no-install headwater publish home/kitchen/climate '{"temperature":21.5}'${flag}`);
+    lines.push(
+      `  Try    npx --no-install headwater publish home/kitchen/climate '{"temperature":21.5}'${flag}`,
+    );
   }
-  process.stdout.write(`\n${lines.join('\n')}\n\nCtrl-C stops it; a next start goes on from here.\n`);
+  process.stdout.write(
+    `\n${lines.join('\n')}\n\nCtrl-C stops it; a next start goes on from here.\n`,
+  );
 }
 
 /** Replays what is missing of the sample and waits until it is stored. A stop in between is remembered exactly. */
-async function showSample(folder: string, gateway: Gateway, collector: Collector, mqtt: Address, stopping: () => boolean): Promise<void> {
+async function showSample(
+  folder: string,
+  gateway: Gateway,
+  collector: Collector,
+  mqtt: Address,
+  stopping: () => boolean,
+): Promise<void> {
   const { log } = collector.parts;
   const buffer = gateway.store;
   assert(log !== undefined && buffer !== undefined, 'both sides have started');
-  const rows = await loadSample(folder, buffer as MessageBuffer<never>, log);
+  const rows = await loadSample(folder, buffer, log);
   if (rows >= SAMPLE_ROWS) {
     process.stdout.write(`sample: ${SAMPLE_ROWS} rows are here already\n`);
   } else {
-    process.stdout.write(`sample: publishing a week of ${SAMPLE_ROWS} rows from air-quality stations in Aberdeen${rows > 0 ? `, from row ${rows + 1}` : ''}\n`);
+    process.stdout.write(
+      `sample: publishing a week of ${SAMPLE_ROWS} rows from air-quality stations in Aberdeen${rows > 0 ? `, from row ${rows + 1}` : ''}\n`,
+    );
     await saveSample(folder, { rows, clean: false });
     const client = await connectTo(reachable(mqtt), SAMPLE_CLIENT);
     const progress = new Progress('sample', SAMPLE_ROWS);
@@ -133,7 +179,9 @@ async function showSample(folder: string, gateway: Gateway, collector: Collector
     progress.show(rows + result.acknowledged, true);
     progress.end();
     await saveSample(folder, { rows: rows + result.acknowledged, clean: true });
-    process.stdout.write(`sample: ${rows + result.acknowledged} rows acknowledged in ${result.seconds.toFixed(1)} s\n`);
+    process.stdout.write(
+      `sample: ${rows + result.acknowledged} rows acknowledged in ${result.seconds.toFixed(1)} s\n`,
+    );
   }
   // Everything published is on its way through the log; when nothing lags it can be seen.
   while (!stopping()) {

@@ -30,11 +30,15 @@ export function parseRoles(names: readonly string[]): Set<Role> {
   const roles = new Set<Role>();
   for (const name of names) {
     if (!(ROLES as readonly string[]).includes(name)) {
-      throw new HeadwaterError('CONFIG_INVALID', `--roles: '${name}' is no role; known are ${ROLES.join(', ')}`);
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        `--roles: '${name}' is no role; known are ${ROLES.join(', ')}`,
+      );
     }
     roles.add(name as Role);
   }
-  if (roles.size === 0) throw new HeadwaterError('CONFIG_INVALID', `--roles: name at least one of ${ROLES.join(', ')}`);
+  if (roles.size === 0)
+    throw new HeadwaterError('CONFIG_INVALID', `--roles: name at least one of ${ROLES.join(', ')}`);
   return roles;
 }
 
@@ -43,10 +47,16 @@ function checkRoles(roles: Set<Role>, config: CollectorConfig): void {
   const missing = ROLES.filter((role) => !roles.has(role));
   if (missing.length === 0) return;
   if (config.log === 'embedded') {
-    throw new HeadwaterError('ROLES_CONFLICT', `--roles without ${missing.join(', ')}: the embedded log is one process's own, so no other could do the rest; use --log kafka://HOST:PORT`);
+    throw new HeadwaterError(
+      'ROLES_CONFLICT',
+      `--roles without ${missing.join(', ')}: the embedded log is one process's own, so no other could do the rest; use --log kafka://HOST:PORT`,
+    );
   }
   if (config.store === 'embedded' && roles.has('store') !== roles.has('query')) {
-    throw new HeadwaterError('ROLES_CONFLICT', 'the embedded store is one process\'s own: roles store and query go together, or use --store influxdb://HOST:PORT/ORG/BUCKET');
+    throw new HeadwaterError(
+      'ROLES_CONFLICT',
+      "the embedded store is one process's own: roles store and query go together, or use --store influxdb://HOST:PORT/ORG/BUCKET",
+    );
   }
 }
 
@@ -66,7 +76,12 @@ export class Collector {
   private closing: Promise<void> | undefined;
 
   /** `extraMappings` come after those of the configured file. */
-  constructor(env: Env, config: CollectorConfig, notify: Notify, extraMappings: readonly Mapping[] = []) {
+  constructor(
+    env: Env,
+    config: CollectorConfig,
+    notify: Notify,
+    extraMappings: readonly Mapping[] = [],
+  ) {
     this.env = env;
     this.config = config;
     this.notify = notify;
@@ -78,17 +93,36 @@ export class Collector {
     const { config, notify } = this;
     const roles = parseRoles(config.roles);
     checkRoles(roles, config);
-    const token = config['http.tokenFile'] === '' ? undefined : readSecretFile(config['http.tokenFile'], 'API token');
-    const secret = config['uplink.secretFile'] === '' ? undefined : readSecretFile(config['uplink.secretFile'], 'uplink secret');
+    const token =
+      config['http.tokenFile'] === ''
+        ? undefined
+        : readSecretFile(config['http.tokenFile'], 'API token');
+    const secret =
+      config['uplink.secretFile'] === ''
+        ? undefined
+        : readSecretFile(config['uplink.secretFile'], 'uplink secret');
     checkExposure(
       [
-        { address: roles.has('ingest') ? config['uplink.listen'] : undefined, flag: '--uplink', protected: secret !== undefined, credentialFlag: '--uplink-secret-file FILE' },
-        { address: config['http.listen'], flag: '--http', protected: token !== undefined, credentialFlag: '--token-file FILE' },
+        {
+          address: roles.has('ingest') ? config['uplink.listen'] : undefined,
+          flag: '--uplink',
+          protected: secret !== undefined,
+          credentialFlag: '--uplink-secret-file FILE',
+        },
+        {
+          address: config['http.listen'],
+          flag: '--http',
+          protected: token !== undefined,
+          credentialFlag: '--token-file FILE',
+        },
       ],
       config.allowPlaintext,
       notify,
     );
-    const mappings = new Mappings([...(config.mappings === '' ? [] : loadMappings(config.mappings)), ...this.extraMappings]);
+    const mappings = new Mappings([
+      ...(config.mappings === '' ? [] : loadMappings(config.mappings)),
+      ...this.extraMappings,
+    ]);
     await claimFolder(config.data, 'collector', '');
     try {
       return await this.open(roles, mappings, token, secret, influxToken);
@@ -136,8 +170,17 @@ export class Collector {
       this.ingest = new Ingest(
         env,
         {
-          mqtt: { connectBytesMax: 4096, packetBytesMax: UP_BYTES_MAX, clientIdBytesMax: 80, filtersMax: 10 },
-          server: { connectionsMax: config['ingest.gatewaysMax'], connectionsPerAddressMax: config['ingest.gatewaysMax'], connectTimeoutMs: 10_000 },
+          mqtt: {
+            connectBytesMax: 4096,
+            packetBytesMax: UP_BYTES_MAX,
+            clientIdBytesMax: 80,
+            filtersMax: 10,
+          },
+          server: {
+            connectionsMax: config['ingest.gatewaysMax'],
+            connectionsPerAddressMax: config['ingest.gatewaysMax'],
+            connectTimeoutMs: 10_000,
+          },
           pendingBytesMax: config['ingest.pendingBytesMax'],
           secret,
           refuse,
@@ -152,7 +195,16 @@ export class Collector {
     if (httpAddress !== undefined) {
       const store = roles.has('query') ? this.store : undefined;
       this.api = collectorApi(
-        { log, ingest: this.ingest, decode: this.decode, storeStage: this.storeStage, store, live: this.live, refuse, nowMs },
+        {
+          log,
+          ingest: this.ingest,
+          decode: this.decode,
+          storeStage: this.storeStage,
+          store,
+          live: this.live,
+          refuse,
+          nowMs,
+        },
         token,
       );
       http = await this.api.listen(httpAddress, '--http');

@@ -4,24 +4,133 @@ import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 const MIB = 1024 * 1024;
 
 export const COLLECTOR_CONFIG = {
-  data: { type: 'string', default: './headwater-data/collector', flag: 'data', about: 'Folder for everything that must survive a restart.' },
-  roles: { type: 'list', default: ['ingest', 'decode', 'store', 'query'], flag: 'roles', about: 'What this process does. Apart from each other, roles need Kafka as log and InfluxDB as store.' },
-  'uplink.listen': { type: 'address', default: '127.0.0.1:1884', flag: 'uplink', about: 'Where gateways connect.' },
-  'http.listen': { type: 'address', default: '127.0.0.1:8080', flag: 'http', about: 'The page and the API. Empty switches it off.' },
-  'uplink.secretFile': { type: 'string', default: '', flag: 'uplink-secret-file', about: 'File (mode 0600) with the secret that gateways send. Needed beyond loopback.' },
-  'http.tokenFile': { type: 'string', default: '', flag: 'token-file', about: 'File (mode 0600) with the API token that HTTP clients send as `Authorization: Bearer`. Needed beyond loopback.' },
-  allowPlaintext: { type: 'boolean', default: false, flag: 'allow-plaintext', about: 'Serve addresses beyond loopback without TLS. Whoever shares the network can read and change everything.' },
-  log: { type: 'string', default: 'embedded', flag: 'log', about: 'The log: `embedded`, `kafka://HOST:PORT[,HOST:PORT]`, or a package that provides one.' },
-  store: { type: 'string', default: 'embedded', flag: 'store', about: 'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (1.8: `/DB`; token only by HEADWATER_INFLUXDB_TOKEN), or a package that provides one.' },
-  mappings: { type: 'string', default: '', flag: 'mappings', about: 'YAML file that says what topics mean; without it names come from topic and payload.' },
-  'log.cacheBytes': { type: 'integer', default: 16 * MIB, min: MIB, max: 1024 * MIB, unit: 'bytes', about: 'Recent records of each topic of the embedded log kept in memory.' },
-  'log.readingsBytesMax': { type: 'integer', default: 1024 * MIB, min: MIB, max: 2 ** 50, unit: 'bytes', about: 'How much of the topic `readings` the embedded log keeps after everybody has read it. `raw` is kept whole.' },
-  'kafka.topicPrefix': { type: 'string', default: 'headwater.', about: 'Put before the names of topics in Kafka.' },
-  'kafka.partitions': { type: 'integer', default: 4, min: 1, max: 1000, unit: 'partitions', about: 'Partitions of topics that are created.' },
-  'disk.freeBytesMin': { type: 'integer', default: 64 * MIB, min: 0, max: 2 ** 50, unit: 'bytes', about: 'Below so much free space under the data folder the uplink is no longer acknowledged; reading goes on.' },
-  'ingest.pendingBytesMax': { type: 'integer', default: 32 * MIB, min: MIB, max: 1024 * MIB, unit: 'bytes', about: 'Received from gateways and not yet in the log; beyond it reading from them stops.' },
-  'ingest.gatewaysMax': { type: 'integer', default: 10_000, min: 1, max: 1_000_000, unit: 'connections', about: 'Gateway connections at once.' },
-  'store.memoryBytes': { type: 'integer', default: 256 * MIB, min: 64 * MIB, max: 2 ** 50, unit: 'bytes', about: 'Memory that the embedded store may take.' },
+  data: {
+    type: 'string',
+    default: './headwater-data/collector',
+    flag: 'data',
+    about: 'Folder for everything that must survive a restart.',
+  },
+  roles: {
+    type: 'list',
+    default: ['ingest', 'decode', 'store', 'query'],
+    flag: 'roles',
+    about:
+      'What this process does. Apart from each other, roles need Kafka as log and InfluxDB as store.',
+  },
+  'uplink.listen': {
+    type: 'address',
+    default: '127.0.0.1:1884',
+    flag: 'uplink',
+    about: 'Where gateways connect.',
+  },
+  'http.listen': {
+    type: 'address',
+    default: '127.0.0.1:8080',
+    flag: 'http',
+    about: 'The page and the API. Empty switches it off.',
+  },
+  'uplink.secretFile': {
+    type: 'string',
+    default: '',
+    flag: 'uplink-secret-file',
+    about: 'File (mode 0600) with the secret that gateways send. Needed beyond loopback.',
+  },
+  'http.tokenFile': {
+    type: 'string',
+    default: '',
+    flag: 'token-file',
+    about:
+      'File (mode 0600) with the API token that HTTP clients send as `Authorization: Bearer`. Needed beyond loopback.',
+  },
+  allowPlaintext: {
+    type: 'boolean',
+    default: false,
+    flag: 'allow-plaintext',
+    about:
+      'Serve addresses beyond loopback without TLS. Whoever shares the network can read and change everything.',
+  },
+  log: {
+    type: 'string',
+    default: 'embedded',
+    flag: 'log',
+    about: 'The log: `embedded`, `kafka://HOST:PORT[,HOST:PORT]`, or a package that provides one.',
+  },
+  store: {
+    type: 'string',
+    default: 'embedded',
+    flag: 'store',
+    about:
+      'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (1.8: `/DB`; token only by HEADWATER_INFLUXDB_TOKEN), or a package that provides one.',
+  },
+  mappings: {
+    type: 'string',
+    default: '',
+    flag: 'mappings',
+    about: 'YAML file that says what topics mean; without it names come from topic and payload.',
+  },
+  'log.cacheBytes': {
+    type: 'integer',
+    default: 16 * MIB,
+    min: MIB,
+    max: 1024 * MIB,
+    unit: 'bytes',
+    about: 'Recent records of each topic of the embedded log kept in memory.',
+  },
+  'log.readingsBytesMax': {
+    type: 'integer',
+    default: 1024 * MIB,
+    min: MIB,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about:
+      'How much of the topic `readings` the embedded log keeps after everybody has read it. `raw` is kept whole.',
+  },
+  'kafka.topicPrefix': {
+    type: 'string',
+    default: 'headwater.',
+    about: 'Put before the names of topics in Kafka.',
+  },
+  'kafka.partitions': {
+    type: 'integer',
+    default: 4,
+    min: 1,
+    max: 1000,
+    unit: 'partitions',
+    about: 'Partitions of topics that are created.',
+  },
+  'disk.freeBytesMin': {
+    type: 'integer',
+    default: 64 * MIB,
+    min: 0,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about:
+      'Below so much free space under the data folder the uplink is no longer acknowledged; reading goes on.',
+  },
+  'ingest.pendingBytesMax': {
+    type: 'integer',
+    default: 32 * MIB,
+    min: MIB,
+    max: 1024 * MIB,
+    unit: 'bytes',
+    about: 'Received from gateways and not yet in the log; beyond it reading from them stops.',
+  },
+  'ingest.gatewaysMax': {
+    type: 'integer',
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    unit: 'connections',
+    about: 'Gateway connections at once.',
+  },
+  'store.memoryBytes': {
+    type: 'integer',
+    default: 256 * MIB,
+    min: 64 * MIB,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about: 'Memory that the embedded store may take.',
+  },
 } as const satisfies ConfigSpec;
 
 export type CollectorConfig = ConfigOf<typeof COLLECTOR_CONFIG>;

@@ -18,14 +18,26 @@ import { Uplink } from './uplink/uplink.ts';
 
 /** The gateway's id: configured, or made of the host's name. Throws CONFIG_INVALID. */
 export function gatewayId(configured: string): string {
-  const id = configured === '' ? hostname().replaceAll(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) : configured;
+  const id =
+    configured === ''
+      ? hostname()
+          .replaceAll(/[^A-Za-z0-9_.-]/g, '-')
+          .slice(0, 64)
+      : configured;
   if (!GATEWAY_ID.test(id)) {
-    throw new HeadwaterError('CONFIG_INVALID', `'${id}' cannot be a gateway's id: letters, digits, '_', '-' and '.', at most 64, the first a letter or digit (--id NAME)`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `'${id}' cannot be a gateway's id: letters, digits, '_', '-' and '.', at most 64, the first a letter or digit (--id NAME)`,
+    );
   }
   return id;
 }
 
-export type BufferOpener = (env: Env, options: OpenBufferOptions, events: BufferEvents<Ticket>) => Promise<MessageBuffer<Ticket>>;
+export type BufferOpener = (
+  env: Env,
+  options: OpenBufferOptions,
+  events: BufferEvents<Ticket>,
+) => Promise<MessageBuffer<Ticket>>;
 
 export interface GatewayAddresses {
   mqtt: Address | undefined;
@@ -56,13 +68,30 @@ export class Gateway {
   /** Opens the buffer, then listens. `collectors` replaces the configured ones. Rejects with one clear sentence. */
   async start(collectors: readonly string[] = this.config.collectors): Promise<GatewayAddresses> {
     const { config, env, notify } = this;
-    const passwords = config['mqtt.passwordFile'] === '' ? undefined : new Passwords(config['mqtt.passwordFile']);
-    const token = config['http.tokenFile'] === '' ? undefined : readSecretFile(config['http.tokenFile'], 'API token');
-    const secret = config['uplink.secretFile'] === '' ? undefined : readSecretFile(config['uplink.secretFile'], 'uplink secret');
+    const passwords =
+      config['mqtt.passwordFile'] === '' ? undefined : new Passwords(config['mqtt.passwordFile']);
+    const token =
+      config['http.tokenFile'] === ''
+        ? undefined
+        : readSecretFile(config['http.tokenFile'], 'API token');
+    const secret =
+      config['uplink.secretFile'] === ''
+        ? undefined
+        : readSecretFile(config['uplink.secretFile'], 'uplink secret');
     checkExposure(
       [
-        { address: config['mqtt.listen'], flag: '--mqtt', protected: passwords !== undefined, credentialFlag: '--password-file FILE' },
-        { address: config['http.listen'], flag: '--gateway-http', protected: token !== undefined, credentialFlag: '--token-file FILE' },
+        {
+          address: config['mqtt.listen'],
+          flag: '--mqtt',
+          protected: passwords !== undefined,
+          credentialFlag: '--password-file FILE',
+        },
+        {
+          address: config['http.listen'],
+          flag: '--gateway-http',
+          protected: token !== undefined,
+          credentialFlag: '--token-file FILE',
+        },
       ],
       config.allowPlaintext,
       notify,
@@ -119,7 +148,10 @@ export class Gateway {
           connectionsPerAddressMax: config['limits.connectionsPerAddressMax'],
           connectTimeoutMs: config['limits.connectTimeoutMs'],
         },
-        retained: { messagesMax: config['limits.retainedMessagesMax'], bytesMax: config['limits.retainedBytesMax'] },
+        retained: {
+          messagesMax: config['limits.retainedMessagesMax'],
+          bytesMax: config['limits.retainedBytesMax'],
+        },
         qos2InFlightMax: config['limits.qos2InFlightMax'],
         subscriberStallMs: config['limits.subscriberStallMs'],
         verify: passwords?.verify,
@@ -142,19 +174,25 @@ export class Gateway {
           keepAliveSeconds: config['uplink.keepAliveSeconds'],
           reconnectMs: { first: 250, most: config['uplink.reconnectMsMax'] },
         },
-        buffer as MessageBuffer<never>, // The uplink reads and releases; it never makes a ticket.
+        buffer, // The uplink reads and releases; it never makes a ticket.
         notify,
       );
     }
     const httpAddress = config['http.listen'];
     let http: Address | undefined;
     if (httpAddress !== undefined) {
-      const parts = { id: this.id, buffer: buffer as MessageBuffer<never>, ingress, uplink: this.uplink };
+      const parts = {
+        id: this.id,
+        buffer: buffer as MessageBuffer<never>,
+        ingress,
+        uplink: this.uplink,
+      };
       this.api = gatewayApi(parts, token);
       http = await this.api.listen(httpAddress, '--gateway-http');
     }
     const mqttAddress = config['mqtt.listen'];
-    const mqtt = mqttAddress === undefined ? undefined : await ingress.server.listen(mqttAddress, '--mqtt');
+    const mqtt =
+      mqttAddress === undefined ? undefined : await ingress.server.listen(mqttAddress, '--mqtt');
     this.uplink?.start();
     return { mqtt, http };
   }
@@ -183,12 +221,22 @@ function checkCollector(url: string): void {
   try {
     parsed = new URL(url);
   } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `--collector '${url}' is not of the form mqtt://HOST:PORT`, { cause: error });
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `--collector '${url}' is not of the form mqtt://HOST:PORT`,
+      { cause: error },
+    );
   }
   if (parsed.protocol !== 'mqtt:' && parsed.protocol !== 'mqtts:') {
-    throw new HeadwaterError('CONFIG_INVALID', `--collector '${url}': only mqtt:// and mqtts:// are understood`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `--collector '${url}': only mqtt:// and mqtts:// are understood`,
+    );
   }
   if (parsed.username !== '' || parsed.password !== '') {
-    throw new HeadwaterError('CONFIG_INVALID', '--collector holds a password: put it into a file and name that with --uplink-secret-file');
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      '--collector holds a password: put it into a file and name that with --uplink-secret-file',
+    );
   }
 }

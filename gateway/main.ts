@@ -1,6 +1,12 @@
 /** The gateway as a process: `headwater gateway`, and the entry of a gateway that is installed alone. */
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import { failFast, failProcess, readyLine, stopWithin, untilSignal } from '../shared/config/process.ts';
+import {
+  failFast,
+  failProcess,
+  readyLine,
+  stopWithin,
+  untilSignal,
+} from '../shared/config/process.ts';
 import { loadConfig } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
@@ -35,7 +41,8 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
   const env = realEnv();
   const notify = stderrNotify('gateway', () => env.clock.wallUs() / 1000);
   failFast(notify);
-  const gateway = open === undefined ? new Gateway(env, config, notify) : new Gateway(env, config, notify, open);
+  const gateway =
+    open === undefined ? new Gateway(env, config, notify) : new Gateway(env, config, notify, open);
   const stopped = untilSignal();
   const { mqtt, http } = await gateway.start();
   process.stdout.write(readyLine({ mqtt, http }));

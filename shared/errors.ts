@@ -11,30 +11,83 @@ interface ErrorSpec {
 }
 
 export const ERRORS = {
-  CONFIG_INVALID: { retryable: false, about: 'A flag, file or environment variable holds a value that is not accepted.' },
-  CONFIG_UNKNOWN_KEY: { retryable: false, about: 'A configuration key is not known; unknown keys are refused so that a typing error cannot switch a limit off.' },
+  CONFIG_INVALID: {
+    retryable: false,
+    about: 'A flag, file or environment variable holds a value that is not accepted.',
+  },
+  CONFIG_UNKNOWN_KEY: {
+    retryable: false,
+    about:
+      'A configuration key is not known; unknown keys are refused so that a typing error cannot switch a limit off.',
+  },
   ADDRESS_IN_USE: { retryable: true, about: 'Another process listens on the address.' },
-  ADDRESS_NOT_LOOPBACK: { retryable: false, about: 'An address beyond loopback needs credentials, and without TLS an explicit flag.' },
+  ADDRESS_NOT_LOOPBACK: {
+    retryable: false,
+    about: 'An address beyond loopback needs credentials, and without TLS an explicit flag.',
+  },
   DATA_LOCKED: { retryable: true, about: 'Another process has the data folder open.' },
-  DATA_VERSION: { retryable: false, about: 'The data folder was written by another version of the layout.' },
+  DATA_VERSION: {
+    retryable: false,
+    about: 'The data folder was written by another version of the layout.',
+  },
   DATA_UNUSABLE: { retryable: true, about: 'The data folder cannot be read or written.' },
-  BUFFER_WRITE: { retryable: true, about: 'The buffer could not be written; nothing is acknowledged until it can be again.' },
-  FRAME_INVALID: { retryable: false, about: 'Bytes that should be a frame are not: wrong magic, version, length or checksum.' },
+  BUFFER_WRITE: {
+    retryable: true,
+    about: 'The buffer could not be written; nothing is acknowledged until it can be again.',
+  },
+  FRAME_INVALID: {
+    retryable: false,
+    about: 'Bytes that should be a frame are not: wrong magic, version, length or checksum.',
+  },
   WIRE_INVALID: { retryable: false, about: 'An uplink message does not follow the wire format.' },
-  PACKET_INVALID: { retryable: false, about: 'An MQTT packet breaks the specification or a limit; the connection is closed.' },
-  LOG_UNAVAILABLE: { retryable: true, about: 'The log cannot be reached or written; the uplink is not acknowledged meanwhile.' },
-  LOG_FENCED: { retryable: true, about: 'Another consumer has taken over the partitions; the step was not committed.' },
-  STORE_UNAVAILABLE: { retryable: true, about: 'The time-series store cannot be reached; reading goes on when it can.' },
-  STORE_REFUSED: { retryable: false, about: 'The store refused a point; it goes to quarantine with the reason.' },
-  ADAPTER_MISSING: { retryable: false, about: 'An adapter or the client library that it needs is not installed.' },
-  ADAPTER_CONTRACT: { retryable: false, about: 'A third-party adapter was written for another version of the contract.' },
-  ROLES_CONFLICT: { retryable: false, about: 'Embedded log and store lock their files, so their roles cannot run in several processes.' },
-  MAPPING_INVALID: { retryable: false, about: 'A mapping file is not valid; the message names file and place.' },
+  PACKET_INVALID: {
+    retryable: false,
+    about: 'An MQTT packet breaks the specification or a limit; the connection is closed.',
+  },
+  LOG_UNAVAILABLE: {
+    retryable: true,
+    about: 'The log cannot be reached or written; the uplink is not acknowledged meanwhile.',
+  },
+  LOG_FENCED: {
+    retryable: true,
+    about: 'Another consumer has taken over the partitions; the step was not committed.',
+  },
+  STORE_UNAVAILABLE: {
+    retryable: true,
+    about: 'The time-series store cannot be reached; reading goes on when it can.',
+  },
+  STORE_REFUSED: {
+    retryable: false,
+    about: 'The store refused a point; it goes to quarantine with the reason.',
+  },
+  ADAPTER_MISSING: {
+    retryable: false,
+    about: 'An adapter or the client library that it needs is not installed.',
+  },
+  ADAPTER_CONTRACT: {
+    retryable: false,
+    about: 'A third-party adapter was written for another version of the contract.',
+  },
+  ROLES_CONFLICT: {
+    retryable: false,
+    about:
+      'Embedded log and store lock their files, so their roles cannot run in several processes.',
+  },
+  MAPPING_INVALID: {
+    retryable: false,
+    about: 'A mapping file is not valid; the message names file and place.',
+  },
   QUERY_INVALID: { retryable: false, about: 'A query parameter is missing or not understood.' },
   UNAUTHORIZED: { retryable: false, about: 'Credentials are missing or wrong.' },
   NOT_FOUND: { retryable: false, about: 'The thing asked for does not exist.' },
-  INPUT_FILE: { retryable: false, about: 'An input file cannot be read or is not what the command expects.' },
-  NOT_ACKNOWLEDGED: { retryable: true, about: 'Not everything that was sent has been acknowledged.' },
+  INPUT_FILE: {
+    retryable: false,
+    about: 'An input file cannot be read or is not what the command expects.',
+  },
+  NOT_ACKNOWLEDGED: {
+    retryable: true,
+    about: 'Not everything that was sent has been acknowledged.',
+  },
   UNREACHABLE: { retryable: true, about: 'A server does not answer.' },
 } as const satisfies Record<string, ErrorSpec>;
 

@@ -16,10 +16,12 @@ const BRACKET = '['.charCodeAt(0);
 const QUOTE = '"'.charCodeAt(0);
 
 function decodePayload(payload: Buffer, meaning: Meaning, receivedMs: number): Decoded[] {
-  if (!isUtf8(payload)) throw new Undecodable('not UTF-8 text, and no mapping names a codec for it');
+  if (!isUtf8(payload))
+    throw new Undecodable('not UTF-8 text, and no mapping names a codec for it');
   const text = payload.toString('utf8');
   const first = payload[text.length - text.trimStart().length];
-  if (first === BRACE || first === BRACKET || first === QUOTE) return [decodeJson(text, receivedMs, meaning.timeKeys)];
+  if (first === BRACE || first === BRACKET || first === QUOTE)
+    return [decodeJson(text, receivedMs, meaning.timeKeys)];
   if (looksLikeLineProtocol(text)) return decodeLineProtocol(text, receivedMs);
   return [decodeScalar(text, meaning.field)];
 }

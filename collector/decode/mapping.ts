@@ -52,20 +52,29 @@ export function parseMappings(text: string, file: string): Mapping[] {
     const where = `mappings[${index}]`;
     if (typeof entry !== 'object' || entry === null) return wrong(where, 'is not a set of keys');
     const { topic, measurement, tags, tagFields, time } = entry as Record<string, unknown>;
-    for (const key of Object.keys(entry)) if (!KEYS.includes(key)) wrong(where, `unknown key '${key}'; known are ${KEYS.join(', ')}`);
+    for (const key of Object.keys(entry))
+      if (!KEYS.includes(key)) wrong(where, `unknown key '${key}'; known are ${KEYS.join(', ')}`);
     if (typeof topic !== 'string' || topic === '') return wrong(where, "needs a 'topic'");
     const levels = topic.split('/');
-    const names = levels.filter((level) => /^\{.*\}$/.test(level)).map((level) => level.slice(1, -1));
-    if (names.some((name) => !/^[A-Za-z_][\w-]*$/.test(name))) wrong(where, `'${topic}' has a name that is not a word`);
+    const names = levels
+      .filter((level) => /^\{.*\}$/.test(level))
+      .map((level) => level.slice(1, -1));
+    if (names.some((name) => !/^[A-Za-z_][\w-]*$/.test(name)))
+      wrong(where, `'${topic}' has a name that is not a word`);
     if (new Set(names).size !== names.length) wrong(where, `'${topic}' has a name twice`);
-    if (levels.some((level, at) => level === '#' && at < levels.length - 1)) wrong(where, "'#' must be the last level");
-    if (measurement !== undefined && typeof measurement !== 'string') wrong(where, "'measurement' is not a text");
+    if (levels.some((level, at) => level === '#' && at < levels.length - 1))
+      wrong(where, "'#' must be the last level");
+    if (measurement !== undefined && typeof measurement !== 'string')
+      wrong(where, "'measurement' is not a text");
     const constants: Record<string, string> = {};
     for (const [key, value] of Object.entries((tags ?? {}) as Record<string, unknown>)) {
       if (typeof value === 'object') wrong(where, `tag '${key}' is not a text`);
       constants[key] = String(value);
     }
-    if (tagFields !== undefined && !(Array.isArray(tagFields) && tagFields.every((name) => typeof name === 'string'))) {
+    if (
+      tagFields !== undefined &&
+      !(Array.isArray(tagFields) && tagFields.every((name) => typeof name === 'string'))
+    ) {
       wrong(where, "'tagFields' is not a list of names");
     }
     if (time !== undefined && typeof time !== 'string') wrong(where, "'time' is not a key's name");
@@ -135,6 +144,12 @@ export class Mappings {
       const tags = { ...mapping.tags, ...Object.fromEntries(values), gateway };
       return { measurement, tags, field, tagFields: mapping.tagFields, timeKeys: mapping.timeKeys };
     }
-    return { measurement: last, tags: { topic, gateway }, field: 'value', tagFields: NO_FIELDS, timeKeys: TIME_KEYS };
+    return {
+      measurement: last,
+      tags: { topic, gateway },
+      field: 'value',
+      tagFields: NO_FIELDS,
+      timeKeys: TIME_KEYS,
+    };
   }
 }

@@ -6,14 +6,27 @@
  */
 import { messageOf } from '../../shared/errors.ts';
 import { Undecodable } from '../../shared/codecs/codec.ts';
-import { KIND_RECORDS, checkFrame, readRecords, type FrameHeader } from '../../shared/frame/frame.ts';
+import {
+  KIND_RECORDS,
+  checkFrame,
+  readRecords,
+  type FrameHeader,
+} from '../../shared/frame/frame.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { encodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import { TOPIC_LEDGER, TOPIC_QUARANTINE, TOPIC_RAW, TOPIC_READINGS, type Log, type Produced, type StoredRecord } from '../log/log.ts';
+import {
+  TOPIC_LEDGER,
+  TOPIC_QUARANTINE,
+  TOPIC_RAW,
+  TOPIC_READINGS,
+  type Log,
+  type Produced,
+  type StoredRecord,
+} from '../log/log.ts';
 import { runStage, type Stage } from '../log/stage.ts';
 import { decodeRecord } from './decoder.ts';
 import type { Mappings } from './mapping.ts';
@@ -120,14 +133,21 @@ export class DecodeStage {
     return set;
   }
 
-  private frame(record: StoredRecord, header: FrameHeader, set: RangeSet, produced: Produced[]): void {
+  private frame(
+    record: StoredRecord,
+    header: FrameHeader,
+    set: RangeSet,
+    produced: Produced[],
+  ): void {
     const { gateway, epoch, firstSequence, count } = header;
     const last = firstSequence + count - 1;
     if (set.covers(firstSequence, last)) {
       this.duplicateMessages += count;
       return;
     }
-    const fresh = set.touches(firstSequence, last) ? (sequence: number) => !set.has(sequence) : () => true;
+    const fresh = set.touches(firstSequence, last)
+      ? (sequence: number) => !set.has(sequence)
+      : () => true;
     const arrivedMs = Number(record.headers['arrived'] ?? 0);
     if (header.kind !== KIND_RECORDS) {
       set.add(firstSequence, last);
@@ -179,11 +199,15 @@ export class DecodeStage {
 
   private quarantine(produced: Produced[], item: Quarantined): void {
     this.quarantinedBy.add(item.reason.replaceAll(/'[^']*'|\d+/g, '…').slice(0, 80));
-    produced.push({ topic: TOPIC_QUARANTINE, key: item.gateway, headers: {}, value: encodeQuarantined(item) });
+    produced.push({
+      topic: TOPIC_QUARANTINE,
+      key: item.gateway,
+      headers: {},
+      value: encodeQuarantined(item),
+    });
   }
 
   async close(): Promise<void> {
     await this.stage?.close();
   }
 }
-

@@ -11,12 +11,25 @@ import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
-import type { IncomingPublish, MqttConnection, MqttHandler, MqttLimits } from '../../shared/mqtt/connection.ts';
+import type {
+  IncomingPublish,
+  MqttConnection,
+  MqttHandler,
+  MqttLimits,
+} from '../../shared/mqtt/connection.ts';
 import { PUBACK } from '../../shared/mqtt/packets.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import { GATEWAY_ID, UP_PREFIX, decodeUp, downTopic, encodeDown, encodeDownError, type EpochAck } from '../../shared/wire/wire.ts';
+import {
+  GATEWAY_ID,
+  UP_PREFIX,
+  decodeUp,
+  downTopic,
+  encodeDown,
+  encodeDownError,
+  type EpochAck,
+} from '../../shared/wire/wire.ts';
 import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
 
 export interface IngestOptions {
@@ -83,17 +96,25 @@ export class Ingest implements MqttHandler {
     const broker = await Aedes.createBroker({
       connectTimeout: this.options.server.connectTimeoutMs,
       drainTimeout: 20_000,
-      authenticate: (client, username, password, done) => this.authenticate(client, username, password, done),
+      authenticate: (client, username, password, done) =>
+        this.authenticate(client, username, password, done),
       authorizePublish: (_client, _packet, done) => done(new Error('gateways have no will here')),
       authorizeSubscribe: (client, subscription, done) => {
-        const session = this.sessionOf(client.conn as Duplex);
+        const session = this.sessionOf(client.conn);
         // A gateway hears what is said to it, and nothing else.
-        done(null, session !== undefined && subscription.topic === downTopic(session.id) ? subscription : null);
+        done(
+          null,
+          session !== undefined && subscription.topic === downTopic(session.id)
+            ? subscription
+            : null,
+        );
       },
     });
     this.broker = broker;
-    broker.on('clientReady', (client) => this.bySide.get(client.conn as Duplex)?.opened(client.id));
-    (broker as EventEmitter).on('error', (error: unknown) => this.notify({ level: 'error', event: 'broker', text: messageOf(error) }));
+    broker.on('clientReady', (client) => this.bySide.get(client.conn)?.opened(client.id));
+    (broker as EventEmitter).on('error', (error: unknown) =>
+      this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
+    );
   }
 
   private sessionOf(side: Duplex): GatewaySession | undefined {
@@ -107,13 +128,18 @@ export class Ingest implements MqttHandler {
     password: Readonly<Buffer | undefined>,
     done: (error: AuthenticateError | null, success: boolean | null) => void,
   ): void {
-    const connection = this.bySide.get(client.conn as Duplex);
+    const connection = this.bySide.get(client.conn);
     const id = /^gateway-(.+)$/.exec(client.id)?.[1] ?? '';
     const { secret } = this.options;
-    const known = secret === undefined || (username === id && sameSecret(String(password ?? ''), secret));
+    const known =
+      secret === undefined || (username === id && sameSecret(String(password ?? ''), secret));
     if (connection === undefined || !GATEWAY_ID.test(id) || !known) {
       this.refusedBy.add('credentials');
-      this.notify({ level: 'warn', event: 'uplink_refused', text: `a gateway calling itself '${client.id}' was refused: ${known ? 'not a gateway id' : 'wrong uplink secret'}` });
+      this.notify({
+        level: 'warn',
+        event: 'uplink_refused',
+        text: `a gateway calling itself '${client.id}' was refused: ${known ? 'not a gateway id' : 'wrong uplink secret'}`,
+      });
       done(null, false);
       return;
     }
@@ -133,11 +159,13 @@ export class Ingest implements MqttHandler {
     let records: LogRecord[];
     let acks: { epoch: string; from: number; to: number }[];
     try {
-      if (packet.topic !== `${UP_PREFIX}${session.id}`) throw new Error(`topic '${packet.topic}' is not this gateway's`);
+      if (packet.topic !== `${UP_PREFIX}${session.id}`)
+        throw new Error(`topic '${packet.topic}' is not this gateway's`);
       const { lane, frames } = decodeUp(packet.payload);
       const arrived = String(Math.round(this.env.clock.wallUs() / 1000));
       const foreign = frames.find(({ header }) => header.gateway !== session.id);
-      if (foreign !== undefined) throw new Error(`a frame speaks for gateway '${foreign.header.gateway}'`);
+      if (foreign !== undefined)
+        throw new Error(`a frame speaks for gateway '${foreign.header.gateway}'`);
       // The payload is a view on the socket's buffer: what waits for the log is copied out of it.
       records = frames.map(({ frame }) => ({
         key: session.id,
@@ -151,7 +179,11 @@ export class Ingest implements MqttHandler {
       }));
     } catch (error) {
       this.refusedBy.add('invalid');
-      this.notify({ level: 'warn', event: 'uplink_invalid', text: `gateway ${session.id}: ${messageOf(error)}` });
+      this.notify({
+        level: 'warn',
+        event: 'uplink_invalid',
+        text: `gateway ${session.id}: ${messageOf(error)}`,
+      });
       this.say(session.id, encodeDownError(messageOf(error)));
       setTimeout(() => connection.close('invalid uplink message'), 100).unref();
       return;
@@ -174,7 +206,11 @@ export class Ingest implements MqttHandler {
     this.receivedFrames += frames;
     this.receivedMessages += messages;
     let seen = this.seen.get(gateway);
-    if (seen === undefined) this.seen.set(gateway, (seen = { gateway, connected: true, lastSeenMs: 0, frames: 0, messages: 0 }));
+    if (seen === undefined)
+      this.seen.set(
+        gateway,
+        (seen = { gateway, connected: true, lastSeenMs: 0, frames: 0, messages: 0 }),
+      );
     seen.connected = true;
     seen.lastSeenMs = Math.round(this.env.clock.wallUs() / 1000);
     seen.frames += frames;
@@ -217,7 +253,10 @@ export class Ingest implements MqttHandler {
     }
   }
 
-  private acknowledge(session: GatewaySession, acks: { epoch: string; from: number; to: number }[]): void {
+  private acknowledge(
+    session: GatewaySession,
+    acks: { epoch: string; from: number; to: number }[],
+  ): void {
     const touched = new Map<string, EpochAck>();
     for (const { epoch, from, to } of acks) {
       let committed = session.committed.get(epoch);
@@ -227,16 +266,21 @@ export class Ingest implements MqttHandler {
       const merged = committed.around(from);
       if (merged === undefined) continue;
       const ack = touched.get(epoch) ?? { epoch, ranges: [] };
-      if (!ack.ranges.some(([low, high]) => low === merged[0] && high === merged[1])) ack.ranges.push([...merged]);
+      if (!ack.ranges.some(([low, high]) => low === merged[0] && high === merged[1]))
+        ack.ranges.push([...merged]);
       touched.set(epoch, ack);
     }
     this.say(session.id, encodeDown([...touched.values()]));
   }
 
   private say(gateway: string, payload: Buffer): void {
-    this.broker?.publish({ cmd: 'publish', topic: downTopic(gateway), payload, qos: 0, retain: false, dup: false }, (error) => {
-      if (error) this.notify({ level: 'warn', event: 'uplink_down_message', text: messageOf(error) });
-    });
+    this.broker?.publish(
+      { cmd: 'publish', topic: downTopic(gateway), payload, qos: 0, retain: false, dup: false },
+      (error) => {
+        if (error)
+          this.notify({ level: 'warn', event: 'uplink_down_message', text: messageOf(error) });
+      },
+    );
   }
 
   pubrel(connection: MqttConnection): void {

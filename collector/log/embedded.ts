@@ -113,33 +113,58 @@ export class EmbeddedLog implements Log {
     const folder = join(this.options.folder, 'log');
     await mkdir(folder, { recursive: true });
     const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
-    const create = this.options.createDatabase ?? ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
+    const create =
+      this.options.createDatabase ??
+      ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
     const { db, damages, setAside, copies } = await openRecovering(folder, stamp, create);
     this.db = db;
     // One synced write before anything is served (F4).
-    await db.write([{ type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) }], { sync: true });
+    await db.write([{ type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) }], {
+      sync: true,
+    });
     for (const { file, offset, bytes, kind } of damages) {
       if (kind === 'corrupt') {
-        this.notify({ level: 'error', event: 'log_damaged', text: `log/${file}: ${bytes} bytes at offset ${offset} do not match their checksum; a copy is in ${copies ?? 'damaged/'}` });
+        this.notify({
+          level: 'error',
+          event: 'log_damaged',
+          text: `log/${file}: ${bytes} bytes at offset ${offset} do not match their checksum; a copy is in ${copies ?? 'damaged/'}`,
+        });
       }
     }
     if (setAside !== undefined) {
-      this.notify({ level: 'error', event: 'log_set_aside', text: `the log did not open and was set aside to ${setAside}; gateways send again what they still hold` });
+      this.notify({
+        level: 'error',
+        event: 'log_set_aside',
+        text: `the log did not open and was set aside to ${setAside}; gateways send again what they still hold`,
+      });
     }
     this.offsets.clear();
-    for (const [key, value] of await db.read({ gte: Buffer.from('o'), lt: Buffer.from('p') }, Number.POSITIVE_INFINITY)) {
+    for (const [key, value] of await db.read(
+      { gte: Buffer.from('o'), lt: Buffer.from('p') },
+      Number.POSITIVE_INFINITY,
+    )) {
       const [group = '', topic = ''] = key.toString('utf8', 1).split('\0');
-      this.offsets.set(`${group}\0${topic}`, { group, topic, next: Number(value.readBigUInt64BE(0)) });
+      this.offsets.set(`${group}\0${topic}`, {
+        group,
+        topic,
+        next: Number(value.readBigUInt64BE(0)),
+      });
     }
     for (const name of [...this.topics.keys()]) await this.load(name);
   }
 
   private async load(name: string): Promise<Topic> {
     const prefix = topicPrefix(name);
-    const [last] = (await this.db?.read({ gte: prefix, lt: after(prefix), reverse: true, limit: 1 }, 1)) ?? [];
+    const [last] =
+      (await this.db?.read({ gte: prefix, lt: after(prefix), reverse: true, limit: 1 }, 1)) ?? [];
     // What was trimmed away still counts: offsets are never given twice.
-    const committed = [...this.offsets.values()].filter(({ topic }) => topic === name).map(({ next }) => next);
-    const end = Math.max(last === undefined ? 0 : Number(last[0].readBigUInt64BE(prefix.length)) + 1, ...committed);
+    const committed = [...this.offsets.values()]
+      .filter(({ topic }) => topic === name)
+      .map(({ next }) => next);
+    const end = Math.max(
+      last === undefined ? 0 : Number(last[0].readBigUInt64BE(prefix.length)) + 1,
+      ...committed,
+    );
     const before = this.topics.get(name);
     const topic: Topic = { end, cache: [], cachedBytes: 0, waiters: before?.waiters ?? new Set() };
     this.topics.set(name, topic);
@@ -152,14 +177,18 @@ export class EmbeddedLog implements Log {
 
   async append(topic: string, records: LogRecord[]): Promise<void> {
     await this.topic(topic);
-    await this.submit(records.map((record) => ({ ...record, topic })), []);
+    await this.submit(
+      records.map((record) => ({ ...record, topic })),
+      [],
+    );
   }
 
   /** Queues produced records and further operations as one atomic unit. */
   async submit(produce: Produced[], more: KvOp[]): Promise<void> {
     await this.reopening;
     for (const { topic } of produce) if (!COMPACTED.has(topic)) await this.topic(topic);
-    if (this.db === undefined || this.closed) throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is closed');
+    if (this.db === undefined || this.closed)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is closed');
     const ops: KvOp[] = [];
     const fresh: [Topic, StoredRecord][] = [];
     for (const record of produce) {
@@ -172,7 +201,10 @@ export class EmbeddedLog implements Log {
       const topic = this.topics.get(record.topic) as Topic; // Loaded above.
       const offset = topic.end++;
       ops.push({ type: 'put', key: recordKey(record.topic, offset), value });
-      fresh.push([topic, { key: record.key, value: record.value, headers: record.headers, partition: 0, offset }]);
+      fresh.push([
+        topic,
+        { key: record.key, value: record.value, headers: record.headers, partition: 0, offset },
+      ]);
     }
     ops.push(...more);
     await new Promise<void>((resolve, reject) => {
@@ -207,7 +239,10 @@ export class EmbeddedLog implements Log {
         for (const op of next.ops) bytes += op.type === 'put' ? op.value.length : 0;
       }
       try {
-        await this.db.write(group.flatMap(({ ops }) => ops), { sync: true });
+        await this.db.write(
+          group.flatMap(({ ops }) => ops),
+          { sync: true },
+        );
         for (const { done } of group) done();
       } catch (error) {
         this.fail([...group, ...this.queue.splice(0)], error);
@@ -223,7 +258,8 @@ export class EmbeddedLog implements Log {
     this.reopening ??= this.reopen().finally(() => {
       this.reopening = undefined;
     });
-    for (const { failed } of group) failed(new HeadwaterError('LOG_UNAVAILABLE', text, { cause: error }));
+    for (const { failed } of group)
+      failed(new HeadwaterError('LOG_UNAVAILABLE', text, { cause: error }));
   }
 
   private async reopen(): Promise<void> {
@@ -233,7 +269,11 @@ export class EmbeddedLog implements Log {
       await new Promise((resolve) => setTimeout(resolve, REOPEN_MS));
       try {
         await this.open();
-        this.notify({ level: 'info', event: 'log_open', text: 'the embedded log can be written again' });
+        this.notify({
+          level: 'info',
+          event: 'log_open',
+          text: 'the embedded log can be written again',
+        });
         return;
       } catch (error) {
         this.notify({ level: 'warn', event: 'log_reopen', text: messageOf(error) });
@@ -263,14 +303,19 @@ export class EmbeddedLog implements Log {
     const keep = this.options.trim[name];
     const topic = this.topics.get(name);
     if (keep === undefined || topic === undefined || this.db === undefined) return;
-    const read = [...this.offsets.values()].filter((each) => each.topic === name).map(({ next }) => next);
+    const read = [...this.offsets.values()]
+      .filter((each) => each.topic === name)
+      .map(({ next }) => next);
     const average = topic.cachedBytes / Math.max(1, topic.cache.length);
     const keepRecords = Math.ceil(keep / Math.max(1, average));
     const to = Math.min(topic.end - keepRecords, ...read);
     const from = this.trimmedTo.get(name) ?? 0;
     if (to - from < 256) return;
     this.trimmedTo.set(name, to);
-    const old = await this.db.read({ gte: recordKey(name, from), lt: recordKey(name, to) }, 16 * 1024 * 1024);
+    const old = await this.db.read(
+      { gte: recordKey(name, from), lt: recordKey(name, to) },
+      16 * 1024 * 1024,
+    );
     const ops: KvOp[] = old.map(([key]) => ({ type: 'del', key }));
     if (ops.length > 0) await this.submit([], ops);
   }
@@ -289,7 +334,8 @@ export class EmbeddedLog implements Log {
       }
       return records;
     }
-    if (this.db === undefined) throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is being reopened');
+    if (this.db === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is being reopened');
     const prefix = topicPrefix(name);
     const entries = await this.db.read({ gte: recordKey(name, from), lt: after(prefix) }, bytesMax);
     return entries.map(([key, value]) => ({
@@ -325,7 +371,8 @@ export class EmbeddedLog implements Log {
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
     const prefix = stateKey(topic, keyPrefix);
-    const entries = (await this.db?.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY)) ?? [];
+    const entries =
+      (await this.db?.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY)) ?? [];
     return entries.map(([, value]) => decode(value));
   }
 
@@ -343,7 +390,8 @@ export class EmbeddedLog implements Log {
 
   async close(): Promise<void> {
     if (this.closed) return;
-    while (this.writing || this.queue.length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (this.writing || this.queue.length > 0)
+      await new Promise((resolve) => setTimeout(resolve, 5));
     this.closed = true;
     for (const topic of this.topics.values()) for (const wake of topic.waiters) wake();
     await this.reopening;

@@ -53,19 +53,31 @@ function loadClient(): Client {
     const folder = fileOfPackage('collector/kafka-client/package.json');
     return createRequire(folder)('node-rdkafka') as Client;
   } catch (error) {
-    throw new HeadwaterError('ADAPTER_MISSING', "--log kafka:// needs node-rdkafka, which is compiled apart from the rest: run 'npm run install:kafka' (about 3 minutes, needs a C++ compiler)", { cause: error });
+    throw new HeadwaterError(
+      'ADAPTER_MISSING',
+      "--log kafka:// needs node-rdkafka, which is compiled apart from the rest: run 'npm run install:kafka' (about 3 minutes, needs a C++ compiler)",
+      { cause: error },
+    );
   }
 }
 
 function unavailable(what: string, error: unknown): HeadwaterError {
-  const fenced = /fenced|_STATE|UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|INVALID_PRODUCER_EPOCH|CONCURRENT|REBALANCE/i.test(
-    `${messageOf(error)} ${String((error as { code?: unknown } | undefined)?.code ?? '')}`,
+  const fenced =
+    /fenced|_STATE|UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|INVALID_PRODUCER_EPOCH|CONCURRENT|REBALANCE/i.test(
+      `${messageOf(error)} ${(error as { code?: number } | undefined)?.code ?? ''}`,
+    );
+  return new HeadwaterError(
+    fenced ? 'LOG_FENCED' : 'LOG_UNAVAILABLE',
+    `Kafka: ${what}: ${messageOf(error)}`,
+    { cause: error },
   );
-  return new HeadwaterError(fenced ? 'LOG_FENCED' : 'LOG_UNAVAILABLE', `Kafka: ${what}: ${messageOf(error)}`, { cause: error });
 }
 
 /** Node-style callbacks of the library as promises. */
-function call<T>(what: string, work: (done: (error: unknown, value: T) => void) => void): Promise<T> {
+function call<T>(
+  what: string,
+  work: (done: (error: unknown, value: T) => void) => void,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     try {
       work((error, value) => {
@@ -85,7 +97,8 @@ function headersOut(headers: Record<string, string>): RdKafka.Header[] {
 function headersIn(headers: RdKafka.Header[] | undefined): Record<string, string> {
   const result: Record<string, string> = {};
   for (const header of headers ?? []) {
-    for (const [key, value] of Object.entries(header)) result[key] = Buffer.isBuffer(value) ? value.toString('utf8') : String(value);
+    for (const [key, value] of Object.entries(header))
+      result[key] = Buffer.isBuffer(value) ? value.toString('utf8') : String(value);
   }
   return result;
 }
@@ -171,10 +184,17 @@ export class KafkaLog implements Log {
   }
 
   private async createTopics(producer: RdKafka.Producer): Promise<void> {
-    const metadata = await call<RdKafka.Metadata>('reading metadata', (done) => producer.getMetadata({ timeout: TIMEOUT_MS }, done));
+    const metadata = await call<RdKafka.Metadata>('reading metadata', (done) =>
+      producer.getMetadata({ timeout: TIMEOUT_MS }, done),
+    );
     const replicas = metadata.brokers.length >= 3 ? 3 : 1;
-    const existing = new Map(metadata.topics.map(({ name, partitions }) => [name, partitions.length]));
-    const admin = this.kafka.AdminClient.create({ 'metadata.broker.list': this.options.brokers, 'client.id': 'headwater' });
+    const existing = new Map(
+      metadata.topics.map(({ name, partitions }) => [name, partitions.length]),
+    );
+    const admin = this.kafka.AdminClient.create({
+      'metadata.broker.list': this.options.brokers,
+      'client.id': 'headwater',
+    });
     try {
       for (const topic of TOPICS) {
         if (existing.has(this.name(topic))) continue;
@@ -188,37 +208,64 @@ export class KafkaLog implements Log {
         };
         await call<void>(`creating topic ${this.name(topic)}`, (done) =>
           admin.createTopic(
-            { topic: this.name(topic), num_partitions: this.options.partitions, replication_factor: replicas, config },
+            {
+              topic: this.name(topic),
+              num_partitions: this.options.partitions,
+              replication_factor: replicas,
+              config,
+            },
             TIMEOUT_MS,
-            (error) => done(error !== undefined && error !== null && error.code !== 36 /* exists: another collector was first */ ? error : undefined, undefined),
+            (error) =>
+              done(
+                error !== undefined &&
+                  error !== null &&
+                  error.code !== 36 /* exists: another collector was first */
+                  ? error
+                  : undefined,
+                undefined,
+              ),
           ),
         );
       }
       this.partitionCount = existing.get(this.name(TOPIC_RAW)) ?? this.options.partitions;
-      const counts = TOPICS.map((topic) => existing.get(this.name(topic)) ?? this.options.partitions);
+      const counts = TOPICS.map(
+        (topic) => existing.get(this.name(topic)) ?? this.options.partitions,
+      );
       if (new Set(counts).size > 1) {
-        this.said.push(`the topics ${TOPICS.map((topic) => this.name(topic)).join(', ')} have different numbers of partitions (${counts.join(', ')}): state cannot stay beside its data; create them alike`);
+        this.said.push(
+          `the topics ${TOPICS.map((topic) => this.name(topic)).join(', ')} have different numbers of partitions (${counts.join(', ')}): state cannot stay beside its data; create them alike`,
+        );
       }
     } finally {
       admin.disconnect();
     }
     if (replicas === 1) {
-      this.said.push('Kafka has fewer than three brokers: topics that Headwater creates get flush.messages=1, so that an ack is an fsync; one broker is still one disk');
+      this.said.push(
+        'Kafka has fewer than three brokers: topics that Headwater creates get flush.messages=1, so that an ack is an fsync; one broker is still one disk',
+      );
     }
     for (const { name, partitions } of metadata.topics) {
       if (!TOPICS.some((topic) => this.name(topic) === name) || replicas === 1) continue;
       const least = Math.min(...partitions.map(({ replicas }) => replicas.length));
-      if (least < 3) this.said.push(`topic ${name} has ${least} replicas: an acknowledged message can be lost with ${least} disks; use three and min.insync.replicas=2`);
+      if (least < 3)
+        this.said.push(
+          `topic ${name} has ${least} replicas: an acknowledged message can be lost with ${least} disks; use three and min.insync.replicas=2`,
+        );
     }
   }
 
   async append(topic: string, records: LogRecord[]): Promise<void> {
     const { producer } = this;
-    if (producer === undefined) throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka is not connected');
+    if (producer === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka is not connected');
     await Promise.all(records.map((record) => this.send(producer, topic, record)));
   }
 
-  private send(producer: RdKafka.Producer, topic: string, { key, value, headers }: LogRecord): Promise<void> {
+  private send(
+    producer: RdKafka.Producer,
+    topic: string,
+    { key, value, headers }: LogRecord,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       const token = this.nextToken++;
       this.waiting.set(token, (error) => {
@@ -226,7 +273,15 @@ export class KafkaLog implements Log {
         else reject(unavailable(`writing to ${this.name(topic)}`, error));
       });
       try {
-        producer.produce(this.name(topic), this.partitionOf(key), value, key, null, token, headersOut(headers));
+        producer.produce(
+          this.name(topic),
+          this.partitionOf(key),
+          value,
+          key,
+          null,
+          token,
+          headersOut(headers),
+        );
       } catch (error) {
         this.waiting.delete(token);
         reject(unavailable(`writing to ${this.name(topic)}`, error));
@@ -251,7 +306,15 @@ export class KafkaLog implements Log {
   /** Reads a compacted partition to its end and keeps the last value of each key. */
   async state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]> {
     const consumer = new this.kafka.KafkaConsumer(
-      { ...this.common, 'group.id': `headwater-state-${process.pid}`, 'enable.auto.commit': false, 'isolation.level': 'read_committed', 'enable.partition.eof': true, 'fetch.wait.max.ms': 20, 'fetch.message.max.bytes': MESSAGE_BYTES_MAX },
+      {
+        ...this.common,
+        'group.id': `headwater-state-${process.pid}`,
+        'enable.auto.commit': false,
+        'isolation.level': 'read_committed',
+        'enable.partition.eof': true,
+        'fetch.wait.max.ms': 20,
+        'fetch.message.max.bytes': MESSAGE_BYTES_MAX,
+      },
       { 'auto.offset.reset': 'earliest' },
     );
     consumer.on('event.error', () => undefined); // A consume that fails says so itself.
@@ -266,8 +329,14 @@ export class KafkaLog implements Log {
       const last = new Map<string, LogRecord>();
       const deadline = performance.now() + 60_000;
       while (!ended) {
-        if (performance.now() > deadline) throw new HeadwaterError('LOG_UNAVAILABLE', `Kafka: the state in ${this.name(topic)} could not be read within a minute`);
-        const messages = await call<RdKafka.Message[]>('reading state', (done) => consumer.consume(POLL_RECORDS_MAX, done));
+        if (performance.now() > deadline)
+          throw new HeadwaterError(
+            'LOG_UNAVAILABLE',
+            `Kafka: the state in ${this.name(topic)} could not be read within a minute`,
+          );
+        const messages = await call<RdKafka.Message[]>('reading state', (done) =>
+          consumer.consume(POLL_RECORDS_MAX, done),
+        );
         for (const message of messages) {
           const record = stored(message);
           if (!record.key.startsWith(keyPrefix)) continue;
@@ -304,7 +373,9 @@ async function connect(client: RdKafka.Connection, brokers: string): Promise<voi
     await call<unknown>('connecting', (done) => client.connect({ timeout: TIMEOUT_MS }, done));
   } catch (error) {
     client.disconnect();
-    throw new HeadwaterError('LOG_UNAVAILABLE', `no Kafka broker answers at ${brokers}`, { cause: error });
+    throw new HeadwaterError('LOG_UNAVAILABLE', `no Kafka broker answers at ${brokers}`, {
+      cause: error,
+    });
   }
 }
 
@@ -348,7 +419,8 @@ class KafkaConsumer implements LogConsumer {
         'fetch.wait.max.ms': 20,
         'fetch.message.max.bytes': MESSAGE_BYTES_MAX,
         'queued.max.messages.kbytes': 16 * 1024,
-        rebalance_cb: (error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]) => this.rebalance(consumer, error, assignment),
+        rebalance_cb: (error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]) =>
+          this.rebalance(consumer, error, assignment),
       },
       { 'auto.offset.reset': options.from === 'start' ? 'earliest' : 'latest' },
     );
@@ -361,7 +433,9 @@ class KafkaConsumer implements LogConsumer {
     if (options.from === 'end') {
       // A watcher sees every partition and commits nothing: no group, no waiting for one.
       const all = Array.from({ length: log.partitions }, (_, partition) => partition);
-      consumer.assign(all.map((partition) => ({ topic: this.topic, partition, offset: OFFSET_END })));
+      consumer.assign(
+        all.map((partition) => ({ topic: this.topic, partition, offset: OFFSET_END })),
+      );
       this.assigned = new Set(all);
       return;
     }
@@ -370,11 +444,16 @@ class KafkaConsumer implements LogConsumer {
     this.lagTimer.unref();
   }
 
-  private rebalance(consumer: RdKafka.KafkaConsumer, error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]): void {
+  private rebalance(
+    consumer: RdKafka.KafkaConsumer,
+    error: RdKafka.KafkaError,
+    assignment: RdKafka.TopicPartition[],
+  ): void {
     const { ERRORS } = this.log.kafka.CODES;
     if (error.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
       this.rebalancing = this.take(consumer, assignment).catch((cause: unknown) => {
-        this.failure = cause instanceof HeadwaterError ? cause : unavailable('taking over partitions', cause);
+        this.failure =
+          cause instanceof HeadwaterError ? cause : unavailable('taking over partitions', cause);
       });
     } else {
       for (const { partition } of assignment) {
@@ -388,7 +467,10 @@ class KafkaConsumer implements LogConsumer {
   }
 
   /** Loads the state of assigned partitions before any record of them is read. */
-  private async take(consumer: RdKafka.KafkaConsumer, assignment: RdKafka.TopicPartition[]): Promise<void> {
+  private async take(
+    consumer: RdKafka.KafkaConsumer,
+    assignment: RdKafka.TopicPartition[],
+  ): Promise<void> {
     const placed: RdKafka.TopicPartitionOffset[] = [];
     for (const { topic, partition } of assignment) {
       const own = await this.options.onAssign?.(partition);
@@ -410,10 +492,13 @@ class KafkaConsumer implements LogConsumer {
       await this.restart();
       throw failure;
     }
-    if (consumer === undefined) throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
+    if (consumer === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
     const deadline = performance.now() + waitMs;
     for (;;) {
-      const messages = await call<RdKafka.Message[]>(`reading ${this.topic}`, (done) => consumer.consume(POLL_RECORDS_MAX, done));
+      const messages = await call<RdKafka.Message[]>(`reading ${this.topic}`, (done) =>
+        consumer.consume(POLL_RECORDS_MAX, done),
+      );
       await this.rebalancing;
       const records = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
       for (const { partition, offset } of records) {
@@ -442,7 +527,9 @@ class KafkaConsumer implements LogConsumer {
     producer.on('event.error', () => undefined); // The transaction's calls say what matters.
     await connect(producer, log.options.brokers);
     try {
-      await call<void>('preparing transactions', (done) => producer.initTransactions(TIMEOUT_MS, (error) => done(error, undefined)));
+      await call<void>('preparing transactions', (done) =>
+        producer.initTransactions(TIMEOUT_MS, (error) => done(error, undefined)),
+      );
     } catch (error) {
       await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
       throw error;
@@ -453,11 +540,20 @@ class KafkaConsumer implements LogConsumer {
 
   async commit({ produce, offsets }: Step): Promise<void> {
     const { consumer } = this;
-    if (consumer === undefined) throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
-    const positions = [...offsets].map(([partition, offset]) => ({ topic: this.topic, partition, offset }));
+    if (consumer === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
+    const positions = [...offsets].map(([partition, offset]) => ({
+      topic: this.topic,
+      partition,
+      offset,
+    }));
     try {
       for (const partition of offsets.keys()) {
-        if (!this.assigned.has(partition)) throw new HeadwaterError('LOG_FENCED', `Kafka: partition ${partition} of ${this.topic} belongs to another collector now`);
+        if (!this.assigned.has(partition))
+          throw new HeadwaterError(
+            'LOG_FENCED',
+            `Kafka: partition ${partition} of ${this.topic} belongs to another collector now`,
+          );
       }
       if (produce.length === 0) {
         await this.commitOffsets(consumer, positions);
@@ -470,7 +566,10 @@ class KafkaConsumer implements LogConsumer {
     }
   }
 
-  private commitOffsets(consumer: RdKafka.KafkaConsumer, positions: RdKafka.TopicPartitionOffset[]): Promise<void> {
+  private commitOffsets(
+    consumer: RdKafka.KafkaConsumer,
+    positions: RdKafka.TopicPartitionOffset[],
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       try {
         // Blocks for one round trip; a stage without output commits a few times a second.
@@ -488,13 +587,23 @@ class KafkaConsumer implements LogConsumer {
     produce: Produced[],
     positions: RdKafka.TopicPartitionOffset[],
   ): Promise<void> {
-    await call<void>('beginning a transaction', (done) => producer.beginTransaction((error) => done(error, undefined)));
+    await call<void>('beginning a transaction', (done) =>
+      producer.beginTransaction((error) => done(error, undefined)),
+    );
     for (const { topic, partition, key, value, headers } of produce) {
       const at = partition ?? this.log.partitionOf(key);
       const body = COMPACTED.has(topic) && value.length === 0 ? null : value;
       for (;;) {
         try {
-          producer.produce(this.log.name(topic), at, body, key, null, undefined, headersOut(headers));
+          producer.produce(
+            this.log.name(topic),
+            at,
+            body,
+            key,
+            null,
+            undefined,
+            headersOut(headers),
+          );
           break;
         } catch (error) {
           if (!/queue full/i.test(messageOf(error))) throw error;
@@ -503,8 +612,14 @@ class KafkaConsumer implements LogConsumer {
         }
       }
     }
-    await call<void>('sending offsets', (done) => producer.sendOffsetsToTransaction(positions, consumer, TIMEOUT_MS, (error) => done(error, undefined)));
-    await call<void>('committing a transaction', (done) => producer.commitTransaction(TIMEOUT_MS * 2, (error) => done(error, undefined)));
+    await call<void>('sending offsets', (done) =>
+      producer.sendOffsetsToTransaction(positions, consumer, TIMEOUT_MS, (error) =>
+        done(error, undefined),
+      ),
+    );
+    await call<void>('committing a transaction', (done) =>
+      producer.commitTransaction(TIMEOUT_MS * 2, (error) => done(error, undefined)),
+    );
   }
 
   /** After a failed step: abort, drop the producer, and read again from what is committed. */
@@ -512,7 +627,9 @@ class KafkaConsumer implements LogConsumer {
     const { producer } = this;
     this.producer = undefined;
     if (producer !== undefined) {
-      await call<void>('aborting', (done) => producer.abortTransaction(TIMEOUT_MS, (error) => done(error, undefined))).catch(() => undefined); // A new producer's epoch aborts it for good.
+      await call<void>('aborting', (done) =>
+        producer.abortTransaction(TIMEOUT_MS, (error) => done(error, undefined)),
+      ).catch(() => undefined); // A new producer's epoch aborts it for good.
       await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
     }
     await this.restart();
@@ -525,7 +642,8 @@ class KafkaConsumer implements LogConsumer {
     this.consumer = undefined;
     this.assigned.clear();
     this.positions.clear();
-    if (consumer !== undefined) await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    if (consumer !== undefined)
+      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
     if (this.closing) return;
     for (;;) {
       try {
@@ -569,8 +687,10 @@ class KafkaConsumer implements LogConsumer {
     const { consumer, producer } = this;
     this.consumer = undefined;
     this.producer = undefined;
-    if (consumer !== undefined) await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
-    if (producer !== undefined) await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
+    if (consumer !== undefined)
+      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    if (producer !== undefined)
+      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
   }
 }
 

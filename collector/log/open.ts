@@ -23,20 +23,32 @@ export async function createLog(context: LogContext): Promise<Log> {
   if (name === 'embedded') {
     const { EmbeddedLog } = await import('./embedded.ts');
     return new EmbeddedLog(
-      { folder: config.data, cacheBytes: config['log.cacheBytes'], trim: { [TOPIC_READINGS]: config['log.readingsBytesMax'] }, now: nowMs },
+      {
+        folder: config.data,
+        cacheBytes: config['log.cacheBytes'],
+        trim: { [TOPIC_READINGS]: config['log.readingsBytesMax'] },
+        now: nowMs,
+      },
       notify,
     );
   }
   if (name.startsWith('kafka://')) {
     const { KafkaLog } = await import('./kafka.ts');
     return await KafkaLog.create(
-      { brokers: name.slice('kafka://'.length), topicPrefix: config['kafka.topicPrefix'], partitions: config['kafka.partitions'] },
+      {
+        brokers: name.slice('kafka://'.length),
+        topicPrefix: config['kafka.topicPrefix'],
+        partitions: config['kafka.partitions'],
+      },
       notify,
     );
   }
   const adapter = (await loadPackage(name, '--log')) as Partial<LogPackage>;
   if (adapter.contract?.log !== LOG_CONTRACT_VERSION || typeof adapter.createLog !== 'function') {
-    throw new HeadwaterError('ADAPTER_CONTRACT', `--log ${name}: the package provides no log of contract version ${LOG_CONTRACT_VERSION}`);
+    throw new HeadwaterError(
+      'ADAPTER_CONTRACT',
+      `--log ${name}: the package provides no log of contract version ${LOG_CONTRACT_VERSION}`,
+    );
   }
   return adapter.createLog(context);
 }
@@ -51,8 +63,16 @@ export async function loadPackage(name: string, flag: string): Promise<unknown> 
     return (await import(pathToFileURL(from.resolve(name)).href)) as unknown;
   } catch (error) {
     if (codeOf(error) !== 'MODULE_NOT_FOUND' && codeOf(error) !== 'ERR_MODULE_NOT_FOUND') {
-      throw new HeadwaterError('ADAPTER_MISSING', `${flag} ${name}: the package does not load: ${messageOf(error)}`, { cause: error });
+      throw new HeadwaterError(
+        'ADAPTER_MISSING',
+        `${flag} ${name}: the package does not load: ${messageOf(error)}`,
+        { cause: error },
+      );
     }
-    throw new HeadwaterError('ADAPTER_MISSING', `${flag} ${name} is neither built in nor an installed package`, { cause: error });
+    throw new HeadwaterError(
+      'ADAPTER_MISSING',
+      `${flag} ${name} is neither built in nor an installed package`,
+      { cause: error },
+    );
   }
 }

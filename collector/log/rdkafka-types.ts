@@ -42,20 +42,36 @@ export interface Connection {
   isConnected(): boolean;
   getMetadata(options: { timeout: number }, done: Done<Metadata>): unknown;
   on(event: 'event.error', listener: (error: KafkaError) => void): unknown;
-  on(event: 'delivery-report', listener: (error: KafkaError | null, report: { opaque?: unknown }) => void): unknown;
+  on(
+    event: 'delivery-report',
+    listener: (error: KafkaError | null, report: { opaque?: unknown }) => void,
+  ): unknown;
   on(event: 'partition.eof', listener: (at: TopicPartitionOffset) => void): unknown;
 }
 
 export interface Producer extends Connection {
   setPollInterval(ms: number): unknown;
   poll(): unknown;
-  produce(topic: string, partition: number, value: Buffer | null, key: string, timestamp: null, opaque: unknown, headers: Header[]): unknown;
+  produce(
+    topic: string,
+    partition: number,
+    value: Buffer | null,
+    key: string,
+    timestamp: null,
+    opaque: unknown,
+    headers: Header[],
+  ): unknown;
   flush(timeoutMs: number, done: () => void): unknown;
   initTransactions(timeoutMs: number, done: Done<void>): void;
   beginTransaction(done: Done<void>): void;
   commitTransaction(timeoutMs: number, done: Done<void>): void;
   abortTransaction(timeoutMs: number, done: Done<void>): void;
-  sendOffsetsToTransaction(offsets: TopicPartitionOffset[], consumer: KafkaConsumer, timeoutMs: number, done: Done<void>): void;
+  sendOffsetsToTransaction(
+    offsets: TopicPartitionOffset[],
+    consumer: KafkaConsumer,
+    timeoutMs: number,
+    done: Done<void>,
+  ): void;
 }
 
 export interface KafkaConsumer extends Connection {
@@ -70,7 +86,12 @@ export interface KafkaConsumer extends Connection {
 
 export interface AdminClient {
   createTopic(
-    topic: { topic: string; num_partitions: number; replication_factor: number; config: Record<string, string> },
+    topic: {
+      topic: string;
+      num_partitions: number;
+      replication_factor: number;
+      config: Record<string, string>;
+    },
     timeoutMs: number,
     done: (error?: KafkaError | null) => void,
   ): void;

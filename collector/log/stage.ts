@@ -50,7 +50,8 @@ export function runStage(options: StageOptions): Stage {
       } catch (error) {
         if (error instanceof HeadwaterError && error.code === 'LOG_FENCED') throw error;
         if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
-        if (!told) notify({ level: 'warn', event: `${name}_waits`, text: `${what}: ${messageOf(error)}` });
+        if (!told)
+          notify({ level: 'warn', event: `${name}_waits`, text: `${what}: ${messageOf(error)}` });
         told = true;
         await rest(waitMs);
         waitMs = Math.min(waitMs * 2, RETRY_MS.most);
@@ -70,7 +71,11 @@ export function runStage(options: StageOptions): Stage {
       await current.commit({ produce, offsets });
     } catch (error) {
       if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
-      notify({ level: 'warn', event: `${name}_again`, text: `a step was not committed and is done again: ${messageOf(error)}` });
+      notify({
+        level: 'warn',
+        event: `${name}_again`,
+        text: `a step was not committed and is done again: ${messageOf(error)}`,
+      });
       await options.onAbort?.();
       await rest(RETRY_MS.first);
     }

@@ -37,8 +37,14 @@ export class DiskGuard {
         free < this.freeBytesMin
           ? `the disk under ${this.folder} has ${free} bytes free, ${this.freeBytesMin} are needed: gateways keep their messages until there is space`
           : undefined;
-      if (was === undefined && this.full !== undefined) this.notify({ level: 'error', event: 'disk_full', text: this.full });
-      if (was !== undefined && this.full === undefined) this.notify({ level: 'info', event: 'disk_free', text: 'the uplink is acknowledged again' });
+      if (was === undefined && this.full !== undefined)
+        this.notify({ level: 'error', event: 'disk_full', text: this.full });
+      if (was !== undefined && this.full === undefined)
+        this.notify({
+          level: 'info',
+          event: 'disk_free',
+          text: 'the uplink is acknowledged again',
+        });
     } catch (error) {
       this.notify({ level: 'warn', event: 'disk_check_failed', text: messageOf(error) });
     }

@@ -30,27 +30,85 @@ export function collectorMetrics(parts: Parts): Metrics {
   const metrics = new Metrics();
   processMetrics(metrics);
   if (ingest !== undefined) {
-    metrics.gauge('headwater_ingest_gateways', 'Gateway connections now.', () => ingest.server.connectionCount);
-    metrics.counter('headwater_ingest_frames_total', 'Frames received, resends included.', () => ingest.receivedFrames);
-    metrics.counter('headwater_ingest_messages_total', 'Messages received in frames, resends included.', () => ingest.receivedMessages);
-    metrics.counter('headwater_ingest_bytes_total', 'Bytes of uplink messages received.', () => ingest.receivedBytes);
-    metrics.counter('headwater_ingest_acknowledged_messages_total', 'Messages acknowledged to gateways: on the stable storage of the log.', () => ingest.acknowledgedMessages);
-    metrics.counter('headwater_ingest_refused_total', 'Uplink messages and connections refused, by reason.', ingest.refusedBy.read);
-    metrics.gauge('headwater_ingest_blocked', '1 while the uplink is not acknowledged, because the disk is nearly full.', () => (refuse() === undefined ? 0 : 1));
+    metrics.gauge(
+      'headwater_ingest_gateways',
+      'Gateway connections now.',
+      () => ingest.server.connectionCount,
+    );
+    metrics.counter(
+      'headwater_ingest_frames_total',
+      'Frames received, resends included.',
+      () => ingest.receivedFrames,
+    );
+    metrics.counter(
+      'headwater_ingest_messages_total',
+      'Messages received in frames, resends included.',
+      () => ingest.receivedMessages,
+    );
+    metrics.counter(
+      'headwater_ingest_bytes_total',
+      'Bytes of uplink messages received.',
+      () => ingest.receivedBytes,
+    );
+    metrics.counter(
+      'headwater_ingest_acknowledged_messages_total',
+      'Messages acknowledged to gateways: on the stable storage of the log.',
+      () => ingest.acknowledgedMessages,
+    );
+    metrics.counter(
+      'headwater_ingest_refused_total',
+      'Uplink messages and connections refused, by reason.',
+      ingest.refusedBy.read,
+    );
+    metrics.gauge(
+      'headwater_ingest_blocked',
+      '1 while the uplink is not acknowledged, because the disk is nearly full.',
+      () => (refuse() === undefined ? 0 : 1),
+    );
   }
   if (decode !== undefined) {
-    metrics.counter('headwater_decode_messages_total', 'Messages decoded or quarantined, each identity once.', () => decode.decodedMessages);
-    metrics.counter('headwater_decode_readings_total', 'Readings made of messages.', () => decode.decodedReadings);
-    metrics.counter('headwater_decode_duplicates_total', 'Messages that came again and were left out.', () => decode.duplicateMessages);
-    metrics.counter('headwater_decode_empty_total', 'Messages without any value.', () => decode.emptyMessages);
-    metrics.counter('headwater_decode_quarantined_total', 'Messages that could not be decoded, by reason.', decode.quarantinedBy.read);
+    metrics.counter(
+      'headwater_decode_messages_total',
+      'Messages decoded or quarantined, each identity once.',
+      () => decode.decodedMessages,
+    );
+    metrics.counter(
+      'headwater_decode_readings_total',
+      'Readings made of messages.',
+      () => decode.decodedReadings,
+    );
+    metrics.counter(
+      'headwater_decode_duplicates_total',
+      'Messages that came again and were left out.',
+      () => decode.duplicateMessages,
+    );
+    metrics.counter(
+      'headwater_decode_empty_total',
+      'Messages without any value.',
+      () => decode.emptyMessages,
+    );
+    metrics.counter(
+      'headwater_decode_quarantined_total',
+      'Messages that could not be decoded, by reason.',
+      decode.quarantinedBy.read,
+    );
   }
   if (storeStage !== undefined) {
-    metrics.counter('headwater_store_readings_total', 'Readings written to the store.', () => storeStage.storedReadings);
-    metrics.counter('headwater_store_refused_total', 'Readings refused by the store, by reason.', storeStage.refusedBy.read);
+    metrics.counter(
+      'headwater_store_readings_total',
+      'Readings written to the store.',
+      () => storeStage.storedReadings,
+    );
+    metrics.counter(
+      'headwater_store_refused_total',
+      'Readings refused by the store, by reason.',
+      storeStage.refusedBy.read,
+    );
   }
   metrics.gauge('headwater_log_lag_records', 'Records that a stage has still to read.', () =>
-    log.groups().map(({ group, topic, lagRecords }) => ({ labels: { group, topic }, value: lagRecords })),
+    log
+      .groups()
+      .map(({ group, topic, lagRecords }) => ({ labels: { group, topic }, value: lagRecords })),
   );
   return metrics;
 }
@@ -64,7 +122,10 @@ export function collectorApi(parts: Parts, token: string | undefined): HttpServe
     const why = refuse();
     return why === undefined ? { body: 'ready\n' } : { status: 503, body: `${why}\n` };
   });
-  server.on('GET', '/metrics', () => ({ type: 'text/plain; version=0.0.4; charset=utf-8', body: metrics.text() }));
+  server.on('GET', '/metrics', () => ({
+    type: 'text/plain; version=0.0.4; charset=utf-8',
+    body: metrics.text(),
+  }));
   server.on('GET', '/openapi.json', () => json(OPENAPI));
   server.on('GET', '/api/v1/gateways', () => json({ gateways: ingest?.gateways() ?? [] }));
   server.on('GET', '/api/v1/status', () =>
@@ -81,10 +142,15 @@ export function collectorApi(parts: Parts, token: string | undefined): HttpServe
       parseFilter(query);
       return json({ series: await store.series() });
     });
-    server.on('GET', '/api/v1/latest', async ({ query }) => json({ series: await store.latest(parseFilter(query)) }));
-    server.on('GET', '/api/v1/query', async ({ query }) => json({ series: await store.query(parseQuery(query, nowMs())) }));
+    server.on('GET', '/api/v1/latest', async ({ query }) =>
+      json({ series: await store.latest(parseFilter(query)) }),
+    );
+    server.on('GET', '/api/v1/query', async ({ query }) =>
+      json({ series: await store.query(parseQuery(query, nowMs())) }),
+    );
     server.on('GET', '/api/v1/stream', (_request, response) => {
-      if (!live.add(response)) throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
+      if (!live.add(response))
+        throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
       return undefined;
     });
     servePage(server);

@@ -36,13 +36,27 @@ export class LiveStream {
   private async follow(group: string): Promise<void> {
     while (!this.stopped) {
       try {
-        this.consumer ??= await this.log.consumer({ group, topic: TOPIC_READINGS, from: 'end', bytesMax: 1024 * 1024 });
+        this.consumer ??= await this.log.consumer({
+          group,
+          topic: TOPIC_READINGS,
+          from: 'end',
+          bytesMax: 1024 * 1024,
+        });
         const records = await this.consumer.poll(500);
         if (this.listeners.size === 0) continue;
         for (const { value } of records) {
           const { gateway, readings } = decodeReadings(value);
-          const newest = readings.slice(-READINGS_MAX).map(({ measurement, tags, fields, timeMs }) => ({ measurement, tags, fields, time: timeMs }));
-          this.send(`event: readings\ndata: ${JSON.stringify({ gateway, count: readings.length, readings: newest })}\n\n`);
+          const newest = readings
+            .slice(-READINGS_MAX)
+            .map(({ measurement, tags, fields, timeMs }) => ({
+              measurement,
+              tags,
+              fields,
+              time: timeMs,
+            }));
+          this.send(
+            `event: readings\ndata: ${JSON.stringify({ gateway, count: readings.length, readings: newest })}\n\n`,
+          );
         }
       } catch (error) {
         this.notify({ level: 'warn', event: 'live_stream', text: messageOf(error) });
@@ -61,7 +75,11 @@ export class LiveStream {
   /** Whether there was room for one more. */
   add(response: ServerResponse): boolean {
     if (this.listeners.size >= LISTENERS_MAX) return false;
-    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', connection: 'keep-alive' });
+    response.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      connection: 'keep-alive',
+    });
     response.write('retry: 2000\n\n');
     this.listeners.add(response);
     response.on('close', () => this.listeners.delete(response));

@@ -5,14 +5,25 @@ const text = { type: 'string' };
 const integer = { type: 'integer' };
 const tags = { type: 'object', additionalProperties: text, description: 'Tag names and values.' };
 const value = { oneOf: [{ type: 'number' }, text, { type: 'boolean' }] };
-const parameter = (name: string, description: string, schema: object = text) => ({ name, in: 'query', description, schema });
+const parameter = (name: string, description: string, schema: object = text) => ({
+  name,
+  in: 'query',
+  description,
+  schema,
+});
 const FILTER = [
   parameter('measurement', 'Only this measurement.'),
   parameter('field', 'Only this field; texts are in `<field>_text`, booleans in `<field>_bool`.'),
-  { ...parameter('tag', 'Only series with these tags: `tag.KEY=VALUE`, as often as needed.', tags), style: 'deepObject' },
+  {
+    ...parameter('tag', 'Only series with these tags: `tag.KEY=VALUE`, as often as needed.', tags),
+    style: 'deepObject',
+  },
 ];
 
-const reply = (description: string, schema: object) => ({ description, content: { 'application/json': { schema } } });
+const reply = (description: string, schema: object) => ({
+  description,
+  content: { 'application/json': { schema } },
+});
 const list = (name: string, properties: object) => ({
   type: 'object',
   properties: { [name]: { type: 'array', items: { type: 'object', properties } } },
@@ -29,11 +40,19 @@ const get = (summary: string, parameters: object[], ok: object) => ({
 
 export const OPENAPI = {
   openapi: '3.1.0',
-  info: { title: 'Headwater collector', version: '1', description: 'Series, latest values and queries; all times are epoch milliseconds.' },
+  info: {
+    title: 'Headwater collector',
+    version: '1',
+    description: 'Series, latest values and queries; all times are epoch milliseconds.',
+  },
   components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
   paths: {
     '/api/v1/series': get('All series.', [], reply('Series.', list('series', series))),
-    '/api/v1/latest': get('The newest point of each series.', FILTER, reply('Points.', list('series', { ...series, time: integer, value }))),
+    '/api/v1/latest': get(
+      'The newest point of each series.',
+      FILTER,
+      reply('Points.', list('series', { ...series, time: integer, value })),
+    ),
     '/api/v1/query': get(
       'Points of series. Without `every` and `fn` the raw points, without a hidden limit; `fn` alone gives one point.',
       [
@@ -41,16 +60,59 @@ export const OPENAPI = {
         parameter('from', 'RFC 3339, epoch milliseconds, or now-1h; inclusive.'),
         parameter('to', 'The same; exclusive.'),
         parameter('every', 'Width of a bucket: 30s, 5m, 1h, 1d, or milliseconds.'),
-        parameter('fn', 'Aggregate; `mean` when only `every` is given.', { ...text, enum: FUNCTIONS }),
+        parameter('fn', 'Aggregate; `mean` when only `every` is given.', {
+          ...text,
+          enum: FUNCTIONS,
+        }),
       ],
-      reply('Points.', list('series', { ...series, points: { type: 'array', items: { type: 'array', prefixItems: [integer, value] } } })),
+      reply(
+        'Points.',
+        list('series', {
+          ...series,
+          points: { type: 'array', items: { type: 'array', prefixItems: [integer, value] } },
+        }),
+      ),
     ),
-    '/api/v1/gateways': get('Gateways seen by this process.', [], reply('Gateways.', list('gateways', { gateway: text, connected: { type: 'boolean' }, lastSeenMs: integer, frames: integer, messages: integer }))),
-    '/api/v1/stream': { get: { summary: 'Readings as they arrive, as server-sent events named `readings`.', responses: { 200: { description: 'A stream.', content: { 'text/event-stream': {} } } } } },
-    '/api/v1/status': get('Lag of each stage, counts, and warnings.', [], reply('Status.', { type: 'object' })),
-    '/healthz': { get: { summary: 'The process lives.', responses: { 200: { description: 'ok' } } } },
-    '/readyz': { get: { summary: 'The process takes and answers.', responses: { 200: { description: 'ready' }, 503: { description: 'Why not.' } } } },
-    '/metrics': { get: { summary: 'Prometheus metrics.', responses: { 200: { description: 'Text exposition 0.0.4.' } } } },
+    '/api/v1/gateways': get(
+      'Gateways seen by this process.',
+      [],
+      reply(
+        'Gateways.',
+        list('gateways', {
+          gateway: text,
+          connected: { type: 'boolean' },
+          lastSeenMs: integer,
+          frames: integer,
+          messages: integer,
+        }),
+      ),
+    ),
+    '/api/v1/stream': {
+      get: {
+        summary: 'Readings as they arrive, as server-sent events named `readings`.',
+        responses: { 200: { description: 'A stream.', content: { 'text/event-stream': {} } } },
+      },
+    },
+    '/api/v1/status': get(
+      'Lag of each stage, counts, and warnings.',
+      [],
+      reply('Status.', { type: 'object' }),
+    ),
+    '/healthz': {
+      get: { summary: 'The process lives.', responses: { 200: { description: 'ok' } } },
+    },
+    '/readyz': {
+      get: {
+        summary: 'The process takes and answers.',
+        responses: { 200: { description: 'ready' }, 503: { description: 'Why not.' } },
+      },
+    },
+    '/metrics': {
+      get: {
+        summary: 'Prometheus metrics.',
+        responses: { 200: { description: 'Text exposition 0.0.4.' } },
+      },
+    },
   },
   security: [{ token: [] }],
 };

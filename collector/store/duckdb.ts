@@ -135,7 +135,11 @@ export class DuckDbStore implements TimeSeriesStore {
       const text = messageOf(error);
       this.shut();
       if (/lock|Permission denied|Read-only|No space left/i.test(text)) {
-        throw new HeadwaterError('DATA_UNUSABLE', `the embedded store ${path} cannot be opened: ${text.split('\n')[0] ?? ''}`, { cause: error });
+        throw new HeadwaterError(
+          'DATA_UNUSABLE',
+          `the embedded store ${path} cannot be opened: ${text.split('\n')[0] ?? ''}`,
+          { cause: error },
+        );
       }
       // Damaged: set aside, and filled again from the log (law 7).
       const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
@@ -143,7 +147,11 @@ export class DuckDbStore implements TimeSeriesStore {
       await mkdir(dirname(aside), { recursive: true });
       await rename(dirname(path), aside);
       await mkdir(dirname(path), { recursive: true });
-      this.notify({ level: 'error', event: 'store_set_aside', text: `the embedded store did not open (${text.split('\n')[0] ?? ''}) and was set aside to ${aside}; it is filled again from the log` });
+      this.notify({
+        level: 'error',
+        event: 'store_set_aside',
+        text: `the embedded store did not open (${text.split('\n')[0] ?? ''}) and was set aside to ${aside}; it is filled again from the log`,
+      });
       await this.openFile(path);
     }
   }
@@ -163,16 +171,19 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   private async rows(sql: string): Promise<unknown[][]> {
-    if (this.reader === undefined) throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
+    if (this.reader === undefined)
+      throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
     const result = await this.reader.runAndReadAll(sql);
-    return result.getRows() as unknown[][];
+    return result.getRows();
   }
 
   private async load(): Promise<void> {
     this.bySeries.clear();
     this.list.length = 0;
     this.origins.clear();
-    for (const [id, measurement, field, tags, kind] of await this.rows('SELECT id, measurement, field, tags, kind FROM series ORDER BY id')) {
+    for (const [id, measurement, field, tags, kind] of await this.rows(
+      'SELECT id, measurement, field, tags, kind FROM series ORDER BY id',
+    )) {
       const series: Series = {
         id: Number(id),
         measurement: String(measurement),
@@ -185,7 +196,9 @@ export class DuckDbStore implements TimeSeriesStore {
       this.bySeries.set(seriesName(series), series);
     }
     const originById = new Map<number, Origin>();
-    for (const [id, gateway, epoch] of await this.rows('SELECT id, gateway, epoch FROM origins ORDER BY id')) {
+    for (const [id, gateway, epoch] of await this.rows(
+      'SELECT id, gateway, epoch FROM origins ORDER BY id',
+    )) {
       const origin: Origin = { id: Number(id), written: new RangeSet() };
       this.origins.set(`${String(gateway)}/${String(epoch)}`, origin);
       originById.set(origin.id, origin);
@@ -218,7 +231,13 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   /** The series of a field; a new one is added to `fresh`. The tags object is the key of a cache: batches share it. */
-  private seriesOf(measurement: string, tags: Record<string, string>, field: string, kind: Kind, fresh: Series[]): Series {
+  private seriesOf(
+    measurement: string,
+    tags: Record<string, string>,
+    field: string,
+    kind: Kind,
+    fresh: Series[],
+  ): Series {
     let byField = this.byTags.get(tags);
     if (byField === undefined) this.byTags.set(tags, (byField = new Map()));
     const short = `${measurement}\0${field}`;
@@ -240,7 +259,8 @@ export class DuckDbStore implements TimeSeriesStore {
   private inTurn<T>(work: (writer: DuckDBConnection) => Promise<T>): Promise<T> {
     const run = this.turn.then(async () => {
       const { writer } = this;
-      if (writer === undefined) throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
+      if (writer === undefined)
+        throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
       try {
         await writer.run('BEGIN TRANSACTION');
         const result = await work(writer);
@@ -248,7 +268,11 @@ export class DuckDbStore implements TimeSeriesStore {
         return result;
       } catch (error) {
         await this.undo(writer);
-        throw new HeadwaterError('STORE_UNAVAILABLE', `the embedded store cannot be written: ${messageOf(error).split('\n')[0] ?? ''}`, { cause: error });
+        throw new HeadwaterError(
+          'STORE_UNAVAILABLE',
+          `the embedded store cannot be written: ${messageOf(error).split('\n')[0] ?? ''}`,
+          { cause: error },
+        );
       }
     });
     this.turn = run.catch(() => undefined); // The caller sees it; the next write takes its turn.
@@ -281,12 +305,16 @@ export class DuckDbStore implements TimeSeriesStore {
         }
         touched.add(origin);
         const { written } = origin;
-        const again = readings.filter(({ sequence }) => written.has(sequence)).map(({ sequence }) => sequence);
+        const again = readings
+          .filter(({ sequence }) => written.has(sequence))
+          .map(({ sequence }) => sequence);
         if (again.length > 0) repeats.push({ origin, sequences: again });
       }
       // Written here means: by an earlier transaction. Within one, a frame's readings may be split over batches.
       for (const { origin, sequences } of repeats) {
-        await writer.run(`DELETE FROM points WHERE origin = ${origin.id} AND seq IN (${[...new Set(sequences)].join(',')})`);
+        await writer.run(
+          `DELETE FROM points WHERE origin = ${origin.id} AND seq IN (${[...new Set(sequences)].join(',')})`,
+        );
       }
       const freshSeries = await this.append(writer, batches);
       for (const { gateway, epoch, readings } of batches) {
@@ -323,7 +351,11 @@ export class DuckDbStore implements TimeSeriesStore {
           appender.appendInteger(index);
           appender.endRow();
           const { latest } = series;
-          if (latest === undefined || timeMs > latest.timeMs || (timeMs === latest.timeMs && ns >= latest.ns)) {
+          if (
+            latest === undefined ||
+            timeMs > latest.timeMs ||
+            (timeMs === latest.timeMs && ns >= latest.ns)
+          ) {
             series.latest = { timeMs, ns, value };
           }
         }
@@ -341,16 +373,23 @@ export class DuckDbStore implements TimeSeriesStore {
     progress: Map<number, number>,
   ): Promise<void> {
     if (series.length > 0) {
-      const rows = series.map((each) => `(${each.id},${quote(each.measurement)},${quote(each.field)},${quote(JSON.stringify(each.tags))},${quote(each.kind)})`);
+      const rows = series.map(
+        (each) =>
+          `(${each.id},${quote(each.measurement)},${quote(each.field)},${quote(JSON.stringify(each.tags))},${quote(each.kind)})`,
+      );
       await writer.run(`INSERT INTO series VALUES ${rows.join(',')}`);
     }
     if (origins.length > 0) {
-      const rows = origins.map(({ origin, gateway, epoch }) => `(${origin.id},${quote(gateway)},${quote(epoch)})`);
+      const rows = origins.map(
+        ({ origin, gateway, epoch }) => `(${origin.id},${quote(gateway)},${quote(epoch)})`,
+      );
       await writer.run(`INSERT INTO origins VALUES ${rows.join(',')}`);
     }
     if (touched.size > 0) {
       const ids = [...touched].map(({ id }) => id).join(',');
-      const rows = [...touched].flatMap(({ id, written }) => written.ranges.map(([low, high]) => `(${id},${low},${high})`));
+      const rows = [...touched].flatMap(({ id, written }) =>
+        written.ranges.map(([low, high]) => `(${id},${low},${high})`),
+      );
       await writer.run(`DELETE FROM written WHERE origin IN (${ids})`);
       if (rows.length > 0) await writer.run(`INSERT INTO written VALUES ${rows.join(',')}`);
     }
@@ -371,14 +410,18 @@ export class DuckDbStore implements TimeSeriesStore {
         const origin = this.origins.get(`${gateway}/${epoch}`);
         if (origin === undefined || readings.length === 0) continue;
         const identities = readings.map(({ sequence, index }) => `(${sequence}, ${index})`);
-        await writer.run(`DELETE FROM points WHERE origin = ${origin.id} AND (seq, idx) IN (${identities.join(',')})`);
+        await writer.run(
+          `DELETE FROM points WHERE origin = ${origin.id} AND (seq, idx) IN (${identities.join(',')})`,
+        );
       }
     }).then(() => this.loadLatest());
   }
 
   series(): Promise<SeriesKey[]> {
     return Promise.resolve(
-      this.list.filter(({ latest }) => latest !== undefined).map(({ measurement, field, tags }) => ({ measurement, field, tags })),
+      this.list
+        .filter(({ latest }) => latest !== undefined)
+        .map(({ measurement, field, tags }) => ({ measurement, field, tags })),
     );
   }
 
@@ -394,7 +437,9 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   async query(query: StoreQuery): Promise<SeriesPoints[]> {
-    const wanted = this.list.filter((series) => series.latest !== undefined && matches(series, query));
+    const wanted = this.list.filter(
+      (series) => series.latest !== undefined && matches(series, query),
+    );
     const result = new Map<number, SeriesPoints>();
     for (const kind of ['num', 'txt', 'bool'] as const) {
       const some = wanted.filter((series) => series.kind === kind);
@@ -403,7 +448,12 @@ export class DuckDbStore implements TimeSeriesStore {
     return wanted.flatMap(({ id }) => result.get(id) ?? []);
   }
 
-  private async queryKind(query: StoreQuery, kind: Kind, some: Series[], result: Map<number, SeriesPoints>): Promise<void> {
+  private async queryKind(
+    query: StoreQuery,
+    kind: Kind,
+    some: Series[],
+    result: Map<number, SeriesPoints>,
+  ): Promise<void> {
     const { fromMs, toMs, everyMs, fn } = query;
     const conditions = [`series IN (${some.map(({ id }) => id).join(',')})`];
     if (fromMs !== undefined) conditions.push(`time >= ${nanos(Math.ceil(fromMs), 0)}`);
@@ -434,7 +484,8 @@ export class DuckDbStore implements TimeSeriesStore {
         const { measurement, field, tags } = series;
         result.set(series.id, (points = { measurement, field, tags, points: [] }));
       }
-      const isValue = (fn === undefined && everyMs === undefined) || fn === 'first' || fn === 'last';
+      const isValue =
+        (fn === undefined && everyMs === undefined) || fn === 'first' || fn === 'last';
       const converted = isValue ? this.value(series, value, value) : Number(value);
       points.points.push([Number(at), converted]);
     }

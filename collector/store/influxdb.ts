@@ -36,12 +36,17 @@ export interface InfluxOptions {
 export function parseInfluxAddress(text: string): Omit<InfluxOptions, 'token'> {
   const match = /^influxdb(s?):\/\/([^/@]+)\/([^/]+)(?:\/([^/]+))?$/.exec(text);
   if (match === null) {
-    throw new HeadwaterError('CONFIG_INVALID', `--store '${text}' is not of the form influxdb://HOST:PORT/ORG/BUCKET (1.8: influxdb://HOST:PORT/DB; the token goes into HEADWATER_INFLUXDB_TOKEN)`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `--store '${text}' is not of the form influxdb://HOST:PORT/ORG/BUCKET (1.8: influxdb://HOST:PORT/DB; the token goes into HEADWATER_INFLUXDB_TOKEN)`,
+    );
   }
   const [, secure, host, first = '', second] = match;
   const decoded = [first, second ?? ''].map(decodeURIComponent) as [string, string];
   const url = `http${secure}://${host}`;
-  return second === undefined ? { url, org: '', bucket: decoded[0] } : { url, org: decoded[0], bucket: decoded[1] };
+  return second === undefined
+    ? { url, org: '', bucket: decoded[0] }
+    : { url, org: decoded[0], bucket: decoded[1] };
 }
 
 interface Line {
@@ -66,7 +71,14 @@ interface InfluxSeries {
 }
 
 const FUNCTION_NAMES: Record<string, string> = {
-  mean: 'mean', min: 'min', max: 'max', sum: 'sum', count: 'count', first: 'first', last: 'last', median: 'median',
+  mean: 'mean',
+  min: 'min',
+  max: 'max',
+  sum: 'sum',
+  count: 'count',
+  first: 'first',
+  last: 'last',
+  median: 'median',
 };
 
 // ---- line protocol ----
@@ -120,15 +132,20 @@ function lineOf({ fields, timeMs, ns }: Reading, prefix: string): string | undef
 const digits = (ns: number): string => String(ns).padStart(6, '0');
 
 /** An empty tag is no tag to InfluxDB. */
-const tagTerms = (tags: Record<string, string>): [string, string][] => Object.entries(tags).filter(([, value]) => value !== '');
+const tagTerms = (tags: Record<string, string>): [string, string][] =>
+  Object.entries(tags).filter(([, value]) => value !== '');
 
 // ---- InfluxQL ----
 
-const ident = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
-const literal = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\n', '\\n')}'`;
+const ident = (text: string): string =>
+  `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
+const literal = (text: string): string =>
+  `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\n', '\\n')}'`;
 
 function whereOf({ tags, fromMs, toMs }: StoreQuery): string {
-  const conditions = Object.entries(tags ?? {}).map(([key, value]) => `${ident(key)} = ${literal(value)}`);
+  const conditions = Object.entries(tags ?? {}).map(
+    ([key, value]) => `${ident(key)} = ${literal(value)}`,
+  );
   if (fromMs !== undefined) conditions.push(`time >= ${Math.ceil(fromMs)}ms`);
   if (toMs !== undefined) conditions.push(`time < ${Math.ceil(toMs)}ms`);
   return conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
@@ -171,7 +188,11 @@ export class InfluxStore implements TimeSeriesStore {
       if (org === '') await this.influxQl([`CREATE DATABASE ${ident(bucket)}`]);
       else await this.influxQl(['SHOW MEASUREMENTS LIMIT 1']);
     } catch (error) {
-      this.notify({ level: 'warn', event: 'store_away', text: `${messageOf(error)}; readings wait in the log` });
+      this.notify({
+        level: 'warn',
+        event: 'store_away',
+        text: `${messageOf(error)}; readings wait in the log`,
+      });
     }
   }
 
@@ -180,14 +201,21 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   async write(batches: ReadingBatch[]): Promise<Refused[]> {
-    if (this.writeApis.length === 0) throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
+    if (this.writeApis.length === 0)
+      throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
     const refused: Refused[] = [];
     const lines: Line[] = [];
     for (const batch of batches) {
       for (const reading of batch.readings) {
         const prefix = this.prefixes.of(reading.measurement, reading.tags);
         const text = prefix === undefined ? undefined : lineOf(reading, prefix);
-        if (text === undefined) refused.push({ ...batch, reading, reason: 'line protocol cannot write this name: a line break, a backslash at the end, or nothing' });
+        if (text === undefined)
+          refused.push({
+            ...batch,
+            reading,
+            reason:
+              'line protocol cannot write this name: a line break, a backslash at the end, or nothing',
+          });
         else lines.push({ text, batch, reading });
       }
     }
@@ -215,7 +243,12 @@ export class InfluxStore implements TimeSeriesStore {
       if (first === undefined || ![400, 413, 422].includes(status)) throw this.unavailable(error);
       if (lines.length === 1) {
         const reason = `InfluxDB refuses the point: ${refusalText(error)}`;
-        refused.push({ gateway: first.batch.gateway, epoch: first.batch.epoch, reading: first.reading, reason });
+        refused.push({
+          gateway: first.batch.gateway,
+          epoch: first.batch.epoch,
+          reading: first.reading,
+          reason,
+        });
         return;
       }
       const half = Math.ceil(lines.length / 2);
@@ -226,18 +259,26 @@ export class InfluxStore implements TimeSeriesStore {
 
   private unavailable(error: unknown): HeadwaterError {
     const { url, bucket } = this.options;
-    const why = error instanceof HttpError ? `${error.statusCode} ${refusalText(error)}` : messageOf(error) || 'no connection';
-    return new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${why}`, { cause: error });
+    const why =
+      error instanceof HttpError
+        ? `${error.statusCode} ${refusalText(error)}`
+        : messageOf(error) || 'no connection';
+    return new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${why}`, {
+      cause: error,
+    });
   }
 
   async remove(batches: ReadingBatch[]): Promise<void> {
     const readings = batches.flatMap((batch) => batch.readings);
     if (this.options.org === '') {
       const statements = readings.map(({ measurement, tags, timeMs, ns }) => {
-        const where = tagTerms(tags).map(([key, value]) => ` AND ${ident(key)} = ${literal(value)}`);
+        const where = tagTerms(tags).map(
+          ([key, value]) => ` AND ${ident(key)} = ${literal(value)}`,
+        );
         return `DELETE FROM ${ident(measurement)} WHERE time = ${timeMs}${digits(ns)}${where.join('')}`;
       });
-      for (let i = 0; i < statements.length; i += STATEMENTS_MAX) await this.influxQl(statements.slice(i, i + STATEMENTS_MAX));
+      for (let i = 0; i < statements.length; i += STATEMENTS_MAX)
+        await this.influxQl(statements.slice(i, i + STATEMENTS_MAX));
       return;
     }
     // InfluxQL of version 2 does not delete; its own call takes one range and one predicate.
@@ -248,26 +289,43 @@ export class InfluxStore implements TimeSeriesStore {
     const { url, org, bucket, token } = this.options;
     const seconds = new Date(timeMs).toISOString().slice(0, 19);
     const at = `${seconds}.${String(timeMs % 1000).padStart(3, '0')}${digits(ns)}Z`;
-    const terms = [['_measurement', measurement] as const, ...tagTerms(tags)].map(([key, value]) => `${ident(key)}=${ident(value)}`);
+    const terms = [['_measurement', measurement] as const, ...tagTerms(tags)].map(
+      ([key, value]) => `${ident(key)}=${ident(value)}`,
+    );
     let response: Response;
     try {
-      response = await fetch(`${url}/api/v2/delete?${new URLSearchParams({ org, bucket }).toString()}`, {
-        method: 'POST',
-        headers: { authorization: `Token ${token}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ start: at, stop: at, predicate: terms.join(' AND ') }),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      });
+      response = await fetch(
+        `${url}/api/v2/delete?${new URLSearchParams({ org, bucket }).toString()}`,
+        {
+          method: 'POST',
+          headers: { authorization: `Token ${token}`, 'content-type': 'application/json' },
+          body: JSON.stringify({ start: at, stop: at, predicate: terms.join(' AND ') }),
+          signal: AbortSignal.timeout(TIMEOUT_MS),
+        },
+      );
     } catch (error) {
-      throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} does not answer: ${causeText(error)}`, { cause: error });
+      throw new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        `InfluxDB at ${url} does not answer: ${causeText(error)}`,
+        { cause: error },
+      );
     }
-    if (!response.ok) throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): removing: ${(await response.text()).slice(0, 300)}`);
+    if (!response.ok)
+      throw new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        `InfluxDB at ${url} (${bucket}): removing: ${(await response.text()).slice(0, 300)}`,
+      );
   }
 
   /** One result for each statement. Throws STORE_UNAVAILABLE. */
   private async influxQl(statements: string[]): Promise<InfluxSeries[][]> {
     const { url, bucket, token } = this.options;
     const parameters = new URLSearchParams({ db: bucket, epoch: 'ms', q: statements.join(';') });
-    let answer: { results?: { statement_id?: number; series?: InfluxSeries[]; error?: string }[]; error?: string; message?: string };
+    let answer: {
+      results?: { statement_id?: number; series?: InfluxSeries[]; error?: string }[];
+      error?: string;
+      message?: string;
+    };
     let status: number;
     try {
       const response = await fetch(`${url}/query`, {
@@ -282,11 +340,21 @@ export class InfluxStore implements TimeSeriesStore {
       status = response.status;
       answer = (await response.json()) as typeof answer;
     } catch (error) {
-      throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} does not answer: ${causeText(error)}`, { cause: error });
+      throw new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        `InfluxDB at ${url} does not answer: ${causeText(error)}`,
+        { cause: error },
+      );
     }
-    const failed = answer.error ?? answer.message ?? answer.results?.find(({ error }) => error !== undefined)?.error;
+    const failed =
+      answer.error ??
+      answer.message ??
+      answer.results?.find(({ error }) => error !== undefined)?.error;
     if (failed !== undefined || answer.results === undefined) {
-      throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${failed ?? `status ${status}`}`);
+      throw new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        `InfluxDB at ${url} (${bucket}): ${failed ?? `status ${status}`}`,
+      );
     }
     return answer.results.map(({ series }) => series ?? []);
   }
@@ -299,25 +367,37 @@ export class InfluxStore implements TimeSeriesStore {
     return results;
   }
 
-  private async fields(filter: SeriesFilter): Promise<{ measurement: string; field: string; numeric: boolean }[]> {
+  private async fields(
+    filter: SeriesFilter,
+  ): Promise<{ measurement: string; field: string; numeric: boolean }[]> {
     const [series = []] = await this.influxQl(['SHOW FIELD KEYS']);
     const found = series.flatMap(({ name, values }) =>
-      (values ?? []).map(([field, type]) => ({ measurement: name, field: String(field), numeric: type === 'float' || type === 'integer' || type === 'unsigned' })),
+      (values ?? []).map(([field, type]) => ({
+        measurement: name,
+        field: String(field),
+        numeric: type === 'float' || type === 'integer' || type === 'unsigned',
+      })),
     );
     return found.filter(
       ({ measurement, field }) =>
-        (filter.measurement === undefined || filter.measurement === measurement) && (filter.field === undefined || filter.field === field),
+        (filter.measurement === undefined || filter.measurement === measurement) &&
+        (filter.field === undefined || filter.field === field),
     );
   }
 
   async series(): Promise<SeriesKey[]> {
-    return (await this.latest({})).map(({ measurement, field, tags }) => ({ measurement, field, tags }));
+    return (await this.latest({})).map(({ measurement, field, tags }) => ({
+      measurement,
+      field,
+      tags,
+    }));
   }
 
   async latest(filter: SeriesFilter): Promise<LatestPoint[]> {
     const fields = await this.fields(filter);
     const statements = fields.map(
-      ({ measurement, field }) => `SELECT last(${ident(field)}) FROM ${ident(measurement)}${whereOf(filter)} GROUP BY *`,
+      ({ measurement, field }) =>
+        `SELECT last(${ident(field)}) FROM ${ident(measurement)}${whereOf(filter)} GROUP BY *`,
     );
     const results = await this.inParts(statements);
     return results.flatMap((list, index) => {
@@ -325,7 +405,15 @@ export class InfluxStore implements TimeSeriesStore {
       return list.flatMap((series) => {
         const [time, value] = series.values?.[0] ?? [];
         if (value === null || value === undefined) return [];
-        return [{ measurement, field, tags: tagsOf(series), time: Number(time), value: value as FieldValue }];
+        return [
+          {
+            measurement,
+            field,
+            tags: tagsOf(series),
+            time: Number(time),
+            value: value as FieldValue,
+          },
+        ];
       });
     });
   }
@@ -334,20 +422,30 @@ export class InfluxStore implements TimeSeriesStore {
     const { everyMs, fn } = query;
     const raw = everyMs === undefined && fn === undefined;
     const name = fn ?? 'mean';
-    const fields = (await this.fields(query)).filter(({ numeric }) => raw || numeric || ['count', 'first', 'last'].includes(name));
+    const fields = (await this.fields(query)).filter(
+      ({ numeric }) => raw || numeric || ['count', 'first', 'last'].includes(name),
+    );
     const where = whereOf(query);
-    const select = (field: string): string => (raw ? ident(field) : `${FUNCTION_NAMES[name]}(${ident(field)})`);
-    const group = everyMs === undefined ? 'GROUP BY *' : `GROUP BY *, time(${everyMs}ms) fill(none)`;
+    const select = (field: string): string =>
+      raw ? ident(field) : `${FUNCTION_NAMES[name]}(${ident(field)})`;
+    const group =
+      everyMs === undefined ? 'GROUP BY *' : `GROUP BY *, time(${everyMs}ms) fill(none)`;
     const results = await this.inParts(
-      fields.map(({ measurement, field }) => `SELECT ${select(field)} FROM ${ident(measurement)}${where} ${group}`),
+      fields.map(
+        ({ measurement, field }) =>
+          `SELECT ${select(field)} FROM ${ident(measurement)}${where} ${group}`,
+      ),
     );
     const single = fn !== undefined && everyMs === undefined;
-    const firsts = single && query.fromMs === undefined ? await this.firstTimes(fields, where) : undefined;
+    const firsts =
+      single && query.fromMs === undefined ? await this.firstTimes(fields, where) : undefined;
     return results.flatMap((list, index) => {
       const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
       return list.map((series): SeriesPoints => {
         const tags = tagsOf(series);
-        const at = single ? (query.fromMs ?? firsts?.get(JSON.stringify([measurement, field, tags]))) : undefined;
+        const at = single
+          ? (query.fromMs ?? firsts?.get(JSON.stringify([measurement, field, tags])))
+          : undefined;
         const points = (series.values ?? [])
           .filter(([, value]) => value !== null)
           .map(([time, value]): [number, FieldValue] => [at ?? Number(time), value as FieldValue]);
@@ -357,14 +455,24 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   /** `fn` alone answers one point at the first point's time; InfluxQL would say 1970. */
-  private async firstTimes(fields: { measurement: string; field: string }[], where: string): Promise<Map<string, number>> {
+  private async firstTimes(
+    fields: { measurement: string; field: string }[],
+    where: string,
+  ): Promise<Map<string, number>> {
     const results = await this.inParts(
-      fields.map(({ measurement, field }) => `SELECT first(${ident(field)}) FROM ${ident(measurement)}${where} GROUP BY *`),
+      fields.map(
+        ({ measurement, field }) =>
+          `SELECT first(${ident(field)}) FROM ${ident(measurement)}${where} GROUP BY *`,
+      ),
     );
     const times = new Map<string, number>();
     for (const [index, list] of results.entries()) {
       const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
-      for (const series of list) times.set(JSON.stringify([measurement, field, tagsOf(series)]), Number(series.values?.[0]?.[0]));
+      for (const series of list)
+        times.set(
+          JSON.stringify([measurement, field, tagsOf(series)]),
+          Number(series.values?.[0]?.[0]),
+        );
     }
     return times;
   }

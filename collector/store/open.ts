@@ -25,15 +25,24 @@ export async function createStore(context: StoreContext): Promise<TimeSeriesStor
   const name = config.store;
   if (name === 'embedded') {
     const { DuckDbStore } = await import('./duckdb.ts');
-    return new DuckDbStore({ folder: config.data, memoryBytes: config['store.memoryBytes'], now: nowMs }, notify);
+    return new DuckDbStore(
+      { folder: config.data, memoryBytes: config['store.memoryBytes'], now: nowMs },
+      notify,
+    );
   }
   if (name.startsWith('influxdb://') || name.startsWith('influxdbs://')) {
     const { InfluxStore, parseInfluxAddress } = await import('./influxdb.ts');
     return new InfluxStore({ ...parseInfluxAddress(name), token: token ?? '' }, notify);
   }
   const adapter = (await loadPackage(name, '--store')) as Partial<StorePackage>;
-  if (adapter.contract?.store !== STORE_CONTRACT_VERSION || typeof adapter.createStore !== 'function') {
-    throw new HeadwaterError('ADAPTER_CONTRACT', `--store ${name}: the package provides no store of contract version ${STORE_CONTRACT_VERSION}`);
+  if (
+    adapter.contract?.store !== STORE_CONTRACT_VERSION ||
+    typeof adapter.createStore !== 'function'
+  ) {
+    throw new HeadwaterError(
+      'ADAPTER_CONTRACT',
+      `--store ${name}: the package provides no store of contract version ${STORE_CONTRACT_VERSION}`,
+    );
   }
   return adapter.createStore(context);
 }

@@ -8,7 +8,13 @@ import { decodeReadings } from '../../shared/model/readings-record.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import { TOPIC_QUARANTINE, TOPIC_READINGS, type Log, type Produced, type StoredRecord } from '../log/log.ts';
+import {
+  TOPIC_QUARANTINE,
+  TOPIC_READINGS,
+  type Log,
+  type Produced,
+  type StoredRecord,
+} from '../log/log.ts';
 import { runStage, type Stage } from '../log/stage.ts';
 import type { TimeSeriesStore } from './store.ts';
 
@@ -61,14 +67,33 @@ export class StoreStage {
     this.storedReadings -= refused.length;
     for (const { gateway, epoch, reading, reason } of refused) {
       const payload = Buffer.from(JSON.stringify(reading));
-      produced.push(this.quarantined(gateway, epoch, reading.sequence, reading.index, reason, payload));
+      produced.push(
+        this.quarantined(gateway, epoch, reading.sequence, reading.index, reason, payload),
+      );
     }
     return produced;
   }
 
-  private quarantined(gateway: string, epoch: string, sequence: number, index: number, reason: string, payload: Buffer): Produced {
+  private quarantined(
+    gateway: string,
+    epoch: string,
+    sequence: number,
+    index: number,
+    reason: string,
+    payload: Buffer,
+  ): Produced {
     this.refusedBy.add(reason.replaceAll(/'[^']*'|"[^"]*"|\d+/g, '…').slice(0, 80));
-    const item = { gateway, epoch, sequence, index, client: '', topic: '', reason, receivedMs: 0, payload };
+    const item = {
+      gateway,
+      epoch,
+      sequence,
+      index,
+      client: '',
+      topic: '',
+      reason,
+      receivedMs: 0,
+      payload,
+    };
     return { topic: TOPIC_QUARANTINE, key: gateway, headers: {}, value: encodeQuarantined(item) };
   }
 

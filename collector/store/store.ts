@@ -80,5 +80,11 @@ export function matches(key: SeriesKey, { measurement, field, tags }: SeriesFilt
 
 /** A name that is the same for the same series, however its tags are ordered. */
 export function seriesName({ measurement, field, tags }: SeriesKey): string {
-  return JSON.stringify([measurement, field, ...Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1)).flat()]);
+  return JSON.stringify([
+    measurement,
+    field,
+    ...Object.entries(tags)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .flat(),
+  ]);
 }

@@ -16,12 +16,24 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError, assert, codeOf, messageOf } from '../../shared/errors.ts';
-import { FrameBuilder, lossFrame, type FrameMessage, type LossReport } from '../../shared/frame/builder.ts';
+import {
+  FrameBuilder,
+  lossFrame,
+  type FrameMessage,
+  type LossReport,
+} from '../../shared/frame/builder.ts';
 import { checkFrame } from '../../shared/frame/frame.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import type { LogDamage } from '../../shared/kv/log-check.ts';
 import { openRecovering } from '../../shared/kv/recover.ts';
-import type { BufferEvents, BufferState, BufferStats, FrameRef, MessageBuffer, StoredFrame } from './buffer.ts';
+import type {
+  BufferEvents,
+  BufferState,
+  BufferStats,
+  FrameRef,
+  MessageBuffer,
+  StoredFrame,
+} from './buffer.ts';
 import { Reserve, folderBytes, freeBytes } from './disk.ts';
 
 export interface LevelBufferOptions {
@@ -169,7 +181,10 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       this.options.createDatabase,
     );
     try {
-      const [last] = await db.read({ gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), reverse: true, limit: 1 }, 1);
+      const [last] = await db.read(
+        { gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), reverse: true, limit: 1 },
+        1,
+      );
       const noted = await db.get(OPEN_KEY);
       const lastOrdinal = last === undefined ? 0 : Number(last[0].readBigUInt64BE(1));
       const notedOrdinal = noted === undefined ? 0 : Number(noted.readBigUInt64BE(0));
@@ -182,14 +197,21 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       await db.write([{ type: 'put', key: OPEN_KEY, value: note }], { sync: true });
     } catch (error) {
       await db.close().catch(() => undefined); // The error that matters is the one thrown below.
-      throw new HeadwaterError('DATA_UNUSABLE', `${this.databaseFolder} cannot be written: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw new HeadwaterError(
+        'DATA_UNUSABLE',
+        `${this.databaseFolder} cannot be written: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
     this.db = db;
     for (const damage of damages) this.reportDamage(damage, copies);
     if (setAside !== undefined) {
-      this.reportLoss({ where: 'buffer', reason: `the database did not open and was set aside to ${setAside}` });
+      this.reportLoss({
+        where: 'buffer',
+        reason: `the database did not open and was set aside to ${setAside}`,
+      });
     }
   }
 
@@ -206,7 +228,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     if (ticket !== undefined) this.current.tickets.push(ticket);
     if (ops !== undefined) this.current.ops.push(...ops);
     if (this.builder.bytes >= this.options.frameBytes) this.seal();
-    if (!this.isCongested && this.pendingBytes > this.options.pendingBytesMax) this.isCongested = true;
+    if (!this.isCongested && this.pendingBytes > this.options.pendingBytesMax)
+      this.isCongested = true;
     this.schedule();
   }
 
@@ -232,7 +255,11 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const { count } = this.builder;
     if (count === 0) return;
     const frame = this.builder.finish(this.identity, this.nextSequence, 0, this.options.compress);
-    this.current.frames.push({ position: positionOf(this.ordinal, this.nextSequence), frame, count });
+    this.current.frames.push({
+      position: positionOf(this.ordinal, this.nextSequence),
+      frame,
+      count,
+    });
     this.nextSequence += count;
   }
 
@@ -243,7 +270,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private readonly pump = (): void => {
     this.scheduled = false;
     this.stamped = false;
-    if (this.writing !== undefined || this.recovering !== undefined || this.db === undefined) return;
+    if (this.writing !== undefined || this.recovering !== undefined || this.db === undefined)
+      return;
     if (this.status.kind === 'blocked' && this.closing === undefined) return;
     const { current } = this;
     if (this.builder.count === 0 && current.frames.length === 0 && current.tickets.length === 0) {
@@ -257,7 +285,11 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   };
 
   private async commit(db: KvDatabase, group: Group<Ticket>): Promise<void> {
-    const ops: KvOp[] = group.frames.map(({ position, frame }) => ({ type: 'put', key: position, value: frame }));
+    const ops: KvOp[] = group.frames.map(({ position, frame }) => ({
+      type: 'put',
+      key: position,
+      value: frame,
+    }));
     ops.push(...group.ops);
     if (ops.length > 0) await db.write(ops, { sync: true });
   }
@@ -312,7 +344,9 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
 
   private readonly failed = (error: unknown): void => {
     this.totals.writeErrors++;
-    this.block(`the buffer cannot be written (${messageOf(error)}); nothing is acknowledged until it can be again`);
+    this.block(
+      `the buffer cannot be written (${messageOf(error)}); nothing is acknowledged until it can be again`,
+    );
     this.recovering = this.recover(error).finally(() => {
       this.recovering = undefined;
       if (this.closing === undefined) {
@@ -326,13 +360,18 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const was = this.status;
     this.status = { kind: 'blocked', why };
     this.isCongested = true;
-    if (was.kind === 'open') this.events.onNotice({ level: 'error', event: 'buffer_blocked', text: why });
+    if (was.kind === 'open')
+      this.events.onNotice({ level: 'error', event: 'buffer_blocked', text: why });
   }
 
   private unblock(): void {
     if (this.status.kind === 'open') return;
     this.status = { kind: 'open' };
-    this.events.onNotice({ level: 'info', event: 'buffer_open', text: 'the buffer acknowledges again' });
+    this.events.onNotice({
+      level: 'info',
+      event: 'buffer_open',
+      text: 'the buffer acknowledges again',
+    });
     this.schedule();
     this.relieve();
   }
@@ -346,7 +385,10 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       await this.db?.close().catch(() => undefined); // It failed already; what counts is the reopen.
       this.db = undefined;
       const full = /No space left|ENOSPC|Disk quota/i.test(messageOf(error) + codeOf(error));
-      if (full && (await freeBytes(this.options.folder).catch(() => 0)) < this.options.reserveBytes / 2) {
+      if (
+        full &&
+        (await freeBytes(this.options.folder).catch(() => 0)) < this.options.reserveBytes / 2
+      ) {
         await sleep(DISK_CHECK_MS);
         continue;
       }
@@ -365,7 +407,10 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       } catch (again) {
         error = again;
         this.totals.writeErrors++;
-        this.status = { kind: 'blocked', why: `the buffer cannot be written (${messageOf(again)})` };
+        this.status = {
+          kind: 'blocked',
+          why: `the buffer cannot be written (${messageOf(again)})`,
+        };
       }
       await sleep(waitMs);
       waitMs = Math.min(waitMs * 2, REOPEN_WAIT_MS.most);
@@ -383,16 +428,23 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     try {
       const { totals, options } = this;
       totals.diskBytes = await folderBytes(this.databaseFolder);
-      if (this.freedBytes > options.diskBytesMax / 8 && totals.diskBytes > options.diskBytesMax / 2) {
+      if (
+        this.freedBytes > options.diskBytesMax / 8 &&
+        totals.diskBytes > options.diskBytesMax / 2
+      ) {
         this.freedBytes = 0;
         await this.inTurn(() => this.compactReleased());
         totals.diskBytes = await folderBytes(this.databaseFolder);
       }
       const free = await freeBytes(options.folder);
       if (totals.diskBytes > this.fullFrom) {
-        this.block(`the buffer is full (${totals.diskBytes} of ${options.diskBytesMax} bytes): acknowledgements wait for the uplink`);
+        this.block(
+          `the buffer is full (${totals.diskBytes} of ${options.diskBytesMax} bytes): acknowledgements wait for the uplink`,
+        );
       } else if (free < options.reserveBytes / 4) {
-        this.block(`the disk under ${options.folder} is full (${free} bytes free): acknowledgements wait for space`);
+        this.block(
+          `the disk under ${options.folder} is full (${free} bytes free): acknowledgements wait for space`,
+        );
       } else if (this.recovering === undefined) {
         this.unblock();
       }
@@ -413,16 +465,26 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     if (db === undefined) return;
     const [oldest] = await db.read({ gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), limit: 1 }, 1);
     const low = Buffer.concat([FRAME_PREFIX, Buffer.alloc(16)]);
-    const high = oldest === undefined ? Buffer.concat([FRAME_PREFIX, Buffer.alloc(16, 0xff)]) : before(oldest[0]);
+    const high =
+      oldest === undefined
+        ? Buffer.concat([FRAME_PREFIX, Buffer.alloc(16, 0xff)])
+        : before(oldest[0]);
     for (let pass = 0; pass < 2; pass++) {
-      await db.write([low, high].map((key) => ({ type: 'del', key })), { sync: false });
+      await db.write(
+        [low, high].map((key) => ({ type: 'del', key })),
+        { sync: false },
+      );
       await db.compact(low, high);
     }
   }
 
   private inTurn(work: () => Promise<void>): Promise<void> {
     const run = this.exclusive.then(work).catch((error: unknown) => {
-      this.events.onNotice({ level: 'warn', event: 'buffer_upkeep_failed', text: messageOf(error) });
+      this.events.onNotice({
+        level: 'warn',
+        event: 'buffer_upkeep_failed',
+        text: messageOf(error),
+      });
     });
     this.exclusive = run;
     return run;
@@ -451,11 +513,25 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   /** Reports a loss to the operator and, as a frame of its own, to the collector. */
   private reportLoss(report: LossReport): void {
     this.totals.losses++;
-    this.events.onNotice({ level: 'error', event: 'loss', text: `${report.where}: ${report.reason}` });
+    this.events.onNotice({
+      level: 'error',
+      event: 'loss',
+      text: `${report.where}: ${report.reason}`,
+    });
     this.seal();
     const { clock } = this.env;
-    const frame = lossFrame(this.identity, this.nextSequence, report, clock.wallUs(), clock.monotonicUs());
-    this.current.frames.push({ position: positionOf(this.ordinal, this.nextSequence), frame, count: 1 });
+    const frame = lossFrame(
+      this.identity,
+      this.nextSequence,
+      report,
+      clock.wallUs(),
+      clock.monotonicUs(),
+    );
+    this.current.frames.push({
+      position: positionOf(this.ordinal, this.nextSequence),
+      frame,
+      count: 1,
+    });
     this.nextSequence++;
     this.schedule();
   }
@@ -469,7 +545,10 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     }
     const { db } = this;
     if (db === undefined) return [];
-    const range = { ...(from === undefined ? { gte: FRAME_PREFIX } : { gt: from }), lt: after(FRAME_PREFIX) };
+    const range = {
+      ...(from === undefined ? { gte: FRAME_PREFIX } : { gt: from }),
+      lt: after(FRAME_PREFIX),
+    };
     const entries = await db.read(range, bytesMax);
     const good: StoredFrame[] = [];
     for (const [position, frame] of entries) {
@@ -558,7 +637,9 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
         totals.waitingFrames = Math.max(0, (totals.waitingFrames ?? 0) - 1);
         totals.waitingBytes = Math.max(0, (totals.waitingBytes ?? 0) - bytes);
       }
-      const keep = this.cache.findIndex(({ position }) => Buffer.compare(position, last.position) > 0);
+      const keep = this.cache.findIndex(
+        ({ position }) => Buffer.compare(position, last.position) > 0,
+      );
       // The newest stays, so that a reader at the end is answered from memory.
       const drop = keep === -1 ? Math.max(0, this.cache.length - 1) : keep;
       for (const { frame } of this.cache.splice(0, drop)) this.cachedBytes -= frame.length;
@@ -577,7 +658,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       for (const [, frame] of entries) {
         totals.waitingFrames = (totals.waitingFrames ?? 0) + 1;
         totals.waitingBytes = (totals.waitingBytes ?? 0) + frame.length;
-        totals.waitingMessages = (totals.waitingMessages ?? 0) + (frame.length >= 64 ? frame.readUInt32LE(40) : 0);
+        totals.waitingMessages =
+          (totals.waitingMessages ?? 0) + (frame.length >= 64 ? frame.readUInt32LE(40) : 0);
       }
       this.countedTo = entries.at(-1)?.[0];
     }

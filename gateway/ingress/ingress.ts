@@ -12,7 +12,12 @@ import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
-import type { IncomingPublish, MqttConnection, MqttHandler, MqttLimits } from '../../shared/mqtt/connection.ts';
+import type {
+  IncomingPublish,
+  MqttConnection,
+  MqttHandler,
+  MqttLimits,
+} from '../../shared/mqtt/connection.ts';
 import { PUBACK, PUBCOMP, PUBREC, checkTopicName } from '../../shared/mqtt/packets.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
@@ -27,7 +32,10 @@ export interface Ticket {
   durable(): void;
 }
 
-export type Verify = (username: string | undefined, password: Buffer | undefined) => Promise<boolean>;
+export type Verify = (
+  username: string | undefined,
+  password: Buffer | undefined,
+) => Promise<boolean>;
 
 export interface IngressOptions {
   mqtt: MqttLimits;
@@ -105,7 +113,8 @@ export class Ingress implements MqttHandler {
       connectTimeout: options.server.connectTimeoutMs,
       drainTimeout: options.subscriberStallMs,
       maxClientsIdLength: options.mqtt.clientIdBytesMax,
-      authenticate: (client, username, password, done) => void this.authenticate(client, username, password, done),
+      authenticate: (client, username, password, done) =>
+        void this.authenticate(client, username, password, done),
       authorizePublish: (client, packet, done) => this.storeWill(client, packet, done),
       authorizeSubscribe: (_client, subscription, done) => {
         // The broker's own topics name every client: they are nobody's to read.
@@ -113,18 +122,30 @@ export class Ingress implements MqttHandler {
       },
     });
     this.broker = broker;
-    broker.on('clientReady', (client) => this.bySide.get(client.conn as Duplex)?.opened(client.id));
-    broker.on('subscribe', (subscriptions, client) => this.subscriptions.add(client.id, subscriptions.map(({ topic }) => topic)));
+    broker.on('clientReady', (client) => this.bySide.get(client.conn)?.opened(client.id));
+    broker.on('subscribe', (subscriptions, client) =>
+      this.subscriptions.add(
+        client.id,
+        subscriptions.map(({ topic }) => topic),
+      ),
+    );
     broker.on('unsubscribe', (filters, client) => {
       // aedes also unsubscribes whoever disconnects; a persistent session keeps its subscriptions.
       if (client.clean || client.connected) this.subscriptions.remove(client.id, filters);
     });
-    (broker as EventEmitter).on('error', (error: unknown) => this.notify({ level: 'error', event: 'broker', text: messageOf(error) }));
+    (broker as EventEmitter).on('error', (error: unknown) =>
+      this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
+    );
     this.sessions.load(await this.buffer.entries(QOS2_PREFIX));
-    for (const { topic, qos, payload } of this.retained.load(await this.buffer.entries(RETAINED_PREFIX))) {
+    for (const { topic, qos, payload } of this.retained.load(
+      await this.buffer.entries(RETAINED_PREFIX),
+    )) {
       // Nobody is connected yet: publishing only puts it back among the retained.
       await new Promise<void>((resolve) => {
-        broker.publish({ cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: true, dup: false }, () => resolve());
+        broker.publish(
+          { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: true, dup: false },
+          () => resolve(),
+        );
       });
     }
   }
@@ -175,16 +196,31 @@ export class Ingress implements MqttHandler {
       if (retainOps === undefined) {
         retain = false;
         if (this.retainedRefused++ === 0) {
-          this.notify({ level: 'warn', event: 'retained_full', text: `retained messages have reached their limit; '${topic}' and others are stored as data but not retained` });
+          this.notify({
+            level: 'warn',
+            event: 'retained_full',
+            text: `retained messages have reached their limit; '${topic}' and others are stored as data but not retained`,
+          });
         }
       } else {
         ops = ops === undefined ? retainOps : [...ops, ...retainOps];
       }
     }
-    const message: FrameMessage = { client, topic, qos, retain: packet.retain, dup: packet.dup, payload };
-    const ticket = qos === 0 ? undefined : new Ack(connection, qos === 1 ? PUBACK : PUBREC, packetId, this.touched);
+    const message: FrameMessage = {
+      client,
+      topic,
+      qos,
+      retain: packet.retain,
+      dup: packet.dup,
+      payload,
+    };
+    const ticket =
+      qos === 0
+        ? undefined
+        : new Ack(connection, qos === 1 ? PUBACK : PUBREC, packetId, this.touched);
     this.buffer.append(message, ticket, ops);
-    if (retain || this.subscriptions.wanted(topic)) this.deliver(topic, qos, retain, Buffer.from(payload));
+    if (retain || this.subscriptions.wanted(topic))
+      this.deliver(topic, qos, retain, Buffer.from(payload));
     if (this.buffer.congested && !this.heldBack.has(connection)) {
       this.heldBack.add(connection);
       connection.hold();
@@ -195,9 +231,13 @@ export class Ingress implements MqttHandler {
   private deliver(topic: string, qos: number, retain: boolean, payload: Buffer): void {
     this.buffer.barrier({
       durable: () => {
-        this.broker?.publish({ cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain, dup: false }, (error) => {
-          if (error) this.notify({ level: 'warn', event: 'local_delivery', text: messageOf(error) });
-        });
+        this.broker?.publish(
+          { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain, dup: false },
+          (error) => {
+            if (error)
+              this.notify({ level: 'warn', event: 'local_delivery', text: messageOf(error) });
+          },
+        );
       },
     });
   }
@@ -213,7 +253,8 @@ export class Ingress implements MqttHandler {
     const { connect, clientId } = connection;
     if (clientId === '' || connect?.clean !== true) return;
     // A takeover may have given the id to a newer connection, which has state of its own.
-    for (const other of this.server.all()) if (other !== connection && other.clientId === clientId) return;
+    for (const other of this.server.all())
+      if (other !== connection && other.clientId === clientId) return;
     this.sessions.clear(clientId);
     this.subscriptions.removeClient(clientId);
   }
@@ -228,12 +269,15 @@ export class Ingress implements MqttHandler {
   ): Promise<void> {
     try {
       const { verify } = this.options;
-      const allowed = verify === undefined || (await verify(username, password === undefined ? undefined : Buffer.from(password)));
+      const allowed =
+        verify === undefined ||
+        (await verify(username, password === undefined ? undefined : Buffer.from(password)));
       if (allowed && client.clean) {
         // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
         const ops = this.sessions.clear(client.id);
         this.subscriptions.removeClient(client.id);
-        if (ops.length > 0) await new Promise<void>((resolve) => this.buffer.barrier({ durable: resolve }, ops));
+        if (ops.length > 0)
+          await new Promise<void>((resolve) => this.buffer.barrier({ durable: resolve }, ops));
       }
       done(null, allowed);
     } catch (error) {
@@ -242,7 +286,11 @@ export class Ingress implements MqttHandler {
   }
 
   /** A will is a message like others: stored before it is published. `client` is null when aedes finds it later. */
-  private storeWill(client: Client | null, packet: { topic: string; payload: string | Buffer; qos?: number; retain?: boolean }, done: (error?: Error | null) => void): void {
+  private storeWill(
+    client: Client | null,
+    packet: { topic: string; payload: string | Buffer; qos?: number; retain?: boolean },
+    done: (error?: Error | null) => void,
+  ): void {
     try {
       checkTopicName(packet.topic);
     } catch (error) {
@@ -256,7 +304,14 @@ export class Ingress implements MqttHandler {
       ops = this.retained.set(packet.topic, qos, payload);
       if (ops === undefined) packet.retain = false;
     }
-    const message: FrameMessage = { client: client?.id ?? '', topic: packet.topic, qos, retain: packet.retain === true, dup: false, payload };
+    const message: FrameMessage = {
+      client: client?.id ?? '',
+      topic: packet.topic,
+      qos,
+      retain: packet.retain === true,
+      dup: false,
+      payload,
+    };
     this.buffer.append(message, { durable: () => done(null) }, ops);
   }
 

@@ -58,7 +58,8 @@ export class Retained {
     }
     const isNew = before === undefined;
     const grown = this.bytes + payload.length + 1 - (before ?? 0);
-    if ((isNew && this.sizes.size >= this.limits.messagesMax) || grown > this.limits.bytesMax) return undefined;
+    if ((isNew && this.sizes.size >= this.limits.messagesMax) || grown > this.limits.bytesMax)
+      return undefined;
     this.note(topic, payload.length + 1);
     return [{ type: 'put', key, value: Buffer.concat([Buffer.from([qos]), payload]) }];
   }

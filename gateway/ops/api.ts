@@ -16,31 +16,123 @@ export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
   const metrics = new Metrics();
   processMetrics(metrics);
   const stats = () => buffer.stats();
-  metrics.counter('headwater_ingress_messages_total', 'PUBLISH packets received from devices.', () => ingress.receivedMessages);
-  metrics.counter('headwater_ingress_payload_bytes_total', 'Payload bytes received from devices.', () => ingress.receivedBytes);
-  metrics.gauge('headwater_ingress_connections', 'Device connections now.', () => ingress.server.connectionCount);
-  metrics.counter('headwater_ingress_connections_refused_total', 'Device connections refused for a limit.', () => ingress.server.refused);
-  metrics.counter('headwater_ingress_connections_closed_total', 'Device connections closed, by reason.', ingress.closedBy.read);
-  metrics.gauge('headwater_ingress_retained_messages', 'Retained messages kept.', () => ingress.retainedCount);
-  metrics.counter('headwater_buffer_committed_messages_total', 'Messages made durable.', () => stats().committedMessages);
-  metrics.counter('headwater_buffer_commits_total', 'Group commits, each one fsync.', () => stats().committedGroups);
-  metrics.counter('headwater_buffer_committed_bytes_total', 'Bytes of committed frames.', () => stats().committedFrameBytes);
-  metrics.gauge('headwater_buffer_waiting_messages', 'Messages not yet acknowledged by a collector; NaN until what an earlier run left is counted.', () => stats().waitingMessages ?? Number.NaN);
-  metrics.gauge('headwater_buffer_waiting_bytes', 'Bytes of frames not yet acknowledged by a collector; NaN until counted.', () => stats().waitingBytes ?? Number.NaN);
-  metrics.gauge('headwater_buffer_disk_bytes', 'Bytes of the buffer on disk.', () => stats().diskBytes);
-  metrics.gauge('headwater_buffer_disk_limit_bytes', 'What the buffer may take on disk.', () => stats().diskBytesMax);
-  metrics.gauge('headwater_buffer_pending_bytes', 'Received and not yet durable.', () => stats().pendingBytes);
-  metrics.gauge('headwater_buffer_blocked', '1 while acknowledgements are held back.', () => (buffer.state.kind === 'blocked' ? 1 : 0));
-  metrics.counter('headwater_buffer_write_errors_total', 'Failed writes; nothing was acknowledged after one before a reopen.', () => stats().writeErrors);
-  metrics.counter('headwater_buffer_losses_total', 'Losses found and reported.', () => stats().losses);
+  metrics.counter(
+    'headwater_ingress_messages_total',
+    'PUBLISH packets received from devices.',
+    () => ingress.receivedMessages,
+  );
+  metrics.counter(
+    'headwater_ingress_payload_bytes_total',
+    'Payload bytes received from devices.',
+    () => ingress.receivedBytes,
+  );
+  metrics.gauge(
+    'headwater_ingress_connections',
+    'Device connections now.',
+    () => ingress.server.connectionCount,
+  );
+  metrics.counter(
+    'headwater_ingress_connections_refused_total',
+    'Device connections refused for a limit.',
+    () => ingress.server.refused,
+  );
+  metrics.counter(
+    'headwater_ingress_connections_closed_total',
+    'Device connections closed, by reason.',
+    ingress.closedBy.read,
+  );
+  metrics.gauge(
+    'headwater_ingress_retained_messages',
+    'Retained messages kept.',
+    () => ingress.retainedCount,
+  );
+  metrics.counter(
+    'headwater_buffer_committed_messages_total',
+    'Messages made durable.',
+    () => stats().committedMessages,
+  );
+  metrics.counter(
+    'headwater_buffer_commits_total',
+    'Group commits, each one fsync.',
+    () => stats().committedGroups,
+  );
+  metrics.counter(
+    'headwater_buffer_committed_bytes_total',
+    'Bytes of committed frames.',
+    () => stats().committedFrameBytes,
+  );
+  metrics.gauge(
+    'headwater_buffer_waiting_messages',
+    'Messages not yet acknowledged by a collector; NaN until what an earlier run left is counted.',
+    () => stats().waitingMessages ?? Number.NaN,
+  );
+  metrics.gauge(
+    'headwater_buffer_waiting_bytes',
+    'Bytes of frames not yet acknowledged by a collector; NaN until counted.',
+    () => stats().waitingBytes ?? Number.NaN,
+  );
+  metrics.gauge(
+    'headwater_buffer_disk_bytes',
+    'Bytes of the buffer on disk.',
+    () => stats().diskBytes,
+  );
+  metrics.gauge(
+    'headwater_buffer_disk_limit_bytes',
+    'What the buffer may take on disk.',
+    () => stats().diskBytesMax,
+  );
+  metrics.gauge(
+    'headwater_buffer_pending_bytes',
+    'Received and not yet durable.',
+    () => stats().pendingBytes,
+  );
+  metrics.gauge('headwater_buffer_blocked', '1 while acknowledgements are held back.', () =>
+    buffer.state.kind === 'blocked' ? 1 : 0,
+  );
+  metrics.counter(
+    'headwater_buffer_write_errors_total',
+    'Failed writes; nothing was acknowledged after one before a reopen.',
+    () => stats().writeErrors,
+  );
+  metrics.counter(
+    'headwater_buffer_losses_total',
+    'Losses found and reported.',
+    () => stats().losses,
+  );
   if (uplink !== undefined) {
-    metrics.gauge('headwater_uplink_connected', '1 while connected to a collector.', () => (uplink.stats().connected ? 1 : 0));
-    metrics.counter('headwater_uplink_connects_total', 'Connections made to a collector.', () => uplink.stats().connects);
-    metrics.counter('headwater_uplink_sent_bytes_total', 'Bytes sent in frames, resends included.', () => uplink.stats().sentBytes);
-    metrics.counter('headwater_uplink_sent_messages_total', 'Messages sent, resends included.', () => uplink.stats().sentMessages);
-    metrics.counter('headwater_uplink_acknowledged_messages_total', 'Messages that the collector has on stable storage.', () => uplink.stats().acknowledgedMessages);
-    metrics.gauge('headwater_uplink_in_flight_bytes', 'Sent and not yet acknowledged.', () => uplink.stats().inFlightBytes);
-    metrics.counter('headwater_uplink_ack_timeouts_total', 'Links given up because no acknowledgement came.', () => uplink.stats().ackTimeouts);
+    metrics.gauge('headwater_uplink_connected', '1 while connected to a collector.', () =>
+      uplink.stats().connected ? 1 : 0,
+    );
+    metrics.counter(
+      'headwater_uplink_connects_total',
+      'Connections made to a collector.',
+      () => uplink.stats().connects,
+    );
+    metrics.counter(
+      'headwater_uplink_sent_bytes_total',
+      'Bytes sent in frames, resends included.',
+      () => uplink.stats().sentBytes,
+    );
+    metrics.counter(
+      'headwater_uplink_sent_messages_total',
+      'Messages sent, resends included.',
+      () => uplink.stats().sentMessages,
+    );
+    metrics.counter(
+      'headwater_uplink_acknowledged_messages_total',
+      'Messages that the collector has on stable storage.',
+      () => uplink.stats().acknowledgedMessages,
+    );
+    metrics.gauge(
+      'headwater_uplink_in_flight_bytes',
+      'Sent and not yet acknowledged.',
+      () => uplink.stats().inFlightBytes,
+    );
+    metrics.counter(
+      'headwater_uplink_ack_timeouts_total',
+      'Links given up because no acknowledgement came.',
+      () => uplink.stats().ackTimeouts,
+    );
   }
   return metrics;
 }
@@ -54,7 +146,10 @@ export function gatewayApi(parts: Parts, token: string | undefined): HttpServer 
     const { state } = buffer;
     return state.kind === 'open' ? { body: 'ready\n' } : { status: 503, body: `${state.why}\n` };
   });
-  server.on('GET', '/metrics', () => ({ type: 'text/plain; version=0.0.4; charset=utf-8', body: metrics.text() }));
+  server.on('GET', '/metrics', () => ({
+    type: 'text/plain; version=0.0.4; charset=utf-8',
+    body: metrics.text(),
+  }));
   server.on('GET', '/api/v1/buffer', () => {
     const { state } = buffer;
     return json({
@@ -72,6 +167,9 @@ export function gatewayApi(parts: Parts, token: string | undefined): HttpServer 
 function waitingReason({ buffer, uplink }: Parts): string {
   if (uplink === undefined) return 'no collector is configured: messages stay here';
   const { connected, collector, lastError } = uplink.stats();
-  if (!connected) return `no connection to ${collector}${lastError === '' ? '' : ` (${lastError})`}`;
-  return (buffer.stats().waitingMessages ?? 0) === 0 ? 'nothing waits' : 'on the way to the collector';
+  if (!connected)
+    return `no connection to ${collector}${lastError === '' ? '' : ` (${lastError})`}`;
+  return (buffer.stats().waitingMessages ?? 0) === 0
+    ? 'nothing waits'
+    : 'on the way to the collector';
 }

@@ -12,7 +12,14 @@ import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readHeader } from '../../shared/frame/frame.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { LANE_LIVE, decodeDown, downTopic, encodeUp, upTopic, type EpochAck } from '../../shared/wire/wire.ts';
+import {
+  LANE_LIVE,
+  decodeDown,
+  downTopic,
+  encodeUp,
+  upTopic,
+  type EpochAck,
+} from '../../shared/wire/wire.ts';
 import type { FrameRef, MessageBuffer } from '../buffer/buffer.ts';
 
 export interface UplinkOptions {
@@ -79,7 +86,12 @@ export class Uplink {
     lastError: '',
   };
 
-  constructor(env: Env, options: UplinkOptions, buffer: Pick<MessageBuffer<never>, 'read' | 'release'>, notify: Notify) {
+  constructor(
+    env: Env,
+    options: UplinkOptions,
+    buffer: Pick<MessageBuffer<never>, 'read' | 'release'>,
+    notify: Notify,
+  ) {
     this.env = env;
     this.options = options;
     this.buffer = buffer;
@@ -121,7 +133,8 @@ export class Uplink {
     this.client = client;
     client.on('connect', () => {
       client.stream.on('error', () => undefined); // Seen again as 'close'.
-      if ('setNoDelay' in client.stream) (client.stream as { setNoDelay(on: boolean): void }).setNoDelay(true);
+      if ('setNoDelay' in client.stream)
+        (client.stream as { setNoDelay(on: boolean): void }).setNoDelay(true);
       client.subscribe(downTopic(gateway), { qos: 0 }, (error) => {
         if (error !== null) return this.hangUp(client, `subscribing failed: ${messageOf(error)}`);
         return this.connected(client);
@@ -141,7 +154,11 @@ export class Uplink {
     this.stat.connected = true;
     this.stat.connects++;
     this.lastHeardUs = this.env.clock.monotonicUs();
-    this.notify({ level: 'info', event: 'uplink_connected', text: `connected to ${this.stat.collector}` });
+    this.notify({
+      level: 'info',
+      event: 'uplink_connected',
+      text: `connected to ${this.stat.collector}`,
+    });
     this.wake();
   }
 
@@ -153,7 +170,11 @@ export class Uplink {
     client.end(true);
     if (this.ready || this.failures === 0) {
       const why = this.stat.lastError === '' ? '' : ` (${this.stat.lastError})`;
-      this.notify({ level: 'warn', event: 'uplink_down', text: `no connection to ${this.stat.collector}${why}; messages wait in the buffer` });
+      this.notify({
+        level: 'warn',
+        event: 'uplink_down',
+        text: `no connection to ${this.stat.collector}${why}; messages wait in the buffer`,
+      });
     }
     this.ready = false;
     this.stat.connected = false;
@@ -186,11 +207,17 @@ export class Uplink {
   private async fill(): Promise<void> {
     this.filling = true;
     try {
-      for (let client = this.client; this.ready && client !== undefined && client === this.client; ) {
+      for (
+        let client = this.client;
+        this.ready && client !== undefined && client === this.client;
+      ) {
         const room = this.options.windowBytes - this.stat.inFlightBytes;
         if (room <= 0) return;
         this.wanted = false;
-        const frames = await this.buffer.read(this.sentTo, Math.min(room, this.options.publishBytesMax));
+        const frames = await this.buffer.read(
+          this.sentTo,
+          Math.min(room, this.options.publishBytesMax),
+        );
         if (client !== this.client || !this.ready) continue;
         const last = frames.at(-1);
         if (last === undefined) {
@@ -202,13 +229,22 @@ export class Uplink {
           const { epoch, firstSequence, count } = readHeader(frame);
           let list = this.inFlight.get(epoch);
           if (list === undefined) this.inFlight.set(epoch, (list = []));
-          list.push({ position, bytes: frame.length, count, from: firstSequence, to: firstSequence + count - 1 });
+          list.push({
+            position,
+            bytes: frame.length,
+            count,
+            from: firstSequence,
+            to: firstSequence + count - 1,
+          });
           this.stat.inFlightBytes += frame.length;
           this.stat.sentFrames++;
           this.stat.sentMessages += count;
         }
         this.sentTo = last.position;
-        const payload = encodeUp(LANE_LIVE, frames.map(({ frame }) => frame));
+        const payload = encodeUp(
+          LANE_LIVE,
+          frames.map(({ frame }) => frame),
+        );
         this.stat.sentBytes += payload.length;
         client.publish(upTopic(this.options.gateway), payload, { qos: 0 });
         client = this.client;
@@ -225,7 +261,11 @@ export class Uplink {
     try {
       const { acks, error } = decodeDown(payload);
       if (error !== undefined) {
-        this.notify({ level: 'error', event: 'uplink_refused', text: `the collector refuses: ${error}` });
+        this.notify({
+          level: 'error',
+          event: 'uplink_refused',
+          text: `the collector refuses: ${error}`,
+        });
         return;
       }
       this.lastHeardUs = this.env.clock.monotonicUs();

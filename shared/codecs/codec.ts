@@ -20,9 +20,11 @@ export const DEPTH_MAX = 32;
 
 /** Puts a value under the name that its type decides. Two values with one name would bend one of them. */
 export function setField(fields: Map<string, FieldValue>, name: string, value: FieldValue): void {
-  const typed = typeof value === 'number' ? name : typeof value === 'string' ? `${name}_text` : `${name}_bool`;
+  const typed =
+    typeof value === 'number' ? name : typeof value === 'string' ? `${name}_text` : `${name}_bool`;
   if (fields.has(typed)) throw new Undecodable(`two values have the name '${typed}'`);
-  if (fields.size >= FIELDS_MAX) throw new Undecodable(`more than ${FIELDS_MAX} values in one message`);
+  if (fields.size >= FIELDS_MAX)
+    throw new Undecodable(`more than ${FIELDS_MAX} values in one message`);
   fields.set(typed, value);
 }
 
@@ -30,6 +32,7 @@ export function setField(fields: Map<string, FieldValue>, name: string, value: F
 export function checkExact(value: number, text: string): void {
   if (Number.isSafeInteger(value) || !Number.isInteger(value)) return;
   for (const [run] of text.matchAll(/\d{16,}(?![\d.eE])/g)) {
-    if (BigInt(run) !== BigInt(Number(run))) throw new Undecodable(`number ${run} is beyond 2^53 and cannot be stored exactly`);
+    if (BigInt(run) !== BigInt(Number(run)))
+      throw new Undecodable(`number ${run} is beyond 2^53 and cannot be stored exactly`);
   }
 }

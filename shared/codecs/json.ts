@@ -9,10 +9,18 @@ import { fromEpoch, fromText, isPlausible, type DeviceTime } from './time.ts';
 export const TIME_KEYS: ReadonlySet<string> = new Set(['ts', 'time', 'timestamp', 'Time']);
 
 /** The time that a JSON value gives, if it is plausible. `text` is the payload, for digits that a double would bend. */
-export function timeOf(key: string, value: unknown, text: string, receivedMs: number): DeviceTime | undefined {
+export function timeOf(
+  key: string,
+  value: unknown,
+  text: string,
+  receivedMs: number,
+): DeviceTime | undefined {
   let time: DeviceTime | undefined;
   if (typeof value === 'number') {
-    const digits = value > 2 ** 53 ? new RegExp(`"${key.replaceAll(/[^\w]/g, '.')}"\\s*:\\s*(\\d+)\\s*[,}\\]]`).exec(text)?.[1] : undefined;
+    const digits =
+      value > 2 ** 53
+        ? new RegExp(`"${key.replaceAll(/[^\w]/g, '.')}"\\s*:\\s*(\\d+)\\s*[,}\\]]`).exec(text)?.[1]
+        : undefined;
     time = fromEpoch(value, digits);
   } else if (typeof value === 'string') {
     time = fromText(value);
@@ -24,11 +32,19 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Undecodable(`not JSON: ${error instanceof Error ? error.message : 'unreadable'}`, { cause: error });
+    throw new Undecodable(`not JSON: ${error instanceof Error ? error.message : 'unreadable'}`, {
+      cause: error,
+    });
   }
 }
 
-export function flatten(fields: Map<string, FieldValue>, name: string, value: unknown, text: string, depth = 0): void {
+export function flatten(
+  fields: Map<string, FieldValue>,
+  name: string,
+  value: unknown,
+  text: string,
+  depth = 0,
+): void {
   switch (typeof value) {
     case 'number':
       if (!Number.isFinite(value)) throw new Undecodable(`'${name}' is not a finite number`);
@@ -50,7 +66,11 @@ export function flatten(fields: Map<string, FieldValue>, name: string, value: un
 }
 
 /** `timeKeys`: which keys of the top level are a time. Throws Undecodable. */
-export function decodeJson(text: string, receivedMs: number, timeKeys: ReadonlySet<string> = TIME_KEYS): Decoded {
+export function decodeJson(
+  text: string,
+  receivedMs: number,
+  timeKeys: ReadonlySet<string> = TIME_KEYS,
+): Decoded {
   const value = parseJson(text);
   const fields = new Map<string, FieldValue>();
   let time: DeviceTime | undefined;

@@ -9,7 +9,9 @@ import { fromEpoch, isPlausible } from './time.ts';
 
 /** Whether a payload looks like line protocol: `name[,tag=value] field=value [time]`. Decided before anything else is tried. */
 export function looksLikeLineProtocol(text: string): boolean {
-  return /^[^\s{["#,][^\n=]*?(,[^\n]*?=[^\n]*?)* [^\s=][^\n=]*=(-?\d|\.\d|"|[tTfF])/.test(text.slice(0, 4096));
+  return /^[^\s{["#,][^\n=]*?(,[^\n]*?=[^\n]*?)* [^\s=][^\n=]*=(-?\d|\.\d|"|[tTfF])/.test(
+    text.slice(0, 4096),
+  );
 }
 
 /** Cuts at an unescaped, unquoted separator. */
@@ -41,20 +43,23 @@ const unescape = (text: string): string => text.replaceAll(/\\([,= \\])/g, '$1')
 
 function pair(text: string, what: string): [string, string] {
   const at = cut(text, '=', false)[0]?.length ?? 0;
-  if (at === 0 || at === text.length) throw new Undecodable(`line protocol: ${what} '${text.slice(0, 40)}' is not name=value`);
+  if (at === 0 || at === text.length)
+    throw new Undecodable(`line protocol: ${what} '${text.slice(0, 40)}' is not name=value`);
   return [unescape(text.slice(0, at)), text.slice(at + 1)];
 }
 
 function fieldValue(text: string): FieldValue {
   if (text.startsWith('"')) {
-    if (!/^"(?:[^"\\]|\\.)*"$/s.test(text)) throw new Undecodable(`line protocol: text ${text.slice(0, 40)} is not closed`);
+    if (!/^"(?:[^"\\]|\\.)*"$/s.test(text))
+      throw new Undecodable(`line protocol: text ${text.slice(0, 40)} is not closed`);
     return text.slice(1, -1).replaceAll(/\\(["\\])/g, '$1');
   }
   if (/^(t|T|true|True|TRUE)$/.test(text)) return true;
   if (/^(f|F|false|False|FALSE)$/.test(text)) return false;
   const match = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([iu]?)$/.exec(text);
   const value = Number(match?.[1]);
-  if (match === null || !Number.isFinite(value)) throw new Undecodable(`line protocol: '${text.slice(0, 40)}' is no value`);
+  if (match === null || !Number.isFinite(value))
+    throw new Undecodable(`line protocol: '${text.slice(0, 40)}' is no value`);
   if (match[2] !== '' && !Number.isSafeInteger(value)) {
     throw new Undecodable(`number ${text} is beyond 2^53 and cannot be stored exactly`);
   }
@@ -62,8 +67,11 @@ function fieldValue(text: string): FieldValue {
 }
 
 function decodeLine(line: string, receivedMs: number): Decoded {
-  const [head = '', fieldText = '', timeText, ...rest] = cut(line, ' ', true).filter((part) => part !== '');
-  if (rest.length > 0 || fieldText === '') throw new Undecodable('line protocol: not measurement, fields and time');
+  const [head = '', fieldText = '', timeText, ...rest] = cut(line, ' ', true).filter(
+    (part) => part !== '',
+  );
+  if (rest.length > 0 || fieldText === '')
+    throw new Undecodable('line protocol: not measurement, fields and time');
   const [name = '', ...tagTexts] = cut(head, ',', false);
   const tags = Object.fromEntries(
     tagTexts.map((text) => {
@@ -78,7 +86,8 @@ function decodeLine(line: string, receivedMs: number): Decoded {
   }
   const decoded: Decoded = { measurement: unescape(name), tags, fields };
   if (timeText !== undefined) {
-    if (!/^-?\d{1,19}$/.test(timeText)) throw new Undecodable(`line protocol: '${timeText.slice(0, 40)}' is no time`);
+    if (!/^-?\d{1,19}$/.test(timeText))
+      throw new Undecodable(`line protocol: '${timeText.slice(0, 40)}' is no time`);
     const time = fromEpoch(Number(timeText), timeText);
     if (time !== undefined && isPlausible(time.ms, receivedMs)) decoded.time = time;
   }

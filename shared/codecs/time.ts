@@ -29,7 +29,11 @@ function unitOf(value: number): EpochUnit {
 }
 
 /** `digits` are the decimal digits as the device wrote them, where a double would bend them. */
-export function fromEpoch(value: number, digits: string | undefined, unit: EpochUnit = unitOf(value)): DeviceTime | undefined {
+export function fromEpoch(
+  value: number,
+  digits: string | undefined,
+  unit: EpochUnit = unitOf(value),
+): DeviceTime | undefined {
   if (!Number.isFinite(value) || value <= 0) return undefined;
   if (unit === 's') {
     const ms = Math.round(value * 1000);
@@ -46,16 +50,29 @@ export function fromEpoch(value: number, digits: string | undefined, unit: Epoch
   return { ms: Number(nanos / 1_000_000n), ns, fine: ns !== 0 };
 }
 
-const ISO = /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?\d*)?\s*(Z|[+-]\d{2}:?\d{2})?$/i;
+const ISO =
+  /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?\d*)?\s*(Z|[+-]\d{2}:?\d{2})?$/i;
 
 /** ISO 8601 / RFC 3339 with up to nanoseconds; without a zone it is UTC. */
 export function fromText(text: string): DeviceTime | undefined {
   const match = ISO.exec(text);
   if (match === null) return /^\d{9,19}$/.test(text) ? fromEpoch(Number(text), text) : undefined;
   const [, year, month, day, hour, minute, second = '0', fraction = '', zone = 'Z'] = match;
-  let ms = Date.UTC(Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Number(second));
+  let ms = Date.UTC(
+    Number(year),
+    Number(month) - 1,
+    Number(day),
+    Number(hour),
+    Number(minute),
+    Number(second),
+  );
   const check = new Date(ms);
-  if (Number.isNaN(ms) || check.getUTCDate() !== Number(day) || check.getUTCMonth() !== Number(month) - 1) return undefined;
+  if (
+    Number.isNaN(ms) ||
+    check.getUTCDate() !== Number(day) ||
+    check.getUTCMonth() !== Number(month) - 1
+  )
+    return undefined;
   if (zone.toUpperCase() !== 'Z') {
     const sign = zone.startsWith('-') ? -1 : 1;
     ms -= sign * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2))) * 60_000;

@@ -14,7 +14,11 @@ export interface FolderNote {
 }
 
 /** Creates the folder or checks it. Throws DATA_VERSION, DATA_UNUSABLE, CONFIG_INVALID (another gateway's folder). */
-export async function claimFolder(folder: string, part: FolderNote['part'], id: string): Promise<void> {
+export async function claimFolder(
+  folder: string,
+  part: FolderNote['part'],
+  id: string,
+): Promise<void> {
   const path = join(folder, NAME);
   let text: string | undefined;
   try {
@@ -22,10 +26,15 @@ export async function claimFolder(folder: string, part: FolderNote['part'], id: 
     text = await readFile(path, 'utf8');
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') {
-      throw new HeadwaterError('DATA_UNUSABLE', `data folder ${folder} cannot be used: ${messageOf(error)}`, { cause: error });
+      throw new HeadwaterError(
+        'DATA_UNUSABLE',
+        `data folder ${folder} cannot be used: ${messageOf(error)}`,
+        { cause: error },
+      );
     }
   }
-  if (text === undefined || text.trim() === '') return await write(folder, path, { layout: LAYOUT, part, id });
+  if (text === undefined || text.trim() === '')
+    return await write(folder, path, { layout: LAYOUT, part, id });
   let note: Partial<FolderNote>;
   try {
     note = JSON.parse(text) as Partial<FolderNote>;
@@ -34,13 +43,22 @@ export async function claimFolder(folder: string, part: FolderNote['part'], id: 
     return await write(folder, path, { layout: LAYOUT, part, id });
   }
   if (note.layout !== LAYOUT) {
-    throw new HeadwaterError('DATA_VERSION', `data folder ${folder} has layout ${note.layout}, this version knows ${LAYOUT}: use the version that wrote it, or another folder with --data`);
+    throw new HeadwaterError(
+      'DATA_VERSION',
+      `data folder ${folder} has layout ${note.layout}, this version knows ${LAYOUT}: use the version that wrote it, or another folder with --data`,
+    );
   }
   if (note.part !== part) {
-    throw new HeadwaterError('DATA_VERSION', `data folder ${folder} belongs to a ${note.part}, not to a ${part}: choose another with --data`);
+    throw new HeadwaterError(
+      'DATA_VERSION',
+      `data folder ${folder} belongs to a ${note.part}, not to a ${part}: choose another with --data`,
+    );
   }
   if (note.id !== id) {
-    throw new HeadwaterError('CONFIG_INVALID', `data folder ${folder} belongs to '${note.id}', not to '${id}': choose another with --data, or start with --id ${note.id}`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `data folder ${folder} belongs to '${note.id}', not to '${id}': choose another with --data, or start with --id ${note.id}`,
+    );
   }
 }
 
@@ -58,6 +76,10 @@ async function write(folder: string, path: string, note: FolderNote): Promise<vo
     await directory.sync();
     await directory.close();
   } catch (error) {
-    throw new HeadwaterError('DATA_UNUSABLE', `data folder ${folder} cannot be written: ${messageOf(error)}`, { cause: error });
+    throw new HeadwaterError(
+      'DATA_UNUSABLE',
+      `data folder ${folder} cannot be written: ${messageOf(error)}`,
+      { cause: error },
+    );
   }
 }

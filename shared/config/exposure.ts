@@ -13,16 +13,30 @@ export interface Exposure {
 }
 
 /** Throws ADDRESS_NOT_LOOPBACK. */
-export function checkExposure(exposures: Exposure[], allowPlaintext: boolean, notify: Notify): void {
+export function checkExposure(
+  exposures: Exposure[],
+  allowPlaintext: boolean,
+  notify: Notify,
+): void {
   for (const { address, flag, protected: hasCredentials, credentialFlag } of exposures) {
     if (address === undefined || isLoopback(address.host)) continue;
     const text = addressText(address);
     if (!hasCredentials) {
-      throw new HeadwaterError('ADDRESS_NOT_LOOPBACK', `${flag} ${text} is reachable from other machines and asks nobody who they are: give ${credentialFlag}, or use a loopback address`);
+      throw new HeadwaterError(
+        'ADDRESS_NOT_LOOPBACK',
+        `${flag} ${text} is reachable from other machines and asks nobody who they are: give ${credentialFlag}, or use a loopback address`,
+      );
     }
     if (!allowPlaintext) {
-      throw new HeadwaterError('ADDRESS_NOT_LOOPBACK', `${flag} ${text} is reachable from other machines without TLS: add --allow-plaintext if that network is trusted, or use a loopback address`);
+      throw new HeadwaterError(
+        'ADDRESS_NOT_LOOPBACK',
+        `${flag} ${text} is reachable from other machines without TLS: add --allow-plaintext if that network is trusted, or use a loopback address`,
+      );
     }
-    notify({ level: 'warn', event: 'plaintext', text: `${flag} ${text} serves other machines without TLS: passwords and data can be read on the way` });
+    notify({
+      level: 'warn',
+      event: 'plaintext',
+      text: `${flag} ${text} serves other machines without TLS: passwords and data can be read on the way`,
+    });
   }
 }

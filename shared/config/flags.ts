@@ -22,7 +22,11 @@ export function configFlags(...specs: ConfigSpec[]): Flags {
       if (key.flag === undefined) continue;
       const value = key.type === 'boolean' ? {} : { value: valueName(key.type) };
       const usual = Array.isArray(key.default) ? key.default.join(',') : String(key.default);
-      flags[key.flag] = { about: key.about, ...value, ...(usual === '' || usual === 'false' ? {} : { default: usual }) };
+      flags[key.flag] = {
+        about: key.about,
+        ...value,
+        ...(usual === '' || usual === 'false' ? {} : { default: usual }),
+      };
     }
   }
   return flags;
@@ -40,15 +44,31 @@ export interface Parsed {
 }
 
 /** Throws CONFIG_INVALID for an unknown flag or a missing value. */
-export function parseFlags(command: string, args: string[], flags: Flags, positionals: number): Parsed {
-  const options: Record<string, { type: 'string' | 'boolean'; multiple?: boolean; short?: string }> = {
+export function parseFlags(
+  command: string,
+  args: string[],
+  flags: Flags,
+  positionals: number,
+): Parsed {
+  const options: Record<
+    string,
+    { type: 'string' | 'boolean'; multiple?: boolean; short?: string }
+  > = {
     help: { type: 'boolean', short: 'h' },
   };
   for (const [name, { value, multiple }] of Object.entries(flags)) {
-    options[name] = { type: value === undefined ? 'boolean' : 'string', multiple: multiple ?? false };
+    options[name] = {
+      type: value === undefined ? 'boolean' : 'string',
+      multiple: multiple ?? false,
+    };
   }
   try {
-    const { values, positionals: rest } = parseArgs({ args, options, allowPositionals: true, strict: true });
+    const { values, positionals: rest } = parseArgs({
+      args,
+      options,
+      allowPositionals: true,
+      strict: true,
+    });
     if (rest.length > positionals) throw new Error(`unexpected '${rest[positionals]}'`);
     const single: Parsed['values'] = {};
     const lists: Parsed['lists'] = {};
@@ -59,7 +79,9 @@ export function parseFlags(command: string, args: string[], flags: Flags, positi
     return { values: single, lists, positionals: rest, help: values['help'] === true };
   } catch (error) {
     const text = messageOf(error).split('. ')[0] ?? '';
-    throw new HeadwaterError('CONFIG_INVALID', `${text}: see headwater ${command} --help`, { cause: error });
+    throw new HeadwaterError('CONFIG_INVALID', `${text}: see headwater ${command} --help`, {
+      cause: error,
+    });
   }
 }
 

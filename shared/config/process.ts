@@ -22,7 +22,11 @@ export function untilSignal(): Promise<NodeJS.Signals> {
 /** Runs `close` within STOP_MS. */
 export async function stopWithin(close: () => Promise<void>, notify: Notify): Promise<void> {
   const timer = setTimeout(() => {
-    notify({ level: 'error', event: 'stop_slow', text: `not stopped within ${STOP_MS} ms: ending anyway; what was acknowledged is on disk` });
+    notify({
+      level: 'error',
+      event: 'stop_slow',
+      text: `not stopped within ${STOP_MS} ms: ending anyway; what was acknowledged is on disk`,
+    });
     process.exit(1);
   }, STOP_MS);
   await close();
@@ -32,7 +36,11 @@ export async function stopWithin(close: () => Promise<void>, notify: Notify): Pr
 /** Prints one sentence and sets the exit code. */
 export function failProcess(error: unknown): void {
   process.stderr.write(`headwater: ${messageOf(error)}\n`);
-  if (!(error instanceof HeadwaterError) && error instanceof Error && process.env['HEADWATER_DEBUG'] !== undefined) {
+  if (
+    !(error instanceof HeadwaterError) &&
+    error instanceof Error &&
+    process.env['HEADWATER_DEBUG'] !== undefined
+  ) {
     process.stderr.write(`${error.stack ?? ''}\n`);
   }
   process.exitCode = 1;
@@ -41,14 +49,20 @@ export function failProcess(error: unknown): void {
 /** A lost promise or a thrown bug must end the process: what is not known to be right does not acknowledge. */
 export function failFast(notify: Notify): void {
   const end = (error: unknown): void => {
-    notify({ level: 'error', event: 'bug', text: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    notify({
+      level: 'error',
+      event: 'bug',
+      text: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
     process.exit(70);
   };
   process.on('uncaughtException', end);
   process.on('unhandledRejection', end);
 }
 
-export function readyLine(addresses: Record<string, { host: string; port: number } | undefined>): string {
+export function readyLine(
+  addresses: Record<string, { host: string; port: number } | undefined>,
+): string {
   const parts = Object.entries(addresses)
     .filter(([, address]) => address !== undefined)
     .map(([name, address]) => `${name}=${address?.host}:${address?.port}`);

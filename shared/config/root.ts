@@ -8,6 +8,7 @@ export function fileOfPackage(relative: string): string {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
     const path = join(folder, relative);
     if (existsSync(path)) return path;
-    if (dirname(folder) === folder) throw new Error(`'${relative}' is not part of this installation`);
+    if (dirname(folder) === folder)
+      throw new Error(`'${relative}' is not part of this installation`);
   }
 }

@@ -20,24 +20,35 @@ export function readSecretFile(path: string, what: string): string {
     throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
   }
   if ((mode & 0o077) !== 0) {
-    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} can be read by others: run chmod 600 ${path}`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${what}: ${path} can be read by others: run chmod 600 ${path}`,
+    );
   }
   if (text.length < 16) {
-    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} holds fewer than 16 characters: put a longer secret there`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${what}: ${path} holds fewer than 16 characters: put a longer secret there`,
+    );
   }
   return text;
 }
 
 function hash(password: Buffer, salt: Buffer, cost: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    scrypt(password, salt, HASH_BYTES, { N: cost }, (error, key) => (error === null ? resolve(key) : reject(error)));
+    scrypt(password, salt, HASH_BYTES, { N: cost }, (error, key) =>
+      error === null ? resolve(key) : reject(error),
+    );
   });
 }
 
 /** A line of the password file. */
 export async function passwordLine(user: string, password: Buffer): Promise<string> {
   if (!/^[^:\s]{1,128}$/.test(user)) {
-    throw new HeadwaterError('CONFIG_INVALID', `'${user}' cannot be a user name: no colon, no space, 1 to 128 characters`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `'${user}' cannot be a user name: no colon, no space, 1 to 128 characters`,
+    );
   }
   const salt = randomBytes(16);
   const key = await hash(password, salt, SCRYPT_COST);
@@ -58,7 +69,11 @@ const HASHES_AT_ONCE = 1;
 export class Passwords {
   private readonly users = new Map<string, Credential>();
   private readonly remembered = new Map<string, Buffer>();
-  private readonly decoy: Credential = { cost: SCRYPT_COST, salt: randomBytes(16), key: randomBytes(HASH_BYTES) };
+  private readonly decoy: Credential = {
+    cost: SCRYPT_COST,
+    salt: randomBytes(16),
+    key: randomBytes(HASH_BYTES),
+  };
   private running = 0;
   private readonly waiting: (() => void)[] = [];
 
@@ -68,31 +83,48 @@ export class Passwords {
     try {
       text = readFileSync(path, 'utf8');
     } catch (error) {
-      throw new HeadwaterError('CONFIG_INVALID', `password file: ${messageOf(error)}`, { cause: error });
+      throw new HeadwaterError('CONFIG_INVALID', `password file: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
     const lines = text.replace(/\n$/, '').split('\n');
     for (const [index, line] of lines.entries()) {
-      const match = /^([^:\s]{1,128}):scrypt:(\d{4,7}):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$/.exec(line);
+      const match = /^([^:\s]{1,128}):scrypt:(\d{4,7}):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$/.exec(
+        line,
+      );
       const key = Buffer.from(match?.[4] ?? '', 'base64');
       if (match === null || key.length !== HASH_BYTES) {
-        throw new HeadwaterError('CONFIG_INVALID', `${path}: line ${index + 1} is not a credential as 'headwater password' prints it`);
+        throw new HeadwaterError(
+          'CONFIG_INVALID',
+          `${path}: line ${index + 1} is not a credential as 'headwater password' prints it`,
+        );
       }
-      this.users.set(match[1] as string, { cost: Number(match[2]), salt: Buffer.from(match[3] as string, 'base64'), key });
+      this.users.set(match[1] as string, {
+        cost: Number(match[2]),
+        salt: Buffer.from(match[3] as string, 'base64'),
+        key,
+      });
     }
   }
 
   /** The same work for a user that does not exist, so that time tells nothing. */
-  readonly verify = async (username: string | undefined, password: Buffer | undefined): Promise<boolean> => {
+  readonly verify = async (
+    username: string | undefined,
+    password: Buffer | undefined,
+  ): Promise<boolean> => {
     if (username === undefined || password === undefined) return false;
     const known = this.remembered.get(username);
-    if (known !== undefined && known.length === password.length && timingSafeEqual(known, password)) return true;
+    if (known !== undefined && known.length === password.length && timingSafeEqual(known, password))
+      return true;
     const user = this.users.get(username);
     const { cost, salt, key } = user ?? this.decoy;
-    while (this.running >= HASHES_AT_ONCE) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    while (this.running >= HASHES_AT_ONCE)
+      await new Promise<void>((resolve) => this.waiting.push(resolve));
     this.running++;
     try {
       const right = timingSafeEqual(await hash(password, salt, cost), key) && user !== undefined;
-      if (right && this.remembered.size < REMEMBERED_MAX) this.remembered.set(username, Buffer.from(password));
+      if (right && this.remembered.size < REMEMBERED_MAX)
+        this.remembered.set(username, Buffer.from(password));
       return right;
     } finally {
       this.running--;

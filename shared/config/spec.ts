@@ -42,7 +42,10 @@ export type ConfigOf<S extends ConfigSpec> = { readonly [K in keyof S]: ValueOf<
 type Origin = { text: string };
 
 export function environmentName(key: string): string {
-  return `HEADWATER_${key.replaceAll(/([a-z])([A-Z])/g, '$1_$2').replaceAll('.', '_').toUpperCase()}`;
+  return `HEADWATER_${key
+    .replaceAll(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('.', '_')
+    .toUpperCase()}`;
 }
 
 /** `HOST:PORT`, `[::1]:PORT` or `:PORT` (loopback). Throws CONFIG_INVALID. */
@@ -50,32 +53,49 @@ export function parseAddress(text: string, origin: string): Address {
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65535) {
-    throw new HeadwaterError('CONFIG_INVALID', `${origin}: '${text}' is not an address of the form HOST:PORT`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${origin}: '${text}' is not an address of the form HOST:PORT`,
+    );
   }
   return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
 }
 
 function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
   const wrong = (wanted: string): never => {
-    throw new HeadwaterError('CONFIG_INVALID', `${origin.text}: '${String(value)}' is not ${wanted}`);
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${origin.text}: '${String(value)}' is not ${wanted}`,
+    );
   };
   switch (spec.type) {
     case 'string':
-      return typeof value === 'string' || typeof value === 'number' ? String(value) : wrong('a text');
+      return typeof value === 'string' || typeof value === 'number'
+        ? String(value)
+        : wrong('a text');
     case 'boolean':
       if (value === true || value === 'true' || value === '1') return true;
       if (value === false || value === 'false' || value === '0') return false;
       return wrong('true or false');
     case 'list':
       if (Array.isArray(value)) return value.map(String);
-      return typeof value === 'string' ? value.split(',').map((part) => part.trim()).filter(Boolean) : wrong('a list');
+      return typeof value === 'string'
+        ? value
+            .split(',')
+            .map((part) => part.trim())
+            .filter(Boolean)
+        : wrong('a list');
     case 'address':
       if (value === '' || value === null) return undefined;
-      return typeof value === 'string' ? parseAddress(value, origin.text) : wrong('an address of the form HOST:PORT');
+      return typeof value === 'string'
+        ? parseAddress(value, origin.text)
+        : wrong('an address of the form HOST:PORT');
     case 'integer': {
       const number = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value;
-      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return wrong(`a whole number of ${spec.unit}`);
-      if (number < spec.min || number > spec.max) return wrong(`between ${spec.min} and ${spec.max} ${spec.unit}`);
+      if (typeof number !== 'number' || !Number.isSafeInteger(number))
+        return wrong(`a whole number of ${spec.unit}`);
+      if (number < spec.min || number > spec.max)
+        return wrong(`between ${spec.min} and ${spec.max} ${spec.unit}`);
       return number;
     }
     default:
@@ -87,7 +107,8 @@ function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
 function flatten(value: unknown, prefix: string, into: Map<string, unknown>): void {
   for (const [key, child] of Object.entries(value as Record<string, unknown>)) {
     const path = prefix === '' ? key : `${prefix}.${key}`;
-    if (typeof child === 'object' && child !== null && !Array.isArray(child)) flatten(child, path, into);
+    if (typeof child === 'object' && child !== null && !Array.isArray(child))
+      flatten(child, path, into);
     else into.set(path, child);
   }
 }
@@ -103,7 +124,9 @@ export interface ConfigSources {
 }
 
 function suggestion(key: string, known: string[]): string {
-  const close = known.find((name) => name.toLowerCase() === key.toLowerCase() || name.endsWith(`.${key}`));
+  const close = known.find(
+    (name) => name.toLowerCase() === key.toLowerCase() || name.endsWith(`.${key}`),
+  );
   return close === undefined ? '' : `; did you mean '${close}'?`;
 }
 
@@ -113,7 +136,11 @@ function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
   try {
     document = parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `${file}: ${messageOf(error).split('\n')[0] ?? ''}`, { cause: error });
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${file}: ${messageOf(error).split('\n')[0] ?? ''}`,
+      { cause: error },
+    );
   }
   if (document === null || document === undefined) return values;
   if (typeof document !== 'object' || Array.isArray(document)) {
@@ -123,7 +150,10 @@ function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
   if (sources.section !== undefined) {
     for (const key of Object.keys(document)) {
       if (!(sources.sections ?? []).includes(key)) {
-        throw new HeadwaterError('CONFIG_UNKNOWN_KEY', `${file}: unknown section '${key}'; known are ${(sources.sections ?? []).join(', ')}`);
+        throw new HeadwaterError(
+          'CONFIG_UNKNOWN_KEY',
+          `${file}: unknown section '${key}'; known are ${(sources.sections ?? []).join(', ')}`,
+        );
       }
     }
     part = (document as Record<string, unknown>)[sources.section] ?? {};
@@ -135,10 +165,14 @@ function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
 /** Reads, checks and freezes. Throws CONFIG_INVALID and CONFIG_UNKNOWN_KEY, naming the place. */
 export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources): ConfigOf<S> {
   const known = Object.keys(spec);
-  const fromFile = sources.file === undefined ? new Map<string, unknown>() : readFile(sources.file, sources);
+  const fromFile =
+    sources.file === undefined ? new Map<string, unknown>() : readFile(sources.file, sources);
   for (const key of fromFile.keys()) {
     if (!(key in spec)) {
-      throw new HeadwaterError('CONFIG_UNKNOWN_KEY', `${sources.file}: unknown key '${key}'${suggestion(key, known)}`);
+      throw new HeadwaterError(
+        'CONFIG_UNKNOWN_KEY',
+        `${sources.file}: unknown key '${key}'${suggestion(key, known)}`,
+      );
     }
   }
   const result: Record<string, unknown> = {};
@@ -147,8 +181,10 @@ export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources
     const name = environmentName(key);
     const fromEnvironment = sources.environment?.[name];
     if (flagged !== undefined) result[key] = convert(each, flagged, { text: `--${each.flag}` });
-    else if (fromEnvironment !== undefined) result[key] = convert(each, fromEnvironment, { text: name });
-    else if (fromFile.has(key)) result[key] = convert(each, fromFile.get(key), { text: `${sources.file}: ${key}` });
+    else if (fromEnvironment !== undefined)
+      result[key] = convert(each, fromEnvironment, { text: name });
+    else if (fromFile.has(key))
+      result[key] = convert(each, fromFile.get(key), { text: `${sources.file}: ${key}` });
     else result[key] = convert(each, each.default, { text: key });
   }
   return Object.freeze(result) as ConfigOf<S>;

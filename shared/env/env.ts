@@ -45,7 +45,9 @@ function drift(): number {
 
 function readBootId(): Buffer {
   try {
-    const text = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').replaceAll('-', '').trim();
+    const text = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')
+      .replaceAll('-', '')
+      .trim();
     return Buffer.from(text.slice(0, 16), 'hex');
   } catch {
     // Not Linux: a process's own start stands for the boot.

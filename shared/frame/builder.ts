@@ -65,7 +65,9 @@ export class FrameBuilder {
   /** Adds one message received at these clock readings (microseconds). */
   add(message: FrameMessage, wallUs: number, monotonicUs: number): void {
     const { client, topic, payload, properties } = message;
-    this.reserve(64 + (client.length + topic.length) * 3 + payload.length + (properties?.length ?? 0));
+    this.reserve(
+      64 + (client.length + topic.length) * 3 + payload.length + (properties?.length ?? 0),
+    );
     if (this.records === 0) {
       this.wallUs = wallUs;
       this.lastUs = wallUs;
@@ -129,7 +131,12 @@ export class FrameBuilder {
   }
 
   /** The finished frame; the builder is empty afterwards and can be filled again. */
-  finish(identity: FrameIdentity, firstSequence: number, clockQuality: number, compress: boolean): Buffer {
+  finish(
+    identity: FrameIdentity,
+    firstSequence: number,
+    clockQuality: number,
+    compress: boolean,
+  ): Buffer {
     assert(this.records > 0, 'an empty group has no frame');
     const frame = sealFrame(
       {
@@ -222,7 +229,15 @@ export function lossFrame(
 ): Buffer {
   const body = Buffer.from(JSON.stringify(report));
   return sealFrame(
-    { kind: KIND_LOSS, clockQuality: 0, identity, firstSequence: sequence, count: 1, wallUs, monotonicUs },
+    {
+      kind: KIND_LOSS,
+      clockQuality: 0,
+      identity,
+      firstSequence: sequence,
+      count: 1,
+      wallUs,
+      monotonicUs,
+    },
     body,
     false,
   );

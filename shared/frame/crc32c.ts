@@ -24,7 +24,14 @@ function buildTables(): Uint32Array[] {
 }
 
 const [T0, T1, T2, T3, T4, T5, T6, T7] = TABLES as unknown as readonly [
-  Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
 ];
 
 /**
@@ -35,7 +42,11 @@ export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length, seed = 
   let c = ~seed;
   let i = start;
   for (const last = end - 7; i < last; i += 8) {
-    c ^= (bytes[i] as number) | ((bytes[i + 1] as number) << 8) | ((bytes[i + 2] as number) << 16) | ((bytes[i + 3] as number) << 24);
+    c ^=
+      (bytes[i] as number) |
+      ((bytes[i + 1] as number) << 8) |
+      ((bytes[i + 2] as number) << 16) |
+      ((bytes[i + 3] as number) << 24);
     c =
       (T7[c & 0xff] as number) ^
       (T6[(c >>> 8) & 0xff] as number) ^

@@ -89,14 +89,18 @@ export function readHeader(bytes: Buffer, offset = 0): FrameHeader {
   if (length > FRAME_BYTES_MAX) invalid(`${length} bytes declared, ${FRAME_BYTES_MAX} allowed`);
   if (length > available) invalid(`${length} bytes declared, ${available} there`);
   const idBytes = bytes[offset + 63] ?? 0;
-  if (idBytes < 1 || idBytes > 64 || HEADER_BYTES + idBytes > length) invalid('gateway id out of bounds');
+  if (idBytes < 1 || idBytes > 64 || HEADER_BYTES + idBytes > length)
+    invalid('gateway id out of bounds');
   const firstSequence = bytes.readBigUInt64LE(offset + 32);
   const count = bytes.readUInt32LE(offset + 40);
   const bodyBytes = bytes.readUInt32LE(offset + 44);
-  if (firstSequence + BigInt(count) > BigInt(Number.MAX_SAFE_INTEGER)) invalid('sequence out of range');
-  if (bodyBytes > BODY_BYTES_MAX) invalid(`body of ${bodyBytes} bytes declared, ${BODY_BYTES_MAX} allowed`);
+  if (firstSequence + BigInt(count) > BigInt(Number.MAX_SAFE_INTEGER))
+    invalid('sequence out of range');
+  if (bodyBytes > BODY_BYTES_MAX)
+    invalid(`body of ${bodyBytes} bytes declared, ${BODY_BYTES_MAX} allowed`);
   // A record has at least four bytes: flags, source, time, payload length.
-  if (count * 4 > bodyBytes && bytes[offset + 5] === KIND_RECORDS) invalid(`${count} records cannot be in ${bodyBytes} bytes`);
+  if (count * 4 > bodyBytes && bytes[offset + 5] === KIND_RECORDS)
+    invalid(`${count} records cannot be in ${bodyBytes} bytes`);
   return {
     kind: bytes[offset + 5] ?? 0,
     compression: bytes[offset + 6] ?? 0,
@@ -121,7 +125,8 @@ export function frameCrc(frame: Buffer): number {
 /** Checks length and CRC-32C of exactly one frame and returns its header. Throws FRAME_INVALID. */
 export function checkFrame(frame: Buffer): FrameHeader {
   const header = readHeader(frame);
-  if (header.length !== frame.length) invalid(`${header.length} bytes declared, ${frame.length} there`);
+  if (header.length !== frame.length)
+    invalid(`${header.length} bytes declared, ${frame.length} there`);
   if (frame.readUInt32LE(8) !== frameCrc(frame)) invalid('checksum does not match');
   return header;
 }
@@ -147,12 +152,15 @@ export function frameBody(frame: Buffer, header: FrameHeader): Buffer {
       // One byte more than declared is enough to see that it is too long, and bounds the memory taken.
       body = inflateRawSync(stored, { maxOutputLength: header.bodyBytes + 1 });
     } catch (error) {
-      throw new HeadwaterError('FRAME_INVALID', 'frame refused: body does not decompress', { cause: error });
+      throw new HeadwaterError('FRAME_INVALID', 'frame refused: body does not decompress', {
+        cause: error,
+      });
     }
   } else if (header.compression !== COMPRESSION_NONE) {
     invalid(`compression ${header.compression} is not known`);
   }
-  if (body.length !== header.bodyBytes) invalid(`body has ${body.length} bytes, ${header.bodyBytes} declared`);
+  if (body.length !== header.bodyBytes)
+    invalid(`body has ${body.length} bytes, ${header.bodyBytes} declared`);
   return body;
 }
 

@@ -18,12 +18,22 @@ export function listen(server: Server, address: Address, flag: string): Promise<
       const text = addressText(address);
       if (codeOf(error) === 'EADDRINUSE') {
         reject(
-          new HeadwaterError('ADDRESS_IN_USE', `${text} is in use by another process: choose another with ${flag} HOST:PORT (port 0 takes a free one)`, {
-            cause: error,
-          }),
+          new HeadwaterError(
+            'ADDRESS_IN_USE',
+            `${text} is in use by another process: choose another with ${flag} HOST:PORT (port 0 takes a free one)`,
+            {
+              cause: error,
+            },
+          ),
         );
       } else {
-        reject(new HeadwaterError('CONFIG_INVALID', `cannot listen on ${text} (${flag}): ${messageOf(error)}`, { cause: error }));
+        reject(
+          new HeadwaterError(
+            'CONFIG_INVALID',
+            `cannot listen on ${text} (${flag}): ${messageOf(error)}`,
+            { cause: error },
+          ),
+        );
       }
     };
     server.once('error', onError);

@@ -23,7 +23,10 @@ export interface Request {
 }
 
 /** Returns a reply, or undefined when it answers on `response` itself (a stream). */
-export type Route = (request: Request, response: ServerResponse) => Promise<Reply | undefined> | Reply | undefined;
+export type Route = (
+  request: Request,
+  response: ServerResponse,
+) => Promise<Reply | undefined> | Reply | undefined;
 
 const STATUS: Partial<Record<ErrorCode, number>> = {
   QUERY_INVALID: 400,
@@ -53,9 +56,12 @@ export class HttpServer {
 
   constructor(options: HttpOptions) {
     this.options = options;
-    this.server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
-      void this.answer(request, response);
-    });
+    this.server = createServer(
+      { requestTimeout: 30_000, headersTimeout: 10_000 },
+      (request, response) => {
+        void this.answer(request, response);
+      },
+    );
     this.server.maxConnections = 2000;
   }
 
@@ -75,8 +81,15 @@ export class HttpServer {
       this.authorize(raw, url);
       const method = head ? 'GET' : (raw.method ?? 'GET');
       const route = this.routes.get(`${method} ${url.pathname}`);
-      if (route === undefined) throw new HeadwaterError('NOT_FOUND', `nothing at ${method} ${url.pathname}: see /openapi.json`);
-      const reply = await route({ method, path: url.pathname, query: url.searchParams, headers: raw.headers, raw }, response);
+      if (route === undefined)
+        throw new HeadwaterError(
+          'NOT_FOUND',
+          `nothing at ${method} ${url.pathname}: see /openapi.json`,
+        );
+      const reply = await route(
+        { method, path: url.pathname, query: url.searchParams, headers: raw.headers, raw },
+        response,
+      );
       if (reply !== undefined) send(response, reply, head);
     } catch (error) {
       if (response.headersSent) {
@@ -127,7 +140,8 @@ export async function readBody(request: IncomingMessage, bytesMax: number): Prom
   let bytes = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length;
-    if (bytes > bytesMax) throw new HeadwaterError('QUERY_INVALID', `body is larger than ${bytesMax} bytes`);
+    if (bytes > bytesMax)
+      throw new HeadwaterError('QUERY_INVALID', `body is larger than ${bytesMax} bytes`);
     parts.push(part);
   }
   return Buffer.concat(parts);

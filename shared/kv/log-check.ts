@@ -39,7 +39,13 @@ export function checkLogBytes(file: string, bytes: Buffer): LogDamage[] {
       const type = bytes[offset + 6] ?? 0;
       const next = offset + HEADER_BYTES + length;
       // Zeros to the end of the block: preallocated and never written.
-      if (type === 0 && length === 0 && bytes.readUInt32LE(offset) === 0 && isZero(bytes, offset, end)) break;
+      if (
+        type === 0 &&
+        length === 0 &&
+        bytes.readUInt32LE(offset) === 0 &&
+        isZero(bytes, offset, end)
+      )
+        break;
       const last = end === bytes.length;
       if (next > end) {
         damages.push({ file, offset, bytes: end - offset, kind: last ? 'torn' : 'corrupt' });
@@ -52,7 +58,12 @@ export function checkLogBytes(file: string, bytes: Buffer): LogDamage[] {
       }
       offset = next;
     }
-    if (end === bytes.length && end - offset > 0 && end - offset < HEADER_BYTES && !isZero(bytes, offset, end)) {
+    if (
+      end === bytes.length &&
+      end - offset > 0 &&
+      end - offset < HEADER_BYTES &&
+      !isZero(bytes, offset, end)
+    ) {
       damages.push({ file, offset, bytes: end - offset, kind: 'torn' });
     }
   }

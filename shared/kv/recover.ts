@@ -18,7 +18,8 @@ export interface Recovery {
 }
 
 /** System errors that say nothing of the database's content: another place or another time may do. */
-const NOT_DAMAGE = /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|Disk quota/i;
+const NOT_DAMAGE =
+  /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|Disk quota/i;
 
 /**
  * `folder` is LevelDB's own; copies go to `damaged/` beside it. `stamp` names them.
@@ -52,7 +53,9 @@ export async function openRecovering(
       );
     }
     if (NOT_DAMAGE.test(messageOf(cause))) {
-      throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be opened: ${messageOf(cause)}`, { cause });
+      throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be opened: ${messageOf(cause)}`, {
+        cause,
+      });
     }
     await mkdir(dirname(aside), { recursive: true });
     const setAside = `${aside}-whole`;

@@ -6,6 +6,9 @@ export function encodeQuarantined({ payload, ...item }: Quarantined): Buffer {
 }
 
 export function decodeQuarantined(value: Buffer): Quarantined {
-  const { payload, ...item } = JSON.parse(value.toString('utf8')) as Omit<Quarantined, 'payload'> & { payload: string };
+  const { payload, ...item } = JSON.parse(value.toString('utf8')) as Omit<
+    Quarantined,
+    'payload'
+  > & { payload: string };
   return { ...item, payload: Buffer.from(payload, 'base64') };
 }

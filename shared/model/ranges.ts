@@ -55,7 +55,11 @@ export class RangeSet {
     let end = start;
     let low = from;
     let high = to;
-    for (let range = this.list[end]; range !== undefined && range[0] <= to + 1; range = this.list[++end]) {
+    for (
+      let range = this.list[end];
+      range !== undefined && range[0] <= to + 1;
+      range = this.list[++end]
+    ) {
       low = Math.min(low, range[0]);
       high = Math.max(high, range[1]);
     }

@@ -47,7 +47,12 @@ export interface Quarantined {
  * millisecond stay two, and a resend, a rebuild or another collector writes the same point. Neighbouring sequences
  * give different digits; epochs and gateways start at different offsets.
  */
-export function identityDigits(seed: number, sequence: number, index: number, modulus: number): number {
+export function identityDigits(
+  seed: number,
+  sequence: number,
+  index: number,
+  modulus: number,
+): number {
   return (seed + sequence + index * 499_979) % modulus;
 }
 

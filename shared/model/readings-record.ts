@@ -32,20 +32,29 @@ interface RecordDocument {
 export function encodeReadings({ gateway, epoch, arrivedMs, readings }: ReadingBatch): Buffer {
   const series: SeriesEntry[] = [];
   const numbers = new Map<Record<string, string>, Map<string, number>>();
-  const entries: ReadingEntry[] = readings.map(({ measurement, tags, fields, sequence, index, timeMs, ns }) => {
-    let byName = numbers.get(tags);
-    if (byName === undefined) numbers.set(tags, (byName = new Map()));
-    let number = byName.get(measurement);
-    if (number === undefined) {
-      number = series.length;
-      series.push({ measurement, tags });
-      byName.set(measurement, number);
-    }
-    const entry: ReadingEntry = { series: number, sequence, time: timeMs, ns, fields };
-    if (index > 0) entry.index = index;
-    return entry;
-  });
-  const document: RecordDocument = { v: 1, gateway, epoch, arrived: arrivedMs, series, readings: entries };
+  const entries: ReadingEntry[] = readings.map(
+    ({ measurement, tags, fields, sequence, index, timeMs, ns }) => {
+      let byName = numbers.get(tags);
+      if (byName === undefined) numbers.set(tags, (byName = new Map()));
+      let number = byName.get(measurement);
+      if (number === undefined) {
+        number = series.length;
+        series.push({ measurement, tags });
+        byName.set(measurement, number);
+      }
+      const entry: ReadingEntry = { series: number, sequence, time: timeMs, ns, fields };
+      if (index > 0) entry.index = index;
+      return entry;
+    },
+  );
+  const document: RecordDocument = {
+    v: 1,
+    gateway,
+    epoch,
+    arrived: arrivedMs,
+    series,
+    readings: entries,
+  };
   return Buffer.from(JSON.stringify(document));
 }
 
@@ -55,14 +64,20 @@ export function decodeReadings(value: Buffer): ReadingBatch {
   try {
     document = JSON.parse(value.toString('utf8')) as RecordDocument;
   } catch (error) {
-    throw new HeadwaterError('WIRE_INVALID', `readings record is not JSON: ${messageOf(error)}`, { cause: error });
+    throw new HeadwaterError('WIRE_INVALID', `readings record is not JSON: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
   if (document.v !== 1 || !Array.isArray(document.series) || !Array.isArray(document.readings)) {
     throw new HeadwaterError('WIRE_INVALID', 'readings record is not of version 1');
   }
   const readings: Reading[] = document.readings.map((entry) => {
     const series = document.series[entry.series];
-    if (series === undefined) throw new HeadwaterError('WIRE_INVALID', 'readings record names a series that it does not list');
+    if (series === undefined)
+      throw new HeadwaterError(
+        'WIRE_INVALID',
+        'readings record names a series that it does not list',
+      );
     return {
       measurement: series.measurement,
       tags: series.tags,
@@ -73,5 +88,10 @@ export function decodeReadings(value: Buffer): ReadingBatch {
       ns: entry.ns,
     };
   });
-  return { gateway: document.gateway, epoch: document.epoch, arrivedMs: document.arrived, readings };
+  return {
+    gateway: document.gateway,
+    epoch: document.epoch,
+    arrivedMs: document.arrived,
+    readings,
+  };
 }

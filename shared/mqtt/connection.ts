@@ -281,13 +281,22 @@ export class MqttConnection {
     } catch (error) {
       if (error instanceof UnsupportedVersion) {
         // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
-        this.answerAndClose(error.version >= 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1], error.message);
+        this.answerAndClose(
+          error.version >= 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1],
+          error.message,
+        );
         return;
       }
       throw error;
     }
-    if (Buffer.byteLength(connect.clientId) > this.handler.limits.clientIdBytesMax || (connect.clientId === '' && !connect.clean)) {
-      this.answerAndClose([0x20, 2, 0, 2], 'client id is empty without a clean session, or too long'); // [MQTT-3.1.3-8]
+    if (
+      Buffer.byteLength(connect.clientId) > this.handler.limits.clientIdBytesMax ||
+      (connect.clientId === '' && !connect.clean)
+    ) {
+      this.answerAndClose(
+        [0x20, 2, 0, 2],
+        'client id is empty without a clean session, or too long',
+      ); // [MQTT-3.1.3-8]
       return;
     }
     this.connect = connect;

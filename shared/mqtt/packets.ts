@@ -24,7 +24,11 @@ export function refuse(why: string): never {
 }
 
 /** A UTF-8 string with its two length bytes; `end` is the offset after it. [MQTT-1.5.3-1] [MQTT-1.5.3-2] */
-export function readString(bytes: Buffer, offset: number, what: string): { text: string; end: number } {
+export function readString(
+  bytes: Buffer,
+  offset: number,
+  what: string,
+): { text: string; end: number } {
   const run = readBinary(bytes, offset, what);
   if (!isUtf8(run.data)) refuse(`${what} is not valid UTF-8`);
   const text = run.data.toString('utf8');
@@ -32,7 +36,11 @@ export function readString(bytes: Buffer, offset: number, what: string): { text:
   return { text, end: run.end };
 }
 
-export function readBinary(bytes: Buffer, offset: number, what: string): { data: Buffer; end: number } {
+export function readBinary(
+  bytes: Buffer,
+  offset: number,
+  what: string,
+): { data: Buffer; end: number } {
   if (offset + 2 > bytes.length) refuse(`packet ends within ${what}`);
   const end = offset + 2 + bytes.readUInt16BE(offset);
   if (end > bytes.length) refuse(`packet ends within ${what}`);
@@ -50,17 +58,19 @@ export function checkTopicName(topic: string): void {
   if (topic.length === 0) refuse('topic is empty');
   if (topic.includes('#') || topic.includes('+')) refuse('topic of a PUBLISH holds a wildcard');
   if (levels(topic) > TOPIC_LEVELS_MAX) refuse(`topic has more than ${TOPIC_LEVELS_MAX} levels`);
-  if (topic.startsWith('$SYS/')) refuse('topics below $SYS/ are the broker\'s own');
+  if (topic.startsWith('$SYS/')) refuse("topics below $SYS/ are the broker's own");
 }
 
 /** A topic filter. [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1] */
 export function checkTopicFilter(filter: string): void {
   if (filter.length === 0) refuse('topic filter is empty');
-  if (levels(filter) > TOPIC_LEVELS_MAX) refuse(`topic filter has more than ${TOPIC_LEVELS_MAX} levels`);
+  if (levels(filter) > TOPIC_LEVELS_MAX)
+    refuse(`topic filter has more than ${TOPIC_LEVELS_MAX} levels`);
   if (!filter.includes('#') && !filter.includes('+')) return;
   const parts = filter.split('/');
   for (const [index, part] of parts.entries()) {
-    if (part.includes('#') && (part !== '#' || index !== parts.length - 1)) refuse('"#" must be the last level alone');
+    if (part.includes('#') && (part !== '#' || index !== parts.length - 1))
+      refuse('"#" must be the last level alone');
     if (part.includes('+') && part !== '+') refuse('"+" must be a level alone');
   }
 }
@@ -107,11 +117,13 @@ export function readConnect(body: Buffer): ConnectPacket {
   const level = version & 0x7f;
   if (protocol.text !== 'MQTT' && protocol.text !== 'MQIsdp') refuse('protocol name is not MQTT'); // [MQTT-3.1.2-1]
   if (level !== 3 && level !== 4) throw new UnsupportedVersion(level); // [MQTT-3.1.2-2]
-  if ((level === 3) !== (protocol.text === 'MQIsdp')) refuse('protocol name and level do not belong together');
+  if ((level === 3) !== (protocol.text === 'MQIsdp'))
+    refuse('protocol name and level do not belong together');
   if (flags & 1) refuse('reserved flag of CONNECT is set'); // [MQTT-3.1.2-3]
   const will = (flags & 4) !== 0;
   const willQos = (flags >> 3) & 3;
-  if (willQos === 3 || (!will && (willQos !== 0 || flags & 32))) refuse('will flags of CONNECT are not valid'); // [MQTT-3.1.2-11..15]
+  if (willQos === 3 || (!will && (willQos !== 0 || flags & 32)))
+    refuse('will flags of CONNECT are not valid'); // [MQTT-3.1.2-11..15]
   if (flags & 64 && !(flags & 128)) refuse('password without user name'); // [MQTT-3.1.2-22]
   const keepAliveOffset = protocol.end + 2;
   if (keepAliveOffset + 2 > body.length) refuse('CONNECT ends within its header');

@@ -64,7 +64,8 @@ export class PacketScanner {
       if (scale === 2097152) refuse('remaining length has more than four bytes');
     }
     const total = offset + length;
-    if (total > this.packetBytesMax) refuse(`packet of ${total} bytes, ${this.packetBytesMax} allowed`);
+    if (total > this.packetBytesMax)
+      refuse(`packet of ${total} bytes, ${this.packetBytesMax} allowed`);
     if (total > bytes.length) {
       this.parts = [bytes];
       this.partBytes = bytes.length;

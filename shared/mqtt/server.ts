@@ -37,7 +37,10 @@ export class MqttServer {
   }
 
   /** Listens and returns the address it got. `flag` is named when the port is busy. Throws ADDRESS_IN_USE. */
-  async listen(address: { host: string; port: number }, flag: string): Promise<{ host: string; port: number }> {
+  async listen(
+    address: { host: string; port: number },
+    flag: string,
+  ): Promise<{ host: string; port: number }> {
     const bound = await listen(this.server, address, flag);
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
@@ -47,7 +50,10 @@ export class MqttServer {
   private accept(socket: Socket): void {
     const address = socket.remoteAddress ?? '';
     const same = this.perAddress.get(address) ?? 0;
-    if (this.connections.size >= this.limits.connectionsMax || same >= this.limits.connectionsPerAddressMax) {
+    if (
+      this.connections.size >= this.limits.connectionsMax ||
+      same >= this.limits.connectionsPerAddressMax
+    ) {
       this.refused++;
       socket.on('error', () => undefined); // Refused already; how it ends does not matter.
       socket.destroy();
@@ -68,12 +74,17 @@ export class MqttServer {
     const now = this.monotonicUs();
     for (const [connection, acceptedUs] of this.connections) {
       if (connection.isConnecting) {
-        if (now - acceptedUs > this.limits.connectTimeoutMs * 1000) connection.close('no CONNECT in time');
+        if (now - acceptedUs > this.limits.connectTimeoutMs * 1000)
+          connection.close('no CONNECT in time');
         continue;
       }
       const keepAlive = connection.connect?.keepAliveSeconds ?? 0;
       // A connection that we do not read from cannot be blamed for its silence.
-      if (keepAlive > 0 && !connection.isHeld && now - connection.lastReceivedUs > keepAlive * 1_500_000) {
+      if (
+        keepAlive > 0 &&
+        !connection.isHeld &&
+        now - connection.lastReceivedUs > keepAlive * 1_500_000
+      ) {
         connection.close('keep alive expired');
       }
     }

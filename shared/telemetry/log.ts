@@ -14,8 +14,10 @@ export type Notify = (notice: Notice) => void;
 
 /** Control characters and escapes made visible, so that one event stays one line (a payload may hold CR, LF, ANSI codes). */
 export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replaceAll(
+    /[\p{Cc}\u2028\u2029]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 export function stderrNotify(part: string, now: () => number): Notify {

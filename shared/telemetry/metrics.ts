@@ -31,7 +31,9 @@ export class Metrics {
       lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
       const value = read();
       if (typeof value === 'number') lines.push(`${name} ${value}`);
-      else for (const { labels, value: each } of value) lines.push(`${name}${labelText(labels)} ${each}`);
+      else
+        for (const { labels, value: each } of value)
+          lines.push(`${name}${labelText(labels)} ${each}`);
     }
     return `${lines.join('\n')}\n`;
   }
@@ -64,11 +66,21 @@ export class CounterBy {
 
 /** What every process shows: memory, CPU, start. */
 export function processMetrics(metrics: Metrics): void {
-  metrics.gauge('headwater_process_resident_memory_bytes', 'Resident memory of the process.', () => process.memoryUsage.rss());
-  metrics.counter('headwater_process_cpu_seconds_total', 'User and system CPU time of the process.', () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1e6;
-  });
+  metrics.gauge('headwater_process_resident_memory_bytes', 'Resident memory of the process.', () =>
+    process.memoryUsage.rss(),
+  );
+  metrics.counter(
+    'headwater_process_cpu_seconds_total',
+    'User and system CPU time of the process.',
+    () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    },
+  );
   const startedSeconds = Math.round(performance.timeOrigin / 1000);
-  metrics.gauge('headwater_process_start_time_seconds', 'When the process started, seconds since 1970 UTC.', () => startedSeconds);
+  metrics.gauge(
+    'headwater_process_start_time_seconds',
+    'When the process started, seconds since 1970 UTC.',
+    () => startedSeconds,
+  );
 }

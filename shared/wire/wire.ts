@@ -32,13 +32,20 @@ export function encodeUp(lane: number, frames: Buffer[]): Buffer {
 }
 
 /** Frames of an uplink message, each checked. Throws WIRE_INVALID or FRAME_INVALID: then nothing of it is taken. */
-export function decodeUp(payload: Buffer): { lane: number; frames: { header: FrameHeader; frame: Buffer }[] } {
+export function decodeUp(payload: Buffer): {
+  lane: number;
+  frames: { header: FrameHeader; frame: Buffer }[];
+} {
   const [version, lane] = payload;
   if (version !== WIRE_VERSION || lane === undefined || lane > 1) {
-    throw new HeadwaterError('WIRE_INVALID', `uplink message refused: version ${version}, lane ${lane} are not known`);
+    throw new HeadwaterError(
+      'WIRE_INVALID',
+      `uplink message refused: version ${version}, lane ${lane} are not known`,
+    );
   }
   const frames = splitFrames(payload, 2);
-  if (frames.length === 0) throw new HeadwaterError('WIRE_INVALID', 'uplink message refused: no frame in it');
+  if (frames.length === 0)
+    throw new HeadwaterError('WIRE_INVALID', 'uplink message refused: no frame in it');
   return { lane, frames };
 }
 
@@ -67,11 +74,16 @@ export function decodeDown(payload: Buffer): Down {
   try {
     value = JSON.parse(payload.toString('utf8'));
   } catch (error) {
-    throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not JSON', { cause: error });
+    throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not JSON', {
+      cause: error,
+    });
   }
   const { v, acks, error } = (value ?? {}) as { v?: unknown; acks?: unknown; error?: unknown };
   if (v !== WIRE_VERSION || !Array.isArray(acks) || !acks.every(isEpochAck)) {
-    throw new HeadwaterError('WIRE_INVALID', 'acknowledgement from the collector is not of a known form');
+    throw new HeadwaterError(
+      'WIRE_INVALID',
+      'acknowledgement from the collector is not of a known form',
+    );
   }
   return { acks, error: typeof error === 'string' ? error : undefined };
 }
@@ -82,6 +94,8 @@ function isEpochAck(value: unknown): value is EpochAck {
   return (
     typeof epoch === 'string' &&
     Array.isArray(ranges) &&
-    ranges.every((range) => Array.isArray(range) && range.length === 2 && range.every(Number.isSafeInteger))
+    ranges.every(
+      (range) => Array.isArray(range) && range.length === 2 && range.every(Number.isSafeInteger),
+    )
   );
 }

@@ -7,7 +7,14 @@ import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { startInflux2, startMosquitto, type Influx } from '../services/servers.ts';
 import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
-import { headwater, ROOT, start, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import {
+  headwater,
+  ROOT,
+  start,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
 import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
@@ -27,8 +34,21 @@ function payload(index: number): string {
   return `{"temperature":${(15 + (noise % 1500) / 100).toFixed(2)},"humidity":${(30 + ((noise >>> 11) % 4000) / 100).toFixed(2)},"ts":${1_700_000_000_000 + index}}`;
 }
 
-const load = (port: number, messages: number, measurement: string, window = 1000): Promise<LoadResult> =>
-  runLoad({ host: '127.0.0.1', port, connections: CONNECTIONS, messages, window, payload, topic: (connection) => `site/device${connection}/${measurement}` });
+const load = (
+  port: number,
+  messages: number,
+  measurement: string,
+  window = 1000,
+): Promise<LoadResult> =>
+  runLoad({
+    host: '127.0.0.1',
+    port,
+    connections: CONNECTIONS,
+    messages,
+    window,
+    payload,
+    topic: (connection) => `site/device${connection}/${measurement}`,
+  });
 
 const rate = ({ acknowledged, seconds }: LoadResult): number => Math.round(acknowledged / seconds);
 
@@ -47,7 +67,18 @@ async function lone(port: number, count: number): Promise<{ p50Ms: number; p99Ms
 }
 
 const gateway = (folder: string, ...more: string[]): Promise<Headwater> =>
-  headwater(['gateway', '--data', folder, '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0', '--id', 'bench', ...more]);
+  headwater([
+    'gateway',
+    '--data',
+    folder,
+    '--mqtt',
+    '127.0.0.1:0',
+    '--http',
+    '127.0.0.1:0',
+    '--id',
+    'bench',
+    ...more,
+  ]);
 
 async function ingress() {
   say('1/3 QoS 1 acknowledged after fsync, beside Mosquitto without persistence');
@@ -60,9 +91,13 @@ async function ingress() {
   const before = costOf(ours.pid);
   for (let round = 0; round < ROUNDS; round++) {
     const result = await load(ours.port('mqtt'), MESSAGES, `r${round}`);
-    if (result.acknowledged !== MESSAGES) throw new Error(`only ${result.acknowledged} of ${MESSAGES} acknowledged`);
+    if (result.acknowledged !== MESSAGES)
+      throw new Error(`only ${result.acknowledged} of ${MESSAGES} acknowledged`);
     mine.push(rate(result));
-    latencies.push({ p50Ms: quantile(result.latenciesMs, 0.5), p99Ms: quantile(result.latenciesMs, 0.99) });
+    latencies.push({
+      p50Ms: quantile(result.latenciesMs, 0.5),
+      p99Ms: quantile(result.latenciesMs, 0.99),
+    });
     theirs.push(rate(await load(mosquitto.port, MESSAGES, `r${round}`)));
     say(`    round ${round + 1}: ${mine.at(-1)} / ${theirs.at(-1)} messages a second`);
   }
@@ -78,8 +113,16 @@ async function ingress() {
     mosquittoPerSecond: median(theirs),
     ratioMedian: median(ratios),
     ratioLeast: Math.min(...ratios),
-    pubackMs: { p50: median(latencies.map(({ p50Ms }) => p50Ms)), p99: median(latencies.map(({ p99Ms }) => p99Ms)), unacknowledged: CONNECTIONS * 1000 },
-    pubackMsWindow64: { p50: quantile(moderate.latenciesMs, 0.5), p99: quantile(moderate.latenciesMs, 0.99), perSecond: rate(moderate) },
+    pubackMs: {
+      p50: median(latencies.map(({ p50Ms }) => p50Ms)),
+      p99: median(latencies.map(({ p99Ms }) => p99Ms)),
+      unacknowledged: CONNECTIONS * 1000,
+    },
+    pubackMsWindow64: {
+      p50: quantile(moderate.latenciesMs, 0.5),
+      p99: quantile(moderate.latenciesMs, 0.99),
+      perSecond: rate(moderate),
+    },
     loneMs: alone,
     loneMsMosquitto: aloneTheirs,
     cpuSecondsPer100k: ((after.cpuSeconds - before.cpuSeconds) / (ROUNDS * MESSAGES)) * 100_000,
@@ -92,13 +135,25 @@ async function backlog() {
   say(`2/3 a backlog of ${BACKLOG} messages`);
   const folder = temporaryFolder();
   const ours = await gateway(folder);
-  const steps: { backlog: number; anonymousBytes: number; perSecond: number; cpuSecondsPer100k: number }[] = [];
+  const steps: {
+    backlog: number;
+    anonymousBytes: number;
+    perSecond: number;
+    cpuSecondsPer100k: number;
+  }[] = [];
   for (let quarter = 1; quarter <= 4; quarter++) {
     const before = costOf(ours.pid);
     const result = await load(ours.port('mqtt'), BACKLOG / 4, `q${quarter}`);
     const { anonymousBytes, cpuSeconds } = costOf(ours.pid);
-    steps.push({ backlog: (BACKLOG / 4) * quarter, anonymousBytes, perSecond: rate(result), cpuSecondsPer100k: ((cpuSeconds - before.cpuSeconds) / result.acknowledged) * 100_000 });
-    say(`    ${steps.at(-1)?.backlog} waiting: ${Math.round(anonymousBytes / 1e6)} MB, ${rate(result)} messages a second`);
+    steps.push({
+      backlog: (BACKLOG / 4) * quarter,
+      anonymousBytes,
+      perSecond: rate(result),
+      cpuSecondsPer100k: ((cpuSeconds - before.cpuSeconds) / result.acknowledged) * 100_000,
+    });
+    say(
+      `    ${steps.at(-1)?.backlog} waiting: ${Math.round(anonymousBytes / 1e6)} MB, ${rate(result)} messages a second`,
+    );
   }
   await ours.kill('SIGKILL');
   const began = performance.now();
@@ -109,33 +164,52 @@ async function backlog() {
   const firstPubackMs = performance.now() - began;
   client.socket.destroy();
   const counted = await until('the count of the backlog', async () => {
-    const { waitingMessages } = (await (await fetch(`http://${again.address['http']}/api/v1/buffer`)).json()) as { waitingMessages?: number };
+    const { waitingMessages } = (await (
+      await fetch(`http://${again.address['http']}/api/v1/buffer`)
+    ).json()) as { waitingMessages?: number };
     return waitingMessages;
   });
   const restarted = costOf(again.pid);
   await again.kill();
-  return { steps, firstPubackMs, countedAfterRestart: counted, anonymousBytesAfterRestart: restarted.anonymousBytes };
+  return {
+    steps,
+    firstPubackMs,
+    countedAfterRestart: counted,
+    anonymousBytesAfterRestart: restarted.anonymousBytes,
+  };
 }
 
 async function countIn(influx: Influx, measurement: string): Promise<number> {
   const response = await fetch(`http://${influx.address}/query`, {
     method: 'POST',
-    headers: { authorization: `Token ${influx.token}`, 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({ db: 'bucket', q: `SELECT count(temperature) FROM "${measurement}"` }).toString(),
+    headers: {
+      authorization: `Token ${influx.token}`,
+      'content-type': 'application/x-www-form-urlencoded',
+    },
+    body: new URLSearchParams({
+      db: 'bucket',
+      q: `SELECT count(temperature) FROM "${measurement}"`,
+    }).toString(),
   });
-  const { results } = (await response.json()) as { results: { series?: { values: [string, number][] }[] }[] };
+  const { results } = (await response.json()) as {
+    results: { series?: { values: [string, number][] }[] }[];
+  };
   return results[0]?.series?.[0]?.values[0]?.[1] ?? 0;
 }
 
 async function arrive(influx: Influx, measurement: string, messages: number): Promise<void> {
   let last = -1;
   let still = 0;
-  await until(`${messages} points of ${measurement}`, async () => {
-    const count = await countIn(influx, measurement);
-    still = count === last ? still + 1 : 0;
-    last = count;
-    return count >= messages || still > 250 ? true : undefined;
-  }, 180_000);
+  await until(
+    `${messages} points of ${measurement}`,
+    async () => {
+      const count = await countIn(influx, measurement);
+      still = count === last ? still + 1 : 0;
+      last = count;
+      return count >= messages || still > 250 ? true : undefined;
+    },
+    180_000,
+  );
 }
 
 function telegrafConfig(mqtt: string, influx: Influx): string {
@@ -170,16 +244,48 @@ async function sentBytes(address: string | undefined): Promise<number> {
 
 async function endToEnd() {
   say(`3/3 ${END_TO_END} messages from device to InfluxDB 2, beside Mosquitto with Telegraf`);
-  const telegraf = join(process.env['HEADWATER_CACHE'] ?? join(process.env['HOME'] ?? '', '.cache', 'headwater'), 'bin', 'telegraf-1.37.2', 'telegraf');
-  const mine: { perSecond: number; edgeCpu: number; centreCpu: number; wireBytes: number; stored: number }[] = [];
+  const telegraf = join(
+    process.env['HEADWATER_CACHE'] ?? join(process.env['HOME'] ?? '', '.cache', 'headwater'),
+    'bin',
+    'telegraf-1.37.2',
+    'telegraf',
+  );
+  const mine: {
+    perSecond: number;
+    edgeCpu: number;
+    centreCpu: number;
+    wireBytes: number;
+    stored: number;
+  }[] = [];
   const theirs: { perSecond: number; edgeCpu: number; stored: number }[] = [];
   for (let round = 0; round < (smoke ? 1 : 3); round++) {
     const influx = await startInflux2();
-    const collector = await headwater(['collector', '--data', temporaryFolder(), '--http', '127.0.0.1:0', '--uplink', '127.0.0.1:0', '--store', influx.store], { HEADWATER_INFLUXDB_TOKEN: influx.token });
-    const edge = await gateway(temporaryFolder(), '--collector', `mqtt://${collector.address['uplink']}`);
+    const collector = await headwater(
+      [
+        'collector',
+        '--data',
+        temporaryFolder(),
+        '--http',
+        '127.0.0.1:0',
+        '--uplink',
+        '127.0.0.1:0',
+        '--store',
+        influx.store,
+      ],
+      { HEADWATER_INFLUXDB_TOKEN: influx.token },
+    );
+    const edge = await gateway(
+      temporaryFolder(),
+      '--collector',
+      `mqtt://${collector.address['uplink']}`,
+    );
     await load(edge.port('mqtt'), 2000, 'warm');
     await arrive(influx, 'warm', 2000);
-    const [edgeBefore, centreBefore, wireBefore] = [costOf(edge.pid), costOf(collector.pid), await sentBytes(edge.address['http'])];
+    const [edgeBefore, centreBefore, wireBefore] = [
+      costOf(edge.pid),
+      costOf(collector.pid),
+      await sentBytes(edge.address['http']),
+    ];
     const began = performance.now();
     await load(edge.port('mqtt'), END_TO_END, 'headwater');
     await arrive(influx, 'headwater', END_TO_END);
@@ -188,7 +294,8 @@ async function endToEnd() {
     mine.push({
       perSecond: Math.round(stored / seconds),
       edgeCpu: ((costOf(edge.pid).cpuSeconds - edgeBefore.cpuSeconds) / END_TO_END) * 100_000,
-      centreCpu: ((costOf(collector.pid).cpuSeconds - centreBefore.cpuSeconds) / END_TO_END) * 100_000,
+      centreCpu:
+        ((costOf(collector.pid).cpuSeconds - centreBefore.cpuSeconds) / END_TO_END) * 100_000,
       wireBytes: ((await sentBytes(edge.address['http'])) - wireBefore) / END_TO_END,
       stored,
     });
@@ -209,16 +316,29 @@ async function endToEnd() {
     await arrive(influx, 'telegraf', had + END_TO_END);
     const theirSeconds = (performance.now() - theirBegan) / 1000;
     const theirStored = (await countIn(influx, 'telegraf')) - had;
-    theirs.push({ perSecond: Math.round(theirStored / theirSeconds), edgeCpu: ((costOf(agent.pid).cpuSeconds - agentBefore.cpuSeconds) / END_TO_END) * 100_000, stored: theirStored });
+    theirs.push({
+      perSecond: Math.round(theirStored / theirSeconds),
+      edgeCpu: ((costOf(agent.pid).cpuSeconds - agentBefore.cpuSeconds) / END_TO_END) * 100_000,
+      stored: theirStored,
+    });
     await agent.kill('SIGKILL');
     await mosquitto.stop();
     await influx.stop();
-    say(`    round ${round + 1}: ${mine.at(-1)?.perSecond} / ${theirs.at(-1)?.perSecond} messages a second`);
+    say(
+      `    round ${round + 1}: ${mine.at(-1)?.perSecond} / ${theirs.at(-1)?.perSecond} messages a second`,
+    );
   }
-  const pick = (key: 'perSecond' | 'edgeCpu' | 'centreCpu' | 'wireBytes'): number => median(mine.map((each) => each[key]));
+  const pick = (key: 'perSecond' | 'edgeCpu' | 'centreCpu' | 'wireBytes'): number =>
+    median(mine.map((each) => each[key]));
   return {
     messages: END_TO_END,
-    headwater: { perSecond: pick('perSecond'), edgeCpuSecondsPer100k: pick('edgeCpu'), collectorCpuSecondsPer100k: pick('centreCpu'), wireBytesPerMessage: pick('wireBytes'), storedLeast: Math.min(...mine.map(({ stored }) => stored)) },
+    headwater: {
+      perSecond: pick('perSecond'),
+      edgeCpuSecondsPer100k: pick('edgeCpu'),
+      collectorCpuSecondsPer100k: pick('centreCpu'),
+      wireBytesPerMessage: pick('wireBytes'),
+      storedLeast: Math.min(...mine.map(({ stored }) => stored)),
+    },
     mosquittoTelegraf: {
       perSecond: median(theirs.map(({ perSecond }) => perSecond)),
       telegrafCpuSecondsPer100k: median(theirs.map(({ edgeCpu }) => edgeCpu)),
@@ -229,33 +349,70 @@ async function endToEnd() {
 }
 
 if (!smoke || process.argv.includes('--install')) {
-  execFileSync('bash', ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf'], { cwd: ROOT, stdio: 'inherit' });
+  execFileSync('bash', ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf'], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
 }
 if (process.argv.includes('--only-end-to-end')) {
   process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
   process.exit(0);
 }
-const result = { machine: machine(), smoke, ingress: await ingress(), backlog: await backlog(), endToEnd: await endToEnd() };
+const result = {
+  machine: machine(),
+  smoke,
+  ingress: await ingress(),
+  backlog: await backlog(),
+  endToEnd: await endToEnd(),
+};
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'bench.json'), `${JSON.stringify(result, null, 2)}\n`);
 const per = (value: number): string => `${Math.round(value).toLocaleString('en')}/s`;
 writeFileSync(
   join(out, 'ingress.svg'),
   barChart('QoS 1 messages acknowledged a second', [
-    { label: 'Headwater, after fsync', value: result.ingress.headwaterPerSecond, text: per(result.ingress.headwaterPerSecond), ours: true },
-    { label: 'Mosquitto, no persistence', value: result.ingress.mosquittoPerSecond, text: per(result.ingress.mosquittoPerSecond), ours: false },
+    {
+      label: 'Headwater, after fsync',
+      value: result.ingress.headwaterPerSecond,
+      text: per(result.ingress.headwaterPerSecond),
+      ours: true,
+    },
+    {
+      label: 'Mosquitto, no persistence',
+      value: result.ingress.mosquittoPerSecond,
+      text: per(result.ingress.mosquittoPerSecond),
+      ours: false,
+    },
   ]),
 );
 writeFileSync(
   join(out, 'end-to-end.svg'),
   barChart('Messages a second from device to InfluxDB', [
-    { label: 'Headwater', value: result.endToEnd.headwater.perSecond, text: per(result.endToEnd.headwater.perSecond), ours: true },
-    { label: 'Mosquitto + Telegraf', value: result.endToEnd.mosquittoTelegraf.perSecond, text: per(result.endToEnd.mosquittoTelegraf.perSecond), ours: false },
+    {
+      label: 'Headwater',
+      value: result.endToEnd.headwater.perSecond,
+      text: per(result.endToEnd.headwater.perSecond),
+      ours: true,
+    },
+    {
+      label: 'Mosquitto + Telegraf',
+      value: result.endToEnd.mosquittoTelegraf.perSecond,
+      text: per(result.endToEnd.mosquittoTelegraf.perSecond),
+      ours: false,
+    },
   ]),
 );
 writeFileSync(
   join(out, 'backlog-memory.svg'),
-  barChart('Anonymous memory of the gateway over its backlog', result.backlog.steps.map(({ backlog, anonymousBytes }) => ({ label: `${backlog.toLocaleString('en')} waiting`, value: anonymousBytes, text: `${Math.round(anonymousBytes / 1e6)} MB`, ours: true }))),
+  barChart(
+    'Anonymous memory of the gateway over its backlog',
+    result.backlog.steps.map(({ backlog, anonymousBytes }) => ({
+      label: `${backlog.toLocaleString('en')} waiting`,
+      value: anonymousBytes,
+      text: `${Math.round(anonymousBytes / 1e6)} MB`,
+      ours: true,
+    })),
+  ),
 );
 process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
 process.exit(0);

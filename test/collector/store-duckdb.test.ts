@@ -5,7 +5,11 @@ import { temporaryFolder } from '../support/process.ts';
 storeContract('embedded (DuckDB)', () => {
   const folder = temporaryFolder();
   return Promise.resolve({
-    create: () => new DuckDbStore({ folder, memoryBytes: 256 * 1024 * 1024, now: () => Date.now() }, () => undefined),
+    create: () =>
+      new DuckDbStore(
+        { folder, memoryBytes: 256 * 1024 * 1024, now: () => Date.now() },
+        () => undefined,
+      ),
     stop: () => Promise.resolve(),
   });
 });

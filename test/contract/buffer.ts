@@ -1,6 +1,11 @@
 /** The suite of the Buffer contract: every adapter passes it. */
 import { afterEach, describe, expect, it } from 'vitest';
-import type { BufferEvents, FrameRef, MessageBuffer, StoredFrame } from '../../gateway/buffer/buffer.ts';
+import type {
+  BufferEvents,
+  FrameRef,
+  MessageBuffer,
+  StoredFrame,
+} from '../../gateway/buffer/buffer.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import { checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { until } from '../support/process.ts';
@@ -10,7 +15,13 @@ export interface BufferHarness {
 }
 
 export const message = (text: string, more: Partial<FrameMessage> = {}): FrameMessage => ({
-  client: 'c', topic: 't', qos: 1, retain: false, dup: false, payload: Buffer.from(text), ...more,
+  client: 'c',
+  topic: 't',
+  qos: 1,
+  retain: false,
+  dup: false,
+  payload: Buffer.from(text),
+  ...more,
 });
 
 export interface Watched {
@@ -36,7 +47,9 @@ export async function watch(harness: BufferHarness): Promise<Watched> {
 export function payloads(frames: StoredFrame[]): string[] {
   return frames.flatMap(({ frame }) => {
     const header = checkFrame(frame);
-    return header.kind === 0 ? readRecords(frame, header).map(({ payload }) => payload.toString()) : [];
+    return header.kind === 0
+      ? readRecords(frame, header).map(({ payload }) => payload.toString())
+      : [];
   });
 }
 
@@ -49,7 +62,11 @@ export async function readAll(buffer: MessageBuffer<number>): Promise<StoredFram
   }
 }
 
-export const refOf = ({ position, frame }: StoredFrame): FrameRef => ({ position, bytes: frame.length, count: checkFrame(frame).count });
+export const refOf = ({ position, frame }: StoredFrame): FrameRef => ({
+  position,
+  bytes: frame.length,
+  count: checkFrame(frame).count,
+});
 
 export function bufferContract(name: string, makeHarness: () => BufferHarness): void {
   describe(`Buffer contract: ${name}`, () => {
@@ -74,13 +91,17 @@ export function bufferContract(name: string, makeHarness: () => BufferHarness): 
 
     it('a barrier comes after what was appended before it, and its operations are stored', async () => {
       const { buffer, durable } = await start(makeHarness());
-      buffer.append(message('a'), 1, [{ type: 'put', key: Buffer.from('qone'), value: Buffer.from('1') }]);
+      buffer.append(message('a'), 1, [
+        { type: 'put', key: Buffer.from('qone'), value: Buffer.from('1') },
+      ]);
       buffer.barrier(2, [{ type: 'put', key: Buffer.from('qtwo'), value: Buffer.from('2') }]);
       await until('tickets', () => durable.length === 2 || undefined);
       expect(durable).toEqual([1, 2]);
       buffer.barrier(3, [{ type: 'del', key: Buffer.from('qone') }]);
       await until('ticket', () => durable.length === 3 || undefined);
-      expect((await buffer.entries(Buffer.from('q'))).map(([key]) => key.toString())).toEqual(['qtwo']);
+      expect((await buffer.entries(Buffer.from('q'))).map(([key]) => key.toString())).toEqual([
+        'qtwo',
+      ]);
     });
 
     it('what was acknowledged is there after a new open, under the identity that it had', async () => {
@@ -95,9 +116,14 @@ export function bufferContract(name: string, makeHarness: () => BufferHarness): 
       second.buffer.append(message('later'), 0);
       await until('ticket', () => second.durable.length === 1 || undefined);
       const after = await readAll(second.buffer);
-      expect(after.slice(0, before.length).map(({ frame }) => frame.toString('hex'))).toEqual(before.map(({ frame }) => frame.toString('hex')));
+      expect(after.slice(0, before.length).map(({ frame }) => frame.toString('hex'))).toEqual(
+        before.map(({ frame }) => frame.toString('hex')),
+      );
       expect(payloads(after)).toEqual([...Array.from({ length: 100 }, (_, i) => `m${i}`), 'later']);
-      await until('the count of what an earlier run left', () => second.buffer.stats().waitingMessages === 101 || undefined);
+      await until(
+        'the count of what an earlier run left',
+        () => second.buffer.stats().waitingMessages === 101 || undefined,
+      );
     });
 
     it('released frames are gone, others stay, and the counts agree', async () => {

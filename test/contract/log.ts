@@ -1,19 +1,34 @@
 /** The suite of the Log contract: every adapter passes it. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { TOPIC_LEDGER, TOPIC_QUARANTINE, TOPIC_RAW, TOPIC_READINGS, type Log, type LogConsumer, type LogRecord, type StoredRecord } from '../../collector/log/log.ts';
+import {
+  TOPIC_LEDGER,
+  TOPIC_QUARANTINE,
+  TOPIC_RAW,
+  TOPIC_READINGS,
+  type Log,
+  type LogConsumer,
+  type LogRecord,
+  type StoredRecord,
+} from '../../collector/log/log.ts';
 
-const record = (key: string, value: string, headers: Record<string, string> = {}): LogRecord => ({ key, value: Buffer.from(value), headers });
+const record = (key: string, value: string, headers: Record<string, string> = {}): LogRecord => ({
+  key,
+  value: Buffer.from(value),
+  headers,
+});
 const texts = (records: StoredRecord[]): string[] => records.map(({ value }) => value.toString());
 
 async function take(consumer: LogConsumer, count: number): Promise<StoredRecord[]> {
   const records: StoredRecord[] = [];
-  for (let tries = 0; records.length < count && tries < 60; tries++) records.push(...(await consumer.poll(500)));
+  for (let tries = 0; records.length < count && tries < 60; tries++)
+    records.push(...(await consumer.poll(500)));
   return records;
 }
 
 function offsetsAfter(records: StoredRecord[]): Map<number, number> {
   const offsets = new Map<number, number>();
-  for (const { partition, offset } of records) offsets.set(partition, Math.max(offsets.get(partition) ?? 0, offset + 1));
+  for (const { partition, offset } of records)
+    offsets.set(partition, Math.max(offsets.get(partition) ?? 0, offset + 1));
   return offsets;
 }
 
@@ -41,7 +56,11 @@ export function logContract(name: string, makeHarness: () => Promise<LogHarness>
     });
 
     it('gives back records with key, value and headers, in the order of their key', async () => {
-      await log.append(TOPIC_RAW, [record('a', '1', { lane: '0' }), record('a', '2'), record('a', '3')]);
+      await log.append(TOPIC_RAW, [
+        record('a', '1', { lane: '0' }),
+        record('a', '2'),
+        record('a', '3'),
+      ]);
       const consumer = await reader('order', TOPIC_RAW);
       const records = await take(consumer, 3);
       expect(texts(records)).toEqual(['1', '2', '3']);
@@ -86,7 +105,12 @@ export function logContract(name: string, makeHarness: () => Promise<LogHarness>
         offsets: offsetsAfter(records),
       });
       await consumer.close();
-      expect((await log.state(TOPIC_LEDGER, partition, 'state/')).map(({ key, value }) => [key, value.toString()])).toEqual([['state/a', 'two']]);
+      expect(
+        (await log.state(TOPIC_LEDGER, partition, 'state/')).map(({ key, value }) => [
+          key,
+          value.toString(),
+        ]),
+      ).toEqual([['state/a', 'two']]);
       const output = await reader('output', TOPIC_READINGS);
       expect(texts(await take(output, 1))).toEqual(['output']);
       await output.close();
@@ -96,7 +120,9 @@ export function logContract(name: string, makeHarness: () => Promise<LogHarness>
     });
 
     it('a consumer that keeps its own progress begins where it says', async () => {
-      const consumer = await reader('own', TOPIC_RAW, { onAssign: (partition: number) => Promise.resolve(partition >= 0 ? 3 : undefined) });
+      const consumer = await reader('own', TOPIC_RAW, {
+        onAssign: (partition: number) => Promise.resolve(partition >= 0 ? 3 : undefined),
+      });
       expect(texts(await take(consumer, 1))).toEqual(['4']);
       await consumer.close();
     });
@@ -106,26 +132,34 @@ export function logContract(name: string, makeHarness: () => Promise<LogHarness>
       await log.append(TOPIC_QUARANTINE, [record('x', 'warm')]);
       let seen: StoredRecord[] = await watcher.poll(2000);
       await log.append(TOPIC_QUARANTINE, [record('x', 'new')]);
-      for (let i = 0; i < 20 && !texts(seen).includes('new'); i++) seen = [...seen, ...(await watcher.poll(500))];
+      for (let i = 0; i < 20 && !texts(seen).includes('new'); i++)
+        seen = [...seen, ...(await watcher.poll(500))];
       expect(texts(seen)).toContain('new');
       await watcher.close();
     });
 
     it('a large record and many small ones pass', async () => {
       const large = 'x'.repeat(2 * 1024 * 1024);
-      await log.append(TOPIC_QUARANTINE, [record('big', large), ...Array.from({ length: 2000 }, (_, i) => record(`k${i % 7}`, `v${i}`))]);
+      await log.append(TOPIC_QUARANTINE, [
+        record('big', large),
+        ...Array.from({ length: 2000 }, (_, i) => record(`k${i % 7}`, `v${i}`)),
+      ]);
       const consumer = await reader('many', TOPIC_QUARANTINE);
       const records = await take(consumer, 2003);
       expect(records.filter(({ value }) => value.length === large.length)).toHaveLength(1);
       for (let key = 0; key < 7; key++) {
-        const own = records.filter((each) => each.key === `k${key}`).map(({ value }) => Number(value.toString().slice(1)));
+        const own = records
+          .filter((each) => each.key === `k${key}`)
+          .map(({ value }) => Number(value.toString().slice(1)));
         expect(own).toEqual([...own].sort((a, b) => a - b));
       }
       await consumer.close();
     });
 
     it('many appends at once all become durable', async () => {
-      await Promise.all(Array.from({ length: 50 }, (_, i) => log.append(TOPIC_RAW, [record('many', `m${i}`)])));
+      await Promise.all(
+        Array.from({ length: 50 }, (_, i) => log.append(TOPIC_RAW, [record('many', `m${i}`)])),
+      );
       const consumer = await reader('burst', TOPIC_RAW);
       const records = await take(consumer, 54);
       expect(new Set(texts(records).filter((text) => text.startsWith('m'))).size).toBe(50);

@@ -9,7 +9,11 @@ const MESSAGES = 200_000;
 const T0 = Date.UTC(2026, 0, 1);
 
 /** Two readings of one series in each millisecond: today's tools overwrite one of them without a word. */
-function load(port: number, measurement: string, messages = MESSAGES): LoadOptions & { acknowledged: Set<number>; sent: Set<number> } {
+function load(
+  port: number,
+  measurement: string,
+  messages = MESSAGES,
+): LoadOptions & { acknowledged: Set<number>; sent: Set<number> } {
   const acknowledged = new Set<number>();
   const sent = new Set<number>();
   return {
@@ -28,13 +32,30 @@ function load(port: number, measurement: string, messages = MESSAGES): LoadOptio
 }
 
 const gatewayArgs = (folder: string, uplink: string): string[] => [
-  'gateway', '--data', folder, '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0', '--id', 'gw-outage', '--collector', `mqtt://${uplink}`,
+  'gateway',
+  '--data',
+  folder,
+  '--mqtt',
+  '127.0.0.1:0',
+  '--http',
+  '127.0.0.1:0',
+  '--id',
+  'gw-outage',
+  '--collector',
+  `mqtt://${uplink}`,
 ];
 
 describe('outages', () => {
   it('collector down while 200,000 readings are published, gateway killed: all stored, each once', async () => {
     const folder = temporaryFolder();
-    const collectorArgs = ['collector', '--data', temporaryFolder(), '--http', '127.0.0.1:0', '--uplink'];
+    const collectorArgs = [
+      'collector',
+      '--data',
+      temporaryFolder(),
+      '--http',
+      '127.0.0.1:0',
+      '--uplink',
+    ];
     let collector = await headwater([...collectorArgs, '127.0.0.1:0']);
     const uplink = collector.address['uplink'] ?? '';
     let gateway = await headwater(gatewayArgs(folder, uplink));
@@ -55,10 +76,24 @@ describe('outages', () => {
     const [kafka, influx] = [await startKafka(), await startInflux2()];
     const environment = { HEADWATER_INFLUXDB_TOKEN: influx.token };
     const collector: Headwater = await headwater(
-      ['collector', '--data', temporaryFolder(), '--http', '127.0.0.1:0', '--uplink', '127.0.0.1:0', '--log', `kafka://${kafka.address}`, '--store', influx.store],
+      [
+        'collector',
+        '--data',
+        temporaryFolder(),
+        '--http',
+        '127.0.0.1:0',
+        '--uplink',
+        '127.0.0.1:0',
+        '--log',
+        `kafka://${kafka.address}`,
+        '--store',
+        influx.store,
+      ],
       environment,
     );
-    const gateway = await headwater(gatewayArgs(temporaryFolder(), collector.address['uplink'] ?? ''));
+    const gateway = await headwater(
+      gatewayArgs(temporaryFolder(), collector.address['uplink'] ?? ''),
+    );
     const first = load(gateway.port('mqtt'), 'kafka-killed', 100_000);
     const running = runLoad(first);
     await new Promise((resolve) => setTimeout(resolve, 150));
@@ -66,8 +101,20 @@ describe('outages', () => {
     await running;
     await new Promise((resolve) => setTimeout(resolve, 3000));
     await kafka.restart();
-    const afterKafka = await reconciled(collector, 'kafka-killed', 'n', first.acknowledged, first.sent, 90_000);
-    expect(afterKafka, collector.output().slice(-2000)).toEqual({ missing: 0, extra: 0, foreign: 0, stored: 100_000 });
+    const afterKafka = await reconciled(
+      collector,
+      'kafka-killed',
+      'n',
+      first.acknowledged,
+      first.sent,
+      90_000,
+    );
+    expect(afterKafka, collector.output().slice(-2000)).toEqual({
+      missing: 0,
+      extra: 0,
+      foreign: 0,
+      stored: 100_000,
+    });
 
     await influx.kill('SIGKILL');
     const second = load(gateway.port('mqtt'), 'influx-down', 100_000);
@@ -75,8 +122,20 @@ describe('outages', () => {
     await new Promise((resolve) => setTimeout(resolve, FULL ? 60_000 : 5000));
     await influx.restart();
     await settled(gateway.address['http'] ?? '', collector.address['http'] ?? '');
-    const afterInflux = await reconciled(collector, 'influx-down', 'n', second.acknowledged, second.sent, 90_000);
-    expect(afterInflux, collector.output().slice(-2000)).toEqual({ missing: 0, extra: 0, foreign: 0, stored: 100_000 });
+    const afterInflux = await reconciled(
+      collector,
+      'influx-down',
+      'n',
+      second.acknowledged,
+      second.sent,
+      90_000,
+    );
+    expect(afterInflux, collector.output().slice(-2000)).toEqual({
+      missing: 0,
+      extra: 0,
+      foreign: 0,
+      stored: 100_000,
+    });
     await gateway.kill();
     await collector.kill();
     await Promise.all([kafka.stop(), influx.stop()]);

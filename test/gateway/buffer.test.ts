@@ -12,12 +12,22 @@ import { temporaryFolder, until } from '../support/process.ts';
 
 const MIB = 1024 * 1024;
 
-function opener(folder: string, more: Partial<LevelBufferOptions> = {}): (events: BufferEvents<number>) => Promise<MessageBuffer<number>> {
+function opener(
+  folder: string,
+  more: Partial<LevelBufferOptions> = {},
+): (events: BufferEvents<number>) => Promise<MessageBuffer<number>> {
   return async (events) => {
     const buffer = new LevelBuffer<number>(
       realEnv(),
       {
-        folder, gateway: 'gw', diskBytesMax: 64 * MIB, reserveBytes: MIB, frameBytes: 16 * 1024, pendingBytesMax: MIB, cacheBytes: 32 * 1024, compress: true,
+        folder,
+        gateway: 'gw',
+        diskBytesMax: 64 * MIB,
+        reserveBytes: MIB,
+        frameBytes: 16 * 1024,
+        pendingBytesMax: MIB,
+        cacheBytes: 32 * 1024,
+        compress: true,
         createDatabase: (path) => new LevelDatabase(path),
         ...more,
       },
@@ -45,7 +55,8 @@ class Failing implements KvDatabase {
   }
   close = (): Promise<void> => this.real.close();
   get = (key: Buffer): Promise<Buffer | undefined> => this.real.get(key);
-  read = (...args: Parameters<KvDatabase['read']>): Promise<[Buffer, Buffer][]> => this.real.read(...args);
+  read = (...args: Parameters<KvDatabase['read']>): Promise<[Buffer, Buffer][]> =>
+    this.real.read(...args);
   compact = (from: Buffer, to: Buffer): Promise<void> => this.real.compact(from, to);
   async write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
     Failing.writes++;
@@ -58,13 +69,18 @@ class Failing implements KvDatabase {
 describe('trouble', () => {
   it('F1: after a failed write nothing is acknowledged before a reopen, and then everything, once', async () => {
     const folder = temporaryFolder();
-    const { buffer, durable, notices } = await watch({ open: opener(folder, { createDatabase: (path) => new Failing(path) }) });
+    const { buffer, durable, notices } = await watch({
+      open: opener(folder, { createDatabase: (path) => new Failing(path) }),
+    });
     buffer.append(message('before'), 0);
     await until('ticket', () => durable.length === 1 || undefined);
     const opensBefore = Failing.opens;
     const epoch = buffer.epoch;
     let failures = 3;
-    Failing.fail = () => (failures-- > 0 ? Object.assign(new Error('IO error: Input/output error'), { code: 'EIO' }) : undefined);
+    Failing.fail = () =>
+      failures-- > 0
+        ? Object.assign(new Error('IO error: Input/output error'), { code: 'EIO' })
+        : undefined;
     for (let i = 1; i <= 100; i++) buffer.append(message(`m${i}`), i);
     await until('blocked', () => buffer.state.kind === 'blocked' || undefined);
     expect(durable).toEqual([0]);
@@ -73,7 +89,10 @@ describe('trouble', () => {
     expect(Failing.opens).toBeGreaterThan(opensBefore);
     expect(buffer.epoch).not.toBe(epoch);
     expect(durable).toEqual(Array.from({ length: 101 }, (_, i) => i));
-    expect(payloads(await readAll(buffer))).toEqual(['before', ...Array.from({ length: 100 }, (_, i) => `m${i + 1}`)]);
+    expect(payloads(await readAll(buffer))).toEqual([
+      'before',
+      ...Array.from({ length: 100 }, (_, i) => `m${i + 1}`),
+    ]);
     await until('open', () => buffer.state.kind === 'open' || undefined);
     expect(notices.join('\n')).toMatch(/cannot be written.*\n[^]*acknowledges again/);
     Failing.fail = undefined;
@@ -92,7 +111,9 @@ describe('trouble', () => {
         }
       }
     }
-    const { buffer, durable } = await watch({ open: opener(folder, { createDatabase: (path) => new Liar(path) }) });
+    const { buffer, durable } = await watch({
+      open: opener(folder, { createDatabase: (path) => new Liar(path) }),
+    });
     Liar.armed = true;
     buffer.append(message('once'), 1);
     await until('ticket', () => durable.length === 1 || undefined);
@@ -115,7 +136,9 @@ describe('trouble', () => {
     const second = await watch({ open: opener(folder) });
     await until('the report is durable', () => second.frames.length > 0 || undefined);
     expect(second.notices.join()).toMatch(/damaged log record/);
-    const reports = (await readAll(second.buffer)).filter(({ frame }) => checkFrame(frame).kind === 1);
+    const reports = (await readAll(second.buffer)).filter(
+      ({ frame }) => checkFrame(frame).kind === 1,
+    );
     expect(reports.length).toBeGreaterThan(0);
     expect(readdirSync(join(folder, 'damaged')).length).toBeGreaterThan(0);
     const left = payloads(await readAll(second.buffer));
@@ -137,7 +160,9 @@ describe('trouble', () => {
     const [, middle] = await db.read({ gte: Buffer.from('f'), lt: Buffer.from('g') }, MIB);
     const damaged = Buffer.from(middle?.[1] ?? Buffer.alloc(0));
     damaged[70] = (damaged[70] ?? 0) ^ 4;
-    await db.write([{ type: 'put', key: middle?.[0] ?? Buffer.alloc(0), value: damaged }], { sync: true });
+    await db.write([{ type: 'put', key: middle?.[0] ?? Buffer.alloc(0), value: damaged }], {
+      sync: true,
+    });
     await db.close();
     const second = await watch({ open: opener(folder) });
     expect(payloads(await readAll(second.buffer))).toEqual(['m0', 'm2']);
@@ -151,7 +176,8 @@ describe('trouble', () => {
     first.buffer.append(message('a'), 1);
     await until('ticket', () => first.durable.length === 1 || undefined);
     await first.buffer.close();
-    for (const name of readdirSync(join(folder, 'buffer'))) if (name.startsWith('MANIFEST')) rmSync(join(folder, 'buffer', name));
+    for (const name of readdirSync(join(folder, 'buffer')))
+      if (name.startsWith('MANIFEST')) rmSync(join(folder, 'buffer', name));
     const second = await watch({ open: opener(folder) });
     expect(second.notices.join()).toMatch(/set aside/);
     second.buffer.append(message('b'), 2);
@@ -162,11 +188,14 @@ describe('trouble', () => {
 
   it('a full buffer holds acknowledgements back and goes on when frames are released', async () => {
     const folder = temporaryFolder();
-    const { buffer, durable } = await watch({ open: opener(folder, { diskBytesMax: 2 * MIB, compress: false }) });
+    const { buffer, durable } = await watch({
+      open: opener(folder, { diskBytesMax: 2 * MIB, compress: false }),
+    });
     let next = 0;
     await until('full', () => {
       if (buffer.state.kind === 'blocked') return true;
-      for (let i = 0; i < 20 && !buffer.congested; i++) buffer.append(message('x'.repeat(4000)), next++);
+      for (let i = 0; i < 20 && !buffer.congested; i++)
+        buffer.append(message('x'.repeat(4000)), next++);
       return undefined;
     });
     const acknowledged = durable.length;

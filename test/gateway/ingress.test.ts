@@ -19,7 +19,11 @@ interface Running {
   stored(): Promise<FrameRecord[]>;
 }
 
-async function startGateway(folder: string, flags: Record<string, string> = {}, environment: Record<string, string> = {}): Promise<Running> {
+async function startGateway(
+  folder: string,
+  flags: Record<string, string> = {},
+  environment: Record<string, string> = {},
+): Promise<Running> {
   const config: GatewayConfig = loadConfig(GATEWAY_CONFIG, {
     flags: { data: folder, id: 'gw', mqtt: '127.0.0.1:0', 'gateway-http': '127.0.0.1:0', ...flags },
     environment,
@@ -45,7 +49,9 @@ describe('MQTT for devices', () => {
   });
   afterAll(async () => await running.gateway.close());
   const storedOn = async (topic: string): Promise<string[]> =>
-    (await running.stored()).filter((record) => record.topic === topic).map(({ payload }) => payload.toString());
+    (await running.stored())
+      .filter((record) => record.topic === topic)
+      .map(({ payload }) => payload.toString());
 
   /** A well-behaved client gets its PUBACK: the process lives and serves. */
   async function alive(): Promise<void> {
@@ -57,7 +63,13 @@ describe('MQTT for devices', () => {
 
   it('PUBACKs come in the order of their packets [MQTT-4.6.0-2], after the message is stored', async () => {
     const client = await connected(running.port, 'order');
-    client.send(Buffer.concat(Array.from({ length: 300 }, (_, i) => encodePublish('order', `m${i}`, i % 3 === 2 ? 2 : 1, i + 1))));
+    client.send(
+      Buffer.concat(
+        Array.from({ length: 300 }, (_, i) =>
+          encodePublish('order', `m${i}`, i % 3 === 2 ? 2 : 1, i + 1),
+        ),
+      ),
+    );
     const acks = (await client.bytes(4 + 300 * 4)).subarray(4);
     const ids = Array.from({ length: 300 }, (_, i) => acks.readUInt16BE(i * 4 + 2));
     expect(ids).toEqual(Array.from({ length: 300 }, (_, i) => i + 1));
@@ -67,7 +79,13 @@ describe('MQTT for devices', () => {
 
   it('QoS 0 is stored too, also when the client leaves at once', async () => {
     const client = await rawClient(running.port);
-    client.send(Buffer.concat([encodeConnect('quick'), encodePublish('qos0', 'gone', 0, 0), Buffer.from([0xe0, 0])]));
+    client.send(
+      Buffer.concat([
+        encodeConnect('quick'),
+        encodePublish('qos0', 'gone', 0, 0),
+        Buffer.from([0xe0, 0]),
+      ]),
+    );
     await until('the message', async () => (await storedOn('qos0')).length === 1 || undefined);
   });
 
@@ -75,7 +93,9 @@ describe('MQTT for devices', () => {
     const client = await connected(running.port, 'twice');
     const publish = encodePublish('qos2', 'one', 2, 5);
     client.send(Buffer.concat([publish, encodePublish('qos2', 'one', 2, 5, 8)]));
-    expect((await client.bytes(12)).subarray(4)).toEqual(Buffer.from([0x50, 2, 0, 5, 0x50, 2, 0, 5]));
+    expect((await client.bytes(12)).subarray(4)).toEqual(
+      Buffer.from([0x50, 2, 0, 5, 0x50, 2, 0, 5]),
+    );
     client.send([0x62, 2, 0, 5]);
     expect((await client.bytes(16)).subarray(12)).toEqual(Buffer.from([0x70, 2, 0, 5]));
     client.send(publish);
@@ -110,11 +130,19 @@ describe('MQTT for devices', () => {
   });
 
   it('local subscribers get messages, and retained ones after a restart', async () => {
-    const subscriber = await connectAsync(`mqtt://127.0.0.1:${running.port}`, { clientId: 'sub', reconnectPeriod: 0 });
+    const subscriber = await connectAsync(`mqtt://127.0.0.1:${running.port}`, {
+      clientId: 'sub',
+      reconnectPeriod: 0,
+    });
     const heard: string[] = [];
-    subscriber.on('message', (topic, payload, { retain }) => heard.push(`${topic} ${payload.toString()} ${retain}`));
+    subscriber.on('message', (topic, payload, { retain }) =>
+      heard.push(`${topic} ${payload.toString()} ${retain}`),
+    );
     await subscriber.subscribeAsync(['state/#', 'cmd/+/set'], { qos: 1 });
-    const publisher = await connectAsync(`mqtt://127.0.0.1:${running.port}`, { clientId: 'pub', reconnectPeriod: 0 });
+    const publisher = await connectAsync(`mqtt://127.0.0.1:${running.port}`, {
+      clientId: 'pub',
+      reconnectPeriod: 0,
+    });
     await publisher.publishAsync('state/door', 'open', { qos: 1, retain: true });
     await publisher.publishAsync('cmd/x/set', '1', { qos: 0 });
     await publisher.publishAsync('cmd/x/get', '1', { qos: 1 });
@@ -125,9 +153,14 @@ describe('MQTT for devices', () => {
     await Promise.all([subscriber.endAsync(true), publisher.endAsync(true)]);
     await running.gateway.close();
     running = await startGateway(folder);
-    const later = await connectAsync(`mqtt://127.0.0.1:${running.port}`, { clientId: 'later', reconnectPeriod: 0 });
+    const later = await connectAsync(`mqtt://127.0.0.1:${running.port}`, {
+      clientId: 'later',
+      reconnectPeriod: 0,
+    });
     const kept: string[] = [];
-    later.on('message', (topic, payload, { retain }) => kept.push(`${topic} ${payload.toString()} ${retain}`));
+    later.on('message', (topic, payload, { retain }) =>
+      kept.push(`${topic} ${payload.toString()} ${retain}`),
+    );
     await later.subscribeAsync('state/#');
     await until('the retained message', () => kept.length > 0 || undefined);
     expect(kept).toEqual(['state/door open true']);
@@ -135,11 +168,20 @@ describe('MQTT for devices', () => {
   });
 
   it('a will is stored when its client is lost, and not after a DISCONNECT', async () => {
-    const will = Buffer.concat([Buffer.from([0, 6]), Buffer.from('will/x'), Buffer.from([0, 4]), Buffer.from('dead')]);
+    const will = Buffer.concat([
+      Buffer.from([0, 6]),
+      Buffer.from('will/x'),
+      Buffer.from([0, 4]),
+      Buffer.from('dead'),
+    ]);
     const lost = await connected(running.port, 'lost', connectWith('lost', 0b00001110, 0, will));
     lost.socket.destroy();
     await until('the will', async () => (await storedOn('will/x')).length === 1 || undefined);
-    const polite = await connected(running.port, 'polite', connectWith('polite', 0b00001110, 0, will));
+    const polite = await connected(
+      running.port,
+      'polite',
+      connectWith('polite', 0b00001110, 0, will),
+    );
     polite.send([0xe0, 0]);
     await polite.closed();
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -148,7 +190,13 @@ describe('MQTT for devices', () => {
 
   it('an MQTT 5 client is told in its own language that it is not understood', async () => {
     const client = await rawClient(running.port);
-    client.send(Buffer.concat([Buffer.from([0x10, 14, 0, 4]), Buffer.from('MQTT'), Buffer.from([5, 2, 0, 0, 0, 0, 1, 0x61])]));
+    client.send(
+      Buffer.concat([
+        Buffer.from([0x10, 14, 0, 4]),
+        Buffer.from('MQTT'),
+        Buffer.from([5, 2, 0, 0, 0, 0, 1, 0x61]),
+      ]),
+    );
     await client.closed();
     expect(client.received()).toEqual(Buffer.from([0x20, 3, 0, 0x84, 0]));
   });
@@ -161,7 +209,11 @@ describe('MQTT for devices', () => {
   });
 
   const filter = (text: string, qos = 0): Buffer => {
-    const body = Buffer.concat([Buffer.from([0, 1, 0, text.length]), Buffer.from(text), Buffer.from([qos])]);
+    const body = Buffer.concat([
+      Buffer.from([0, 1, 0, text.length]),
+      Buffer.from(text),
+      Buffer.from([qos]),
+    ]);
     return Buffer.concat([Buffer.from([0x82, body.length]), body]);
   };
   it.each<[string, Buffer | number[]]>([
@@ -195,7 +247,10 @@ describe('MQTT for devices', () => {
   });
 
   it.each<[string, Buffer | number[]]>([
-    ['S1: a CONNECT of 256 MB', Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), Buffer.alloc(8192)])],
+    [
+      'S1: a CONNECT of 256 MB',
+      Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), Buffer.alloc(8192)]),
+    ],
     ['S4: a PUBLISH first', encodePublish('t', 'x', 1, 1)],
     ['will QoS 3', connectWith('w', 0b00011110)],
     ['password without user', connectWith('w', 0b01000010, 0, Buffer.from([0, 1, 0x61]))],
@@ -212,7 +267,10 @@ describe('MQTT for devices', () => {
 
   it('names of the language are plain text: client ids, filters and topics', async () => {
     for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
-      const client = await connectAsync(`mqtt://127.0.0.1:${running.port}`, { clientId: name, reconnectPeriod: 0 });
+      const client = await connectAsync(`mqtt://127.0.0.1:${running.port}`, {
+        clientId: name,
+        reconnectPeriod: 0,
+      });
       await client.subscribeAsync(name);
       await client.publishAsync(name, '1', { qos: 1 });
       await client.unsubscribeAsync(name);
@@ -232,9 +290,18 @@ describe('MQTT for devices', () => {
   it('shows health, metrics and what waits', async () => {
     expect(await (await fetch(`${running.http}/readyz`)).text()).toBe('ready\n');
     const metrics = await (await fetch(`${running.http}/metrics`)).text();
-    expect(Number(/^headwater_buffer_committed_messages_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(0);
-    const state = (await (await fetch(`${running.http}/api/v1/buffer`)).json()) as { state: string; why: string; waitingMessages: number };
-    expect(state).toMatchObject({ state: 'open', why: 'no collector is configured: messages stay here' });
+    expect(
+      Number(/^headwater_buffer_committed_messages_total (\d+)$/m.exec(metrics)?.[1]),
+    ).toBeGreaterThan(0);
+    const state = (await (await fetch(`${running.http}/api/v1/buffer`)).json()) as {
+      state: string;
+      why: string;
+      waitingMessages: number;
+    };
+    expect(state).toMatchObject({
+      state: 'open',
+      why: 'no collector is configured: messages stay here',
+    });
     expect(state.waitingMessages).toBe((await running.stored()).length);
   });
 });
@@ -246,13 +313,22 @@ describe('who may connect', () => {
     writeFileSync(file, `${await passwordLine('sensor', Buffer.from('correct horse'))}\n`);
     const running = await startGateway(join(folder, 'data'), { 'password-file': file });
     const login = (password: string): Promise<unknown> =>
-      connectAsync(`mqtt://127.0.0.1:${running.port}`, { username: 'sensor', password, reconnectPeriod: 0, clientId: 'x' }).then((client) => client.endAsync(true));
+      connectAsync(`mqtt://127.0.0.1:${running.port}`, {
+        username: 'sensor',
+        password,
+        reconnectPeriod: 0,
+        clientId: 'x',
+      }).then((client) => client.endAsync(true));
     await login('correct horse');
     await expect(login('wrong')).rejects.toThrow(/Not authorized/);
-    await expect(connectAsync(`mqtt://127.0.0.1:${running.port}`, { reconnectPeriod: 0 })).rejects.toThrow(/Not authorized/);
+    await expect(
+      connectAsync(`mqtt://127.0.0.1:${running.port}`, { reconnectPeriod: 0 }),
+    ).rejects.toThrow(/Not authorized/);
     await running.gateway.close();
     writeFileSync(file, 'sensor:plain\n\n');
-    await expect(startGateway(join(folder, 'data'), { 'password-file': file })).rejects.toThrow(/line 1 is not a credential/);
+    await expect(startGateway(join(folder, 'data'), { 'password-file': file })).rejects.toThrow(
+      /line 1 is not a credential/,
+    );
   });
 
   it('another address than loopback is refused without credentials, and without a word on plaintext', async () => {
@@ -260,12 +336,22 @@ describe('who may connect', () => {
     await expect(startGateway(folder, { mqtt: '0.0.0.0:0' })).rejects.toThrow(/--password-file/);
     const file = join(folder, 'passwords');
     writeFileSync(file, `${await passwordLine('a', Buffer.from('12345678'))}\n`);
-    await expect(startGateway(folder, { mqtt: '0.0.0.0:0', 'password-file': file })).rejects.toThrow(/--allow-plaintext/);
+    await expect(
+      startGateway(folder, { mqtt: '0.0.0.0:0', 'password-file': file }),
+    ).rejects.toThrow(/--allow-plaintext/);
   });
 
   it('connections beyond the limit are refused, others go on', async () => {
-    const running = await startGateway(temporaryFolder(), {}, { HEADWATER_LIMITS_CONNECTIONS_MAX: '3' });
-    const clients = [await connected(running.port, 'a'), await connected(running.port, 'b'), await connected(running.port, 'c')];
+    const running = await startGateway(
+      temporaryFolder(),
+      {},
+      { HEADWATER_LIMITS_CONNECTIONS_MAX: '3' },
+    );
+    const clients = [
+      await connected(running.port, 'a'),
+      await connected(running.port, 'b'),
+      await connected(running.port, 'c'),
+    ];
     const fourth = await rawClient(running.port);
     await fourth.closed();
     clients[0]?.send([0xc0, 0]);

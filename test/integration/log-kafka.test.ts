@@ -5,7 +5,11 @@ import { logContract } from '../contract/log.ts';
 logContract('Kafka by node-rdkafka', async () => {
   const kafka = await startKafka();
   return {
-    create: () => KafkaLog.create({ brokers: kafka.address, topicPrefix: 'test.', partitions: 1 }, () => undefined),
+    create: () =>
+      KafkaLog.create(
+        { brokers: kafka.address, topicPrefix: 'test.', partitions: 1 },
+        () => undefined,
+      ),
     stop: () => kafka.stop(),
   };
 });

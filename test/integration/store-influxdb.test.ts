@@ -4,10 +4,21 @@ import { storeContract } from '../contract/store.ts';
 
 storeContract('InfluxDB 1.8', async () => {
   const influx = await startInflux1();
-  return { create: () => new InfluxStore({ ...parseInfluxAddress(influx.store), token: '' }, () => undefined), stop: () => influx.stop() };
+  return {
+    create: () =>
+      new InfluxStore({ ...parseInfluxAddress(influx.store), token: '' }, () => undefined),
+    stop: () => influx.stop(),
+  };
 });
 
 storeContract('InfluxDB 2', async () => {
   const influx = await startInflux2();
-  return { create: () => new InfluxStore({ ...parseInfluxAddress(influx.store), token: influx.token }, () => undefined), stop: () => influx.stop() };
+  return {
+    create: () =>
+      new InfluxStore(
+        { ...parseInfluxAddress(influx.store), token: influx.token },
+        () => undefined,
+      ),
+    stop: () => influx.stop(),
+  };
 });

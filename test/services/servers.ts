@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { freePort } from '../support/free-port.ts';
 import { start, temporaryFolder, until, type Child } from '../support/process.ts';
 
-const CACHE = process.env['HEADWATER_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater');
+const CACHE =
+  process.env['HEADWATER_CACHE'] ??
+  join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater');
 
 export interface Server {
   host: string;
@@ -31,10 +33,18 @@ function accepts(port: number): Promise<boolean> {
   });
 }
 
-async function server(port: number, launch: () => Child, isUp: () => Promise<boolean>): Promise<Server> {
+async function server(
+  port: number,
+  launch: () => Child,
+  isUp: () => Promise<boolean>,
+): Promise<Server> {
   let child = launch();
   const wait = async (): Promise<void> => {
-    await until(`server on port ${port}: ${child.output().slice(-500)}`, async () => ((await isUp()) ? true : undefined), 90_000);
+    await until(
+      `server on port ${port}: ${child.output().slice(-500)}`,
+      async () => ((await isUp()) ? true : undefined),
+      90_000,
+    );
   };
   await wait();
   return {
@@ -75,8 +85,29 @@ auto.create.topics.enable=false
 `,
   );
   const libraries = join(CACHE, 'kafka-4.1.0', 'libs', '*');
-  execFileSync('java', ['-cp', libraries, 'kafka.tools.StorageTool', 'format', '-t', 'aGVhZHdhdGVyLXRlc3QtMQ', '-c', properties], { stdio: 'pipe' });
-  const launch = (): Child => start('java', ['-Xmx512m', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', libraries, 'kafka.Kafka', properties]);
+  execFileSync(
+    'java',
+    [
+      '-cp',
+      libraries,
+      'kafka.tools.StorageTool',
+      'format',
+      '-t',
+      'aGVhZHdhdGVyLXRlc3QtMQ',
+      '-c',
+      properties,
+    ],
+    { stdio: 'pipe' },
+  );
+  const launch = (): Child =>
+    start('java', [
+      '-Xmx512m',
+      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+      '-cp',
+      libraries,
+      'kafka.Kafka',
+      properties,
+    ]);
   const kafka = await server(port, launch, () => accepts(port));
   return kafka;
 }
@@ -85,8 +116,15 @@ export async function startMosquitto(extra = ''): Promise<Server> {
   const folder = temporaryFolder();
   const port = await freePort();
   const file = join(folder, 'mosquitto.conf');
-  writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n${extra}`);
-  return await server(port, () => start('mosquitto', ['-c', file]), () => accepts(port));
+  writeFileSync(
+    file,
+    `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n${extra}`,
+  );
+  return await server(
+    port,
+    () => start('mosquitto', ['-c', file]),
+    () => accepts(port),
+  );
 }
 
 export interface Influx extends Server {
@@ -125,7 +163,8 @@ reporting-disabled = true
   level = "error"
 `,
   );
-  const launch = (): Child => start(join(CACHE, 'bin', 'influxdb1-1.8.10', 'influxd'), ['-config', file]);
+  const launch = (): Child =>
+    start(join(CACHE, 'bin', 'influxdb1-1.8.10', 'influxd'), ['-config', file]);
   const base = await server(port, launch, () => healthy(`http://127.0.0.1:${port}/ping`));
   return { ...base, store: `influxdb://127.0.0.1:${port}/headwater`, token: '' };
 }
@@ -147,7 +186,13 @@ export async function startInflux2(): Promise<Influx> {
   const token = 'test-token-of-this-run-only';
   const setup = await fetch(`http://127.0.0.1:${port}/api/v2/setup`, {
     method: 'POST',
-    body: JSON.stringify({ username: 'test', password: 'test-password', org: 'org', bucket: 'bucket', token }),
+    body: JSON.stringify({
+      username: 'test',
+      password: 'test-password',
+      org: 'org',
+      bucket: 'bucket',
+      token,
+    }),
   });
   if (!setup.ok) throw new Error(`InfluxDB setup: ${await setup.text()}`);
   return { ...base, store: `influxdb://127.0.0.1:${port}/org/bucket`, token };

@@ -7,7 +7,17 @@ import { fromEpoch, fromText, isPlausible } from '../../shared/codecs/time.ts';
 const RECEIVED = Date.UTC(2026, 5, 1, 12);
 
 function decode(topic: string, payload: string | Buffer, mappings = new Mappings([])): Reading[] {
-  const record = { sequence: 7, client: 'c', topic, qos: 1, retain: false, dup: false, receivedUs: RECEIVED * 1000, properties: undefined, payload: Buffer.from(payload) };
+  const record = {
+    sequence: 7,
+    client: 'c',
+    topic,
+    qos: 1,
+    retain: false,
+    dup: false,
+    receivedUs: RECEIVED * 1000,
+    properties: undefined,
+    payload: Buffer.from(payload),
+  };
   return decodeRecord(record, 'gw', 100, RECEIVED, mappings);
 }
 const only = (topic: string, payload: string, mappings?: Mappings): Reading => {
@@ -18,7 +28,9 @@ const only = (topic: string, payload: string, mappings?: Mappings): Reading => {
 
 describe('payloads without a mapping', () => {
   it('a JSON object is flattened: names joined with _, arrays by index, nulls left out', () => {
-    expect(only('home/kitchen/climate', '{"t":21.5,"a":{"b":[1,2],"c":null},"ok":true,"s":"x"}')).toMatchObject({
+    expect(
+      only('home/kitchen/climate', '{"t":21.5,"a":{"b":[1,2],"c":null},"ok":true,"s":"x"}'),
+    ).toMatchObject({
       measurement: 'climate',
       tags: { topic: 'home/kitchen/climate', gateway: 'gw' },
       fields: { t: 21.5, a_b_0: 1, a_b_1: 2, ok_bool: true, s_text: 'x' },
@@ -38,7 +50,12 @@ describe('payloads without a mapping', () => {
     expect(only('a/b', payload).fields).toEqual(fields);
   });
   it('line protocol names its own measurement, tags and time', () => {
-    expect(only('x', 'airSensor,sensorId=A0100,station=Harbor humidity=35.0658,temperature=21i 1636729543000000123')).toMatchObject({
+    expect(
+      only(
+        'x',
+        'airSensor,sensorId=A0100,station=Harbor humidity=35.0658,temperature=21i 1636729543000000123',
+      ),
+    ).toMatchObject({
       measurement: 'airSensor',
       tags: { sensorId: 'A0100', station: 'Harbor', topic: 'x', gateway: 'gw' },
       fields: { humidity: 35.0658, temperature: 21 },
@@ -62,16 +79,25 @@ describe('payloads without a mapping', () => {
     ['{"timestamp":"2019-03-10T00:00:13","v":1}', 1552176013000],
     ['{"Time":"2019-03-10T01:00:13+01:00","v":1}', 1552176013000],
     ['{"ts":1552176013000000,"v":1}', 1552176013000],
-  ])('%s: the time is the device\'s', (payload, ms) => {
+  ])("%s: the time is the device's", (payload, ms) => {
     expect(only('a', payload)).toMatchObject({ timeMs: ms, fields: { v: 1 } });
   });
   it('a time that is not plausible stays a field', () => {
-    expect(only('a', '{"ts":0,"v":1}')).toMatchObject({ timeMs: RECEIVED, fields: { ts: 0, v: 1 } });
-    expect(only('a', '{"time":"yesterday","v":1}')).toMatchObject({ timeMs: RECEIVED, fields: { time_text: 'yesterday', v: 1 } });
+    expect(only('a', '{"ts":0,"v":1}')).toMatchObject({
+      timeMs: RECEIVED,
+      fields: { ts: 0, v: 1 },
+    });
+    expect(only('a', '{"time":"yesterday","v":1}')).toMatchObject({
+      timeMs: RECEIVED,
+      fields: { time_text: 'yesterday', v: 1 },
+    });
     expect(only('a', '{"ts":4102444800,"v":1}').fields).toEqual({ ts: 4102444800, v: 1 });
   });
   it('nanoseconds keep their digits, and coarser times get those of the identity', () => {
-    expect(only('a', '{"ts":1552176013000000123,"v":1}')).toMatchObject({ timeMs: 1552176013000, ns: 123 });
+    expect(only('a', '{"ts":1552176013000000123,"v":1}')).toMatchObject({
+      timeMs: 1552176013000,
+      ns: 123,
+    });
     expect(only('a', '{"ts":1552176013000,"v":1}').ns).toBe(107);
   });
   it.each([
@@ -87,7 +113,10 @@ describe('payloads without a mapping', () => {
   });
   it('a name of the language itself is a name', () => {
     const { fields } = only('a', '{"__proto__":1,"constructor":{"prototype":2}}');
-    expect(Object.entries(fields)).toEqual([['__proto__', 1], ['constructor_prototype', 2]]);
+    expect(Object.entries(fields)).toEqual([
+      ['__proto__', 1],
+      ['constructor_prototype', 2],
+    ]);
     expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
   });
   it('an empty message is no reading and no error', () => {
@@ -100,7 +129,9 @@ describe('payloads without a mapping', () => {
 });
 
 describe('mappings', () => {
-  const mappings = new Mappings(parseMappings(`
+  const mappings = new Mappings(
+    parseMappings(
+      `
 mappings:
   - topic: factory/{line}/{device}/{measurement}
     tags: { site: leeds }
@@ -110,15 +141,24 @@ mappings:
     measurement: sensors
   - topic: deep/+/#
     measurement: other
-`, 'test.yaml'));
+`,
+      'test.yaml',
+    ),
+  );
   it('levels become tags, measurement and field; the first match decides', () => {
-    expect(only('factory/l1/d9/climate', '{"t":1,"room":"A","at":1552176013}', mappings)).toMatchObject({
+    expect(
+      only('factory/l1/d9/climate', '{"t":1,"room":"A","at":1552176013}', mappings),
+    ).toMatchObject({
       measurement: 'climate',
       tags: { line: 'l1', device: 'd9', site: 'leeds', room: 'A', gateway: 'gw' },
       fields: { t: 1 },
       timeMs: 1552176013000,
     });
-    expect(only('bare/d1/temp', '390', mappings)).toMatchObject({ measurement: 'sensors', tags: { device: 'd1' }, fields: { temp: 390 } });
+    expect(only('bare/d1/temp', '390', mappings)).toMatchObject({
+      measurement: 'sensors',
+      tags: { device: 'd1' },
+      fields: { temp: 390 },
+    });
     expect(only('deep/x/y/z', '1', mappings).measurement).toBe('other');
     expect(only('factory/l1/d9', '1', mappings).measurement).toBe('d9');
   });
@@ -138,7 +178,11 @@ mappings:
 describe('time', () => {
   it('knows units by magnitude and keeps what is exact', () => {
     expect(fromEpoch(1552176013.25, undefined)).toMatchObject({ ms: 1552176013250 });
-    expect(fromText('2019-03-10T00:00:13.123456789Z')).toEqual({ ms: 1552176013123, ns: 456789, fine: true });
+    expect(fromText('2019-03-10T00:00:13.123456789Z')).toEqual({
+      ms: 1552176013123,
+      ns: 456789,
+      fine: true,
+    });
     expect(fromText('2019-02-30T00:00:00')).toBeUndefined();
     expect(isPlausible(Date.UTC(2019, 0), RECEIVED)).toBe(true);
     expect(isPlausible(Date.UTC(1999, 0), RECEIVED)).toBe(false);

@@ -17,30 +17,36 @@ describe('CRC-32C', () => {
     expect(crc32c(Buffer.from(Array.from({ length: 32 }, (_, i) => i)))).toBe(0x46dd794e);
   });
   it('can be taken in parts', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(100), (bytes, at) => {
-      const cut = Math.min(at, bytes.length);
-      expect(crc32c(bytes, cut, bytes.length, crc32c(bytes, 0, cut))).toBe(crc32c(bytes));
-    }));
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(100), (bytes, at) => {
+        const cut = Math.min(at, bytes.length);
+        expect(crc32c(bytes, cut, bytes.length, crc32c(bytes, 0, cut))).toBe(crc32c(bytes));
+      }),
+    );
   });
 });
 
 describe('RangeSet', () => {
   it('agrees with a plain set', () => {
-    fc.assert(fc.property(fc.array(fc.tuple(fc.nat(60), fc.nat(8)), { maxLength: 30 }), (adds) => {
-      const set = new RangeSet();
-      const plain = new Set<number>();
-      for (const [from, length] of adds) {
-        set.add(from, from + length);
-        for (let i = from; i <= from + length; i++) plain.add(i);
-      }
-      for (let i = 0; i < 75; i++) {
-        expect(set.has(i)).toBe(plain.has(i));
-        expect(set.touches(i, i + 3)).toBe([0, 1, 2, 3].some((d) => plain.has(i + d)));
-        expect(set.covers(i, i + 3)).toBe([0, 1, 2, 3].every((d) => plain.has(i + d)));
-      }
-      expect(set.count).toBe(plain.size);
-      for (const [index, [from]] of set.ranges.entries()) if (index > 0) expect(from).toBeGreaterThan((set.ranges[index - 1] as [number, number])[1] + 1);
-    }));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(60), fc.nat(8)), { maxLength: 30 }), (adds) => {
+        const set = new RangeSet();
+        const plain = new Set<number>();
+        for (const [from, length] of adds) {
+          set.add(from, from + length);
+          for (let i = from; i <= from + length; i++) plain.add(i);
+        }
+        for (let i = 0; i < 75; i++) {
+          expect(set.has(i)).toBe(plain.has(i));
+          expect(set.touches(i, i + 3)).toBe([0, 1, 2, 3].some((d) => plain.has(i + d)));
+          expect(set.covers(i, i + 3)).toBe([0, 1, 2, 3].every((d) => plain.has(i + d)));
+        }
+        expect(set.count).toBe(plain.size);
+        for (const [index, [from]] of set.ranges.entries())
+          if (index > 0)
+            expect(from).toBeGreaterThan((set.ranges[index - 1] as [number, number])[1] + 1);
+      }),
+    );
   });
 });
 
@@ -49,18 +55,26 @@ describe("LevelDB's log, read before LevelDB opens it (F3)", () => {
     const folder = mkdtempSync(join(tmpdir(), 'headwater-log-'));
     const db = new LevelDatabase(folder);
     await db.open();
-    for (let i = 0; i < 200; i++) await db.write([{ type: 'put', key: Buffer.from(`k${i}`), value: Buffer.alloc(900, i) }], { sync: false });
+    for (let i = 0; i < 200; i++)
+      await db.write([{ type: 'put', key: Buffer.from(`k${i}`), value: Buffer.alloc(900, i) }], {
+        sync: false,
+      });
     const name = readdirSync(folder).find((file) => file.endsWith('.log')) ?? '';
     const bytes = readFileSync(join(folder, name));
     expect(bytes.length).toBeGreaterThan(150_000);
     expect(checkLogBytes(name, bytes)).toEqual([]);
-    fc.assert(fc.property(fc.nat(bytes.length - 1), (offset) => {
-      const damaged = Buffer.from(bytes);
-      damaged[offset] = (damaged[offset] ?? 0) ^ 0x10;
-      expect(checkLogBytes(name, damaged).length).toBeGreaterThan(0);
-    }), { numRuns: 60 });
+    fc.assert(
+      fc.property(fc.nat(bytes.length - 1), (offset) => {
+        const damaged = Buffer.from(bytes);
+        damaged[offset] = (damaged[offset] ?? 0) ^ 0x10;
+        expect(checkLogBytes(name, damaged).length).toBeGreaterThan(0);
+      }),
+      { numRuns: 60 },
+    );
     // A power cut in the middle of a write leaves a torn tail, which is no damage to what was acknowledged.
-    expect(checkLogBytes(name, bytes.subarray(0, bytes.length - 5)).map(({ kind }) => kind)).toEqual(['torn']);
+    expect(
+      checkLogBytes(name, bytes.subarray(0, bytes.length - 5)).map(({ kind }) => kind),
+    ).toEqual(['torn']);
     await db.close();
     writeFileSync(join(folder, name), bytes.subarray(0, 100));
     expect(await checkLogs(folder)).toHaveLength(1);
@@ -70,10 +84,26 @@ describe("LevelDB's log, read before LevelDB opens it (F3)", () => {
 
 describe('wire', () => {
   it('acknowledgements come back as they were', () => {
-    const acks = [{ epoch: 'ab', ranges: [[1, 5], [9, 9]] as [number, number][] }];
+    const acks = [
+      {
+        epoch: 'ab',
+        ranges: [
+          [1, 5],
+          [9, 9],
+        ] as [number, number][],
+      },
+    ];
     expect(decodeDown(encodeDown(acks))).toEqual({ acks, error: undefined });
   });
-  it.each(['', '{}', '[1]', '{"v":2,"acks":[]}', '{"v":1,"acks":[{"epoch":1}]}', '{"v":1,"acks":[{"epoch":"a","ranges":[[1]]}]}', 'null'])('refuses %s as an acknowledgement', (text) => {
+  it.each([
+    '',
+    '{}',
+    '[1]',
+    '{"v":2,"acks":[]}',
+    '{"v":1,"acks":[{"epoch":1}]}',
+    '{"v":1,"acks":[{"epoch":"a","ranges":[[1]]}]}',
+    'null',
+  ])('refuses %s as an acknowledgement', (text) => {
     expect(() => decodeDown(Buffer.from(text))).toThrow(/acknowledgement|null/);
   });
   it('refuses an uplink message of another version, and one without frames', () => {

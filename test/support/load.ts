@@ -43,7 +43,13 @@ export function encodeConnect(clientId: string): Buffer {
   ]);
 }
 
-export function encodePublish(topic: string, payload: Buffer | string, qos: number, packetId: number, flags = 0): Buffer {
+export function encodePublish(
+  topic: string,
+  payload: Buffer | string,
+  qos: number,
+  packetId: number,
+  flags = 0,
+): Buffer {
   const name = Buffer.from(topic);
   const body = Buffer.from(payload);
   const length = 2 + name.length + (qos > 0 ? 2 : 0) + body.length;
@@ -86,13 +92,19 @@ interface Plan {
 
 async function prepare(options: LoadOptions, connection: number): Promise<Plan> {
   const indexes: number[] = [];
-  for (let index = connection; index < options.messages; index += options.connections) indexes.push(index);
+  for (let index = connection; index < options.messages; index += options.connections)
+    indexes.push(index);
   const chunks: Plan['chunks'] = [];
   const topic = options.topic(connection);
   for (let start = 0; start < indexes.length; start += CHUNK) {
     const part = indexes.slice(start, start + CHUNK);
     const packets = part.map((index, offset) =>
-      encodePublish(topic, options.payload(index, connection), options.qos ?? 1, ((start + offset) % 65535) + 1),
+      encodePublish(
+        topic,
+        options.payload(index, connection),
+        options.qos ?? 1,
+        ((start + offset) % 65535) + 1,
+      ),
     );
     chunks.push({ bytes: Buffer.concat(packets), count: part.length });
   }
@@ -101,7 +113,9 @@ async function prepare(options: LoadOptions, connection: number): Promise<Plan> 
 
 /** Sends everything and waits for the last acknowledgement, or until every connection has broken. */
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const plans = await Promise.all(Array.from({ length: options.connections }, (_, connection) => prepare(options, connection)));
+  const plans = await Promise.all(
+    Array.from({ length: options.connections }, (_, connection) => prepare(options, connection)),
+  );
   const latencies: number[] = [];
   let acknowledged = 0;
   let sent = 0;
@@ -126,7 +140,8 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
               const chunk = chunks[next++];
               if (chunk === undefined) break;
               times.push(performance.now());
-              if (options.onSend !== undefined) for (let i = 0; i < chunk.count; i++) options.onSend(indexes[sentHere + i] ?? -1);
+              if (options.onSend !== undefined)
+                for (let i = 0; i < chunk.count; i++) options.onSend(indexes[sentHere + i] ?? -1);
               sentHere += chunk.count;
               sent += chunk.count;
               socket.write(chunk.bytes);
@@ -138,12 +153,14 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
             ackBytes += bytes.length;
             const acks = Math.floor(ackBytes / 4);
             ackBytes -= acks * 4;
-            if (options.onAck !== undefined) for (let i = 0; i < acks; i++) options.onAck(indexes[ackedHere + i] ?? -1);
+            if (options.onAck !== undefined)
+              for (let i = 0; i < acks; i++) options.onAck(indexes[ackedHere + i] ?? -1);
             const chunkBefore = Math.floor(ackedHere / CHUNK);
             ackedHere += acks;
             acknowledged += acks;
             const now = performance.now();
-            for (let chunk = chunkBefore; chunk < Math.floor(ackedHere / CHUNK); chunk++) latencies.push(now - (times[chunk] ?? now));
+            for (let chunk = chunkBefore; chunk < Math.floor(ackedHere / CHUNK); chunk++)
+              latencies.push(now - (times[chunk] ?? now));
             if (ackedHere >= indexes.length) return end();
             return fill();
           });

@@ -30,8 +30,17 @@ export interface Child {
   kill(signal?: NodeJS.Signals): Promise<number>;
 }
 
-export function start(command: string, args: string[], environment: Record<string, string> = {}, cwd = ROOT): Child {
-  const child = spawn(command, args, { cwd, env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] });
+export function start(
+  command: string,
+  args: string[],
+  environment: Record<string, string> = {},
+  cwd = ROOT,
+): Child {
+  const child = spawn(command, args, {
+    cwd,
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   running.add(child);
   let output = '';
   let stdout = '';
@@ -65,7 +74,11 @@ export function start(command: string, args: string[], environment: Record<strin
 }
 
 /** Waits until `probe` gives something, or throws what the child said. */
-export async function until<T>(what: string, probe: () => Promise<T | undefined> | T | undefined, ms = 30_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  probe: () => Promise<T | undefined> | T | undefined,
+  ms = 30_000,
+): Promise<T> {
   const deadline = performance.now() + ms;
   let last: unknown;
   for (;;) {
@@ -76,7 +89,10 @@ export async function until<T>(what: string, probe: () => Promise<T | undefined>
       if (error instanceof Error && 'fatal' in error) throw error;
       last = error;
     }
-    if (performance.now() > deadline) throw new Error(`not within ${ms} ms: ${what}${last instanceof Error ? ` (${last.message})` : ''}`);
+    if (performance.now() > deadline)
+      throw new Error(
+        `not within ${ms} ms: ${what}${last instanceof Error ? ` (${last.message})` : ''}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -88,8 +104,14 @@ export interface Headwater extends Child {
 }
 
 /** Starts a server command of the built `headwater` and waits for its `ready` line. */
-export async function headwater(args: string[], environment: Record<string, string> = {}): Promise<Headwater> {
-  return await ready(start(process.execPath, ['cli/bin.mjs', ...args], environment), args.join(' '));
+export async function headwater(
+  args: string[],
+  environment: Record<string, string> = {},
+): Promise<Headwater> {
+  return await ready(
+    start(process.execPath, ['cli/bin.mjs', ...args], environment),
+    args.join(' '),
+  );
 }
 
 export async function ready(child: Child, name: string): Promise<Headwater> {
@@ -97,16 +119,26 @@ export async function ready(child: Child, name: string): Promise<Headwater> {
   void child.exited.then((value) => {
     code = value;
   });
-  const line = await until(`ready line of ${name}: ${child.output()}`, () => {
-    if (code !== undefined) throw Object.assign(new Error(`exited ${code}: ${child.output()}`), { fatal: true });
-    return /^ready (.*)$/m.exec(child.stdout())?.[1];
-  }, 60_000);
-  const address = Object.fromEntries(line.split(' ').map((part) => part.split('=') as [string, string]));
+  const line = await until(
+    `ready line of ${name}: ${child.output()}`,
+    () => {
+      if (code !== undefined)
+        throw Object.assign(new Error(`exited ${code}: ${child.output()}`), { fatal: true });
+      return /^ready (.*)$/m.exec(child.stdout())?.[1];
+    },
+    60_000,
+  );
+  const address = Object.fromEntries(
+    line.split(' ').map((part) => part.split('=') as [string, string]),
+  );
   return { ...child, address, port: (which) => Number(address[which]?.split(':').at(-1)) };
 }
 
 /** Runs a command of the built `headwater` to its end. */
-export async function run(args: string[], environment: Record<string, string> = {}): Promise<{ code: number; output: string; stdout: string }> {
+export async function run(
+  args: string[],
+  environment: Record<string, string> = {},
+): Promise<{ code: number; output: string; stdout: string }> {
   const child = start(process.execPath, ['cli/bin.mjs', ...args], environment);
   const code = await child.exited;
   return { code, output: child.output(), stdout: child.stdout() };

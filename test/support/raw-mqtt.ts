@@ -29,14 +29,23 @@ export async function rawClient(port: number): Promise<RawClient> {
     socket,
     send: (bytes) => void socket.write(Buffer.from(bytes)),
     received: () => received,
-    bytes: async (count) => await until(`${count} bytes`, () => (received.length >= count ? received : undefined), 10_000),
+    bytes: async (count) =>
+      await until(
+        `${count} bytes`,
+        () => (received.length >= count ? received : undefined),
+        10_000,
+      ),
     closed: async () => await until('the connection to close', () => closed || undefined, 15_000),
     isClosed: () => closed,
   };
 }
 
 /** Connected with a clean session, CONNACK taken off. */
-export async function connected(port: number, clientId: string, connectBytes = encodeConnect(clientId)): Promise<RawClient> {
+export async function connected(
+  port: number,
+  clientId: string,
+  connectBytes = encodeConnect(clientId),
+): Promise<RawClient> {
   const client = await rawClient(port);
   client.send(connectBytes);
   const ack = await client.bytes(4);
@@ -44,8 +53,24 @@ export async function connected(port: number, clientId: string, connectBytes = e
   return client;
 }
 
-export const connectWith = (clientId: string, flags: number, keepAlive = 0, more: Buffer = Buffer.alloc(0)): Buffer => {
+export const connectWith = (
+  clientId: string,
+  flags: number,
+  keepAlive = 0,
+  more: Buffer = Buffer.alloc(0),
+): Buffer => {
   const id = Buffer.from(clientId);
-  const body = Buffer.concat([Buffer.from([0, 4]), Buffer.from('MQTT'), Buffer.from([4, flags, keepAlive >> 8, keepAlive & 255, id.length >> 8, id.length & 255]), id, more]);
-  return Buffer.concat([Buffer.from(body.length < 128 ? [0x10, body.length] : [0x10, (body.length & 127) | 128, body.length >> 7]), body]);
+  const body = Buffer.concat([
+    Buffer.from([0, 4]),
+    Buffer.from('MQTT'),
+    Buffer.from([4, flags, keepAlive >> 8, keepAlive & 255, id.length >> 8, id.length & 255]),
+    id,
+    more,
+  ]);
+  return Buffer.concat([
+    Buffer.from(
+      body.length < 128 ? [0x10, body.length] : [0x10, (body.length & 127) | 128, body.length >> 7],
+    ),
+    body,
+  ]);
 };

@@ -2,7 +2,12 @@
 import { until, type Headwater } from './process.ts';
 
 interface Series {
-  series: { measurement: string; field: string; tags: Record<string, string>; points: [number, number][] }[];
+  series: {
+    measurement: string;
+    field: string;
+    tags: Record<string, string>;
+    points: [number, number][];
+  }[];
 }
 
 export async function getJson<T>(url: string): Promise<T> {
@@ -24,8 +29,13 @@ export async function settled(gateway: string, collector: string, ms = 90_000): 
     'the pipeline to settle',
     async () => {
       const buffer = await getJson<BufferState>(`http://${gateway}/api/v1/buffer`);
-      const { stages } = await getJson<{ stages: { lagRecords: number }[] }>(`http://${collector}/api/v1/status`);
-      const busy = buffer.waitingMessages !== 0 || buffer.pendingBytes > 0 || stages.some(({ lagRecords }) => lagRecords > 0);
+      const { stages } = await getJson<{ stages: { lagRecords: number }[] }>(
+        `http://${collector}/api/v1/status`,
+      );
+      const busy =
+        buffer.waitingMessages !== 0 ||
+        buffer.pendingBytes > 0 ||
+        stages.some(({ lagRecords }) => lagRecords > 0);
       quiet = busy ? 0 : quiet + 1;
       return quiet >= 3 ? true : undefined;
     },
@@ -43,10 +53,19 @@ export interface Reconciliation {
 }
 
 /** Values of `field`, each expected once if acknowledged, and at most once if sent. */
-export async function reconcile(collector: string, measurement: string, field: string, acknowledged: Set<number>, sent: Set<number>): Promise<Reconciliation> {
-  const { series } = await getJson<Series>(`http://${collector}/api/v1/query?${new URLSearchParams({ measurement, field }).toString()}`);
+export async function reconcile(
+  collector: string,
+  measurement: string,
+  field: string,
+  acknowledged: Set<number>,
+  sent: Set<number>,
+): Promise<Reconciliation> {
+  const { series } = await getJson<Series>(
+    `http://${collector}/api/v1/query?${new URLSearchParams({ measurement, field }).toString()}`,
+  );
   const counts = new Map<number, number>();
-  for (const { points } of series) for (const [, value] of points) counts.set(value, (counts.get(value) ?? 0) + 1);
+  for (const { points } of series)
+    for (const [, value] of points) counts.set(value, (counts.get(value) ?? 0) + 1);
   let missing = 0;
   for (const value of acknowledged) if (!counts.has(value)) missing++;
   let extra = 0;
@@ -61,10 +80,23 @@ export async function reconcile(collector: string, measurement: string, field: s
 }
 
 /** Waits until nothing acknowledged is missing, or gives the last count. */
-export async function reconciled(collector: Headwater, measurement: string, field: string, acknowledged: Set<number>, sent: Set<number>, ms = 60_000): Promise<Reconciliation> {
+export async function reconciled(
+  collector: Headwater,
+  measurement: string,
+  field: string,
+  acknowledged: Set<number>,
+  sent: Set<number>,
+  ms = 60_000,
+): Promise<Reconciliation> {
   const deadline = performance.now() + ms;
   for (;;) {
-    const result = await reconcile(collector.address['http'] ?? '', measurement, field, acknowledged, sent);
+    const result = await reconcile(
+      collector.address['http'] ?? '',
+      measurement,
+      field,
+      acknowledged,
+      sent,
+    );
     if (result.missing === 0 || performance.now() > deadline) return result;
     await new Promise((resolve) => setTimeout(resolve, 300));
   }

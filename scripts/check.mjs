@@ -1,0 +1,21 @@
+// `npm run check`: types, lint, format, and generated files that must be as their sources say.
+import { spawnSync } from 'node:child_process';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const steps = [
+  ['types', ['tsc', '--noEmit', '-p', '.']],
+  ['lint', ['oxlint', '--type-aware']],
+  ['format', ['biome', 'format', '.']],
+  ['generated files', ['tsx', 'scripts/generate.ts', '--check']],
+];
+for (const [name, args] of steps) {
+  const [command, ...rest] = args;
+  const { status, stdout, stderr } = spawnSync(`node_modules/.bin/${command}`, rest, { cwd: root, encoding: 'utf8' });
+  if (status !== 0) {
+    process.stderr.write(`check: ${name}\n${stdout}${stderr}`);
+    process.exit(1);
+  }
+  process.stdout.write(`check: ${name} ok\n`);
+}
