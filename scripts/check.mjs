@@ -12,7 +12,10 @@ const steps = [
 ];
 for (const [name, args] of steps) {
   const [command, ...rest] = args;
-  const { status, stdout, stderr } = spawnSync(`node_modules/.bin/${command}`, rest, { cwd: root, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(`node_modules/.bin/${command}`, rest, {
+    cwd: root,
+    encoding: 'utf8',
+  });
   if (status !== 0) {
     process.stderr.write(`check: ${name}\n${stdout}${stderr}`);
     process.exit(1);

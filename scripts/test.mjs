@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quick = process.argv.includes('--quick');
-const run = (command, args) => spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status ?? 1;
+const run = (command, args) =>
+  spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status ?? 1;
 
 function stop(text) {
   process.stderr.write(`test: ${text}\n`);
@@ -23,7 +24,12 @@ if (!quick) {
     'test: the tests run against real Kafka, InfluxDB 1.8 and 2, Mosquitto, Telegraf and Chromium. What is not here yet is fetched from\n' +
       'test: package registries (apt, Maven, Go, npm), once a machine: about 15 minutes the first time, nothing afterwards.\n',
   );
-  if (run('bash', ['test/services/install.sh', ...(process.env.HEADWATER_SERVICES ?? '').split(' ').filter(Boolean)]) !== 0) {
+  if (
+    run('bash', [
+      'test/services/install.sh',
+      ...(process.env.HEADWATER_SERVICES ?? '').split(' ').filter(Boolean),
+    ]) !== 0
+  ) {
     stop('a server that the tests need could not be had: see above; npm run test:quick needs none');
   }
 }
@@ -37,10 +43,14 @@ const status = run('node_modules/.bin/vitest', [
   `--outputFile.json=${report}`,
 ]);
 try {
-  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, numFailedTestSuites } =
+    JSON.parse(readFileSync(report, 'utf8'));
   // A file that does not even load has no failed test, and is a failure all the same.
-  const failed = numFailedTests === 0 && status !== 0 ? Math.max(1, numFailedTestSuites) : numFailedTests;
-  process.stdout.write(`${numPassedTests} passed, ${failed} failed, ${numPendingTests + numTodoTests} skipped\n`);
+  const failed =
+    numFailedTests === 0 && status !== 0 ? Math.max(1, numFailedTestSuites) : numFailedTests;
+  process.stdout.write(
+    `${numPassedTests} passed, ${failed} failed, ${numPendingTests + numTodoTests} skipped\n`,
+  );
 } catch {
   stop('vitest wrote no report');
 }

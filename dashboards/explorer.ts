@@ -1,0 +1,66 @@
+/** One field of one measurement, series by series: mean, spread, and the raw points. */
+import type { DashboardSpec } from './model.ts';
+
+export const EXPLORER: DashboardSpec = {
+  uid: 'headwater-explorer',
+  title: 'Headwater / Sensor explorer',
+  about: 'Any field of any measurement, by series.',
+  from: 'now-6h',
+  variables: [
+    { name: 'measurement', label: 'Measurement', query: 'SHOW MEASUREMENTS', all: false },
+    { name: 'field', label: 'Field', query: 'SHOW FIELD KEYS FROM "$measurement"', all: false },
+  ],
+  panels: [
+    {
+      title: '$measurement $field',
+      kind: 'timeseries',
+      about: 'Mean of each interval, a line a series.',
+      width: 24,
+      height: 11,
+      queries: [
+        {
+          query:
+            'SELECT mean("$field") FROM "$measurement" WHERE $timeFilter GROUP BY time($__interval), * fill(none)',
+        },
+      ],
+    },
+    {
+      title: 'Least, mean and most',
+      kind: 'timeseries',
+      about: 'Over all series.',
+      width: 12,
+      height: 9,
+      queries: [
+        {
+          query:
+            'SELECT min("$field") FROM "$measurement" WHERE $timeFilter GROUP BY time($__interval) fill(none)',
+          alias: 'least',
+        },
+        {
+          query:
+            'SELECT mean("$field") FROM "$measurement" WHERE $timeFilter GROUP BY time($__interval) fill(none)',
+          alias: 'mean',
+        },
+        {
+          query:
+            'SELECT max("$field") FROM "$measurement" WHERE $timeFilter GROUP BY time($__interval) fill(none)',
+          alias: 'most',
+        },
+      ],
+    },
+    {
+      title: 'Newest readings',
+      kind: 'table',
+      about: 'The last hundred points as they were stored.',
+      width: 12,
+      height: 9,
+      queries: [
+        {
+          query:
+            'SELECT "$field" FROM "$measurement" WHERE $timeFilter ORDER BY time DESC LIMIT 100',
+          table: true,
+        },
+      ],
+    },
+  ],
+};
