@@ -30,6 +30,6 @@ export function servePage(server: HttpServer): void {
   };
   for (const [path, [file, type]] of Object.entries(files)) {
     const body = readFileSync(file);
-    server.on('GET', path, () => ({ type: TYPES[type], body, headers: HEADERS }));
+    server.onOpen(path, () => ({ type: TYPES[type], body, headers: HEADERS }));
   }
 }

@@ -23,8 +23,20 @@ function valueText(value) {
   return typeof value === 'number' ? String(Math.round(value * 1000) / 1000) : String(value);
 }
 
+/** The server wants its API token: asked once, kept for this browser's session. */
+async function askToken(path) {
+  const token = window.prompt('This collector asks for its API token');
+  if (!token) throw new Error('the API token is missing or wrong');
+  document.cookie = `headwater_token=${encodeURIComponent(token)}; SameSite=Strict; path=/`;
+  const response = await fetch(path);
+  if (!response.ok) throw new Error('the API token is missing or wrong');
+  listen();
+  return await response.json();
+}
+
 async function get(path) {
   const response = await fetch(path);
+  if (response.status === 401) return await askToken(path);
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error?.message ?? response.statusText);
   return answer;
@@ -197,6 +209,9 @@ $('field').addEventListener('change', () => { state.field = $('field').value; sh
 $('range').addEventListener('change', () => { state.range = $('range').value; void draw().catch(report); });
 $('clear').addEventListener('click', () => choose(state.chosen));
 window.addEventListener('resize', () => state.plot?.setSize({ width: $('chart').clientWidth, height: 360 }));
-const stream = new EventSource('/api/v1/stream');
-stream.addEventListener('readings', (event) => arrived(JSON.parse(event.data)));
+function listen() {
+  const stream = new EventSource('/api/v1/stream');
+  stream.addEventListener('readings', (event) => arrived(JSON.parse(event.data)));
+}
+listen();
 start().catch(report);

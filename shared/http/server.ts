@@ -43,7 +43,7 @@ export interface HttpOptions {
 }
 
 /** Paths that need no token: a load balancer has none. */
-const OPEN_PATHS = new Set(['/healthz', '/readyz']);
+const HEALTH_PATHS = ['/healthz', '/readyz'];
 
 export function json(value: unknown, status = 200): Reply {
   return { status, type: 'application/json; charset=utf-8', body: JSON.stringify(value) };
@@ -52,6 +52,7 @@ export function json(value: unknown, status = 200): Reply {
 export class HttpServer {
   private readonly routes = new Map<string, Route>();
   private readonly options: HttpOptions;
+  private readonly open = new Set(HEALTH_PATHS);
   private readonly server: Server;
 
   constructor(options: HttpOptions) {
@@ -63,6 +64,12 @@ export class HttpServer {
       },
     );
     this.server.maxConnections = 2000;
+  }
+
+  /** A path that holds no data and needs no token: the page itself, which then asks for one. */
+  onOpen(path: string, route: Route): void {
+    this.open.add(path);
+    this.on('GET', path, route);
   }
 
   /** `path` is exact. */
@@ -105,7 +112,7 @@ export class HttpServer {
 
   private authorize(raw: IncomingMessage, url: URL): void {
     const { token } = this.options;
-    if (token === undefined || OPEN_PATHS.has(url.pathname)) return;
+    if (token === undefined || this.open.has(url.pathname)) return;
     const header = raw.headers.authorization ?? '';
     // A browser cannot set a header on its first request: the page may carry the token in a cookie that it sets itself.
     const cookie = /(?:^|;\s*)headwater_token=([^;]+)/.exec(raw.headers.cookie ?? '')?.[1] ?? '';

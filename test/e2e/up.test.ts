@@ -1,0 +1,184 @@
+import { gunzipSync } from 'node:zlib';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
+import {
+  headwater,
+  ROOT,
+  run,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
+import { getJson } from '../support/reconcile.ts';
+
+interface Answer {
+  series: {
+    measurement: string;
+    field: string;
+    tags: Record<string, string>;
+    points: [number, number][];
+    time: number;
+    value: number;
+  }[];
+}
+
+const rows = gunzipSync(readFileSync(join(ROOT, 'data/aberdeen-fleet-2019-03-10_16.csv.gz')))
+  .toString()
+  .trim()
+  .split('\n')
+  .map((line) => line.split(','));
+const header = rows.shift() ?? [];
+const column = (name: string): number => header.indexOf(name);
+
+const up = (folder: string): Promise<Headwater> =>
+  headwater([
+    'up',
+    '--data',
+    folder,
+    '--mqtt',
+    '127.0.0.1:0',
+    '--http',
+    '127.0.0.1:0',
+    '--gateway-http',
+    '127.0.0.1:0',
+    '--uplink',
+    '127.0.0.1:0',
+    '--id',
+    'gw-up',
+  ]);
+const shown = (server: Headwater): Promise<true> =>
+  until(
+    `the sample to be shown: ${server.output()}`,
+    () => server.stdout().includes('Ctrl-C stops it') || undefined,
+    90_000,
+  );
+
+async function count(server: Headwater, field: string): Promise<number> {
+  const { series } = await getJson<Answer>(
+    `http://${server.address['http']}/api/v1/query?field=${field}&fn=count`,
+  );
+  return series.reduce((sum, { points }) => sum + (points[0]?.[1] ?? 0), 0);
+}
+
+async function expectWholeSample(server: Headwater): Promise<void> {
+  expect([
+    await count(server, 'P1'),
+    await count(server, 'temperature'),
+    await count(server, 'lat'),
+  ]).toEqual([71_343, 69_161, 140_504]);
+}
+
+describe('headwater up', () => {
+  it('shows the Aberdeen week, exactly, through kill -9 in the middle, a stop and another start', async () => {
+    const folder = temporaryFolder();
+    const first = await up(folder);
+    // Killed while the sample is on its way: the next start must neither lose nor double a row.
+    await until('some of the sample', async () => (await count(first, 'lat')) > 5000 || undefined);
+    await first.kill('SIGKILL');
+    const second = await up(folder);
+    await shown(second);
+    expect(second.stdout()).toMatch(/from row \d{4,}/);
+    await expectWholeSample(second);
+
+    const { series } = await getJson<Answer>(
+      `http://${second.address['http']}/api/v1/query?measurement=SDS011&field=P1&tag.sensor_id=8554`,
+    );
+    const expected = rows
+      .filter(
+        (row) =>
+          row[column('sensor_id')] === '8554' &&
+          row[column('sensor_type')] === 'SDS011' &&
+          row[column('P1')] !== '',
+      )
+      .map(
+        (row) =>
+          [Date.parse(`${row[column('timestamp')]}Z`), Number(row[column('P1')])] as [
+            number,
+            number,
+          ],
+      );
+    const byTime = (a: [number, number], b: [number, number]): number => a[0] - b[0] || a[1] - b[1];
+    expect([...(series[0]?.points ?? [])].sort(byTime)).toEqual(expected.sort(byTime));
+
+    expect(await second.kill('SIGINT')).toBe(0);
+    const third = await up(folder);
+    await shown(third);
+    expect(third.stdout()).toContain('140504 rows are here already');
+    await expectWholeSample(third);
+    await page(third);
+    expect(await third.kill('SIGINT')).toBe(0);
+  });
+
+  /** The page as a person sees it: the data's own range, 37 sensors, and a reading that arrives. */
+  async function page(server: Headwater): Promise<void> {
+    const browser = await chromium.launch({
+      executablePath: '/usr/bin/chromium',
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    });
+    try {
+      const tab = await browser.newPage({
+        viewport: { width: 1280, height: 760 },
+        timezoneId: 'UTC',
+        locale: 'en-GB',
+      });
+      const errors: string[] = [];
+      tab.on('pageerror', (error) => errors.push(error.message));
+      tab.on('console', (message) => {
+        if (message.type() === 'error') errors.push(message.text());
+      });
+      await tab.goto(`http://${server.address['http']}/`);
+      await tab.waitForSelector('#chart canvas');
+      expect(await tab.textContent('#count')).toBe('37');
+      expect(await tab.inputValue('#field')).toBe('P1');
+      await tab.waitForTimeout(500);
+      mkdirSync(join(ROOT, 'test-results'), { recursive: true });
+      const picture =
+        process.env['HEADWATER_UPDATE'] === '1' ? 'docs/page.png' : 'test-results/page.png';
+
+      const published = await run([
+        'publish',
+        'home/<b>kitchen</b>/climate',
+        '{"temperature":21.5}',
+        '--mqtt',
+        server.address['mqtt'] ?? '',
+      ]);
+      expect(published).toMatchObject({ code: 0, stdout: 'acknowledged\n' });
+      await tab.waitForSelector('#arrivals li');
+      expect(await tab.textContent('#arrivals li')).toContain('temperature=21.5');
+      await until(
+        '38 sensors',
+        async () => (await tab.textContent('#count')) === '38' || undefined,
+      );
+      expect(
+        await tab.locator('#sensors tr', { hasText: 'home/<b>kitchen</b>/climate' }).count(),
+      ).toBe(1);
+      expect(await tab.locator('b').count()).toBe(0);
+      await tab.selectOption('#field', 'temperature');
+      await tab.locator('#sensors tr', { hasText: 'DHT22' }).first().click();
+      await until(
+        '1 series',
+        async () => (await tab.textContent('#note'))?.startsWith('1 series') || undefined,
+      );
+      await tab.click('#clear');
+      await tab.selectOption('#field', 'P1');
+      await until(
+        '19 series',
+        async () => (await tab.textContent('#note'))?.startsWith('19 series') || undefined,
+      );
+      await tab.screenshot({ path: join(ROOT, picture) });
+      expect(errors).toEqual([]);
+    } finally {
+      await browser.close();
+    }
+  }
+});
