@@ -16,7 +16,8 @@ const write = (name, make) => {
   process.stdout.write(`wrote ${path}\n`);
 };
 
-for (const name of ['influxdb_password', 'uplink_secret', 'api_token', 'grafana_password']) write(name, random);
+for (const name of ['influxdb_password', 'uplink_secret', 'api_token', 'grafana_password'])
+  write(name, random);
 const token = random();
 if (!existsSync(join(folder, 'influxdb_token'))) {
   write('influxdb_token', () => token);
@@ -24,7 +25,11 @@ if (!existsSync(join(folder, 'influxdb_token'))) {
 }
 if (!existsSync(join(folder, 'mqtt_passwords'))) {
   const password = random();
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'cli/bin.mjs'), 'password', 'device'], { input: password, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(root, 'cli/bin.mjs'), 'password', 'device'],
+    { input: password, encoding: 'utf8' },
+  );
   if (status !== 0) throw new Error(stderr);
   write('mqtt_passwords', () => stdout);
   write('mqtt_password_of_device', () => `${password}\n`);

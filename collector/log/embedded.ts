@@ -97,6 +97,7 @@ export class EmbeddedLog implements Log {
   private readonly notify: Notify;
   private db: KvDatabase | undefined;
   private readonly topics = new Map<string, Topic>();
+  private readonly loading = new Map<string, Promise<Topic>>();
   private readonly offsets = new Map<string, { group: string; topic: string; next: number }>();
   private queue: Pending[] = [];
   private writing = false;
@@ -171,12 +172,19 @@ export class EmbeddedLog implements Log {
     return topic;
   }
 
+  /** One load at a time: a second one would count from before what the first has let in, and give offsets twice. */
   private async topic(name: string): Promise<Topic> {
-    return this.topics.get(name) ?? (await this.load(name));
+    const known = this.topics.get(name);
+    if (known !== undefined) return known;
+    let loading = this.loading.get(name);
+    if (loading === undefined) {
+      loading = this.load(name).finally(() => this.loading.delete(name));
+      this.loading.set(name, loading);
+    }
+    return await loading;
   }
 
   async append(topic: string, records: LogRecord[]): Promise<void> {
-    await this.topic(topic);
     await this.submit(
       records.map((record) => ({ ...record, topic })),
       [],
@@ -186,7 +194,9 @@ export class EmbeddedLog implements Log {
   /** Queues produced records and further operations as one atomic unit. */
   async submit(produce: Produced[], more: KvOp[]): Promise<void> {
     await this.reopening;
-    for (const { topic } of produce) if (!COMPACTED.has(topic)) await this.topic(topic);
+    // Waiting only when a topic is new keeps concurrent appends in the order of their calls.
+    const unknown = produce.filter(({ topic }) => !COMPACTED.has(topic) && !this.topics.has(topic));
+    if (unknown.length > 0) await Promise.all(unknown.map(({ topic }) => this.topic(topic)));
     if (this.db === undefined || this.closed)
       throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is closed');
     const ops: KvOp[] = [];

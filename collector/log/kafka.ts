@@ -372,7 +372,11 @@ async function connect(client: RdKafka.Connection, brokers: string): Promise<voi
   try {
     await call<unknown>('connecting', (done) => client.connect({ timeout: TIMEOUT_MS }, done));
   } catch (error) {
-    client.disconnect();
+    try {
+      client.disconnect();
+    } catch {
+      // It never was connected: there is nothing to take down.
+    }
     throw new HeadwaterError('LOG_UNAVAILABLE', `no Kafka broker answers at ${brokers}`, {
       cause: error,
     });

@@ -88,7 +88,7 @@ function showSensors() {
     ...sensors.map(([key, { measurement, tags, fields, time }]) => {
       const row = document.createElement('tr');
       const value = fields.get(state.field)?.value;
-      row.append(cell(measurement), cell(sensorName(tags)), cell(value === undefined ? '–' : valueText(value), 'number'), cell(new Date(time).toLocaleString()));
+      row.append(cell(measurement), cell(sensorName(tags), 'name'), cell(value === undefined ? '–' : valueText(value), 'number'), cell(new Date(time).toLocaleString(), 'time'));
       row.classList.toggle('chosen', key === state.chosen);
       row.title = Object.entries(tags).map(([name, each]) => `${name}: ${each}`).join('\n');
       row.addEventListener('click', () => choose(key));
@@ -119,8 +119,17 @@ async function rangeOf() {
   return [Math.min(newest, ...series.flatMap(({ points }) => points.map(([time]) => time))), newest + 1];
 }
 
+/** Answers that are overtaken by a newer question are left aside. */
+let question = 0;
+
+function widthText(ms) {
+  for (const [unit, size] of [['d', 86400000], ['h', 3600000], ['min', 60000]]) if (ms >= size) return `${ms / size} ${unit}`;
+  return `${ms / 1000} s`;
+}
+
 async function draw() {
   if (state.field === '') return;
+  const asked = ++question;
   const [from, to] = await rangeOf();
   const every = ROUND_MS.find((ms) => (to - from) / ms <= POINTS_WANTED) ?? 2592000000;
   const parameters = new URLSearchParams({ field: state.field, from: String(Math.floor(from)), to: String(Math.ceil(to)) });
@@ -135,8 +144,9 @@ async function draw() {
     for (const [key, value] of Object.entries(sensor.tags)) parameters.set(`tag.${key}`, value);
   }
   const { series } = await get(`/api/v1/query?${parameters}`);
+  if (asked !== question) return;
   const shown = series.filter(({ points }) => typeof points[0]?.[1] === 'number').slice(0, SERIES_MAX);
-  $('note').textContent = `${shown.length} series${raw ? '' : `, mean of each ${every >= 3600000 ? `${every / 3600000} h` : every >= 60000 ? `${every / 60000} min` : `${every / 1000} s`}`}${series.length > shown.length ? `; ${series.length - shown.length} more are not drawn` : ''}`;
+  $('note').textContent = `${shown.length} series${raw ? '' : `, mean of each ${widthText(every)}`}${series.length > shown.length ? `; ${series.length - shown.length} more are not drawn` : ''}`;
   const times = [...new Set(shown.flatMap(({ points }) => points.map(([time]) => time)))].sort((a, b) => a - b);
   const index = new Map(times.map((time, at) => [time, at]));
   const columns = shown.map(({ points }) => {
@@ -179,7 +189,7 @@ const fresh = new Set();
 
 function arrived({ gateway, count, readings }) {
   state.readings += count;
-  $('live').textContent = `${state.readings.toLocaleString('en')} readings since this page opened`;
+  $('live').textContent = `${state.readings.toLocaleString('en')} ${state.readings === 1 ? 'reading' : 'readings'} since this page opened`;
   for (const { measurement, tags, fields, time } of readings) {
     for (const [field, value] of Object.entries(fields)) fresh.add(note({ measurement, field, tags, time, value }));
   }

@@ -24,6 +24,7 @@ import {
 } from '../../shared/frame/builder.ts';
 import { checkFrame } from '../../shared/frame/frame.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
 import type { LogDamage } from '../../shared/kv/log-check.ts';
 import { openRecovering } from '../../shared/kv/recover.ts';
 import type {
@@ -115,6 +116,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private countedTo: Buffer | undefined;
   private counted = false;
   private readonly reported = new Set<string>();
+  /** Ordinal of an open → sequences released in this run: no gap that they leave is a loss. */
+  private readonly released = new Map<bigint, RangeSet>();
   private lastRead: { position: Buffer; ordinal: bigint; next: number } | undefined;
   private readonly totals: BufferStats;
 
@@ -551,9 +554,21 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     };
     const entries = await db.read(range, bytesMax);
     const good: StoredFrame[] = [];
+    // Whether a frame is missing can be told only where this read goes on from the last one.
+    let expected =
+      from !== undefined && this.lastRead?.position.equals(from) === true
+        ? this.lastRead
+        : undefined;
     for (const [position, frame] of entries) {
-      if (await this.checkRead(position, frame)) good.push({ position, frame });
+      const ordinal = position.readBigUInt64BE(1);
+      const sequence = Number(position.readBigUInt64BE(9));
+      if (expected !== undefined && expected.ordinal === ordinal)
+        this.checkGap(ordinal, expected.next, sequence);
+      const count = await this.checkRead(position, frame);
+      if (count > 0) good.push({ position, frame });
+      expected = count > 0 ? { position, ordinal, next: sequence + count } : undefined;
     }
+    if (expected !== undefined) this.lastRead = expected;
     return good;
   }
 
@@ -574,37 +589,33 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     return frames;
   }
 
-  /** Whether a stored frame is whole; if not, it is set aside and its range reported. Gaps between frames are reported too. */
-  private async checkRead(position: Buffer, frame: Buffer): Promise<boolean> {
-    const ordinal = position.readBigUInt64BE(1);
-    const sequence = Number(position.readBigUInt64BE(9));
-    const { lastRead } = this;
-    if (lastRead !== undefined && lastRead.ordinal === ordinal && sequence > lastRead.next) {
-      this.reportOnce(`${ordinal}:${lastRead.next}`, {
-        where: 'buffer',
-        reason: `frames between sequence ${lastRead.next} and ${sequence - 1} are gone`,
-        from: lastRead.next,
-        to: sequence - 1,
-      });
-    }
+  /** Sequences between two neighbours that nobody released are gone. */
+  private checkGap(ordinal: bigint, next: number, sequence: number): void {
+    if (sequence <= next || this.released.get(ordinal)?.covers(next, sequence - 1) === true) return;
+    this.reportOnce(`${ordinal}:${next}`, {
+      where: 'buffer',
+      reason: `frames between sequence ${next} and ${sequence - 1} are gone`,
+      from: next,
+      to: sequence - 1,
+    });
+  }
+
+  /** Messages in a stored frame that is whole; 0 for a damaged one, which is set aside and reported. */
+  private async checkRead(position: Buffer, frame: Buffer): Promise<number> {
     try {
-      const header = checkFrame(frame);
-      const next = sequence + header.count;
-      if (lastRead === undefined || Buffer.compare(position, lastRead.position) > 0) {
-        this.lastRead = { position, ordinal, next };
-      }
-      return true;
+      return checkFrame(frame).count;
     } catch (error) {
+      const sequence = Number(position.readBigUInt64BE(9));
       const folder = join(this.options.folder, 'damaged');
       await mkdir(folder, { recursive: true });
       await writeFile(join(folder, `frame-${position.toString('hex')}`), frame);
       await this.db?.write([{ type: 'del', key: position }], { sync: false });
-      this.reportOnce(`${ordinal}:${sequence}`, {
+      this.reportOnce(`${position.readBigUInt64BE(1)}:${sequence}`, {
         where: 'buffer',
         reason: `frame at sequence ${sequence} set aside: ${messageOf(error)}`,
         from: sequence,
       });
-      return false;
+      return 0;
     }
   }
 
@@ -628,6 +639,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       );
       for (const { position, bytes, count } of frames) {
         this.freedBytes += bytes;
+        this.noteReleased(position, count);
         const isCounted =
           this.counted ||
           Number(position.readBigUInt64BE(1)) === this.ordinal ||
@@ -644,6 +656,14 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       const drop = keep === -1 ? Math.max(0, this.cache.length - 1) : keep;
       for (const { frame } of this.cache.splice(0, drop)) this.cachedBytes -= frame.length;
     });
+  }
+
+  private noteReleased(position: Buffer, count: number): void {
+    const ordinal = position.readBigUInt64BE(1);
+    const sequence = Number(position.readBigUInt64BE(9));
+    let set = this.released.get(ordinal);
+    if (set === undefined) this.released.set(ordinal, (set = new RangeSet()));
+    set.add(sequence, sequence + count - 1);
   }
 
   /** Counts what earlier runs left, a piece at a time, so that the start does not wait for it. */

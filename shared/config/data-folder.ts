@@ -1,5 +1,5 @@
 /** The data folder says whose it is and which layout it has, so that another version refuses it instead of guessing. */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 
@@ -21,8 +21,8 @@ export async function claimFolder(
 ): Promise<void> {
   const path = join(folder, NAME);
   let text: string | undefined;
+  await create(folder);
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
     text = await readFile(path, 'utf8');
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') {
@@ -58,6 +58,24 @@ export async function claimFolder(
     throw new HeadwaterError(
       'CONFIG_INVALID',
       `data folder ${folder} belongs to '${note.id}', not to '${id}': choose another with --data, or start with --id ${note.id}`,
+    );
+  }
+}
+
+async function create(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await stat(folder);
+  } catch (error) {
+    // On a read-only disk the recursive call says "no such file": the plain one says what is wrong.
+    const cause = await mkdir(folder).then(
+      () => error,
+      (plain: unknown) => plain,
+    );
+    throw new HeadwaterError(
+      'DATA_UNUSABLE',
+      `data folder ${folder} cannot be used: ${messageOf(cause)}; make it writable, or choose another with --data`,
+      { cause },
     );
   }
 }

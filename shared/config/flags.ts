@@ -78,7 +78,7 @@ export function parseFlags(
     }
     return { values: single, lists, positionals: rest, help: values['help'] === true };
   } catch (error) {
-    const text = messageOf(error).split('. ')[0] ?? '';
+    const text = messageOf(error).split(/\. |\.?\n/)[0] ?? '';
     throw new HeadwaterError('CONFIG_INVALID', `${text}: see headwater ${command} --help`, {
       cause: error,
     });

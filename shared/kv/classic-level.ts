@@ -12,6 +12,9 @@ export interface LevelOptions {
   writeBufferBytes: number;
 }
 
+/** Read at once from the database, bytes. */
+const READ_AHEAD_BYTES = 256 * 1024;
+
 const DEFAULTS: LevelOptions = { cacheBytes: 1024 * 1024, writeBufferBytes: 4 * 1024 * 1024 };
 
 export class LevelDatabase implements KvDatabase {
@@ -47,7 +50,10 @@ export class LevelDatabase implements KvDatabase {
   }
 
   async read(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]> {
-    const iterator = this.db.iterator({ ...range, highWaterMarkBytes: 256 * 1024 });
+    const iterator = this.db.iterator({
+      ...range,
+      highWaterMarkBytes: Math.min(READ_AHEAD_BYTES, bytesMax),
+    });
     const entries: [Buffer, Buffer][] = [];
     try {
       for (let bytes = 0; bytes < bytesMax; ) {

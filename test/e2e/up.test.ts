@@ -147,7 +147,7 @@ describe('headwater up', () => {
 
       const published = await run([
         'publish',
-        'home/<b>kitchen</b>/climate',
+        'home/<b>hall</b>/climate',
         '{"temperature":21.5}',
         '--mqtt',
         server.address['mqtt'] ?? '',
@@ -160,7 +160,7 @@ describe('headwater up', () => {
         async () => (await tab.textContent('#count')) === '38' || undefined,
       );
       expect(
-        await tab.locator('#sensors tr', { hasText: 'home/<b>kitchen</b>/climate' }).count(),
+        await tab.locator('#sensors tr', { hasText: 'home/<b>hall</b>/climate' }).count(),
       ).toBe(1);
       expect(await tab.locator('b').count()).toBe(0);
       await tab.selectOption('#field', 'temperature');
@@ -175,6 +175,18 @@ describe('headwater up', () => {
         '19 series',
         async () => (await tab.textContent('#note'))?.startsWith('19 series') || undefined,
       );
+      await run([
+        'publish',
+        'home/kitchen/climate',
+        '{"temperature":21.5,"humidity":40}',
+        '--mqtt',
+        server.address['mqtt'] ?? '',
+      ]);
+      await until(
+        'the reading that arrives',
+        async () => (await tab.textContent('#arrivals li'))?.includes('humidity=40') || undefined,
+      );
+      await tab.waitForTimeout(1000);
       await tab.screenshot({ path: join(ROOT, picture) });
       expect(errors).toEqual([]);
     } finally {

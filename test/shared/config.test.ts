@@ -1,0 +1,135 @@
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { parseRoles } from '../../collector/collector.ts';
+import { parseInfluxAddress } from '../../collector/store/influxdb.ts';
+import { parseQuery } from '../../collector/query/parameters.ts';
+import { GATEWAY_CONFIG } from '../../gateway/config.ts';
+import { gatewayId } from '../../gateway/gateway.ts';
+import { claimFolder } from '../../shared/config/data-folder.ts';
+import { readSecretFile } from '../../shared/config/secrets.ts';
+import { environmentName, loadConfig, parseAddress } from '../../shared/config/spec.ts';
+import { codeOf } from '../../shared/errors.ts';
+import { printable } from '../../shared/telemetry/log.ts';
+import { temporaryFolder } from '../support/process.ts';
+
+function yaml(text: string): string {
+  const file = join(temporaryFolder(), 'config.yaml');
+  writeFileSync(file, text);
+  return file;
+}
+
+describe('configuration', () => {
+  it('a flag is stronger than the environment, that than the file, that than the default', () => {
+    const file = yaml(
+      'id: from-file\nmqtt: { listen: 127.0.0.1:1 }\nbuffer:\n  frameBytes: 2048\n',
+    );
+    const environment = { HEADWATER_ID: 'from-environment', HEADWATER_MQTT_LISTEN: '127.0.0.1:2' };
+    const config = loadConfig(GATEWAY_CONFIG, { file, environment, flags: { id: 'from-flag' } });
+    expect([
+      config.id,
+      config['mqtt.listen']?.port,
+      config['buffer.frameBytes'],
+      config['limits.filtersMax'],
+    ]).toEqual(['from-flag', 2, 2048, 100]);
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  it.each([
+    ['bufer: { frameBytes: 2048 }', 'CONFIG_UNKNOWN_KEY', /unknown key 'bufer\.frameBytes'/],
+    ['frameBytes: 2048', 'CONFIG_UNKNOWN_KEY', /did you mean 'buffer\.frameBytes'/],
+    [
+      'buffer: { frameBytes: 12 }',
+      'CONFIG_INVALID',
+      /buffer\.frameBytes: '12' is not between 1024/,
+    ],
+    ['buffer: { compress: maybe }', 'CONFIG_INVALID', /true or false/],
+    ['mqtt: { listen: nowhere }', 'CONFIG_INVALID', /HOST:PORT/],
+    ['id: [', 'CONFIG_INVALID', /config\.yaml/],
+    ['just text', 'CONFIG_INVALID', /top level/],
+  ])('%s is refused with its place', (text, code, sentence) => {
+    let error: unknown;
+    try {
+      loadConfig(GATEWAY_CONFIG, { file: yaml(text), environment: {} });
+    } catch (caught) {
+      error = caught;
+    }
+    expect(codeOf(error)).toBe(code);
+    expect(String(error)).toMatch(sentence);
+  });
+
+  it('every key has an environment variable of its own', () => {
+    for (const spec of [GATEWAY_CONFIG, COLLECTOR_CONFIG]) {
+      const names = Object.keys(spec).map(environmentName);
+      expect(new Set(names).size).toBe(names.length);
+      for (const name of names) expect(name).toMatch(/^HEADWATER_[A-Z0-9_]+$/);
+    }
+  });
+
+  it('addresses, ids, roles and store addresses are checked', () => {
+    expect(parseAddress('[::1]:1883', 'x')).toEqual({ host: '::1', port: 1883 });
+    expect(parseAddress(':0', 'x')).toEqual({ host: '127.0.0.1', port: 0 });
+    expect(() => parseAddress('a:99999', '--mqtt')).toThrow(/--mqtt/);
+    for (const bad of ['..', '/etc', 'a%2f..', 'year=2026', 'x'.repeat(65), '-a'])
+      expect(() => gatewayId(bad)).toThrow(/gateway's id/);
+    expect(() => parseRoles(['ingest', 'cook'])).toThrow(/'cook' is no role/);
+    expect(parseInfluxAddress('influxdb://h:1/o%20rg/b')).toEqual({
+      url: 'http://h:1',
+      org: 'o rg',
+      bucket: 'b',
+    });
+    expect(() => parseInfluxAddress('influxdb://user@h:1/b')).toThrow(/HEADWATER_INFLUXDB_TOKEN/);
+  });
+
+  it("another version's or part's folder is refused, a damaged note is mended", async () => {
+    const folder = temporaryFolder();
+    await claimFolder(folder, 'gateway', 'a');
+    await claimFolder(folder, 'gateway', 'a');
+    await expect(claimFolder(folder, 'gateway', 'b')).rejects.toThrow(/belongs to 'a'/);
+    await expect(claimFolder(folder, 'collector', '')).rejects.toThrow(/belongs to a gateway/);
+    writeFileSync(join(folder, 'headwater.json'), '{"layout":99,"part":"gateway","id":"a"}');
+    await expect(claimFolder(folder, 'gateway', 'a')).rejects.toThrow(/layout 99/);
+    writeFileSync(join(folder, 'headwater.json'), '{"lay');
+    await claimFolder(folder, 'gateway', 'a');
+  });
+
+  it('a secret that others can read, or that is short, is refused', () => {
+    const file = join(temporaryFolder(), 'secret');
+    writeFileSync(file, 'a-long-enough-secret\n', { mode: 0o600 });
+    expect(readSecretFile(file, 'x')).toBe('a-long-enough-secret');
+    chmodSync(file, 0o644);
+    expect(() => readSecretFile(file, 'x')).toThrow(/chmod 600/);
+    writeFileSync(file, 'short');
+    chmodSync(file, 0o600);
+    expect(() => readSecretFile(file, 'x')).toThrow(/16 characters/);
+  });
+
+  it('a log line stays one line, whatever a device sent', () => {
+    expect(printable('a\r\nb\u001b[31m\u2028')).toBe('a\\u000d\\u000ab\\u001b[31m\\u2028');
+  });
+});
+
+describe('query parameters', () => {
+  const now = Date.UTC(2026, 0, 1);
+  const parse = (text: string) => parseQuery(new URLSearchParams(text), now);
+  it('understands times, durations, functions and tags', () => {
+    expect(
+      parse('measurement=m&tag.a=b&tag.c d=e&from=2019-03-10T00:00:00Z&to=now-1h&every=5m&fn=max'),
+    ).toEqual({
+      measurement: 'm',
+      tags: { a: 'b', 'c d': 'e' },
+      fromMs: 1552176000000,
+      toMs: now - 3_600_000,
+      everyMs: 300_000,
+      fn: 'max',
+    });
+    expect(parse('from=1552176000000')).toEqual({ fromMs: 1552176000000 });
+  });
+  it.each(['from=yesterday', 'every=0', 'every=5 minutes', 'fn=average', 'limit=5', 'from=2&to=1'])(
+    '%s is refused',
+    (text) => {
+      expect(() => parse(text)).toThrow(/from|every|fn|limit/);
+    },
+  );
+});
