@@ -88,7 +88,7 @@ rdkafka() {
   if [ ! -d "$there/node-rdkafka/build/Release" ]; then rm -rf "$there"; cp -a "$cache/rdkafka-$version/node_modules" "$there"; fi
 }
 
-all="mosquitto kcat chromium kafka influxdb1 influxdb2 rdkafka"
+all="mosquitto kcat chromium kafka influxdb1 influxdb2 telegraf rdkafka"
 for name in ${*:-$all}; do
   case $name in
     mosquitto) ensure_mosquitto ;;
@@ -99,6 +99,6 @@ for name in ${*:-$all}; do
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;
     telegraf) once telegraf 1.37.2 200 telegraf_install ;;
     rdkafka) rdkafka ;;
-    *) fail "no such service: $name (known: $all telegraf)" ;;
+    *) fail "no such service: $name (known: $all)" ;;
   esac
 done

@@ -1,0 +1,105 @@
+/** README and docs are true: links lead somewhere, commands and flags exist, examples do what they say. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../cli/main.ts';
+import { parseMappings } from '../../collector/decode/mapping.ts';
+import { OPENAPI } from '../../collector/query/openapi.ts';
+import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { GATEWAY_CONFIG } from '../../gateway/config.ts';
+import { loadConfig } from '../../shared/config/spec.ts';
+import { decodeReadings } from '../../shared/model/readings-record.ts';
+import { ROOT } from '../support/process.ts';
+
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'data/README.md',
+  ...readdirSync(join(ROOT, 'docs'), { recursive: true }).map((name) => join('docs', String(name))),
+].filter((name) => name.endsWith('.md'));
+const read = (page: string): string => readFileSync(join(ROOT, page), 'utf8');
+const blocks = (text: string, language: string): string[] =>
+  [...text.matchAll(new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``, 'g'))].map(
+    ([, body]) => body as string,
+  );
+
+describe('docs', () => {
+  it.each(pages)('%s: every link leads to a file', (page) => {
+    for (const [, target] of read(page).matchAll(/\]\(([^)#]+?)(?:#[^)]*)?\)/g)) {
+      if (!/^https?:/.test(target as string))
+        expect(existsSync(join(ROOT, dirname(page), target as string)), target).toBe(true);
+    }
+  });
+
+  it.each(pages)('%s: every command and flag exists', async (page) => {
+    const flags = new Map<string, Set<string>>();
+    const help = readFileSync(join(ROOT, 'docs/commands.md'), 'utf8');
+    for (const part of help.split('Usage: headwater ').slice(2)) {
+      flags.set(
+        part.split(/\s/)[0] ?? '',
+        new Set([...part.matchAll(/^ {2}--([\w-]+)/gm)].map(([, name]) => name as string)),
+      );
+    }
+    const scripts = (JSON.parse(read('package.json')) as { scripts: Record<string, string> })
+      .scripts;
+    for (const line of blocks(read(page), 'sh').flatMap((block) => block.split('\n'))) {
+      for (const command of line.split(/&&|;/)) {
+        const words = command
+          .replace(/#.*/, '')
+          .trim()
+          .split(/\s+/)
+          .filter((word) => !/^[A-Z_]+=/.test(word));
+        if (words[0] === 'npm' && words[1] === 'run')
+          expect(Object.keys(scripts), command).toContain(words[2]);
+        const at = words.indexOf('headwater');
+        if (at < 0 || !['headwater', 'npx'].includes(words[0] ?? '')) continue;
+        const name = words[at + 1] ?? '';
+        expect(Object.keys(COMMANDS), command).toContain(name);
+        for (const word of words.slice(at + 2)) {
+          const flag = /^--([\w-]+)/.exec(word)?.[1];
+          if (flag !== undefined)
+            expect([...(flags.get(name) ?? [])], `${name} ${word}`).toContain(flag);
+        }
+      }
+    }
+  });
+
+  it('the README names the two commands', () => {
+    expect(read('README.md')).toMatch(/npm ci && npm start/);
+    expect(read('README.md')).toMatch(/npm test/);
+  });
+
+  it('the samples are accepted, with every line switched on', () => {
+    for (const [name, spec] of [
+      ['gateway', GATEWAY_CONFIG],
+      ['collector', COLLECTOR_CONFIG],
+    ] as const) {
+      const file = join(ROOT, `docs/samples/${name}.yaml`);
+      const on = readFileSync(file, 'utf8').replaceAll(/^# ([\w.]+: .*)$/gm, '$1');
+      expect([...on.matchAll(/^[\w.]+: /gm)]).toHaveLength(Object.keys(spec).length);
+      expect(loadConfig(spec, { file, environment: {} })).toEqual(
+        loadConfig(spec, { environment: {} }),
+      );
+    }
+  });
+
+  it('the readings record and the mapping in the docs are real ones', () => {
+    const page = read('docs/readings.md');
+    const [record = ''] = blocks(page, 'json');
+    expect(decodeReadings(Buffer.from(record)).readings[0]).toMatchObject({
+      measurement: 'climate',
+      fields: { temperature: 21.5 },
+      ns: 107,
+    });
+    const [yaml = ''] = blocks(page, 'yaml');
+    expect(parseMappings(yaml, 'docs')).toHaveLength(1);
+  });
+
+  it('the API page and OpenAPI name the same paths', () => {
+    for (const [, path] of read('docs/api.md').matchAll(
+      /http:\/\/127\.0\.0\.1:8080(\/api\/v1\/\w+)/g,
+    ))
+      expect(Object.keys(OPENAPI.paths)).toContain(path);
+  });
+});

@@ -1,0 +1,316 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../cli/main.ts';
+import {
+  headwater,
+  ROOT,
+  run,
+  start,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
+import { settled } from '../support/reconcile.ts';
+
+describe('commands', () => {
+  let collector: Headwater;
+  let gateway: Headwater;
+  beforeAll(async () => {
+    collector = await headwater([
+      'collector',
+      '--data',
+      temporaryFolder(),
+      '--http',
+      '127.0.0.1:0',
+      '--uplink',
+      '127.0.0.1:0',
+    ]);
+    gateway = await headwater([
+      'gateway',
+      '--data',
+      temporaryFolder(),
+      '--mqtt',
+      '127.0.0.1:0',
+      '--http',
+      '127.0.0.1:0',
+      '--id',
+      'gw',
+      '--collector',
+      `mqtt://${collector.address['uplink']}`,
+    ]);
+  });
+  afterAll(async () => {
+    await gateway.kill();
+    await collector.kill();
+  });
+  const mqtt = (): string => gateway.address['mqtt'] ?? '';
+  const http = (): string => collector.address['http'] ?? '';
+  const shown = (): Promise<void> => settled(gateway.address['http'] ?? '', http());
+
+  it.each(Object.keys(COMMANDS))('%s --help says how it is used and exits 0', async (name) => {
+    const { code, stdout } = await run([name, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`^Usage: headwater ${name}`));
+  });
+
+  it('publish and query: what goes in comes out', async () => {
+    expect(
+      await run([
+        'publish',
+        'home/kitchen/climate',
+        '{"temperature":21.5,"note":"a, b"}',
+        '--mqtt',
+        mqtt(),
+      ]),
+    ).toMatchObject({ code: 0, stdout: 'acknowledged\n' });
+    await shown();
+    const { stdout } = await run(['query', '--measurement', 'climate', '--http', http()]);
+    expect(stdout).toMatch(/^time,measurement,field,tags,value\n/);
+    expect(stdout).toMatch(/Z,climate,temperature,topic=home\/kitchen\/climate gateway=gw,21\.5\n/);
+    expect(stdout).toMatch(/climate,note_text,[^\n]*,"a, b"\n/);
+    expect((await run(['query', '--series', '--http', http()])).stdout).toMatch(
+      /^climate,temperature,/m,
+    );
+    expect(
+      (await run(['query', '--latest', '--tag', 'gateway=gw', '--json', '--http', http()])).stdout,
+    ).toMatch(/"value":21\.5/);
+    const wrong = await run(['query', '--fn', 'average', '--http', http()]);
+    expect(wrong).toMatchObject({ code: 1 });
+    expect(wrong.output).toMatch(/fn=average is not one of mean/);
+  });
+
+  it('replay publishes a gzipped CSV as its devices; numbers as written, empty values left out', async () => {
+    const file = join(temporaryFolder(), 'rows.csv.gz');
+    const rows = Array.from(
+      { length: 500 },
+      (_, i) =>
+        `d${i % 3},2024-01-01T00:00:${String(i % 60).padStart(2, '0')},${i}.50,${i % 2 === 0 ? '' : '"x, ""y"""'}`,
+    );
+    writeFileSync(file, gzipSync(`device,timestamp,value,note\n${rows.join('\n')}\n`));
+    const { code, stdout } = await run([
+      'replay',
+      file,
+      '--topic',
+      'replayed/{device}/rows',
+      '--mqtt',
+      mqtt(),
+    ]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^500 rows acknowledged in /);
+    await shown();
+    const counts = await run([
+      'query',
+      '--measurement',
+      'rows',
+      '--field',
+      'value',
+      '--fn',
+      'count',
+      '--http',
+      http(),
+    ]);
+    expect(
+      counts.stdout
+        .trim()
+        .split('\n')
+        .slice(1)
+        .map((line) => Number(line.split(',').at(-1))),
+    ).toEqual([167, 167, 166]);
+    expect(
+      (
+        await run([
+          'query',
+          '--measurement',
+          'rows',
+          '--field',
+          'note_text',
+          '--fn',
+          'last',
+          '--http',
+          http(),
+        ])
+      ).stdout,
+    ).toContain('"x, ""y"""');
+  });
+
+  it('replay ends non-zero when the gateway goes away, and for a bad file', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'long.csv');
+    writeFileSync(
+      file,
+      `device,timestamp,v\n${Array.from({ length: 2000 }, (_, i) => `d,${new Date(1.7e12 + i * 1000).toISOString()},${i}`).join('\n')}\n`,
+    );
+    const other = await headwater([
+      'gateway',
+      '--data',
+      temporaryFolder(),
+      '--mqtt',
+      '127.0.0.1:0',
+      '--http',
+      '127.0.0.1:0',
+    ]);
+    const child = start(process.execPath, [
+      'cli/bin.mjs',
+      'replay',
+      file,
+      '--topic',
+      'a/{device}',
+      '--time',
+      'timestamp',
+      '--speed',
+      '100',
+      '--mqtt',
+      other.address['mqtt'] ?? '',
+    ]);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await other.kill('SIGKILL');
+    expect(await child.exited).toBe(1);
+    expect(child.output()).toMatch(
+      /\d+ of \d+ rows were acknowledged, then: the gateway closed the connection/,
+    );
+    writeFileSync(file, 'a,b\n1,2\n3\n');
+    expect((await run(['replay', file, '--topic', 't', '--mqtt', mqtt()])).output).toMatch(
+      /row 2 has 1 fields, the header has 2/,
+    );
+    writeFileSync(file, 'a,b\n1,2\n');
+    expect((await run(['replay', file, '--topic', '{c}', '--mqtt', mqtt()])).output).toMatch(
+      /no column 'c'; it has a, b/,
+    );
+  });
+
+  it('password makes a line that lets its user in', async () => {
+    const made = spawnSync(process.execPath, ['cli/bin.mjs', 'password', 'sensor'], {
+      cwd: ROOT,
+      input: 'correct horse\n',
+      encoding: 'utf8',
+    });
+    expect(made.status).toBe(0);
+    const file = join(temporaryFolder(), 'passwords');
+    writeFileSync(file, made.stdout);
+    const locked = await headwater([
+      'gateway',
+      '--data',
+      temporaryFolder(),
+      '--mqtt',
+      '127.0.0.1:0',
+      '--http',
+      '127.0.0.1:0',
+      '--password-file',
+      file,
+    ]);
+    const args = ['publish', 'a', '1', '--mqtt', locked.address['mqtt'] ?? ''];
+    expect((await run(args)).output).toMatch(/Not authorized/);
+    expect(
+      await run(args, { HEADWATER_MQTT_USER: 'sensor', HEADWATER_MQTT_PASSWORD: 'correct horse' }),
+    ).toMatchObject({ code: 0 });
+    await locked.kill();
+  });
+
+  it('a collector with a token asks for it, its page and health do not', async () => {
+    const file = join(temporaryFolder(), 'token');
+    writeFileSync(file, 'a-token-of-this-test\n', { mode: 0o600 });
+    const locked = await headwater([
+      'collector',
+      '--data',
+      temporaryFolder(),
+      '--http',
+      '127.0.0.1:0',
+      '--uplink',
+      '127.0.0.1:0',
+      '--token-file',
+      file,
+    ]);
+    const base = `http://${locked.address['http']}`;
+    const status = async (path: string, headers: Record<string, string> = {}): Promise<number> =>
+      (await fetch(`${base}${path}`, { headers })).status;
+    expect([
+      await status('/'),
+      await status('/readyz'),
+      await status('/api/v1/series'),
+      await status('/metrics'),
+    ]).toEqual([200, 200, 401, 401]);
+    expect(await status('/api/v1/series', { authorization: 'Bearer a-token-of-this-test' })).toBe(
+      200,
+    );
+    expect(await status('/api/v1/series', { authorization: 'Bearer a-token-of-that-test' })).toBe(
+      401,
+    );
+    expect(
+      await run(['query', '--http', locked.address['http'] ?? ''], {
+        HEADWATER_TOKEN: 'a-token-of-this-test',
+      }),
+    ).toMatchObject({ code: 0 });
+    await locked.kill();
+  });
+
+  it('a store from a package that somebody else wrote is loaded, one of another contract refused', async () => {
+    const folder = temporaryFolder();
+    const install = (version: number): void => {
+      const at = join(folder, 'node_modules', 'their-store');
+      mkdirSync(at, { recursive: true });
+      writeFileSync(
+        join(at, 'package.json'),
+        '{"name":"their-store","version":"1.0.0","type":"module","exports":"./index.js"}',
+      );
+      writeFileSync(
+        join(at, 'index.js'),
+        `export const contract = { store: ${version} };
+const points = [];
+export const createStore = () => ({
+  kind: 'their-store',
+  open: async () => {}, close: async () => {}, warnings: () => ['theirs'], progress: async () => undefined, remove: async () => {},
+  write: async (batches) => { for (const batch of batches) points.push(...batch.readings); return []; },
+  series: async () => [], query: async () => [],
+  latest: async () => points.map(({ measurement, tags, timeMs }) => ({ measurement, field: 'value', tags, time: timeMs, value: 1 })),
+});`,
+      );
+    };
+    install(1);
+    const bin = join(ROOT, 'cli/bin.mjs');
+    const args = [
+      'collector',
+      '--data',
+      join(folder, 'c'),
+      '--http',
+      '127.0.0.1:0',
+      '--uplink',
+      '127.0.0.1:0',
+      '--store',
+      'their-store',
+    ];
+    const child = start(process.execPath, [bin, ...args], {}, folder);
+    const line = await until(
+      'ready',
+      () => /^ready http=(\S+) uplink=(\S+)$/m.exec(child.stdout()) ?? undefined,
+    );
+    const other = await headwater([
+      'gateway',
+      '--data',
+      temporaryFolder(),
+      '--mqtt',
+      '127.0.0.1:0',
+      '--http',
+      '127.0.0.1:0',
+      '--collector',
+      `mqtt://${line[2]}`,
+    ]);
+    await run(['publish', 'a/their', '1', '--mqtt', other.address['mqtt'] ?? '']);
+    await until(
+      'the point in their store',
+      async () =>
+        ((await (await fetch(`http://${line[1]}/api/v1/latest`)).json()) as { series: unknown[] })
+          .series.length === 1 || undefined,
+    );
+    await other.kill();
+    await child.kill();
+    install(2);
+    const refused = start(process.execPath, [bin, ...args], {}, folder);
+    expect(await refused.exited).toBe(1);
+    expect(refused.output()).toMatch(
+      /their-store: the package provides no store of contract version 1/,
+    );
+  });
+});

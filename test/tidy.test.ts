@@ -1,0 +1,101 @@
+/** What holds of the code as text. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ROOT } from './support/process.ts';
+
+const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  cwd: ROOT,
+  encoding: 'utf8',
+})
+  .split('\n')
+  .filter((file) => file !== '' && existsSync(join(ROOT, file)));
+const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
+const sources = files.filter((file) => file.endsWith('.ts') && !file.startsWith('test/'));
+const importsOf = (file: string): string[] =>
+  [...read(file).matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(([, name]) => name as string);
+
+describe('tidy', () => {
+  it('gateway → shared ← collector, and shared uses neither', () => {
+    const wrong = sources.flatMap((file) =>
+      importsOf(file)
+        .filter((name) => {
+          if (file.startsWith('gateway/'))
+            return name.includes('/collector/') || name.includes('/cli/');
+          if (file.startsWith('collector/'))
+            return name.includes('/gateway/') || name.includes('/cli/');
+          return file.startsWith('shared/') && /\/(gateway|collector|cli)\//.test(name);
+        })
+        .map((name) => `${file} imports ${name}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it.each(['classic-level', '@duckdb/node-api', '@influxdata/influxdb-client', 'node-rdkafka'])(
+    '%s is imported in one file',
+    (name) => {
+      const users = sources.filter(
+        (file) =>
+          importsOf(file).includes(name) || read(file).includes(`createRequire(folder)('${name}')`),
+      );
+      expect(users).toHaveLength(1);
+    },
+  );
+
+  it('the gateway has few dependencies, and none of the collector', () => {
+    const names = ['gateway', 'shared'].flatMap((part) =>
+      Object.keys(
+        (JSON.parse(read(`${part}/package.json`)) as { dependencies: object }).dependencies,
+      ),
+    );
+    expect(names.sort()).toEqual(['@headwater/shared', 'aedes', 'classic-level', 'mqtt', 'yaml']);
+  });
+
+  it('a module opens by saying what it is, and stays short', () => {
+    for (const file of sources) {
+      const text = read(file);
+      expect(text.startsWith('/**'), `${file} has no header`).toBe(true);
+      expect(text.split('\n').length, file).toBeLessThan(720);
+    }
+  });
+
+  it('nothing is left for later, and no type is given up', () => {
+    for (const file of files.filter(
+      (each) => each.endsWith('.ts') && each !== 'test/tidy.test.ts',
+    )) {
+      expect(read(file), file).not.toMatch(
+        /\b(TODO|FIXME|XXX|HACK)\b|: any\b|as any\b|@ts-ignore|@ts-nocheck|\benum [A-Z]|\.only\(/,
+      );
+    }
+  });
+
+  it('locks name no registry, and commits no machine', () => {
+    for (const file of files.filter(
+      (each) => /\.(ts|mjs|js|json|md|ya?ml|sh|txt)$/.test(each) && each !== 'test/tidy.test.ts',
+    )) {
+      expect(read(file), file).not.toMatch(
+        /"resolved": "https?:|\/root\/|\/work\/|\/home\/[a-z]+\//,
+      );
+    }
+    expect(files.some((file) => file === 'package-lock.json')).toBe(true);
+    expect(JSON.stringify(JSON.parse(read('package-lock.json')))).not.toContain('node-rdkafka');
+  });
+
+  it('every global of time and chance is in shared/env, the commands or the tests', () => {
+    const allowed = /^(shared\/env\/|cli\/|scripts\/)|main\.ts$/;
+    const users = sources.filter(
+      (file) =>
+        !allowed.test(file) && /\bDate\.now\(\)|Math\.random\(\)|new Date\(\)/.test(read(file)),
+    );
+    expect(users).toEqual([]);
+  });
+
+  it('compose.yaml pins its images and has no default password', () => {
+    const text = read('compose.yaml');
+    for (const [, image] of text.matchAll(/image: (.+)/g)) expect(image).toMatch(/:\d+\.\d+\.\d+$/);
+    expect(text).not.toMatch(/_PASSWORD: |admin:admin|changeme/);
+    for (const [, port] of text.matchAll(/ports: \["([^"]+)"/g))
+      expect(port).toMatch(/^127\.0\.0\.1:/);
+  });
+});
