@@ -1,6 +1,6 @@
+/** Two projects: `quick` needs no server; `full` starts real ones, one file at a time, on a machine of two cores. */
 import { defineConfig } from 'vitest/config';
 
-/** Two projects: `quick` needs no server; `full` starts real ones, one file at a time, on a machine of two cores. */
 export default defineConfig({
   test: {
     pool: 'forks',

@@ -56,7 +56,7 @@ describe('tidy', () => {
     for (const file of sources) {
       const text = read(file);
       expect(text.startsWith('/**'), `${file} has no header`).toBe(true);
-      expect(text.split('\n').length, file).toBeLessThan(720);
+      expect(text.split('\n').length, file).toBeLessThan(620);
     }
   });
 

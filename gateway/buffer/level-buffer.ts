@@ -12,7 +12,7 @@
  * Keys: 'f' + ordinal of the open (8 bytes) + first sequence (8 bytes) → frame; 'm' + name → this buffer's own
  * notes; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError, assert, codeOf, messageOf } from '../../shared/errors.ts';
@@ -22,9 +22,7 @@ import {
   type FrameMessage,
   type LossReport,
 } from '../../shared/frame/builder.ts';
-import { checkFrame } from '../../shared/frame/frame.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
-import { RangeSet } from '../../shared/model/ranges.ts';
 import type { LogDamage } from '../../shared/kv/log-check.ts';
 import { openRecovering } from '../../shared/kv/recover.ts';
 import type {
@@ -35,7 +33,11 @@ import type {
   MessageBuffer,
   StoredFrame,
 } from './buffer.ts';
+import { Backlog } from './backlog.ts';
 import { Reserve, folderBytes, freeBytes } from './disk.ts';
+import { FrameCache } from './frame-cache.ts';
+import { Integrity } from './integrity.ts';
+import { edgesBefore, framesAfter, ordinalOf, positionOf } from './position.ts';
 
 export interface LevelBufferOptions {
   /** The gateway's data folder; the database is in `buffer/` below it. */
@@ -61,25 +63,9 @@ interface Group<Ticket> {
   tickets: Ticket[];
 }
 
-const FRAME_PREFIX = Buffer.from('f');
 const OPEN_KEY = Buffer.from('mopen');
 const DISK_CHECK_MS = 500;
 const REOPEN_WAIT_MS = { first: 50, most: 2000 };
-
-function positionOf(ordinal: number, sequence: number): Buffer {
-  const key = Buffer.alloc(17);
-  key[0] = FRAME_PREFIX[0] as number;
-  key.writeBigUInt64BE(BigInt(ordinal), 1);
-  key.writeBigUInt64BE(BigInt(sequence), 9);
-  return key;
-}
-
-/** The position just before a frame's; sequences begin at 1, so the last byte can give. */
-function before(position: Buffer): Buffer {
-  const key = Buffer.from(position);
-  key.writeBigUInt64BE(key.readBigUInt64BE(9) - 1n, 9);
-  return key;
-}
 
 export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private readonly env: Env;
@@ -111,14 +97,9 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   /** Runs one after another: release, count, compaction. */
   private exclusive: Promise<void> = Promise.resolve();
 
-  private cache: StoredFrame[] = [];
-  private cachedBytes = 0;
-  private countedTo: Buffer | undefined;
-  private counted = false;
-  private readonly reported = new Set<string>();
-  /** Ordinal of an open → sequences released in this run: no gap that they leave is a loss. */
-  private readonly released = new Map<bigint, RangeSet>();
-  private lastRead: { position: Buffer; ordinal: bigint; next: number } | undefined;
+  private readonly cache: FrameCache;
+  private readonly backlog = new Backlog();
+  private readonly integrity: Integrity;
   private readonly totals: BufferStats;
 
   constructor(env: Env, options: LevelBufferOptions, events: BufferEvents<Ticket>) {
@@ -128,10 +109,14 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.databaseFolder = join(options.folder, 'buffer');
     this.reserve = new Reserve(options.folder, options.reserveBytes);
     this.builder = new FrameBuilder();
+    this.cache = new FrameCache(options.cacheBytes);
+    this.integrity = new Integrity(join(options.folder, 'damaged'), (report) =>
+      this.reportLoss(report),
+    );
     this.totals = {
-      waitingMessages: 0,
-      waitingFrames: 0,
-      waitingBytes: 0,
+      waitingMessages: undefined,
+      waitingFrames: undefined,
+      waitingBytes: undefined,
       diskBytes: 0,
       diskBytesMax: options.diskBytesMax,
       pendingBytes: 0,
@@ -184,12 +169,9 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       this.options.createDatabase,
     );
     try {
-      const [last] = await db.read(
-        { gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), reverse: true, limit: 1 },
-        1,
-      );
+      const [last] = await db.read({ ...framesAfter(undefined), reverse: true, limit: 1 }, 1);
       const noted = await db.get(OPEN_KEY);
-      const lastOrdinal = last === undefined ? 0 : Number(last[0].readBigUInt64BE(1));
+      const lastOrdinal = last === undefined ? 0 : ordinalOf(last[0]);
       const notedOrdinal = noted === undefined ? 0 : Number(noted.readBigUInt64BE(0));
       this.ordinal = Math.max(lastOrdinal, notedOrdinal, this.ordinal) + 1;
       this.epochBytes = this.env.random.bytes(8);
@@ -310,27 +292,15 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       totals.committedMessages += count;
       totals.committedFrameBytes += frame.length;
       totals.diskBytes += frame.length;
-      totals.waitingMessages = (totals.waitingMessages ?? 0) + count;
-      totals.waitingFrames = (totals.waitingFrames ?? 0) + 1;
-      totals.waitingBytes = (totals.waitingBytes ?? 0) + frame.length;
+      this.backlog.add(count, frame.length);
       const stored = { position, frame };
-      this.remember(stored);
+      this.cache.add(stored);
       this.events.onFrame(stored);
     }
     if (totals.diskBytes > this.fullFrom) void this.checkDisk();
     this.pump();
     this.relieve();
   };
-
-  private remember(stored: StoredFrame): void {
-    this.cache.push(stored);
-    this.cachedBytes += stored.frame.length;
-    let drop = 0;
-    while (this.cachedBytes > this.options.cacheBytes && drop < this.cache.length - 1) {
-      this.cachedBytes -= this.cache[drop++]?.frame.length ?? 0;
-    }
-    if (drop > 0) this.cache.splice(0, drop);
-  }
 
   private relieve(): void {
     if (!this.isCongested || this.status.kind === 'blocked') return;
@@ -466,12 +436,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private async compactReleased(): Promise<void> {
     const { db } = this;
     if (db === undefined) return;
-    const [oldest] = await db.read({ gte: FRAME_PREFIX, lt: after(FRAME_PREFIX), limit: 1 }, 1);
-    const low = Buffer.concat([FRAME_PREFIX, Buffer.alloc(16)]);
-    const high =
-      oldest === undefined
-        ? Buffer.concat([FRAME_PREFIX, Buffer.alloc(16, 0xff)])
-        : before(oldest[0]);
+    const [oldest] = await db.read({ ...framesAfter(undefined), limit: 1 }, 1);
+    const [low, high] = edgesBefore(oldest?.[0]);
     for (let pass = 0; pass < 2; pass++) {
       await db.write(
         [low, high].map((key) => ({ type: 'del', key })),
@@ -542,148 +508,42 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   // ---- reading ----
 
   async read(from: Buffer | undefined, bytesMax: number): Promise<StoredFrame[]> {
-    const first = this.cache[0];
-    if (from !== undefined && first !== undefined && Buffer.compare(first.position, from) <= 0) {
-      return this.readCache(from, bytesMax);
-    }
+    const cached = from === undefined ? undefined : this.cache.read(from, bytesMax);
+    if (cached !== undefined) return cached;
     const { db } = this;
     if (db === undefined) return [];
-    const range = {
-      ...(from === undefined ? { gte: FRAME_PREFIX } : { gt: from }),
-      lt: after(FRAME_PREFIX),
-    };
-    const entries = await db.read(range, bytesMax);
-    const good: StoredFrame[] = [];
-    // Whether a frame is missing can be told only where this read goes on from the last one.
-    let expected =
-      from !== undefined && this.lastRead?.position.equals(from) === true
-        ? this.lastRead
-        : undefined;
-    for (const [position, frame] of entries) {
-      const ordinal = position.readBigUInt64BE(1);
-      const sequence = Number(position.readBigUInt64BE(9));
-      if (expected !== undefined && expected.ordinal === ordinal)
-        this.checkGap(ordinal, expected.next, sequence);
-      const count = await this.checkRead(position, frame);
-      if (count > 0) good.push({ position, frame });
-      expected = count > 0 ? { position, ordinal, next: sequence + count } : undefined;
-    }
-    if (expected !== undefined) this.lastRead = expected;
+    const { good, damaged } = await this.integrity.check(
+      from,
+      await db.read(framesAfter(from), bytesMax),
+    );
+    if (damaged.length > 0) await db.write(deletions(damaged), { sync: false });
     return good;
-  }
-
-  private readCache(from: Buffer, bytesMax: number): StoredFrame[] {
-    let low = 0;
-    let high = this.cache.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (Buffer.compare((this.cache[middle] as StoredFrame).position, from) <= 0) low = middle + 1;
-      else high = middle;
-    }
-    const frames: StoredFrame[] = [];
-    for (let bytes = 0; low < this.cache.length && bytes < bytesMax; low++) {
-      const stored = this.cache[low] as StoredFrame;
-      bytes += stored.frame.length;
-      frames.push(stored);
-    }
-    return frames;
-  }
-
-  /** Sequences between two neighbours that nobody released are gone. */
-  private checkGap(ordinal: bigint, next: number, sequence: number): void {
-    if (sequence <= next || this.released.get(ordinal)?.covers(next, sequence - 1) === true) return;
-    this.reportOnce(`${ordinal}:${next}`, {
-      where: 'buffer',
-      reason: `frames between sequence ${next} and ${sequence - 1} are gone`,
-      from: next,
-      to: sequence - 1,
-    });
-  }
-
-  /** Messages in a stored frame that is whole; 0 for a damaged one, which is set aside and reported. */
-  private async checkRead(position: Buffer, frame: Buffer): Promise<number> {
-    try {
-      return checkFrame(frame).count;
-    } catch (error) {
-      const sequence = Number(position.readBigUInt64BE(9));
-      const folder = join(this.options.folder, 'damaged');
-      await mkdir(folder, { recursive: true });
-      await writeFile(join(folder, `frame-${position.toString('hex')}`), frame);
-      await this.db?.write([{ type: 'del', key: position }], { sync: false });
-      this.reportOnce(`${position.readBigUInt64BE(1)}:${sequence}`, {
-        where: 'buffer',
-        reason: `frame at sequence ${sequence} set aside: ${messageOf(error)}`,
-        from: sequence,
-      });
-      return 0;
-    }
-  }
-
-  private reportOnce(key: string, report: LossReport): void {
-    if (this.reported.has(key)) return;
-    this.reported.add(key);
-    this.reportLoss(report);
   }
 
   // ---- releasing ----
 
   release(frames: FrameRef[]): Promise<void> {
     return this.inTurn(async () => {
-      const { db, totals } = this;
+      const { db } = this;
       const last = frames.at(-1);
       if (db === undefined || last === undefined) return;
       // Not synced: a deletion undone by a power cut is a resend, and those are recognised by their identity.
-      await db.write(
-        frames.map(({ position }) => ({ type: 'del', key: position })),
-        { sync: false },
-      );
-      for (const { position, bytes, count } of frames) {
-        this.freedBytes += bytes;
-        this.noteReleased(position, count);
-        const isCounted =
-          this.counted ||
-          Number(position.readBigUInt64BE(1)) === this.ordinal ||
-          (this.countedTo !== undefined && Buffer.compare(position, this.countedTo) <= 0);
-        if (!isCounted) continue;
-        totals.waitingMessages = Math.max(0, (totals.waitingMessages ?? 0) - count);
-        totals.waitingFrames = Math.max(0, (totals.waitingFrames ?? 0) - 1);
-        totals.waitingBytes = Math.max(0, (totals.waitingBytes ?? 0) - bytes);
+      await db.write(deletions(frames.map(({ position }) => position)), { sync: false });
+      for (const frame of frames) {
+        this.freedBytes += frame.bytes;
+        this.integrity.noteReleased(frame);
+        this.backlog.remove(frame);
       }
-      const keep = this.cache.findIndex(
-        ({ position }) => Buffer.compare(position, last.position) > 0,
-      );
-      // The newest stays, so that a reader at the end is answered from memory.
-      const drop = keep === -1 ? Math.max(0, this.cache.length - 1) : keep;
-      for (const { frame } of this.cache.splice(0, drop)) this.cachedBytes -= frame.length;
+      this.cache.release(last.position);
     });
   }
 
-  private noteReleased(position: Buffer, count: number): void {
-    const ordinal = position.readBigUInt64BE(1);
-    const sequence = Number(position.readBigUInt64BE(9));
-    let set = this.released.get(ordinal);
-    if (set === undefined) this.released.set(ordinal, (set = new RangeSet()));
-    set.add(sequence, sequence + count - 1);
-  }
-
-  /** Counts what earlier runs left, a piece at a time, so that the start does not wait for it. */
+  /** Counts what earlier runs left. */
   private async count(): Promise<void> {
     const own = positionOf(this.ordinal, 0);
-    for (;;) {
-      const { db, totals } = this;
-      if (db === undefined || this.closing !== undefined) return;
-      const range = this.countedTo === undefined ? { gte: FRAME_PREFIX } : { gt: this.countedTo };
-      const entries = await db.read({ ...range, lt: own }, 1024 * 1024);
-      if (entries.length === 0) break;
-      for (const [, frame] of entries) {
-        totals.waitingFrames = (totals.waitingFrames ?? 0) + 1;
-        totals.waitingBytes = (totals.waitingBytes ?? 0) + frame.length;
-        totals.waitingMessages =
-          (totals.waitingMessages ?? 0) + (frame.length >= 64 ? frame.readUInt32LE(40) : 0);
-      }
-      this.countedTo = entries.at(-1)?.[0];
+    while (this.db !== undefined && this.closing === undefined) {
+      if (!(await this.backlog.countPiece(this.db, own))) return;
     }
-    this.counted = true;
   }
 
   async entries(prefix: Buffer): Promise<[Buffer, Buffer][]> {
@@ -692,12 +552,12 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   }
 
   stats(): BufferStats {
-    const known = this.counted;
+    const waiting = this.backlog.totals;
     return {
       ...this.totals,
-      waitingMessages: known ? this.totals.waitingMessages : undefined,
-      waitingFrames: known ? this.totals.waitingFrames : undefined,
-      waitingBytes: known ? this.totals.waitingBytes : undefined,
+      waitingMessages: waiting?.messages,
+      waitingFrames: waiting?.frames,
+      waitingBytes: waiting?.bytes,
       pendingBytes: this.pendingBytes,
     };
   }
@@ -721,6 +581,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.db = undefined;
   }
 }
+
+const deletions = (keys: Buffer[]): KvOp[] => keys.map((key) => ({ type: 'del', key }));
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());

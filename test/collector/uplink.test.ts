@@ -19,7 +19,7 @@ const MIB = 1024 * 1024;
 const env = realEnv();
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 interface Far {
@@ -131,7 +131,7 @@ async function near(
       reconnectMs: { first: 50, most: 200 },
       ...more,
     },
-    buffer as MessageBuffer<never>,
+    buffer,
     () => undefined,
   );
   const started = uplink;

@@ -1,0 +1,99 @@
+/**
+ * node-rdkafka, loaded lazily, since it compiles natively and lives in an installation of its own; and what its users
+ * share: callbacks as promises, errors with our codes, records in our form.
+ */
+import { createRequire } from 'node:module';
+import { fileOfPackage } from '../../shared/config/root.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import type { StoredRecord } from './log.ts';
+import type * as RdKafka from './rdkafka-types.ts';
+
+export type Client = RdKafka.KafkaClient;
+
+export const TIMEOUT_MS = 10_000;
+export const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
+/** Records that one call to the library returns. */
+export const POLL_RECORDS_MAX = 500;
+
+/** Throws ADAPTER_MISSING, naming the command that installs it. */
+export function loadClient(): Client {
+  try {
+    const folder = fileOfPackage('collector/kafka-client/package.json');
+    return createRequire(folder)('node-rdkafka') as Client;
+  } catch (error) {
+    throw new HeadwaterError(
+      'ADAPTER_MISSING',
+      "--log kafka:// needs node-rdkafka, which is compiled apart from the rest: run 'npm run install:kafka' (about 3 minutes, needs a C++ compiler)",
+      { cause: error },
+    );
+  }
+}
+
+/** LOG_FENCED when the partitions went to somebody else, else LOG_UNAVAILABLE. */
+export function unavailable(what: string, error: unknown): HeadwaterError {
+  const fenced =
+    /fenced|_STATE|UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|INVALID_PRODUCER_EPOCH|CONCURRENT|REBALANCE/i.test(
+      `${messageOf(error)} ${(error as { code?: number } | undefined)?.code ?? ''}`,
+    );
+  return new HeadwaterError(
+    fenced ? 'LOG_FENCED' : 'LOG_UNAVAILABLE',
+    `Kafka: ${what}: ${messageOf(error)}`,
+    { cause: error },
+  );
+}
+
+/** Node-style callbacks of the library as promises. */
+export function call<T>(
+  what: string,
+  work: (done: (error: unknown, value: T) => void) => void,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    try {
+      work((error, value) => {
+        if (error === null || error === undefined) resolve(value);
+        else reject(unavailable(what, error));
+      });
+    } catch (error) {
+      reject(unavailable(what, error));
+    }
+  });
+}
+
+export function headersOut(headers: Record<string, string>): RdKafka.Header[] {
+  return Object.entries(headers).map(([key, value]) => ({ [key]: value }));
+}
+
+function headersIn(headers: RdKafka.Header[] | undefined): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const header of headers ?? []) {
+    for (const [key, value] of Object.entries(header))
+      result[key] = Buffer.isBuffer(value) ? value.toString('utf8') : String(value);
+  }
+  return result;
+}
+
+export function stored(message: RdKafka.Message): StoredRecord {
+  return {
+    key: message.key === null || message.key === undefined ? '' : message.key.toString(),
+    value: message.value ?? Buffer.alloc(0),
+    headers: headersIn(message.headers),
+    partition: message.partition,
+    offset: message.offset,
+  };
+}
+
+/** Throws LOG_UNAVAILABLE. */
+export async function connect(client: RdKafka.Connection, brokers: string): Promise<void> {
+  try {
+    await call<unknown>('connecting', (done) => client.connect({ timeout: TIMEOUT_MS }, done));
+  } catch (error) {
+    try {
+      client.disconnect();
+    } catch {
+      // It never was connected: there is nothing to take down.
+    }
+    throw new HeadwaterError('LOG_UNAVAILABLE', `no Kafka broker answers at ${brokers}`, {
+      cause: error,
+    });
+  }
+}

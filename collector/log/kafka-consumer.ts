@@ -1,0 +1,351 @@
+/**
+ * A member of a consumer group on Kafka, with the transactions of its steps.
+ *
+ * Assigned partitions are read only after their state was loaded. After a step that was not committed it joins the
+ * group anew and goes on from what is committed.
+ */
+import { HeadwaterError, assert, messageOf } from '../../shared/errors.ts';
+import {
+  MESSAGE_BYTES_MAX,
+  POLL_RECORDS_MAX,
+  TIMEOUT_MS,
+  call,
+  connect,
+  headersOut,
+  stored,
+  unavailable,
+} from './kafka-client.ts';
+import type { KafkaLog } from './kafka.ts';
+import {
+  COMPACTED,
+  type ConsumerOptions,
+  type GroupStats,
+  type LogConsumer,
+  type Produced,
+  type Step,
+  type StoredRecord,
+} from './log.ts';
+import type * as RdKafka from './rdkafka-types.ts';
+
+const LAG_EVERY_MS = 2000;
+/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END and RD_KAFKA_OFFSET_STORED (what the group has committed). */
+const OFFSET_END = -1;
+const OFFSET_COMMITTED = -1000;
+
+/** Tells the transactional ids of one process apart. */
+let counter = 0;
+
+export class KafkaConsumer implements LogConsumer {
+  private readonly log: KafkaLog;
+  private readonly options: ConsumerOptions;
+  private readonly onClose: () => void;
+  private consumer: RdKafka.KafkaConsumer | undefined;
+  private producer: RdKafka.Producer | undefined;
+  private assigned = new Set<number>();
+  /** Partition → offset of the next record that `poll` has not returned. */
+  private readonly positions = new Map<number, number>();
+  private rebalancing: Promise<void> = Promise.resolve();
+  private failure: HeadwaterError | undefined;
+  private lagRecords = 0;
+  private lagTimer: NodeJS.Timeout | undefined;
+  private closing = false;
+
+  constructor(log: KafkaLog, options: ConsumerOptions, onClose: () => void) {
+    this.log = log;
+    this.options = options;
+    this.onClose = onClose;
+  }
+
+  private get topic(): string {
+    return this.log.name(this.options.topic);
+  }
+
+  async start(): Promise<void> {
+    const { log, options } = this;
+    const consumer: RdKafka.KafkaConsumer = new log.kafka.KafkaConsumer(
+      {
+        ...log.common,
+        'group.id': options.group,
+        'enable.auto.commit': false,
+        'isolation.level': 'read_committed',
+        'enable.partition.eof': true,
+        'partition.assignment.strategy': 'range',
+        'session.timeout.ms': 10_000,
+        'max.poll.interval.ms': 300_000,
+        'fetch.wait.max.ms': 20,
+        'fetch.message.max.bytes': MESSAGE_BYTES_MAX,
+        'queued.max.messages.kbytes': 16 * 1024,
+        rebalance_cb: (error: RdKafka.KafkaError, assignment: RdKafka.TopicPartition[]) =>
+          this.rebalance(consumer, error, assignment),
+      },
+      { 'auto.offset.reset': options.from === 'start' ? 'earliest' : 'latest' },
+    );
+    consumer.on('event.error', () => undefined); // A lost broker comes back; a failed poll says so itself.
+    // The end of a partition lies behind the markers of transactions, which are no records: without it a lag would stay.
+    consumer.on('partition.eof', ({ partition, offset }) => this.positions.set(partition, offset));
+    await connect(consumer, log.options.brokers);
+    this.consumer = consumer;
+    consumer.setDefaultConsumeTimeout(50);
+    if (options.from === 'end') {
+      // A watcher sees every partition and commits nothing: no group, no waiting for one.
+      const all = Array.from({ length: log.partitions }, (_, partition) => partition);
+      consumer.assign(
+        all.map((partition) => ({ topic: this.topic, partition, offset: OFFSET_END })),
+      );
+      this.assigned = new Set(all);
+      return;
+    }
+    consumer.subscribe([this.topic]);
+    this.lagTimer = setInterval(() => this.measureLag(), LAG_EVERY_MS);
+    this.lagTimer.unref();
+  }
+
+  private rebalance(
+    consumer: RdKafka.KafkaConsumer,
+    error: RdKafka.KafkaError,
+    assignment: RdKafka.TopicPartition[],
+  ): void {
+    const { ERRORS } = this.log.kafka.CODES;
+    if (error.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
+      this.rebalancing = this.take(consumer, assignment).catch((cause: unknown) => {
+        this.failure =
+          cause instanceof HeadwaterError ? cause : unavailable('taking over partitions', cause);
+      });
+    } else {
+      for (const { partition } of assignment) {
+        this.assigned.delete(partition);
+        this.positions.delete(partition);
+        this.options.onRevoke?.(partition);
+      }
+      // Also while it closes: a revocation that is not answered would hold up `disconnect` for good.
+      consumer.unassign();
+    }
+  }
+
+  /** Loads the state of assigned partitions before any record of them is read. */
+  private async take(
+    consumer: RdKafka.KafkaConsumer,
+    assignment: RdKafka.TopicPartition[],
+  ): Promise<void> {
+    const placed: RdKafka.TopicPartitionOffset[] = [];
+    for (const { topic, partition } of assignment) {
+      const own = await this.options.onAssign?.(partition);
+      placed.push({ topic, partition, offset: own ?? OFFSET_COMMITTED });
+    }
+    if (consumer !== this.consumer) {
+      consumer.unassign();
+      return;
+    }
+    consumer.assign(placed);
+    for (const { partition } of assignment) this.assigned.add(partition);
+  }
+
+  async poll(waitMs: number): Promise<StoredRecord[]> {
+    await this.rebalancing;
+    const { consumer, failure } = this;
+    if (failure !== undefined) {
+      this.failure = undefined;
+      await this.restart();
+      throw failure;
+    }
+    if (consumer === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
+    const deadline = performance.now() + waitMs;
+    for (;;) {
+      const messages = await call<RdKafka.Message[]>(`reading ${this.topic}`, (done) =>
+        consumer.consume(POLL_RECORDS_MAX, done),
+      );
+      await this.rebalancing;
+      const records = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
+      for (const { partition, offset } of records) {
+        this.positions.set(partition, Math.max(offset + 1, this.positions.get(partition) ?? 0));
+      }
+      if (records.length > 0 || performance.now() >= deadline || this.closing) return records;
+    }
+  }
+
+  /** The transactional producer of this consumer; its id fences an earlier life of it (KIP-98). */
+  private async transactional(): Promise<RdKafka.Producer> {
+    if (this.producer !== undefined) return this.producer;
+    const { log, options } = this;
+    const producer = new log.kafka.Producer(
+      {
+        ...log.common,
+        'enable.idempotence': true,
+        // Fencing is by the group's generation (KIP-447), so the id only has to be this process's own.
+        'transactional.id': `${log.options.topicPrefix}${options.group}-${process.pid}-${Math.floor(performance.timeOrigin)}-${counter++}`,
+        'transaction.timeout.ms': 60_000,
+        'linger.ms': 0,
+        'message.max.bytes': MESSAGE_BYTES_MAX,
+      },
+      {},
+    );
+    producer.on('event.error', () => undefined); // The transaction's calls say what matters.
+    await connect(producer, log.options.brokers);
+    try {
+      await call<void>('preparing transactions', (done) =>
+        producer.initTransactions(TIMEOUT_MS, (error) => done(error, undefined)),
+      );
+    } catch (error) {
+      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
+      throw error;
+    }
+    this.producer = producer;
+    return producer;
+  }
+
+  async commit({ produce, offsets }: Step): Promise<void> {
+    const { consumer } = this;
+    if (consumer === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
+    const positions = [...offsets].map(([partition, offset]) => ({
+      topic: this.topic,
+      partition,
+      offset,
+    }));
+    try {
+      for (const partition of offsets.keys()) {
+        if (!this.assigned.has(partition))
+          throw new HeadwaterError(
+            'LOG_FENCED',
+            `Kafka: partition ${partition} of ${this.topic} belongs to another collector now`,
+          );
+      }
+      if (produce.length === 0) {
+        await this.commitOffsets(consumer, positions);
+        return;
+      }
+      await this.transaction(await this.transactional(), consumer, produce, positions);
+    } catch (error) {
+      await this.abandon();
+      throw error instanceof HeadwaterError ? error : unavailable('committing', error);
+    }
+  }
+
+  private commitOffsets(
+    consumer: RdKafka.KafkaConsumer,
+    positions: RdKafka.TopicPartitionOffset[],
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      try {
+        // Blocks for one round trip; a stage without output commits a few times a second.
+        consumer.commitSync(positions);
+        resolve();
+      } catch (error) {
+        reject(unavailable('committing offsets', error));
+      }
+    });
+  }
+
+  private async transaction(
+    producer: RdKafka.Producer,
+    consumer: RdKafka.KafkaConsumer,
+    produce: Produced[],
+    positions: RdKafka.TopicPartitionOffset[],
+  ): Promise<void> {
+    await call<void>('beginning a transaction', (done) =>
+      producer.beginTransaction((error) => done(error, undefined)),
+    );
+    for (const { topic, partition, key, value, headers } of produce) {
+      const at = partition ?? this.log.partitionOf(key);
+      const body = COMPACTED.has(topic) && value.length === 0 ? null : value;
+      for (;;) {
+        try {
+          producer.produce(
+            this.log.name(topic),
+            at,
+            body,
+            key,
+            null,
+            undefined,
+            headersOut(headers),
+          );
+          break;
+        } catch (error) {
+          if (!/queue full/i.test(messageOf(error))) throw error;
+          producer.poll();
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }
+    }
+    await call<void>('sending offsets', (done) =>
+      producer.sendOffsetsToTransaction(positions, consumer, TIMEOUT_MS, (error) =>
+        done(error, undefined),
+      ),
+    );
+    await call<void>('committing a transaction', (done) =>
+      producer.commitTransaction(TIMEOUT_MS * 2, (error) => done(error, undefined)),
+    );
+  }
+
+  /** After a failed step: abort, drop the producer, and read again from what is committed. */
+  private async abandon(): Promise<void> {
+    const { producer } = this;
+    this.producer = undefined;
+    if (producer !== undefined) {
+      await call<void>('aborting', (done) =>
+        producer.abortTransaction(TIMEOUT_MS, (error) => done(error, undefined)),
+      ).catch(() => undefined); // A new producer's epoch aborts it for good.
+      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
+    }
+    await this.restart();
+  }
+
+  /** Joins the group anew: assignment loads state and offsets as they are committed. */
+  private async restart(): Promise<void> {
+    clearInterval(this.lagTimer);
+    const { consumer } = this;
+    this.consumer = undefined;
+    this.assigned.clear();
+    this.positions.clear();
+    if (consumer !== undefined)
+      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    if (this.closing) return;
+    for (;;) {
+      try {
+        await this.start();
+        return;
+      } catch (error) {
+        if (this.closing) return;
+        assert(error instanceof HeadwaterError, 'connecting fails with an operating error');
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
+  }
+
+  private measureLag(): void {
+    const { consumer } = this;
+    if (consumer === undefined || !consumer.isConnected()) return;
+    let lag = 0;
+    for (const partition of this.assigned) {
+      try {
+        const { highOffset } = consumer.getWatermarkOffsets(this.topic, partition);
+        const position = this.positions.get(partition);
+        if (position !== undefined && highOffset > 0) lag += Math.max(0, highOffset - position);
+      } catch {
+        // Not known before the first fetch of the partition.
+      }
+    }
+    this.lagRecords = lag;
+  }
+
+  lag(): GroupStats | undefined {
+    const { group, topic, from } = this.options;
+    return from === 'end' ? undefined : { group, topic, lagRecords: this.lagRecords };
+  }
+
+  async close(): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    this.onClose();
+    clearInterval(this.lagTimer);
+    await this.rebalancing;
+    const { consumer, producer } = this;
+    this.consumer = undefined;
+    this.producer = undefined;
+    if (consumer !== undefined)
+      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    if (producer !== undefined)
+      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
+  }
+}
