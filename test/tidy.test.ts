@@ -32,16 +32,18 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
-  it.each(['classic-level', '@duckdb/node-api', '@influxdata/influxdb-client', 'node-rdkafka'])(
-    '%s is imported in one file',
-    (name) => {
-      const users = sources.filter(
-        (file) =>
-          importsOf(file).includes(name) || read(file).includes(`createRequire(folder)('${name}')`),
-      );
-      expect(users).toHaveLength(1);
-    },
-  );
+  it.each([
+    'classic-level',
+    '@duckdb/node-api',
+    '@influxdata/influxdb-client',
+    'node-rdkafka',
+  ])('%s is imported in one file', (name) => {
+    const users = sources.filter(
+      (file) =>
+        importsOf(file).includes(name) || read(file).includes(`createRequire(folder)('${name}')`),
+    );
+    expect(users).toHaveLength(1);
+  });
 
   it('the gateway has few dependencies, and none of the collector', () => {
     const names = ['gateway', 'shared'].flatMap((part) =>
