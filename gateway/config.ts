@@ -205,6 +205,15 @@ export const GATEWAY_CONFIG = {
     unit: 'messages',
     about: 'QoS 2 messages of one session waiting for PUBREL.',
   },
+  'limits.offlineMessagesMax': {
+    type: 'integer',
+    default: 1000,
+    min: 0,
+    max: 1_000_000,
+    unit: 'messages',
+    about:
+      'QoS 1 and 2 messages queued for a local subscriber with a persistent session that is away; it does not see more. The collector gets all of them.',
+  },
   'limits.retainedMessagesMax': {
     type: 'integer',
     default: 100_000,

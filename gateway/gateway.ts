@@ -153,6 +153,7 @@ export class Gateway {
           bytesMax: config['limits.retainedBytesMax'],
         },
         qos2InFlightMax: config['limits.qos2InFlightMax'],
+        offlineMessagesMax: config['limits.offlineMessagesMax'],
         subscriberStallMs: config['limits.subscriberStallMs'],
         verify: passwords?.verify,
       },

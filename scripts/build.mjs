@@ -1,10 +1,17 @@
 // Bundles the command into dist/: one file for each entry and lazily loaded part. Native packages and what is large
 // and only needed by one adapter stay outside the bundle and are resolved from node_modules.
-import { build } from 'esbuild';
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+let build;
+try {
+  ({ build } = await import('esbuild'));
+} catch {
+  // Installed without the development tools (`npm ci --omit=dev`): dist/ is copied from where it was built.
+  process.stderr.write('build: esbuild is not installed, dist/ stays as it is\n');
+  process.exit(process.env.npm_lifecycle_event === 'prepare' ? 0 : 1);
+}
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const outdir = join(root, 'dist');
 rmSync(outdir, { recursive: true, force: true });

@@ -51,7 +51,14 @@ describe('tidy', () => {
         (JSON.parse(read(`${part}/package.json`)) as { dependencies: object }).dependencies,
       ),
     );
-    expect(names.sort()).toEqual(['@headwater/shared', 'aedes', 'classic-level', 'mqtt', 'yaml']);
+    expect(names.sort()).toEqual([
+      '@headwater/shared',
+      'aedes',
+      'aedes-persistence',
+      'classic-level',
+      'mqtt',
+      'yaml',
+    ]);
   });
 
   it('a module opens by saying what it is, and stays short', () => {

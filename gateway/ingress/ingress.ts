@@ -23,6 +23,7 @@ import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
+import { boundedPersistence, type BoundedPersistence } from './offline-queue.ts';
 import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
 import { RETAINED_PREFIX, Retained, type RetainedLimits } from './retained.ts';
 import { Subscriptions } from './subscriptions.ts';
@@ -45,6 +46,8 @@ export interface IngressOptions {
   qos2InFlightMax: number;
   /** Bytes a subscriber may leave unread before it is cut, by time: milliseconds. */
   subscriberStallMs: number;
+  /** QoS 1 and 2 messages queued for one persistent session. */
+  offlineMessagesMax: number;
   /** Undefined: everybody may connect (loopback only, which the configuration ensures). */
   verify: Verify | undefined;
 }
@@ -91,6 +94,7 @@ export class Ingress implements MqttHandler {
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly touched = new Set<MqttConnection>();
   private readonly heldBack = new Set<MqttConnection>();
+  private readonly offline: BoundedPersistence;
   private broker: Aedes | undefined;
 
   constructor(env: Env, options: IngressOptions, buffer: MessageBuffer<Ticket>, notify: Notify) {
@@ -99,7 +103,12 @@ export class Ingress implements MqttHandler {
     this.buffer = buffer;
     this.notify = notify;
     this.retained = new Retained(options.retained);
+    this.offline = boundedPersistence(options.offlineMessagesMax);
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
+  }
+
+  get offlineDropped(): number {
+    return this.offline.dropped();
   }
 
   get retainedCount(): number {
@@ -110,6 +119,7 @@ export class Ingress implements MqttHandler {
   async start(): Promise<void> {
     const { options } = this;
     const broker = await Aedes.createBroker({
+      persistence: this.offline.persistence,
       connectTimeout: options.server.connectTimeoutMs,
       drainTimeout: options.subscriberStallMs,
       maxClientsIdLength: options.mqtt.clientIdBytesMax,

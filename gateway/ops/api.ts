@@ -41,6 +41,11 @@ export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
     'Device connections closed, by reason.',
     ingress.closedBy.read,
   );
+  metrics.counter(
+    'headwater_ingress_offline_dropped_total',
+    'Messages not queued for a local subscriber that is away, because its limit was reached.',
+    () => ingress.offlineDropped,
+  );
   metrics.gauge(
     'headwater_ingress_retained_messages',
     'Retained messages kept.',

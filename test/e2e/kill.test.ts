@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { headwater, ready, start, temporaryFolder, type Headwater } from '../support/process.ts';
+import {
+  headwater,
+  ready,
+  start,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
 import { runLoad } from '../support/load.ts';
 import { reconciled, settled } from '../support/reconcile.ts';
 import { FULL, seeded } from '../support/seed.ts';
@@ -53,6 +60,8 @@ describe('kill -9 of the gateway under load', () => {
       onSend: (index) => sent.add(index),
       onAck: (index) => acknowledged.add(index),
     });
+    // The moment is counted from the first message: before it there is nothing to lose.
+    await until('the load to begin', () => sent.size > 0 || undefined);
     await new Promise((resolve) => setTimeout(resolve, killMs));
     await first.kill('SIGKILL');
     const { broken } = await load;
@@ -73,7 +82,7 @@ describe('kill -9 of the gateway under load', () => {
     const folder = temporaryFolder();
     let fired = 0;
     for (let moment = 0; moment < MOMENTS; moment++) {
-      const killMs = 20 + Math.floor(next() * 400);
+      const killMs = 1 + Math.floor(next() * 300);
       const result = await trial(
         `m${moment}`,
         (args) => headwater(['gateway', ...args]),

@@ -167,6 +167,25 @@ describe('MQTT for devices', () => {
     await later.endAsync(true);
   });
 
+  it('what is queued for a subscriber that is away is bounded; the buffer has all of it', async () => {
+    const bounded = await startGateway(
+      temporaryFolder(),
+      {},
+      { HEADWATER_LIMITS_OFFLINE_MESSAGES_MAX: '5' },
+    );
+    const url = `mqtt://127.0.0.1:${bounded.port}`;
+    const away = await connectAsync(url, { clientId: 'away', clean: false, reconnectPeriod: 0 });
+    await away.subscribeAsync('news', { qos: 1 });
+    await away.endAsync();
+    const publisher = await connectAsync(url, { clientId: 'pub', reconnectPeriod: 0 });
+    for (let i = 0; i < 20; i++) await publisher.publishAsync('news', String(i), { qos: 1 });
+    expect((await bounded.stored()).filter(({ topic }) => topic === 'news')).toHaveLength(20);
+    const metrics = await (await fetch(`${bounded.http}/metrics`)).text();
+    expect(metrics).toMatch(/^headwater_ingress_offline_dropped_total 15$/m);
+    await publisher.endAsync(true);
+    await bounded.gateway.close();
+  });
+
   it('a will is stored when its client is lost, and not after a DISCONNECT', async () => {
     const will = Buffer.concat([
       Buffer.from([0, 6]),
