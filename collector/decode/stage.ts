@@ -65,6 +65,7 @@ export class DecodeStage {
         topic: TOPIC_RAW,
         from: 'start',
         bytesMax: 1024 * 1024,
+        // Also after a step that was not committed: its sequences must not stay in the sets.
         onAssign: async (partition) => {
           await this.load(partition);
           return undefined;
@@ -72,10 +73,6 @@ export class DecodeStage {
         onRevoke: (partition) => this.done.delete(partition),
       },
       step: (records) => this.step(records),
-      // A step that was not committed has left its sequences in the sets.
-      onAbort: async () => {
-        for (const partition of [...this.done.keys()]) await this.load(partition);
-      },
     });
   }
 

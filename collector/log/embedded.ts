@@ -35,6 +35,8 @@ export interface EmbeddedLogOptions {
   trim: Record<string, number>;
   now: () => number;
   createDatabase?: (folder: string) => KvDatabase;
+  /** Between attempts to open again after a failed write, milliseconds. */
+  reopenMs?: number;
 }
 
 interface Topic {
@@ -197,8 +199,7 @@ export class EmbeddedLog implements Log {
     // Waiting only when a topic is new keeps concurrent appends in the order of their calls.
     const unknown = produce.filter(({ topic }) => !COMPACTED.has(topic) && !this.topics.has(topic));
     if (unknown.length > 0) await Promise.all(unknown.map(({ topic }) => this.topic(topic)));
-    if (this.db === undefined || this.closed)
-      throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is closed');
+    await this.ready();
     const ops: KvOp[] = [];
     const fresh: [Topic, StoredRecord][] = [];
     for (const record of produce) {
@@ -276,7 +277,7 @@ export class EmbeddedLog implements Log {
     while (!this.closed) {
       await this.db?.close().catch(() => undefined); // It has failed; the reopen decides.
       this.db = undefined;
-      await new Promise((resolve) => setTimeout(resolve, REOPEN_MS));
+      await new Promise((resolve) => setTimeout(resolve, this.options.reopenMs ?? REOPEN_MS));
       try {
         await this.open();
         this.notify({
@@ -289,6 +290,14 @@ export class EmbeddedLog implements Log {
         this.notify({ level: 'warn', event: 'log_reopen', text: messageOf(error) });
       }
     }
+  }
+
+  /** Resolves when the database is open. Throws LOG_UNAVAILABLE when it stays closed. */
+  async ready(): Promise<KvDatabase> {
+    await this.reopening;
+    if (this.db === undefined || this.closed)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is closed');
+    return this.db;
   }
 
   committed(group: string, topic: string): number | undefined {
@@ -381,8 +390,8 @@ export class EmbeddedLog implements Log {
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
     const prefix = stateKey(topic, keyPrefix);
-    const entries =
-      (await this.db?.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY)) ?? [];
+    const db = await this.ready();
+    const entries = await db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
     return entries.map(([, value]) => decode(value));
   }
 
@@ -414,6 +423,8 @@ class EmbeddedConsumer implements LogConsumer {
   private readonly log: EmbeddedLog;
   private readonly options: ConsumerOptions;
   private next = 0;
+  /** A commit failed: where to go on, and the state that belongs to it, must be read again. */
+  private stale = false;
   private closed = false;
 
   constructor(log: EmbeddedLog, options: ConsumerOptions) {
@@ -430,12 +441,17 @@ class EmbeddedConsumer implements LogConsumer {
 
   private async rewind(): Promise<void> {
     const { group, topic, onAssign } = this.options;
+    await this.log.ready();
     const own = await onAssign?.(0);
     this.next = own ?? this.log.committed(group, topic) ?? 0;
   }
 
   async poll(waitMs: number): Promise<StoredRecord[]> {
     const { topic, bytesMax } = this.options;
+    if (this.stale) {
+      await this.rewind();
+      this.stale = false;
+    }
     let records = await this.log.read(topic, this.next, bytesMax);
     if (records.length === 0 && !this.closed) {
       await this.log.wait(topic, waitMs);
@@ -450,7 +466,8 @@ class EmbeddedConsumer implements LogConsumer {
     try {
       await this.log.commit(this.options.group, this.options.topic, step);
     } catch (error) {
-      await this.rewind();
+      // Whether it is on disk after all is known when the log is open again: the next poll begins with that.
+      this.stale = true;
       throw error;
     }
   }

@@ -12,8 +12,6 @@ export interface StageOptions {
   consumer: ConsumerOptions;
   /** Works on records and returns what to produce. A retryable error is tried again; the records are not skipped. */
   step: (records: StoredRecord[], offsets: Map<number, number>) => Promise<Produced[]>;
-  /** A step was not committed: forget what was built on it. */
-  onAbort?: () => Promise<void>;
 }
 
 export interface Stage {
@@ -76,7 +74,6 @@ export function runStage(options: StageOptions): Stage {
         event: `${name}_again`,
         text: `a step was not committed and is done again: ${messageOf(error)}`,
       });
-      await options.onAbort?.();
       await rest(RETRY_MS.first);
     }
   };

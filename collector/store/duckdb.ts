@@ -116,7 +116,7 @@ export class DuckDbStore implements TimeSeriesStore {
   private writer: DuckDBConnection | undefined;
   private reader: DuckDBConnection | undefined;
   private readonly bySeries = new Map<string, Series>();
-  private readonly byTags = new WeakMap<Record<string, string>, Map<string, Series>>();
+  private byTags = new WeakMap<Record<string, string>, Map<string, Series>>();
   private readonly list: Series[] = [];
   private readonly origins = new Map<string, Origin>();
   private turn: Promise<unknown> = Promise.resolve();
@@ -179,6 +179,7 @@ export class DuckDbStore implements TimeSeriesStore {
 
   private async load(): Promise<void> {
     this.bySeries.clear();
+    this.byTags = new WeakMap();
     this.list.length = 0;
     this.origins.clear();
     for (const [id, measurement, field, tags, kind] of await this.rows(

@@ -94,6 +94,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private diskTimer: NodeJS.Timeout | undefined;
   private checkingDisk = false;
   private freedBytes = 0;
+  private toRelease: FrameRef[] = [];
   /** Runs one after another: release, count, compaction. */
   private exclusive: Promise<void> = Promise.resolve();
 
@@ -400,6 +401,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.checkingDisk = true;
     try {
       const { totals, options } = this;
+      if (this.toRelease.length > 0) await this.inTurn(() => this.releaseWaiting());
       totals.diskBytes = await folderBytes(this.databaseFolder);
       if (
         this.freedBytes > options.diskBytesMax / 8 &&
@@ -523,19 +525,30 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   // ---- releasing ----
 
   release(frames: FrameRef[]): Promise<void> {
-    return this.inTurn(async () => {
-      const { db } = this;
-      const last = frames.at(-1);
-      if (db === undefined || last === undefined) return;
+    this.toRelease.push(...frames);
+    return this.inTurn(() => this.releaseWaiting());
+  }
+
+  /** What could not be deleted now, while the database is away or full, is deleted with the next ones. */
+  private async releaseWaiting(): Promise<void> {
+    const { db } = this;
+    const frames = this.toRelease;
+    const last = frames.at(-1);
+    if (db === undefined || last === undefined) return;
+    this.toRelease = [];
+    try {
       // Not synced: a deletion undone by a power cut is a resend, and those are recognised by their identity.
       await db.write(deletions(frames.map(({ position }) => position)), { sync: false });
-      for (const frame of frames) {
-        this.freedBytes += frame.bytes;
-        this.integrity.noteReleased(frame);
-        this.backlog.remove(frame);
-      }
-      this.cache.release(last.position);
-    });
+    } catch (error) {
+      this.toRelease = [...frames, ...this.toRelease];
+      throw error;
+    }
+    for (const frame of frames) {
+      this.freedBytes += frame.bytes;
+      this.integrity.noteReleased(frame);
+      this.backlog.remove(frame);
+    }
+    this.cache.release(last.position);
   }
 
   /** Counts what earlier runs left. */

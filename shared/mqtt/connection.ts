@@ -68,6 +68,8 @@ export interface MqttHandler {
   closed(connection: MqttConnection, reason: string): void;
 }
 
+/** Acknowledgements that a client may leave unread. */
+const UNREAD_ACK_BYTES_MAX = 64 * 1024;
 /** Distinct topics remembered per connection, so that a known one is neither decoded nor checked again. */
 const TOPIC_CACHE_MAX = 512;
 
@@ -200,7 +202,14 @@ export class MqttConnection {
 
   flush(): void {
     if (this.ackBytes === 0) return;
-    if (!this.socket.destroyed) this.socket.write(this.acks.subarray(0, this.ackBytes));
+    if (!this.socket.destroyed) {
+      const flowing = this.socket.write(this.acks.subarray(0, this.ackBytes));
+      // A client that does not read its acknowledgements is not read from either: they must not pile up here.
+      if (!flowing && this.socket.writableLength > UNREAD_ACK_BYTES_MAX) {
+        this.hold();
+        this.socket.once('drain', () => this.release());
+      }
+    }
     // The socket keeps a view until the bytes are out: the next acknowledgements need room of their own.
     this.acks = Buffer.allocUnsafe(Math.max(256, Math.min(this.ackBytes, 65536)));
     this.ackBytes = 0;
