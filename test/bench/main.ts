@@ -8,7 +8,8 @@ import { execFileSync } from 'node:child_process';
 import { startInflux2, startMosquitto, type Influx } from '../services/servers.ts';
 import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
 import {
-  headwater,
+  startCollector,
+  startGateway,
   ROOT,
   start,
   temporaryFolder,
@@ -67,18 +68,7 @@ async function lone(port: number, count: number): Promise<{ p50Ms: number; p99Ms
 }
 
 const gateway = (folder: string, ...more: string[]): Promise<Headwater> =>
-  headwater([
-    'gateway',
-    '--data',
-    folder,
-    '--mqtt',
-    '127.0.0.1:0',
-    '--http',
-    '127.0.0.1:0',
-    '--id',
-    'bench',
-    ...more,
-  ]);
+  startGateway(undefined, ['--data', folder, '--id', 'bench', ...more]);
 
 async function ingress() {
   say('1/3 QoS 1 acknowledged after fsync, beside Mosquitto without persistence');
@@ -260,20 +250,9 @@ async function endToEnd() {
   const theirs: { perSecond: number; edgeCpu: number; stored: number }[] = [];
   for (let round = 0; round < (smoke ? 1 : 3); round++) {
     const influx = await startInflux2();
-    const collector = await headwater(
-      [
-        'collector',
-        '--data',
-        temporaryFolder(),
-        '--http',
-        '127.0.0.1:0',
-        '--uplink',
-        '127.0.0.1:0',
-        '--store',
-        influx.store,
-      ],
-      { HEADWATER_INFLUXDB_TOKEN: influx.token },
-    );
+    const collector = await startCollector(['--store', influx.store], {
+      HEADWATER_INFLUXDB_TOKEN: influx.token,
+    });
     const edge = await gateway(
       temporaryFolder(),
       '--collector',

@@ -16,6 +16,10 @@ afterEach(() => {
 
 /** A file system of its own, so that it can fill up or turn read-only. */
 function mountTmpfs(megabytes: number): string {
+  if (process.getuid?.() !== 0)
+    throw new Error(
+      'mounting a small file system needs root: run npm test as root, or in a container',
+    );
   const folder = join(temporaryFolder(), 'disk');
   mkdirSync(folder);
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', folder]);

@@ -5,7 +5,8 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../cli/main.ts';
 import {
-  headwater,
+  startCollector,
+  startGateway,
   ROOT,
   run,
   start,
@@ -19,28 +20,8 @@ describe('commands', () => {
   let collector: Headwater;
   let gateway: Headwater;
   beforeAll(async () => {
-    collector = await headwater([
-      'collector',
-      '--data',
-      temporaryFolder(),
-      '--http',
-      '127.0.0.1:0',
-      '--uplink',
-      '127.0.0.1:0',
-    ]);
-    gateway = await headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--id',
-      'gw',
-      '--collector',
-      `mqtt://${collector.address['uplink']}`,
-    ]);
+    collector = await startCollector();
+    gateway = await startGateway(collector.address['uplink'], ['--id', 'gw']);
   });
   afterAll(async () => {
     await gateway.kill();
@@ -143,15 +124,7 @@ describe('commands', () => {
       file,
       `device,timestamp,v\n${Array.from({ length: 2000 }, (_, i) => `d,${new Date(1.7e12 + i * 1000).toISOString()},${i}`).join('\n')}\n`,
     );
-    const other = await headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-    ]);
+    const other = await startGateway(undefined);
     const child = start(process.execPath, [
       'cli/bin.mjs',
       'replay',
@@ -190,17 +163,7 @@ describe('commands', () => {
     expect(made.status).toBe(0);
     const file = join(temporaryFolder(), 'passwords');
     writeFileSync(file, made.stdout);
-    const locked = await headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--password-file',
-      file,
-    ]);
+    const locked = await startGateway(undefined, ['--password-file', file]);
     const args = ['publish', 'a', '1', '--mqtt', locked.address['mqtt'] ?? ''];
     expect((await run(args)).output).toMatch(/Not authorized/);
     expect(
@@ -212,17 +175,7 @@ describe('commands', () => {
   it('a collector with a token asks for it, its page and health do not', async () => {
     const file = join(temporaryFolder(), 'token');
     writeFileSync(file, 'a-token-of-this-test\n', { mode: 0o600 });
-    const locked = await headwater([
-      'collector',
-      '--data',
-      temporaryFolder(),
-      '--http',
-      '127.0.0.1:0',
-      '--uplink',
-      '127.0.0.1:0',
-      '--token-file',
-      file,
-    ]);
+    const locked = await startCollector(['--token-file', file]);
     const base = `http://${locked.address['http']}`;
     const status = async (path: string, headers: Record<string, string> = {}): Promise<number> =>
       (await fetch(`${base}${path}`, { headers })).status;
@@ -286,17 +239,7 @@ export const createStore = () => ({
       'ready',
       () => /^ready http=(\S+) uplink=(\S+)$/m.exec(child.stdout()) ?? undefined,
     );
-    const other = await headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--collector',
-      `mqtt://${line[2]}`,
-    ]);
+    const other = await startGateway(line[2]);
     await run(['publish', 'a/their', '1', '--mqtt', other.address['mqtt'] ?? '']);
     await until(
       'the point in their store',

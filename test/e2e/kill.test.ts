@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  startCollector,
   headwater,
   ready,
   start,
@@ -17,15 +18,7 @@ const CONNECTIONS = 4;
 describe('kill -9 of the gateway under load', () => {
   let collector: Headwater;
   beforeAll(async () => {
-    collector = await headwater([
-      'collector',
-      '--data',
-      temporaryFolder(),
-      '--uplink',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-    ]);
+    collector = await startCollector();
   });
   afterAll(async () => void (await collector.kill()));
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { headwater, temporaryFolder, type Headwater } from '../support/process.ts';
+import { startCollector, startGateway, temporaryFolder } from '../support/process.ts';
 import { runLoad, type LoadOptions } from '../support/load.ts';
 import { reconciled, settled } from '../support/reconcile.ts';
 import { startInflux2, startKafka } from '../services/servers.ts';
@@ -31,41 +31,20 @@ function load(
   };
 }
 
-const gatewayArgs = (folder: string, uplink: string): string[] => [
-  'gateway',
-  '--data',
-  folder,
-  '--mqtt',
-  '127.0.0.1:0',
-  '--http',
-  '127.0.0.1:0',
-  '--id',
-  'gw-outage',
-  '--collector',
-  `mqtt://${uplink}`,
-];
-
 describe('outages', () => {
   it('collector down while 200,000 readings are published, gateway killed: all stored, each once', async () => {
     const folder = temporaryFolder();
-    const collectorArgs = [
-      'collector',
-      '--data',
-      temporaryFolder(),
-      '--http',
-      '127.0.0.1:0',
-      '--uplink',
-    ];
-    let collector = await headwater([...collectorArgs, '127.0.0.1:0']);
+    const centre = ['--data', temporaryFolder()];
+    let collector = await startCollector(centre);
     const uplink = collector.address['uplink'] ?? '';
-    let gateway = await headwater(gatewayArgs(folder, uplink));
+    let gateway = await startGateway(uplink, ['--data', folder, '--id', 'gw-outage']);
     await collector.kill('SIGKILL');
     const work = load(gateway.port('mqtt'), 'down');
     const { acknowledged } = await runLoad(work);
     expect(acknowledged).toBe(MESSAGES);
     await gateway.kill('SIGKILL');
-    gateway = await headwater(gatewayArgs(folder, uplink));
-    collector = await headwater([...collectorArgs, uplink]);
+    gateway = await startGateway(uplink, ['--data', folder, '--id', 'gw-outage']);
+    collector = await startCollector([...centre, '--uplink', uplink]);
     const result = await reconciled(collector, 'down', 'n', work.acknowledged, work.sent);
     expect(result).toEqual({ missing: 0, extra: 0, foreign: 0, stored: MESSAGES });
     await gateway.kill();
@@ -75,25 +54,11 @@ describe('outages', () => {
   it('Kafka killed and restarted, InfluxDB down for a while: all stored, each once', async () => {
     const [kafka, influx] = [await startKafka(), await startInflux2()];
     const environment = { HEADWATER_INFLUXDB_TOKEN: influx.token };
-    const collector: Headwater = await headwater(
-      [
-        'collector',
-        '--data',
-        temporaryFolder(),
-        '--http',
-        '127.0.0.1:0',
-        '--uplink',
-        '127.0.0.1:0',
-        '--log',
-        `kafka://${kafka.address}`,
-        '--store',
-        influx.store,
-      ],
+    const collector = await startCollector(
+      ['--log', `kafka://${kafka.address}`, '--store', influx.store],
       environment,
     );
-    const gateway = await headwater(
-      gatewayArgs(temporaryFolder(), collector.address['uplink'] ?? ''),
-    );
+    const gateway = await startGateway(collector.address['uplink']);
     const first = load(gateway.port('mqtt'), 'kafka-killed', 100_000);
     const running = runLoad(first);
     await new Promise((resolve) => setTimeout(resolve, 150));

@@ -3,7 +3,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SPECS, dashboards } from '../../dashboards/all.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { startInflux2, startKafka, type Influx, type Server } from '../services/servers.ts';
-import { headwater, run, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import {
+  startCollector,
+  startGateway,
+  run,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
 import { runLoad } from '../support/load.ts';
 import { getJson, reconciled } from '../support/reconcile.ts';
 
@@ -51,40 +58,15 @@ describe('with real Kafka and InfluxDB', () => {
     await Promise.all([kafka.stop(), influx.stop()]);
   });
   const collector = async (...more: string[]): Promise<Headwater> => {
-    const server = await headwater(
-      [
-        'collector',
-        '--data',
-        temporaryFolder(),
-        '--http',
-        '127.0.0.1:0',
-        '--uplink',
-        '127.0.0.1:0',
-        '--log',
-        `kafka://${kafka.address}`,
-        '--store',
-        influx.store,
-        ...more,
-      ],
+    const server = await startCollector(
+      ['--log', `kafka://${kafka.address}`, '--store', influx.store, ...more],
       environment,
     );
     collectors.push(server);
     return server;
   };
   const gatewayTo = (uplink: string | undefined, id: string): Promise<Headwater> =>
-    headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--id',
-      id,
-      '--collector',
-      `mqtt://${uplink}`,
-    ]);
+    startGateway(uplink, ['--id', id]);
 
   it('a reading is on the API soon after mosquitto_pub, and kcat reads it as documented JSON', async () => {
     const all = await collector();
@@ -231,26 +213,8 @@ describe('with real Kafka and InfluxDB', () => {
 
 describe('with the embedded defaults', () => {
   it('a reading is on the API soon after mosquitto_pub, and waits for nothing behind a poison one', async () => {
-    const collector = await headwater([
-      'collector',
-      '--data',
-      temporaryFolder(),
-      '--http',
-      '127.0.0.1:0',
-      '--uplink',
-      '127.0.0.1:0',
-    ]);
-    const gateway = await headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--collector',
-      `mqtt://${collector.address['uplink']}`,
-    ]);
+    const collector = await startCollector();
+    const gateway = await startGateway(collector.address['uplink']);
     execFileSync('mosquitto_pub', [
       '-p',
       String(gateway.port('mqtt')),

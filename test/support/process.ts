@@ -143,3 +143,43 @@ export async function run(
   const code = await child.exited;
   return { code, output: child.output(), stdout: child.stdout() };
 }
+
+/** A collector on free ports with a folder of its own; later flags win. */
+export const startCollector = (
+  more: string[] = [],
+  environment: Record<string, string> = {},
+): Promise<Headwater> =>
+  headwater(
+    [
+      'collector',
+      '--data',
+      temporaryFolder(),
+      '--http',
+      '127.0.0.1:0',
+      '--uplink',
+      '127.0.0.1:0',
+      ...more,
+    ],
+    environment,
+  );
+
+/** A gateway on free ports with a folder of its own, sending to `uplink` if there is one; later flags win. */
+export const startGateway = (
+  uplink: string | undefined,
+  more: string[] = [],
+  environment: Record<string, string> = {},
+): Promise<Headwater> =>
+  headwater(
+    [
+      'gateway',
+      '--data',
+      temporaryFolder(),
+      '--mqtt',
+      '127.0.0.1:0',
+      '--http',
+      '127.0.0.1:0',
+      ...(uplink === undefined ? [] : ['--collector', `mqtt://${uplink}`]),
+      ...more,
+    ],
+    environment,
+  );
