@@ -2,14 +2,14 @@
  * `npm run bench`: what Headwater takes and costs, beside the tools that people use, in the same run, by the same
  * pre-encoded load. Prints JSON, writes it and SVG plots to bench-results/. `--smoke` only shows that everything runs.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { startInflux2, startMosquitto, type Influx } from '../services/servers.ts';
 import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
 import {
   startCollector,
-  startGateway,
+  ready,
   ROOT,
   start,
   temporaryFolder,
@@ -23,7 +23,7 @@ import { barChart } from './plot.ts';
 const smoke = process.argv.includes('--smoke');
 const ROUNDS = smoke ? 1 : 5;
 const MESSAGES = smoke ? 20_000 : 400_000;
-const BACKLOG = smoke ? 40_000 : 1_000_000;
+const BACKLOG = smoke ? 40_000 : 2_000_000;
 const END_TO_END = smoke ? 10_000 : 200_000;
 const CONNECTIONS = 10;
 const out = join(ROOT, 'bench-results');
@@ -67,8 +67,27 @@ async function lone(port: number, count: number): Promise<{ p50Ms: number; p99Ms
   return { p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99) };
 }
 
+/** As it runs on a device: with the flags that `gateway/bin.mjs` names for itself. */
+const FLAGS = (readFileSync(join(ROOT, 'gateway/bin.mjs'), 'utf8').split('\n')[0] ?? '')
+  .split(' ')
+  .filter((word) => word.startsWith('--'));
 const gateway = (folder: string, ...more: string[]): Promise<Headwater> =>
-  startGateway(undefined, ['--data', folder, '--id', 'bench', ...more]);
+  ready(
+    start(process.execPath, [
+      ...FLAGS,
+      'gateway/bin.mjs',
+      '--data',
+      folder,
+      '--mqtt',
+      '127.0.0.1:0',
+      '--http',
+      '127.0.0.1:0',
+      '--id',
+      'bench',
+      ...more,
+    ]),
+    'gateway',
+  );
 
 async function ingress() {
   say('1/3 QoS 1 acknowledged after fsync, beside Mosquitto without persistence');
