@@ -105,4 +105,44 @@ describe('outages', () => {
     await collector.kill();
     await Promise.all([kafka.stop(), influx.stop()]);
   }, 400_000);
+
+  it('two collectors behind one list of addresses, one killed under load: all stored, each once', async () => {
+    const [kafka, influx] = [await startKafka(), await startInflux2()];
+    const environment = { HEADWATER_INFLUXDB_TOKEN: influx.token };
+    const more = ['--log', `kafka://${kafka.address}`, '--store', influx.store];
+    const [first, second] = [
+      await startCollector(more, environment),
+      await startCollector(more, environment),
+    ];
+    const both = `mqtt://${first.address['uplink']},mqtt://${second.address['uplink']}`;
+    const gateways = await Promise.all(
+      [0, 1, 2].map((at) => startGateway(undefined, ['--id', `gw-${at}`, '--collector', both])),
+    );
+    const works = gateways.map((gateway, at) => {
+      const work = load(gateway.port('mqtt'), `moved-${at}`, 60_000);
+      return { work, running: runLoad(work) };
+    });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await first.kill('SIGKILL');
+    for (const [at, { work, running }] of works.entries()) {
+      await running;
+      const result = await reconciled(
+        second,
+        `moved-${at}`,
+        'n',
+        work.acknowledged,
+        work.sent,
+        90_000,
+      );
+      expect(result, second.output().slice(-2000)).toEqual({
+        missing: 0,
+        extra: 0,
+        foreign: 0,
+        stored: 60_000,
+      });
+    }
+    for (const gateway of gateways) await gateway.kill();
+    await second.kill();
+    await Promise.all([kafka.stop(), influx.stop()]);
+  }, 300_000);
 });
