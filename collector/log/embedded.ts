@@ -153,13 +153,12 @@ export class EmbeddedLog implements Log {
         next: Number(value.readBigUInt64BE(0)),
       });
     }
-    for (const name of [...this.topics.keys()]) await this.load(name);
+    for (const name of [...this.topics.keys()]) await this.load(name, db);
   }
 
-  private async load(name: string): Promise<Topic> {
+  private async load(name: string, db: KvDatabase): Promise<Topic> {
     const prefix = topicPrefix(name);
-    const [last] =
-      (await this.db?.read({ gte: prefix, lt: after(prefix), reverse: true, limit: 1 }, 1)) ?? [];
+    const [last] = await db.read({ gte: prefix, lt: after(prefix), reverse: true, limit: 1 }, 1);
     // What was trimmed away still counts: offsets are never given twice.
     const committed = [...this.offsets.values()]
       .filter(({ topic }) => topic === name)
@@ -180,7 +179,9 @@ export class EmbeddedLog implements Log {
     if (known !== undefined) return known;
     let loading = this.loading.get(name);
     if (loading === undefined) {
-      loading = this.load(name).finally(() => this.loading.delete(name));
+      loading = this.ready()
+        .then((db) => this.load(name, db))
+        .finally(() => this.loading.delete(name));
       this.loading.set(name, loading);
     }
     return await loading;

@@ -250,7 +250,9 @@ export class Uplink {
         client = this.client;
       }
     } catch (error) {
-      this.notify({ level: 'error', event: 'uplink_read', text: messageOf(error) });
+      // The buffer may be reopening: it is asked again, whether new messages come or not.
+      this.notify({ level: 'warn', event: 'uplink_read', text: messageOf(error) });
+      setTimeout(() => this.wake(), TICK_MS).unref();
     } finally {
       this.filling = false;
     }

@@ -3,6 +3,7 @@
  * compression is off. Writes are synced only when asked: the library's default is not to.
  */
 import { ClassicLevel } from 'classic-level';
+import { HeadwaterError, codeOf } from '../errors.ts';
 import type { KvDatabase, KvOp, KvRange } from './kv.ts';
 
 export interface LevelOptions {
@@ -16,6 +17,16 @@ export interface LevelOptions {
 const READ_AHEAD_BYTES = 256 * 1024;
 
 const DEFAULTS: LevelOptions = { cacheBytes: 1024 * 1024, writeBufferBytes: 4 * 1024 * 1024 };
+
+/** A read that the closing of the database cuts off can be tried again after the next open. */
+async function whileOpen<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!/^LEVEL_(DATABASE|ITERATOR)_NOT_OPEN$/.test(codeOf(error))) throw error;
+    throw new HeadwaterError('DATA_UNUSABLE', 'the database is being reopened', { cause: error });
+  }
+}
 
 export class LevelDatabase implements KvDatabase {
   private readonly db: ClassicLevel<Buffer, Buffer>;
@@ -42,14 +53,18 @@ export class LevelDatabase implements KvDatabase {
   }
 
   get(key: Buffer): Promise<Buffer | undefined> {
-    return this.db.get(key);
+    return whileOpen(this.db.get(key));
   }
 
   write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
     return this.db.batch(ops, { sync: options.sync });
   }
 
-  async read(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]> {
+  read(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]> {
+    return whileOpen(this.readOpen(range, bytesMax));
+  }
+
+  private async readOpen(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]> {
     const iterator = this.db.iterator({
       ...range,
       highWaterMarkBytes: Math.min(READ_AHEAD_BYTES, bytesMax),
