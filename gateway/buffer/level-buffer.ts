@@ -514,12 +514,13 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     if (cached !== undefined) return cached;
     const { db } = this;
     if (db === undefined) return [];
-    const { good, damaged } = await this.integrity.check(
-      from,
-      await db.read(framesAfter(from), bytesMax),
-    );
-    if (damaged.length > 0) await db.write(deletions(damaged), { sync: false });
-    return good;
+    for (;;) {
+      const entries = await db.read(framesAfter(from), bytesMax);
+      const { good, damaged } = await this.integrity.check(from, entries);
+      if (damaged.length > 0) await db.write(deletions(damaged), { sync: false });
+      // Nothing but damaged ones, which are set aside now: what is behind them must not wait.
+      if (good.length > 0 || damaged.length === 0) return good;
+    }
   }
 
   // ---- releasing ----

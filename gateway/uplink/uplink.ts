@@ -211,9 +211,10 @@ export class Uplink {
         let client = this.client;
         this.ready && client !== undefined && client === this.client;
       ) {
+        // A full window needs no reminder: the next acknowledgement comes back here.
+        this.wanted = false;
         const room = this.options.windowBytes - this.stat.inFlightBytes;
         if (room <= 0) return;
-        this.wanted = false;
         const frames = await this.buffer.read(
           this.sentTo,
           Math.min(room, this.options.publishBytesMax),
@@ -255,6 +256,8 @@ export class Uplink {
       setTimeout(() => this.wake(), TICK_MS).unref();
     } finally {
       this.filling = false;
+      // Called while this was reading, by a new connection say: then it is not over.
+      if (this.wanted && this.ready) setImmediate(() => this.wake());
     }
   }
 

@@ -170,6 +170,30 @@ describe('trouble', () => {
     await second.buffer.close();
   });
 
+  it('F3: a damaged frame at the head holds up nothing behind it', async () => {
+    const folder = temporaryFolder();
+    const first = await watch({ open: opener(folder) });
+    for (let i = 0; i < 3; i++) {
+      first.buffer.append(message(`m${i}`), i);
+      await until('ticket', () => first.durable.length === i + 1 || undefined);
+    }
+    await first.buffer.close();
+    const db = new LevelDatabase(join(folder, 'buffer'));
+    await db.open();
+    for (const [key] of (await db.read({ gte: Buffer.from('f'), lt: Buffer.from('g') }, MIB)).slice(
+      0,
+      2,
+    )) {
+      await db.write([{ type: 'put', key, value: Buffer.from('rot') }], { sync: true });
+    }
+    await db.close();
+    const second = await watch({ open: opener(folder) });
+    // As small a read as there is: it must not come back empty because all it saw was damaged.
+    expect(payloads(await second.buffer.read(undefined, 1))).toEqual(['m2']);
+    expect(second.buffer.stats().losses).toBe(2);
+    await second.buffer.close();
+  });
+
   it('F4: a database that does not open is set aside whole, and the buffer starts', async () => {
     const folder = temporaryFolder();
     const first = await watch({ open: opener(folder) });
