@@ -17,6 +17,7 @@ import { createLog } from './log/open.ts';
 import { DiskGuard } from './ops/disk-guard.ts';
 import { collectorApi } from './query/api.ts';
 import { LiveStream } from './query/live.ts';
+import { QuarantineView } from './query/quarantine.ts';
 import { createStore } from './store/open.ts';
 import { StoreStage } from './store/stage.ts';
 import type { TimeSeriesStore } from './store/store.ts';
@@ -71,6 +72,7 @@ export class Collector {
   private storeStage: StoreStage | undefined;
   private store: TimeSeriesStore | undefined;
   private live: LiveStream | undefined;
+  private quarantine: QuarantineView | undefined;
   private api: HttpServer | undefined;
   private guard: DiskGuard | undefined;
   private closing: Promise<void> | undefined;
@@ -161,8 +163,11 @@ export class Collector {
       this.storeStage.start();
     }
     if (roles.has('query')) {
+      const own = env.random.bytes(6).toString('hex');
       this.live = new LiveStream(log, notify);
-      this.live.start(`headwater-live-${env.random.bytes(6).toString('hex')}`);
+      this.live.start(`headwater-live-${own}`);
+      this.quarantine = new QuarantineView(log, notify);
+      this.quarantine.start(`headwater-quarantine-${own}`);
     }
     let uplink: Address | undefined;
     const uplinkAddress = config['uplink.listen'];
@@ -202,6 +207,7 @@ export class Collector {
           storeStage: this.storeStage,
           store,
           live: this.live,
+          quarantine: this.quarantine,
           refuse,
           nowMs,
         },
@@ -229,6 +235,7 @@ export class Collector {
     await this.ingest?.close();
     await this.api?.close();
     await this.live?.close();
+    await this.quarantine?.close();
     await this.decode?.close();
     await this.storeStage?.close();
     await this.store?.close();

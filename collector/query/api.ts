@@ -11,6 +11,7 @@ import type { LiveStream } from './live.ts';
 import { OPENAPI } from './openapi.ts';
 import { servePage } from './page.ts';
 import { parseFilter, parseQuery } from './parameters.ts';
+import type { QuarantineView } from './quarantine.ts';
 
 /** What runs in this process; roles that it does not have are undefined. */
 export interface Parts {
@@ -20,6 +21,7 @@ export interface Parts {
   storeStage: StoreStage | undefined;
   store: TimeSeriesStore | undefined;
   live: LiveStream | undefined;
+  quarantine: QuarantineView | undefined;
   /** Why the uplink is not acknowledged now, or undefined. */
   refuse: () => string | undefined;
   nowMs: () => number;
@@ -137,6 +139,12 @@ export function collectorApi(parts: Parts, token: string | undefined): HttpServe
       warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
     }),
   );
+  const { quarantine } = parts;
+  if (quarantine !== undefined) {
+    server.on('GET', '/api/v1/quarantine', ({ query }) =>
+      json(quarantine.list(query.get('limit'))),
+    );
+  }
   if (store !== undefined && live !== undefined) {
     server.on('GET', '/api/v1/series', async ({ query }) => {
       parseFilter(query);

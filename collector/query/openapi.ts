@@ -87,6 +87,24 @@ export const OPENAPI = {
         }),
       ),
     ),
+    '/api/v1/quarantine': get(
+      'Messages that could not be decoded or stored, newest first, with the reason.',
+      [parameter('limit', 'At most so many, up to 1000.', integer)],
+      reply(
+        'Items.',
+        list('items', {
+          gateway: text,
+          epoch: text,
+          sequence: integer,
+          topic: text,
+          client: text,
+          reason: text,
+          receivedMs: integer,
+          payload: text,
+          encoding: text,
+        }),
+      ),
+    ),
     '/api/v1/stream': {
       get: {
         summary: 'Readings as they arrive, as server-sent events named `readings`.',

@@ -24,19 +24,22 @@ function valueText(value) {
 }
 
 /** The server wants its API token: asked once, kept for this browser's session. */
-async function askToken(path) {
+let asked = false;
+function askToken() {
+  if (asked) return;
+  asked = true;
   const token = window.prompt('This collector asks for its API token');
-  if (!token) throw new Error('the API token is missing or wrong');
+  if (!token) return;
   document.cookie = `headwater_token=${encodeURIComponent(token)}; SameSite=Strict; path=/`;
-  const response = await fetch(path);
-  if (!response.ok) throw new Error('the API token is missing or wrong');
   listen();
-  return await response.json();
 }
 
 async function get(path) {
-  const response = await fetch(path);
-  if (response.status === 401) return await askToken(path);
+  let response = await fetch(path);
+  if (response.status === 401) {
+    askToken();
+    response = await fetch(path);
+  }
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error?.message ?? response.statusText);
   return answer;
@@ -219,9 +222,20 @@ $('field').addEventListener('change', () => { state.field = $('field').value; sh
 $('range').addEventListener('change', () => { state.range = $('range').value; void draw().catch(report); });
 $('clear').addEventListener('click', () => choose(state.chosen));
 window.addEventListener('resize', () => state.plot?.setSize({ width: $('chart').clientWidth, height: 360 }));
+/** What could not be read is no secret: a count, and the newest reason as its title. */
+async function watchQuarantine() {
+  const { count, items } = await get('/api/v1/quarantine?limit=1');
+  $('quarantine').hidden = count === 0;
+  $('quarantine').textContent = `${count.toLocaleString('en')} in quarantine`;
+  const [newest] = items;
+  $('quarantine').title = newest === undefined ? '' : `${newest.topic}: ${newest.reason}`;
+}
+
 function listen() {
   const stream = new EventSource('/api/v1/stream');
   stream.addEventListener('readings', (event) => arrived(JSON.parse(event.data)));
 }
 listen();
 start().catch(report);
+watchQuarantine().catch(report);
+setInterval(() => void watchQuarantine().catch(report), 5000);

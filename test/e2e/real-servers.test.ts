@@ -231,6 +231,12 @@ describe('with the embedded defaults', () => {
     process.stdout.write(
       `mosquitto_pub to /api/v1/latest, embedded: ${times.map((ms) => Math.round(ms)).join(', ')} ms\n`,
     );
+    const { count, items } = await getJson<{ count: number; items: object[] }>(
+      `http://${collector.address['http']}/api/v1/quarantine`,
+    );
+    expect(count).toBe(1);
+    expect(items[0]).toMatchObject({ topic: 'hall/1/poison', payload: '{"v":', encoding: 'utf8' });
+    expect(items[0]).toHaveProperty('reason', expect.stringMatching(/^not JSON/));
     const metrics = await (await fetch(`http://${collector.address['http']}/metrics`)).text();
     expect(metrics).toMatch(/headwater_decode_quarantined_total\{reason="not JSON[^"]*"\} 1/);
     await gateway.kill();

@@ -163,6 +163,12 @@ describe('headwater up', () => {
         await tab.locator('#sensors tr', { hasText: 'home/<b>hall</b>/climate' }).count(),
       ).toBe(1);
       expect(await tab.locator('b').count()).toBe(0);
+      expect(await tab.isVisible('#quarantine')).toBe(false);
+      await run(['publish', 'home/bad', '{"temperature":', '--mqtt', server.address['mqtt'] ?? '']);
+      await until(
+        'the quarantine to be seen',
+        async () => (await tab.textContent('#quarantine')) === '1 in quarantine' || undefined,
+      );
       await tab.selectOption('#field', 'temperature');
       await tab.locator('#sensors tr', { hasText: 'DHT22' }).first().click();
       await until(
