@@ -59,9 +59,13 @@ export interface LevelBufferOptions {
 
 interface Group<Ticket> {
   frames: { position: Buffer; frame: Buffer; count: number }[];
+  /** Of its frames. */
+  bytes: number;
   ops: KvOp[];
   tickets: Ticket[];
 }
+
+const emptyGroup = <Ticket>(): Group<Ticket> => ({ frames: [], bytes: 0, ops: [], tickets: [] });
 
 const OPEN_KEY = Buffer.from('mopen');
 const DISK_CHECK_MS = 500;
@@ -75,11 +79,11 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private readonly databaseFolder: string;
 
   private db: KvDatabase | undefined;
-  private builder: FrameBuilder;
+  private readonly builder = new FrameBuilder();
   private epochBytes: Buffer = Buffer.alloc(8);
   private ordinal = 0;
   private nextSequence = 1;
-  private current: Group<Ticket> = { frames: [], ops: [], tickets: [] };
+  private current = emptyGroup<Ticket>();
   private writing: Group<Ticket> | undefined;
   private scheduled = false;
   private stampWallUs = 0;
@@ -87,7 +91,6 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private stamped = false;
   private status: BufferState = { kind: 'open' };
   private isCongested = false;
-  private writingBytes = 0;
   private closing: Promise<void> | undefined;
   private recovering: Promise<void> | undefined;
   private idle: (() => void)[] = [];
@@ -109,7 +112,6 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.events = events;
     this.databaseFolder = join(options.folder, 'buffer');
     this.reserve = new Reserve(options.folder, options.reserveBytes);
-    this.builder = new FrameBuilder();
     this.cache = new FrameCache(options.cacheBytes);
     this.integrity = new Integrity(join(options.folder, 'damaged'), (report) =>
       this.reportLoss(report),
@@ -226,9 +228,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   }
 
   private get pendingBytes(): number {
-    let bytes = this.builder.bytes + this.writingBytes;
-    for (const { frame } of this.current.frames) bytes += frame.length;
-    return bytes;
+    return this.builder.bytes + this.current.bytes + (this.writing?.bytes ?? 0);
   }
 
   private schedule(): void {
@@ -241,11 +241,13 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const { count } = this.builder;
     if (count === 0) return;
     const frame = this.builder.finish(this.identity, this.nextSequence, 0, this.options.compress);
-    this.current.frames.push({
-      position: positionOf(this.ordinal, this.nextSequence),
-      frame,
-      count,
-    });
+    this.addFrame(frame, count);
+  }
+
+  private addFrame(frame: Buffer, count: number): void {
+    const position = positionOf(this.ordinal, this.nextSequence);
+    this.current.frames.push({ position, frame, count });
+    this.current.bytes += frame.length;
     this.nextSequence += count;
   }
 
@@ -260,13 +262,12 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       return;
     if (this.status.kind === 'blocked' && this.closing === undefined) return;
     const { current } = this;
-    if (this.builder.count === 0 && current.frames.length === 0 && current.tickets.length === 0) {
-      if (current.ops.length === 0) return this.becomeIdle();
-    }
     this.seal();
-    this.current = { frames: [], ops: [], tickets: [] };
+    if (current.frames.length === 0 && current.tickets.length === 0 && current.ops.length === 0) {
+      return this.becomeIdle();
+    }
+    this.current = emptyGroup<Ticket>();
     this.writing = current;
-    this.writingBytes = current.frames.reduce((sum, { frame }) => sum + frame.length, 0);
     this.commit(this.db, current).then(this.committed, this.failed);
   };
 
@@ -284,7 +285,6 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const group = this.writing;
     assert(group !== undefined, 'a commit ended that had not begun');
     this.writing = undefined;
-    this.writingBytes = 0;
     const { totals } = this;
     totals.committedGroups++;
     totals.lastCommitUs = this.env.clock.wallUs();
@@ -498,12 +498,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       clock.wallUs(),
       clock.monotonicUs(),
     );
-    this.current.frames.push({
-      position: positionOf(this.ordinal, this.nextSequence),
-      frame,
-      count: 1,
-    });
-    this.nextSequence++;
+    this.addFrame(frame, 1);
     this.schedule();
   }
 

@@ -66,6 +66,25 @@ class Failing implements KvDatabase {
   }
 }
 
+/** Three messages in a frame each, then `damage` puts other bytes in the place of some. */
+async function withDamage(
+  folder: string,
+  damage: (frames: [Buffer, Buffer][]) => [Buffer, Buffer][],
+): Promise<void> {
+  const { buffer, durable } = await watch({ open: opener(folder) });
+  for (let i = 0; i < 3; i++) {
+    buffer.append(message(`m${i}`), i);
+    await until('ticket', () => durable.length === i + 1 || undefined);
+  }
+  await buffer.close();
+  const db = new LevelDatabase(join(folder, 'buffer'));
+  await db.open();
+  const frames = await db.read({ gte: Buffer.from('f'), lt: Buffer.from('g') }, MIB);
+  for (const [key, value] of damage(frames))
+    await db.write([{ type: 'put', key, value }], { sync: true });
+  await db.close();
+}
+
 describe('trouble', () => {
   it('F1: after a failed write nothing is acknowledged before a reopen, and then everything, once', async () => {
     const folder = temporaryFolder();
@@ -149,21 +168,12 @@ describe('trouble', () => {
 
   it('F3: a damaged value in the database is set aside and reported, its neighbours are read', async () => {
     const folder = temporaryFolder();
-    const first = await watch({ open: opener(folder) });
-    for (let i = 0; i < 3; i++) {
-      first.buffer.append(message(`m${i}`), i);
-      await until('ticket', () => first.durable.length === i + 1 || undefined);
-    }
-    await first.buffer.close();
-    const db = new LevelDatabase(join(folder, 'buffer'));
-    await db.open();
-    const [, middle] = await db.read({ gte: Buffer.from('f'), lt: Buffer.from('g') }, MIB);
-    const damaged = Buffer.from(middle?.[1] ?? Buffer.alloc(0));
-    damaged[70] = (damaged[70] ?? 0) ^ 4;
-    await db.write([{ type: 'put', key: middle?.[0] ?? Buffer.alloc(0), value: damaged }], {
-      sync: true,
+    await withDamage(folder, (frames) => {
+      const [key, frame] = frames[1] as [Buffer, Buffer];
+      const damaged = Buffer.from(frame);
+      damaged[70] = (damaged[70] ?? 0) ^ 4;
+      return [[key, damaged]];
     });
-    await db.close();
     const second = await watch({ open: opener(folder) });
     expect(payloads(await readAll(second.buffer))).toEqual(['m0', 'm2']);
     expect(second.notices.join()).toMatch(/sequence 2 set aside/);
@@ -172,21 +182,9 @@ describe('trouble', () => {
 
   it('F3: a damaged frame at the head holds up nothing behind it', async () => {
     const folder = temporaryFolder();
-    const first = await watch({ open: opener(folder) });
-    for (let i = 0; i < 3; i++) {
-      first.buffer.append(message(`m${i}`), i);
-      await until('ticket', () => first.durable.length === i + 1 || undefined);
-    }
-    await first.buffer.close();
-    const db = new LevelDatabase(join(folder, 'buffer'));
-    await db.open();
-    for (const [key] of (await db.read({ gte: Buffer.from('f'), lt: Buffer.from('g') }, MIB)).slice(
-      0,
-      2,
-    )) {
-      await db.write([{ type: 'put', key, value: Buffer.from('rot') }], { sync: true });
-    }
-    await db.close();
+    await withDamage(folder, (frames) =>
+      frames.slice(0, 2).map(([key]) => [key, Buffer.from('rot')]),
+    );
     const second = await watch({ open: opener(folder) });
     // As small a read as there is: it must not come back empty because all it saw was damaged.
     expect(payloads(await second.buffer.read(undefined, 1))).toEqual(['m2']);
