@@ -54,6 +54,8 @@ interface Pending {
 
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 const REOPEN_MS = 500;
+/** Read at once to be deleted, bytes. */
+const TRIM_BYTES_MAX = 16 * 1024 * 1024;
 
 function topicPrefix(topic: string): Buffer {
   return Buffer.concat([Buffer.from(`t${topic}`), Buffer.from([0])]);
@@ -196,7 +198,6 @@ export class EmbeddedLog implements Log {
 
   /** Queues produced records and further operations as one atomic unit. */
   async submit(produce: Produced[], more: KvOp[]): Promise<void> {
-    await this.reopening;
     // Waiting only when a topic is new keeps concurrent appends in the order of their calls.
     const unknown = produce.filter(({ topic }) => !COMPACTED.has(topic) && !this.topics.has(topic));
     if (unknown.length > 0) await Promise.all(unknown.map(({ topic }) => this.topic(topic)));
@@ -331,13 +332,18 @@ export class EmbeddedLog implements Log {
     const to = Math.min(topic.end - keepRecords, ...read);
     const from = this.trimmedTo.get(name) ?? 0;
     if (to - from < 256) return;
-    this.trimmedTo.set(name, to);
     const old = await this.db.read(
       { gte: recordKey(name, from), lt: recordKey(name, to) },
-      16 * 1024 * 1024,
+      TRIM_BYTES_MAX,
     );
     const ops: KvOp[] = old.map(([key]) => ({ type: 'del', key }));
     if (ops.length > 0) await this.submit([], ops);
+    // One read may not reach `to`: the next one goes on where this one ended.
+    const last = old.at(-1)?.[0];
+    this.trimmedTo.set(
+      name,
+      last === undefined ? to : Number(last.readBigUInt64BE(last.length - 8)) + 1,
+    );
   }
 
   async read(name: string, from: number, bytesMax: number): Promise<StoredRecord[]> {

@@ -66,12 +66,6 @@ export interface LogConsumer {
   close(): Promise<void>;
 }
 
-export interface TopicStats {
-  topic: string;
-  partition: number;
-  endOffset: number;
-}
-
 export interface GroupStats {
   group: string;
   topic: string;

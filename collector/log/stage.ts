@@ -46,7 +46,6 @@ export function runStage(options: StageOptions): Stage {
         if (told) notify({ level: 'info', event: `${name}_resumed`, text: `${name} goes on` });
         return result;
       } catch (error) {
-        if (error instanceof HeadwaterError && error.code === 'LOG_FENCED') throw error;
         if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
         if (!told)
           notify({ level: 'warn', event: `${name}_waits`, text: `${what}: ${messageOf(error)}` });
