@@ -1,7 +1,7 @@
 /** A collector: ingest → log → decode → log → store, and the API over the store. Which of them run here is its roles. */
 import { checkExposure } from '../shared/config/exposure.ts';
 import { claimFolder } from '../shared/config/data-folder.ts';
-import { readSecretFile } from '../shared/config/secrets.ts';
+import { optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import type { Address } from '../shared/http/listen.ts';
@@ -95,14 +95,8 @@ export class Collector {
     const { config, notify } = this;
     const roles = parseRoles(config.roles);
     checkRoles(roles, config);
-    const token =
-      config['http.tokenFile'] === ''
-        ? undefined
-        : readSecretFile(config['http.tokenFile'], 'API token');
-    const secret =
-      config['uplink.secretFile'] === ''
-        ? undefined
-        : readSecretFile(config['uplink.secretFile'], 'uplink secret');
+    const token = optionalSecret(config['http.tokenFile'], 'API token');
+    const secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
     checkExposure(
       [
         {

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { claimFolder } from '../shared/config/data-folder.ts';
 import { checkExposure } from '../shared/config/exposure.ts';
-import { Passwords, readSecretFile } from '../shared/config/secrets.ts';
+import { Passwords, optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import type { Address } from '../shared/http/listen.ts';
@@ -70,14 +70,8 @@ export class Gateway {
     const { config, env, notify } = this;
     const passwords =
       config['mqtt.passwordFile'] === '' ? undefined : new Passwords(config['mqtt.passwordFile']);
-    const token =
-      config['http.tokenFile'] === ''
-        ? undefined
-        : readSecretFile(config['http.tokenFile'], 'API token');
-    const secret =
-      config['uplink.secretFile'] === ''
-        ? undefined
-        : readSecretFile(config['uplink.secretFile'], 'uplink secret');
+    const token = optionalSecret(config['http.tokenFile'], 'API token');
+    const secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
     checkExposure(
       [
         {

@@ -31,10 +31,6 @@ export const ERRORS = {
     about: 'The data folder was written by another version of the layout.',
   },
   DATA_UNUSABLE: { retryable: true, about: 'The data folder cannot be read or written.' },
-  BUFFER_WRITE: {
-    retryable: true,
-    about: 'The buffer could not be written; nothing is acknowledged until it can be again.',
-  },
   FRAME_INVALID: {
     retryable: false,
     about: 'Bytes that should be a frame are not: wrong magic, version, length or checksum.',
@@ -55,10 +51,6 @@ export const ERRORS = {
   STORE_UNAVAILABLE: {
     retryable: true,
     about: 'The time-series store cannot be reached; reading goes on when it can.',
-  },
-  STORE_REFUSED: {
-    retryable: false,
-    about: 'The store refused a point; it goes to quarantine with the reason.',
   },
   ADAPTER_MISSING: {
     retryable: false,

@@ -18,6 +18,7 @@ import type {
   MqttLimits,
 } from '../../shared/mqtt/connection.ts';
 import { PUBACK } from '../../shared/mqtt/packets.ts';
+import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
@@ -74,7 +75,7 @@ export class Ingest implements MqttHandler {
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly sessions = new Map<MqttConnection, GatewaySession>();
   private readonly seen = new Map<string, GatewaySeen>();
-  private readonly heldBack = new Set<MqttConnection>();
+  private readonly heldBack = new HeldBack();
   private pendingBytes = 0;
   private broker: Aedes | undefined;
   private stopped = false;
@@ -194,10 +195,7 @@ export class Ingest implements MqttHandler {
     this.receivedBytes += packet.payload.length;
     const bytes = packet.payload.length;
     this.pendingBytes += bytes;
-    if (this.pendingBytes > this.options.pendingBytesMax && !this.heldBack.has(connection)) {
-      this.heldBack.add(connection);
-      connection.hold();
-    }
+    if (this.pendingBytes > this.options.pendingBytesMax) this.heldBack.hold(connection);
     void this.store(connection, session, records, acks, bytes);
   }
 
@@ -236,9 +234,7 @@ export class Ingest implements MqttHandler {
     } finally {
       this.pendingBytes -= bytes;
       if (this.pendingBytes <= this.options.pendingBytesMax / 2) {
-        const held = [...this.heldBack];
-        this.heldBack.clear();
-        for (const each of held) each.release();
+        this.heldBack.releaseAll();
       }
     }
   }
@@ -290,7 +286,7 @@ export class Ingest implements MqttHandler {
   closed(connection: MqttConnection): void {
     const session = this.sessions.get(connection);
     this.sessions.delete(connection);
-    this.heldBack.delete(connection);
+    this.heldBack.forget(connection);
     if (session === undefined) return;
     const stillThere = [...this.sessions.values()].some(({ id }) => id === session.id);
     const seen = this.seen.get(session.id);

@@ -1,9 +1,9 @@
 /** The live stream: readings as they enter the log, to every listening page, as server-sent events. */
 import type { ServerResponse } from 'node:http';
-import { messageOf } from '../../shared/errors.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { TOPIC_READINGS, type Log, type LogConsumer } from '../log/log.ts';
+import { TOPIC_READINGS, type Log, type StoredRecord } from '../log/log.ts';
+import { Follower } from './follow.ts';
 
 const LISTENERS_MAX = 500;
 /** A listener that takes nothing is cut when so many bytes wait for it. */
@@ -16,10 +16,8 @@ export class LiveStream {
   private readonly log: Log;
   private readonly notify: Notify;
   private readonly listeners = new Set<ServerResponse>();
-  private consumer: LogConsumer | undefined;
-  private running: Promise<void> | undefined;
+  private follower: Follower | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
-  private stopped = false;
 
   constructor(log: Log, notify: Notify) {
     this.log = log;
@@ -30,38 +28,29 @@ export class LiveStream {
   start(group: string): void {
     this.heartbeat = setInterval(() => this.send(': still here\n\n'), HEARTBEAT_MS);
     this.heartbeat.unref();
-    this.running = this.follow(group);
+    this.follower = new Follower({
+      log: this.log,
+      notify: this.notify,
+      event: 'live_stream',
+      topic: TOPIC_READINGS,
+      from: 'end',
+      group,
+      onRecords: (records) => this.show(records),
+    });
   }
 
-  private async follow(group: string): Promise<void> {
-    while (!this.stopped) {
-      try {
-        this.consumer ??= await this.log.consumer({
-          group,
-          topic: TOPIC_READINGS,
-          from: 'end',
-          bytesMax: 1024 * 1024,
-        });
-        const records = await this.consumer.poll(500);
-        if (this.listeners.size === 0) continue;
-        for (const { value } of records) {
-          const { gateway, readings } = decodeReadings(value);
-          const newest = readings
-            .slice(-READINGS_MAX)
-            .map(({ measurement, tags, fields, timeMs }) => ({
-              measurement,
-              tags,
-              fields,
-              time: timeMs,
-            }));
-          this.send(
-            `event: readings\ndata: ${JSON.stringify({ gateway, count: readings.length, readings: newest })}\n\n`,
-          );
-        }
-      } catch (error) {
-        this.notify({ level: 'warn', event: 'live_stream', text: messageOf(error) });
-        await new Promise((resolve) => setTimeout(resolve, 1000).unref());
-      }
+  private show(records: StoredRecord[]): void {
+    if (this.listeners.size === 0) return;
+    for (const { value } of records) {
+      const { gateway, readings } = decodeReadings(value);
+      const newest = readings.slice(-READINGS_MAX).map(({ measurement, tags, fields, timeMs }) => ({
+        measurement,
+        tags,
+        fields,
+        time: timeMs,
+      }));
+      const data = JSON.stringify({ gateway, count: readings.length, readings: newest });
+      this.send(`event: readings\ndata: ${data}\n\n`);
     }
   }
 
@@ -87,10 +76,8 @@ export class LiveStream {
   }
 
   async close(): Promise<void> {
-    this.stopped = true;
     clearInterval(this.heartbeat);
     for (const listener of this.listeners) listener.end();
-    await this.consumer?.close();
-    await this.running;
+    await this.follower?.close();
   }
 }

@@ -1,14 +1,14 @@
 /** What is in quarantine, newest first, so that a person sees it. The topic itself keeps everything. */
 import { isUtf8 } from 'node:buffer';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { TOPIC_QUARANTINE, type Log, type LogConsumer } from '../log/log.ts';
+import { TOPIC_QUARANTINE, type Log } from '../log/log.ts';
+import { Follower } from './follow.ts';
 
 /** Items kept in memory. */
 const ITEMS_MAX = 1000;
-const RETRY_MS = 1000;
 
 /** As the API gives it: the payload as text where it is text. */
 export type QuarantineItem = Omit<Quarantined, 'payload'> & {
@@ -26,9 +26,7 @@ export class QuarantineView {
   private readonly notify: Notify;
   private readonly items: QuarantineItem[] = [];
   private total = 0;
-  private consumer: LogConsumer | undefined;
-  private running: Promise<void> | undefined;
-  private stopped = false;
+  private follower: Follower | undefined;
 
   constructor(log: Log, notify: Notify) {
     this.log = log;
@@ -37,25 +35,17 @@ export class QuarantineView {
 
   /** `group` is this process's own: it reads from the beginning and commits nothing. */
   start(group: string): void {
-    this.running = this.follow(group);
-  }
-
-  private async follow(group: string): Promise<void> {
-    while (!this.stopped) {
-      try {
-        this.consumer ??= await this.log.consumer({
-          group,
-          topic: TOPIC_QUARANTINE,
-          from: 'start',
-          bytesMax: 1024 * 1024,
-        });
-        for (const { value } of await this.consumer.poll(500)) this.add(value);
-      } catch (error) {
-        if (!this.stopped)
-          this.notify({ level: 'warn', event: 'quarantine_view', text: messageOf(error) });
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
-      }
-    }
+    this.follower = new Follower({
+      log: this.log,
+      notify: this.notify,
+      event: 'quarantine_view',
+      topic: TOPIC_QUARANTINE,
+      from: 'start',
+      group,
+      onRecords: (records) => {
+        for (const { value } of records) this.add(value);
+      },
+    });
   }
 
   private add(value: Buffer): void {
@@ -82,8 +72,6 @@ export class QuarantineView {
   }
 
   async close(): Promise<void> {
-    this.stopped = true;
-    await this.consumer?.close();
-    await this.running;
+    await this.follower?.close();
   }
 }

@@ -19,6 +19,7 @@ import type {
   MqttLimits,
 } from '../../shared/mqtt/connection.ts';
 import { PUBACK, PUBCOMP, PUBREC, checkTopicName } from '../../shared/mqtt/packets.ts';
+import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -93,7 +94,7 @@ export class Ingress implements MqttHandler {
   private readonly retained: Retained;
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly touched = new Set<MqttConnection>();
-  private readonly heldBack = new Set<MqttConnection>();
+  private readonly heldBack = new HeldBack();
   private readonly offline: BoundedPersistence;
   private broker: Aedes | undefined;
 
@@ -169,9 +170,7 @@ export class Ingress implements MqttHandler {
 
   /** The buffer takes messages again. */
   relieve(): void {
-    const held = [...this.heldBack];
-    this.heldBack.clear();
-    for (const connection of held) connection.release();
+    this.heldBack.releaseAll();
   }
 
   // ---- MqttHandler ----
@@ -231,10 +230,7 @@ export class Ingress implements MqttHandler {
     this.buffer.append(message, ticket, ops);
     if (retain || this.subscriptions.wanted(topic))
       this.deliver(topic, qos, retain, Buffer.from(payload));
-    if (this.buffer.congested && !this.heldBack.has(connection)) {
-      this.heldBack.add(connection);
-      connection.hold();
-    }
+    if (this.buffer.congested) this.heldBack.hold(connection);
   }
 
   /** To local subscribers, after the fsync: nobody sees what could still be lost. */
@@ -258,7 +254,7 @@ export class Ingress implements MqttHandler {
   }
 
   closed(connection: MqttConnection, reason: string): void {
-    this.heldBack.delete(connection);
+    this.heldBack.forget(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     const { connect, clientId } = connection;
     if (clientId === '' || connect?.clean !== true) return;

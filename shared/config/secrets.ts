@@ -34,6 +34,11 @@ export function readSecretFile(path: string, what: string): string {
   return text;
 }
 
+/** The same for a setting that may be left empty: then there is no secret. */
+export function optionalSecret(path: string, what: string): string | undefined {
+  return path === '' ? undefined : readSecretFile(path, what);
+}
+
 function hash(password: Buffer, salt: Buffer, cost: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     scrypt(password, salt, HASH_BYTES, { N: cost }, (error, key) =>

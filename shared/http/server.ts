@@ -140,16 +140,3 @@ function send(response: ServerResponse, reply: Reply, head: boolean): void {
   });
   response.end(head ? undefined : body);
 }
-
-/** Reads a body of at most `bytesMax`. Throws QUERY_INVALID. */
-export async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes > bytesMax)
-      throw new HeadwaterError('QUERY_INVALID', `body is larger than ${bytesMax} bytes`);
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
-}

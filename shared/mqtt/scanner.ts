@@ -27,10 +27,6 @@ export class PacketScanner {
     this.packetBytesMax = packetBytesMax;
   }
 
-  get pendingBytes(): number {
-    return this.partBytes + (this.rest?.length ?? 0);
-  }
-
   push(chunk: Buffer): void {
     if (this.wanted > 0) {
       this.parts.push(chunk);

@@ -98,11 +98,6 @@ export class MqttServer {
     await closed;
   }
 
-  /** Stops accepting; existing connections go on. */
-  stopAccepting(): void {
-    this.server.close();
-  }
-
   all(): Iterable<MqttConnection> {
     return this.connections.keys();
   }

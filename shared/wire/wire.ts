@@ -37,7 +37,7 @@ export function decodeUp(payload: Buffer): {
   frames: { header: FrameHeader; frame: Buffer }[];
 } {
   const [version, lane] = payload;
-  if (version !== WIRE_VERSION || lane === undefined || lane > 1) {
+  if (version !== WIRE_VERSION || lane === undefined || lane > LANE_BACKFILL) {
     throw new HeadwaterError(
       'WIRE_INVALID',
       `uplink message refused: version ${version}, lane ${lane} are not known`,

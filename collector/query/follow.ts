@@ -1,0 +1,51 @@
+/** Follows a topic for a view of it: commits nothing, and begins again after any trouble until it is closed. */
+import { messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { Log, LogConsumer, StoredRecord } from '../log/log.ts';
+
+export interface FollowOptions {
+  log: Log;
+  notify: Notify;
+  /** Names its troubles. */
+  event: string;
+  topic: string;
+  from: 'start' | 'end';
+  /** This process's own, so that every process sees everything. */
+  group: string;
+  onRecords: (records: StoredRecord[]) => void;
+}
+
+const POLL_MS = 500;
+const POLL_BYTES_MAX = 1024 * 1024;
+const RETRY_MS = 1000;
+
+export class Follower {
+  private readonly options: FollowOptions;
+  private readonly running: Promise<void>;
+  private consumer: LogConsumer | undefined;
+  private stopped = false;
+
+  constructor(options: FollowOptions) {
+    this.options = options;
+    this.running = this.run();
+  }
+
+  private async run(): Promise<void> {
+    const { log, notify, event, topic, from, group, onRecords } = this.options;
+    while (!this.stopped) {
+      try {
+        this.consumer ??= await log.consumer({ group, topic, from, bytesMax: POLL_BYTES_MAX });
+        onRecords(await this.consumer.poll(POLL_MS));
+      } catch (error) {
+        if (!this.stopped) notify({ level: 'warn', event, text: messageOf(error) });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    await this.consumer?.close();
+    await this.running;
+  }
+}
