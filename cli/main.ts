@@ -32,6 +32,10 @@ export const COMMANDS: Record<string, Command> = {
     about: 'Ask a collector for readings.',
     run: async (args) => await (await import('./query.ts')).query(args),
   },
+  ledger: {
+    about: 'Say whether anything is missing, and what.',
+    run: async (args) => await (await import('./ledger.ts')).ledger(args),
+  },
   doctor: {
     about: 'Check disk, clock, log and store.',
     run: async (args) => await (await import('./doctor.ts')).doctor(args),

@@ -12,6 +12,7 @@ import { ROLES, type CollectorConfig, type Role } from './config.ts';
 import { loadMappings, Mappings, type Mapping } from './decode/mapping.ts';
 import { DecodeStage } from './decode/stage.ts';
 import { Ingest } from './ingest/ingest.ts';
+import { LedgerView } from './ledger/view.ts';
 import type { Log } from './log/log.ts';
 import { createLog } from './log/open.ts';
 import { DiskGuard } from './ops/disk-guard.ts';
@@ -73,6 +74,7 @@ export class Collector {
   private store: TimeSeriesStore | undefined;
   private live: LiveStream | undefined;
   private quarantine: QuarantineView | undefined;
+  private ledger: LedgerView | undefined;
   private api: HttpServer | undefined;
   private guard: DiskGuard | undefined;
   private closing: Promise<void> | undefined;
@@ -163,6 +165,8 @@ export class Collector {
       this.quarantine = new QuarantineView(log, notify);
       this.quarantine.start(`headwater-quarantine-${own}`);
     }
+    this.ledger = new LedgerView(log);
+    await this.ledger.start();
     let uplink: Address | undefined;
     const uplinkAddress = config['uplink.listen'];
     if (roles.has('ingest') && uplinkAddress !== undefined) {
@@ -185,6 +189,7 @@ export class Collector {
           refuse,
         },
         log,
+        this.ledger,
         notify,
       );
       await this.ingest.start();
@@ -202,6 +207,7 @@ export class Collector {
           store,
           live: this.live,
           quarantine: this.quarantine,
+          ledger: this.ledger,
           refuse,
           nowMs,
         },
@@ -230,6 +236,7 @@ export class Collector {
     await this.api?.close();
     await this.live?.close();
     await this.quarantine?.close();
+    await this.ledger?.close();
     await this.decode?.close();
     await this.storeStage?.close();
     await this.store?.close();

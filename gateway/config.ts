@@ -1,4 +1,6 @@
 /** Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table. */
+import { POLICIES } from './buffer/upkeep.ts';
+import { BACKLOG_ORDERS } from './uplink/session.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 
 const MIB = 1024 * 1024;
@@ -102,6 +104,76 @@ export const GATEWAY_CONFIG = {
     max: 3_600_000,
     unit: 'ms',
     about: 'Longest wait between attempts to connect.',
+  },
+  'uplink.statusMs': {
+    type: 'integer',
+    default: 10_000,
+    min: 100,
+    max: 3_600_000,
+    unit: 'ms',
+    about: 'How often the collector is told what is held here, when that has changed.',
+  },
+  'uplink.bytesPerSecond': {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 2 ** 40,
+    unit: 'bytes/s',
+    about: 'What the uplink may send in a second, live readings first. 0: no limit.',
+  },
+  'uplink.bytesPerDay': {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about:
+      'What the uplink may send in a day (UTC); the last fifth is for live readings alone. 0: no limit.',
+  },
+  'uplink.liveAgeMs': {
+    type: 'integer',
+    default: 2000,
+    min: 100,
+    max: 3_600_000,
+    unit: 'ms',
+    about: 'A live reading that could not be sent for so long joins the backlog.',
+  },
+  'uplink.backlogOrder': {
+    type: 'string',
+    default: 'oldest',
+    choices: BACKLOG_ORDERS,
+    about: 'Which end of the backlog is sent first: oldest or newest.',
+  },
+  'uplink.backlogAgeMaxMs': {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 2 ** 50,
+    unit: 'ms',
+    about:
+      'Readings older than this are not sent any more; that is reported as a loss, and they stay in local history. 0: all are sent.',
+  },
+  'clock.trusted': {
+    type: 'boolean',
+    default: false,
+    about:
+      "You answer for this machine's wall clock (a battery, NTP). Else readings wait at the collector until an uplink has shown what time it is.",
+  },
+  'buffer.historyBytesMax': {
+    type: 'integer',
+    default: 512 * MIB,
+    min: 0,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about:
+      'Messages that a collector has acknowledged and that stay here as local history, while there is room: they give way first.',
+  },
+  'buffer.whenFull': {
+    type: 'string',
+    default: 'block',
+    choices: POLICIES,
+    about:
+      'What gives way at four fifths of the disk budget: block (acknowledgements are held back), shed (the fastest series are thinned to min, max and mean), dropOldest. Every loss is reported.',
   },
   'buffer.diskBytesMax': {
     type: 'integer',

@@ -10,10 +10,13 @@ import type { HttpServer } from '../shared/http/server.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import { GATEWAY_ID } from '../shared/wire/wire.ts';
 import type { BufferEvents, MessageBuffer } from './buffer/buffer.ts';
+import type { Policy } from './buffer/upkeep.ts';
 import { openBuffer, type OpenBufferOptions } from './buffer/open.ts';
 import type { GatewayConfig } from './config.ts';
 import { Ingress, type Ticket } from './ingress/ingress.ts';
 import { gatewayApi } from './ops/api.ts';
+import type { BacklogOrder } from './uplink/session.ts';
+import { GatewayClock } from './clock.ts';
 import { Uplink } from './uplink/uplink.ts';
 
 /** The gateway's id: configured, or made of the host's name. Throws CONFIG_INVALID. */
@@ -50,6 +53,7 @@ export class Gateway {
   private readonly config: GatewayConfig;
   private readonly notify: Notify;
   private readonly open: BufferOpener;
+  private readonly clock: GatewayClock;
   private buffer: MessageBuffer<Ticket> | undefined;
   private ingress: Ingress | undefined;
   private uplink: Uplink | undefined;
@@ -63,6 +67,7 @@ export class Gateway {
     this.notify = notify;
     this.open = open;
     this.id = gatewayId(config.id);
+    this.clock = new GatewayClock(env, config['clock.trusted']);
   }
 
   /** Opens the buffer, then listens. `collectors` replaces the configured ones. Rejects with one clear sentence. */
@@ -103,6 +108,9 @@ export class Gateway {
         pendingBytesMax: config['buffer.pendingBytesMax'],
         cacheBytes: config['buffer.cacheBytes'],
         compress: config['buffer.compress'],
+        historyBytesMax: config['buffer.historyBytesMax'],
+        policy: config['buffer.whenFull'] as Policy, // One of the setting's choices.
+        clock: this.clock,
       },
       {
         onDurable: (tickets) => this.ingress?.release(tickets),
@@ -168,8 +176,15 @@ export class Gateway {
           ackTimeoutMs: config['uplink.ackTimeoutMs'],
           keepAliveSeconds: config['uplink.keepAliveSeconds'],
           reconnectMs: { first: 250, most: config['uplink.reconnectMsMax'] },
+          bytesPerSecond: config['uplink.bytesPerSecond'],
+          bytesPerDay: config['uplink.bytesPerDay'],
+          statusMs: config['uplink.statusMs'],
+          order: config['uplink.backlogOrder'] as BacklogOrder, // One of the setting's choices.
+          liveAgeMs: config['uplink.liveAgeMs'],
+          backlogAgeMaxMs: config['uplink.backlogAgeMaxMs'],
         },
         buffer, // The uplink reads and releases; it never makes a ticket.
+        this.clock,
         notify,
       );
     }
@@ -188,7 +203,11 @@ export class Gateway {
     const mqttAddress = config['mqtt.listen'];
     const mqtt =
       mqttAddress === undefined ? undefined : await ingress.server.listen(mqttAddress, '--mqtt');
-    this.uplink?.start();
+    const { uplink } = this;
+    if (uplink !== undefined) {
+      buffer.protect((position) => uplink.isInFlight(position));
+      await uplink.start();
+    }
     return { mqtt, http };
   }
 

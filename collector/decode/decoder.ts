@@ -26,7 +26,8 @@ function decodePayload(payload: Buffer, meaning: Meaning, receivedMs: number): D
   return [decodeScalar(text, meaning.field)];
 }
 
-function tagsOf(decoded: Decoded, meaning: Meaning): Record<string, string> {
+/** Tags of a mapping, and of the values that it makes tags, which are taken out of the fields. */
+export function tagsOf(decoded: Decoded, meaning: Meaning): Record<string, string> {
   if (decoded.tags === undefined && meaning.tagFields.size === 0) return meaning.tags;
   const tags = { ...decoded.tags, ...meaning.tags };
   for (const name of meaning.tagFields) {

@@ -1,58 +1,80 @@
 /**
- * The decode stage: raw frames → readings, once in effect (law 3).
+ * The decode stage: raw frames → readings, once in effect (law 3), and the ledger.
  *
- * Every sequence of every epoch that has been decoded is in a range set; the set is committed in the same step as the
- * readings and the offsets, so a frame that arrives twice adds nothing, however it came to be sent again.
+ * Every sequence of every epoch that has been decoded is in the ledger's entry for it; the entry is committed in the
+ * same step as the readings and the offsets, so a frame that arrives twice adds nothing, however it came to be sent
+ * again. Losses, summaries, anchors and status reports are frames among the others and make the rest of the entry.
  */
 import { messageOf } from '../../shared/errors.ts';
-import { Undecodable } from '../../shared/codecs/codec.ts';
 import {
+  KIND_ANCHOR,
+  KIND_LOSS,
   KIND_RECORDS,
+  KIND_STATUS,
+  KIND_SUMMARY,
   checkFrame,
-  readRecords,
   type FrameHeader,
 } from '../../shared/frame/frame.ts';
-import { RangeSet } from '../../shared/model/ranges.ts';
-import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
-import { encodeReadings } from '../../shared/model/readings-record.ts';
+import { readNote } from '../../shared/frame/notes.ts';
 import { encodeQuarantined } from '../../shared/model/quarantine-record.ts';
+import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
+import { EpochLedger } from '../ledger/epoch-ledger.ts';
+import { LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import {
   TOPIC_LEDGER,
   TOPIC_QUARANTINE,
   TOPIC_RAW,
-  TOPIC_READINGS,
   type Log,
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
 import { runStage, type Stage } from '../log/stage.ts';
-import { decodeRecord } from './decoder.ts';
+import {
+  BootClocks,
+  CLOCK_PREFIX,
+  HELD_BYTES_MAX,
+  HELD_PREFIX,
+  type HeldFrame,
+} from './boot-clocks.ts';
+import { FrameDecoder } from './frame-decoder.ts';
 import type { Mappings } from './mapping.ts';
 
-/** Readings in one record: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
-const READINGS_PER_RECORD = 1000;
-const STATE_PREFIX = 'decoded/';
+/** What is known of the gateways of one partition. */
+interface State {
+  epochs: Map<string, EpochLedger>;
+  clocks: BootClocks;
+  /** All entries are written with the next step: they were rebuilt. */
+  rebuilt: boolean;
+}
+
+/** What one step makes. */
+interface Work {
+  produced: Produced[];
+  touched: Map<EpochLedger, number>;
+}
+
+const freshState = (): State => ({
+  epochs: new Map(),
+  clocks: new BootClocks(),
+  rebuilt: false,
+});
 
 export class DecodeStage {
   readonly quarantinedBy = new CounterBy('reason');
-  decodedMessages = 0;
-  decodedReadings = 0;
   duplicateMessages = 0;
-  emptyMessages = 0;
+  readonly decoder: FrameDecoder;
 
   private readonly log: Log;
-  private readonly mappings: Mappings;
   private readonly notify: Notify;
-  /** Partition → `gateway/epoch` → sequences decoded. */
-  private readonly done = new Map<number, Map<string, RangeSet>>();
+  private readonly states = new Map<number, State>();
   private stage: Stage | undefined;
 
   constructor(log: Log, mappings: Mappings, notify: Notify) {
     this.log = log;
-    this.mappings = mappings;
     this.notify = notify;
+    this.decoder = new FrameDecoder(mappings, (item) => this.quarantined(item));
   }
 
   start(): void {
@@ -66,145 +88,360 @@ export class DecodeStage {
         from: 'start',
         bytesMax: 1024 * 1024,
         // Also after a step that was not committed: its sequences must not stay in the sets.
-        onAssign: async (partition) => {
-          await this.load(partition);
+        onAssign: async (partition, committed) => {
+          await this.load(partition, committed ?? 0);
           return undefined;
         },
-        onRevoke: (partition) => this.done.delete(partition),
+        onRevoke: (partition) => this.states.delete(partition),
       },
-      step: (records) => this.step(records),
+      step: (records) => Promise.resolve(this.step(records)),
     });
   }
 
-  private async load(partition: number): Promise<void> {
-    const sets = new Map<string, RangeSet>();
-    for (const { key, value } of await this.log.state(TOPIC_LEDGER, partition, STATE_PREFIX)) {
-      const { ranges } = JSON.parse(value.toString('utf8')) as { ranges: [number, number][] };
-      sets.set(key.slice(STATE_PREFIX.length), new RangeSet(ranges));
-    }
-    this.done.set(partition, sets);
+  /** Frames that wait for their boot's clock. */
+  get heldFrames(): number {
+    let count = 0;
+    for (const { clocks } of this.states.values()) count += clocks.waitingFrames;
+    return count;
   }
 
-  private step(records: StoredRecord[]): Promise<Produced[]> {
-    const produced: Produced[] = [];
-    const touched = new Map<string, { partition: number; set: RangeSet }>();
+  // ---- state ----
+
+  private async load(partition: number, committed: number): Promise<void> {
+    const state = freshState();
+    const records = await this.log.state(TOPIC_LEDGER, partition, '');
+    for (const { key, value, headers } of records) {
+      if (key.startsWith(LEDGER_PREFIX)) {
+        const name = key.slice(LEDGER_PREFIX.length);
+        const [gateway = '', epoch = ''] = name.split('/');
+        const record = parseRecord(gateway, epoch, value);
+        state.epochs.set(name, new EpochLedger(gateway, epoch, record));
+      } else if (key.startsWith(CLOCK_PREFIX)) {
+        state.clocks.load(key, value);
+      } else if (key.startsWith(HELD_PREFIX)) {
+        const header = checkFrame(value);
+        const usedUs = headers['used'] === undefined ? undefined : Number(headers['used']);
+        const { gateway, bootId: boot } = header;
+        state.clocks.hold({ key, gateway, boot, frame: value, header, headers, usedUs });
+      }
+    }
+    if (records.length === 0 && committed > 0) await this.rebuild(partition, committed, state);
+    this.states.set(partition, state);
+  }
+
+  /** The ledger is lost: the raw log alone tells it again, up to where decoding had come. */
+  private async rebuild(partition: number, committed: number, state: State): Promise<void> {
+    this.notify({
+      level: 'warn',
+      event: 'ledger_rebuild',
+      text: `the ledger of partition ${partition} is empty; it is rebuilt from the raw log`,
+    });
+    const consumer = await this.log.consumer({
+      group: `headwater-rebuild-${partition}-${committed}`,
+      topic: TOPIC_RAW,
+      from: 'start',
+      bytesMax: 4 * 1024 * 1024,
+    });
+    try {
+      const work: Work = { produced: [], touched: new Map() };
+      for (let next = 0; next < committed; ) {
+        const records = await consumer.poll(1000);
+        const mine = records.filter(
+          (record) => record.partition === partition && record.offset < committed,
+        );
+        for (const record of mine) this.account(state, record, work);
+        const last = records.findLast((record) => record.partition === partition);
+        if (last !== undefined) next = last.offset + 1;
+        // Offsets before `committed` that hold no record any more do not come.
+        else if (records.length === 0) break;
+      }
+    } finally {
+      await consumer.close();
+    }
+    state.rebuilt = true;
+  }
+
+  /** Accounts for a frame whose readings are written already. */
+  private account(state: State, record: StoredRecord, work: Work): void {
+    try {
+      const header = checkFrame(record.value);
+      const ledger = this.epochOf(state, header.gateway, header.epoch);
+      if (header.kind === KIND_RECORDS) {
+        ledger.receive(header.firstSequence, header.firstSequence + header.count - 1);
+        return;
+      }
+      this.note(state, record, header, work, true);
+    } catch {
+      // It went to quarantine when it was decoded.
+    }
+  }
+
+  private epochOf(state: State, gateway: string, epoch: string): EpochLedger {
+    const name = `${gateway}/${epoch}`;
+    let ledger = state.epochs.get(name);
+    if (ledger === undefined) state.epochs.set(name, (ledger = new EpochLedger(gateway, epoch)));
+    return ledger;
+  }
+
+  private stateOf(partition: number): State {
+    let state = this.states.get(partition);
+    if (state === undefined) this.states.set(partition, (state = freshState()));
+    return state;
+  }
+
+  // ---- a step ----
+
+  private step(records: StoredRecord[]): Produced[] {
+    const work: Work = { produced: [], touched: new Map() };
     for (const record of records) {
+      const state = this.stateOf(record.partition);
+      if (state.rebuilt) {
+        state.rebuilt = false;
+        for (const ledger of state.epochs.values()) work.touched.set(ledger, record.partition);
+      }
       try {
-        const header = checkFrame(record.value);
-        const set = this.setOf(record.partition, `${header.gateway}/${header.epoch}`);
-        touched.set(`${header.gateway}/${header.epoch}`, { partition: record.partition, set });
-        this.frame(record, header, set, produced);
+        this.frame(state, record, checkFrame(record.value), work);
       } catch (error) {
         // A frame that was whole on arrival is damaged in the log: its bytes go where a person sees them.
-        this.quarantine(produced, {
-          gateway: record.key,
-          epoch: '',
-          sequence: 0,
-          index: 0,
-          client: '',
-          topic: '',
-          reason: messageOf(error),
-          receivedMs: Number(record.headers['arrived'] ?? 0),
-          payload: record.value,
-        });
+        work.produced.push(
+          this.quarantined({
+            gateway: record.key,
+            epoch: '',
+            sequence: 0,
+            index: 0,
+            client: '',
+            topic: '',
+            reason: messageOf(error),
+            receivedMs: arrivedOf(record),
+            payload: record.value,
+          }),
+        );
       }
     }
-    for (const [key, { partition, set }] of touched) {
-      const [gateway = '', epoch = ''] = key.split('/');
-      produced.push({
+    for (const [ledger, partition] of work.touched) {
+      work.produced.push({
         topic: TOPIC_LEDGER,
         partition,
-        key: `${STATE_PREFIX}${key}`,
+        key: `${LEDGER_PREFIX}${ledger.gateway}/${ledger.epoch}`,
         headers: {},
-        value: Buffer.from(JSON.stringify({ gateway, epoch, ranges: set.ranges })),
+        value: Buffer.from(JSON.stringify(ledger.record)),
       });
     }
-    return Promise.resolve(produced);
+    return work.produced;
   }
 
-  private setOf(partition: number, key: string): RangeSet {
-    let sets = this.done.get(partition);
-    if (sets === undefined) this.done.set(partition, (sets = new Map()));
-    let set = sets.get(key);
-    if (set === undefined) sets.set(key, (set = new RangeSet()));
-    return set;
-  }
-
-  private frame(
-    record: StoredRecord,
-    header: FrameHeader,
-    set: RangeSet,
-    produced: Produced[],
-  ): void {
+  private frame(state: State, record: StoredRecord, header: FrameHeader, work: Work): void {
+    if (header.kind === KIND_STATUS) return this.note(state, record, header, work, false);
     const { gateway, epoch, firstSequence, count } = header;
     const last = firstSequence + count - 1;
-    if (set.covers(firstSequence, last)) {
+    const ledger = this.epochOf(state, gateway, epoch);
+    const { received } = ledger;
+    work.touched.set(ledger, record.partition);
+    if (received.covers(firstSequence, last)) {
       this.duplicateMessages += count;
-      return;
+      return undefined;
     }
-    const fresh = set.touches(firstSequence, last)
-      ? (sequence: number) => !set.has(sequence)
-      : () => true;
-    const arrivedMs = Number(record.headers['arrived'] ?? 0);
     if (header.kind !== KIND_RECORDS) {
-      set.add(firstSequence, last);
-      return;
+      this.note(state, record, header, work, false);
+      return undefined;
     }
-    const seed = identitySeed(gateway, epoch);
-    let readings: Reading[] = [];
-    const flush = (): void => {
-      if (readings.length === 0) return;
-      this.decodedReadings += readings.length;
-      produced.push({
-        topic: TOPIC_READINGS,
-        key: gateway,
-        headers: {},
-        value: encodeReadings({ gateway, epoch, arrivedMs, readings }),
-      });
-      readings = [];
-    };
-    for (const message of readRecords(record.value, header)) {
-      if (!fresh(message.sequence)) {
-        this.duplicateMessages++;
-        continue;
-      }
-      this.decodedMessages++;
-      try {
-        const decoded = decodeRecord(message, gateway, seed, arrivedMs, this.mappings);
-        if (decoded.length === 0) this.emptyMessages++;
-        for (const reading of decoded) readings.push(reading);
-        if (readings.length >= READINGS_PER_RECORD) flush();
-      } catch (error) {
-        if (!(error instanceof Undecodable)) throw error;
-        const { sequence, client, topic, payload, receivedUs } = message;
-        this.quarantine(produced, {
-          gateway,
-          epoch,
-          sequence,
-          index: 0,
-          client,
-          topic,
-          reason: error.message,
-          receivedMs: Math.floor(receivedUs / 1000),
-          payload,
-        });
-      }
-    }
-    flush();
-    set.add(firstSequence, last);
+    const partly = received.touches(firstSequence, last);
+    const isFresh = (sequence: number): boolean => !partly || !received.has(sequence);
+    if (partly)
+      this.duplicateMessages += received
+        .within(firstSequence, last)
+        .reduce((sum, [a, b]) => sum + b - a + 1, 0);
+    this.records(state, record, header, work, isFresh);
+    ledger.receive(firstSequence, last);
+    return undefined;
   }
 
-  private quarantine(produced: Produced[], item: Quarantined): void {
+  private records(
+    state: State,
+    record: StoredRecord,
+    header: FrameHeader,
+    work: Work,
+    isFresh: (sequence: number) => boolean,
+  ): void {
+    const { clocks } = state;
+    const arrivedMs = arrivedOf(record);
+    const { decoder } = this;
+    if (BootClocks.believes(header)) {
+      work.produced.push(...decoder.readings(record.value, header, arrivedMs, 0, isFresh));
+      return;
+    }
+    const known = clocks.resolve(header);
+    if (known !== undefined) {
+      work.produced.push(
+        ...decoder.readings(record.value, header, arrivedMs, known.offsetUs, isFresh),
+      );
+      if (known.isFinal) return;
+    }
+    this.hold(state, record, header, known?.offsetUs, work, isFresh);
+  }
+
+  /** Keeps a frame until its clock is known, or known well. */
+  private hold(
+    state: State,
+    record: StoredRecord,
+    header: FrameHeader,
+    usedUs: number | undefined,
+    work: Work,
+    isFresh: (sequence: number) => boolean,
+  ): void {
+    const { clocks } = state;
+    const { gateway, bootId, epoch, firstSequence } = header;
+    if (clocks.heldBytes + record.value.length > HELD_BYTES_MAX) {
+      // What is written already gives way first: it stays where it is.
+      for (const settled of clocks.settledFrames())
+        this.letGo(state, settled, record.partition, work);
+    }
+    if (clocks.heldBytes + record.value.length > HELD_BYTES_MAX) {
+      if (usedUs !== undefined) return;
+      const reason = `its clock is not known, and ${HELD_BYTES_MAX} bytes of such frames are held already`;
+      work.produced.push(...this.decoder.aside(record.value, header, reason, isFresh));
+      return;
+    }
+    const key = `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
+    const headers = { arrived: record.headers['arrived'] ?? '0' };
+    const frame: HeldFrame = {
+      key,
+      gateway,
+      boot: bootId,
+      frame: record.value,
+      header,
+      headers,
+      usedUs,
+    };
+    this.keep(state, frame, record.partition, work);
+  }
+
+  private keep(state: State, frame: HeldFrame, partition: number, work: Work): void {
+    const { key, headers, usedUs } = frame;
+    state.clocks.hold(frame);
+    work.produced.push({
+      topic: TOPIC_LEDGER,
+      partition,
+      key,
+      headers: usedUs === undefined ? headers : { ...headers, used: String(usedUs) },
+      value: frame.frame,
+    });
+  }
+
+  private letGo(state: State, frame: HeldFrame, partition: number, work: Work): void {
+    state.clocks.drop(frame);
+    const value = Buffer.alloc(0);
+    work.produced.push({ topic: TOPIC_LEDGER, partition, key: frame.key, headers: {}, value });
+  }
+
+  // ---- notes ----
+
+  private note(
+    state: State,
+    record: StoredRecord,
+    header: FrameHeader,
+    work: Work,
+    isReplay: boolean,
+  ): void {
+    const { gateway, epoch, firstSequence, count } = header;
+    const arrivedMs = arrivedOf(record);
+    const touch = (ledger: EpochLedger): EpochLedger => {
+      work.touched.set(ledger, record.partition);
+      return ledger;
+    };
+    const ledger = this.epochOf(state, gateway, epoch);
+    switch (header.kind) {
+      case KIND_LOSS: {
+        const report = readNote(KIND_LOSS, record.value, header);
+        touch(this.epochOf(state, gateway, report.epoch ?? epoch)).lose(report, arrivedMs);
+        if (!isReplay)
+          this.notify({
+            level: 'error',
+            event: 'gateway_loss',
+            text: `gateway ${gateway} reports: ${report.where}: ${report.reason}`,
+          });
+        break;
+      }
+      case KIND_SUMMARY: {
+        const summary = readNote(KIND_SUMMARY, record.value, header);
+        const reason = `thinned to minimum, maximum and mean in sequence ${firstSequence} of epoch ${epoch}`;
+        const ranges = summary.replaces;
+        touch(this.epochOf(state, gateway, summary.epoch)).lose(
+          { cause: 'thinned', where: 'buffer', reason, ranges },
+          arrivedMs,
+        );
+        if (!isReplay) work.produced.push(...this.decoder.summary(summary, header, arrivedMs));
+        break;
+      }
+      case KIND_ANCHOR:
+        this.anchor(state, record, header, work, isReplay);
+        break;
+      case KIND_STATUS: {
+        const status = readNote(KIND_STATUS, record.value, header);
+        const named = new Set(status.epochs.map((each) => each.epoch));
+        for (const holdings of status.epochs)
+          touch(this.epochOf(state, gateway, holdings.epoch)).heard(holdings, arrivedMs);
+        for (const other of state.epochs.values())
+          if (other.gateway === gateway && !named.has(other.epoch) && other.holdsAnything)
+            touch(other).heard(undefined, arrivedMs);
+        return;
+      }
+      default:
+        if (!isReplay)
+          this.notify({
+            level: 'warn',
+            event: 'frame_kind',
+            text: `gateway ${gateway} sent a frame of kind ${header.kind}, which this version does not know; it stays in the raw log`,
+          });
+    }
+    ledger.receive(firstSequence, firstSequence + count - 1);
+  }
+
+  /** The clock of a boot is known, or known better: what waited for it goes on, what was misplaced moves. */
+  private anchor(
+    state: State,
+    record: StoredRecord,
+    header: FrameHeader,
+    work: Work,
+    isReplay: boolean,
+  ): void {
+    const { clocks } = state;
+    const { partition } = record;
+    const { gateway } = header;
+    const anchor = readNote(KIND_ANCHOR, record.value, header);
+    const improves = clocks.improves(gateway, anchor);
+    const { key, value } = clocks.add(gateway, anchor);
+    work.produced.push({ topic: TOPIC_LEDGER, partition, key, headers: {}, value });
+    if (isReplay) return;
+    for (const held of clocks.heldOf(gateway, anchor.boot)) {
+      const known = clocks.resolve(held.header);
+      if (known === undefined) continue;
+      const arrivedMs = Number(held.headers['arrived'] ?? 0);
+      if (held.usedUs === undefined || improves) {
+        const { frame, header: frameHeader, usedUs } = held;
+        const all = (): boolean => true;
+        work.produced.push(
+          ...this.decoder.readings(frame, frameHeader, arrivedMs, known.offsetUs, all, usedUs),
+        );
+        if (!known.isFinal) this.keep(state, { ...held, usedUs: known.offsetUs }, partition, work);
+      }
+      if (known.isFinal) this.letGo(state, held, partition, work);
+    }
+  }
+
+  private quarantined(item: Quarantined): Produced {
     this.quarantinedBy.add(item.reason.replaceAll(/'[^']*'|\d+/g, '…').slice(0, 80));
-    produced.push({
+    return {
       topic: TOPIC_QUARANTINE,
       key: item.gateway,
       headers: {},
       value: encodeQuarantined(item),
-    });
+    };
   }
 
   async close(): Promise<void> {
     await this.stage?.close();
   }
 }
+
+const arrivedOf = ({ headers }: StoredRecord): number => Number(headers['arrived'] ?? 0);

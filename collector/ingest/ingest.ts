@@ -1,8 +1,6 @@
 /**
- * The collector's end of the uplink: an MQTT broker for gateways. A frame is acknowledged when the log has it on stable
- * storage, never before (law 2); an uplink message with anything wrong in it is refused whole.
- *
- * Bounded: what has been received and is not yet in the log never exceeds `pendingBytesMax`; beyond it reading stops.
+ * The collector's end of the uplink: an MQTT broker for gateways. An uplink message with anything wrong in it is
+ * refused whole; what becomes of the others is the receiver's affair.
  */
 import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
@@ -10,7 +8,6 @@ import { Aedes, type AuthenticateError, type Client } from 'aedes';
 import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { RangeSet } from '../../shared/model/ranges.ts';
 import type {
   IncomingPublish,
   MqttConnection,
@@ -22,75 +19,45 @@ import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import {
-  GATEWAY_ID,
-  UP_PREFIX,
-  decodeUp,
-  downTopic,
-  encodeDown,
-  encodeDownError,
-  type EpochAck,
-} from '../../shared/wire/wire.ts';
-import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
+import { GATEWAY_ID, downTopic } from '../../shared/wire/wire.ts';
+import type { LedgerView } from '../ledger/view.ts';
+import type { Log } from '../log/log.ts';
+import { Receiver, type Peer, type ReceiverOptions } from './receiver.ts';
 
-export interface IngestOptions {
+export interface IngestOptions extends ReceiverOptions {
   mqtt: MqttLimits;
   server: ServerLimits;
-  pendingBytesMax: number;
   /** Asked of every gateway when set. */
   secret: string | undefined;
-  /** Undefined, or why nothing may be taken now (a nearly full disk). */
-  refuse: () => string | undefined;
 }
-
-interface GatewaySession {
-  id: string;
-  /** Epoch → what is committed, over this connection's life. */
-  committed: Map<string, RangeSet>;
-}
-
-export interface GatewaySeen {
-  gateway: string;
-  connected: boolean;
-  lastSeenMs: number;
-  frames: number;
-  messages: number;
-}
-
-const RETRY_MS = 250;
 
 export class Ingest implements MqttHandler {
   readonly limits: MqttLimits;
   readonly server: MqttServer;
   readonly refusedBy = new CounterBy('reason');
-  receivedFrames = 0;
-  receivedMessages = 0;
-  receivedBytes = 0;
-  acknowledgedMessages = 0;
+  readonly receiver: Receiver;
 
-  private readonly env: Env;
   private readonly options: IngestOptions;
-  private readonly log: Log;
   private readonly notify: Notify;
   private readonly bySide = new Map<Duplex, MqttConnection>();
-  private readonly sessions = new Map<MqttConnection, GatewaySession>();
-  private readonly seen = new Map<string, GatewaySeen>();
+  private readonly sessions = new Map<MqttConnection, Peer>();
   private readonly heldBack = new HeldBack();
-  private pendingBytes = 0;
   private broker: Aedes | undefined;
-  private stopped = false;
 
-  constructor(env: Env, options: IngestOptions, log: Log, notify: Notify) {
-    this.env = env;
+  constructor(
+    env: Env,
+    options: IngestOptions,
+    log: Log,
+    ledger: LedgerView | undefined,
+    notify: Notify,
+  ) {
     this.options = options;
     this.limits = options.mqtt;
-    this.log = log;
     this.notify = notify;
+    this.receiver = new Receiver(env, options, log, ledger, notify, () =>
+      this.heldBack.releaseAll(),
+    );
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
-  }
-
-  gateways(): GatewaySeen[] {
-    return [...this.seen.values()];
   }
 
   async start(): Promise<void> {
@@ -105,7 +72,7 @@ export class Ingest implements MqttHandler {
         // A gateway hears what is said to it, and nothing else.
         done(
           null,
-          session !== undefined && subscription.topic === downTopic(session.id)
+          session !== undefined && subscription.topic === downTopic(session.gateway)
             ? subscription
             : null,
         );
@@ -118,7 +85,7 @@ export class Ingest implements MqttHandler {
     );
   }
 
-  private sessionOf(side: Duplex): GatewaySession | undefined {
+  private sessionOf(side: Duplex): Peer | undefined {
     const connection = this.bySide.get(side);
     return connection === undefined ? undefined : this.sessions.get(connection);
   }
@@ -144,7 +111,7 @@ export class Ingest implements MqttHandler {
       done(null, false);
       return;
     }
-    this.sessions.set(connection, { id, committed: new Map() });
+    this.sessions.set(connection, this.peerOf(connection, id));
     done(null, true);
   }
 
@@ -155,118 +122,29 @@ export class Ingest implements MqttHandler {
   }
 
   publish(connection: MqttConnection, packet: IncomingPublish): void {
-    const session = this.sessions.get(connection);
-    if (session === undefined) return connection.close('not a gateway');
-    let records: LogRecord[];
-    let acks: { epoch: string; from: number; to: number }[];
+    const peer = this.sessions.get(connection);
+    if (peer === undefined) return connection.close('not a gateway');
     try {
-      if (packet.topic !== `${UP_PREFIX}${session.id}`)
-        throw new Error(`topic '${packet.topic}' is not this gateway's`);
-      const { lane, frames } = decodeUp(packet.payload);
-      const arrived = String(Math.round(this.env.clock.wallUs() / 1000));
-      const foreign = frames.find(({ header }) => header.gateway !== session.id);
-      if (foreign !== undefined)
-        throw new Error(`a frame speaks for gateway '${foreign.header.gateway}'`);
-      // The payload is a view on the socket's buffer: what waits for the log is copied out of it.
-      records = frames.map(({ frame }) => ({
-        key: session.id,
-        value: Buffer.from(frame),
-        headers: { arrived, lane: String(lane) },
-      }));
-      acks = frames.map(({ header }) => ({
-        epoch: header.epoch,
-        from: header.firstSequence,
-        to: header.firstSequence + header.count - 1,
-      }));
+      this.receiver.receive(peer, packet.topic, packet.payload);
     } catch (error) {
       this.refusedBy.add('invalid');
-      this.notify({
-        level: 'warn',
-        event: 'uplink_invalid',
-        text: `gateway ${session.id}: ${messageOf(error)}`,
-      });
-      this.say(session.id, encodeDownError(messageOf(error)));
+      this.receiver.refused(peer, error);
       setTimeout(() => connection.close('invalid uplink message'), 100).unref();
       return;
     }
     if (packet.qos === 1) connection.acknowledge(PUBACK, packet.packetId);
     connection.flush();
-    this.note(session.id, records.length, acks);
-    this.receivedBytes += packet.payload.length;
-    const bytes = packet.payload.length;
-    this.pendingBytes += bytes;
-    if (this.pendingBytes > this.options.pendingBytesMax) this.heldBack.hold(connection);
-    void this.store(connection, session, records, acks, bytes);
   }
 
-  private note(gateway: string, frames: number, acks: { from: number; to: number }[]): void {
-    const messages = acks.reduce((sum, { from, to }) => sum + to - from + 1, 0);
-    this.receivedFrames += frames;
-    this.receivedMessages += messages;
-    let seen = this.seen.get(gateway);
-    if (seen === undefined)
-      this.seen.set(
-        gateway,
-        (seen = { gateway, connected: true, lastSeenMs: 0, frames: 0, messages: 0 }),
-      );
-    seen.connected = true;
-    seen.lastSeenMs = Math.round(this.env.clock.wallUs() / 1000);
-    seen.frames += frames;
-    seen.messages += messages;
-  }
-
-  private async store(
-    connection: MqttConnection,
-    session: GatewaySession,
-    records: LogRecord[],
-    acks: { epoch: string; from: number; to: number }[],
-    bytes: number,
-  ): Promise<void> {
-    try {
-      while (!this.stopped && connection.isOpen) {
-        if (this.options.refuse() === undefined && (await this.append(records))) {
-          this.acknowledge(session, acks);
-          return;
-        }
-        // Not acknowledged: the gateway keeps it. Trying on spares the link a second transfer.
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-      }
-    } finally {
-      this.pendingBytes -= bytes;
-      if (this.pendingBytes <= this.options.pendingBytesMax / 2) {
-        this.heldBack.releaseAll();
-      }
-    }
-  }
-
-  private async append(records: LogRecord[]): Promise<boolean> {
-    try {
-      await this.log.append(TOPIC_RAW, records);
-      return true;
-    } catch {
-      // The log reports its own trouble; here it only means: not yet.
-      return false;
-    }
-  }
-
-  private acknowledge(
-    session: GatewaySession,
-    acks: { epoch: string; from: number; to: number }[],
-  ): void {
-    const touched = new Map<string, EpochAck>();
-    for (const { epoch, from, to } of acks) {
-      let committed = session.committed.get(epoch);
-      if (committed === undefined) session.committed.set(epoch, (committed = new RangeSet()));
-      committed.add(from, to);
-      this.acknowledgedMessages += to - from + 1;
-      const merged = committed.around(from);
-      if (merged === undefined) continue;
-      const ack = touched.get(epoch) ?? { epoch, ranges: [] };
-      if (!ack.ranges.some(([low, high]) => low === merged[0] && high === merged[1]))
-        ack.ranges.push([...merged]);
-      touched.set(epoch, ack);
-    }
-    this.say(session.id, encodeDown([...touched.values()]));
+  private peerOf(connection: MqttConnection, gateway: string): Peer {
+    return {
+      gateway,
+      get isOpen() {
+        return connection.isOpen;
+      },
+      say: (payload) => this.say(gateway, payload),
+      hold: () => this.heldBack.hold(connection),
+    };
   }
 
   private say(gateway: string, payload: Buffer): void {
@@ -288,13 +166,15 @@ export class Ingest implements MqttHandler {
     this.sessions.delete(connection);
     this.heldBack.forget(connection);
     if (session === undefined) return;
-    const stillThere = [...this.sessions.values()].some(({ id }) => id === session.id);
-    const seen = this.seen.get(session.id);
-    if (seen !== undefined) seen.connected = stillThere;
+    const { gateway } = session;
+    this.receiver.left(
+      gateway,
+      [...this.sessions.values()].some((other) => other.gateway === gateway),
+    );
   }
 
   async close(): Promise<void> {
-    this.stopped = true;
+    this.receiver.stop();
     await this.server.close();
     const { broker } = this;
     if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));

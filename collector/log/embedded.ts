@@ -25,6 +25,7 @@ import {
   type Produced,
   type Step,
   type StoredRecord,
+  type Watch,
 } from './log.ts';
 
 export interface EmbeddedLogOptions {
@@ -108,6 +109,10 @@ export class EmbeddedLog implements Log {
   private reopening: Promise<void> | undefined;
   private closed = false;
   private readonly trimmedTo = new Map<string, number>();
+  private readonly watchers = new Set<{
+    topic: string;
+    onRecords: (records: LogRecord[]) => void;
+  }>();
 
   constructor(options: EmbeddedLogOptions, notify: Notify) {
     this.options = options;
@@ -121,13 +126,13 @@ export class EmbeddedLog implements Log {
     const create =
       this.options.createDatabase ??
       ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
-    const { db, damages, setAside, copies } = await openRecovering(folder, stamp, create);
+    const { db, damaged, setAside, copies } = await openRecovering(folder, stamp, create);
     this.db = db;
     // One synced write before anything is served (F4).
     await db.write([{ type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) }], {
       sync: true,
     });
-    for (const { file, offset, bytes, kind } of damages) {
+    for (const { file, offset, bytes, kind } of damaged.flatMap(({ damages }) => damages)) {
       if (kind === 'corrupt') {
         this.notify({
           level: 'error',
@@ -156,6 +161,7 @@ export class EmbeddedLog implements Log {
       });
     }
     for (const name of [...this.topics.keys()]) await this.load(name, db);
+    for (const watcher of this.watchers) watcher.onRecords(await readState(db, watcher.topic, ''));
   }
 
   private async load(name: string, db: KvDatabase): Promise<Topic> {
@@ -223,6 +229,10 @@ export class EmbeddedLog implements Log {
     await new Promise<void>((resolve, reject) => {
       const done = (): void => {
         for (const [topic, record] of fresh) this.remember(topic, record);
+        for (const { topic, onRecords } of this.watchers) {
+          const changed = produce.filter((record) => record.topic === topic);
+          if (changed.length > 0) onRecords(changed);
+        }
         for (const [topic] of fresh) for (const wake of topic.waiters) wake();
         resolve();
       };
@@ -396,10 +406,19 @@ export class EmbeddedLog implements Log {
   }
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
-    const prefix = stateKey(topic, keyPrefix);
-    const db = await this.ready();
-    const entries = await db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
-    return entries.map(([, value]) => decode(value));
+    return await readState(await this.ready(), topic, keyPrefix);
+  }
+
+  async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
+    const watcher = { topic, onRecords };
+    this.watchers.add(watcher);
+    onRecords(await readState(await this.ready(), topic, ''));
+    return {
+      close: () => {
+        this.watchers.delete(watcher);
+        return Promise.resolve();
+      },
+    };
   }
 
   groups(): GroupStats[] {
@@ -426,6 +445,12 @@ export class EmbeddedLog implements Log {
   }
 }
 
+async function readState(db: KvDatabase, topic: string, keyPrefix: string): Promise<LogRecord[]> {
+  const prefix = stateKey(topic, keyPrefix);
+  const entries = await db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
+  return entries.map(([, value]) => decode(value));
+}
+
 class EmbeddedConsumer implements LogConsumer {
   private readonly log: EmbeddedLog;
   private readonly options: ConsumerOptions;
@@ -449,8 +474,8 @@ class EmbeddedConsumer implements LogConsumer {
   private async rewind(): Promise<void> {
     const { group, topic, onAssign } = this.options;
     await this.log.ready();
-    const own = await onAssign?.(0);
-    this.next = own ?? this.log.committed(group, topic) ?? 0;
+    const committed = this.log.committed(group, topic);
+    this.next = (await onAssign?.(0, committed)) ?? committed ?? 0;
   }
 
   async poll(waitMs: number): Promise<StoredRecord[]> {

@@ -128,8 +128,13 @@ export class KafkaConsumer implements LogConsumer {
     assignment: RdKafka.TopicPartition[],
   ): Promise<void> {
     const placed: RdKafka.TopicPartitionOffset[] = [];
+    const { onAssign } = this.options;
+    const known =
+      onAssign === undefined
+        ? new Map<number, number>()
+        : await this.committed(consumer, assignment);
     for (const { topic, partition } of assignment) {
-      const own = await this.options.onAssign?.(partition);
+      const own = await onAssign?.(partition, known.get(partition));
       placed.push({ topic, partition, offset: own ?? OFFSET_COMMITTED });
     }
     if (consumer !== this.consumer) {
@@ -138,6 +143,25 @@ export class KafkaConsumer implements LogConsumer {
     }
     consumer.assign(placed);
     for (const { partition } of assignment) this.assigned.add(partition);
+  }
+
+  /** What the group has committed in these partitions. */
+  private async committed(
+    consumer: RdKafka.KafkaConsumer,
+    assignment: RdKafka.TopicPartition[],
+  ): Promise<Map<number, number>> {
+    const found = await call<RdKafka.TopicPartitionOffset[]>('reading committed offsets', (done) =>
+      consumer.committed(
+        assignment.map(({ topic, partition }) => ({ topic, partition })),
+        TIMEOUT_MS,
+        done,
+      ),
+    );
+    return new Map(
+      found.flatMap(({ partition, offset }) =>
+        typeof offset === 'number' && offset >= 0 ? [[partition, offset]] : [],
+      ),
+    );
   }
 
   async poll(waitMs: number): Promise<StoredRecord[]> {

@@ -9,6 +9,7 @@
  * - Raw has no retention by age or size, until the lake takes over.
  */
 
+import { randomBytes } from 'node:crypto';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
@@ -23,6 +24,7 @@ import {
   unavailable,
   type Client,
 } from './kafka-client.ts';
+import { Follower } from './follow.ts';
 import { KafkaConsumer } from './kafka-consumer.ts';
 import {
   COMPACTED,
@@ -35,6 +37,7 @@ import {
   type Log,
   type LogConsumer,
   type LogRecord,
+  type Watch,
 } from './log.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 
@@ -134,7 +137,15 @@ export class KafkaLog implements Log {
         if (existing.has(this.name(topic))) continue;
         const config: Record<string, string> = {
           'max.message.bytes': String(MESSAGE_BYTES_MAX),
-          'cleanup.policy': COMPACTED.has(topic) ? 'compact' : 'delete',
+          ...(COMPACTED.has(topic)
+            ? {
+                'cleanup.policy': 'compact',
+                // Compaction leaves the newest segment alone: a small one, so that state stays quick to load.
+                'segment.bytes': String(16 * 1024 * 1024),
+                'segment.ms': '3600000',
+                'min.cleanable.dirty.ratio': '0.1',
+              }
+            : { 'cleanup.policy': 'delete' }),
           // Nothing is thrown away: raw is the truth, and quarantine waits for a person.
           'retention.ms': '-1',
           'retention.bytes': '-1',
@@ -282,6 +293,19 @@ export class KafkaLog implements Log {
     } finally {
       await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
     }
+  }
+
+  watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
+    const follower = new Follower({
+      log: this,
+      notify: this.notify,
+      event: 'log_watch',
+      topic,
+      from: 'start',
+      group: `headwater-watch-${randomBytes(6).toString('hex')}`,
+      onRecords,
+    });
+    return Promise.resolve(follower);
   }
 
   groups(): GroupStats[] {

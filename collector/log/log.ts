@@ -46,10 +46,10 @@ export interface ConsumerOptions {
   /** Where a group without committed offsets begins. 'end' is for watchers, which commit nothing. */
   from: 'start' | 'end';
   /**
-   * A partition is now this consumer's. May return the offset to go on from, when the consumer keeps its own
-   * progress elsewhere; undefined: the group's committed offset.
+   * A partition is now this consumer's, and its group has committed this offset in it (undefined: none). May return
+   * the offset to go on from, when the consumer keeps its own progress elsewhere; undefined: the committed one.
    */
-  onAssign?: (partition: number) => Promise<number | undefined>;
+  onAssign?: (partition: number, committed: number | undefined) => Promise<number | undefined>;
   onRevoke?: (partition: number) => void;
   /** Largest sum of values that one poll returns, bytes; a larger record comes alone. */
   bytesMax: number;
@@ -63,6 +63,10 @@ export interface LogConsumer {
    * what was committed before: the caller forgets the state that it had built on it.
    */
   commit(step: Step): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Watch {
   close(): Promise<void>;
 }
 
@@ -81,6 +85,8 @@ export interface Log {
   consumer(options: ConsumerOptions): Promise<LogConsumer>;
   /** Last values of a compacted topic's partition. */
   state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]>;
+  /** Last values of a compacted topic, and from then on every change, until it is closed; an empty value is a removal. */
+  watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch>;
   groups(): GroupStats[];
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */
   warnings(): string[];

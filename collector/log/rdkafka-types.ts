@@ -80,6 +80,11 @@ export interface KafkaConsumer extends Connection {
   subscribe(topics: string[]): unknown;
   setDefaultConsumeTimeout(ms: number): void;
   consume(count: number, done: Done<Message[]>): void;
+  committed(
+    partitions: TopicPartition[],
+    timeoutMs: number,
+    done: Done<TopicPartitionOffset[]>,
+  ): void;
   commitSync(offsets: TopicPartitionOffset[]): unknown;
   getWatermarkOffsets(topic: string, partition: number): { lowOffset: number; highOffset: number };
 }

@@ -4,6 +4,7 @@ import { HttpServer, json } from '../../shared/http/server.ts';
 import { Metrics, processMetrics } from '../../shared/telemetry/metrics.ts';
 import type { DecodeStage } from '../decode/stage.ts';
 import type { Ingest } from '../ingest/ingest.ts';
+import type { LedgerView } from '../ledger/view.ts';
 import type { Log } from '../log/log.ts';
 import type { StoreStage } from '../store/stage.ts';
 import type { TimeSeriesStore } from '../store/store.ts';
@@ -22,13 +23,14 @@ export interface Parts {
   store: TimeSeriesStore | undefined;
   live: LiveStream | undefined;
   quarantine: QuarantineView | undefined;
+  ledger: LedgerView;
   /** Why the uplink is not acknowledged now, or undefined. */
   refuse: () => string | undefined;
   nowMs: () => number;
 }
 
 export function collectorMetrics(parts: Parts): Metrics {
-  const { log, ingest, decode, storeStage, refuse } = parts;
+  const { log, ingest, decode, storeStage, ledger, refuse } = parts;
   const metrics = new Metrics();
   processMetrics(metrics);
   if (ingest !== undefined) {
@@ -40,27 +42,32 @@ export function collectorMetrics(parts: Parts): Metrics {
     metrics.counter(
       'headwater_ingest_frames_total',
       'Frames received, resends included.',
-      () => ingest.receivedFrames,
+      () => ingest.receiver.receivedFrames,
     );
     metrics.counter(
       'headwater_ingest_messages_total',
       'Messages received in frames, resends included.',
-      () => ingest.receivedMessages,
+      () => ingest.receiver.receivedMessages,
     );
     metrics.counter(
       'headwater_ingest_bytes_total',
       'Bytes of uplink messages received.',
-      () => ingest.receivedBytes,
+      () => ingest.receiver.receivedBytes,
     );
     metrics.counter(
       'headwater_ingest_acknowledged_messages_total',
       'Messages acknowledged to gateways: on the stable storage of the log.',
-      () => ingest.acknowledgedMessages,
+      () => ingest.receiver.acknowledgedMessages,
     );
     metrics.counter(
       'headwater_ingest_refused_total',
       'Uplink messages and connections refused, by reason.',
       ingest.refusedBy.read,
+    );
+    metrics.counter(
+      'headwater_ingest_reclaimed_messages_total',
+      'Messages asked for again, because the log lacked what had been acknowledged.',
+      () => ingest.receiver.reclaimedMessages,
     );
     metrics.gauge(
       'headwater_ingest_blocked',
@@ -72,12 +79,12 @@ export function collectorMetrics(parts: Parts): Metrics {
     metrics.counter(
       'headwater_decode_messages_total',
       'Messages decoded or quarantined, each identity once.',
-      () => decode.decodedMessages,
+      () => decode.decoder.decodedMessages,
     );
     metrics.counter(
       'headwater_decode_readings_total',
       'Readings made of messages.',
-      () => decode.decodedReadings,
+      () => decode.decoder.decodedReadings,
     );
     metrics.counter(
       'headwater_decode_duplicates_total',
@@ -87,7 +94,7 @@ export function collectorMetrics(parts: Parts): Metrics {
     metrics.counter(
       'headwater_decode_empty_total',
       'Messages without any value.',
-      () => decode.emptyMessages,
+      () => decode.decoder.emptyMessages,
     );
     metrics.counter(
       'headwater_decode_quarantined_total',
@@ -95,7 +102,24 @@ export function collectorMetrics(parts: Parts): Metrics {
       decode.quarantinedBy.read,
     );
   }
+  if (decode !== undefined) {
+    metrics.counter(
+      'headwater_decode_late_readings_total',
+      'Readings that reached the collector more than ten seconds after the gateway.',
+      () => decode.decoder.lateReadings,
+    );
+    metrics.gauge(
+      'headwater_decode_held_frames',
+      "Frames that wait until their gateway's clock is known.",
+      () => decode.heldFrames,
+    );
+  }
   if (storeStage !== undefined) {
+    metrics.counter(
+      'headwater_store_moved_readings_total',
+      'Readings whose time was put right after they had been written.',
+      () => storeStage.movedReadings,
+    );
     metrics.counter(
       'headwater_store_readings_total',
       'Readings written to the store.',
@@ -107,6 +131,19 @@ export function collectorMetrics(parts: Parts): Metrics {
       storeStage.refusedBy.read,
     );
   }
+  metrics.gauge('headwater_ledger_lost_messages', 'Messages reported lost, by cause.', () =>
+    [...ledger.totals().lost].map(([cause, value]) => ({ labels: { cause }, value })),
+  );
+  metrics.gauge(
+    'headwater_ledger_missing_messages',
+    'Messages that neither arrived nor are held by their gateway nor were reported lost.',
+    () => ledger.totals().missing,
+  );
+  metrics.gauge(
+    'headwater_ledger_pending_messages',
+    'Messages that gateways hold and that have not arrived.',
+    () => ledger.totals().pending,
+  );
   metrics.gauge('headwater_log_lag_records', 'Records that a stage has still to read.', () =>
     log
       .groups()
@@ -129,7 +166,7 @@ export function collectorApi(parts: Parts, token: string | undefined): HttpServe
     body: metrics.text(),
   }));
   server.on('GET', '/openapi.json', () => json(OPENAPI));
-  server.on('GET', '/api/v1/gateways', () => json({ gateways: ingest?.gateways() ?? [] }));
+  server.on('GET', '/api/v1/gateways', () => json({ gateways: ingest?.receiver.gateways() ?? [] }));
   server.on('GET', '/api/v1/status', () =>
     json({
       log: log.kind,
@@ -138,6 +175,9 @@ export function collectorApi(parts: Parts, token: string | undefined): HttpServe
       blocked: refuse() ?? null,
       warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
     }),
+  );
+  server.on('GET', '/api/v1/ledger', ({ query }) =>
+    json(parts.ledger.answer(query.get('gateway') ?? undefined)),
   );
   const { quarantine } = parts;
   if (quarantine !== undefined) {

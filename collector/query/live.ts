@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_READINGS, type Log, type StoredRecord } from '../log/log.ts';
-import { Follower } from './follow.ts';
+import { Follower } from '../log/follow.ts';
 
 const LISTENERS_MAX = 500;
 /** A listener that takes nothing is cut when so many bytes wait for it. */

@@ -5,7 +5,7 @@ import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_QUARANTINE, type Log } from '../log/log.ts';
-import { Follower } from './follow.ts';
+import { Follower } from '../log/follow.ts';
 
 /** Items kept in memory. */
 const ITEMS_MAX = 1000;

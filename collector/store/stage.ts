@@ -21,6 +21,7 @@ import type { TimeSeriesStore } from './store.ts';
 export class StoreStage {
   readonly refusedBy = new CounterBy('reason');
   storedReadings = 0;
+  movedReadings = 0;
 
   private readonly log: Log;
   private readonly store: TimeSeriesStore;
@@ -62,6 +63,7 @@ export class StoreStage {
     }
     // Progress moves in the store's own transaction only when nothing else has to be committed with it.
     const progress = produced.length === 0 ? offsets : new Map<number, number>();
+    await this.removeMoved(batches);
     const refused = await this.store.write(batches, progress);
     for (const batch of batches) this.storedReadings += batch.readings.length;
     this.storedReadings -= refused.length;
@@ -72,6 +74,19 @@ export class StoreStage {
       );
     }
     return produced;
+  }
+
+  /** A reading whose time was put right leaves no second point behind. Done again, it finds nothing more to remove. */
+  private async removeMoved(batches: ReadingBatch[]): Promise<void> {
+    const old = batches.flatMap((batch) => {
+      const readings = batch.readings.flatMap(({ was, ...reading }) =>
+        was === undefined ? [] : [{ ...reading, ...was }],
+      );
+      return readings.length === 0 ? [] : [{ ...batch, readings }];
+    });
+    if (old.length === 0) return;
+    await this.store.remove(old);
+    for (const { readings } of old) this.movedReadings += readings.length;
   }
 
   private quarantined(

@@ -2,12 +2,9 @@
  * How much waits: what this run has committed and not released, and what earlier runs left, which is counted a piece
  * at a time so that the start does not wait for it.
  */
-import type { KvDatabase } from '../../shared/kv/kv.ts';
-import type { FrameRef } from './buffer.ts';
-import { framesAfter, ordinalOf } from './position.ts';
-
-const PIECE_BYTES = 1024 * 1024;
-const COUNT_OFFSET = 40;
+import { readHeader } from '../../shared/frame/frame.ts';
+import type { FrameRef, StoredFrame } from './buffer.ts';
+import { ordinalOf } from './position.ts';
 
 export class Backlog {
   private messages = 0;
@@ -35,24 +32,32 @@ export class Backlog {
     this.bytes -= bytes;
   }
 
-  /** Counts the next piece of what earlier runs left. False when there is no more. */
-  async countPiece(db: KvDatabase, own: Buffer): Promise<boolean> {
-    this.ownFrom = Math.min(this.ownFrom, ordinalOf(own));
-    const entries = await db.read({ ...framesAfter(this.countedTo), lt: own }, PIECE_BYTES);
-    for (const [, frame] of entries) {
-      this.add(
-        frame.length >= COUNT_OFFSET + 4 ? frame.readUInt32LE(COUNT_OFFSET) : 0,
-        frame.length,
-      );
+  /** Ordinals from this one on are counted as they are committed. */
+  begin(own: number): void {
+    this.ownFrom = Math.min(this.ownFrom, own);
+  }
+
+  /** Counts a piece of what earlier runs left; without frames that was all of it. */
+  countPiece(frames: StoredFrame[], isReleased: (position: Buffer) => boolean): void {
+    for (const { position, frame } of frames) {
+      // While they were being read an acknowledgement may have come.
+      if (!isReleased(position)) this.add(readHeader(frame).count, frame.length);
     }
-    this.countedTo = entries.at(-1)?.[0] ?? this.countedTo;
-    this.done = entries.length === 0;
-    return !this.done;
+    this.countedTo = frames.at(-1)?.position ?? this.countedTo;
+    this.done = frames.length === 0;
+  }
+
+  /** History that waits again: about so many bytes. */
+  recall(messages: number, bytes: number): void {
+    this.messages += messages;
+    this.bytes += bytes;
   }
 
   /** Undefined until everything is counted. */
   get totals(): { messages: number; frames: number; bytes: number } | undefined {
-    const { messages, frames, bytes } = this;
-    return this.done ? { messages, frames, bytes } : undefined;
+    if (!this.done) return undefined;
+    // Recalled frames are counted by their messages, and their bytes by the mean.
+    const [frames, bytes] = [Math.max(0, this.frames), Math.max(0, Math.round(this.bytes))];
+    return { messages: this.messages, frames, bytes: this.messages === 0 ? 0 : bytes };
   }
 }

@@ -3,16 +3,22 @@
  *
  * - A ticket is handed to `onDurable` only after the group that holds its message is on stable storage (law 1),
  *   and tickets come in the order in which they were appended.
- * - Frames are read in the order of their commit; a frame stays until it is released, through any kind of stop (law 2).
+ * - Frames are read in the order of their commit; a frame waits until it is released, through any kind of stop (law 2).
+ * - A released frame stays as history while there is room, and can be made to wait again.
  * - When full or unable to write, nothing becomes durable and `congested` turns true: the caller stops reading (law 8).
  */
 import type { FrameMessage } from '../../shared/frame/builder.ts';
+import type { KIND_ANCHOR } from '../../shared/frame/frame.ts';
+import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
+import type { EpochBook } from './epochs.ts';
 
 /** A stored frame and its place in the order of commits. */
 export interface StoredFrame {
   /** Opaque; compares in commit order. */
   position: Buffer;
+  /** The position right behind it, where a reader goes on. */
+  end: Buffer;
   frame: Buffer;
 }
 
@@ -37,6 +43,17 @@ export interface BufferStats {
   /** Of the data folder, and what it may grow to. */
   diskBytes: number;
   diskBytesMax: number;
+  /** Acknowledged by a collector and kept as local history; bytes are an estimate. */
+  historyMessages: number;
+  historyBytes: number;
+  /** At the rate of the last minutes, until acknowledgements are held back or the policy acts; undefined: not in sight. */
+  hoursUntilFull: number | undefined;
+  /** The same if no collector were reached from now on. */
+  hoursIfCut: number | undefined;
+  evictedMessages: number;
+  /** Given up because the buffer was full, and thinned to summaries. */
+  droppedMessages: number;
+  thinnedMessages: number;
   /** In memory, not yet committed. */
   pendingBytes: number;
   committedMessages: number;
@@ -57,10 +74,32 @@ export interface MessageBuffer<Ticket> {
   append(message: FrameMessage, ticket: Ticket | undefined, ops?: KvOp[]): void;
   /** A ticket without a message: durable with what was appended before it, and with its own `ops`. */
   barrier(ticket: Ticket, ops?: KvOp[]): void;
-  /** Committed frames after a position (from the oldest: undefined), up to about `bytesMax`. Damaged ones are set aside and reported, not returned. */
-  read(after: Buffer | undefined, bytesMax: number): Promise<StoredFrame[]>;
-  /** These frames are safe elsewhere. */
+  /**
+   * Waiting frames from a position on (from the oldest: undefined) and before another, about `bytesMax` bytes.
+   * Damaged ones are set aside and reported, not returned. Empty only when there are no more, or the buffer reopens.
+   */
+  read(from: Buffer | undefined, bytesMax: number, before?: Buffer): Promise<StoredFrame[]>;
+  /** Frames newest first: those that wait, or all that are still there. */
+  readNewest(
+    which: 'waiting' | 'held',
+    before: Buffer | undefined,
+    bytesMax: number,
+  ): Promise<StoredFrame[]>;
+  /** Where the next frame will be: all committed ones are before it. */
+  readonly head: Buffer;
+  /** These frames are safe elsewhere: they stay as history while there is room. */
   release(frames: FrameRef[]): Promise<void>;
+  /** Too old to be sent: they stay as history, and that they were not sent is reported as a loss. */
+  expire(frames: StoredFrame[]): Promise<void>;
+  /** `test` tells which frames are on their way to a collector: upkeep leaves them alone. */
+  protect(test: (position: Buffer) => boolean): void;
+  /** A collector lacks what it had acknowledged: history waits again. Returns how many messages. */
+  recall(epoch: string, ranges: readonly (readonly [number, number])[]): Promise<number>;
+  /** Adds a note as a frame of its own, in order with the messages. */
+  note(kind: typeof KIND_ANCHOR, note: ClockAnchor): void;
+  readonly epochs: EpochBook;
+  /** Keeps a small value under a key that begins with 'm', without an fsync of its own. */
+  remember(key: Buffer, value: Buffer): void;
   /** Entries written by `ops` under a key prefix. */
   entries(prefix: Buffer): Promise<[Buffer, Buffer][]>;
   stats(): BufferStats;

@@ -24,7 +24,7 @@ export class FrameCache {
     for (const { frame } of this.frames.splice(0, count)) this.bytes -= frame.length;
   }
 
-  /** Frames after `from`; undefined when the cache does not reach back so far. */
+  /** Frames from `from` on; undefined when the cache does not reach back so far. */
   read(from: Buffer, bytesMax: number): StoredFrame[] | undefined {
     const [first] = this.frames;
     if (first === undefined || Buffer.compare(first.position, from) > 0) return undefined;
@@ -33,7 +33,7 @@ export class FrameCache {
     while (low < high) {
       const middle = (low + high) >> 1;
       const { position } = this.frames[middle] as StoredFrame; // Below `high`.
-      if (Buffer.compare(position, from) <= 0) low = middle + 1;
+      if (Buffer.compare(position, from) < 0) low = middle + 1;
       else high = middle;
     }
     let end = low;
@@ -41,6 +41,18 @@ export class FrameCache {
       bytes += this.frames[end]?.frame.length ?? 0;
     }
     return this.frames.slice(low, end);
+  }
+
+  /** These were rewritten or given up. */
+  forget(frames: StoredFrame[]): void {
+    const keys = new Set(frames.map(({ position }) => position.toString('latin1')));
+    // What is older goes too: a cache without gaps needs no index.
+    const last = this.frames.findLastIndex(({ position }) => keys.has(position.toString('latin1')));
+    this.drop(last + 1);
+  }
+
+  clear(): void {
+    this.drop(this.frames.length);
   }
 
   /** Everything up to `last` is safe elsewhere. The newest stays, so that a reader at the end is answered from memory. */

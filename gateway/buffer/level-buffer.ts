@@ -9,22 +9,16 @@
  * - Every open starts a new random epoch (F3), and has one synced write before it serves (F4).
  * - Memory is bounded by `pendingBytesMax` (not yet durable) and `cacheBytes` (durable, for the uplink's next read).
  *
- * Keys: 'f' + ordinal of the open (8 bytes) + first sequence (8 bytes) → frame; 'm' + name → this buffer's own
- * notes; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
+ * Keys: 'f' + ordinal of the open (8 bytes) + first sequence (8 bytes) → frame; 'e' + ordinal → what is known of that
+ * epoch; 'mordinal' → the newest one; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
  */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError, assert, codeOf, messageOf } from '../../shared/errors.ts';
-import {
-  FrameBuilder,
-  lossFrame,
-  type FrameMessage,
-  type LossReport,
-} from '../../shared/frame/builder.ts';
+import type { FrameMessage } from '../../shared/frame/builder.ts';
+import { KIND_LOSS, readHeader, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
+import type { ClockAnchor, LossReport } from '../../shared/frame/notes.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
-import type { LogDamage } from '../../shared/kv/log-check.ts';
-import { openRecovering } from '../../shared/kv/recover.ts';
+import { plainClock, type BufferClock } from '../clock.ts';
 import type {
   BufferEvents,
   BufferState,
@@ -34,19 +28,29 @@ import type {
   StoredFrame,
 } from './buffer.ts';
 import { Backlog } from './backlog.ts';
-import { Reserve, folderBytes, freeBytes } from './disk.ts';
+import { Epochs, type EpochBook, type Which } from './epochs.ts';
 import { FrameCache } from './frame-cache.ts';
-import { Integrity } from './integrity.ts';
-import { edgesBefore, framesAfter, ordinalOf, positionOf } from './position.ts';
+import { FrameReader, type Damage } from './frame-reader.ts';
+import { FillRate } from './fill-rate.ts';
+import { OpenGroup, type Group } from './open-group.ts';
+import { positionOf } from './position.ts';
+import { reopen, sleep } from './reopen.ts';
+import { Rescue, damageReports } from './rescue.ts';
+import { Serial } from './serial.ts';
+import type { BufferStorage } from './storage.ts';
+import { Upkeep, type Note, type Policy } from './upkeep.ts';
 
 export interface LevelBufferOptions {
-  /** The gateway's data folder; the database is in `buffer/` below it. */
-  folder: string;
   gateway: string;
-  /** What `buffer/` may take on disk, bytes. */
+  storage: BufferStorage;
+  /** What the database may take on disk, bytes. */
   diskBytesMax: number;
   /** Disk space kept aside for recovery, bytes. */
   reserveBytes: number;
+  /** Acknowledged frames kept as local history, bytes. */
+  historyBytesMax: number;
+  /** What gives way when the buffer is full. */
+  policy: Policy;
   /** A group's body is cut into frames of about this size, bytes. */
   frameBytes: number;
   /** Not yet durable in memory; beyond it the buffer is congested. Bytes. */
@@ -54,83 +58,83 @@ export interface LevelBufferOptions {
   /** Committed frames kept in memory for the uplink, bytes. */
   cacheBytes: number;
   compress: boolean;
-  createDatabase: (folder: string) => KvDatabase;
+  /** Left out: the wall clock, of which nothing is known. */
+  clock?: BufferClock;
 }
 
-interface Group<Ticket> {
-  frames: { position: Buffer; frame: Buffer; count: number }[];
-  /** Of its frames. */
-  bytes: number;
-  ops: KvOp[];
-  tickets: Ticket[];
-}
-
-const emptyGroup = <Ticket>(): Group<Ticket> => ({ frames: [], bytes: 0, ops: [], tickets: [] });
-
-const OPEN_KEY = Buffer.from('mopen');
-const DISK_CHECK_MS = 500;
-const REOPEN_WAIT_MS = { first: 50, most: 2000 };
+const UPKEEP_MS = 500;
+/** Between writes of what was released: a stop in between costs a resend. */
+const NOTES_MS = 250;
+const COUNT_BYTES = 1024 * 1024;
 
 export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private readonly env: Env;
   private readonly options: LevelBufferOptions;
   private readonly events: BufferEvents<Ticket>;
-  private readonly reserve: Reserve;
-  private readonly databaseFolder: string;
+  private readonly storage: BufferStorage;
+  private readonly clock: BufferClock;
 
   private db: KvDatabase | undefined;
-  private readonly builder = new FrameBuilder();
+  private readonly pending: OpenGroup<Ticket>;
   private epochBytes: Buffer = Buffer.alloc(8);
   private ordinal = 0;
-  private nextSequence = 1;
-  private current = emptyGroup<Ticket>();
+  /** The newest epoch is not durable yet. */
+  private begun = false;
+  /** Of the first open by this process. */
+  private ownFrom = 0;
   private writing: Group<Ticket> | undefined;
   private scheduled = false;
-  private stampWallUs = 0;
-  private stampMonotonicUs = 0;
-  private stamped = false;
   private status: BufferState = { kind: 'open' };
   private isCongested = false;
+  /** Upkeep has work for the next group, which is written although the buffer is blocked. */
+  private forced = false;
   private closing: Promise<void> | undefined;
   private recovering: Promise<void> | undefined;
+  private rebuilding = false;
   private idle: (() => void)[] = [];
-  private diskTimer: NodeJS.Timeout | undefined;
-  private checkingDisk = false;
-  private freedBytes = 0;
-  private toRelease: FrameRef[] = [];
-  /** Runs one after another: release, count, compaction. */
-  private exclusive: Promise<void> = Promise.resolve();
+  private upkeepTimer: NodeJS.Timeout | undefined;
+  private notesTimer: NodeJS.Timeout | undefined;
+  private lookingAfter = false;
+  /** Runs one after another: notes, counting, upkeep. */
+  private readonly serial = new Serial((error) =>
+    this.events.onNotice({ level: 'warn', event: 'buffer_upkeep', text: messageOf(error) }),
+  );
+  private inFlight: (position: Buffer) => boolean = () => false;
 
+  private readonly registry = new Epochs();
   private readonly cache: FrameCache;
   private readonly backlog = new Backlog();
-  private readonly integrity: Integrity;
-  private readonly totals: BufferStats;
+  private readonly reader: FrameReader;
+  private readonly rescue: Rescue;
+  private readonly upkeep: Upkeep;
+  private readonly rate = new FillRate();
+  private readonly totals = {
+    committedMessages: 0,
+    committedGroups: 0,
+    committedFrameBytes: 0,
+    writeErrors: 0,
+    reopens: 0,
+    losses: 0,
+    lastCommitUs: 0,
+  };
 
   constructor(env: Env, options: LevelBufferOptions, events: BufferEvents<Ticket>) {
     this.env = env;
     this.options = options;
     this.events = events;
-    this.databaseFolder = join(options.folder, 'buffer');
-    this.reserve = new Reserve(options.folder, options.reserveBytes);
+    this.storage = options.storage;
+    this.clock = options.clock ?? plainClock(env);
+    this.pending = new OpenGroup({ ...options, bootId: env.bootId }, this.clock);
     this.cache = new FrameCache(options.cacheBytes);
-    this.integrity = new Integrity(join(options.folder, 'damaged'), (report) =>
-      this.reportLoss(report),
-    );
-    this.totals = {
-      waitingMessages: undefined,
-      waitingFrames: undefined,
-      waitingBytes: undefined,
-      diskBytes: 0,
-      diskBytesMax: options.diskBytesMax,
-      pendingBytes: 0,
-      committedMessages: 0,
-      committedGroups: 0,
-      committedFrameBytes: 0,
-      writeErrors: 0,
-      reopens: 0,
-      losses: 0,
-      lastCommitUs: 0,
-    };
+    this.reader = new FrameReader(this.registry, (damage) => this.damaged(damage));
+    this.rescue = new Rescue(options.gateway, options.storage, this.registry);
+    const { registry, backlog, reader, cache } = this;
+    this.upkeep = new Upkeep(options, options.storage, registry, backlog, reader, {
+      db: () => this.db,
+      isInFlight: (position) => this.inFlight(position),
+      commit: (ops, notes) => this.commitUpkeep(ops, notes),
+      forget: (frames) => cache.forget(frames),
+    });
   }
 
   get congested(): boolean {
@@ -145,90 +149,95 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     return this.epochBytes.toString('hex');
   }
 
+  get head(): Buffer {
+    return positionOf(this.ordinal, this.registry.at(this.ordinal)?.next ?? 1);
+  }
+
+  get epochs(): EpochBook {
+    return this.registry;
+  }
+
   /** Opens, recovering from damage. Throws DATA_LOCKED, DATA_UNUSABLE. */
   async open(): Promise<void> {
-    await mkdir(this.databaseFolder, { recursive: true });
     try {
-      await this.openDatabase();
+      await this.openDatabase(false);
     } catch (error) {
       if (!(error instanceof HeadwaterError) || error.code !== 'DATA_UNUSABLE') throw error;
       // A full disk must not keep the gateway down: the reserve is for this.
-      await this.reserve.release();
-      await this.openDatabase();
+      await this.storage.releaseReserve();
+      await this.openDatabase(false);
     }
-    await this.reserve.fill();
-    await this.checkDisk();
-    this.diskTimer = setInterval(() => void this.checkDisk(), DISK_CHECK_MS);
-    this.diskTimer.unref();
-    void this.inTurn(() => this.count());
+    await this.storage.fillReserve();
+    this.backlog.begin(this.ordinal);
+    await this.lookAfter();
+    this.upkeepTimer = setInterval(() => void this.lookAfter(), UPKEEP_MS);
+    this.upkeepTimer.unref();
+    void this.serial.run(() => this.count());
   }
 
   /** Opens LevelDB, starts a new epoch and makes that durable before anything is served (F4). */
-  private async openDatabase(): Promise<void> {
+  private async openDatabase(rebuild: boolean): Promise<void> {
     const stamp = new Date(this.env.clock.wallUs() / 1000).toISOString().replaceAll(':', '-');
-    const { db, damages, setAside, copies } = await openRecovering(
-      this.databaseFolder,
-      stamp,
-      this.options.createDatabase,
-    );
+    const recovery = await this.storage.open(stamp, rebuild);
+    const { db } = recovery;
+    let salvaged = 0;
     try {
-      const [last] = await db.read({ ...framesAfter(undefined), reverse: true, limit: 1 }, 1);
-      const noted = await db.get(OPEN_KEY);
-      const lastOrdinal = last === undefined ? 0 : ordinalOf(last[0]);
-      const notedOrdinal = noted === undefined ? 0 : Number(noted.readBigUInt64BE(0));
-      this.ordinal = Math.max(lastOrdinal, notedOrdinal, this.ordinal) + 1;
-      this.epochBytes = this.env.random.bytes(8);
-      this.nextSequence = 1;
-      const note = Buffer.alloc(16);
-      note.writeBigUInt64BE(BigInt(this.ordinal), 0);
-      this.epochBytes.copy(note, 8);
-      await db.write([{ type: 'put', key: OPEN_KEY, value: note }], { sync: true });
+      salvaged = await this.rescue.takeUp(recovery);
+      // An open that failed has begun an epoch already, to which messages may belong by now.
+      if (!this.begun) this.begin(await this.rescue.nextOrdinal(db, this.ordinal));
+      this.registry.allChanged();
+      const ops = this.registry.takeChanges(this.ownFrom);
+      await db.write([Rescue.ordinalNote(this.ordinal), ...ops], { sync: true });
     } catch (error) {
       await db.close().catch(() => undefined); // The error that matters is the one thrown below.
+      this.registry.allChanged();
       throw new HeadwaterError(
         'DATA_UNUSABLE',
-        `${this.databaseFolder} cannot be written: ${messageOf(error)}`,
-        {
-          cause: error,
-        },
+        `the buffer cannot be written: ${messageOf(error)}`,
+        { cause: error },
       );
     }
     this.db = db;
-    for (const damage of damages) this.reportDamage(damage, copies);
-    if (setAside !== undefined) {
-      this.reportLoss({
-        where: 'buffer',
-        reason: `the database did not open and was set aside to ${setAside}`,
-      });
+    this.begun = false;
+    this.cache.clear();
+    const kept = salvaged === 0 ? '' : `; ${salvaged} whole frames in it were put back`;
+    for (const { report, notice } of damageReports(recovery, kept)) {
+      if (report !== undefined) this.reportLoss(report);
+      if (notice !== undefined) this.events.onNotice(notice);
     }
+  }
+
+  private begin(ordinal: number): void {
+    this.begun = true;
+    this.ordinal = ordinal;
+    if (this.ownFrom === 0) this.ownFrom = ordinal;
+    this.epochBytes = this.env.random.bytes(8);
+    this.pending.begin(ordinal, this.epochBytes);
+    const boot = this.env.bootId.toString('hex');
+    this.registry.begin(ordinal, this.epoch, boot, this.clock.stamp());
   }
 
   // ---- appending ----
 
   append(message: FrameMessage, ticket: Ticket | undefined, ops?: KvOp[]): void {
-    if (!this.stamped) {
-      // One reading of the clocks serves all that arrives in the same turn of the event loop.
-      this.stampWallUs = this.env.clock.wallUs();
-      this.stampMonotonicUs = this.env.clock.monotonicUs();
-      this.stamped = true;
-    }
-    this.builder.add(message, this.stampWallUs, this.stampMonotonicUs);
-    if (ticket !== undefined) this.current.tickets.push(ticket);
-    if (ops !== undefined) this.current.ops.push(...ops);
-    if (this.builder.bytes >= this.options.frameBytes) this.seal();
+    this.pending.append(message, ticket, ops);
     if (!this.isCongested && this.pendingBytes > this.options.pendingBytesMax)
       this.isCongested = true;
     this.schedule();
   }
 
   barrier(ticket: Ticket, ops?: KvOp[]): void {
-    this.current.tickets.push(ticket);
-    if (ops !== undefined) this.current.ops.push(...ops);
+    this.pending.barrier(ticket, ops);
+    this.schedule();
+  }
+
+  note(kind: typeof KIND_ANCHOR, note: ClockAnchor): void {
+    this.pending.addNote(kind, note);
     this.schedule();
   }
 
   private get pendingBytes(): number {
-    return this.builder.bytes + this.current.bytes + (this.writing?.bytes ?? 0);
+    return this.pending.bytes + (this.writing?.bytes ?? 0);
   }
 
   private schedule(): void {
@@ -237,38 +246,20 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     setImmediate(this.pump);
   }
 
-  private seal(): void {
-    const { count } = this.builder;
-    if (count === 0) return;
-    const frame = this.builder.finish(this.identity, this.nextSequence, 0, this.options.compress);
-    this.addFrame(frame, count);
-  }
-
-  private addFrame(frame: Buffer, count: number): void {
-    const position = positionOf(this.ordinal, this.nextSequence);
-    this.current.frames.push({ position, frame, count });
-    this.current.bytes += frame.length;
-    this.nextSequence += count;
-  }
-
-  private get identity() {
-    return { gateway: this.options.gateway, epoch: this.epochBytes, bootId: this.env.bootId };
-  }
-
   private readonly pump = (): void => {
     this.scheduled = false;
-    this.stamped = false;
+    this.pending.endTurn();
     if (this.writing !== undefined || this.recovering !== undefined || this.db === undefined)
       return;
-    if (this.status.kind === 'blocked' && this.closing === undefined) return;
-    const { current } = this;
-    this.seal();
-    if (current.frames.length === 0 && current.tickets.length === 0 && current.ops.length === 0) {
-      return this.becomeIdle();
+    if (this.status.kind === 'blocked' && this.closing === undefined && !this.forced) return;
+    this.forced = false;
+    const group = this.pending.take();
+    if (group === undefined) {
+      for (const resolve of this.idle.splice(0)) resolve();
+      return;
     }
-    this.current = emptyGroup<Ticket>();
-    this.writing = current;
-    this.commit(this.db, current).then(this.committed, this.failed);
+    this.writing = group;
+    this.commit(this.db, group).then(this.committed, this.failed);
   };
 
   private async commit(db: KvDatabase, group: Group<Ticket>): Promise<void> {
@@ -288,17 +279,22 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const { totals } = this;
     totals.committedGroups++;
     totals.lastCommitUs = this.env.clock.wallUs();
-    this.events.onDurable(group.tickets);
-    for (const { position, frame, count } of group.frames) {
+    const fresh: StoredFrame[] = [];
+    for (const { position, end, frame, count, clock } of group.frames) {
       totals.committedMessages += count;
       totals.committedFrameBytes += frame.length;
-      totals.diskBytes += frame.length;
+      this.upkeep.diskBytes += frame.length;
       this.backlog.add(count, frame.length);
-      const stored = { position, frame };
+      this.registry.committed(position, end, count, frame.length, clock);
+      const stored = { position, end, frame };
       this.cache.add(stored);
-      this.events.onFrame(stored);
+      fresh.push(stored);
     }
-    if (totals.diskBytes > this.fullFrom) void this.checkDisk();
+    this.events.onDurable(group.tickets);
+    for (const done of group.done) done();
+    for (const stored of fresh) this.events.onFrame(stored);
+    if (this.rebuilding && this.recovering === undefined) return this.startRecovery(undefined);
+    if (this.upkeep.isNearlyFull) void this.lookAfter();
     this.pump();
     this.relieve();
   };
@@ -310,10 +306,6 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.events.onRelief();
   }
 
-  private becomeIdle(): void {
-    for (const resolve of this.idle.splice(0)) resolve();
-  }
-
   // ---- trouble ----
 
   private readonly failed = (error: unknown): void => {
@@ -321,14 +313,27 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.block(
       `the buffer cannot be written (${messageOf(error)}); nothing is acknowledged until it can be again`,
     );
-    this.recovering = this.recover(error).finally(() => {
+    this.startRecovery(error);
+  };
+
+  /** A database that gives errors when it is read is set aside, and what is whole in it is put back. */
+  private rebuild(error: unknown): void {
+    if (this.recovering !== undefined || this.closing !== undefined) return;
+    this.rebuilding = true;
+    this.block(`the buffer's database is damaged (${messageOf(error)}) and is being rebuilt`);
+    // A group that is being written fails on the closed database or ends before: recovery finds it either way.
+    if (this.writing === undefined) this.startRecovery(error);
+  }
+
+  private startRecovery(error: unknown): void {
+    this.recovering ??= this.recover(error).finally(() => {
       this.recovering = undefined;
       if (this.closing === undefined) {
         this.unblock();
         this.pump();
       }
     });
-  };
+  }
 
   private block(why: string): void {
     const was = this.status;
@@ -350,135 +355,108 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.relieve();
   }
 
-  /** Closes, waits for space, reopens and writes the failed group again, until that has succeeded (F1). */
-  private async recover(cause: unknown): Promise<void> {
-    let waitMs = REOPEN_WAIT_MS.first;
-    let error = cause;
-    for (;;) {
-      if (this.closing !== undefined) return;
-      await this.db?.close().catch(() => undefined); // It failed already; what counts is the reopen.
-      this.db = undefined;
-      const full = /No space left|ENOSPC|Disk quota/i.test(messageOf(error) + codeOf(error));
-      if (
-        full &&
-        (await freeBytes(this.options.folder).catch(() => 0)) < this.options.reserveBytes / 2
-      ) {
-        await sleep(DISK_CHECK_MS);
-        continue;
-      }
-      await this.reserve.release();
-      try {
-        const group = this.writing;
-        assert(group !== undefined, 'recovery without a failed group');
-        await this.openDatabase();
-        assert(this.db !== undefined, 'opened');
+  private recover(cause: unknown): Promise<void> {
+    return reopen(this.storage, this.options.reserveBytes, cause, {
+      stopped: () => this.closing !== undefined,
+      close: async () => {
+        await this.db?.close().catch(() => undefined); // It failed already; what counts is the reopen.
+        this.db = undefined;
+      },
+      open: async () => {
+        await this.openDatabase(this.rebuilding);
+        this.rebuilding = false;
+        const { db, writing: group } = this;
+        if (group === undefined || db === undefined) return;
         // Same keys, same bytes: if the failed write is on disk after all (F2), it is overwritten by itself.
-        await this.commit(this.db, group);
+        await this.commit(db, group);
         this.totals.reopens++;
         this.committed();
-        await this.reserve.fill();
-        return;
-      } catch (again) {
-        error = again;
+      },
+      failed: (error) => {
         this.totals.writeErrors++;
-        this.status = {
-          kind: 'blocked',
-          why: `the buffer cannot be written (${messageOf(again)})`,
-        };
-      }
-      await sleep(waitMs);
-      waitMs = Math.min(waitMs * 2, REOPEN_WAIT_MS.most);
-    }
-  }
-
-  /** From this many bytes on disk the buffer is full: compaction needs room to write before it can delete. */
-  private get fullFrom(): number {
-    return this.options.diskBytesMax * 0.9;
-  }
-
-  private async checkDisk(): Promise<void> {
-    if (this.checkingDisk || this.recovering !== undefined) return;
-    this.checkingDisk = true;
-    try {
-      const { totals, options } = this;
-      if (this.toRelease.length > 0) await this.inTurn(() => this.releaseWaiting());
-      totals.diskBytes = await folderBytes(this.databaseFolder);
-      if (
-        this.freedBytes > options.diskBytesMax / 8 &&
-        totals.diskBytes > options.diskBytesMax / 2
-      ) {
-        this.freedBytes = 0;
-        await this.inTurn(() => this.compactReleased());
-        totals.diskBytes = await folderBytes(this.databaseFolder);
-      }
-      const free = await freeBytes(options.folder);
-      if (totals.diskBytes > this.fullFrom) {
-        this.block(
-          `the buffer is full (${totals.diskBytes} of ${options.diskBytesMax} bytes): acknowledgements wait for the uplink`,
-        );
-      } else if (free < options.reserveBytes / 4) {
-        this.block(
-          `the disk under ${options.folder} is full (${free} bytes free): acknowledgements wait for space`,
-        );
-      } else if (this.recovering === undefined) {
-        this.unblock();
-      }
-    } catch (error) {
-      this.events.onNotice({ level: 'warn', event: 'disk_check_failed', text: messageOf(error) });
-    } finally {
-      this.checkingDisk = false;
-    }
-  }
-
-  /**
-   * Gives the space of released frames back. LevelDB lays a flushed table without neighbours straight into a lower
-   * level, with its deletions beside what they delete, and a compaction of the range then passes it by. Two deletions
-   * at the range's edges make every later table overlap it, so that the second pass merges all of it.
-   */
-  private async compactReleased(): Promise<void> {
-    const { db } = this;
-    if (db === undefined) return;
-    const [oldest] = await db.read({ ...framesAfter(undefined), limit: 1 }, 1);
-    const [low, high] = edgesBefore(oldest?.[0]);
-    for (let pass = 0; pass < 2; pass++) {
-      await db.write(
-        [low, high].map((key) => ({ type: 'del', key })),
-        { sync: false },
-      );
-      await db.compact(low, high);
-    }
-  }
-
-  private inTurn(work: () => Promise<void>): Promise<void> {
-    const run = this.exclusive.then(work).catch((error: unknown) => {
-      this.events.onNotice({
-        level: 'warn',
-        event: 'buffer_upkeep_failed',
-        text: messageOf(error),
-      });
+        const why = `the buffer cannot be written (${messageOf(error)})`;
+        this.status = { kind: 'blocked', why };
+      },
     });
-    this.exclusive = run;
-    return run;
+  }
+
+  // ---- upkeep ----
+
+  /** Takes steps of upkeep until there is room, or none helps. */
+  private async lookAfter(): Promise<void> {
+    if (this.lookingAfter || this.recovering !== undefined || this.closing !== undefined) return;
+    this.lookingAfter = true;
+    try {
+      await this.serial.run(() => this.writeNotes());
+      let room = await this.upkeep.look();
+      for (let steps = 0; room.kind === 'freed' && steps < 64; steps++) {
+        if (this.recovering !== undefined || this.closing !== undefined) return;
+        room = await this.upkeep.look();
+      }
+      if (this.recovering !== undefined) return;
+      if (room.kind === 'full') this.block(room.why);
+      else this.unblock();
+      const { clock } = this.env;
+      this.rate.sample(
+        clock.monotonicUs(),
+        this.totals.committedFrameBytes,
+        this.backlog.totals?.bytes ?? 0,
+      );
+    } catch (error) {
+      this.events.onNotice({ level: 'warn', event: 'upkeep_failed', text: messageOf(error) });
+      if (isDamage(error)) this.rebuild(error);
+    } finally {
+      this.lookingAfter = false;
+    }
+  }
+
+  private commitUpkeep(ops: KvOp[], notes: Note[]): Promise<void> {
+    for (const { kind, note } of notes) this.pending.addNote(kind, note);
+    this.forced = true;
+    return new Promise((resolve) => {
+      this.pending.addOps([...ops, ...this.registry.takeChanges(this.ownFrom)], resolve);
+      this.schedule();
+    });
+  }
+
+  /** Counts what earlier runs left, a piece at a time; what is missing of it is found on the way. */
+  private async count(): Promise<void> {
+    const own = positionOf(this.ownFrom, 0);
+    for (let from: Buffer | undefined; this.closing === undefined; ) {
+      const { db } = this;
+      if (db === undefined) {
+        await sleep(UPKEEP_MS);
+        continue;
+      }
+      const frames = await this.reader.forward(db, 'waiting', from, own, COUNT_BYTES);
+      this.backlog.countPiece(frames, (position) => this.registry.isReleased(position));
+      from = frames.at(-1)?.end;
+      if (from === undefined) return;
+    }
   }
 
   // ---- losses ----
 
-  private reportDamage(damage: LogDamage, copies: string | undefined): void {
-    const where = `buffer/${damage.file}`;
-    if (damage.kind === 'torn') {
-      // As after a power cut during a write: what is torn was never acknowledged.
-      this.events.onNotice({
-        level: 'info',
-        event: 'log_tail_torn',
-        text: `${where} ends within a record (${damage.bytes} bytes at ${damage.offset}), as after a power cut; it had not been acknowledged`,
-      });
-      return;
+  /** A run lacks frames. Told once: from here on they do not wait. */
+  private async damaged({ epoch, from, to, reason, frame }: Damage): Promise<void> {
+    const lost = epoch.released.gaps(from, to);
+    if (lost.length === 0) return;
+    for (const [low, high] of lost) {
+      epoch.released.add(low, high);
+      epoch.gone.add(low, high);
     }
+    this.registry.touch(epoch);
     this.reportLoss({
-      where,
-      reason: `damaged log record at offset ${damage.offset}; a copy of the file is in ${copies ?? 'damaged/'}`,
-      bytes: damage.bytes,
+      cause: 'damaged',
+      where: 'buffer',
+      reason,
+      epoch: epoch.epoch,
+      ranges: lost,
     });
+    if (frame !== undefined) {
+      this.pending.addOps([{ type: 'del', key: frame.position }]);
+      await this.storage.setAside(`frame-${frame.position.toString('hex')}`, frame.bytes);
+    }
   }
 
   /** Reports a loss to the operator and, as a frame of its own, to the collector. */
@@ -489,70 +467,95 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       event: 'loss',
       text: `${report.where}: ${report.reason}`,
     });
-    this.seal();
-    const { clock } = this.env;
-    const frame = lossFrame(
-      this.identity,
-      this.nextSequence,
-      report,
-      clock.wallUs(),
-      clock.monotonicUs(),
-    );
-    this.addFrame(frame, 1);
+    this.pending.addNote(KIND_LOSS, report);
+    this.pending.addOps(this.registry.takeChanges(this.ownFrom));
     this.schedule();
   }
 
   // ---- reading ----
 
-  async read(from: Buffer | undefined, bytesMax: number): Promise<StoredFrame[]> {
+  async read(from: Buffer | undefined, bytesMax: number, before?: Buffer): Promise<StoredFrame[]> {
     const cached = from === undefined ? undefined : this.cache.read(from, bytesMax);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined)
+      return cached.filter(
+        ({ position }) =>
+          !this.registry.isReleased(position) &&
+          (before === undefined || Buffer.compare(position, before) < 0),
+      );
+    return await this.fromDisk((db) => this.reader.forward(db, 'waiting', from, before, bytesMax));
+  }
+
+  readNewest(which: Which, before: Buffer | undefined, bytesMax: number): Promise<StoredFrame[]> {
+    return this.fromDisk((db) => this.reader.backward(db, which, before, bytesMax));
+  }
+
+  private async fromDisk(work: (db: KvDatabase) => Promise<StoredFrame[]>): Promise<StoredFrame[]> {
     const { db } = this;
     if (db === undefined) return [];
-    for (;;) {
-      const entries = await db.read(framesAfter(from), bytesMax);
-      const { good, damaged } = await this.integrity.check(from, entries);
-      if (damaged.length > 0) await db.write(deletions(damaged), { sync: false });
-      // Nothing but damaged ones, which are set aside now: what is behind them must not wait.
-      if (good.length > 0 || damaged.length === 0) return good;
+    try {
+      return await work(db);
+    } catch (error) {
+      if (isDamage(error)) this.rebuild(error);
+      throw error;
     }
   }
 
   // ---- releasing ----
 
-  release(frames: FrameRef[]): Promise<void> {
-    this.toRelease.push(...frames);
-    return this.inTurn(() => this.releaseWaiting());
+  /** `test` tells which frames are on their way: upkeep leaves them alone. */
+  protect(test: (position: Buffer) => boolean): void {
+    this.inFlight = test;
   }
 
-  /** What could not be deleted now, while the database is away or full, is deleted with the next ones. */
-  private async releaseWaiting(): Promise<void> {
-    const { db } = this;
-    const frames = this.toRelease;
+  release(frames: FrameRef[]): Promise<void> {
+    for (const frame of frames) {
+      if (this.registry.release(frame.position, frame.count)) this.backlog.remove(frame);
+    }
     const last = frames.at(-1);
-    if (db === undefined || last === undefined) return;
-    this.toRelease = [];
+    if (last !== undefined) this.cache.release(last.position);
+    this.notesTimer ??= setTimeout(() => {
+      this.notesTimer = undefined;
+      void this.serial.run(() => this.writeNotes());
+    }, NOTES_MS).unref();
+    return Promise.resolve();
+  }
+
+  expire(frames: StoredFrame[]): Promise<void> {
+    for (const stored of frames) this.backlog.remove(refOf(stored));
+    for (const [epoch, ranges] of this.registry.expire(frames)) {
+      const reason = 'older than uplink.backlogAgeMaxMs when a link came; still in local history';
+      this.reportLoss({ cause: 'expired', where: 'buffer', reason, epoch, ranges });
+    }
+    return Promise.resolve();
+  }
+
+  remember(key: Buffer, value: Buffer): void {
+    this.pending.addOps([{ type: 'put', key, value }]);
+    this.schedule();
+  }
+
+  /** Not synced: a note undone by a power cut is a resend, and those are recognised by their identity. */
+  private async writeNotes(): Promise<void> {
+    const { db } = this;
+    if (db === undefined) return;
+    const ops = this.registry.takeChanges(this.ownFrom);
+    if (ops.length === 0) return;
     try {
-      // Not synced: a deletion undone by a power cut is a resend, and those are recognised by their identity.
-      await db.write(deletions(frames.map(({ position }) => position)), { sync: false });
+      await db.write(ops, { sync: false });
     } catch (error) {
-      this.toRelease = [...frames, ...this.toRelease];
+      this.registry.allChanged();
       throw error;
     }
-    for (const frame of frames) {
-      this.freedBytes += frame.bytes;
-      this.integrity.noteReleased(frame);
-      this.backlog.remove(frame);
-    }
-    this.cache.release(last.position);
   }
 
-  /** Counts what earlier runs left. */
-  private async count(): Promise<void> {
-    const own = positionOf(this.ordinal, 0);
-    while (this.db !== undefined && this.closing === undefined) {
-      if (!(await this.backlog.countPiece(this.db, own))) return;
-    }
+  async recall(name: string, ranges: readonly (readonly [number, number])[]): Promise<number> {
+    const epoch = this.registry.named(name);
+    const { db } = this;
+    if (epoch === undefined || db === undefined) return 0;
+    const whole = await this.reader.wholeFrames(db, epoch, ranges);
+    const count = this.registry.recall(name, whole);
+    this.backlog.recall(count, count * this.registry.meanBytes);
+    return count;
   }
 
   async entries(prefix: Buffer): Promise<[Buffer, Buffer][]> {
@@ -562,11 +565,20 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
 
   stats(): BufferStats {
     const waiting = this.backlog.totals;
+    const history = this.registry.history();
+    const hours = this.rate.hours(this.upkeep.roomBytes);
     return {
       ...this.totals,
       waitingMessages: waiting?.messages,
       waitingFrames: waiting?.frames,
       waitingBytes: waiting?.bytes,
+      diskBytes: this.upkeep.diskBytes,
+      diskBytesMax: this.options.diskBytesMax,
+      historyMessages: history.messages,
+      historyBytes: Math.round(history.bytes),
+      hoursUntilFull: hours.untilFull,
+      hoursIfCut: hours.ifCut,
+      ...this.upkeep.counts,
       pendingBytes: this.pendingBytes,
     };
   }
@@ -577,7 +589,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   }
 
   private async shut(): Promise<void> {
-    clearInterval(this.diskTimer);
+    clearInterval(this.upkeepTimer);
+    clearTimeout(this.notesTimer);
     if (this.db !== undefined && this.recovering === undefined && this.status.kind === 'open') {
       await new Promise<void>((resolve) => {
         this.idle.push(resolve);
@@ -585,14 +598,18 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       });
     }
     await this.recovering;
-    await this.exclusive;
+    await this.serial.run(() => this.writeNotes());
     await this.db?.close();
     this.db = undefined;
   }
 }
 
-const deletions = (keys: Buffer[]): KvOp[] => keys.map((key) => ({ type: 'del', key }));
+/** Errors of LevelDB that say its files are damaged. */
+const isDamage = (error: unknown): boolean =>
+  /corrupt/i.test(messageOf(error)) || codeOf(error) === 'LEVEL_CORRUPTION';
 
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
-}
+const refOf = ({ position, frame }: StoredFrame): FrameRef => ({
+  position,
+  bytes: frame.length,
+  count: readHeader(frame).count,
+});

@@ -15,17 +15,7 @@ export function positionOf(ordinal: number, sequence: number): Buffer {
 export const ordinalOf = (position: Buffer): number => Number(position.readBigUInt64BE(1));
 export const sequenceOf = (position: Buffer): number => Number(position.readBigUInt64BE(9));
 
-/** Frames after a position; all of them without one. */
-export function framesAfter(position: Buffer | undefined): KvRange {
-  return { ...(position === undefined ? { gte: PREFIX } : { gt: position }), lt: after(PREFIX) };
-}
-
-/** Edges of the positions before `oldest`, none of which is a frame's; of all positions without it. */
-export function edgesBefore(oldest: Buffer | undefined): [low: Buffer, high: Buffer] {
-  const low = Buffer.concat([PREFIX, Buffer.alloc(16)]);
-  if (oldest === undefined) return [low, Buffer.concat([PREFIX, Buffer.alloc(16, 0xff)])];
-  // Sequences begin at 1, so that there is one before; it is no frame's, since `oldest` is the first.
-  const high = Buffer.from(oldest);
-  high.writeBigUInt64BE(high.readBigUInt64BE(9) - 1n, 9);
-  return [low, high];
+/** Frames from a position on; all of them without one. */
+export function framesFrom(position: Buffer | undefined): KvRange {
+  return { gte: position ?? PREFIX, lt: after(PREFIX) };
 }

@@ -18,7 +18,7 @@ interface Key<T extends string, V> {
 }
 
 export type KeySpec =
-  | Key<'string', string>
+  | (Key<'string', string> & { choices?: readonly string[] })
   | Key<'boolean', boolean>
   | Key<'list', readonly string[]>
   /** HOST:PORT; '' switches it off. */
@@ -70,6 +70,8 @@ function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
   };
   switch (spec.type) {
     case 'string':
+      if (spec.choices !== undefined && !spec.choices.includes(String(value)))
+        return wrong(`one of ${spec.choices.join(', ')}`);
       return typeof value === 'string' || typeof value === 'number'
         ? String(value)
         : wrong('a text');

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 export interface Clock {
   /** Wall clock, microseconds since 1970-01-01 UTC. May jump. */
   wallUs(): number;
-  /** Monotonic clock, microseconds since an arbitrary start. Never jumps. For durations. */
+  /** Monotonic clock, microseconds since the machine's boot (CLOCK_MONOTONIC). Never jumps. */
   monotonicUs(): number;
 }
 
@@ -24,11 +24,9 @@ export interface Env {
   bootId: Buffer;
 }
 
-const started = process.hrtime.bigint();
-
 const realClock: Clock = {
   wallUs: () => Math.round((performance.timeOrigin + performance.now() + drift()) * 1000),
-  monotonicUs: () => Number((process.hrtime.bigint() - started) / 1000n),
+  monotonicUs: () => Number(process.hrtime.bigint() / 1000n),
 };
 
 /**

@@ -12,8 +12,8 @@ import {
   FRAME_MAGIC,
   FRAME_VERSION,
   HEADER_BYTES,
-  KIND_LOSS,
   KIND_RECORDS,
+  RECORD_THINNED,
   frameCrc,
 } from './frame.ts';
 
@@ -82,6 +82,18 @@ export class FrameBuilder {
     this.integer(delta);
     if (properties) this.run(properties);
     this.run(payload);
+    this.records++;
+  }
+
+  /** Takes a sequence without content: its message was thinned away. */
+  skip(wallUs: number, monotonicUs: number): void {
+    this.reserve(1);
+    if (this.records === 0) {
+      this.wallUs = wallUs;
+      this.lastUs = wallUs;
+      this.monotonicUs = monotonicUs;
+    }
+    this.body[this.used++] = RECORD_THINNED;
     this.records++;
   }
 
@@ -160,7 +172,7 @@ export class FrameBuilder {
   }
 }
 
-interface SealFields {
+export interface SealFields {
   kind: number;
   clockQuality: number;
   identity: FrameIdentity;
@@ -170,7 +182,8 @@ interface SealFields {
   monotonicUs: number;
 }
 
-function sealFrame(fields: SealFields, plain: Buffer, compress: boolean): Buffer {
+/** A frame around a body. */
+export function sealFrame(fields: SealFields, plain: Buffer, compress: boolean): Buffer {
   const { identity } = fields;
   const idBytes = Buffer.byteLength(identity.gateway);
   assert(idBytes >= 1 && idBytes <= 64, 'a gateway id has 1 to 64 bytes');
@@ -204,41 +217,4 @@ function sealFrame(fields: SealFields, plain: Buffer, compress: boolean): Buffer
   body.copy(frame, HEADER_BYTES + idBytes);
   frame.writeUInt32LE(frameCrc(frame), 8);
   return frame;
-}
-
-/** What a gateway could not keep, in a frame of its own, so that the raw log alone tells the whole story. */
-export interface LossReport {
-  /** Where it was found, relative to the data folder. */
-  where: string;
-  /** One sentence. */
-  reason: string;
-  epoch?: string;
-  /** Inclusive sequence range, where it can be told. */
-  from?: number;
-  to?: number;
-  /** Damaged bytes, where no range can be told. */
-  bytes?: number;
-}
-
-export function lossFrame(
-  identity: FrameIdentity,
-  sequence: number,
-  report: LossReport,
-  wallUs: number,
-  monotonicUs: number,
-): Buffer {
-  const body = Buffer.from(JSON.stringify(report));
-  return sealFrame(
-    {
-      kind: KIND_LOSS,
-      clockQuality: 0,
-      identity,
-      firstSequence: sequence,
-      count: 1,
-      wallUs,
-      monotonicUs,
-    },
-    body,
-    false,
-  );
 }

@@ -7,7 +7,7 @@
  * Layout, little endian. Header, 64 bytes and the gateway id:
  *   0  4  magic 'HWF1'
  *   4  1  version, 1
- *   5  1  kind: 0 records, 1 loss report (JSON body)
+ *   5  1  kind: 0 records; JSON bodies (`notes.ts`): 1 loss report, 2 clock anchor, 3 summary, 4 status
  *   6  1  compression of the body: 0 none, 1 raw deflate (RFC 1951)
  *   7  1  clock quality: 0 unknown, 1 set by hand or battery, 2 synchronised
  *   8  4  CRC-32C of all other bytes of the frame, in their order
@@ -21,7 +21,7 @@
  *  56  7  monotonic clock at the same moment, microseconds
  *  63  1  length of the gateway id in bytes (1 to 64), which follows
  * Then the body. Records one after another, integers as LEB128:
- *   flags (bits 0-1 QoS, 2 retain, 3 dup, 4 properties follow)
+ *   flags (bits 0-1 QoS, 2 retain, 3 dup, 4 properties follow; 5 alone: thinned away, and the record ends here)
  *   source: 0 = new one follows, else its number counted from 1 in order of appearance in this frame
  *     [client: 0 = new one follows (length, UTF-8), else its number; topic (length, UTF-8)]
  *   microseconds since the record before (the first: since the header's wall clock)
@@ -42,6 +42,18 @@ export const BODY_BYTES_MAX = 16 * 1024 * 1024;
 
 export const KIND_RECORDS = 0;
 export const KIND_LOSS = 1;
+export const KIND_ANCHOR = 2;
+export const KIND_SUMMARY = 3;
+/** Made for one connection and kept by nobody but the raw log: first sequence and count are 0. */
+export const KIND_STATUS = 4;
+
+/** Clock quality: what the gateway knew of its own wall clock when it wrote the frame. */
+export const CLOCK_UNKNOWN = 0;
+export const CLOCK_ASSUMED = 1;
+export const CLOCK_SYNCHRONISED = 2;
+
+/** The flags of a record that was thinned away: its sequence stays taken, its content is in a summary. */
+export const RECORD_THINNED = 32;
 export const COMPRESSION_NONE = 0;
 export const COMPRESSION_DEFLATE = 1;
 
@@ -197,7 +209,10 @@ class BodyReader {
   }
 }
 
-/** The records of a checked frame. Payloads are views on the frame or its decompressed body. Throws FRAME_INVALID. */
+/**
+ * The records of a checked frame, without those thinned away. Payloads are views on the frame or its decompressed
+ * body. Throws FRAME_INVALID.
+ */
 export function readRecords(frame: Buffer, header: FrameHeader): FrameRecord[] {
   const reader = new BodyReader(frameBody(frame, header));
   const clients: string[] = [];
@@ -206,6 +221,7 @@ export function readRecords(frame: Buffer, header: FrameHeader): FrameRecord[] {
   let receivedUs = header.wallUs;
   for (let index = 0; index < header.count; index++) {
     const flags = reader.integer();
+    if (flags === RECORD_THINNED) continue;
     const reference = reader.integer();
     if (reference === 0) {
       const clientReference = reader.integer();

@@ -85,6 +85,10 @@ export class LevelDatabase implements KvDatabase {
     return entries;
   }
 
+  clear(range: KvRange): Promise<void> {
+    return this.db.clear(range);
+  }
+
   compact(from: Buffer, to: Buffer): Promise<void> {
     return this.db.compactRange(from, to);
   }

@@ -20,8 +20,10 @@ export interface KvDatabase {
   get(key: Buffer): Promise<Buffer | undefined>;
   /** Atomic. With `sync` it resolves after fsync; without, a power cut may undo it. */
   write(ops: KvOp[], options: { sync: boolean }): Promise<void>;
-  /** Entries of a range in key order, read until about `bytesMax` bytes of values are there. */
+  /** Entries of a range in key order, until keys and values are `bytesMax` bytes or more: fewer bytes mean that was all. */
   read(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]>;
+  /** Deletes all entries of a range, without fsync. */
+  clear(range: KvRange): Promise<void>;
   /** Frees the space of what was deleted in the range. */
   compact(from: Buffer, to: Buffer): Promise<void>;
 }

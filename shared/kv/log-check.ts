@@ -75,17 +75,26 @@ function isZero(bytes: Buffer, from: number, to: number): boolean {
   return true;
 }
 
-/** Damages of every `*.log` in a LevelDB folder; none when the folder does not exist. */
-export async function checkLogs(folder: string): Promise<LogDamage[]> {
+/** A log with damages, whole: what LevelDB leaves out may still be of use. */
+export interface DamagedLog {
+  file: string;
+  bytes: Buffer;
+  damages: LogDamage[];
+}
+
+/** Every `*.log` in a LevelDB folder that has damages; none when the folder does not exist. */
+export async function checkLogs(folder: string): Promise<DamagedLog[]> {
   let names: string[];
   try {
     names = await readdir(folder);
   } catch {
     return []; // A folder that is not there has no damage.
   }
-  const damages: LogDamage[] = [];
-  for (const name of names.filter((name) => name.endsWith('.log')).sort()) {
-    damages.push(...checkLogBytes(name, await readFile(join(folder, name))));
+  const damaged: DamagedLog[] = [];
+  for (const file of names.filter((name) => name.endsWith('.log')).sort()) {
+    const bytes = await readFile(join(folder, file));
+    const damages = checkLogBytes(file, bytes);
+    if (damages.length > 0) damaged.push({ file, bytes, damages });
   }
-  return damages;
+  return damaged;
 }

@@ -6,11 +6,11 @@ import { cp, mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 import type { KvDatabase } from './kv.ts';
-import { checkLogs, type LogDamage } from './log-check.ts';
+import { checkLogs, type DamagedLog } from './log-check.ts';
 
 export interface Recovery {
   db: KvDatabase;
-  damages: LogDamage[];
+  damaged: DamagedLog[];
   /** Where a whole database was set aside, if it did not open. */
   setAside: string | undefined;
   /** Where copies of damaged files lie, if there were any. */
@@ -22,27 +22,30 @@ const NOT_DAMAGE =
   /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|Disk quota/i;
 
 /**
- * `folder` is LevelDB's own; copies go to `damaged/` beside it. `stamp` names them.
+ * `folder` is LevelDB's own; copies go to `damaged/` beside it. `stamp` names them. With `rebuild` the database is set
+ * aside even if it would open: something in it was seen to be damaged.
  * Throws DATA_LOCKED (another process has it) and DATA_UNUSABLE (not to be read or written now).
  */
 export async function openRecovering(
   folder: string,
   stamp: string,
   create: (folder: string) => KvDatabase,
+  rebuild = false,
 ): Promise<Recovery> {
   const aside = join(dirname(folder), 'damaged', stamp);
-  const damages = await checkLogs(folder);
+  const damaged = await checkLogs(folder);
   let copies: string | undefined;
-  const corrupt = new Set(damages.filter(({ kind }) => kind === 'corrupt').map(({ file }) => file));
-  if (corrupt.size > 0) {
+  for (const { file, damages } of damaged) {
+    if (!damages.some(({ kind }) => kind === 'corrupt')) continue;
     await mkdir(aside, { recursive: true });
-    for (const file of corrupt) await cp(join(folder, file), join(aside, file));
+    await cp(join(folder, file), join(aside, file));
     copies = aside;
   }
   const db = create(folder);
   try {
+    if (rebuild) throw new HeadwaterError('DATA_UNUSABLE', 'damaged');
     await db.open();
-    return { db, damages, setAside: undefined, copies };
+    return { db, damaged, setAside: undefined, copies };
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
     if (codeOf(cause) === 'LEVEL_LOCKED') {
@@ -62,6 +65,6 @@ export async function openRecovering(
     await rename(folder, setAside);
     const fresh = create(folder);
     await fresh.open();
-    return { db: fresh, damages, setAside, copies };
+    return { db: fresh, damaged, setAside, copies };
   }
 }

@@ -71,4 +71,44 @@ export class RangeSet {
     const range = this.list[this.search(value)];
     return range !== undefined && range[0] <= value ? range : undefined;
   }
+
+  /** Takes [from, to] out. */
+  remove(from: number, to: number): void {
+    const start = this.search(from);
+    let end = start;
+    const left: Range[] = [];
+    for (
+      let range = this.list[end];
+      range !== undefined && range[0] <= to;
+      range = this.list[++end]
+    ) {
+      if (range[0] < from) left.push([range[0], from - 1]);
+      if (range[1] > to) left.push([to + 1, range[1]]);
+    }
+    if (end > start) this.list.splice(start, end - start, ...left);
+  }
+
+  /** The parts of [from, to] that are not in the set. */
+  gaps(from: number, to: number): Range[] {
+    const gaps: Range[] = [];
+    let next = from;
+    for (let index = this.search(from); next <= to; index++) {
+      const range = this.list[index];
+      if (range === undefined || range[0] > to) break;
+      if (range[0] > next) gaps.push([next, range[0] - 1]);
+      next = range[1] + 1;
+    }
+    if (next <= to) gaps.push([next, to]);
+    return gaps;
+  }
+
+  /** The parts of [from, to] that are in the set. */
+  within(from: number, to: number): Range[] {
+    const parts: Range[] = [];
+    for (let index = this.search(from); ; index++) {
+      const range = this.list[index];
+      if (range === undefined || range[0] > to) return parts;
+      parts.push([Math.max(range[0], from), Math.min(range[1], to)]);
+    }
+  }
 }

@@ -19,6 +19,10 @@ export interface Reading {
   timeMs: number;
   /** Nanoseconds below the millisecond, 0 to 999,999: the device's own, or digits of the identity. */
   ns: number;
+  /** It reached the collector much later than the gateway. */
+  late?: boolean;
+  /** Where it was written before its time was put right: that point has to go. */
+  was?: { timeMs: number; ns: number };
 }
 
 /** Readings of one frame or a part of it. */

@@ -17,6 +17,8 @@ interface ReadingEntry {
   time: number;
   ns: number;
   fields: Record<string, FieldValue>;
+  late?: true;
+  was?: [time: number, ns: number];
 }
 
 interface RecordDocument {
@@ -33,7 +35,7 @@ export function encodeReadings({ gateway, epoch, arrivedMs, readings }: ReadingB
   const series: SeriesEntry[] = [];
   const numbers = new Map<Record<string, string>, Map<string, number>>();
   const entries: ReadingEntry[] = readings.map(
-    ({ measurement, tags, fields, sequence, index, timeMs, ns }) => {
+    ({ measurement, tags, fields, sequence, index, timeMs, ns, late, was }) => {
       let byName = numbers.get(tags);
       if (byName === undefined) numbers.set(tags, (byName = new Map()));
       let number = byName.get(measurement);
@@ -44,6 +46,8 @@ export function encodeReadings({ gateway, epoch, arrivedMs, readings }: ReadingB
       }
       const entry: ReadingEntry = { series: number, sequence, time: timeMs, ns, fields };
       if (index > 0) entry.index = index;
+      if (late === true) entry.late = true;
+      if (was !== undefined) entry.was = [was.timeMs, was.ns];
       return entry;
     },
   );
@@ -78,7 +82,7 @@ export function decodeReadings(value: Buffer): ReadingBatch {
         'WIRE_INVALID',
         'readings record names a series that it does not list',
       );
-    return {
+    const reading: Reading = {
       measurement: series.measurement,
       tags: series.tags,
       fields: entry.fields,
@@ -87,6 +91,9 @@ export function decodeReadings(value: Buffer): ReadingBatch {
       timeMs: entry.time,
       ns: entry.ns,
     };
+    if (entry.late === true) reading.late = true;
+    if (entry.was !== undefined) reading.was = { timeMs: entry.was[0], ns: entry.was[1] };
+    return reading;
   });
   return {
     gateway: document.gateway,

@@ -4,9 +4,13 @@
  * `headwater/1/up/{gateway}`, QoS 0, gateway → collector: version (1 byte, 1), lane (1 byte: 0 live, 1 backfill),
  * then one or more whole frames. QoS 0, because the acknowledgement that counts is the one below.
  *
- * `headwater/1/down/{gateway}`, collector → gateway, JSON: `{"v":1,"acks":[{"epoch","ranges":[[from,to],…]}]}`:
- * these sequences (inclusive) are on the log's stable storage. Ranges are merged over the connection's life, so one
- * acknowledgement also stands for those before it. `{"v":1,"error":"…"}` says why the collector is about to hang up.
+ * `headwater/1/down/{gateway}`, collector → gateway, JSON with `"v":1` and any of
+ * - `"acks":[{"epoch","ranges":[[from,to],…]}]`: these sequences (inclusive) are on the log's stable storage. Ranges are
+ *   merged over the connection's life, so one acknowledgement also stands for those before it;
+ * - `"time":{"echoUs","wallUs"}`: answer to a status frame, with that frame's monotonic clock and the collector's wall
+ *   clock, so that the gateway learns the time and half the round trip bounds the error;
+ * - `"want":[{"epoch","ranges"}]`: acknowledged before, but not in the log: send them again if they are still there;
+ * - `"error":"…"`: why the collector is about to hang up.
  *
  * Lane, lateness and arrival travel beside the frame, never in it (law 10).
  */
@@ -55,17 +59,23 @@ export interface EpochAck {
   ranges: [number, number][];
 }
 
+/** The collector's clock, in answer to a status. */
+export interface TimeAnswer {
+  /** The gateway's monotonic clock when it asked, microseconds. */
+  echoUs: number;
+  /** The collector's wall clock when it answered, microseconds since 1970 UTC. */
+  wallUs: number;
+}
+
 export interface Down {
   acks: EpochAck[];
+  want: EpochAck[];
+  time: TimeAnswer | undefined;
   error: string | undefined;
 }
 
-export function encodeDown(acks: EpochAck[]): Buffer {
-  return Buffer.from(JSON.stringify({ v: WIRE_VERSION, acks }));
-}
-
-export function encodeDownError(error: string): Buffer {
-  return Buffer.from(JSON.stringify({ v: WIRE_VERSION, acks: [], error }));
+export function encodeDown(message: Partial<Down>): Buffer {
+  return Buffer.from(JSON.stringify({ v: WIRE_VERSION, ...message }));
 }
 
 /** Throws WIRE_INVALID. */
@@ -78,14 +88,34 @@ export function decodeDown(payload: Buffer): Down {
       cause: error,
     });
   }
-  const { v, acks, error } = (value ?? {}) as { v?: unknown; acks?: unknown; error?: unknown };
-  if (v !== WIRE_VERSION || !Array.isArray(acks) || !acks.every(isEpochAck)) {
+  const { v, acks, want, time, error } = (value ?? {}) as Record<string, unknown>;
+  const ackList = acks ?? [];
+  const wantList = want ?? [];
+  if (
+    v !== WIRE_VERSION ||
+    !isAckList(ackList) ||
+    !isAckList(wantList) ||
+    !(time === undefined || isTime(time))
+  ) {
     throw new HeadwaterError(
       'WIRE_INVALID',
       'acknowledgement from the collector is not of a known form',
     );
   }
-  return { acks, error: typeof error === 'string' ? error : undefined };
+  return {
+    acks: ackList,
+    want: wantList,
+    time,
+    error: typeof error === 'string' ? error : undefined,
+  };
+}
+
+const isAckList = (value: unknown): value is EpochAck[] =>
+  Array.isArray(value) && value.every(isEpochAck);
+
+function isTime(value: unknown): value is TimeAnswer {
+  const { echoUs, wallUs } = (value ?? {}) as Partial<TimeAnswer>;
+  return Number.isFinite(echoUs) && Number.isFinite(wallUs);
 }
 
 function isEpochAck(value: unknown): value is EpochAck {

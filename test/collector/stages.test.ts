@@ -11,6 +11,7 @@ import {
 } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
+import { CLOCK_SYNCHRONISED } from '../../shared/frame/frame.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
@@ -41,7 +42,7 @@ function frame(count: number, poison = false): LogRecord {
   const value = builder.finish(
     { gateway: 'gw', epoch: EPOCH, bootId: Buffer.alloc(8) },
     nextSequence,
-    0,
+    CLOCK_SYNCHRONISED,
     true,
   );
   nextSequence += count;

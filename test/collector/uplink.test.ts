@@ -7,9 +7,10 @@ import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { TOPIC_RAW, type Log } from '../../collector/log/log.ts';
 import { openBuffer } from '../../gateway/buffer/open.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
+import { GatewayClock } from '../../gateway/clock.ts';
 import { Uplink, type UplinkOptions } from '../../gateway/uplink/uplink.ts';
 import { realEnv } from '../../shared/env/env.ts';
-import { checkFrame, readRecords } from '../../shared/frame/frame.ts';
+import { KIND_RECORDS, checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import { encodeUp, upTopic } from '../../shared/wire/wire.ts';
 import { message } from '../contract/buffer.ts';
@@ -54,6 +55,7 @@ async function far(
       refuse,
     },
     log,
+    undefined,
     () => undefined,
   );
   await ingest.start();
@@ -78,8 +80,9 @@ async function far(
       let records = 0;
       for (let batch = await consumer.poll(10); batch.length > 0; batch = await consumer.poll(10)) {
         for (const { value } of batch) {
-          records++;
           const header = checkFrame(value);
+          if (header.kind !== KIND_RECORDS) continue;
+          records++;
           for (const { sequence, payload } of readRecords(value, header)) {
             const identity = `${header.epoch}/${sequence}`;
             if (!identities.has(identity)) payloads.push(payload.toString());
@@ -99,6 +102,7 @@ async function near(
 ): Promise<{ buffer: MessageBuffer<number>; uplink: Uplink; durable: number[] }> {
   const durable: number[] = [];
   let uplink: Uplink | undefined;
+  const clock = new GatewayClock(env, false);
   const buffer = await openBuffer<number>(
     env,
     {
@@ -109,6 +113,9 @@ async function near(
       frameBytes: 4096,
       pendingBytesMax: MIB,
       cacheBytes: 64 * 1024,
+      historyBytesMax: 64 * MIB,
+      policy: 'block',
+      clock,
       compress: true,
     },
     {
@@ -129,9 +136,16 @@ async function near(
       ackTimeoutMs: 1000,
       keepAliveSeconds: 5,
       reconnectMs: { first: 50, most: 200 },
+      bytesPerSecond: 0,
+      bytesPerDay: 0,
+      statusMs: 10_000,
+      order: 'oldest',
+      liveAgeMs: 2000,
+      backlogAgeMaxMs: 0,
       ...more,
     },
     buffer,
+    clock,
     () => undefined,
   );
   const started = uplink;
@@ -201,12 +215,13 @@ describe('uplink', () => {
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`]);
     await fill(buffer, durable, 0, 5000);
     expect(buffer.stats().waitingMessages).toBe(5000);
-    uplink.start();
+    await uplink.start();
     await drained(buffer);
     const { payloads, identities } = await arrived();
     expect(payloads).toEqual(expected(5000));
     expect(identities.size).toBe(5000);
-    expect(uplink.stats().acknowledgedMessages).toBe(5000);
+    // And the anchor of this boot's clock, which is a frame of its own.
+    expect(uplink.stats().acknowledgedMessages).toBe(5001);
   });
 
   it('what the log does not take is not acknowledged and stays in the buffer', async () => {
@@ -216,9 +231,9 @@ describe('uplink', () => {
       ackTimeoutMs: 600,
     });
     await fill(buffer, durable, 0, 500);
-    uplink.start();
+    await uplink.start();
     await until('a link given up', () => uplink.stats().ackTimeouts > 0 || undefined);
-    expect(buffer.stats().waitingMessages).toBe(500);
+    expect(buffer.stats().waitingMessages).toBe(501); // With the clock's anchor.
     expect((await arrived()).records).toBe(0);
     full = undefined;
     await drained(buffer);
@@ -229,7 +244,7 @@ describe('uplink', () => {
     const { port, arrived } = await far();
     const road = await link(port);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`]);
-    uplink.start();
+    await uplink.start();
     for (let round = 0; round < 8; round++) {
       await fill(buffer, durable, round * 1000, (round + 1) * 1000);
       road.cut();
@@ -242,7 +257,7 @@ describe('uplink', () => {
     const { port, arrived } = await far();
     const road = await link(port);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`]);
-    uplink.start();
+    await uplink.start();
     await fill(buffer, durable, 0, 1000);
     road.swallow(true);
     await fill(buffer, durable, 1000, 2000);
@@ -258,7 +273,7 @@ describe('uplink', () => {
       'mqtt://127.0.0.1:9',
       `mqtt://127.0.0.1:${port}`,
     ]);
-    uplink.start();
+    await uplink.start();
     await fill(buffer, durable, 0, 100);
     await drained(buffer);
     expect((await arrived()).identities.size).toBe(100);
@@ -269,7 +284,7 @@ describe('uplink', () => {
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`], {
       ackTimeoutMs: 60_000,
     });
-    uplink.start();
+    await uplink.start();
     await fill(buffer, durable, 0, 20_000);
     await until('a full window', () => uplink.stats().inFlightBytes > 32 * 1024 || undefined);
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -281,13 +296,13 @@ describe('uplink', () => {
     const { port, arrived } = await far('the-right-uplink-secret');
     const wrong = await near([`mqtt://127.0.0.1:${port}`], { secret: 'the-wrong-uplink-secret' });
     await fill(wrong.buffer, wrong.durable, 0, 10);
-    wrong.uplink.start();
+    await wrong.uplink.start();
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(wrong.uplink.stats().connected).toBe(false);
     expect((await arrived()).records).toBe(0);
     const right = await near([`mqtt://127.0.0.1:${port}`], { secret: 'the-right-uplink-secret' });
     await fill(right.buffer, right.durable, 0, 10);
-    right.uplink.start();
+    await right.uplink.start();
     await drained(right.buffer);
     expect((await arrived()).identities.size).toBe(10);
   });
@@ -333,7 +348,7 @@ describe('uplink', () => {
     expect((await arrived()).records).toBe(0);
     expect(ingest.refusedBy.read()).toEqual([{ labels: { reason: 'invalid' }, value: 1 }]);
     const good = await near([`mqtt://127.0.0.1:${port}`]);
-    good.uplink.start();
+    await good.uplink.start();
     await fill(good.buffer, good.durable, 0, 5);
     await drained(good.buffer);
   });

@@ -55,8 +55,8 @@ export function payloads(frames: StoredFrame[]): string[] {
 
 export async function readAll(buffer: MessageBuffer<number>): Promise<StoredFrame[]> {
   const all: StoredFrame[] = [];
-  for (let after: Buffer | undefined; ; after = all.at(-1)?.position) {
-    const some = await buffer.read(after, 64 * 1024);
+  for (let from: Buffer | undefined; ; from = all.at(-1)?.end) {
+    const some = await buffer.read(from, 64 * 1024);
     if (some.length === 0) return all;
     all.push(...some);
   }
@@ -156,7 +156,7 @@ export function bufferContract(name: string, makeHarness: () => BufferHarness): 
       expect(payloads(await readAll(buffer))).toEqual(['m0', 'm2', 'm4', 'm5']);
       await add();
       // Some from memory, some from disk, from the start again: as an uplink does after it was cut.
-      await buffer.read(frames[4]?.position, 1024);
+      await buffer.read(frames[4]?.end, 1024);
       await buffer.release(
         [frames[0], frames[2], frames[4]].map((frame) => refOf(frame as StoredFrame)),
       );

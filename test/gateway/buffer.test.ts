@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { BufferEvents, MessageBuffer } from '../../gateway/buffer/buffer.ts';
 import { LevelBuffer, type LevelBufferOptions } from '../../gateway/buffer/level-buffer.ts';
+import { FolderStorage } from '../../gateway/buffer/storage.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import { checkFrame } from '../../shared/frame/frame.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
-import type { KvDatabase, KvOp } from '../../shared/kv/kv.ts';
+import type { KvDatabase, KvOp, KvRange } from '../../shared/kv/kv.ts';
 import { bufferContract, message, payloads, readAll, refOf, watch } from '../contract/buffer.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
@@ -15,20 +16,22 @@ const MIB = 1024 * 1024;
 function opener(
   folder: string,
   more: Partial<LevelBufferOptions> = {},
+  create: (path: string) => KvDatabase = (path) => new LevelDatabase(path),
 ): (events: BufferEvents<number>) => Promise<MessageBuffer<number>> {
   return async (events) => {
     const buffer = new LevelBuffer<number>(
       realEnv(),
       {
-        folder,
+        storage: new FolderStorage(folder, MIB, create),
         gateway: 'gw',
         diskBytesMax: 64 * MIB,
         reserveBytes: MIB,
         frameBytes: 16 * 1024,
         pendingBytesMax: MIB,
         cacheBytes: 32 * 1024,
+        historyBytesMax: 32 * MIB,
+        policy: 'block',
         compress: true,
-        createDatabase: (path) => new LevelDatabase(path),
         ...more,
       },
       events,
@@ -57,6 +60,7 @@ class Failing implements KvDatabase {
   get = (key: Buffer): Promise<Buffer | undefined> => this.real.get(key);
   read = (...args: Parameters<KvDatabase['read']>): Promise<[Buffer, Buffer][]> =>
     this.real.read(...args);
+  clear = (range: KvRange): Promise<void> => this.real.clear(range);
   compact = (from: Buffer, to: Buffer): Promise<void> => this.real.compact(from, to);
   async write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
     Failing.writes++;
@@ -89,7 +93,7 @@ describe('trouble', () => {
   it('F1: after a failed write nothing is acknowledged before a reopen, and then everything, once', async () => {
     const folder = temporaryFolder();
     const { buffer, durable, notices } = await watch({
-      open: opener(folder, { createDatabase: (path) => new Failing(path) }),
+      open: opener(folder, {}, (path) => new Failing(path)),
     });
     buffer.append(message('before'), 0);
     await until('ticket', () => durable.length === 1 || undefined);
@@ -131,7 +135,7 @@ describe('trouble', () => {
       }
     }
     const { buffer, durable } = await watch({
-      open: opener(folder, { createDatabase: (path) => new Liar(path) }),
+      open: opener(folder, {}, (path) => new Liar(path)),
     });
     Liar.armed = true;
     buffer.append(message('once'), 1);
@@ -161,8 +165,11 @@ describe('trouble', () => {
     expect(reports.length).toBeGreaterThan(0);
     expect(readdirSync(join(folder, 'damaged')).length).toBeGreaterThan(0);
     const left = payloads(await readAll(second.buffer));
-    expect(left.length).toBeGreaterThan(0);
-    expect(left.every((text, i) => text.startsWith(`m${i}`))).toBe(true);
+    // LevelDB would leave out the rest of the block: what is whole in it is put back.
+    expect(left).toHaveLength(39);
+    await until('the exact loss', () =>
+      second.notices.some((text) => /sequences (\d+) to \1 are gone/.test(text)) ? true : undefined,
+    );
     await second.buffer.close();
   });
 

@@ -1,13 +1,15 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FrameBuilder, lossFrame, type FrameMessage } from '../../shared/frame/builder.ts';
+import { FrameBuilder, type FrameMessage } from '../../shared/frame/builder.ts';
+import { noteFrame } from '../../shared/frame/notes.ts';
 import {
   checkFrame,
   frameBody,
   readHeader,
   readRecords,
   splitFrames,
+  KIND_LOSS,
 } from '../../shared/frame/frame.ts';
 import { codeOf } from '../../shared/errors.ts';
 
@@ -183,12 +185,12 @@ describe('frame', () => {
       [1_700_000_000_000_000, 1_700_000_000_000_300],
       false,
     );
-    const loss = lossFrame(
+    const loss = noteFrame(
+      KIND_LOSS,
+      { cause: 'damaged', where: 'buffer', reason: 'gone', epoch: 'ab', ranges: [[3, 4]] },
       identity,
       7,
-      { where: 'buffer', reason: 'gone', from: 3, to: 4 },
-      1_700_000_000_000_000,
-      12,
+      { wallUs: 1_700_000_000_000_000, monotonicUs: 12, clockQuality: 0 },
     );
     expect({ plain: plain.toString('hex'), loss: loss.toString('hex') }).toEqual({
       plain: golden['plain'],

@@ -93,11 +93,24 @@ describe('wire', () => {
         ] as [number, number][],
       },
     ];
-    expect(decodeDown(encodeDown(acks))).toEqual({ acks, error: undefined });
+    expect(decodeDown(encodeDown({ acks }))).toEqual({
+      acks,
+      want: [],
+      time: undefined,
+      error: undefined,
+    });
+    const time = { echoUs: 5, wallUs: 7 };
+    expect(decodeDown(encodeDown({ want: acks, time }))).toEqual({
+      acks: [],
+      want: acks,
+      time,
+      error: undefined,
+    });
   });
   it.each([
     '',
     '{}',
+    '{"v":1,"time":{"echoUs":"x"}}',
     '[1]',
     '{"v":2,"acks":[]}',
     '{"v":1,"acks":[{"epoch":1}]}',

@@ -1,7 +1,7 @@
 /** Follows a topic for a view of it: commits nothing, and begins again after any trouble until it is closed. */
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import type { Log, LogConsumer, StoredRecord } from '../log/log.ts';
+import type { Log, LogConsumer, StoredRecord } from './log.ts';
 
 export interface FollowOptions {
   log: Log;

@@ -1,0 +1,84 @@
+/** `headwater ledger`: is anything missing? No, or exactly which range, since when, and why. */
+import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { HeadwaterError } from '../shared/errors.ts';
+import { ask } from './query.ts';
+
+const FLAGS: Flags = {
+  http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
+  gateway: { value: 'NAME', about: 'Only this gateway.' },
+  json: { about: "The API's JSON instead of text." },
+};
+
+export const LEDGER_HELP = helpText(
+  'ledger [flags]',
+  'Says what arrived of every gateway, what is on its way, and whether anything is missing.',
+  FLAGS,
+  'Exits with 0 when nothing is missing, with 3 when something is. The API token comes from HEADWATER_TOKEN.',
+);
+
+/** What `GET /api/v1/ledger` answers. */
+interface LedgerAnswer {
+  missing: boolean;
+  gateways: {
+    gateway: string;
+    epochs: {
+      epoch: string;
+      received: [number, number][];
+      pending: [number, number][];
+      lost: { from: number; to: number | null; cause: string; reason: string; since: number }[];
+      missing: { from: number; to: number; since: number }[];
+      damage: { where: string; reason: string; since: number }[];
+    }[];
+  }[];
+}
+
+export const EXIT_MISSING = 3;
+
+const count = (ranges: [number, number][]): number =>
+  ranges.reduce((sum, [from, to]) => sum + to - from + 1, 0);
+const time = (ms: number): string => new Date(ms).toISOString();
+const span = (from: number, to: number | null): string =>
+  from === to ? `sequence ${from}` : `sequences ${from} to ${to ?? '(not known)'}`;
+
+/** The answer as lines for a person. */
+export function ledgerText({ missing, gateways }: LedgerAnswer): string {
+  const lines = [missing ? 'Something is missing:' : 'Nothing is missing.'];
+  for (const { gateway, epochs } of gateways) {
+    const received = epochs.reduce((sum, each) => sum + count(each.received), 0);
+    const pending = epochs.reduce((sum, each) => sum + count(each.pending), 0);
+    lines.push(
+      `gateway ${gateway}: ${received} received, ${pending} on their way, ${epochs.length} epochs`,
+    );
+    for (const each of epochs) {
+      const say = (text: string, since: number): void => {
+        lines.push(`  epoch ${each.epoch}: ${text}, since ${time(since)}`);
+      };
+      for (const { from, to, cause, reason, since } of each.lost)
+        say(`${span(from, to)} lost (${cause}): ${reason}`, since);
+      for (const { from, to, since } of each.missing)
+        say(`${span(from, to)} not received, not held and not reported lost`, since);
+      for (const { where, reason, since } of each.damage)
+        say(`damage of unknown extent in ${where}: ${reason}`, since);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+export async function ledger(args: string[]): Promise<void> {
+  const { values, help } = parseFlags('ledger', args, FLAGS, 0);
+  if (help) {
+    process.stdout.write(LEDGER_HELP);
+    return;
+  }
+  const gateway = values['gateway'];
+  const query =
+    typeof gateway === 'string' ? `?${new URLSearchParams({ gateway }).toString()}` : '';
+  const address = String(values['http'] ?? '127.0.0.1:8080');
+  const answer = (await ask(address, `/api/v1/ledger${query}`)) as LedgerAnswer;
+  if (typeof gateway === 'string' && answer.gateways.length === 0)
+    throw new HeadwaterError('NOT_FOUND', `the ledger knows no gateway '${gateway}'`);
+  process.stdout.write(
+    values['json'] === true ? `${JSON.stringify(answer)}\n` : ledgerText(answer),
+  );
+  if (answer.missing) process.exitCode = EXIT_MISSING;
+}

@@ -1,0 +1,122 @@
+/**
+ * Frames of a clock that nobody knew, and the anchors that put them right (law 9). A frame waits here, in the ledger
+ * topic, until its boot has an anchor; it then reaches log and stores at its right time. While the anchor's error is
+ * large the frame stays, so that a better anchor can move its readings, and every moved reading says where it was.
+ */
+import { CLOCK_UNKNOWN, type FrameHeader } from '../../shared/frame/frame.ts';
+import type { ClockAnchor } from '../../shared/frame/notes.ts';
+
+export const CLOCK_PREFIX = 'clock/';
+export const HELD_PREFIX = 'held/';
+
+/** An anchor with a smaller error is final: moving a reading by less is not worth a second write. */
+const FINAL_ERROR_US = 100_000;
+/** A better anchor replaces one that is this many times worse. */
+const BETTER = 4;
+/** The monotonic clock drifts from true time by less, microseconds for each second. */
+const DRIFT = 200e-6;
+const ANCHORS_MAX = 16;
+/** Frames held by one partition, bytes. */
+export const HELD_BYTES_MAX = 64 * 1024 * 1024;
+
+export interface HeldFrame {
+  key: string;
+  gateway: string;
+  boot: string;
+  frame: Buffer;
+  header: FrameHeader;
+  headers: Record<string, string>;
+  /** The correction its readings were written with, microseconds; undefined: none were written. */
+  usedUs: number | undefined;
+}
+
+export interface Resolution {
+  /** To be added to the frame's wall clock, microseconds. */
+  offsetUs: number;
+  isFinal: boolean;
+}
+
+export class BootClocks {
+  private readonly anchors = new Map<string, ClockAnchor[]>();
+  /** `gateway/boot` → frames. */
+  private readonly held = new Map<string, Map<string, HeldFrame>>();
+  heldBytes = 0;
+
+  /** Whether a frame's own wall clock is to be believed. */
+  static believes(header: FrameHeader): boolean {
+    return header.clockQuality !== CLOCK_UNKNOWN;
+  }
+
+  anchorsOf(gateway: string, boot: string): readonly ClockAnchor[] {
+    return this.anchors.get(`${gateway}/${boot}`) ?? [];
+  }
+
+  /** Adds an anchor. Returns the key and value under which they are kept. */
+  add(gateway: string, anchor: ClockAnchor): { key: string; value: Buffer } {
+    const name = `${gateway}/${anchor.boot}`;
+    const list = [...(this.anchors.get(name) ?? []), anchor].slice(-ANCHORS_MAX);
+    this.anchors.set(name, list);
+    return { key: `${CLOCK_PREFIX}${name}`, value: Buffer.from(JSON.stringify(list)) };
+  }
+
+  load(key: string, value: Buffer): void {
+    this.anchors.set(
+      key.slice(CLOCK_PREFIX.length),
+      JSON.parse(value.toString('utf8')) as ClockAnchor[],
+    );
+  }
+
+  /** How a frame's times are to be corrected, or undefined while that is not known. */
+  resolve({ gateway, bootId, wallUs, monotonicUs }: FrameHeader): Resolution | undefined {
+    const errorAt = ({ errorUs, monotonicUs: at }: ClockAnchor): number =>
+      errorUs + Math.abs(monotonicUs - at) * DRIFT;
+    let best: ClockAnchor | undefined;
+    for (const anchor of this.anchorsOf(gateway, bootId))
+      if (best === undefined || errorAt(anchor) < errorAt(best)) best = anchor;
+    if (best === undefined) return undefined;
+    return {
+      offsetUs: best.wallUs - (best.monotonicUs - monotonicUs) - wallUs,
+      isFinal: best.errorUs <= FINAL_ERROR_US,
+    };
+  }
+
+  /** Whether an anchor is so much better than those before that what they placed should move. */
+  improves(gateway: string, anchor: ClockAnchor): boolean {
+    const before = this.anchorsOf(gateway, anchor.boot).filter((each) => each !== anchor);
+    return before.every(({ errorUs }) => anchor.errorUs * BETTER <= errorUs);
+  }
+
+  hold(frame: HeldFrame): void {
+    const name = `${frame.gateway}/${frame.boot}`;
+    let frames = this.held.get(name);
+    if (frames === undefined) this.held.set(name, (frames = new Map()));
+    this.heldBytes += frame.frame.length - (frames.get(frame.key)?.frame.length ?? 0);
+    frames.set(frame.key, frame);
+  }
+
+  heldOf(gateway: string, boot: string): HeldFrame[] {
+    return [...(this.held.get(`${gateway}/${boot}`)?.values() ?? [])];
+  }
+
+  drop(frame: HeldFrame): void {
+    const name = `${frame.gateway}/${frame.boot}`;
+    const frames = this.held.get(name);
+    if (frames?.delete(frame.key) === true) this.heldBytes -= frame.frame.length;
+    if (frames?.size === 0) this.held.delete(name);
+  }
+
+  /** The oldest frames whose readings are written: their places become final when there is no room. */
+  settledFrames(): HeldFrame[] {
+    return [...this.held.values()].flatMap((frames) =>
+      [...frames.values()].filter(({ usedUs }) => usedUs !== undefined),
+    );
+  }
+
+  /** Frames that wait for an anchor. */
+  get waitingFrames(): number {
+    let count = 0;
+    for (const frames of this.held.values())
+      for (const { usedUs } of frames.values()) if (usedUs === undefined) count++;
+    return count;
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * What a collector does with an uplink message, whatever carried it: check it whole, append its frames to the log,
+ * acknowledge when the log has them (law 2). A status is answered with the time, and, when the ledger has taken it in,
+ * with what the log lacks of the gateway's history.
+ *
+ * Bounded: what has been received and is not yet in the log is counted, and the caller is told to stop reading.
+ */
+import type { Env } from '../../shared/env/env.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { KIND_STATUS } from '../../shared/frame/frame.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { UP_PREFIX, decodeUp, encodeDown, type EpochAck } from '../../shared/wire/wire.ts';
+import type { LedgerView } from '../ledger/view.ts';
+import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
+
+export interface ReceiverOptions {
+  pendingBytesMax: number;
+  /** Undefined, or why nothing may be taken now (a nearly full disk). */
+  refuse: () => string | undefined;
+}
+
+/** One gateway's connection. */
+export interface Peer {
+  readonly gateway: string;
+  readonly isOpen: boolean;
+  say(payload: Buffer): void;
+  /** Stop reading from it, until `relieve`. */
+  hold(): void;
+}
+
+interface Sequences {
+  epoch: string;
+  from: number;
+  to: number;
+}
+
+export interface GatewaySeen {
+  gateway: string;
+  connected: boolean;
+  lastSeenMs: number;
+  frames: number;
+  messages: number;
+}
+
+const RETRY_MS = 250;
+/** Looks at whether the ledger has a status, after its arrival. */
+const RECLAIM_MS = [500, 1500, 4000, 10_000];
+
+export class Receiver {
+  receivedFrames = 0;
+  receivedMessages = 0;
+  receivedBytes = 0;
+  acknowledgedMessages = 0;
+  reclaimedMessages = 0;
+
+  private readonly env: Env;
+  private readonly options: ReceiverOptions;
+  private readonly log: Log;
+  private readonly ledger: LedgerView | undefined;
+  private readonly notify: Notify;
+  private readonly onRelief: () => void;
+  private readonly seen = new Map<string, GatewaySeen>();
+  /** Connection → epoch → what is committed, over the connection's life. */
+  private readonly committed = new WeakMap<Peer, Map<string, RangeSet>>();
+  private pendingBytes = 0;
+  private stopped = false;
+
+  constructor(
+    env: Env,
+    options: ReceiverOptions,
+    log: Log,
+    ledger: LedgerView | undefined,
+    notify: Notify,
+    onRelief: () => void,
+  ) {
+    this.env = env;
+    this.options = options;
+    this.log = log;
+    this.ledger = ledger;
+    this.notify = notify;
+    this.onRelief = onRelief;
+  }
+
+  gateways(): GatewaySeen[] {
+    return [...this.seen.values()];
+  }
+
+  left(gateway: string, stillThere: boolean): void {
+    const seen = this.seen.get(gateway);
+    if (seen !== undefined) seen.connected = stillThere;
+  }
+
+  private get nowMs(): number {
+    return Math.round(this.env.clock.wallUs() / 1000);
+  }
+
+  /** Takes an uplink message in. Throws when anything in it is wrong: then nothing of it was taken. */
+  receive(peer: Peer, topic: string, payload: Buffer): void {
+    const { gateway } = peer;
+    if (topic !== `${UP_PREFIX}${gateway}`)
+      throw new Error(`topic '${topic}' is not this gateway's`);
+    const { lane, frames } = decodeUp(payload);
+    const foreign = frames.find(({ header }) => header.gateway !== gateway);
+    if (foreign !== undefined)
+      throw new Error(`a frame speaks for gateway '${foreign.header.gateway}'`);
+    const arrivedMs = this.nowMs;
+    const headers = { arrived: String(arrivedMs), lane: String(lane) };
+    // The payload is a view on the socket's buffer: what waits for the log is copied out of it.
+    const records = frames.map(({ frame }) => ({
+      key: gateway,
+      value: Buffer.from(frame),
+      headers,
+    }));
+    const sequences: Sequences[] = [];
+    let hasStatus = false;
+    for (const { header } of frames) {
+      const { epoch, firstSequence, count } = header;
+      if (header.kind === KIND_STATUS) {
+        const time = { echoUs: header.monotonicUs, wallUs: this.env.clock.wallUs() };
+        peer.say(encodeDown({ time }));
+        hasStatus = true;
+      } else {
+        sequences.push({ epoch, from: firstSequence, to: firstSequence + count - 1 });
+      }
+    }
+    this.note(gateway, records.length, sequences);
+    const bytes = payload.length;
+    this.receivedBytes += bytes;
+    this.pendingBytes += bytes;
+    if (this.pendingBytes > this.options.pendingBytesMax) peer.hold();
+    void this.store(peer, records, sequences, bytes).then((stored) => {
+      if (stored && hasStatus) void this.reclaim(peer, arrivedMs);
+    });
+  }
+
+  private note(gateway: string, frames: number, sequences: Sequences[]): void {
+    const messages = sequences.reduce((sum, { from, to }) => sum + to - from + 1, 0);
+    this.receivedFrames += frames;
+    this.receivedMessages += messages;
+    let seen = this.seen.get(gateway);
+    if (seen === undefined) {
+      seen = { gateway, connected: true, lastSeenMs: 0, frames: 0, messages: 0 };
+      this.seen.set(gateway, seen);
+    }
+    seen.connected = true;
+    seen.lastSeenMs = this.nowMs;
+    seen.frames += frames;
+    seen.messages += messages;
+  }
+
+  private async store(
+    peer: Peer,
+    records: LogRecord[],
+    sequences: Sequences[],
+    bytes: number,
+  ): Promise<boolean> {
+    try {
+      while (!this.stopped && peer.isOpen) {
+        if (this.options.refuse() === undefined && (await this.append(records))) {
+          this.acknowledge(peer, sequences);
+          return true;
+        }
+        // Not acknowledged: the gateway keeps it. Trying on spares the link a second transfer.
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+      return false;
+    } finally {
+      this.pendingBytes -= bytes;
+      if (this.pendingBytes <= this.options.pendingBytesMax / 2) this.onRelief();
+    }
+  }
+
+  private async append(records: LogRecord[]): Promise<boolean> {
+    try {
+      await this.log.append(TOPIC_RAW, records);
+      return true;
+    } catch {
+      // The log reports its own trouble; here it only means: not yet.
+      return false;
+    }
+  }
+
+  private acknowledge(peer: Peer, sequences: Sequences[]): void {
+    if (sequences.length === 0) return;
+    let epochs = this.committed.get(peer);
+    if (epochs === undefined) this.committed.set(peer, (epochs = new Map()));
+    const touched = new Map<string, EpochAck>();
+    for (const { epoch, from, to } of sequences) {
+      let committed = epochs.get(epoch);
+      if (committed === undefined) epochs.set(epoch, (committed = new RangeSet()));
+      committed.add(from, to);
+      this.acknowledgedMessages += to - from + 1;
+      const merged = committed.around(from);
+      if (merged === undefined) continue;
+      const ack = touched.get(epoch) ?? { epoch, ranges: [] };
+      if (!ack.ranges.some(([low, high]) => low === merged[0] && high === merged[1]))
+        ack.ranges.push([...merged]);
+      touched.set(epoch, ack);
+    }
+    peer.say(encodeDown({ acks: [...touched.values()] }));
+  }
+
+  /** Asks for what the log lacks, once the ledger knows what the gateway holds. */
+  private async reclaim(peer: Peer, arrivedMs: number): Promise<void> {
+    const { ledger } = this;
+    if (ledger === undefined) return;
+    for (const waitMs of RECLAIM_MS) {
+      await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
+      if (this.stopped || !peer.isOpen) return;
+      const want = ledger.wanted(peer.gateway, arrivedMs);
+      if (want === undefined) continue;
+      if (want.length === 0) return;
+      for (const { ranges } of want)
+        for (const [from, to] of ranges) this.reclaimedMessages += to - from + 1;
+      // What had been acknowledged on this connection is acknowledged anew.
+      this.committed.delete(peer);
+      peer.say(encodeDown({ want }));
+      this.notify({
+        level: 'warn',
+        event: 'reclaim',
+        text: `the log lacks messages of gateway ${peer.gateway} that were acknowledged; it still holds them and is asked for them again`,
+      });
+      return;
+    }
+  }
+
+  /** Why a message was refused, for the gateway and the operator. */
+  refused(peer: Peer, error: unknown): void {
+    const text = messageOf(error);
+    this.notify({
+      level: 'warn',
+      event: 'uplink_invalid',
+      text: `gateway ${peer.gateway}: ${text}`,
+    });
+    peer.say(encodeDown({ error: text }));
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+}

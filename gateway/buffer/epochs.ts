@@ -1,0 +1,355 @@
+/**
+ * What is known of every open of the buffer: its epoch and boot, which sequences were given out, which are safe
+ * elsewhere, and which are no longer here. One small note each, so that frames can stay as history after they were
+ * acknowledged, and a restart still knows what waits.
+ *
+ * A note that is lost or does not match its checksum only makes frames wait again: a resend, which its identity makes
+ * harmless. So notes are written without an fsync of their own.
+ */
+import { after, type KvOp } from '../../shared/kv/kv.ts';
+import { seal, unseal } from '../../shared/kv/sealed.ts';
+import { RangeSet, type Range } from '../../shared/model/ranges.ts';
+import { readHeader } from '../../shared/frame/frame.ts';
+import type { EpochHoldings } from '../../shared/frame/notes.ts';
+import type { StoredFrame } from './buffer.ts';
+import { ordinalOf, positionOf, sequenceOf } from './position.ts';
+
+const PREFIX = Buffer.from('e');
+/** Ranges of one kind that a status names; what is beyond goes unnamed until those before are gone. */
+const RANGES_MAX = 200;
+
+export interface ClockReading {
+  wallUs: number;
+  monotonicUs: number;
+}
+
+export interface Epoch {
+  ordinal: number;
+  epoch: string;
+  boot: string;
+  /** The clocks when the epoch began. */
+  start: ClockReading;
+  /** The clocks at its newest frame. */
+  last: ClockReading;
+  /** Its times are right, or an anchor for its boot was made. */
+  settled: boolean;
+  /** All sequences below are committed. */
+  next: number;
+  /** Not waiting any more: acknowledged by a collector, or reported lost. */
+  released: RangeSet;
+  /** Not on disk any more: evicted or lost. A part of `released`. */
+  gone: RangeSet;
+  /** Committed by this process or counted: for the mean size of a message. */
+  messages: number;
+  bytes: number;
+}
+
+/** A run of sequences of one epoch, inclusive. */
+export interface Run {
+  epoch: Epoch;
+  from: number;
+  to: number;
+}
+
+/** 'waiting': not acknowledged. 'held': all that is still on disk. */
+export type Which = 'waiting' | 'held';
+
+/** What the uplink reads and says of epochs. */
+export interface EpochBook {
+  /** In order of their opens. */
+  readonly all: readonly Epoch[];
+  /** What is held, for the ledger. */
+  holdings(): EpochHoldings[];
+  /** Times of these are known now. */
+  settle(epochs: readonly Epoch[]): void;
+}
+
+interface Note {
+  epoch: string;
+  boot: string;
+  start: ClockReading;
+  last: ClockReading;
+  settled: boolean;
+  next: number;
+  released: Range[];
+  gone: Range[];
+}
+
+export const EPOCH_NOTES = { gte: PREFIX, lt: after(PREFIX) };
+
+function keyOf(ordinal: number): Buffer {
+  const key = Buffer.alloc(9);
+  PREFIX.copy(key);
+  key.writeBigUInt64BE(BigInt(ordinal), 1);
+  return key;
+}
+
+export class Epochs implements EpochBook {
+  private list: Epoch[] = [];
+  private readonly byEpoch = new Map<string, Epoch>();
+  private readonly dirty = new Set<Epoch>();
+
+  get all(): readonly Epoch[] {
+    return this.list;
+  }
+
+  get newest(): Epoch | undefined {
+    return this.list.at(-1);
+  }
+
+  at(ordinal: number): Epoch | undefined {
+    return this.list.find((each) => each.ordinal === ordinal);
+  }
+
+  named(epoch: string): Epoch | undefined {
+    return this.byEpoch.get(epoch);
+  }
+
+  /** Takes up notes of earlier opens. Those that are damaged are left out: `adopt` makes new ones from the frames. */
+  load(entries: [Buffer, Buffer][]): void {
+    for (const [key, sealed] of entries) {
+      const value = key.length === 9 ? unseal(sealed) : undefined;
+      if (value === undefined) continue;
+      const note = JSON.parse(value.toString('utf8')) as Note; // Its checksum says that we wrote it.
+      const ordinal = Number(key.readBigUInt64BE(1));
+      if (this.at(ordinal) !== undefined) continue;
+      this.add({
+        ...note,
+        ordinal,
+        released: new RangeSet(note.released),
+        gone: new RangeSet(note.gone),
+        messages: 0,
+        bytes: 0,
+      });
+    }
+  }
+
+  add(epoch: Epoch): void {
+    this.list.push(epoch);
+    this.list.sort((a, b) => a.ordinal - b.ordinal);
+    this.byEpoch.set(epoch.epoch, epoch);
+    this.dirty.add(epoch);
+  }
+
+  /** Begins an epoch, with an ordinal above all others. */
+  begin(ordinal: number, epoch: string, boot: string, clock: ClockReading): Epoch {
+    const start = { wallUs: clock.wallUs, monotonicUs: clock.monotonicUs };
+    const fresh: Epoch = {
+      ordinal,
+      epoch,
+      boot,
+      start,
+      last: start,
+      settled: false,
+      next: 1,
+      released: new RangeSet(),
+      gone: new RangeSet(),
+      messages: 0,
+      bytes: 0,
+    };
+    this.add(fresh);
+    return fresh;
+  }
+
+  /** An epoch whose note is lost, known only by frames: what is before its first frame is not here. */
+  adopt(ordinal: number, epoch: string, boot: string, first: number, start: ClockReading): Epoch {
+    const adopted = this.begin(ordinal, epoch, boot, start);
+    if (first > 1) {
+      adopted.released.add(1, first - 1);
+      adopted.gone.add(1, first - 1);
+    }
+    adopted.next = first;
+    return adopted;
+  }
+
+  /** Times of these are known now. */
+  settle(epochs: readonly Epoch[]): void {
+    for (const epoch of epochs) {
+      epoch.settled = true;
+      this.dirty.add(epoch);
+    }
+  }
+
+  touch(epoch: Epoch): void {
+    this.dirty.add(epoch);
+  }
+
+  /** Operations that write what changed, and forget epochs before `own` of which nothing is left. */
+  takeChanges(own: number): KvOp[] {
+    const ops: KvOp[] = [];
+    for (const epoch of this.dirty) {
+      const { ordinal, next } = epoch;
+      if (ordinal < own && (next === 1 || epoch.gone.covers(1, next - 1))) {
+        this.list = this.list.filter((each) => each !== epoch);
+        this.byEpoch.delete(epoch.epoch);
+        ops.push({ type: 'del', key: keyOf(ordinal) });
+      } else {
+        const { released, gone, messages: _m, bytes: _b, ordinal: _o, ...rest } = epoch;
+        const note: Note = { ...rest, released: [...released.ranges], gone: [...gone.ranges] };
+        ops.push({
+          type: 'put',
+          key: keyOf(ordinal),
+          value: seal(Buffer.from(JSON.stringify(note))),
+        });
+      }
+    }
+    this.dirty.clear();
+    return ops;
+  }
+
+  /** After a write that failed: everything is written again with the next one. */
+  allChanged(): void {
+    for (const epoch of this.list) this.dirty.add(epoch);
+  }
+
+  /** A frame is on stable storage. */
+  committed(
+    position: Buffer,
+    end: Buffer,
+    count: number,
+    bytes: number,
+    clock: ClockReading | undefined,
+  ): void {
+    const epoch = this.at(ordinalOf(position));
+    if (epoch === undefined) return;
+    epoch.next = Math.max(epoch.next, sequenceOf(end));
+    epoch.messages += count;
+    epoch.bytes += bytes;
+    if (clock !== undefined) epoch.last = { wallUs: clock.wallUs, monotonicUs: clock.monotonicUs };
+  }
+
+  release(position: Buffer, count: number): boolean {
+    const epoch = this.at(ordinalOf(position));
+    if (epoch === undefined) return false;
+    const from = sequenceOf(position);
+    if (epoch.released.covers(from, from + count - 1)) return false;
+    epoch.released.add(from, from + count - 1);
+    this.dirty.add(epoch);
+    return true;
+  }
+
+  /** These frames do not wait any more, though no collector has them. Returns their ranges by epoch. */
+  expire(frames: StoredFrame[]): Map<string, Range[]> {
+    const sets = new Map<string, RangeSet>();
+    for (const { position, frame } of frames) {
+      const { epoch, firstSequence, count } = readHeader(frame);
+      if (!this.release(position, count)) continue;
+      const set = sets.get(epoch) ?? new RangeSet();
+      sets.set(epoch, set);
+      set.add(firstSequence, firstSequence + count - 1);
+    }
+    return new Map([...sets].map(([epoch, set]) => [epoch, [...set.ranges]]));
+  }
+
+  isReleased(position: Buffer): boolean {
+    return this.at(ordinalOf(position))?.released.has(sequenceOf(position)) ?? false;
+  }
+
+  /** Makes history wait again. Returns how many messages that is. */
+  recall(name: string, ranges: readonly Range[]): number {
+    const epoch = this.byEpoch.get(name);
+    if (epoch === undefined) return 0;
+    let count = 0;
+    for (const [from, to] of ranges) {
+      for (const [low, high] of epoch.gone.gaps(from, Math.min(to, epoch.next - 1))) {
+        for (const [a, b] of epoch.released.within(low, high)) {
+          epoch.released.remove(a, b);
+          count += b - a + 1;
+        }
+      }
+    }
+    if (count > 0) this.dirty.add(epoch);
+    return count;
+  }
+
+  /** Runs in order of commit, of what lies from a position on and before another. */
+  *runs(which: Which, from?: Buffer, before?: Buffer): Generator<Run> {
+    for (const epoch of this.list) {
+      const run = this.bounds(epoch, from, before);
+      if (run === undefined) continue;
+      const out = which === 'waiting' ? epoch.released : epoch.gone;
+      for (const [low, high] of out.gaps(run[0], run[1])) yield { epoch, from: low, to: high };
+    }
+  }
+
+  /** The same, newest first. */
+  *runsBackward(which: Which, before?: Buffer): Generator<Run> {
+    for (const epoch of this.list.toReversed()) {
+      const run = this.bounds(epoch, undefined, before);
+      if (run === undefined) continue;
+      const out = which === 'waiting' ? epoch.released : epoch.gone;
+      for (const [low, high] of out.gaps(run[0], run[1]).toReversed())
+        yield { epoch, from: low, to: high };
+    }
+  }
+
+  /** Sequences of an epoch from a position on and before another. */
+  private bounds(epoch: Epoch, from?: Buffer, before?: Buffer): Range | undefined {
+    const { ordinal } = epoch;
+    if (from !== undefined && ordinalOf(from) > ordinal) return undefined;
+    if (before !== undefined && ordinalOf(before) < ordinal) return undefined;
+    const low = from !== undefined && ordinalOf(from) === ordinal ? sequenceOf(from) : 1;
+    const high =
+      before !== undefined && ordinalOf(before) === ordinal
+        ? Math.min(epoch.next, sequenceOf(before)) - 1
+        : epoch.next - 1;
+    return low <= high ? [low, high] : undefined;
+  }
+
+  /** Messages and about how many bytes of history there are. */
+  history(): { messages: number; bytes: number } {
+    let messages = 0;
+    let bytes = 0;
+    const mean = this.meanBytes;
+    for (const { released, gone } of this.list) {
+      const count = released.count - gone.count;
+      messages += count;
+      bytes += count * mean;
+    }
+    return { messages, bytes };
+  }
+
+  /** Bytes a message takes in its frame, as committed and counted so far. */
+  get meanBytes(): number {
+    let messages = 0;
+    let bytes = 0;
+    for (const each of this.list) {
+      messages += each.messages;
+      bytes += each.bytes;
+    }
+    return messages === 0 ? 64 : bytes / messages;
+  }
+
+  /** The oldest history of about that many messages, as key ranges to delete; it counts as gone from here on. */
+  evictOldest(messages: number): { gte: Buffer; lt: Buffer }[] {
+    const ranges: { gte: Buffer; lt: Buffer }[] = [];
+    let left = messages;
+    for (const epoch of this.list) {
+      for (const [low, high] of epoch.released.within(1, epoch.next - 1)) {
+        for (const [a, b] of epoch.gone.gaps(low, high)) {
+          if (left <= 0) return ranges;
+          // A whole run where it is short; else a part, which may cut a frame: that one goes whole.
+          const to = Math.min(b, a + left - 1);
+          left -= to - a + 1;
+          epoch.gone.add(a, to);
+          this.dirty.add(epoch);
+          ranges.push({
+            gte: positionOf(epoch.ordinal, a),
+            lt: positionOf(epoch.ordinal, to + 1),
+          });
+        }
+      }
+    }
+    return ranges;
+  }
+
+  /** For the ledger. */
+  holdings(): EpochHoldings[] {
+    return this.list.map(({ epoch, next, released, gone }) => ({
+      epoch,
+      next,
+      waiting: released.gaps(1, next - 1).slice(0, RANGES_MAX),
+      history: released.ranges.flatMap(([from, to]) => gone.gaps(from, to)).slice(0, RANGES_MAX),
+    }));
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * The group that fills while the one before it is being written: messages become frames, tickets and operations wait
+ * with them. Sequences are given out here, in the order in which messages and notes come.
+ */
+import { FrameBuilder, type FrameIdentity, type FrameMessage } from '../../shared/frame/builder.ts';
+import { noteFrame, type Notes } from '../../shared/frame/notes.ts';
+import type { KvOp } from '../../shared/kv/kv.ts';
+import type { BufferClock, Stamp } from '../clock.ts';
+import { positionOf } from './position.ts';
+
+export interface Group<Ticket> {
+  frames: { position: Buffer; end: Buffer; frame: Buffer; count: number; clock: Stamp }[];
+  /** Of its frames. */
+  bytes: number;
+  ops: KvOp[];
+  tickets: Ticket[];
+  /** Upkeep that waits for this group. */
+  done: (() => void)[];
+}
+
+export interface GroupOptions {
+  gateway: string;
+  bootId: Buffer;
+  /** A body is cut into frames of about this size, bytes. */
+  frameBytes: number;
+  compress: boolean;
+}
+
+const emptyGroup = <Ticket>(): Group<Ticket> => ({
+  frames: [],
+  bytes: 0,
+  ops: [],
+  tickets: [],
+  done: [],
+});
+
+export class OpenGroup<Ticket> {
+  private readonly options: GroupOptions;
+  private readonly clock: BufferClock;
+  private readonly builder = new FrameBuilder();
+  private group = emptyGroup<Ticket>();
+  private epoch: Buffer = Buffer.alloc(8);
+  private ordinal = 0;
+  private nextSequence = 1;
+  /** Of this turn of the event loop: one reading of the clocks serves all that arrives in it. */
+  private turn: Stamp | undefined;
+  /** Of the first message in the builder. */
+  private stamp: Stamp | undefined;
+
+  constructor(options: GroupOptions, clock: BufferClock) {
+    this.options = options;
+    this.clock = clock;
+  }
+
+  /** What comes from here on belongs to a new epoch. Frames that are sealed already keep theirs. */
+  begin(ordinal: number, epoch: Buffer): void {
+    this.seal();
+    this.ordinal = ordinal;
+    this.epoch = epoch;
+    this.nextSequence = 1;
+  }
+
+  /** Of its frames and of what is not a frame yet. */
+  get bytes(): number {
+    return this.builder.bytes + this.group.bytes;
+  }
+
+  append(message: FrameMessage, ticket: Ticket | undefined, ops: KvOp[] | undefined): void {
+    this.turn ??= this.freshStamp();
+    if (this.builder.count === 0) this.stamp = this.turn;
+    this.builder.add(message, this.turn.wallUs, this.turn.monotonicUs);
+    if (ticket !== undefined) this.group.tickets.push(ticket);
+    if (ops !== undefined) this.group.ops.push(...ops);
+    if (this.builder.bytes >= this.options.frameBytes) this.seal();
+  }
+
+  private freshStamp(): Stamp {
+    const stamp = this.clock.stamp();
+    // A frame has one clock: what came before the clock was set, or was known, is a frame of its own.
+    if (stamp.stepped || stamp.clockQuality !== this.stamp?.clockQuality) this.seal();
+    return stamp;
+  }
+
+  barrier(ticket: Ticket, ops: KvOp[] | undefined): void {
+    this.group.tickets.push(ticket);
+    if (ops !== undefined) this.group.ops.push(...ops);
+  }
+
+  addNote<K extends keyof Notes>(kind: K, note: Notes[K]): void {
+    this.seal();
+    const stamp = this.clock.stamp();
+    this.addFrame(noteFrame(kind, note, this.identity, this.nextSequence, stamp), 1, stamp);
+  }
+
+  addOps(ops: KvOp[], done?: () => void): void {
+    this.group.ops.push(...ops);
+    if (done !== undefined) this.group.done.push(done);
+  }
+
+  private seal(): void {
+    const { builder, stamp, options } = this;
+    const { count } = builder;
+    if (count === 0 || stamp === undefined) return;
+    const frame = builder.finish(
+      this.identity,
+      this.nextSequence,
+      stamp.clockQuality,
+      options.compress,
+    );
+    this.addFrame(frame, count, stamp);
+  }
+
+  private addFrame(frame: Buffer, count: number, clock: Stamp): void {
+    const position = positionOf(this.ordinal, this.nextSequence);
+    this.nextSequence += count;
+    const end = positionOf(this.ordinal, this.nextSequence);
+    this.group.frames.push({ position, end, frame, count, clock });
+    this.group.bytes += frame.length;
+  }
+
+  private get identity(): FrameIdentity {
+    return { gateway: this.options.gateway, epoch: this.epoch, bootId: this.options.bootId };
+  }
+
+  /** Everything so far, to be written; undefined when there is nothing. The turn of the event loop is over. */
+  take(): Group<Ticket> | undefined {
+    this.turn = undefined;
+    this.seal();
+    const { group } = this;
+    if (group.frames.length + group.tickets.length + group.ops.length === 0) return undefined;
+    this.group = emptyGroup<Ticket>();
+    return group;
+  }
+
+  /** The turn of the event loop is over, whether anything is written or not. */
+  endTurn(): void {
+    this.turn = undefined;
+  }
+}

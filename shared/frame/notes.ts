@@ -1,0 +1,176 @@
+/**
+ * Frames that tell instead of carrying messages: losses, clock anchors, summaries and a gateway's status. Their bodies
+ * are JSON, they lie in the raw log among the records, and so the raw log alone tells the whole story.
+ */
+import { HeadwaterError } from '../errors.ts';
+import type { Range } from '../model/ranges.ts';
+import { sealFrame, type FrameIdentity } from './builder.ts';
+import {
+  KIND_ANCHOR,
+  KIND_LOSS,
+  KIND_STATUS,
+  KIND_SUMMARY,
+  frameBody,
+  type FrameHeader,
+} from './frame.ts';
+
+/** Why messages that were acknowledged are not to be had any more. */
+export type LossCause =
+  /** Damaged or vanished on the gateway's disk. */
+  | 'damaged'
+  /** Given up, oldest first, because the buffer was full. */
+  | 'dropped'
+  /** Thinned to minimum, maximum and mean, because the buffer was full. */
+  | 'thinned'
+  /** Older than the age limit before a link came. */
+  | 'expired';
+
+/** What a gateway could not keep. */
+export interface LossReport {
+  cause: LossCause;
+  /** Where it was found, relative to the data folder. */
+  where: string;
+  /** One sentence. */
+  reason: string;
+  /** Of the lost messages; left out where it cannot be told. */
+  epoch?: string;
+  /** Inclusive sequence ranges; the last may be open: how many followed is not known. */
+  ranges?: [from: number, to: number | null][];
+  /** Damaged bytes. */
+  bytes?: number;
+}
+
+/** What a boot's monotonic clock showed at a known time, so that its readings can be put right (law 9). */
+export interface ClockAnchor {
+  /** 16 hexadecimal digits, as in the frames. */
+  boot: string;
+  /** Reading of that boot's monotonic clock, microseconds. */
+  monotonicUs: number;
+  /** The true wall clock at that moment, microseconds since 1970 UTC. */
+  wallUs: number;
+  /** The true time lies within this many microseconds of it. */
+  errorUs: number;
+  /** How it is known: asked of a collector, the clock's own plausible reading, or the order of boots. */
+  basis: 'collector' | 'own clock' | 'order of boots';
+}
+
+export interface SummarySeries {
+  client: string;
+  topic: string;
+  /** Set where the payload named them itself (line protocol). */
+  measurement?: string;
+  tags?: Record<string, string>;
+  /** Texts and booleans that were the same in all of them. */
+  constants: Record<string, string | boolean>;
+  /** Name of a number → how many, least, greatest, mean. */
+  numbers: Record<string, [count: number, min: number, max: number, mean: number]>;
+  /** Gateway's wall clock at the receipt of the first and the last, microseconds. */
+  fromUs: number;
+  toUs: number;
+}
+
+/** What is left of messages that were thinned away. */
+export interface Summary {
+  epoch: string;
+  /** Sequences that it stands for, inclusive. */
+  replaces: Range[];
+  series: SummarySeries[];
+}
+
+export interface EpochHoldings {
+  epoch: string;
+  /** The sequence that comes next: all below it have been given out. */
+  next: number;
+  /** Held and not acknowledged by a collector. */
+  waiting: Range[];
+  /** Acknowledged and still there. */
+  history: Range[];
+}
+
+/** What a gateway says it holds, so that the ledger can tell what is missing. */
+export interface Status {
+  epochs: EpochHoldings[];
+}
+
+/** Body by kind. */
+export interface Notes {
+  [KIND_LOSS]: LossReport;
+  [KIND_ANCHOR]: ClockAnchor;
+  [KIND_SUMMARY]: Summary;
+  [KIND_STATUS]: Status;
+}
+
+export interface NoteTime {
+  wallUs: number;
+  monotonicUs: number;
+  clockQuality: number;
+}
+
+/** A frame around one note. A status has sequence 0 and takes none. */
+export function noteFrame<K extends keyof Notes>(
+  kind: K,
+  note: Notes[K],
+  identity: FrameIdentity,
+  sequence: number,
+  time: NoteTime,
+): Buffer {
+  return sealFrame(
+    { kind, identity, firstSequence: sequence, count: kind === KIND_STATUS ? 0 : 1, ...time },
+    Buffer.from(JSON.stringify(note)),
+    true,
+  );
+}
+
+/** The note of a checked frame of that kind. Throws FRAME_INVALID. */
+export function readNote<K extends keyof Notes>(
+  kind: K,
+  frame: Buffer,
+  header: FrameHeader,
+): Notes[K] {
+  const text = frameBody(frame, header).toString('utf8');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new HeadwaterError('FRAME_INVALID', 'frame refused: its note is not JSON', {
+      cause: error,
+    });
+  }
+  if (header.kind !== kind || !SHAPES[kind]((value ?? {}) as Record<string, unknown>))
+    throw new HeadwaterError('FRAME_INVALID', `frame refused: not a note of kind ${kind}`);
+  return value as Notes[K]; // Its shape was checked.
+}
+
+const isRanges = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.every(
+    (range) =>
+      Array.isArray(range) &&
+      range.length === 2 &&
+      Number.isSafeInteger(range[0]) &&
+      Number.isSafeInteger(range[1]),
+  );
+
+const SHAPES: Record<keyof Notes, (value: Record<string, unknown>) => boolean> = {
+  [KIND_LOSS]: ({ where, reason, ranges }) =>
+    typeof where === 'string' &&
+    typeof reason === 'string' &&
+    (ranges === undefined ||
+      (Array.isArray(ranges) &&
+        ranges.every((range) => Array.isArray(range) && Number.isSafeInteger(range[0])))),
+  [KIND_ANCHOR]: ({ boot, monotonicUs, wallUs, errorUs }) =>
+    typeof boot === 'string' && [monotonicUs, wallUs, errorUs].every(Number.isFinite),
+  [KIND_SUMMARY]: ({ epoch, replaces, series }) =>
+    typeof epoch === 'string' && isRanges(replaces) && Array.isArray(series),
+  [KIND_STATUS]: ({ epochs }) =>
+    Array.isArray(epochs) &&
+    epochs.every((entry: unknown) => {
+      const { epoch, next, waiting, history } = (entry ?? {}) as Partial<EpochHoldings>;
+      return (
+        typeof epoch === 'string' &&
+        Number.isSafeInteger(next) &&
+        isRanges(waiting) &&
+        isRanges(history)
+      );
+    }),
+};
