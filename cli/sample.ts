@@ -71,11 +71,11 @@ async function countDurable(buffer: MessageBuffer<never>, log: Log): Promise<num
     }
   };
   // First the buffer: what leaves it meanwhile is in the log by then, and counted once by its identity.
-  for (let after: Buffer | undefined; ; ) {
-    const frames = await buffer.read(after, 4 * 1024 * 1024);
+  for (let from: Buffer | undefined; ; ) {
+    const frames = await buffer.read(from, 4 * 1024 * 1024);
     for (const { frame } of frames) count(frame);
     if (frames.length === 0) break;
-    after = frames.at(-1)?.position;
+    from = frames.at(-1)?.end;
   }
   const consumer = await log.consumer({
     group: `headwater-sample-${process.pid}`,
