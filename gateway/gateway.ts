@@ -196,6 +196,7 @@ export class Gateway {
         buffer: buffer as MessageBuffer<never>,
         ingress,
         uplink: this.uplink,
+        nowMs: () => env.clock.wallUs() / 1000,
       };
       this.api = gatewayApi(parts, token);
       http = await this.api.listen(httpAddress, '--gateway-http');

@@ -294,7 +294,11 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     for (const done of group.done) done();
     for (const stored of fresh) this.events.onFrame(stored);
     if (this.rebuilding && this.recovering === undefined) return this.startRecovery(undefined);
-    if (this.upkeep.isNearlyFull) void this.lookAfter();
+    if (this.upkeep.isFull) {
+      // At once: making room takes longer than filling it.
+      this.block(this.upkeep.fullText);
+      void this.lookAfter();
+    }
     this.pump();
     this.relieve();
   };
@@ -389,10 +393,11 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     try {
       await this.serial.run(() => this.writeNotes());
       let room = await this.upkeep.look();
-      for (let steps = 0; room.kind === 'freed' && steps < 64; steps++) {
-        if (this.recovering !== undefined || this.closing !== undefined) return;
+      // What was committed while it looked may have filled the buffer again.
+      const again = (): boolean =>
+        room.kind === 'freed' || (room.kind === 'enough' && this.upkeep.isFull);
+      for (let steps = 0; again() && steps < 64 && this.closing === undefined; steps++)
         room = await this.upkeep.look();
-      }
       if (this.recovering !== undefined) return;
       if (room.kind === 'full') this.block(room.why);
       else this.unblock();

@@ -95,8 +95,12 @@ export class Upkeep {
     );
   }
 
-  get isNearlyFull(): boolean {
+  get isFull(): boolean {
     return this.diskBytes > this.options.diskBytesMax * FULL_FROM;
+  }
+
+  get fullText(): string {
+    return `the buffer is full (${this.diskBytes} of ${this.options.diskBytesMax} bytes): acknowledgements wait for the uplink`;
   }
 
   /** Measures, and takes one step if it must. */
@@ -115,16 +119,14 @@ export class Upkeep {
       if (await this.evict(db, step)) return { kind: 'freed' };
     }
     if (policy !== 'block' && this.diskBytes > diskBytesMax * POLICY_FROM) {
+      // Thinning goes once through what there is; the next fastest series, and what has no numbers, go at the limit.
       const freed =
-        (policy === 'shed' && (await this.shed(db))) || (await this.dropOldest(db, step));
+        policy === 'shed'
+          ? (await this.shed(db)) || (this.isFull && (await this.dropOldest(db, step)))
+          : await this.dropOldest(db, step);
       if (freed) return { kind: 'freed' };
     }
-    if (this.diskBytes > diskBytesMax * FULL_FROM) {
-      return {
-        kind: 'full',
-        why: `the buffer is full (${this.diskBytes} of ${diskBytesMax} bytes): acknowledgements wait for the uplink`,
-      };
-    }
+    if (this.isFull) return { kind: 'full', why: this.fullText };
     const free = await storage.freeBytes();
     if (free < options.reserveBytes / 4) {
       if (history > 0 && (await this.evict(db, step))) return { kind: 'freed' };
@@ -181,8 +183,8 @@ export class Upkeep {
       const last = frames.at(-1);
       if (last === undefined) {
         // From the beginning again: the next fastest series, if that is not what was just done.
+        if (wrapped || !this.isFull) return false;
         this.thinFrom = undefined;
-        if (wrapped) return false;
         wrapped = true;
         continue;
       }

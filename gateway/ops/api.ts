@@ -3,6 +3,8 @@ import { HttpServer, json } from '../../shared/http/server.ts';
 import { Metrics, processMetrics } from '../../shared/telemetry/metrics.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ingress } from '../ingress/ingress.ts';
+import { parseHistoryQuery, queryHistory } from './history.ts';
+import { servePage } from './page.ts';
 import type { Uplink } from '../uplink/uplink.ts';
 
 export interface Parts {
@@ -10,6 +12,7 @@ export interface Parts {
   buffer: MessageBuffer<never>;
   ingress: Ingress;
   uplink: Uplink | undefined;
+  nowMs: () => number;
 }
 
 export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
@@ -99,6 +102,31 @@ export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
     'Failed writes; nothing was acknowledged after one before a reopen.',
     () => stats().writeErrors,
   );
+  metrics.gauge(
+    'headwater_buffer_history_messages',
+    'Messages that a collector has and that are still here.',
+    () => stats().historyMessages,
+  );
+  metrics.counter(
+    'headwater_buffer_evicted_messages_total',
+    'Messages of the history that made room.',
+    () => stats().evictedMessages,
+  );
+  metrics.counter(
+    'headwater_buffer_dropped_messages_total',
+    'Messages given up because the buffer was full; each is in a loss report.',
+    () => stats().droppedMessages,
+  );
+  metrics.counter(
+    'headwater_buffer_thinned_messages_total',
+    'Messages thinned to summaries because the buffer was full.',
+    () => stats().thinnedMessages,
+  );
+  metrics.gauge(
+    'headwater_buffer_full_in_seconds',
+    'Until the buffer is full at the rate of the last minutes; +Inf when that is not in sight.',
+    () => (stats().hoursUntilFull ?? Number.POSITIVE_INFINITY) * 3600,
+  );
   metrics.counter(
     'headwater_buffer_losses_total',
     'Losses found and reported.',
@@ -127,6 +155,16 @@ export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
       'headwater_uplink_acknowledged_messages_total',
       'Messages that the collector has on stable storage.',
       () => uplink.stats().acknowledgedMessages,
+    );
+    metrics.counter(
+      'headwater_uplink_backlog_bytes_total',
+      'Bytes sent in the backlog lane.',
+      () => uplink.stats().backlogBytes,
+    );
+    metrics.gauge(
+      'headwater_uplink_window_bytes',
+      'What may be on its way now, by the delay of the link.',
+      () => uplink.stats().windowBytes,
     );
     metrics.gauge(
       'headwater_uplink_in_flight_bytes',
@@ -166,6 +204,10 @@ export function gatewayApi(parts: Parts, token: string | undefined): HttpServer 
       uplink: uplink?.stats() ?? null,
     });
   });
+  server.on('GET', '/api/v1/query', async ({ query }) =>
+    json(await queryHistory(buffer, parseHistoryQuery(query, parts.nowMs()))),
+  );
+  servePage(server);
   return server;
 }
 

@@ -2,11 +2,11 @@
  * Opens a LevelDB folder so that it always starts (law 7): damage is found before LevelDB hides it, damaged files are
  * copied aside and never deleted, a database that does not open is set aside whole and a fresh one takes its place.
  */
-import { cp, mkdir, rename } from 'node:fs/promises';
+import { cp, mkdir, readFile, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 import type { KvDatabase } from './kv.ts';
-import { checkLogs, type DamagedLog } from './log-check.ts';
+import { checkLogBytes, checkLogs, type DamagedLog } from './log-check.ts';
 
 export interface Recovery {
   db: KvDatabase;
@@ -20,6 +20,23 @@ export interface Recovery {
 /** System errors that say nothing of the database's content: another place or another time may do. */
 const NOT_DAMAGE =
   /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|Disk quota/i;
+
+/**
+ * What LevelDB would not notice, and then delete tables that it knows nothing of: a missing CURRENT is to it a database
+ * to be created, and a manifest that ends too early (a flipped length) an older state. Undefined: nothing.
+ */
+async function findBroken(folder: string): Promise<string | undefined> {
+  const names = await readdir(folder).catch((): string[] => []); // Not there: it is created.
+  const files = names.filter((name) => /^(MANIFEST-|\d+\.(ldb|log)$)/.test(name));
+  if (files.length === 0) return undefined;
+  if (!names.includes('CURRENT')) return 'its file CURRENT is gone';
+  const manifest = (await readFile(join(folder, 'CURRENT'), 'latin1')).trim();
+  if (!names.includes(manifest)) return 'its file CURRENT names no manifest that is there';
+  const damages = checkLogBytes(manifest, await readFile(join(folder, manifest)));
+  return damages.length === 0
+    ? undefined
+    : `its manifest is damaged at offset ${damages[0]?.offset}`;
+}
 
 /**
  * `folder` is LevelDB's own; copies go to `damaged/` beside it. `stamp` names them. With `rebuild` the database is set
@@ -41,9 +58,11 @@ export async function openRecovering(
     await cp(join(folder, file), join(aside, file));
     copies = aside;
   }
-  const db = create(folder);
   try {
-    if (rebuild) throw new HeadwaterError('DATA_UNUSABLE', 'damaged');
+    const broken = rebuild ? 'something in it cannot be read' : await findBroken(folder);
+    if (broken !== undefined) throw new HeadwaterError('DATA_UNUSABLE', broken);
+    // Made only now: the library opens by itself what was made.
+    const db = create(folder);
     await db.open();
     return { db, damaged, setAside: undefined, copies };
   } catch (error) {

@@ -1,0 +1,139 @@
+/**
+ * The gateway's own last hours: messages as they came, from what waits and what is kept as history, with no collector
+ * in reach. Newest first, and bounded: a query reads so many bytes of frames and no more.
+ */
+import { isUtf8 } from 'node:buffer';
+import { decodeJson } from '../../shared/codecs/json.ts';
+import { decodeScalar } from '../../shared/codecs/scalar.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import {
+  KIND_RECORDS,
+  checkFrame,
+  readRecords,
+  type FrameRecord,
+} from '../../shared/frame/frame.ts';
+import { invalid, parseTime } from '../../shared/http/parameters.ts';
+import type { FieldValue } from '../../shared/model/reading.ts';
+import type { MessageBuffer, StoredFrame } from '../buffer/buffer.ts';
+
+export interface HistoryQuery {
+  /** Exact topic, or a beginning of it that ends with '#'. */
+  topic: string | undefined;
+  client: string | undefined;
+  /** Epoch milliseconds of receipt: inclusive, exclusive. */
+  fromMs: number;
+  toMs: number;
+  limit: number;
+}
+
+export interface HistoryMessage {
+  /** Receipt, epoch milliseconds by the gateway's clock. */
+  time: number;
+  client: string;
+  topic: string;
+  qos: number;
+  payload: string;
+  encoding: 'utf8' | 'base64';
+  /** Numbers, texts and booleans in it, where it can be read without a mapping. */
+  fields: Record<string, FieldValue> | null;
+}
+
+export interface HistoryAnswer {
+  messages: HistoryMessage[];
+  /** More match than were asked for, or than one query reads. */
+  more: boolean;
+}
+
+const LIMIT_MAX = 10_000;
+const READ_BYTES = 1024 * 1024;
+const SCAN_BYTES_MAX = 64 * 1024 * 1024;
+const HOUR_MS = 3_600_000;
+
+export function parseHistoryQuery(query: URLSearchParams, nowMs: number): HistoryQuery {
+  for (const name of query.keys())
+    if (!['topic', 'client', 'from', 'to', 'limit'].includes(name))
+      invalid(`'${name}' is no parameter; known are topic, client, from, to, limit`);
+  const limit = Number(query.get('limit') ?? 1000);
+  if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT_MAX)
+    invalid(`limit=${query.get('limit')} is not a number from 1 to ${LIMIT_MAX}`);
+  const [from, to] = [query.get('from'), query.get('to')];
+  return {
+    topic: query.get('topic') ?? undefined,
+    client: query.get('client') ?? undefined,
+    fromMs: from === null ? nowMs - HOUR_MS : parseTime(from, 'from', nowMs),
+    toMs: to === null ? Number.POSITIVE_INFINITY : parseTime(to, 'to', nowMs),
+    limit,
+  };
+}
+
+function fieldsOf(payload: Buffer, receivedMs: number): Record<string, FieldValue> | null {
+  if (!isUtf8(payload)) return null;
+  const text = payload.toString('utf8');
+  try {
+    const decoded = /^\s*[{["]/.test(text)
+      ? decodeJson(text, receivedMs)
+      : decodeScalar(text, 'value');
+    return Object.fromEntries(decoded.fields);
+  } catch {
+    return null; // Shown as it came.
+  }
+}
+
+function messageOf({ client, topic, qos, payload, receivedUs }: FrameRecord): HistoryMessage {
+  const encoding = isUtf8(payload) ? 'utf8' : 'base64';
+  const time = Math.floor(receivedUs / 1000);
+  const fields = fieldsOf(payload, time);
+  return { time, client, topic, qos, payload: payload.toString(encoding), encoding, fields };
+}
+
+function matches({ topic, client, receivedUs }: FrameRecord, query: HistoryQuery): boolean {
+  const ms = receivedUs / 1000;
+  if (ms < query.fromMs || ms >= query.toMs) return false;
+  if (query.client !== undefined && client !== query.client) return false;
+  if (query.topic === undefined) return true;
+  return query.topic.endsWith('#')
+    ? topic.startsWith(query.topic.slice(0, -1))
+    : topic === query.topic;
+}
+
+/** Matching messages of one frame, newest first; undefined when it and all before it are too old. */
+function search(stored: StoredFrame, query: HistoryQuery): HistoryMessage[] | undefined {
+  const header = checkFrame(stored.frame);
+  if (header.kind !== KIND_RECORDS) return [];
+  const records = readRecords(stored.frame, header);
+  const last = records.at(-1);
+  if (last !== undefined && last.receivedUs / 1000 < query.fromMs) return undefined;
+  return records
+    .filter((record) => matches(record, query))
+    .map(messageOf)
+    .toReversed();
+}
+
+/** Throws QUERY_INVALID from the parameters, and DATA_UNUSABLE while the buffer reopens. */
+export async function queryHistory(
+  buffer: Pick<MessageBuffer<never>, 'readNewest' | 'state'>,
+  query: HistoryQuery,
+): Promise<HistoryAnswer> {
+  const messages: HistoryMessage[] = [];
+  let scanned = 0;
+  for (let before: Buffer | undefined; ; ) {
+    const frames = await buffer.readNewest('held', before, READ_BYTES);
+    if (frames.length === 0) {
+      const { state } = buffer;
+      if (state.kind === 'blocked' && messages.length === 0)
+        throw new HeadwaterError('DATA_UNUSABLE', state.why);
+      return { messages, more: false };
+    }
+    for (const stored of frames) {
+      const found = search(stored, query);
+      if (found === undefined) return { messages, more: false };
+      for (const message of found) {
+        if (messages.length === query.limit) return { messages, more: true };
+        messages.push(message);
+      }
+      scanned += stored.frame.length;
+    }
+    if (scanned > SCAN_BYTES_MAX) return { messages, more: true };
+    before = frames.at(-1)?.position;
+  }
+}
