@@ -7,7 +7,7 @@
  * - A write error acknowledges nothing more: the database is closed, reopened and the failed group written again
  *   under its own keys before anything new (F1: without the reopen 188 of 200 "successful" synced puts were gone).
  * - Every open starts a new random epoch (F3), and has one synced write before it serves (F4).
- * - Memory is bounded by `pendingBytesMax` (not yet durable) and `cacheBytes` (durable, for the uplink's next read).
+ * - Memory is bounded by `pendingBytesMax` (not yet durable) and `cacheBytes` (durable).
  *
  * Keys: 'f' + ordinal of the open (8 bytes) + first sequence (8 bytes) → frame; 'e' + ordinal → what is known of that
  * epoch; 'mordinal' → the newest one; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
@@ -325,7 +325,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     if (this.recovering !== undefined || this.closing !== undefined) return;
     this.rebuilding = true;
     this.block(`the buffer's database is damaged (${messageOf(error)}) and is being rebuilt`);
-    // A group that is being written fails on the closed database or ends before: recovery finds it either way.
+    // A group that is being written ends first, one way or the other.
     if (this.writing === undefined) this.startRecovery(error);
   }
 

@@ -153,18 +153,19 @@ export class Upkeep {
 
   /**
    * Gives space back. LevelDB lays a flushed table without neighbours straight into a lower level, with its deletions
-   * beside what they delete, and a compaction of the range then passes it by. Deleting the edges once more makes every
-   * later table overlap the range, so that the second pass merges all of it.
+   * beside what they delete, and a compaction of the range then passes it by. Deletions at the edges make every later
+   * table overlap the range, so that the second pass merges all of it.
    */
   private async compact(db: KvDatabase, ranges: { gte: Buffer; lt: Buffer }[]): Promise<void> {
     const [first, last] = [ranges[0], ranges.at(-1)];
     if (first === undefined || last === undefined) return;
     for (let pass = 0; pass < 2; pass++) {
-      // The upper bound may be a frame's own key: the one below it is not.
-      const ops: KvOp[] = [
-        { type: 'del', key: first.gte },
-        { type: 'del', key: positionOf(ordinalOf(last.lt), sequenceOf(last.lt) - 1) },
-      ];
+      // A key with a byte more is no frame's: whatever lies at the edges stays.
+      const below = positionOf(ordinalOf(last.lt), sequenceOf(last.lt) - 1);
+      const ops: KvOp[] = [first.gte, below].map((key) => ({
+        type: 'del',
+        key: Buffer.concat([key, Buffer.from([0])]),
+      }));
       await db.write(ops, { sync: false });
       await db.compact(first.gte, last.lt);
     }
