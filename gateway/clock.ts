@@ -133,20 +133,19 @@ export function anchorsOfEarlierBoots(
   for (const [index, { boot, epochs: list }] of [...boots.entries()].toReversed()) {
     const [first, last] = [list[0], list.at(-1)];
     if (first === undefined || last === undefined) continue;
-    if (boot === anchor.boot) {
-      upperUs = anchor.wallUs - (anchor.monotonicUs - first.start.monotonicUs);
+    const known = boot === anchor.boot ? anchor.wallUs - anchor.monotonicUs : offsetOf(list);
+    if (known !== undefined) {
+      upperUs = first.start.monotonicUs + known;
       continue;
     }
-    if (list.every(({ settled }) => settled) || upperUs === Number.POSITIVE_INFINITY) {
-      if (list.every(({ settled }) => settled)) upperUs = first.start.wallUs;
-      continue;
-    }
+    if (upperUs === Number.POSITIVE_INFINITY) continue;
     const lengthUs = last.last.monotonicUs - first.start.monotonicUs;
-    const before = boots
-      .slice(0, index)
-      .findLast((each) => each.epochs.every(({ settled }) => settled))
-      ?.epochs.at(-1)?.last.wallUs;
-    const lowerUs = Math.min(upperUs, Math.max(NOT_BEFORE_US, before ?? 0) + lengthUs);
+    const before = boots.slice(0, index).findLast((each) => offsetOf(each.epochs) !== undefined);
+    const endUs =
+      before === undefined
+        ? 0
+        : (before.epochs.at(-1)?.last.monotonicUs ?? 0) + (offsetOf(before.epochs) ?? 0);
+    const lowerUs = Math.min(upperUs, Math.max(NOT_BEFORE_US, endUs) + lengthUs);
     const ownUs = last.last.wallUs;
     const plausible = ownUs >= lowerUs && ownUs <= upperUs;
     const wallUs = plausible ? ownUs : upperUs;
@@ -161,3 +160,6 @@ export function anchorsOfEarlierBoots(
   }
   return anchors;
 }
+
+const offsetOf = (epochs: readonly Epoch[]): number | undefined =>
+  epochs.find(({ offsetUs }) => offsetUs !== undefined)?.offsetUs;

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
-import { openRecovering } from '../../shared/kv/recover.ts';
+import { openRecovering, type Recovery } from '../../shared/kv/recover.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
   COMPACTED,
@@ -36,6 +36,8 @@ export interface EmbeddedLogOptions {
   trim: Record<string, number>;
   now: () => number;
   createDatabase?: (folder: string) => KvDatabase;
+  /** Opens the database in another way than from `folder`: for a simulated disk. */
+  openDatabase?: (stamp: string) => Promise<Recovery>;
   /** Between attempts to open again after a failed write, milliseconds. */
   reopenMs?: number;
 }
@@ -104,6 +106,8 @@ export class EmbeddedLog implements Log {
   private readonly topics = new Map<string, Topic>();
   private readonly loading = new Map<string, Promise<Topic>>();
   private readonly offsets = new Map<string, { group: string; topic: string; next: number }>();
+  /** Progress that consumers keep elsewhere, which may be ahead of what is on disk here. */
+  private readonly noted = new Map<string, { group: string; topic: string; next: number }>();
   private queue: Pending[] = [];
   private writing = false;
   private reopening: Promise<void> | undefined;
@@ -120,18 +124,19 @@ export class EmbeddedLog implements Log {
   }
 
   async open(): Promise<void> {
-    const folder = join(this.options.folder, 'log');
-    await mkdir(folder, { recursive: true });
     const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
-    const create =
-      this.options.createDatabase ??
-      ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
-    const { db, damaged, setAside, copies } = await openRecovering(folder, stamp, create);
+    const open = this.options.openDatabase ?? ((at: string) => this.openFolder(at));
+    const { db, damaged, setAside, copies } = await open(stamp);
+    try {
+      // One synced write before anything is served (F4).
+      const note: KvOp = { type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) };
+      await db.write([note], { sync: true });
+      await this.takeUp(db);
+    } catch (error) {
+      await db.close().catch(() => undefined); // The error that matters is thrown below.
+      throw error;
+    }
     this.db = db;
-    // One synced write before anything is served (F4).
-    await db.write([{ type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) }], {
-      sync: true,
-    });
     for (const { file, offset, bytes, kind } of damaged.flatMap(({ damages }) => damages)) {
       if (kind === 'corrupt') {
         this.notify({
@@ -148,6 +153,10 @@ export class EmbeddedLog implements Log {
         text: `the log did not open and was set aside to ${setAside}; gateways send again what they still hold`,
       });
     }
+  }
+
+  /** Offsets, ends of topics and what is watched, as they are on disk. */
+  private async takeUp(db: KvDatabase): Promise<void> {
     this.offsets.clear();
     for (const [key, value] of await db.read(
       { gte: Buffer.from('o'), lt: Buffer.from('p') },
@@ -160,8 +169,19 @@ export class EmbeddedLog implements Log {
         next: Number(value.readBigUInt64BE(0)),
       });
     }
+    for (const [name, progress] of this.noted)
+      if (progress.next > (this.offsets.get(name)?.next ?? 0)) this.offsets.set(name, progress);
     for (const name of [...this.topics.keys()]) await this.load(name, db);
     for (const watcher of this.watchers) watcher.onRecords(await readState(db, watcher.topic, ''));
+  }
+
+  private async openFolder(stamp: string): Promise<Recovery> {
+    const folder = join(this.options.folder, 'log');
+    await mkdir(folder, { recursive: true });
+    const create =
+      this.options.createDatabase ??
+      ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
+    return await openRecovering(folder, stamp, create);
   }
 
   private async load(name: string, db: KvDatabase): Promise<Topic> {
@@ -207,7 +227,8 @@ export class EmbeddedLog implements Log {
     // Waiting only when a topic is new keeps concurrent appends in the order of their calls.
     const unknown = produce.filter(({ topic }) => !COMPACTED.has(topic) && !this.topics.has(topic));
     if (unknown.length > 0) await Promise.all(unknown.map(({ topic }) => this.topic(topic)));
-    await this.ready();
+    // No turn of the event loop between this and the queue: offsets are given by what is open now.
+    while (this.reopening !== undefined || this.db === undefined) await this.ready();
     const ops: KvOp[] = [];
     const fresh: [Topic, StoredRecord][] = [];
     for (const record of produce) {
@@ -278,17 +299,19 @@ export class EmbeddedLog implements Log {
   private fail(group: Pending[], error: unknown): void {
     const text = `the embedded log cannot be written: ${messageOf(error)}; the uplink is not acknowledged meanwhile`;
     this.notify({ level: 'error', event: 'log_write', text });
-    this.reopening ??= this.reopen().finally(() => {
+    // At once: a write after a failed one seems to succeed and is gone with the next open (F1).
+    const { db } = this;
+    this.db = undefined;
+    this.reopening ??= this.reopen(db).finally(() => {
       this.reopening = undefined;
     });
     for (const { failed } of group)
       failed(new HeadwaterError('LOG_UNAVAILABLE', text, { cause: error }));
   }
 
-  private async reopen(): Promise<void> {
+  private async reopen(failed: KvDatabase | undefined): Promise<void> {
+    await failed?.close().catch(() => undefined); // It has failed; the reopen decides.
     while (!this.closed) {
-      await this.db?.close().catch(() => undefined); // It has failed; the reopen decides.
-      this.db = undefined;
       await new Promise((resolve) => setTimeout(resolve, this.options.reopenMs ?? REOPEN_MS));
       try {
         await this.open();
@@ -314,6 +337,13 @@ export class EmbeddedLog implements Log {
 
   committed(group: string, topic: string): number | undefined {
     return this.offsets.get(`${group}\0${topic}`)?.next;
+  }
+
+  /** A consumer that keeps its progress elsewhere has come so far. */
+  noteProgress(group: string, topic: string, next: number): void {
+    const progress = { group, topic, next };
+    this.noted.set(`${group}\0${topic}`, progress);
+    this.offsets.set(`${group}\0${topic}`, progress);
   }
 
   async commit(group: string, topic: string, step: Step): Promise<void> {
@@ -475,7 +505,11 @@ class EmbeddedConsumer implements LogConsumer {
     const { group, topic, onAssign } = this.options;
     await this.log.ready();
     const committed = this.log.committed(group, topic);
-    this.next = (await onAssign?.(0, committed)) ?? committed ?? 0;
+    const own = await onAssign?.(0, committed);
+    // Progress beyond the end belongs to a log that is no longer there: what this one has was not read.
+    const valid = own !== undefined && own <= (await this.log.end(topic));
+    this.next = valid ? own : (committed ?? 0);
+    if (valid) this.log.noteProgress(group, topic, own);
   }
 
   async poll(waitMs: number): Promise<StoredRecord[]> {

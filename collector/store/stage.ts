@@ -16,7 +16,7 @@ import {
   type StoredRecord,
 } from '../log/log.ts';
 import { runStage, type Stage } from '../log/stage.ts';
-import type { TimeSeriesStore } from './store.ts';
+import type { Refused, TimeSeriesStore } from './store.ts';
 
 export class StoreStage {
   readonly refusedBy = new CounterBy('reason');
@@ -63,8 +63,7 @@ export class StoreStage {
     }
     // Progress moves in the store's own transaction only when nothing else has to be committed with it.
     const progress = produced.length === 0 ? offsets : new Map<number, number>();
-    await this.removeMoved(batches);
-    const refused = await this.store.write(batches, progress);
+    const refused = await this.write(batches, progress);
     for (const batch of batches) this.storedReadings += batch.readings.length;
     this.storedReadings -= refused.length;
     for (const { gateway, epoch, reading, reason } of refused) {
@@ -76,17 +75,27 @@ export class StoreStage {
     return produced;
   }
 
-  /** A reading whose time was put right leaves no second point behind. Done again, it finds nothing more to remove. */
-  private async removeMoved(batches: ReadingBatch[]): Promise<void> {
-    const old = batches.flatMap((batch) => {
-      const readings = batch.readings.flatMap(({ was, ...reading }) =>
+  /**
+   * In order: where a reading moves, what was written before it is in the store by then, its old point is removed, and
+   * none is left behind. Done again, it finds nothing more to remove.
+   */
+  private async write(batches: ReadingBatch[], progress: Map<number, number>): Promise<Refused[]> {
+    const refused: Refused[] = [];
+    let waiting: ReadingBatch[] = [];
+    for (const batch of batches) {
+      const old = batch.readings.flatMap(({ was, ...reading }) =>
         was === undefined ? [] : [{ ...reading, ...was }],
       );
-      return readings.length === 0 ? [] : [{ ...batch, readings }];
-    });
-    if (old.length === 0) return;
-    await this.store.remove(old);
-    for (const { readings } of old) this.movedReadings += readings.length;
+      if (old.length > 0) {
+        if (waiting.length > 0) refused.push(...(await this.store.write(waiting, new Map())));
+        waiting = [];
+        await this.store.remove([{ ...batch, readings: old }]);
+        this.movedReadings += old.length;
+      }
+      waiting.push(batch);
+    }
+    refused.push(...(await this.store.write(waiting, progress)));
+    return refused;
   }
 
   private quarantined(

@@ -8,7 +8,7 @@
  * - When full or unable to write, nothing becomes durable and `congested` turns true: the caller stops reading (law 8).
  */
 import type { FrameMessage } from '../../shared/frame/builder.ts';
-import type { KIND_ANCHOR } from '../../shared/frame/frame.ts';
+import { readHeader, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { EpochBook } from './epochs.ts';
@@ -29,6 +29,12 @@ export interface FrameRef {
   bytes: number;
   count: number;
 }
+
+export const refOf = ({ position, frame }: StoredFrame): FrameRef => ({
+  position,
+  bytes: frame.length,
+  count: readHeader(frame).count,
+});
 
 export type BufferState =
   | { kind: 'open' }
@@ -76,7 +82,8 @@ export interface MessageBuffer<Ticket> {
   barrier(ticket: Ticket, ops?: KvOp[]): void;
   /**
    * Waiting frames from a position on (from the oldest: undefined) and before another, about `bytesMax` bytes.
-   * Damaged ones are set aside and reported, not returned. Empty only when there are no more, or the buffer reopens.
+   * Damaged ones are set aside and reported, not returned. Empty only when there are no more.
+   * Throws DATA_UNUSABLE while the buffer reopens.
    */
   read(from: Buffer | undefined, bytesMax: number, before?: Buffer): Promise<StoredFrame[]>;
   /** Frames newest first: those that wait, or all that are still there. */
@@ -95,8 +102,8 @@ export interface MessageBuffer<Ticket> {
   protect(test: (position: Buffer) => boolean): void;
   /** A collector lacks what it had acknowledged: history waits again. Returns how many messages. */
   recall(epoch: string, ranges: readonly (readonly [number, number])[]): Promise<number>;
-  /** Adds a note as a frame of its own, in order with the messages. */
-  note(kind: typeof KIND_ANCHOR, note: ClockAnchor): void;
+  /** Adds a note as a frame of its own, in order with the messages. Resolves when it is durable. */
+  note(kind: typeof KIND_ANCHOR, note: ClockAnchor): Promise<void>;
   readonly epochs: EpochBook;
   /** Keeps a small value under a key that begins with 'm', without an fsync of its own. */
   remember(key: Buffer, value: Buffer): void;

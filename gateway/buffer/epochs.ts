@@ -10,7 +10,7 @@ import { after, type KvOp } from '../../shared/kv/kv.ts';
 import { seal, unseal } from '../../shared/kv/sealed.ts';
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import { readHeader } from '../../shared/frame/frame.ts';
-import type { EpochHoldings } from '../../shared/frame/notes.ts';
+import type { ClockAnchor, EpochHoldings } from '../../shared/frame/notes.ts';
 import type { StoredFrame } from './buffer.ts';
 import { ordinalOf, positionOf, sequenceOf } from './position.ts';
 
@@ -31,10 +31,12 @@ export interface Epoch {
   start: ClockReading;
   /** The clocks at its newest frame. */
   last: ClockReading;
-  /** Its times are right, or an anchor for its boot was made. */
-  settled: boolean;
+  /** What its boot's monotonic clock lacks to the true time, microseconds; undefined: no anchor was made for it. */
+  offsetUs: number | undefined;
   /** All sequences below are committed. */
   next: number;
+  /** Its newest frame is damaged: how many sequences it held is not known. */
+  openEnd: boolean;
   /** Not waiting any more: acknowledged by a collector, or reported lost. */
   released: RangeSet;
   /** Not on disk any more: evicted or lost. A part of `released`. */
@@ -60,8 +62,8 @@ export interface EpochBook {
   readonly all: readonly Epoch[];
   /** What is held, for the ledger. */
   holdings(): EpochHoldings[];
-  /** Times of these are known now. */
-  settle(epochs: readonly Epoch[]): void;
+  /** Anchors were made for these boots. */
+  settle(anchors: readonly ClockAnchor[]): void;
 }
 
 interface Note {
@@ -69,7 +71,7 @@ interface Note {
   boot: string;
   start: ClockReading;
   last: ClockReading;
-  settled: boolean;
+  offsetUs?: number;
   next: number;
   released: Range[];
   gone: Range[];
@@ -116,6 +118,8 @@ export class Epochs implements EpochBook {
       this.add({
         ...note,
         ordinal,
+        offsetUs: note.offsetUs,
+        openEnd: false,
         released: new RangeSet(note.released),
         gone: new RangeSet(note.gone),
         messages: 0,
@@ -140,8 +144,9 @@ export class Epochs implements EpochBook {
       boot,
       start,
       last: start,
-      settled: false,
+      offsetUs: undefined,
       next: 1,
+      openEnd: false,
       released: new RangeSet(),
       gone: new RangeSet(),
       messages: 0,
@@ -162,11 +167,13 @@ export class Epochs implements EpochBook {
     return adopted;
   }
 
-  /** Times of these are known now. */
-  settle(epochs: readonly Epoch[]): void {
-    for (const epoch of epochs) {
-      epoch.settled = true;
-      this.dirty.add(epoch);
+  settle(anchors: readonly ClockAnchor[]): void {
+    for (const { boot, wallUs, monotonicUs } of anchors) {
+      for (const epoch of this.list) {
+        if (epoch.boot !== boot || epoch.offsetUs !== undefined) continue;
+        epoch.offsetUs = wallUs - monotonicUs;
+        this.dirty.add(epoch);
+      }
     }
   }
 
@@ -178,14 +185,23 @@ export class Epochs implements EpochBook {
   takeChanges(own: number): KvOp[] {
     const ops: KvOp[] = [];
     for (const epoch of this.dirty) {
-      const { ordinal, next } = epoch;
-      if (ordinal < own && (next === 1 || epoch.gone.covers(1, next - 1))) {
+      const { ordinal } = epoch;
+      if (ordinal < own && (epoch.next === 1 || epoch.gone.covers(1, epoch.next - 1))) {
         this.list = this.list.filter((each) => each !== epoch);
         this.byEpoch.delete(epoch.epoch);
         ops.push({ type: 'del', key: keyOf(ordinal) });
       } else {
-        const { released, gone, messages: _m, bytes: _b, ordinal: _o, ...rest } = epoch;
-        const note: Note = { ...rest, released: [...released.ranges], gone: [...gone.ranges] };
+        const { boot, start, last, offsetUs, next, released, gone } = epoch;
+        const note: Note = {
+          epoch: epoch.epoch,
+          boot,
+          start,
+          last,
+          ...(offsetUs === undefined ? {} : { offsetUs }),
+          next,
+          released: [...released.ranges],
+          gone: [...gone.ranges],
+        };
         ops.push({
           type: 'put',
           key: keyOf(ordinal),

@@ -15,17 +15,18 @@
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError, assert, codeOf, messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
-import { KIND_LOSS, readHeader, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
+import { KIND_LOSS, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, LossReport } from '../../shared/frame/notes.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import { plainClock, type BufferClock } from '../clock.ts';
-import type {
-  BufferEvents,
-  BufferState,
-  BufferStats,
-  FrameRef,
-  MessageBuffer,
-  StoredFrame,
+import {
+  refOf,
+  type BufferEvents,
+  type BufferState,
+  type BufferStats,
+  type FrameRef,
+  type MessageBuffer,
+  type StoredFrame,
 } from './buffer.ts';
 import { Backlog } from './backlog.ts';
 import { Epochs, type EpochBook, type Which } from './epochs.ts';
@@ -36,7 +37,6 @@ import { OpenGroup, type Group } from './open-group.ts';
 import { positionOf } from './position.ts';
 import { reopen, sleep } from './reopen.ts';
 import { Rescue, damageReports } from './rescue.ts';
-import { Serial } from './serial.ts';
 import type { BufferStorage } from './storage.ts';
 import { Upkeep, type Note, type Policy } from './upkeep.ts';
 
@@ -63,8 +63,8 @@ export interface LevelBufferOptions {
 }
 
 const UPKEEP_MS = 500;
-/** Between writes of what was released: a stop in between costs a resend. */
-const NOTES_MS = 250;
+/** What was released is noted with the next group, or after this: a stop in between costs a resend. */
+const NOTES_MS = 2000;
 const COUNT_BYTES = 1024 * 1024;
 
 export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
@@ -91,14 +91,12 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private closing: Promise<void> | undefined;
   private recovering: Promise<void> | undefined;
   private rebuilding = false;
+  /** A write besides the groups failed: none that succeeds after it is to be believed before a reopen (F1). */
+  private suspect: unknown;
   private idle: (() => void)[] = [];
   private upkeepTimer: NodeJS.Timeout | undefined;
   private notesTimer: NodeJS.Timeout | undefined;
   private lookingAfter = false;
-  /** Runs one after another: notes, counting, upkeep. */
-  private readonly serial = new Serial((error) =>
-    this.events.onNotice({ level: 'warn', event: 'buffer_upkeep', text: messageOf(error) }),
-  );
   private inFlight: (position: Buffer) => boolean = () => false;
 
   private readonly registry = new Epochs();
@@ -159,20 +157,18 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
 
   /** Opens, recovering from damage. Throws DATA_LOCKED, DATA_UNUSABLE. */
   async open(): Promise<void> {
-    try {
-      await this.openDatabase(false);
-    } catch (error) {
+    await this.openDatabase(false).catch(async (error: unknown) => {
       if (!(error instanceof HeadwaterError) || error.code !== 'DATA_UNUSABLE') throw error;
       // A full disk must not keep the gateway down: the reserve is for this.
       await this.storage.releaseReserve();
       await this.openDatabase(false);
-    }
+    });
     await this.storage.fillReserve();
     this.backlog.begin(this.ordinal);
     await this.lookAfter();
     this.upkeepTimer = setInterval(() => void this.lookAfter(), UPKEEP_MS);
     this.upkeepTimer.unref();
-    void this.serial.run(() => this.count());
+    void this.count();
   }
 
   /** Opens LevelDB, starts a new epoch and makes that durable before anything is served (F4). */
@@ -191,11 +187,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     } catch (error) {
       await db.close().catch(() => undefined); // The error that matters is the one thrown below.
       this.registry.allChanged();
-      throw new HeadwaterError(
-        'DATA_UNUSABLE',
-        `the buffer cannot be written: ${messageOf(error)}`,
-        { cause: error },
-      );
+      const why = `the buffer cannot be written: ${messageOf(error)}`;
+      throw new HeadwaterError('DATA_UNUSABLE', why, { cause: error });
     }
     this.db = db;
     this.begun = false;
@@ -231,9 +224,17 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.schedule();
   }
 
-  note(kind: typeof KIND_ANCHOR, note: ClockAnchor): void {
+  note(kind: typeof KIND_ANCHOR, note: ClockAnchor): Promise<void> {
     this.pending.addNote(kind, note);
-    this.schedule();
+    return this.withGroup([]);
+  }
+
+  /** With the group that is open now. Resolves when it is durable. */
+  private withGroup(ops: KvOp[]): Promise<void> {
+    return new Promise((resolve) => {
+      this.pending.addOps(ops, resolve);
+      this.schedule();
+    });
   }
 
   private get pendingBytes(): number {
@@ -273,6 +274,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   }
 
   private readonly committed = (): void => {
+    if (this.suspect !== undefined) return this.failed(this.suspect);
     const group = this.writing;
     assert(group !== undefined, 'a commit ended that had not begun');
     this.writing = undefined;
@@ -319,6 +321,12 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     );
     this.startRecovery(error);
   };
+
+  private distrust(error: unknown): void {
+    if (this.recovering !== undefined || this.closing !== undefined) return;
+    this.suspect = error;
+    if (this.writing === undefined) this.failed(error);
+  }
 
   /** A database that gives errors when it is read is set aside, and what is whole in it is put back. */
   private rebuild(error: unknown): void {
@@ -369,6 +377,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       open: async () => {
         await this.openDatabase(this.rebuilding);
         this.rebuilding = false;
+        this.suspect = undefined;
         const { db, writing: group } = this;
         if (group === undefined || db === undefined) return;
         // Same keys, same bytes: if the failed write is on disk after all (F2), it is overwritten by itself.
@@ -391,7 +400,6 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     if (this.lookingAfter || this.recovering !== undefined || this.closing !== undefined) return;
     this.lookingAfter = true;
     try {
-      await this.serial.run(() => this.writeNotes());
       let room = await this.upkeep.look();
       // What was committed while it looked may have filled the buffer again.
       const again = (): boolean =>
@@ -410,6 +418,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     } catch (error) {
       this.events.onNotice({ level: 'warn', event: 'upkeep_failed', text: messageOf(error) });
       if (isDamage(error)) this.rebuild(error);
+      else if (!(error instanceof HeadwaterError)) this.distrust(error);
     } finally {
       this.lookingAfter = false;
     }
@@ -418,25 +427,23 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private commitUpkeep(ops: KvOp[], notes: Note[]): Promise<void> {
     for (const { kind, note } of notes) this.pending.addNote(kind, note);
     this.forced = true;
-    return new Promise((resolve) => {
-      this.pending.addOps([...ops, ...this.registry.takeChanges(this.ownFrom)], resolve);
-      this.schedule();
-    });
+    return this.withGroup([...ops, ...this.registry.takeChanges(this.ownFrom)]);
   }
 
   /** Counts what earlier runs left, a piece at a time; what is missing of it is found on the way. */
   private async count(): Promise<void> {
     const own = positionOf(this.ownFrom, 0);
     for (let from: Buffer | undefined; this.closing === undefined; ) {
-      const { db } = this;
-      if (db === undefined) {
-        await sleep(UPKEEP_MS);
-        continue;
+      try {
+        const frames = await this.fromDisk((db) =>
+          this.reader.forward(db, 'waiting', from, own, COUNT_BYTES),
+        );
+        this.backlog.countPiece(frames, (position) => this.registry.isReleased(position));
+        from = frames.at(-1)?.end;
+        if (from === undefined) return;
+      } catch {
+        await sleep(UPKEEP_MS); // It is being reopened: counting goes on after that.
       }
-      const frames = await this.reader.forward(db, 'waiting', from, own, COUNT_BYTES);
-      this.backlog.countPiece(frames, (position) => this.registry.isReleased(position));
-      from = frames.at(-1)?.end;
-      if (from === undefined) return;
     }
   }
 
@@ -456,7 +463,10 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       where: 'buffer',
       reason,
       epoch: epoch.epoch,
-      ranges: lost,
+      ranges: lost.map(([low, high]) => [
+        low,
+        epoch.openEnd && high === epoch.next - 1 ? null : high,
+      ]),
     });
     if (frame !== undefined) {
       this.pending.addOps([{ type: 'del', key: frame.position }]);
@@ -496,7 +506,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
 
   private async fromDisk(work: (db: KvDatabase) => Promise<StoredFrame[]>): Promise<StoredFrame[]> {
     const { db } = this;
-    if (db === undefined) return [];
+    // Not an empty answer: that would mean that nothing is left.
+    if (db === undefined) throw new HeadwaterError('DATA_UNUSABLE', 'the buffer is being reopened');
     try {
       return await work(db);
     } catch (error) {
@@ -520,7 +531,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     if (last !== undefined) this.cache.release(last.position);
     this.notesTimer ??= setTimeout(() => {
       this.notesTimer = undefined;
-      void this.serial.run(() => this.writeNotes());
+      this.addNotes();
     }, NOTES_MS).unref();
     return Promise.resolve();
   }
@@ -539,18 +550,12 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.schedule();
   }
 
-  /** Not synced: a note undone by a power cut is a resend, and those are recognised by their identity. */
-  private async writeNotes(): Promise<void> {
-    const { db } = this;
-    if (db === undefined) return;
+  /** Always with a group: a write of its own could fail unseen between two groups (F1). */
+  private addNotes(): void {
     const ops = this.registry.takeChanges(this.ownFrom);
     if (ops.length === 0) return;
-    try {
-      await db.write(ops, { sync: false });
-    } catch (error) {
-      this.registry.allChanged();
-      throw error;
-    }
+    this.pending.addOps(ops);
+    this.schedule();
   }
 
   async recall(name: string, ranges: readonly (readonly [number, number])[]): Promise<number> {
@@ -596,6 +601,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private async shut(): Promise<void> {
     clearInterval(this.upkeepTimer);
     clearTimeout(this.notesTimer);
+    this.addNotes();
     if (this.db !== undefined && this.recovering === undefined && this.status.kind === 'open') {
       await new Promise<void>((resolve) => {
         this.idle.push(resolve);
@@ -603,7 +609,6 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       });
     }
     await this.recovering;
-    await this.serial.run(() => this.writeNotes());
     await this.db?.close();
     this.db = undefined;
   }
@@ -612,9 +617,3 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
 /** Errors of LevelDB that say its files are damaged. */
 const isDamage = (error: unknown): boolean =>
   /corrupt/i.test(messageOf(error)) || codeOf(error) === 'LEVEL_CORRUPTION';
-
-const refOf = ({ position, frame }: StoredFrame): FrameRef => ({
-  position,
-  bytes: frame.length,
-  count: readHeader(frame).count,
-});

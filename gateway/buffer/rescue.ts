@@ -2,7 +2,7 @@
  * Brings a database's frames under known epochs after an open: epochs whose note is lost are made up from their frames,
  * and whole frames of damaged files, which LevelDB leaves out, are put back (law 7: what is good is used).
  */
-import { readHeader, type FrameHeader } from '../../shared/frame/frame.ts';
+import { checkFrame, readHeader, type FrameHeader } from '../../shared/frame/frame.ts';
 import type { KvDatabase, KvOp } from '../../shared/kv/kv.ts';
 import type { Recovery } from '../../shared/kv/recover.ts';
 import { seal, unseal } from '../../shared/kv/sealed.ts';
@@ -89,11 +89,12 @@ export class Rescue {
 
   private extend(epoch: Epoch, position: Buffer, frame: Buffer): void {
     const header = headerOf(frame);
-    const end = sequenceOf(position) + (header?.epoch === epoch.epoch ? header.count : 1);
+    const isWhole = header !== undefined && header.epoch === epoch.epoch && isIntact(frame);
+    const end = sequenceOf(position) + (isWhole ? header.count : 1);
     if (end <= epoch.next) return;
     epoch.next = end;
-    if (header !== undefined)
-      epoch.last = { wallUs: header.wallUs, monotonicUs: header.monotonicUs };
+    epoch.openEnd = !isWhole;
+    if (isWhole) epoch.last = { wallUs: header.wallUs, monotonicUs: header.monotonicUs };
     this.epochs.touch(epoch);
   }
 
@@ -177,6 +178,15 @@ export function damageReports(
     found.push({ report: { cause: 'damaged', where: 'buffer', reason } });
   }
   return found;
+}
+
+function isIntact(frame: Buffer): boolean {
+  try {
+    checkFrame(frame);
+    return true;
+  } catch {
+    return false; // The reader will say what is wrong with it.
+  }
 }
 
 function headerOf(frame: Buffer): FrameHeader | undefined {

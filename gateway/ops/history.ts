@@ -5,7 +5,6 @@
 import { isUtf8 } from 'node:buffer';
 import { decodeJson } from '../../shared/codecs/json.ts';
 import { decodeScalar } from '../../shared/codecs/scalar.ts';
-import { HeadwaterError } from '../../shared/errors.ts';
 import {
   KIND_RECORDS,
   checkFrame,
@@ -111,19 +110,14 @@ function search(stored: StoredFrame, query: HistoryQuery): HistoryMessage[] | un
 
 /** Throws QUERY_INVALID from the parameters, and DATA_UNUSABLE while the buffer reopens. */
 export async function queryHistory(
-  buffer: Pick<MessageBuffer<never>, 'readNewest' | 'state'>,
+  buffer: Pick<MessageBuffer<never>, 'readNewest'>,
   query: HistoryQuery,
 ): Promise<HistoryAnswer> {
   const messages: HistoryMessage[] = [];
   let scanned = 0;
   for (let before: Buffer | undefined; ; ) {
     const frames = await buffer.readNewest('held', before, READ_BYTES);
-    if (frames.length === 0) {
-      const { state } = buffer;
-      if (state.kind === 'blocked' && messages.length === 0)
-        throw new HeadwaterError('DATA_UNUSABLE', state.why);
-      return { messages, more: false };
-    }
+    if (frames.length === 0) return { messages, more: false };
     for (const stored of frames) {
       const found = search(stored, query);
       if (found === undefined) return { messages, more: false };

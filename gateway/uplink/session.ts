@@ -447,12 +447,10 @@ export class Session {
     const anchor = clock.answered(time);
     this.answered = true;
     const present = clock.anchor;
-    if (anchor !== undefined) buffer.note(KIND_ANCHOR, anchor);
-    if (present === undefined) return;
-    const unsettled = buffer.epochs.all.filter(({ settled }) => !settled);
-    if (unsettled.length === 0) return;
-    for (const earlier of anchorsOfEarlierBoots(buffer.epochs.all, present))
-      buffer.note(KIND_ANCHOR, earlier);
-    buffer.epochs.settle(unsettled);
+    const told = anchor === undefined ? [] : [anchor];
+    if (present !== undefined) told.push(...anchorsOfEarlierBoots(buffer.epochs.all, present));
+    // Only what is durable counts as told: an anchor that a crash took is made anew.
+    for (const each of told)
+      void buffer.note(KIND_ANCHOR, each).then(() => buffer.epochs.settle([each]));
   }
 }

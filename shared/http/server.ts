@@ -34,6 +34,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   UNAUTHORIZED: 401,
   NOT_FOUND: 404,
   STORE_UNAVAILABLE: 503,
+  DATA_UNUSABLE: 503,
   LOG_UNAVAILABLE: 503,
 };
 

@@ -1,0 +1,653 @@
+/**
+ * One simulated run: a gateway's buffer and uplink session, a collector's receiver, log, decode and store stages, all
+ * of them the real code, on a virtual clock, model disks and a model link. A seed decides everything.
+ */
+import { LevelBuffer } from '../../gateway/buffer/level-buffer.ts';
+import { GatewayClock } from '../../gateway/clock.ts';
+import { Budget } from '../../gateway/uplink/pace.ts';
+import { Session, freshStats } from '../../gateway/uplink/session.ts';
+import { DecodeStage } from '../../collector/decode/stage.ts';
+import { Mappings } from '../../collector/decode/mapping.ts';
+import { Receiver } from '../../collector/ingest/receiver.ts';
+import { LedgerView } from '../../collector/ledger/view.ts';
+import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { StoreStage } from '../../collector/store/stage.ts';
+import type { TimeSeriesStore } from '../../collector/store/store.ts';
+import type { Env } from '../../shared/env/env.ts';
+import { crc32c } from '../../shared/frame/crc32c.ts';
+import type { ReadingBatch } from '../../shared/model/reading.ts';
+import { upTopic } from '../../shared/wire/wire.ts';
+import { SimDisk, SimStorage, openSim } from './disk.ts';
+import type { Owner, VirtualTime } from './time.ts';
+
+/** What is broken on purpose, so that the checks are seen to see. */
+export type Control = 'early-ack' | 'no-sync' | 'no-dedupe' | 'lying-log' | 'no-anchor';
+export const CONTROLS: readonly Control[] = [
+  'early-ack',
+  'no-sync',
+  'no-dedupe',
+  'lying-log',
+  'no-anchor',
+];
+
+export interface Outcome {
+  seed: number;
+  /** Sentences; none when every law held. */
+  broken: string[];
+  /** Of everything that happened, in order: the same seed gives the same. */
+  trace: string;
+  acknowledged: number;
+  stored: number;
+  events: number;
+  fired: Record<string, number>;
+}
+
+const START_US = 1_795_000_000_000_000;
+const FAULTS_UNTIL_MS = 20_000;
+const QUIET_MS = 240_000;
+
+/** mulberry32. */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** A store that keeps points and progress in one transaction, as the embedded one does. */
+class SimStore implements TimeSeriesStore {
+  readonly kind = 'sim';
+  /** Time in ms and ns, and value → identities that wrote it. */
+  readonly points = new Map<string, Set<string>>();
+  private readonly progressOf = new Map<number, number>();
+  private readonly ignoresIdentity: boolean;
+  private copies = 0;
+
+  constructor(ignoresIdentity: boolean) {
+    this.ignoresIdentity = ignoresIdentity;
+  }
+
+  private each(batches: ReadingBatch[], work: (point: string, identity: string) => void): void {
+    for (const { gateway, epoch, readings } of batches)
+      for (const { fields, timeMs, ns, sequence, index } of readings) {
+        const copy = this.ignoresIdentity ? `/${this.copies++}` : '';
+        work(
+          `${timeMs}.${ns} ${String(fields['value'])}`,
+          `${gateway}/${epoch}/${sequence}/${index}${copy}`,
+        );
+      }
+  }
+
+  write(batches: ReadingBatch[], progress: Map<number, number>): Promise<[]> {
+    this.each(batches, (point, identity) => {
+      const set = this.points.get(point) ?? new Set();
+      this.points.set(point, set.add(identity));
+    });
+    for (const [partition, next] of progress) this.progressOf.set(partition, next);
+    return Promise.resolve([]);
+  }
+
+  progress(partition: number): Promise<number | undefined> {
+    return Promise.resolve(this.progressOf.get(partition));
+  }
+
+  remove(batches: ReadingBatch[]): Promise<void> {
+    this.each(batches, (point) => this.points.delete(point));
+    return Promise.resolve();
+  }
+
+  open = (): Promise<void> => Promise.resolve();
+  close = (): Promise<void> => Promise.resolve();
+  series = (): Promise<[]> => Promise.resolve([]);
+  latest = (): Promise<[]> => Promise.resolve([]);
+  query = (): Promise<[]> => Promise.resolve([]);
+  warnings = (): string[] => [];
+}
+
+interface Near {
+  owner: Owner;
+  buffer: LevelBuffer<number>;
+  clock: GatewayClock;
+  session: Session | undefined;
+}
+
+interface Far {
+  owner: Owner;
+  receiver: Receiver;
+  ledger: LedgerView;
+  log: EmbeddedLog;
+  decode: DecodeStage;
+}
+
+export class World {
+  private readonly seed: number;
+  private readonly time: VirtualTime;
+  private readonly control: Control | undefined;
+  private readonly chance: () => number;
+  private readonly nearDisk: SimDisk;
+  private readonly farDisk: SimDisk;
+  private readonly store: SimStore;
+  private near: Near | undefined;
+  private far: Far | undefined;
+  private boot = 0;
+  private bootStartMs = 0;
+  /** The gateway's wall clock is off by so much, microseconds. */
+  private wallErrorUs = 0;
+  private linkUp = true;
+  private blackHole = false;
+  private linkLatencyMs = 5;
+  private healed = false;
+  private connection = 0;
+  private nextValue = 0;
+  private readonly sent = new Map<number, number>();
+  private readonly acknowledged = new Set<number>();
+  private readonly fired: Record<string, number> = {};
+  private rotted = false;
+  private traceHash = 0;
+  private readonly broken: string[] = [];
+
+  constructor(seed: number, time: VirtualTime, control?: Control) {
+    this.seed = seed;
+    this.time = time;
+    this.control = control;
+    this.chance = generator(seed);
+    this.nearDisk = new SimDisk(this.chance);
+    this.farDisk = new SimDisk(this.chance);
+    this.nearDisk.ignoresSync = control === 'no-sync';
+    this.store = new SimStore(control === 'no-dedupe');
+  }
+
+  private trace(what: string): void {
+    this.traceHash = crc32c(
+      Buffer.from(`${this.time.now.toFixed(6)} ${what}\n`),
+      0,
+      undefined,
+      this.traceHash,
+    );
+  }
+
+  private fire(fault: string): void {
+    this.fired[fault] = (this.fired[fault] ?? 0) + 1;
+    this.trace(fault);
+  }
+
+  private env(isNear: boolean): Env {
+    const { time, chance } = this;
+    const boot = Buffer.alloc(8);
+    boot.writeUInt32LE(isNear ? this.boot + 1 : 999, 0);
+    const start = isNear ? this.bootStartMs : 0;
+    return {
+      clock: {
+        wallUs: () => Math.round(START_US + time.now * 1000 + (isNear ? this.wallErrorUs : 0)),
+        monotonicUs: () => Math.round((time.now - start) * 1000) + 1_000_000,
+      },
+      random: {
+        bytes: (size) =>
+          Buffer.from(Array.from({ length: size }, () => Math.floor(chance() * 256))),
+        fraction: chance,
+      },
+      bootId: boot,
+    };
+  }
+
+  // ---- gateway ----
+
+  private async startNear(): Promise<void> {
+    const owner = { alive: true };
+    const { control } = this;
+    await this.time.as(owner, async () => {
+      const env = this.env(true);
+      const clock = new GatewayClock(env, control === 'no-anchor');
+      const buffer: LevelBuffer<number> = new LevelBuffer<number>(
+        env,
+        {
+          gateway: 'gw',
+          storage: new SimStorage(this.nearDisk, owner),
+          diskBytesMax: 1 << 20,
+          reserveBytes: 1 << 16,
+          historyBytesMax: 1 << 18,
+          policy: 'block',
+          frameBytes: 512,
+          pendingBytesMax: 8192,
+          cacheBytes: 4096,
+          compress: false,
+          clock,
+        },
+        {
+          onDurable: (values) => this.acknowledge(values),
+          onFrame: () => this.near?.session?.committed(),
+          onRelief: () => undefined,
+          onNotice: ({ event }) => this.trace(`gateway ${event}`),
+        },
+      );
+      for (;;) {
+        try {
+          await buffer.open();
+          break;
+        } catch {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      }
+      this.near = { owner, buffer, clock, session: undefined };
+      this.dial(env);
+    });
+  }
+
+  private acknowledge(values: number[]): void {
+    for (const value of values) this.acknowledged.add(value);
+    this.trace(`ack ${values.join()}`);
+  }
+
+  private publish(): void {
+    const { near } = this;
+    if (near?.owner.alive !== true || near.buffer.congested) return;
+    const count = 1 + Math.floor(this.chance() * 6);
+    this.time.as(near.owner, () => {
+      for (let i = 0; i < count; i++) {
+        const value = this.nextValue++;
+        this.sent.set(value, START_US / 1000 + this.time.now);
+        const early = this.control === 'early-ack';
+        if (early) this.acknowledge([value]);
+        near.buffer.append(
+          {
+            client: 'c',
+            topic: 't',
+            qos: 1,
+            retain: false,
+            dup: false,
+            payload: Buffer.from(String(value)),
+          },
+          early ? undefined : value,
+        );
+      }
+    });
+  }
+
+  /** A link as TCP is one: in order, and broken as a whole. */
+  private dial(env: Env): void {
+    const { near, far } = this;
+    if (near === undefined || !near.owner.alive) return;
+    const again = (ms: number): void => {
+      setTimeout(() => this.dial(env), ms);
+    };
+    if (near.session !== undefined) return;
+    if (!this.linkUp || far?.owner.alive !== true) return again(200 + this.chance() * 300);
+    const id = ++this.connection;
+    const ends = { open: true, lastUp: 0, lastDown: 0 };
+    const close = (): void => {
+      if (!ends.open) return;
+      ends.open = false;
+      this.trace(`link ${id} closed`);
+      near.session?.end();
+      near.session = undefined;
+      this.time.as(near.owner, () => again(100 + this.chance() * 400));
+    };
+    const carry = (owner: Owner, key: 'lastUp' | 'lastDown', work: () => void): void => {
+      if (!ends.open || this.blackHole) return;
+      const at = Math.max(ends[key], this.time.now + this.linkLatencyMs * (0.5 + this.chance()));
+      ends[key] = at;
+      this.time.as(owner, () =>
+        setTimeout(() => {
+          if (ends.open && !this.blackHole && this.linkUp) work();
+          else if (!this.linkUp) this.time.as(near.owner, close);
+        }, at - this.time.now),
+      );
+    };
+    const peer = {
+      gateway: 'gw',
+      get isOpen() {
+        return ends.open;
+      },
+      say: (payload: Buffer) => carry(near.owner, 'lastDown', () => near.session?.heard(payload)),
+      hold: () => undefined,
+    };
+    const link = {
+      send: (payload: Buffer) => {
+        this.trace(`up ${payload.length} ${crc32c(payload)}`);
+        carry(far.owner, 'lastUp', () => far.receiver.receive(peer, upTopic('gw'), payload));
+      },
+      hangUp: () => close(),
+    };
+    near.session = new Session(
+      env,
+      {
+        gateway: 'gw',
+        windowBytes: 4096,
+        publishBytesMax: 1024,
+        ackTimeoutMs: 3000,
+        statusMs: 1000,
+        order: this.seed % 3 === 0 ? 'newest' : 'oldest',
+        liveAgeMs: 500,
+        backlogAgeMaxMs: 0,
+      },
+      near.buffer,
+      near.clock,
+      new Budget(0, 0),
+      link,
+      freshStats(),
+      () => undefined,
+    );
+    const poll = (): void => {
+      // TCP notices a cut, and the death of the other side.
+      if (!ends.open) return;
+      if (!this.linkUp || !far.owner.alive) close();
+      else setTimeout(poll, 50);
+    };
+    setTimeout(poll, 50);
+    return undefined;
+  }
+
+  private killNear(power: boolean): void {
+    const { near } = this;
+    if (near === undefined) return;
+    near.owner.alive = false;
+    near.session = undefined;
+    this.near = undefined;
+    if (power) {
+      this.nearDisk.cutPower();
+      this.boot++;
+      this.bootStartMs = this.time.now;
+      // A board without a battery wakes in 1970.
+      this.wallErrorUs = this.chance() < 0.5 ? -START_US - this.time.now * 1000 : 0;
+    }
+    const delay = 50 + this.chance() * 500;
+    setTimeout(() => void this.startNear(), delay);
+  }
+
+  // ---- collector ----
+
+  private async startFar(): Promise<void> {
+    const owner = { alive: true };
+    await this.time.as(owner, async () => {
+      const env = this.env(false);
+      const say = ({ event, text }: { event: string; text: string }): void =>
+        this.trace(`collector ${event} ${text.length}`);
+      const log = new EmbeddedLog(
+        {
+          folder: '',
+          cacheBytes: 4096,
+          trim: {},
+          now: () => env.clock.wallUs() / 1000,
+          openDatabase: () => openSim(this.farDisk, owner),
+          reopenMs: 50,
+        },
+        say,
+      );
+      for (;;) {
+        try {
+          await log.open();
+          break;
+        } catch {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      }
+      const decode = new DecodeStage(log, new Mappings([]), say);
+      const storing = new StoreStage(log, this.store, say);
+      const ledger = new LedgerView(log);
+      decode.start();
+      storing.start();
+      await ledger.start();
+      const real = log.append.bind(log);
+      // A control: decoding forgets what it has seen whenever it starts.
+      if (this.control === 'no-dedupe')
+        log.state = () =>
+          Promise.resolve([{ key: 'forgotten', value: Buffer.alloc(0), headers: {} }]);
+      // A control: the log says yes before it has anything.
+      if (this.control === 'lying-log') {
+        log.append = (topic, records) => {
+          void real(topic, records).catch(() => undefined);
+          return Promise.resolve();
+        };
+      }
+      const options = { pendingBytesMax: 1 << 20, refuse: () => undefined };
+      const receiver = new Receiver(env, options, log, ledger, say, () => undefined);
+      this.far = { owner, receiver, ledger, log, decode };
+    });
+  }
+
+  private killFar(power: boolean): void {
+    const { far } = this;
+    if (far === undefined) return;
+    far.owner.alive = false;
+    this.far = undefined;
+    if (power) this.farDisk.cutPower();
+    setTimeout(() => void this.startFar(), 100 + this.chance() * 1000);
+  }
+
+  // ---- faults ----
+
+  private mischief(): void {
+    const { chance } = this;
+    const passing = (fault: string, on: () => void, off: () => void, ms: number): void => {
+      this.fire(fault);
+      on();
+      setTimeout(off, ms);
+    };
+    const lot = chance();
+    const length = 100 + chance() * 3000;
+    if (lot < 0.12) {
+      this.fire('gateway killed');
+      this.killNear(false);
+    } else if (lot < 0.26) {
+      this.fire('gateway power cut');
+      this.killNear(true);
+    } else if (lot < 0.36) {
+      this.fire('collector killed');
+      this.killFar(false);
+    } else if (lot < 0.44) {
+      this.fire('collector power cut');
+      this.killFar(true);
+    } else if (lot < 0.56) {
+      passing(
+        'link cut',
+        () => (this.linkUp = false),
+        () => (this.linkUp = true),
+        length,
+      );
+    } else if (lot < 0.64) {
+      passing(
+        'black hole',
+        () => (this.blackHole = true),
+        () => (this.blackHole = false),
+        length,
+      );
+    } else if (lot < 0.7) {
+      passing(
+        'slow link',
+        () => (this.linkLatencyMs = 400),
+        () => (this.linkLatencyMs = 5),
+        length,
+      );
+    } else if (lot < 0.8) {
+      const faults = { failedWrite: 0.2, failedButWritten: 0.5 };
+      const none = { failedWrite: 0, failedButWritten: 0 };
+      const disk = chance() < 0.5 ? this.nearDisk : this.farDisk;
+      passing(
+        'failing writes',
+        () => (disk.faults = faults),
+        () => (disk.faults = none),
+        length,
+      );
+    } else if (lot < 0.88) {
+      const disk = chance() < 0.6 ? this.nearDisk : this.farDisk;
+      passing(
+        'full disk',
+        () => (disk.full = true),
+        () => (disk.full = false),
+        length,
+      );
+    } else if (lot < 0.93) {
+      this.fire('clock step');
+      this.wallErrorUs = chance() < 0.5 ? 0 : (chance() - 0.5) * 7200e6;
+    } else if (this.seed % 4 === 0) {
+      // Rot is its own kind of run: there losses are allowed, if every one is reported.
+      const key = this.nearDisk.rot('f');
+      if (key !== undefined) {
+        this.rotted = true;
+        this.fire('bit flip');
+        this.killNear(false);
+      }
+    }
+  }
+
+  private heal(): void {
+    this.healed = true;
+    this.linkUp = true;
+    this.blackHole = false;
+    this.linkLatencyMs = 5;
+    for (const disk of [this.nearDisk, this.farDisk]) {
+      disk.full = false;
+      disk.faults = { failedWrite: 0, failedButWritten: 0 };
+    }
+    this.wallErrorUs = 0;
+  }
+
+  async run(): Promise<Outcome> {
+    const { time } = this;
+    time.reset();
+    await this.startedBoth();
+    const publishing = setInterval(() => this.publish(), 40);
+    const faults = setInterval(() => {
+      if (!this.healed && this.chance() < 0.5) this.mischief();
+    }, 400);
+    await time.run(FAULTS_UNTIL_MS);
+    clearInterval(faults);
+    clearInterval(publishing);
+    // Passing faults end, restarts come up; then everything is well.
+    await time.run(FAULTS_UNTIL_MS + 4000);
+    this.heal();
+    let quiet = 0;
+    for (
+      let at = FAULTS_UNTIL_MS + 5000;
+      at < FAULTS_UNTIL_MS + QUIET_MS && quiet < 4;
+      at += 1000
+    ) {
+      await time.run(at);
+      quiet = this.isQuiet() ? quiet + 1 : 0;
+    }
+    if (quiet < 4) this.broken.push(`it did not come to rest: ${this.state()}`);
+    this.check();
+    if (this.near !== undefined) this.near.owner.alive = false;
+    if (this.far !== undefined) this.far.owner.alive = false;
+    return {
+      seed: this.seed,
+      broken: this.broken,
+      trace: this.traceHash.toString(16).padStart(8, '0'),
+      acknowledged: this.acknowledged.size,
+      stored: this.store.points.size,
+      events: time.events,
+      fired: this.fired,
+    };
+  }
+
+  private async startedBoth(): Promise<void> {
+    void this.startFar();
+    void this.startNear();
+    await this.time.run(50);
+  }
+
+  private state(): string {
+    const { near, far } = this;
+    return JSON.stringify({
+      gateway: near?.buffer.state ?? 'down',
+      buffer: near?.buffer.stats(),
+      session: near?.session !== undefined,
+      log: far?.log.groups() ?? 'down',
+      held: far?.decode.heldFrames,
+      epochs: near?.buffer.epochs.all.map(({ boot, epoch, offsetUs, next }) => [
+        boot,
+        epoch,
+        offsetUs,
+        next,
+      ]),
+      waits:
+        process.env['HEADWATER_SIM_DEBUG'] === undefined
+          ? undefined
+          : [...this.farDisk.content.keys()]
+              .filter((key) => /^cledger.(held|clock)/.test(key))
+              .slice(0, 8),
+    });
+  }
+
+  private isQuiet(): boolean {
+    const { near, far } = this;
+    if (near === undefined || far === undefined) return false;
+    const { waitingMessages, pendingBytes } = near.buffer.stats();
+    const lag = far.log.groups().reduce((sum, { lagRecords }) => sum + lagRecords, 0);
+    return waitingMessages === 0 && pendingBytes === 0 && lag === 0 && far.decode.heldFrames === 0;
+  }
+
+  /** The laws, against what the client saw. */
+  private check(): void {
+    const { broken, store, sent } = this;
+    const times = new Map<number, number[]>();
+    let copies = 0;
+    for (const [point, identities] of store.points) {
+      const [time = '', value = ''] = point.split(' ');
+      const list = times.get(Number(value)) ?? [];
+      times.set(Number(value), list);
+      list.push(Number(time.split('.')[0]));
+      copies += identities.size - 1;
+    }
+    const missing = [...this.acknowledged].filter((value) => !times.has(value));
+    const answer = this.far?.ledger.answer();
+    if (missing.length > 0 && !this.rotted)
+      broken.push(
+        `${missing.length} acknowledged messages are missing, the first is ${missing[0]}`,
+      );
+    if (missing.length > 0 && this.rotted) this.checkReported(missing.length);
+    if (!this.rotted && answer?.missing !== false)
+      broken.push(
+        `the ledger says that something is missing: ${JSON.stringify(answer).slice(0, 400)}`,
+      );
+    const doubled = [...times].filter(([, list]) => list.length > 1);
+    if (process.env['HEADWATER_SIM_DEBUG'] !== undefined)
+      for (const [value] of doubled.slice(0, 3))
+        for (const [point, identities] of store.points)
+          if (point.endsWith(` ${value}`))
+            process.stdout.write(`  ${point} by ${[...identities].join(' ')}\n`);
+    if (doubled.length > 0 || copies > 0)
+      broken.push(
+        `${doubled.length + copies} messages are there more than once, the first is ${doubled[0]?.[0]}`,
+      );
+    for (const [value, [time]] of times) {
+      const truth = sent.get(value);
+      if (truth === undefined) {
+        broken.push(`the value ${value} was never sent`);
+        continue;
+      }
+      // Within a boot that asked for the time: the link's round trip. Over boots: as far as their order tells, and a
+      // clock that was set wrong in a boot that never asked is plausible within that.
+      const stepped = this.fired['clock step'] !== undefined;
+      const bound = this.boot === 0 ? 2000 : stepped ? 3_630_000 : 30_000;
+      if (Math.abs((time ?? 0) - truth) > bound) {
+        broken.push(
+          `the value ${value} is ${Math.round(((time ?? 0) - truth) / 1000)} s off its time`,
+        );
+        break;
+      }
+    }
+  }
+
+  /** After a flipped bit: what is missing is in a loss report or named as missing, and no more of it than that. */
+  private checkReported(count: number): void {
+    let reported = 0;
+    let damage = 0;
+    for (const { epochs } of this.far?.ledger.answer().gateways ?? []) {
+      for (const epoch of epochs) {
+        for (const { from, to } of epoch.lost)
+          reported += to === null ? Number.POSITIVE_INFINITY : to - from + 1;
+        for (const { from, to } of epoch.missing) reported += to - from + 1;
+        damage += epoch.damage.length;
+      }
+    }
+    if (process.env['HEADWATER_SIM_DEBUG'] !== undefined)
+      process.stdout.write(`${JSON.stringify(this.far?.ledger.answer(), null, 1)}\n`);
+    if (reported < count && damage === 0)
+      this.broken.push(`${count} acknowledged messages are missing, ${reported} are reported`);
+  }
+}
