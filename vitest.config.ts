@@ -18,7 +18,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'full',
-          include: ['test/{integration,e2e,issues}/**/*.test.ts'],
+          include: ['test/{integration,e2e,sim,chaos}/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: false,

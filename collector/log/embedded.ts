@@ -4,7 +4,8 @@
  *
  * Keys: 't' topic 0x00 offset (8 bytes) → record; 'c' topic 0x00 key → record of a compacted topic;
  * 'o' group 0x00 topic → next offset (8 bytes).
- * A record: key length (2), headers length (2), key, headers as JSON, value.
+ * A record: CRC-32C of the rest (4), key length (2), headers length (2), key, headers as JSON, value. One that does not
+ * match is handed on as it is, marked as damaged, for whoever reads it to set aside: it must not vanish unseen.
  *
  * A write error fails every waiting write, closes and reopens (F1); callers try again, and identities make that harmless.
  */
@@ -13,6 +14,7 @@ import { join } from 'node:path';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
+import { seal, unseal } from '../../shared/kv/sealed.ts';
 import { openRecovering, type Recovery } from '../../shared/kv/recover.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
@@ -84,10 +86,15 @@ function encode({ key, value, headers }: LogRecord): Buffer {
   const head = Buffer.alloc(4);
   head.writeUInt16LE(keyBytes.length, 0);
   head.writeUInt16LE(headerBytes.length, 2);
-  return Buffer.concat([head, keyBytes, headerBytes, value]);
+  return seal(Buffer.concat([head, keyBytes, headerBytes, value]));
 }
 
-function decode(bytes: Buffer): LogRecord {
+/** Header of a record whose checksum does not match; its value is what was found. */
+const DAMAGED = 'damaged';
+
+function decode(sealed: Buffer): LogRecord {
+  const bytes = unseal(sealed);
+  if (bytes === undefined) return { key: '', headers: { [DAMAGED]: 'true' }, value: sealed };
   const keyEnd = 4 + bytes.readUInt16LE(0);
   const headersEnd = keyEnd + bytes.readUInt16LE(2);
   return {
@@ -108,6 +115,8 @@ export class EmbeddedLog implements Log {
   private readonly offsets = new Map<string, { group: string; topic: string; next: number }>();
   /** Progress that consumers keep elsewhere, which may be ahead of what is on disk here. */
   private readonly noted = new Map<string, { group: string; topic: string; next: number }>();
+  /** What was found missing, for people. */
+  private readonly said = new Set<string>();
   private queue: Pending[] = [];
   private writing = false;
   private reopening: Promise<void> | undefined;
@@ -163,11 +172,11 @@ export class EmbeddedLog implements Log {
       Number.POSITIVE_INFINITY,
     )) {
       const [group = '', topic = ''] = key.toString('utf8', 1).split('\0');
-      this.offsets.set(`${group}\0${topic}`, {
-        group,
-        topic,
-        next: Number(value.readBigUInt64BE(0)),
-      });
+      const offset = unseal(value);
+      // A damaged one is as good as none: the group reads again, and identities make that harmless.
+      if (offset?.length !== 8) continue;
+      const next = Number(offset.readBigUInt64BE(0));
+      this.offsets.set(`${group}\0${topic}`, { group, topic, next });
     }
     for (const [name, progress] of this.noted)
       if (progress.next > (this.offsets.get(name)?.next ?? 0)) this.offsets.set(name, progress);
@@ -352,7 +361,7 @@ export class EmbeddedLog implements Log {
     if (next !== undefined) {
       const value = Buffer.alloc(8);
       value.writeBigUInt64BE(BigInt(next));
-      ops.push({ type: 'put', key: offsetKey(group, topic), value });
+      ops.push({ type: 'put', key: offsetKey(group, topic), value: seal(value) });
     }
     await this.submit(step.produce, ops);
     if (next !== undefined) this.offsets.set(`${group}\0${topic}`, { group, topic, next });
@@ -404,11 +413,31 @@ export class EmbeddedLog implements Log {
       throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is being reopened');
     const prefix = topicPrefix(name);
     const entries = await this.db.read({ gte: recordKey(name, from), lt: after(prefix) }, bytesMax);
-    return entries.map(([key, value]) => ({
+    const records = entries.map(([key, value]) => ({
       ...decode(value),
       partition: 0,
       offset: Number(key.readBigUInt64BE(prefix.length)),
     }));
+    this.noteGaps(name, from, records);
+    return records;
+  }
+
+  /** Offsets are given without gaps: one means that records are gone. The front may have been trimmed. */
+  private noteGaps(name: string, from: number, records: StoredRecord[]): void {
+    let next = from === 0 ? (records[0]?.offset ?? 0) : from;
+    for (const { offset, headers } of records) {
+      const gone = offset > next ? `records ${next} to ${offset - 1}` : undefined;
+      const text = gone ?? (headers[DAMAGED] === undefined ? undefined : `record ${offset}`);
+      if (text !== undefined && !this.said.has(`${name} ${text}`)) {
+        this.said.add(`${name} ${text}`);
+        this.notify({
+          level: 'error',
+          event: 'log_damaged',
+          text: `the embedded log's topic ${name} has lost ${text}`,
+        });
+      }
+      next = offset + 1;
+    }
   }
 
   /** Resolves when something was appended, or after `waitMs`. */
@@ -460,7 +489,7 @@ export class EmbeddedLog implements Log {
   }
 
   warnings(): string[] {
-    return [];
+    return [...this.said].map((text) => `lost from the embedded log: ${text}`);
   }
 
   async close(): Promise<void> {
@@ -478,7 +507,9 @@ export class EmbeddedLog implements Log {
 async function readState(db: KvDatabase, topic: string, keyPrefix: string): Promise<LogRecord[]> {
   const prefix = stateKey(topic, keyPrefix);
   const entries = await db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
-  return entries.map(([, value]) => decode(value));
+  return entries
+    .map(([, value]) => decode(value))
+    .filter(({ headers }) => headers[DAMAGED] === undefined);
 }
 
 class EmbeddedConsumer implements LogConsumer {

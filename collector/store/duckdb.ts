@@ -402,7 +402,8 @@ export class DuckDbStore implements TimeSeriesStore {
 
   async progress(partition: number): Promise<number | undefined> {
     const [row] = await this.rows(`SELECT next FROM progress WHERE part = ${partition}`);
-    return row === undefined ? undefined : Number(row[0]);
+    // A store that is new, or was set aside, begins at the beginning: the log fills it.
+    return row === undefined ? 0 : Number(row[0]);
   }
 
   remove(batches: ReadingBatch[]): Promise<void> {

@@ -3,6 +3,7 @@
  * the batch of their own message, so that a restart still has them, as devices and discovery expect.
  */
 import type { KvOp } from '../../shared/kv/kv.ts';
+import { seal, unseal } from '../../shared/kv/sealed.ts';
 
 export const RETAINED_PREFIX = Buffer.from('r');
 
@@ -31,10 +32,13 @@ export class Retained {
   }
 
   load(entries: [Buffer, Buffer][]): RetainedMessage[] {
-    return entries.map(([key, value]) => {
+    return entries.flatMap(([key, sealed]) => {
+      const value = unseal(sealed);
+      // A damaged one is not given to subscribers as if it were what a device said.
+      if (value === undefined) return [];
       const topic = key.toString('utf8', 1);
       this.note(topic, value.length);
-      return { topic, qos: value[0] ?? 0, payload: Buffer.from(value.subarray(1)) };
+      return [{ topic, qos: value[0] ?? 0, payload: Buffer.from(value.subarray(1)) }];
     });
   }
 
@@ -61,6 +65,6 @@ export class Retained {
     if ((isNew && this.sizes.size >= this.limits.messagesMax) || grown > this.limits.bytesMax)
       return undefined;
     this.note(topic, payload.length + 1);
-    return [{ type: 'put', key, value: Buffer.concat([Buffer.from([qos]), payload]) }];
+    return [{ type: 'put', key, value: seal(Buffer.concat([Buffer.from([qos]), payload])) }];
   }
 }

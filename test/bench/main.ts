@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { startInflux2, startMosquitto, type Influx } from '../services/servers.ts';
+import { startInflux2, startMosquitto, startTelegraf, type Influx } from '../services/servers.ts';
 import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
 import {
   startCollector,
@@ -221,30 +221,6 @@ async function arrive(influx: Influx, measurement: string, messages: number): Pr
   );
 }
 
-function telegrafConfig(mqtt: string, influx: Influx): string {
-  return `[agent]
-  interval = "1s"
-  flush_interval = "200ms"
-  metric_batch_size = 5000
-  metric_buffer_limit = 1000000
-  omit_hostname = true
-[[inputs.mqtt_consumer]]
-  servers = ["tcp://${mqtt}"]
-  topics = ["site/+/+"]
-  qos = 1
-  max_undelivered_messages = 20000
-  data_format = "json"
-  json_time_key = "ts"
-  json_time_format = "unix_ms"
-  name_override = "telegraf"
-[[outputs.influxdb_v2]]
-  urls = ["http://${influx.address}"]
-  token = "${influx.token}"
-  organization = "org"
-  bucket = "bucket"
-`;
-}
-
 /** Bytes on loopback between two processes cannot be told apart by interface: what the gateway says it sent is used. */
 async function sentBytes(address: string | undefined): Promise<number> {
   const text = await (await fetch(`http://${address}/metrics`)).text();
@@ -253,12 +229,6 @@ async function sentBytes(address: string | undefined): Promise<number> {
 
 async function endToEnd() {
   say(`3/3 ${END_TO_END} messages from device to InfluxDB 2, beside Mosquitto with Telegraf`);
-  const telegraf = join(
-    process.env['HEADWATER_CACHE'] ?? join(process.env['HOME'] ?? '', '.cache', 'headwater'),
-    'bin',
-    'telegraf-1.37.2',
-    'telegraf',
-  );
   const mine: {
     perSecond: number;
     edgeCpu: number;
@@ -300,9 +270,7 @@ async function endToEnd() {
     await edge.kill();
     await collector.kill();
     const mosquitto = await startMosquitto();
-    const folder = temporaryFolder();
-    writeFileSync(join(folder, 'telegraf.conf'), telegrafConfig(mosquitto.address, influx));
-    const agent = start(telegraf, ['--config', join(folder, 'telegraf.conf'), '--quiet']);
+    const agent = startTelegraf(mosquitto.address, influx, 'site/+/+');
     await until('telegraf to subscribe', async () => {
       await load(mosquitto.port, 10, 'warm');
       return (await countIn(influx, 'telegraf')) > 0 || undefined;

@@ -197,3 +197,40 @@ export async function startInflux2(): Promise<Influx> {
   if (!setup.ok) throw new Error(`InfluxDB setup: ${await setup.text()}`);
   return { ...base, store: `influxdb://127.0.0.1:${port}/org/bucket`, token };
 }
+
+/** Telegraf from MQTT to InfluxDB 2, as measurement `telegraf`; it acknowledges at MQTT what InfluxDB has. */
+export function startTelegraf(
+  mqtt: string,
+  influx: Influx,
+  topics: string,
+  persistent = false,
+): Child {
+  const file = join(temporaryFolder(), 'telegraf.conf');
+  writeFileSync(
+    file,
+    `[agent]
+  interval = "1s"
+  flush_interval = "200ms"
+  metric_batch_size = 5000
+  metric_buffer_limit = 1000000
+  omit_hostname = true
+[[inputs.mqtt_consumer]]
+  servers = ["tcp://${mqtt}"]
+  topics = ["${topics}"]
+  qos = 1
+  max_undelivered_messages = 20000
+  persistent_session = ${persistent}
+  client_id = "telegraf"
+  data_format = "json"
+  json_time_key = "ts"
+  json_time_format = "unix_ms"
+  name_override = "telegraf"
+[[outputs.influxdb_v2]]
+  urls = ["http://${influx.address}"]
+  token = "${influx.token}"
+  organization = "org"
+  bucket = "bucket"
+`,
+  );
+  return start(join(CACHE, 'bin', 'telegraf-1.37.2', 'telegraf'), ['--config', file, '--quiet']);
+}

@@ -1,0 +1,187 @@
+/**
+ * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--controls]`: real processes and real faults, one trial of
+ * each after another until the time is over. Each trial reconciles what clients saw acknowledged with what is stored.
+ */
+import { execFileSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import * as clocks from './clocks.ts';
+import * as disks from './disks.ts';
+import * as flips from './flips.ts';
+import * as kills from './kills.ts';
+import * as network from './network.ts';
+import { PEERS, peerTrial } from './peers.ts';
+import * as power from './power.ts';
+import type { Chance, Result } from './site.ts';
+
+interface Fault {
+  run: (chance: Chance) => Promise<Result>;
+  /** Trials of one round: quick ones get more. */
+  repeat?: number;
+  /** What it needs besides Node: without it the run fails, and says so. */
+  needs?: string[];
+}
+
+const FAULTS: Record<string, Fault> = {
+  'kill -9 gateway': { run: kills.killGateway },
+  'kill -9 collector': { run: kills.killCollector },
+  'kill -9 both': { run: kills.killBoth },
+  'kill -9 Kafka or InfluxDB': { run: kills.killServers },
+  'power cut': { run: power.cut, needs: ['linux.uml', 'mkfs.ext4'] },
+  'disk full': { run: disks.fullDisk, needs: ['mkfs.ext4'] },
+  'disk read-only': { run: disks.readOnly },
+  'no inodes': { run: disks.noInodes },
+  'no file descriptors': { run: disks.noFiles, needs: ['prlimit'] },
+  'EIO on fsync': { run: disks.failingFsync, needs: ['strace'] },
+  'EIO on write': { run: disks.failingWrite, needs: ['strace'] },
+  'EIO on open': { run: disks.failingOpen, needs: ['strace'] },
+  'EIO on rename': { run: disks.failingRename, needs: ['strace'] },
+  'bit flip, buffer': { run: flips.flipInBuffer, repeat: 25 },
+  'bit flip, whole site': { run: flips.flipInSite },
+  'link reset': { run: network.reset },
+  'black hole': { run: network.blackHole },
+  'half-open in a replay': { run: network.halfOpen },
+  'slow link': { run: network.slowLink },
+  '20 % packet loss': { run: network.loss, needs: ['iptables'] },
+  'booted in 1970': { run: clocks.bootIn1970, needs: ['faketime'] },
+  'clock steps': { run: clocks.steps, needs: ['faketime'] },
+};
+
+/** What is broken on purpose: a control that loses nothing proves that the trial sees nothing. */
+const CONTROLS: Record<string, Fault> = {
+  'control: early ack, kill -9': { run: kills.killEarlyAck },
+  'control: no fsync, power cut': { run: power.cutWithoutSync, needs: ['linux.uml', 'mkfs.ext4'] },
+};
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '10' },
+    fault: { type: 'string' },
+    seed: { type: 'string' },
+    rounds: { type: 'string' },
+    peer: { type: 'string' },
+    'no-controls': { type: 'boolean', default: false },
+  },
+});
+
+function refuse(why: string): never {
+  process.stderr.write(`chaos: ${why}\n`);
+  process.exit(2);
+}
+
+function generator(seed: number): Chance {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+function present(command: string): boolean {
+  try {
+    execFileSync('which', [command], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+interface Row extends Result {
+  trials: number;
+  firedCount: number;
+  failures: string[];
+}
+
+const minutes = Number(values.minutes);
+if (!(minutes > 0)) refuse('--minutes is a number');
+const seed = Number(values.seed ?? Date.now() % 1_000_000_007);
+if (values.peer !== undefined && !Object.hasOwn(PEERS, values.peer))
+  refuse(`--peer is one of ${Object.keys(PEERS).join(', ')}`);
+const all: Record<string, Fault> =
+  values.peer === undefined
+    ? { ...FAULTS, ...(values['no-controls'] ? {} : CONTROLS) }
+    : { [`kill -9 ${values.peer}`]: { run: (chance) => peerTrial(values.peer ?? '', chance) } };
+const chosen = Object.entries(all).filter(
+  ([name]) => values.fault === undefined || name.includes(values.fault),
+);
+if (chosen.length === 0) refuse(`--fault is a part of one of: ${Object.keys(all).join('; ')}`);
+if (process.getuid?.() !== 0)
+  refuse(
+    'mounting file systems and failing system calls need root: run it as root, or in a container',
+  );
+for (const command of new Set(chosen.flatMap(([, { needs }]) => needs ?? [])))
+  if (!present(command))
+    refuse(`needs '${command}': bash test/services/install.sh faults brings it`);
+
+const rows = new Map<string, Row>();
+const deadline = performance.now() + minutes * 60_000;
+process.stdout.write(`chaos: seed ${seed}\n`);
+const rounds = Number(values.rounds ?? Number.POSITIVE_INFINITY);
+let trial = 0;
+for (let round = 0; round < rounds && (round === 0 || performance.now() < deadline); round++) {
+  for (const [name, { run, repeat = 1 }] of chosen) {
+    if (round > 0 && performance.now() > deadline) break;
+    // A control that has failed as it should has said what it can.
+    if (name.startsWith('control') && (rows.get(name)?.lost ?? 0) > 0) continue;
+    const row: Row = rows.get(name) ?? {
+      trials: 0,
+      fired: false,
+      firedCount: 0,
+      acknowledged: 0,
+      lost: 0,
+      extra: 0,
+      differing: 0,
+      failures: [],
+    };
+    rows.set(name, row);
+    for (let i = 0; i < repeat; i++) {
+      const own = (seed + trial++ * 7919) % 2 ** 32;
+      row.trials++;
+      try {
+        const result = await run(generator(own));
+        if (result.fired) row.firedCount++;
+        row.acknowledged += result.acknowledged;
+        row.lost += result.lost;
+        row.extra += result.extra;
+        row.differing += result.differing;
+        if (result.lost + result.extra + result.differing > 0)
+          row.failures.push(
+            `trial seed ${own}: lost ${result.lost}, extra ${result.extra}, differing ${result.differing} ${result.note ?? ''}`,
+          );
+      } catch (error) {
+        row.differing++;
+        row.failures.push(
+          `trial seed ${own}: ${error instanceof Error ? error.message.slice(0, 600) : String(error)}`,
+        );
+      }
+    }
+    process.stdout.write(
+      `  ${name}: ${row.trials} trials, fired ${row.firedCount}, lost ${row.lost}, extra ${row.extra}, differing ${row.differing}\n`,
+    );
+  }
+}
+
+const width = Math.max(...[...rows.keys()].map((name) => name.length));
+const lines = [`${'fault'.padEnd(width)}  trials  fired  acknowledged  lost  extra  differing`];
+let bad = 0;
+for (const [name, row] of rows) {
+  const { trials, firedCount, acknowledged, lost, extra, differing } = row;
+  const isControl = name.startsWith('control') || values.peer !== undefined;
+  const failed = isControl
+    ? values.peer === undefined && lost === 0
+    : lost + extra + differing > 0 || firedCount === 0;
+  if (failed) bad++;
+  lines.push(
+    `${name.padEnd(width)}  ${String(trials).padStart(6)}  ${String(firedCount).padStart(5)}  ${String(acknowledged).padStart(12)}  ${String(lost).padStart(4)}  ${String(extra).padStart(5)}  ${String(differing).padStart(9)}${failed ? '  FAILED' : ''}`,
+  );
+  if (!isControl) for (const text of row.failures) lines.push(`    ${text}`);
+}
+const trials = [...rows]
+  .filter(([name]) => !name.startsWith('control'))
+  .reduce((sum, [, row]) => sum + row.trials, 0);
+process.stdout.write(
+  `\n${lines.join('\n')}\n\n${bad === 0 ? `0 of ${trials} trials broke a promise (95 % bound ${(3 / trials).toPrecision(2)})` : `${bad} of ${rows.size} faults FAILED`}, seed ${seed}\n`,
+);
+process.exit(bad === 0 ? 0 : 1);
