@@ -113,30 +113,6 @@ export async function fullDisk(chance: Chance): Promise<Result> {
   }
 }
 
-/** EROFS: the kernel makes a failing card read-only. */
-export async function readOnly(chance: Chance): Promise<Result> {
-  const disk = mount('size=96m');
-  try {
-    return await trial(
-      join(disk.folder, 'data'),
-      () => {
-        const remount = (mode: string) => (): void => {
-          // Files that are open for writing keep a file system from changing: the fault is forced as the kernel does.
-          try {
-            execFileSync('mount', ['-o', `remount,${mode}`, disk.folder], { stdio: 'ignore' });
-          } catch {
-            // Refused while files are open: then the fault did not fire, and the trial says so.
-          }
-        };
-        return { on: remount('ro'), off: remount('rw') };
-      },
-      chance,
-    );
-  } finally {
-    disk.free();
-  }
-}
-
 /** No inodes: no file can be made, those that are open can be written. */
 export async function noInodes(chance: Chance): Promise<Result> {
   const disk = mount('size=96m,nr_inodes=60');
@@ -154,7 +130,7 @@ export async function noInodes(chance: Chance): Promise<Result> {
               // None is left.
             }
             // A new file is needed when the log is full: that is soon under load.
-            void site.load(60_000, 400);
+            void site.load(30_000, 400, 400);
           },
           off: () => rmSync(ballast, { recursive: true, force: true }),
         };
@@ -175,10 +151,10 @@ export function noFiles(chance: Chance): Promise<Result> {
       const open = readdirSync(`/proc/${pid}/fd`).length;
       return {
         on: () => {
-          execFileSync('prlimit', ['--pid', pid, `--nofile=${open}:65536`]);
-          void site.load(60_000, 400);
+          execFileSync('prlimit', ['--pid', pid, `--nofile=${open}:`]);
+          void site.load(30_000, 400, 400);
         },
-        off: () => execFileSync('prlimit', ['--pid', pid, '--nofile=65536:65536']),
+        off: () => execFileSync('prlimit', ['--pid', pid, '--nofile=4096:']),
       };
     },
     chance,
@@ -220,7 +196,7 @@ function failingCall(calls: string[], error: string): (chance: Chance) => Promis
               String(site.gateway?.pid ?? 0),
             ]);
             // New files are opened when the log is full: soon, under load.
-            void site.load(60_000, 400);
+            void site.load(30_000, 400, 400);
           },
           off: () => void tracer?.kill('SIGINT'),
         };
@@ -234,3 +210,5 @@ export const failingFsync = failingCall(['fdatasync'], 'EIO');
 export const failingWrite = failingCall(['write'], 'EIO');
 export const failingOpen = failingCall(['openat'], 'EIO');
 export const failingRename = failingCall(['write', 'rename'], 'EIO');
+/** As when the kernel makes a failing card read-only; a real remount is refused while files are open for writing. */
+export const readOnly = failingCall(['write', 'openat', 'rename', 'fdatasync'], 'EROFS');

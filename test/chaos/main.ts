@@ -28,7 +28,7 @@ const FAULTS: Record<string, Fault> = {
   'kill -9 Kafka or InfluxDB': { run: kills.killServers },
   'power cut': { run: power.cut, needs: ['linux.uml', 'mkfs.ext4'] },
   'disk full': { run: disks.fullDisk, needs: ['mkfs.ext4'] },
-  'disk read-only': { run: disks.readOnly },
+  'disk read-only': { run: disks.readOnly, needs: ['strace'] },
   'no inodes': { run: disks.noInodes },
   'no file descriptors': { run: disks.noFiles, needs: ['prlimit'] },
   'EIO on fsync': { run: disks.failingFsync, needs: ['strace'] },
@@ -176,7 +176,7 @@ for (const [name, row] of rows) {
   lines.push(
     `${name.padEnd(width)}  ${String(trials).padStart(6)}  ${String(firedCount).padStart(5)}  ${String(acknowledged).padStart(12)}  ${String(lost).padStart(4)}  ${String(extra).padStart(5)}  ${String(differing).padStart(9)}${failed ? '  FAILED' : ''}`,
   );
-  if (!isControl) for (const text of row.failures) lines.push(`    ${text}`);
+  if (!isControl || failed) for (const text of row.failures) lines.push(`    ${text}`);
 }
 const trials = [...rows]
   .filter(([name]) => !name.startsWith('control'))

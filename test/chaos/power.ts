@@ -4,7 +4,7 @@
  * What the console has said must be on the image.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, temporaryFolder, until } from '../support/process.ts';
 import { Site, wait, type Chance, type Result } from './site.ts';
@@ -99,7 +99,9 @@ async function trial(chance: Chance, preload: string): Promise<Result> {
     mkdirSync(disk);
     execFileSync('mount', ['-o', 'loop', image, disk]);
     try {
-      cpSync(join(disk, 'data'), join(base, 'copy'), { recursive: true });
+      // Without fsync not even the folder may be there.
+      if (existsSync(join(disk, 'data')))
+        cpSync(join(disk, 'data'), join(base, 'copy'), { recursive: true });
     } finally {
       execFileSync('umount', [disk]);
     }

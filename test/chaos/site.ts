@@ -2,6 +2,7 @@
  * What every trial stands on: a collector and a gateway as real processes on free ports, a client that records
  * acknowledgements when their bytes have arrived, and the reconciliation of what it saw with what is stored.
  */
+import { randomBytes } from 'node:crypto';
 import { runLoad, type LoadResult } from '../support/load.ts';
 import {
   headwater,
@@ -104,8 +105,8 @@ export class Site {
     return Number(this.uplink.split(':').at(-1));
   }
 
-  /** Messages over a few connections until all are acknowledged or the connections break. */
-  async load(messages: number, window = 100): Promise<LoadResult> {
+  /** Messages over a few connections until all are acknowledged or the connections break; padded with what no compression takes away. */
+  async load(messages: number, window = 100, padBytes = 0): Promise<LoadResult> {
     const from = this.next;
     this.next += messages;
     return await runLoad({
@@ -115,7 +116,10 @@ export class Site {
       messages,
       window,
       topic: (connection) => `chaos/${connection}/${this.measurement}`,
-      payload: (index) => `{"n":${from + index}}`,
+      payload: (index) =>
+        padBytes === 0
+          ? `{"n":${from + index}}`
+          : `{"n":${from + index},"pad":"${randomBytes(padBytes / 2).toString('hex')}"}`,
       onSend: (index) => this.sent.add(from + index),
       onAck: (index) => this.acknowledged.add(from + index),
       clientPrefix: `c${from}`,

@@ -71,10 +71,13 @@ async function open(options: LoadOptions, connection: number): Promise<Socket> {
   const socket = connect({ host: options.host, port: options.port, noDelay: true });
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
+    socket.once('close', () => reject(new Error('closed before CONNACK')));
+    socket.setTimeout(10_000, () => socket.destroy());
     socket.once('connect', () => {
       socket.write(encodeConnect(`${options.clientPrefix ?? 'load'}-${connection}`));
       socket.once('data', (chunk: Buffer) => {
         socket.off('error', reject);
+        socket.setTimeout(0);
         if (chunk[0] === 0x20 && chunk[3] === 0) resolve();
         else reject(new Error(`CONNACK refused: ${chunk.toString('hex')}`));
       });
