@@ -17,6 +17,7 @@ import {
   type Headwater,
 } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
+import { benchGateways } from './gateways.ts';
 import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
 
@@ -324,6 +325,24 @@ if (process.argv.includes('--only-end-to-end')) {
   process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
   process.exit(0);
 }
+const gatewaysAt = process.argv.indexOf('--gateways');
+if (gatewaysAt !== -1) {
+  const most = Number(process.argv[gatewaysAt + 1]);
+  if (!Number.isInteger(most) || most < 1) {
+    process.stderr.write('bench: --gateways is a number from 1\n');
+    process.exit(2);
+  }
+  execFileSync('bash', ['test/services/install.sh', 'kafka', 'rdkafka'], {
+    stdio: 'inherit',
+    cwd: ROOT,
+  });
+  const fleet = await benchGateways(most, smoke);
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, 'gateways.json'), `${JSON.stringify(fleet, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(fleet, null, 2)}\n`);
+  process.exit(0);
+}
+
 const result = {
   machine: machine(),
   smoke,
