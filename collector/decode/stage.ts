@@ -379,11 +379,12 @@ export class DecodeStage {
       case KIND_STATUS: {
         const status = readNote(KIND_STATUS, record.value, header);
         const named = new Set(status.epochs.map((each) => each.epoch));
+        const sending = status.epochs.some(({ waiting }) => waiting.length > 0);
         for (const holdings of status.epochs)
-          touch(this.epochOf(state, gateway, holdings.epoch)).heard(holdings, arrivedMs);
+          touch(this.epochOf(state, gateway, holdings.epoch)).heard(holdings, sending, arrivedMs);
         for (const other of state.epochs.values())
           if (other.gateway === gateway && !named.has(other.epoch) && other.holdsAnything)
-            touch(other).heard(undefined, arrivedMs);
+            touch(other).heard(undefined, sending, arrivedMs);
         return;
       }
       default:

@@ -95,14 +95,18 @@ export class EpochLedger {
     return this.waiting.length + this.history.length > 0;
   }
 
-  /** Takes a status in; `holdings` is undefined when the gateway does not know the epoch any more. */
-  heard(holdings: EpochHoldings | undefined, atMs: number): void {
+  /**
+   * Takes a status in; `holdings` is undefined when the gateway does not know the epoch any more. While the gateway is
+   * `sending`, the report of a loss that it knows of may still be on its way, and the ledger waits for it.
+   */
+  heard(holdings: EpochHoldings | undefined, sending: boolean, atMs: number): void {
     this.statusMs = atMs;
     this.waiting = holdings?.waiting ?? [];
     this.history = holdings?.history ?? [];
     this.next = Math.max(this.next, holdings?.next ?? 1);
     const accounted = new RangeSet(this.received.ranges);
     for (const [from, to] of [...this.waiting, ...this.history]) accounted.add(from, to);
+    if (sending) for (const [from, to] of holdings?.lost ?? []) accounted.add(from, to);
     for (const { from, to } of this.lost) accounted.add(from, to ?? this.next);
     const before = this.missing;
     this.missing = accounted.gaps(1, this.next - 1).map(([from, to]) => ({

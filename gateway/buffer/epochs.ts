@@ -41,6 +41,8 @@ export interface Epoch {
   released: RangeSet;
   /** Not on disk any more: evicted or lost. A part of `released`. */
   gone: RangeSet;
+  /** Lost, thinned or expired: no collector has them, and a frame says so. A part of `released`. */
+  lost: RangeSet;
   /** Committed by this process or counted: for the mean size of a message. */
   messages: number;
   bytes: number;
@@ -75,6 +77,7 @@ interface Note {
   next: number;
   released: Range[];
   gone: Range[];
+  lost: Range[];
 }
 
 export const EPOCH_NOTES = { gte: PREFIX, lt: after(PREFIX) };
@@ -122,6 +125,7 @@ export class Epochs implements EpochBook {
         openEnd: false,
         released: new RangeSet(note.released),
         gone: new RangeSet(note.gone),
+        lost: new RangeSet(note.lost),
         messages: 0,
         bytes: 0,
       });
@@ -149,6 +153,7 @@ export class Epochs implements EpochBook {
       openEnd: false,
       released: new RangeSet(),
       gone: new RangeSet(),
+      lost: new RangeSet(),
       messages: 0,
       bytes: 0,
     };
@@ -191,7 +196,7 @@ export class Epochs implements EpochBook {
         this.byEpoch.delete(epoch.epoch);
         ops.push({ type: 'del', key: keyOf(ordinal) });
       } else {
-        const { boot, start, last, offsetUs, next, released, gone } = epoch;
+        const { boot, start, last, offsetUs, next, released, gone, lost } = epoch;
         const note: Note = {
           epoch: epoch.epoch,
           boot,
@@ -201,6 +206,7 @@ export class Epochs implements EpochBook {
           next,
           released: [...released.ranges],
           gone: [...gone.ranges],
+          lost: [...lost.ranges],
         };
         ops.push({
           type: 'put',
@@ -244,6 +250,12 @@ export class Epochs implements EpochBook {
     return true;
   }
 
+  /** No collector will have these, and they are not here any more. */
+  lose(epoch: Epoch, from: number, to: number): void {
+    for (const set of [epoch.released, epoch.gone, epoch.lost]) set.add(from, to);
+    this.dirty.add(epoch);
+  }
+
   /** These frames do not wait any more, though no collector has them. Returns their ranges by epoch. */
   expire(frames: StoredFrame[]): Map<string, Range[]> {
     const sets = new Map<string, RangeSet>();
@@ -253,6 +265,7 @@ export class Epochs implements EpochBook {
       const set = sets.get(epoch) ?? new RangeSet();
       sets.set(epoch, set);
       set.add(firstSequence, firstSequence + count - 1);
+      this.byEpoch.get(epoch)?.lost.add(firstSequence, firstSequence + count - 1);
     }
     return new Map([...sets].map(([epoch, set]) => [epoch, [...set.ranges]]));
   }
@@ -361,9 +374,10 @@ export class Epochs implements EpochBook {
 
   /** For the ledger. */
   holdings(): EpochHoldings[] {
-    return this.list.map(({ epoch, next, released, gone }) => ({
+    return this.list.map(({ epoch, next, released, gone, lost }) => ({
       epoch,
       next,
+      lost: lost.ranges.slice(-RANGES_MAX),
       waiting: released.gaps(1, next - 1).slice(0, RANGES_MAX),
       history: released.ranges.flatMap(([from, to]) => gone.gaps(from, to)).slice(0, RANGES_MAX),
     }));

@@ -453,11 +453,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private async damaged({ epoch, from, to, reason, frame }: Damage): Promise<void> {
     const lost = epoch.released.gaps(from, to);
     if (lost.length === 0) return;
-    for (const [low, high] of lost) {
-      epoch.released.add(low, high);
-      epoch.gone.add(low, high);
-    }
-    this.registry.touch(epoch);
+    for (const [low, high] of lost) this.registry.lose(epoch, low, high);
     this.reportLoss({
       cause: 'damaged',
       where: 'buffer',

@@ -263,9 +263,7 @@ export class Upkeep {
       const from = sequenceOf(position);
       if (epoch === undefined) continue;
       this.backlog.remove({ position, bytes: frame.length, count });
-      epoch.released.add(from, from + count - 1);
-      epoch.gone.add(from, from + count - 1);
-      this.epochs.touch(epoch);
+      this.epochs.lose(epoch, from, from + count - 1);
       ops.push({ type: 'del', key: position });
     }
   }

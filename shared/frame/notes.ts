@@ -85,6 +85,8 @@ export interface EpochHoldings {
   waiting: Range[];
   /** Acknowledged and still there. */
   history: Range[];
+  /** Lost; the frame that says why may still be waiting. */
+  lost: Range[];
 }
 
 /** What a gateway says it holds, so that the ledger can tell what is missing. */
@@ -165,12 +167,13 @@ const SHAPES: Record<keyof Notes, (value: Record<string, unknown>) => boolean> =
   [KIND_STATUS]: ({ epochs }) =>
     Array.isArray(epochs) &&
     epochs.every((entry: unknown) => {
-      const { epoch, next, waiting, history } = (entry ?? {}) as Partial<EpochHoldings>;
+      const { epoch, next, waiting, history, lost } = (entry ?? {}) as Partial<EpochHoldings>;
       return (
         typeof epoch === 'string' &&
         Number.isSafeInteger(next) &&
         isRanges(waiting) &&
-        isRanges(history)
+        isRanges(history) &&
+        isRanges(lost)
       );
     }),
 };

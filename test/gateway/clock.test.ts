@@ -71,6 +71,7 @@ const epoch = (ordinal: number, boot: string, wallUs: number, from: number, to: 
   openEnd: false,
   released: new RangeSet(),
   gone: new RangeSet(),
+  lost: new RangeSet(),
   messages: 0,
   bytes: 0,
 });

@@ -134,7 +134,7 @@ describe('history', () => {
     await first.buffer.release((await readAll(first.buffer)).map(refOf));
     expect(await readAll(first.buffer)).toEqual([]);
     expect(first.buffer.epochs.holdings()).toEqual([
-      { epoch, next: 501, waiting: [], history: [[1, 500]] },
+      { epoch, next: 501, waiting: [], history: [[1, 500]], lost: [] },
     ]);
     await first.buffer.close();
     const second = await open(folder);
