@@ -87,6 +87,17 @@ export const OPENAPI = {
         }),
       ),
     ),
+    '/api/v1/ledger': get(
+      'Whether anything is missing: what arrived, is on its way, lost (why, since when) or nowhere, by gateway and epoch.',
+      [parameter('gateway', 'Only this gateway.', text)],
+      reply('The account.', {
+        type: 'object',
+        properties: {
+          missing: { type: 'boolean' },
+          gateways: { type: 'array', items: { type: 'object' } },
+        },
+      }),
+    ),
     '/api/v1/quarantine': get(
       'Messages that could not be decoded or stored, newest first, with the reason.',
       [parameter('limit', 'At most so many, up to 1000.', integer)],

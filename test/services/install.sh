@@ -44,6 +44,19 @@ ensure_mosquitto() {
 ensure_kcat() { if ! command -v kcat >/dev/null; then say "installing kcat from Debian"; apt_get kcat; fi; }
 ensure_chromium() { if ! command -v chromium >/dev/null; then say "installing chromium from Debian (about 60 s)"; apt_get chromium; fi; }
 
+# What makes the faults of `npm run chaos`: power cuts, failing system calls, wrong clocks, lost packets, no fsync.
+ensure_faults() {
+  local missing=
+  command -v linux.uml >/dev/null || missing="$missing user-mode-linux"
+  command -v strace >/dev/null || missing="$missing strace"
+  command -v faketime >/dev/null || missing="$missing faketime"
+  command -v iptables >/dev/null || missing="$missing iptables"
+  command -v mkfs.ext4 >/dev/null || missing="$missing e2fsprogs"
+  command -v prlimit >/dev/null || missing="$missing util-linux"
+  ls /usr/lib/*/libeatmydata.so >/dev/null 2>&1 || missing="$missing libeatmydata1"
+  if [ -n "$missing" ]; then say "installing$missing from Debian"; apt_get $missing; fi
+}
+
 kafka_install() {
   need java "Kafka" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"; need mvn "Kafka" "Debian's maven"
   rm -rf "$cache/kafka-$1"; mkdir -p "$cache/kafka-$1"
@@ -88,12 +101,13 @@ rdkafka() {
   if [ ! -d "$there/node-rdkafka/build/Release" ]; then rm -rf "$there"; cp -a "$cache/rdkafka-$version/node_modules" "$there"; fi
 }
 
-all="mosquitto kcat chromium kafka influxdb1 influxdb2 telegraf rdkafka"
+all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka"
 for name in ${*:-$all}; do
   case $name in
     mosquitto) ensure_mosquitto ;;
     kcat) ensure_kcat ;;
     chromium) ensure_chromium ;;
+    faults) ensure_faults ;;
     kafka) once kafka 4.1.0 20 kafka_install ;;
     influxdb1) once influxdb1 1.8.10 120 influxdb1_install ;;
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;

@@ -1,0 +1,35 @@
+/** `npm run chaos` at CI's size: each fault once, each control. */
+import { expect, it } from 'vitest';
+import { start } from '../support/process.ts';
+
+it(
+  'every fault once: nothing lost, doubled or changed unreported; the controls lose',
+  { timeout: 900_000 },
+  async () => {
+    const child = start(process.execPath, [
+      '--import',
+      'tsx',
+      'test/chaos/main.ts',
+      '--minutes',
+      '1',
+      '--rounds',
+      '1',
+    ]);
+    const code = await child.exited;
+    process.stdout.write(child.output());
+    expect(code, child.output().slice(-4000)).toBe(0);
+    expect(child.output()).toMatch(/0 of \d+ trials broke a promise/);
+  },
+);
+
+it('refuses what it does not know', async () => {
+  const child = start(process.execPath, [
+    '--import',
+    'tsx',
+    'test/chaos/main.ts',
+    '--fault',
+    'locusts',
+  ]);
+  expect(await child.exited).toBe(2);
+  expect(child.output()).toMatch(/--fault is a part of one of: kill -9 gateway/);
+});

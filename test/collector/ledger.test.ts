@@ -1,0 +1,301 @@
+/** The decode stage's account of gateways: losses, status, clocks; and that the raw log alone tells it again. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { DecodeStage } from '../../collector/decode/stage.ts';
+import { Mappings } from '../../collector/decode/mapping.ts';
+import { LedgerView } from '../../collector/ledger/view.ts';
+import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { TOPIC_LEDGER, TOPIC_RAW } from '../../collector/log/log.ts';
+import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { StoreStage } from '../../collector/store/stage.ts';
+import { FrameBuilder, type FrameIdentity } from '../../shared/frame/builder.ts';
+import {
+  CLOCK_SYNCHRONISED,
+  KIND_ANCHOR,
+  KIND_LOSS,
+  KIND_STATUS,
+  KIND_SUMMARY,
+} from '../../shared/frame/frame.ts';
+import { noteFrame, type Notes } from '../../shared/frame/notes.ts';
+import { LevelDatabase } from '../../shared/kv/classic-level.ts';
+import { temporaryFolder, until } from '../support/process.ts';
+
+const T0 = 1_790_000_000_000_000;
+const S = 1e6;
+const identity: FrameIdentity = {
+  gateway: 'gw',
+  epoch: Buffer.from('aaaaaaaaaaaaaaaa', 'hex'),
+  bootId: Buffer.from('0b0b0b0b0b0b0b0b', 'hex'),
+};
+const EPOCH = 'aaaaaaaaaaaaaaaa';
+
+function records(
+  from: number,
+  count: number,
+  wallUs: number,
+  monotonicUs: number,
+  quality: number,
+): Buffer {
+  const builder = new FrameBuilder();
+  for (let i = 0; i < count; i++)
+    builder.add(
+      {
+        client: 'c',
+        topic: 'm',
+        qos: 1,
+        retain: false,
+        dup: false,
+        payload: Buffer.from(`{"n":${from + i}}`),
+      },
+      wallUs,
+      monotonicUs,
+    );
+  return builder.finish(identity, from, quality, false);
+}
+
+const note = <K extends keyof Notes>(kind: K, value: Notes[K], sequence: number): Buffer =>
+  noteFrame(kind, value, identity, sequence, { wallUs: T0, monotonicUs: 1, clockQuality: 2 });
+
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+interface Centre {
+  log: EmbeddedLog;
+  ledger: LedgerView;
+  decode: DecodeStage;
+  store: DuckDbStore;
+  notices: string[];
+  append: (...frames: Buffer[]) => Promise<void>;
+  /** Times in seconds since T0, by value. */
+  times: () => Promise<Map<number, number[]>>;
+  stop: () => Promise<void>;
+}
+
+async function centre(folder: string): Promise<Centre> {
+  const notices: string[] = [];
+  const say = ({ event, text }: { event: string; text: string }): void =>
+    void notices.push(`${event}: ${text}`);
+  const log = new EmbeddedLog(
+    { folder, cacheBytes: 1 << 20, trim: {}, now: () => Date.now() },
+    say,
+  );
+  await log.open();
+  const store = new DuckDbStore({ folder, memoryBytes: 128 << 20, now: () => Date.now() }, say);
+  await store.open();
+  const decode = new DecodeStage(log, new Mappings([]), say);
+  const storing = new StoreStage(log, store, say);
+  const ledger = new LedgerView(log);
+  await ledger.start();
+  decode.start();
+  storing.start();
+  let stopped = false;
+  const stop = async (): Promise<void> => {
+    if (stopped) return;
+    stopped = true;
+    await decode.close();
+    await storing.close();
+    await ledger.close();
+    await store.close();
+    await log.close();
+  };
+  cleanups.push(stop);
+  return {
+    log,
+    ledger,
+    decode,
+    store,
+    notices,
+    append: async (...frames) => {
+      const headers = { arrived: String(T0 / 1000 + 3_600_000), lane: '0' };
+      await log.append(
+        TOPIC_RAW,
+        frames.map((value) => ({ key: 'gw', value, headers })),
+      );
+      let quiet = 0;
+      await until('no lag', () => {
+        const groups = log.groups();
+        const done =
+          groups.some(({ group }) => group === 'headwater-decode') &&
+          groups.every(({ lagRecords }) => lagRecords === 0);
+        quiet = done ? quiet + 1 : 0;
+        return quiet >= 5 || undefined;
+      });
+    },
+    times: async () => {
+      const found = new Map<number, number[]>();
+      for (const { points } of await store.query({ measurement: 'm', field: 'n' }))
+        for (const [time, value] of points)
+          found.set(Number(value), [
+            ...(found.get(Number(value)) ?? []),
+            (time - T0 / 1000) / 1000,
+          ]);
+      return found;
+    },
+    stop,
+  };
+}
+
+describe('ledger', () => {
+  it('names what is received, lost, thinned, on its way and missing; and the raw log alone tells it again', async () => {
+    const folder = temporaryFolder();
+    const first = await centre(folder);
+    await first.append(
+      records(1, 10, T0, 1, CLOCK_SYNCHRONISED),
+      records(21, 10, T0, 1, CLOCK_SYNCHRONISED),
+      note(
+        KIND_LOSS,
+        { cause: 'dropped', where: 'buffer', reason: 'full', epoch: EPOCH, ranges: [[11, 15]] },
+        31,
+      ),
+      note(KIND_LOSS, { cause: 'damaged', where: 'buffer/1.log', reason: 'rot', bytes: 5 }, 32),
+      note(
+        KIND_SUMMARY,
+        {
+          epoch: EPOCH,
+          replaces: [[25, 26]],
+          series: [
+            {
+              client: 'c',
+              topic: 'm',
+              constants: {},
+              numbers: { n: [2, 25, 26, 25.5] },
+              fromUs: T0,
+              toUs: T0 + 2 * S,
+            },
+          ],
+        },
+        33,
+      ),
+      note(
+        KIND_STATUS,
+        {
+          epochs: [
+            {
+              epoch: EPOCH,
+              next: 60,
+              waiting: [[40, 44]],
+              history: [
+                [1, 10],
+                [50, 52],
+              ],
+              lost: [],
+            },
+          ],
+        },
+        0,
+      ),
+    );
+    const expected = {
+      missing: true,
+      gateways: [
+        {
+          gateway: 'gw',
+          epochs: [
+            {
+              epoch: EPOCH,
+              received: [
+                [1, 10],
+                [21, 24],
+                [27, 33],
+              ],
+              lost: [
+                { from: 11, to: 15, cause: 'dropped', reason: 'full' },
+                { from: 25, to: 26, cause: 'thinned' },
+              ],
+              pending: [
+                [40, 44],
+                [50, 52],
+              ],
+              missing: [
+                { from: 16, to: 20 },
+                { from: 34, to: 39 },
+                { from: 45, to: 49 },
+                { from: 53, to: 59 },
+              ],
+              damage: [{ where: 'buffer/1.log', reason: 'rot' }],
+            },
+          ],
+        },
+      ],
+    };
+    expect(first.ledger.answer()).toMatchObject(expected);
+    expect(first.ledger.answer('nobody').gateways).toEqual([]);
+    // Asked for again: what is history there and not in the log; not what merely waits.
+    expect(first.ledger.wanted('gw', 1)).toEqual([{ epoch: EPOCH, ranges: [[50, 52]] }]);
+    expect(first.ledger.wanted('gw', Number.MAX_SAFE_INTEGER)).toBeUndefined();
+    const summary = await first.store.latest({ measurement: 'm' });
+    expect(Object.fromEntries(summary.map(({ field, value }) => [field, value]))).toMatchObject({
+      n_min: 25,
+      n_max: 26,
+      n_mean: 25.5,
+      n_count: 2,
+    });
+    const readings = first.decode.decoder.decodedReadings;
+    await first.stop();
+
+    const db = new LevelDatabase(`${folder}/log`);
+    await db.open();
+    await db.clear({
+      gte: Buffer.from(`c${TOPIC_LEDGER}\0`),
+      lt: Buffer.from(`c${TOPIC_LEDGER}\u0001`),
+    });
+    await db.close();
+    const second = await centre(folder);
+    await second.append(records(16, 5, T0, 1, CLOCK_SYNCHRONISED));
+    expect(second.notices.join()).toMatch(/ledger_rebuild/);
+    expect(second.ledger.answer().gateways[0]?.epochs[0]?.received).toEqual([
+      [1, 10],
+      [16, 24],
+      [27, 33],
+    ]);
+    expect(second.ledger.answer().gateways[0]?.epochs[0]?.lost).toMatchObject([
+      { from: 11, to: 15, cause: 'dropped' },
+      { from: 25, to: 26, cause: 'thinned' },
+    ]);
+    // Nothing was decoded a second time.
+    expect(second.decode.decoder.decodedReadings).toBe(5);
+    expect(readings).toBe(21);
+  });
+});
+
+describe('clocks', () => {
+  const anchor = (errorUs: number, wallUs: number): Notes[typeof KIND_ANCHOR] => ({
+    boot: '0b0b0b0b0b0b0b0b',
+    monotonicUs: 1000 * S,
+    wallUs,
+    errorUs,
+    basis: 'collector',
+  });
+
+  it('readings of an unknown clock reach no store before their anchor, and then at their right time', async () => {
+    const { append, times, decode } = await centre(temporaryFolder());
+    // The gateway woke in 1970; its boot is 900 s old when it takes these.
+    await append(records(1, 5, 30 * S, 900 * S, 0));
+    expect((await times()).size).toBe(0);
+    expect(decode.heldFrames).toBe(1);
+    await append(note(KIND_ANCHOR, anchor(20_000, T0), 6));
+    expect(decode.heldFrames).toBe(0);
+    expect([...(await times())]).toEqual([1, 2, 3, 4, 5].map((n) => [n, [-100]]));
+    // Later ones of the same boot do not wait.
+    await append(records(7, 1, 250 * S, 1120 * S, 0));
+    expect((await times()).get(7)).toEqual([120]);
+  });
+
+  it('a much better anchor moves readings, and no second point stays behind, through a restart in between', async () => {
+    const folder = temporaryFolder();
+    const first = await centre(folder);
+    await first.append(
+      records(1, 3, 30 * S, 900 * S, 0),
+      note(KIND_ANCHOR, anchor(3600 * S, T0 - 3000 * S), 4),
+    );
+    expect([...(await first.times()).values()]).toEqual([[-3100], [-3100], [-3100]]);
+    await first.stop();
+    const second = await centre(folder);
+    // Not better enough: it stays.
+    await second.append(note(KIND_ANCHOR, anchor(2000 * S, T0 - 2000 * S), 5));
+    expect([...(await second.times()).values()]).toEqual([[-3100], [-3100], [-3100]]);
+    await second.append(note(KIND_ANCHOR, anchor(50_000, T0), 6));
+    expect([...(await second.times()).values()]).toEqual([[-100], [-100], [-100]]);
+  });
+});
