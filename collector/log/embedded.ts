@@ -135,7 +135,7 @@ export class EmbeddedLog implements Log {
   async open(): Promise<void> {
     const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
     const open = this.options.openDatabase ?? ((at: string) => this.openFolder(at));
-    const { db, damaged, setAside, copies } = await open(stamp);
+    const { db, damaged, setAside, carried, copies } = await open(stamp);
     try {
       // One synced write before anything is served (F4).
       const note: KvOp = { type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) };
@@ -159,7 +159,7 @@ export class EmbeddedLog implements Log {
       this.notify({
         level: 'error',
         event: 'log_set_aside',
-        text: `the log did not open and was set aside to ${setAside}; gateways send again what they still hold`,
+        text: `the log was damaged and set aside to ${setAside}; ${carried} whole entries of it were carried over, and gateways send again what they still hold of the rest`,
       });
     }
   }

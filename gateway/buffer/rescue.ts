@@ -141,7 +141,10 @@ export class Rescue {
       this.adopted.add(epoch);
     }
     const position = positionOf(epoch.ordinal, firstSequence);
-    if ((await db.get(position)) !== undefined) return undefined;
+    if ((await db.get(position)) !== undefined) {
+      epoch.gone.remove(firstSequence, last);
+      return undefined;
+    }
     // What a collector had acknowledged is history again; of the rest nothing is known, so it waits.
     if (this.adopted.has(epoch)) epoch.released.remove(firstSequence, last);
     epoch.gone.remove(firstSequence, last);
@@ -156,7 +159,7 @@ export class Rescue {
 
 /** What an open found damaged, as losses for the ledger and notices for the operator. `kept`: what was saved of it. */
 export function damageReports(
-  { damaged, setAside, copies }: Recovery,
+  { damaged, setAside, carried, copies }: Recovery,
   kept: string,
 ): { report?: LossReport; notice?: Notice }[] {
   const found: { report?: LossReport; notice?: Notice }[] = [];
@@ -174,7 +177,7 @@ export function damageReports(
     }
   }
   if (setAside !== undefined) {
-    const reason = `the database was damaged and set aside to ${setAside}${kept}`;
+    const reason = `the database was damaged and set aside to ${setAside}; ${carried} whole entries of it were carried over${kept}`;
     found.push({ report: { cause: 'damaged', where: 'buffer', reason } });
   }
   return found;

@@ -10,6 +10,9 @@ import { crc32c } from '../frame/crc32c.ts';
 
 const BLOCK_BYTES = 32768;
 const HEADER_BYTES = 7;
+const FULL = 1;
+const FIRST = 2;
+const LAST = 4;
 
 export interface LogDamage {
   file: string;
@@ -23,7 +26,8 @@ export interface LogDamage {
   kind: 'torn' | 'corrupt';
 }
 
-function unmask(masked: number): number {
+/** LevelDB's masked checksum as the checksum. */
+export function unmask(masked: number): number {
   const rotated = (masked - 0xa282ead8) >>> 0;
   return ((rotated >>> 17) | (rotated << 15)) >>> 0;
 }
@@ -68,6 +72,34 @@ export function checkLogBytes(file: string, bytes: Buffer): LogDamage[] {
     }
   }
   return damages;
+}
+
+/** Whole records of a log: fragments are put together, damaged ones left out. */
+export function* logRecords(bytes: Buffer): Generator<Buffer> {
+  let parts: Buffer[] = [];
+  for (let block = 0; block < bytes.length; block += BLOCK_BYTES) {
+    const end = Math.min(block + BLOCK_BYTES, bytes.length);
+    for (let offset = block; end - offset >= HEADER_BYTES; ) {
+      const next = offset + HEADER_BYTES + bytes.readUInt16LE(offset + 4);
+      const type = bytes[offset + 6] ?? 0;
+      if (
+        type === 0 ||
+        next > end ||
+        unmask(bytes.readUInt32LE(offset)) !== crc32c(bytes, offset + 6, next)
+      ) {
+        parts = [];
+        break;
+      }
+      const fragment = bytes.subarray(offset + HEADER_BYTES, next);
+      if (type === FULL || type === FIRST) parts = [];
+      if (type === FULL || type === FIRST || parts.length > 0) parts.push(fragment);
+      if ((type === FULL || type === LAST) && parts.length > 0) {
+        yield parts.length === 1 ? fragment : Buffer.concat(parts);
+        parts = [];
+      }
+      offset = next;
+    }
+  }
 }
 
 function isZero(bytes: Buffer, from: number, to: number): boolean {

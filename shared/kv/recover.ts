@@ -1,18 +1,23 @@
 /**
  * Opens a LevelDB folder so that it always starts (law 7): damage is found before LevelDB hides it, damaged files are
- * copied aside and never deleted, a database that does not open is set aside whole and a fresh one takes its place.
+ * copied aside and never deleted, a database that does not open, or that LevelDB had better not read, is set aside whole
+ * and a fresh one with all that was whole in it takes its place.
  */
-import { cp, mkdir, readFile, readdir, rename } from 'node:fs/promises';
+import { cp, mkdir, readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 import type { KvDatabase } from './kv.ts';
 import { checkLogBytes, checkLogs, type DamagedLog } from './log-check.ts';
+import { carryOver } from './salvage.ts';
+import { scanTable } from './table-file.ts';
 
 export interface Recovery {
   db: KvDatabase;
   damaged: DamagedLog[];
   /** Where a whole database was set aside, if it did not open. */
   setAside: string | undefined;
+  /** Entries of it that were whole and are in the fresh one. */
+  carried: number;
   /** Where copies of damaged files lie, if there were any. */
   copies: string | undefined;
 }
@@ -33,9 +38,32 @@ async function findBroken(folder: string): Promise<string | undefined> {
   const manifest = (await readFile(join(folder, 'CURRENT'), 'latin1')).trim();
   if (!names.includes(manifest)) return 'its file CURRENT names no manifest that is there';
   const damages = checkLogBytes(manifest, await readFile(join(folder, manifest)));
-  return damages.length === 0
-    ? undefined
-    : `its manifest is damaged at offset ${damages[0]?.offset}`;
+  if (damages.length > 0) return `its manifest is damaged at offset ${damages[0]?.offset}`;
+  return await findDamagedTable(folder, names);
+}
+
+/** Tables of so many bytes are checked at every open, larger ones when the last open was so short ago. */
+const CHECK_BYTES_MAX = 64 * 1024 * 1024;
+const SOON_MS = 300_000;
+
+/**
+ * A damaged table can make LevelDB abort the process (an assertion, measured), which no handler sees. Small databases
+ * are checked whole before it reads them; a large one is when it was opened a short while ago, as after such an end.
+ */
+async function findDamagedTable(folder: string, names: string[]): Promise<string | undefined> {
+  const marker = `${folder}.opened`;
+  const tables = names.filter((name) => name.endsWith('.ldb'));
+  let bytes = 0;
+  for (const name of tables) bytes += (await stat(join(folder, name))).size;
+  const opened = await stat(marker).catch(() => undefined); // Never opened before.
+  await writeFile(marker, '');
+  const again = opened !== undefined && (await stat(marker)).mtimeMs - opened.mtimeMs < SOON_MS;
+  if (bytes > CHECK_BYTES_MAX && !again) return undefined;
+  for (const name of tables) {
+    const { damagedBytes } = await scanTable(join(folder, name));
+    if (damagedBytes > 0) return `its table ${name} has ${damagedBytes} damaged bytes`;
+  }
+  return undefined;
 }
 
 /**
@@ -64,7 +92,7 @@ export async function openRecovering(
     // Made only now: the library opens by itself what was made.
     const db = create(folder);
     await db.open();
-    return { db, damaged, setAside: undefined, copies };
+    return { db, damaged, setAside: undefined, carried: 0, copies };
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
     if (codeOf(cause) === 'LEVEL_LOCKED') {
@@ -84,6 +112,7 @@ export async function openRecovering(
     await rename(folder, setAside);
     const fresh = create(folder);
     await fresh.open();
-    return { db: fresh, damaged, setAside, copies };
+    const carried = await carryOver(setAside, fresh);
+    return { db: fresh, damaged, setAside, carried, copies };
   }
 }

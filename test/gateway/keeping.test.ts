@@ -301,7 +301,7 @@ describe('a database that cannot be read', () => {
     expect(tables.length).toBeGreaterThan(0);
     rmSync(join(folder, 'buffer', 'CURRENT'));
     const second = await open(folder);
-    expect(second.notices.join()).toMatch(/set aside .* whole frames in it were put back/);
+    expect(second.notices.join()).toMatch(/set aside .* whole entries of it were carried over/);
     await fill(second, 10, (i) => `new${i}`);
     const found = new Set(payloads(await readAll(second.buffer)));
     for (let i = 0; i < 2000; i++) expect(found.has(`m${i}`.padEnd(1000, 'x')), `m${i}`).toBe(true);

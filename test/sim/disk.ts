@@ -185,7 +185,7 @@ export class SimDatabase implements KvDatabase {
 export async function openSim(disk: SimDisk, owner: Owner): Promise<Recovery> {
   const db = new SimDatabase(disk, owner);
   await db.open();
-  return { db, damaged: [], setAside: undefined, copies: undefined };
+  return { db, damaged: [], setAside: undefined, carried: 0, copies: undefined };
 }
 
 export class SimStorage implements BufferStorage {
