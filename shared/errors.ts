@@ -52,6 +52,11 @@ export const ERRORS = {
     retryable: true,
     about: 'The time-series store cannot be reached; reading goes on when it can.',
   },
+  STORE_RESET: {
+    retryable: false,
+    about:
+      'The store was damaged and set aside; what the log has is written again from its beginning.',
+  },
   ADAPTER_MISSING: {
     retryable: false,
     about: 'An adapter or the client library that it needs is not installed.',

@@ -62,7 +62,17 @@ export function runStage(options: StageOptions): Stage {
     if (records === undefined || records.length === 0) return;
     const offsets = new Map<number, number>();
     for (const { partition, offset } of records) offsets.set(partition, offset + 1);
-    const produce = await insist('working', () => options.step(records, offsets));
+    let produce: Produced[] | undefined;
+    try {
+      produce = await insist('working', () => options.step(records, offsets));
+    } catch (error) {
+      if (!(error instanceof HeadwaterError) || error.code !== 'STORE_RESET') throw error;
+      notify({ level: 'warn', event: `${name}_anew`, text: messageOf(error) });
+      await current.close();
+      // A new member asks the store how far it has come.
+      consumer = await insist('joining the log', () => log.consumer(options.consumer));
+      return;
+    }
     if (produce === undefined) return;
     try {
       await current.commit({ produce, offsets });

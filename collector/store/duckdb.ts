@@ -108,6 +108,17 @@ function withoutRepeats(batches: ReadingBatch[]): ReadingBatch[] {
   }));
 }
 
+const DAMAGED_TEXT =
+  'the embedded store is damaged; it was set aside and is filled again from the log';
+
+const firstLine = (error: unknown): string => messageOf(error).split('\n')[0] ?? '';
+
+/** Blocks and the write-ahead log have checksums; after a fatal error every call says that the database is invalid. */
+const isDamage = (error: unknown): boolean =>
+  /Corrupt|has been invalidated|not a valid DuckDB|Could not read enough bytes|Failure while replaying WAL/i.test(
+    messageOf(error),
+  );
+
 export class DuckDbStore implements TimeSeriesStore {
   readonly kind = 'embedded';
   private readonly options: DuckDbOptions;
@@ -120,40 +131,70 @@ export class DuckDbStore implements TimeSeriesStore {
   private readonly list: Series[] = [];
   private readonly origins = new Map<string, Origin>();
   private turn: Promise<unknown> = Promise.resolve();
+  private isLoaded = false;
+  private resetting = false;
+  /** It was emptied since somebody asked how far it has come. */
+  private isReset = false;
 
   constructor(options: DuckDbOptions, notify: Notify) {
     this.options = options;
     this.notify = notify;
   }
 
+  private get path(): string {
+    return join(this.options.folder, 'store', 'readings.duckdb');
+  }
+
   async open(): Promise<void> {
-    const path = join(this.options.folder, 'store', 'readings.duckdb');
-    await mkdir(dirname(path), { recursive: true });
+    await mkdir(dirname(this.path), { recursive: true });
     try {
-      await this.openFile(path);
+      await this.openFile(this.path);
     } catch (error) {
-      const text = messageOf(error);
       this.shut();
-      if (/lock|Permission denied|Read-only|No space left/i.test(text)) {
+      const text = firstLine(error);
+      if (
+        !isDamage(error) &&
+        /lock on file|Permission denied|Read-only|No space left/i.test(text)
+      ) {
         throw new HeadwaterError(
           'DATA_UNUSABLE',
-          `the embedded store ${path} cannot be opened: ${text.split('\n')[0] ?? ''}`,
+          `the embedded store ${this.path} cannot be opened: ${text}`,
           { cause: error },
         );
       }
-      // Damaged: set aside, and filled again from the log (law 7).
-      const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
-      const aside = join(this.options.folder, 'damaged', `store-${stamp}`);
-      await mkdir(dirname(aside), { recursive: true });
-      await rename(dirname(path), aside);
-      await mkdir(dirname(path), { recursive: true });
-      this.notify({
-        level: 'error',
-        event: 'store_set_aside',
-        text: `the embedded store did not open (${text.split('\n')[0] ?? ''}) and was set aside to ${aside}; it is filled again from the log`,
-      });
-      await this.openFile(path);
+      await this.setAside(text);
     }
+  }
+
+  /** Damaged: set aside, and filled again from the log (law 7). */
+  private async setAside(why: string): Promise<void> {
+    this.shut();
+    const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
+    const aside = join(this.options.folder, 'damaged', `store-${stamp}`);
+    await mkdir(dirname(aside), { recursive: true });
+    await rename(dirname(this.path), aside);
+    await mkdir(dirname(this.path), { recursive: true });
+    this.notify({
+      level: 'error',
+      event: 'store_set_aside',
+      text: `the embedded store is damaged (${why}) and was set aside to ${aside}; it is filled again from the log`,
+    });
+    await this.openFile(this.path);
+    this.isReset = true;
+  }
+
+  /** Damage that shows while it runs: whoever writes has to begin anew, and is told with its next write. */
+  private damaged(error: unknown): void {
+    if (this.isReset || this.resetting) return;
+    this.resetting = true;
+    this.turn = this.turn
+      .then(() => this.setAside(firstLine(error)))
+      .catch((again: unknown) =>
+        this.notify({ level: 'error', event: 'store_set_aside', text: messageOf(again) }),
+      )
+      .finally(() => {
+        this.resetting = false;
+      });
   }
 
   private async openFile(path: string): Promise<void> {
@@ -167,14 +208,22 @@ export class DuckDbStore implements TimeSeriesStore {
     this.writer = await this.instance.connect();
     this.reader = await this.instance.connect();
     for (const statement of SCHEMA) await this.writer.run(statement);
+    this.isLoaded = false;
     await this.load();
+    this.isLoaded = true;
   }
 
   private async rows(sql: string): Promise<unknown[][]> {
     if (this.reader === undefined)
       throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
-    const result = await this.reader.runAndReadAll(sql);
-    return result.getRows();
+    try {
+      const result = await this.reader.runAndReadAll(sql);
+      return result.getRows();
+    } catch (error) {
+      if (!isDamage(error) || !this.isLoaded) throw error;
+      this.damaged(error);
+      throw new HeadwaterError('STORE_UNAVAILABLE', DAMAGED_TEXT, { cause: error });
+    }
   }
 
   private async load(): Promise<void> {
@@ -262,12 +311,17 @@ export class DuckDbStore implements TimeSeriesStore {
       const { writer } = this;
       if (writer === undefined)
         throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
+      if (this.isReset) throw new HeadwaterError('STORE_RESET', DAMAGED_TEXT);
       try {
         await writer.run('BEGIN TRANSACTION');
         const result = await work(writer);
         await writer.run('COMMIT');
         return result;
       } catch (error) {
+        if (isDamage(error)) {
+          await this.setAside(firstLine(error));
+          throw new HeadwaterError('STORE_RESET', DAMAGED_TEXT, { cause: error });
+        }
         await this.undo(writer);
         throw new HeadwaterError(
           'STORE_UNAVAILABLE',
@@ -401,6 +455,8 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   async progress(partition: number): Promise<number | undefined> {
+    await this.turn;
+    this.isReset = false;
     const [row] = await this.rows(`SELECT next FROM progress WHERE part = ${partition}`);
     // A store that is new, or was set aside, begins at the beginning: the log fills it.
     return row === undefined ? 0 : Number(row[0]);

@@ -57,7 +57,8 @@ export interface TimeSeriesStore {
   open(): Promise<void>;
   /**
    * Writes batches. `progress` (partition → next offset) is kept in the same transaction by a store that can.
-   * Throws STORE_UNAVAILABLE: nothing or a part of it is written, and the caller writes all of it again.
+   * Throws STORE_UNAVAILABLE: nothing or a part of it is written, and the caller writes all of it again. Throws
+   * STORE_RESET: the store is empty, and the caller asks for its progress and goes on from there.
    */
   write(batches: ReadingBatch[], progress: Map<number, number>): Promise<Refused[]>;
   /** Offsets kept by `write`; undefined for a partition that is not known, or a store that keeps none. */
