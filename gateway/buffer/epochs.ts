@@ -374,12 +374,17 @@ export class Epochs implements EpochBook {
 
   /** For the ledger. */
   holdings(): EpochHoldings[] {
-    return this.list.map(({ epoch, next, released, gone, lost }) => ({
+    const used = this.list.filter(({ next }) => next > 1);
+    return used.map(({ epoch, next, released, gone, lost }) => ({
       epoch,
       next,
       lost: lost.ranges.slice(-RANGES_MAX),
       waiting: released.gaps(1, next - 1).slice(0, RANGES_MAX),
-      history: released.ranges.flatMap(([from, to]) => gone.gaps(from, to)).slice(0, RANGES_MAX),
+      // What expired is still here, but nobody is to ask for it again.
+      history: released.ranges
+        .flatMap(([from, to]) => gone.gaps(from, to))
+        .flatMap(([from, to]) => lost.gaps(from, to))
+        .slice(0, RANGES_MAX),
     }));
   }
 }

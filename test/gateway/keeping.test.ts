@@ -174,6 +174,18 @@ describe('history', () => {
     expect(() => parseHistoryQuery(new URLSearchParams('nope=0'), 0)).toThrow(/no parameter/);
   });
 
+  it('what expired is reported, stays to be asked for here, and is not offered to a collector', async () => {
+    const { buffer, durable, notices } = await open(temporaryFolder());
+    await fill({ buffer, durable }, 20, (i) => `m${i}`);
+    const { epoch } = buffer;
+    await buffer.expire(await readAll(buffer));
+    expect(notices.join()).toMatch(/older than uplink.backlogAgeMaxMs/);
+    expect(buffer.epochs.holdings()[0]).toMatchObject({ epoch, history: [], lost: [[1, 20]] });
+    expect(payloads(await heldFrames(buffer))).toHaveLength(20);
+    const { lost } = account(await readAll(buffer));
+    expect(lost.ranges).toEqual([[1, 20]]);
+  });
+
   it('gives way first: the disk stays within its budget, and what waits is all there', async () => {
     const near = await open(temporaryFolder(), {
       diskBytesMax: 8 * MIB,
