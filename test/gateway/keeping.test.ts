@@ -182,8 +182,11 @@ describe('history', () => {
     expect(notices.join()).toMatch(/older than uplink.backlogAgeMaxMs/);
     expect(buffer.epochs.holdings()[0]).toMatchObject({ epoch, history: [], lost: [[1, 20]] });
     expect(payloads(await heldFrames(buffer))).toHaveLength(20);
-    const { lost } = account(await readAll(buffer));
-    expect(lost.ranges).toEqual([[1, 20]]);
+    const lost = await until('the report', async () => {
+      const { ranges } = account(await readAll(buffer)).lost;
+      return ranges.length > 0 ? ranges : undefined;
+    });
+    expect(lost).toEqual([[1, 20]]);
   });
 
   it('gives way first: the disk stays within its budget, and what waits is all there', async () => {
