@@ -9,24 +9,35 @@ import { join } from 'node:path';
 import { ROOT, temporaryFolder, until } from '../support/process.ts';
 import { Site, wait, type Chance, type Result } from './site.ts';
 
+/** A folder that the guest may mount over: neither the checkout nor Node is in it, wherever they are. */
+function mountPoint(): string {
+  const free = ['/mnt', '/media', '/srv', '/opt'].find(
+    (path) =>
+      existsSync(path) && ![ROOT, process.execPath].some((used) => used.startsWith(`${path}/`)),
+  );
+  if (free === undefined) throw new Error('no folder is there that the guest could mount over');
+  return free;
+}
+
 function guestScript(folder: string, preload: string, measurement: string): string {
   const script = join(folder, 'init.sh');
+  const top = mountPoint();
   writeFileSync(
     script,
     `#!/bin/sh
 mount -t proc proc /proc
-mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs ${top}
 mount -t sysfs sys /sys 2>/dev/null
 ip link set lo up 2>/dev/null || ifconfig lo up
-mkdir -p /tmp/disk
+mkdir -p ${top}/disk
 [ -e /dev/ubda ] || mknod /dev/ubda b 98 0
-mount /dev/ubda /tmp/disk || { echo NOMOUNT; exit 1; }
+mount /dev/ubda ${top}/disk || { echo NOMOUNT; exit 1; }
 cd ${ROOT}
-export HOME=/tmp PATH=${process.env['PATH'] ?? '/usr/bin:/bin'}
-${preload}${process.execPath} cli/bin.mjs gateway --data /tmp/disk/data --id gw-chaos --mqtt 127.0.0.1:1883 --http '' > /tmp/gateway.out 2>&1 &
+export HOME=${top} PATH=${process.env['PATH'] ?? '/usr/bin:/bin'}
+${preload}${process.execPath} cli/bin.mjs gateway --data ${top}/disk/data --id gw-chaos --mqtt 127.0.0.1:1883 --http '' > ${top}/gateway.out 2>&1 &
 ${process.execPath} test/chaos/guest-client.mjs ${measurement}
 echo CLIENTEND
-cat /tmp/gateway.out
+cat ${top}/gateway.out
 sleep 100
 `,
   );
