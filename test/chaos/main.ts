@@ -181,7 +181,14 @@ for (const [name, row] of rows) {
 const trials = [...rows]
   .filter(([name]) => !name.startsWith('control'))
   .reduce((sum, [, row]) => sum + row.trials, 0);
-process.stdout.write(
-  `\n${lines.join('\n')}\n\n${bad === 0 ? `0 of ${trials} trials broke a promise (95 % bound ${(3 / trials).toPrecision(2)})` : `${bad} of ${rows.size} faults FAILED`}, seed ${seed}\n`,
-);
+const peerText = [...rows.values()]
+  .map((row) => `${row.lost} of ${row.acknowledged} acknowledged messages lost, ${row.extra} extra`)
+  .join('; ');
+const verdict =
+  values.peer !== undefined
+    ? `${values.peer}: ${peerText}`
+    : bad === 0
+      ? `0 of ${trials} trials broke a promise (95 % bound ${(3 / trials).toPrecision(2)})`
+      : `${bad} of ${rows.size} faults FAILED`;
+process.stdout.write(`\n${lines.join('\n')}\n\n${verdict}, seed ${seed}\n`);
 process.exit(bad === 0 ? 0 : 1);

@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { connectAsync } from 'mqtt';
+import { connect, type MqttClient } from 'mqtt';
 import { freePort } from '../support/free-port.ts';
 import { runLoad } from '../support/load.ts';
 import { start, temporaryFolder, until, type Child } from '../support/process.ts';
@@ -18,6 +18,7 @@ export const PEERS = {
   mosquitto: (port: number, folder: string): string =>
     `listener ${port} 127.0.0.1
 allow_anonymous true
+user root
 persistence true
 persistence_location ${folder}/
 autosave_interval 1
@@ -28,8 +29,11 @@ max_inflight_messages 0
   telegraf: (port: number, folder: string): string =>
     `listener ${port} 127.0.0.1
 allow_anonymous true
+user root
 persistence true
 persistence_location ${folder}/
+max_queued_messages 0
+max_inflight_messages 0
 `,
 };
 
@@ -41,7 +45,8 @@ const load = (port: number, acknowledged: Set<number>, sent: Set<number>) =>
     messages: MESSAGES,
     window: 200,
     topic: (connection) => `chaos/${connection}/peer`,
-    payload: (index) => `{"n":${index}}`,
+    // A time of its own for each: InfluxDB would put two of one series and time into one point.
+    payload: (index) => `{"n":${index},"ts":${1_700_000_000_000 + index}}`,
     onSend: (index) => sent.add(index),
     onAck: (index) => acknowledged.add(index),
   });
@@ -60,15 +65,30 @@ async function mosquitto(chance: Chance): Promise<Result> {
   const configuration = join(folder, 'mosquitto.conf');
   writeFileSync(configuration, PEERS.mosquitto(port, folder));
   const launch = (): Child => start('mosquitto', ['-c', configuration]);
-  const subscribe = () =>
-    connectAsync(`mqtt://127.0.0.1:${port}`, {
+  /** Listens before it connects: what waits for the session comes right behind the CONNACK. */
+  const subscribe = async (onValue: (n: number) => void): Promise<MqttClient> => {
+    const client = connect(`mqtt://127.0.0.1:${port}`, {
       clientId: 'forwarder',
       clean: false,
       reconnectPeriod: 0,
     });
+    client.on('message', (_topic, payload) =>
+      onValue((JSON.parse(payload.toString()) as { n: number }).n),
+    );
+    await new Promise<void>((resolve, reject) => {
+      client.once('connect', () => resolve());
+      client.once('error', reject);
+      client.once('close', () => reject(new Error('closed')));
+    });
+    return client;
+  };
   let broker = launch();
   try {
-    const first = await until('mosquitto', () => subscribe().catch(() => undefined), 10_000);
+    const first = await until(
+      'mosquitto',
+      () => subscribe(() => undefined).catch(() => undefined),
+      10_000,
+    );
     await first.subscribeAsync('chaos/#', { qos: 1 });
     await first.endAsync();
     const [acknowledged, sent] = [new Set<number>(), new Set<number>()];
@@ -80,14 +100,7 @@ async function mosquitto(chance: Chance): Promise<Result> {
     const counts = new Map<number, number>();
     const again = await until(
       'mosquitto again',
-      async () => {
-        const client = await subscribe().catch(() => undefined);
-        client?.on('message', (_topic, payload) => {
-          const { n } = JSON.parse(payload.toString()) as { n: number };
-          counts.set(n, (counts.get(n) ?? 0) + 1);
-        });
-        return client;
-      },
+      () => subscribe((n) => counts.set(n, (counts.get(n) ?? 0) + 1)).catch(() => undefined),
       10_000,
     );
     await wait(3000);
