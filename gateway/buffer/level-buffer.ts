@@ -179,9 +179,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     let salvaged = 0;
     try {
       salvaged = await this.rescue.takeUp(recovery);
-      // An open that failed has begun an epoch already; one that nothing was written to is as good as new.
-      const isNew = this.ownFrom !== 0 && this.pending.isUntouched;
-      if (!this.begun && !isNew) this.begin(await this.rescue.nextOrdinal(db, this.ordinal));
+      // An open that failed has begun an epoch already, to which messages may belong by now.
+      if (!this.begun) this.begin(await this.rescue.nextOrdinal(db, this.ordinal));
       this.registry.allChanged();
       const ops = this.registry.takeChanges(this.ownFrom);
       await db.write([Rescue.ordinalNote(this.ordinal), ...ops], { sync: true });

@@ -60,11 +60,6 @@ export class OpenGroup<Ticket> {
     this.nextSequence = 1;
   }
 
-  /** No sequence of this epoch has been given out. */
-  get isUntouched(): boolean {
-    return this.nextSequence === 1;
-  }
-
   /** Of its frames and of what is not a frame yet. */
   get bytes(): number {
     return this.builder.bytes + this.group.bytes;

@@ -429,7 +429,6 @@ export class Session {
       this.stat.recalledMessages += count;
       // A recalled frame may begin before its range: what is not in the set is sent, and duplicates are recognised.
       this.sent.delete(epoch);
-      this.liveFrom = this.liveNext;
       this.restartBacklog();
       this.notify({
         level: 'warn',
