@@ -7,7 +7,6 @@
  */
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseMappings, type Mapping } from '../collector/decode/mapping.ts';
 import { TOPIC_RAW, type Log } from '../collector/log/log.ts';
 import type { MessageBuffer } from '../gateway/buffer/buffer.ts';
 import { fileOfPackage } from '../shared/config/root.ts';
@@ -21,12 +20,10 @@ export const SAMPLE_TOPIC = 'aberdeen/{sensor_id}/{sensor_type}';
 export const SAMPLE_CLIENT = 'headwater-sample';
 
 /** What the topics of the sample mean. */
-export function sampleMappings(): Mapping[] {
-  return parseMappings(
-    'mappings:\n  - topic: aberdeen/{sensor_id}/{measurement}\n',
-    'built-in sample mapping',
-  );
-}
+export const SAMPLE_MAPPINGS = {
+  file: 'built-in sample mapping',
+  text: 'mappings:\n  - topic: aberdeen/{sensor_id}/{measurement}\n',
+};
 
 export const samplePath = (): string => fileOfPackage(SAMPLE_FILE);
 

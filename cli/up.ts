@@ -17,10 +17,10 @@ import { Progress } from './progress.ts';
 import { replay } from './replayer.ts';
 import {
   SAMPLE_CLIENT,
+  SAMPLE_MAPPINGS,
   SAMPLE_ROWS,
   SAMPLE_TOPIC,
   loadSample,
-  sampleMappings,
   samplePath,
   saveSample,
 } from './sample.ts';
@@ -99,7 +99,7 @@ export async function up(args: string[]): Promise<void> {
     env,
     config.collector,
     notify,
-    withSample ? sampleMappings() : [],
+    withSample ? [SAMPLE_MAPPINGS] : [],
   );
   const gateway = new Gateway(env, config.gateway, notify);
   let stopping = false;

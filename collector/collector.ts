@@ -3,17 +3,18 @@ import { checkExposure } from '../shared/config/exposure.ts';
 import { claimFolder } from '../shared/config/data-folder.ts';
 import { optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
-import { HeadwaterError } from '../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import type { Address } from '../shared/http/listen.ts';
 import type { HttpServer } from '../shared/http/server.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import { UP_BYTES_MAX } from '../shared/wire/wire.ts';
 import { ROLES, type CollectorConfig, type Role } from './config.ts';
-import { loadMappings, Mappings, type Mapping } from './decode/mapping.ts';
+import type { Mappings } from './decode/mapping/mappings.ts';
+import { MAPPING_PREFIX, MappingSet, type MappingVersion } from './decode/mapping/set.ts';
 import { DecodeStage } from './decode/stage.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { LedgerView } from './ledger/view.ts';
-import type { Log } from './log/log.ts';
+import { TOPIC_LEDGER, type Log } from './log/log.ts';
 import { createLog } from './log/open.ts';
 import { DiskGuard } from './ops/disk-guard.ts';
 import { collectorApi } from './query/api.ts';
@@ -66,7 +67,7 @@ export class Collector {
   private readonly env: Env;
   private readonly config: CollectorConfig;
   private readonly notify: Notify;
-  private readonly extraMappings: readonly Mapping[];
+  private readonly extraMappings: readonly { file: string; text: string }[];
   private log: Log | undefined;
   private ingest: Ingest | undefined;
   private decode: DecodeStage | undefined;
@@ -76,6 +77,7 @@ export class Collector {
   private quarantine: QuarantineView | undefined;
   private ledger: LedgerView | undefined;
   private api: HttpServer | undefined;
+  private mappings: MappingSet | undefined;
   private guard: DiskGuard | undefined;
   private closing: Promise<void> | undefined;
 
@@ -84,7 +86,7 @@ export class Collector {
     env: Env,
     config: CollectorConfig,
     notify: Notify,
-    extraMappings: readonly Mapping[] = [],
+    extraMappings: readonly { file: string; text: string }[] = [],
   ) {
     this.env = env;
     this.config = config;
@@ -117,13 +119,19 @@ export class Collector {
       config.allowPlaintext,
       notify,
     );
-    const mappings = new Mappings([
-      ...(config.mappings === '' ? [] : loadMappings(config.mappings)),
-      ...this.extraMappings,
-    ]);
+    this.mappings = new MappingSet(
+      {
+        file: config.mappings,
+        extra: this.extraMappings,
+        shipped: config['decode.shippedMappings'],
+        localZone: config['decode.localZone'],
+      },
+      notify,
+    );
+    const loaded = await this.mappings.load();
     await claimFolder(config.data, 'collector', '');
     try {
-      return await this.open(roles, mappings, token, secret, influxToken);
+      return await this.open(roles, loaded, token, secret, influxToken);
     } catch (error) {
       await this.close();
       throw error;
@@ -132,7 +140,7 @@ export class Collector {
 
   private async open(
     roles: Set<Role>,
-    mappings: Mappings,
+    loaded: { mappings: Mappings; version: MappingVersion },
     token: string | undefined,
     secret: string | undefined,
     influxToken: string | undefined,
@@ -151,8 +159,18 @@ export class Collector {
       await this.store.open();
     }
     if (roles.has('decode')) {
-      this.decode = new DecodeStage(log, mappings, notify);
-      this.decode.start();
+      const limits = {
+        perClient: config['decode.seriesPerClientMax'],
+        perGateway: config['decode.seriesPerGatewayMax'],
+      };
+      const decode = new DecodeStage(log, loaded.mappings, limits, notify);
+      this.decode = decode;
+      await this.keepVersion(log, loaded.version);
+      decode.start();
+      this.mappings?.watch((mappings, version) => {
+        decode.decoder.mappings = mappings;
+        void this.keepVersion(log, version);
+      });
     }
     if (roles.has('store') && this.store !== undefined) {
       this.storeStage = new StoreStage(log, this.store, notify);
@@ -221,6 +239,22 @@ export class Collector {
     return { uplink, http };
   }
 
+  /** So that a later replay knows what this version wrote. */
+  private async keepVersion(log: Log, version: MappingVersion): Promise<void> {
+    const record = { at: Math.round(this.env.clock.wallUs() / 1000), ...version };
+    const key = `${MAPPING_PREFIX}${version.hash}`;
+    try {
+      const value = Buffer.from(JSON.stringify(record));
+      await log.append(TOPIC_LEDGER, [{ key, headers: {}, value }]);
+    } catch (error) {
+      this.notify({
+        level: 'warn',
+        event: 'mappings_kept',
+        text: `the mappings in force could not be noted in the log: ${messageOf(error)}`,
+      });
+    }
+  }
+
   get parts(): { log: Log | undefined; store: TimeSeriesStore | undefined } {
     return { log: this.log, store: this.store };
   }
@@ -232,6 +266,7 @@ export class Collector {
   }
 
   private async shut(): Promise<void> {
+    this.mappings?.close();
     await this.ingest?.close();
     await this.api?.close();
     await this.live?.close();

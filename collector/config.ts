@@ -68,6 +68,35 @@ export const COLLECTOR_CONFIG = {
     flag: 'mappings',
     about: 'YAML file that says what topics mean; without it names come from topic and payload.',
   },
+  'decode.shippedMappings': {
+    type: 'boolean',
+    default: true,
+    about:
+      'Know the topics of Tasmota, Shelly, Zigbee2MQTT, ESPHome, The Things Stack, ChirpStack, Sparkplug, Homie and others; your own mappings come first.',
+  },
+  'decode.localZone': {
+    type: 'string',
+    default: '',
+    about:
+      "Time zone (such as Europe/Berlin) of devices that send local time without saying so. Empty: such a time is not believed, and the gateway's receipt counts.",
+  },
+  'decode.seriesPerClientMax': {
+    type: 'integer',
+    default: 100_000,
+    min: 1,
+    max: 10_000_000,
+    unit: 'series',
+    about:
+      'Series (measurement and tags) that one MQTT client may bring; what would be one more goes to quarantine.',
+  },
+  'decode.seriesPerGatewayMax': {
+    type: 'integer',
+    default: 1_000_000,
+    min: 1,
+    max: 100_000_000,
+    unit: 'series',
+    about: 'The same for all clients of a gateway together.',
+  },
   'log.cacheBytes': {
     type: 'integer',
     default: 16 * MIB,

@@ -12,41 +12,62 @@ import {
   type Reading,
 } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
-import { TOPIC_READINGS, type Produced } from '../log/log.ts';
-import { decodeRecord, tagsOf } from './decoder.ts';
-import type { Mappings } from './mapping.ts';
+import { TOPIC_COMMANDS, TOPIC_LEDGER, TOPIC_READINGS, type Produced } from '../log/log.ts';
+import { seriesName } from '../store/store.ts';
+import { Cardinality, type SeriesLimits } from './cardinality.ts';
+import type { CodecState, MessageContext } from './codecs/context.ts';
+import { decodeRecord, takeTags, type DecodedReading } from './decoder.ts';
+import type { Mappings } from './mapping/mappings.ts';
 
 /** Readings in one record: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
 const READINGS_PER_RECORD = 1000;
 /** From the gateway's receipt to the arrival at the collector: what takes longer is late. */
 const LATE_MS = 10_000;
+/** What is known of fields, in the ledger topic: `meta/` and the series' name. */
+export const META_PREFIX = 'meta/';
+
+/** A frame to be decoded, and how. */
+export interface FrameJob {
+  frame: Buffer;
+  header: FrameHeader;
+  arrivedMs: number;
+  /** Puts the gateway's clock right, microseconds. */
+  offsetUs: number;
+  isFresh: (sequence: number) => boolean;
+  /** The readings were written under this correction before: those that move say where they were. */
+  usedUs?: number;
+  state: CodecState;
+  /** Partition of the ledger topic that goes with it. */
+  partition: number;
+  /** Whether every message of the epoch between two sequences has been decoded. */
+  hasAll: (from: number, to: number) => boolean;
+}
 
 export class FrameDecoder {
   decodedMessages = 0;
   decodedReadings = 0;
   emptyMessages = 0;
   lateReadings = 0;
+  mappings: Mappings;
 
-  private readonly mappings: Mappings;
   private readonly quarantine: (item: Quarantined) => Produced;
+  private readonly cardinality: Cardinality;
+  /** What has been said of fields already, by the tags of their series. */
+  private readonly said = new WeakMap<Record<string, string>, Map<string, string>>();
 
-  constructor(mappings: Mappings, quarantine: (item: Quarantined) => Produced) {
+  constructor(
+    mappings: Mappings,
+    limits: SeriesLimits,
+    quarantine: (item: Quarantined) => Produced,
+  ) {
     this.mappings = mappings;
+    this.cardinality = new Cardinality(limits);
     this.quarantine = quarantine;
   }
 
-  /**
-   * The fresh messages of a frame. `offsetUs` puts the gateway's clock right; with `usedUs` the readings were written
-   * under that correction before, and those that move say where they were.
-   */
-  readings(
-    frame: Buffer,
-    header: FrameHeader,
-    arrivedMs: number,
-    offsetUs: number,
-    isFresh: (sequence: number) => boolean,
-    usedUs?: number,
-  ): Produced[] {
+  /** The fresh messages of a frame. */
+  readings(job: FrameJob): Produced[] {
+    const { frame, header, arrivedMs, offsetUs, usedUs } = job;
     const { gateway, epoch } = header;
     const produced: Produced[] = [];
     const seed = identitySeed(gateway, epoch);
@@ -55,20 +76,23 @@ export class FrameDecoder {
       if (readings.length > 0) produced.push(this.record(header, arrivedMs, readings));
       readings = [];
     };
+    const context = this.contextOf(job, produced);
     for (const message of readRecords(frame, header)) {
-      if (!isFresh(message.sequence)) continue;
+      if (!job.isFresh(message.sequence)) continue;
       if (usedUs === undefined) this.decodedMessages++;
       const deviceReceivedUs = message.receivedUs;
-      message.receivedUs += offsetUs;
+      this.place(context, message, deviceReceivedUs + offsetUs, arrivedMs);
       const late = arrivedMs - message.receivedUs / 1000 > LATE_MS;
       try {
-        const decoded = decodeRecord(message, gateway, seed, arrivedMs, this.mappings);
+        const decoded = decodeRecord(message, seed, context, this.mappings);
         if (decoded.length === 0) this.emptyMessages++;
-        if (usedUs !== undefined) {
-          message.receivedUs = deviceReceivedUs + usedUs;
-          this.markMoved(decoded, decodeRecord(message, gateway, seed, arrivedMs, this.mappings));
+        if (usedUs === undefined) this.admit(job, message.client, decoded);
+        else {
+          this.place(context, message, deviceReceivedUs + usedUs, arrivedMs);
+          this.markMoved(decoded, decodeRecord(message, seed, context, this.mappings));
         }
         for (const reading of decoded) {
+          this.tell(job, reading, produced);
           if (late) {
             reading.late = true;
             this.lateReadings++;
@@ -83,6 +107,66 @@ export class FrameDecoder {
     }
     flush();
     return produced;
+  }
+
+  private contextOf({ header, state, hasAll }: FrameJob, produced: Produced[]): MessageContext {
+    const { gateway, epoch } = header;
+    return {
+      gateway,
+      epoch,
+      sequence: 0,
+      topic: '',
+      receivedMs: 0,
+      latestMs: 0,
+      state,
+      hasAll,
+      ask: ({ topic, payload }) =>
+        produced.push({ topic: TOPIC_COMMANDS, key: gateway, headers: { topic }, value: payload }),
+    };
+  }
+
+  /** One context serves all messages of a frame. */
+  private place(
+    context: MessageContext,
+    message: FrameRecord,
+    receivedUs: number,
+    arrivedMs: number,
+  ): void {
+    message.receivedUs = receivedUs;
+    context.sequence = message.sequence;
+    context.topic = message.topic;
+    context.receivedMs = Math.floor(receivedUs / 1000);
+    context.latestMs = Math.max(context.receivedMs, arrivedMs);
+  }
+
+  /** All of a message or nothing of it. */
+  private admit({ state }: FrameJob, client: string, decoded: DecodedReading[]): void {
+    for (const { measurement, tags } of decoded)
+      this.cardinality.admit(state, client, measurement, tags);
+  }
+
+  /** Units and names, once, and again when they change. */
+  private tell({ partition }: FrameJob, reading: DecodedReading, produced: Produced[]): void {
+    const { meta, measurement, tags, fields } = reading;
+    if (meta === undefined) return;
+    delete reading.meta;
+    let said = this.said.get(tags);
+    if (said === undefined) this.said.set(tags, (said = new Map()));
+    for (const [name, what] of meta) {
+      const text = JSON.stringify(what);
+      for (const field of [name, `${name}_text`, `${name}_bool`]) {
+        const key = `${measurement}\0${field}`;
+        if (!Object.hasOwn(fields, field) || said.get(key) === text) continue;
+        said.set(key, text);
+        produced.push({
+          topic: TOPIC_LEDGER,
+          partition,
+          key: `${META_PREFIX}${seriesName({ measurement, field, tags })}`,
+          headers: {},
+          value: Buffer.from(text),
+        });
+      }
+    }
   }
 
   private markMoved(decoded: Reading[], before: Reading[]): void {
@@ -148,14 +232,17 @@ export class FrameDecoder {
     return produced;
   }
 
+  /** Names as the topic's first mapping gives them. */
   private meaning(
     gateway: string,
-    { topic, measurement, tags, constants, numbers }: SummarySeries,
+    { topic, measurement, tags: ownTags, constants, numbers }: SummarySeries,
   ): Pick<Reading, 'measurement' | 'tags' | 'fields'> {
     const meaning = this.mappings.of(gateway, topic);
+    const [first] = meaning.candidates;
+    const bare = first?.names.get('field') ?? first?.mapping.rules[0]?.field ?? 'value';
     const fields: [string, number][] = [];
     for (const [name, [count, min, max, mean]] of Object.entries(numbers)) {
-      const field = name === 'value' && measurement === undefined ? meaning.field : name;
+      const field = name === 'value' && measurement === undefined ? bare : name;
       fields.push(
         [`${field}_min`, min],
         [`${field}_max`, max],
@@ -163,13 +250,17 @@ export class FrameDecoder {
         [`${field}_count`, count],
       );
     }
-    const decoded = {
-      fields: new Map(Object.entries(constants)),
-      ...(tags === undefined ? {} : { tags }),
-    };
+    const tags = { ...ownTags, ...(first?.tags ?? meaning.tags) };
+    for (const [name, source] of first?.mapping.rules[0]?.tags ?? [])
+      if ('constant' in source) tags[name] = source.constant;
+    takeTags(
+      new Map(Object.entries(constants)),
+      first?.mapping.rules[0]?.tagFields ?? [],
+      tags,
+    );
     return {
-      measurement: measurement ?? meaning.measurement,
-      tags: tagsOf(decoded, meaning),
+      measurement: measurement ?? first?.measurement ?? meaning.measurement,
+      tags: this.mappings.shared(tags),
       fields: Object.fromEntries(fields),
     };
   }

@@ -38,13 +38,16 @@ import {
   HELD_PREFIX,
   type HeldFrame,
 } from './boot-clocks.ts';
-import { FrameDecoder } from './frame-decoder.ts';
-import type { Mappings } from './mapping.ts';
+import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
+import type { SeriesLimits } from './cardinality.ts';
+import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
+import type { Mappings } from './mapping/mappings.ts';
 
 /** What is known of the gateways of one partition. */
 interface State {
   epochs: Map<string, EpochLedger>;
   clocks: BootClocks;
+  codecs: CodecStates;
   /** All entries are written with the next step: they were rebuilt. */
   rebuilt: boolean;
 }
@@ -58,6 +61,7 @@ interface Work {
 const freshState = (): State => ({
   epochs: new Map(),
   clocks: new BootClocks(),
+  codecs: new CodecStates(),
   rebuilt: false,
 });
 
@@ -71,10 +75,10 @@ export class DecodeStage {
   private readonly states = new Map<number, State>();
   private stage: Stage | undefined;
 
-  constructor(log: Log, mappings: Mappings, notify: Notify) {
+  constructor(log: Log, mappings: Mappings, limits: SeriesLimits, notify: Notify) {
     this.log = log;
     this.notify = notify;
-    this.decoder = new FrameDecoder(mappings, (item) => this.quarantined(item));
+    this.decoder = new FrameDecoder(mappings, limits, (item) => this.quarantined(item));
   }
 
   start(): void {
@@ -116,6 +120,8 @@ export class DecodeStage {
         const [gateway = '', epoch = ''] = name.split('/');
         const record = parseRecord(gateway, epoch, value);
         state.epochs.set(name, new EpochLedger(gateway, epoch, record));
+      } else if (key.startsWith(CODEC_PREFIX)) {
+        state.codecs.load(key, value);
       } else if (key.startsWith(CLOCK_PREFIX)) {
         state.clocks.load(key, value);
       } else if (key.startsWith(HELD_PREFIX)) {
@@ -218,6 +224,9 @@ export class DecodeStage {
         );
       }
     }
+    for (const [partition, { codecs }] of this.states)
+      for (const { key, value } of codecs.takeChanges())
+        work.produced.push({ topic: TOPIC_LEDGER, partition, key, headers: {}, value });
     for (const [ledger, partition] of work.touched) {
       work.produced.push({
         topic: TOPIC_LEDGER,
@@ -264,20 +273,40 @@ export class DecodeStage {
     isFresh: (sequence: number) => boolean,
   ): void {
     const { clocks } = state;
-    const arrivedMs = arrivedOf(record);
-    const { decoder } = this;
-    if (BootClocks.believes(header)) {
-      work.produced.push(...decoder.readings(record.value, header, arrivedMs, 0, isFresh));
-      return;
-    }
-    const known = clocks.resolve(header);
+    const known = BootClocks.believes(header)
+      ? { offsetUs: 0, isFinal: true }
+      : clocks.resolve(header);
     if (known !== undefined) {
-      work.produced.push(
-        ...decoder.readings(record.value, header, arrivedMs, known.offsetUs, isFresh),
-      );
+      const job = this.job(state, record, header, known.offsetUs, isFresh);
+      work.produced.push(...this.decoder.readings(job));
       if (known.isFinal) return;
     }
     this.hold(state, record, header, known?.offsetUs, work, isFresh);
+  }
+
+  private job(
+    state: State,
+    { value: frame, headers, partition }: Pick<StoredRecord, 'value' | 'headers' | 'partition'>,
+    header: FrameHeader,
+    offsetUs: number,
+    isFresh: (sequence: number) => boolean,
+  ): FrameJob {
+    const { gateway, epoch } = header;
+    const { received } = this.epochOf(state, gateway, epoch);
+    return {
+      frame,
+      header,
+      arrivedMs: Number(headers['arrived'] ?? 0),
+      offsetUs,
+      isFresh,
+      state: state.codecs.of(gateway),
+      partition,
+      hasAll: (from, to) => {
+        const first = Math.max(from, header.firstSequence);
+        // Of this frame itself every message before `to` has been seen by now.
+        return first === from || received.covers(from, header.firstSequence - 1) || to < first;
+      },
+    };
   }
 
   /** Keeps a frame until its clock is known, or known well. */
@@ -417,12 +446,17 @@ export class DecodeStage {
     for (const held of clocks.heldOf(gateway, anchor.boot)) {
       const known = clocks.resolve(held.header);
       if (known === undefined) continue;
-      const arrivedMs = Number(held.headers['arrived'] ?? 0);
       if (held.usedUs === undefined || improves) {
-        const { frame, header: frameHeader, usedUs } = held;
+        const { frame, header: frameHeader, headers, usedUs } = held;
+        const stored = { value: frame, headers, partition };
         const all = (): boolean => true;
+        const job = this.job(state, stored, frameHeader, known.offsetUs, all);
         work.produced.push(
-          ...this.decoder.readings(frame, frameHeader, arrivedMs, known.offsetUs, all, usedUs),
+          ...this.decoder.readings(
+            usedUs === undefined
+              ? job
+              : { ...job, usedUs, state: new FrozenState(job.state) },
+          ),
         );
         if (!known.isFinal) this.keep(state, { ...held, usedUs: known.offsetUs }, partition, work);
       }

@@ -28,6 +28,7 @@ import { Follower } from './follow.ts';
 import { KafkaConsumer } from './kafka-consumer.ts';
 import {
   COMPACTED,
+  TOPIC_COMMANDS,
   TOPIC_LEDGER,
   TOPIC_QUARANTINE,
   TOPIC_RAW,
@@ -48,7 +49,7 @@ export interface KafkaOptions {
   partitions: number;
 }
 
-const TOPICS = [TOPIC_RAW, TOPIC_READINGS, TOPIC_QUARANTINE, TOPIC_LEDGER];
+const TOPICS = [TOPIC_RAW, TOPIC_READINGS, TOPIC_QUARANTINE, TOPIC_LEDGER, TOPIC_COMMANDS];
 
 export class KafkaLog implements Log {
   readonly kind = 'kafka';

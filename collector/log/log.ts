@@ -11,6 +11,8 @@ export const TOPIC_RAW = 'raw';
 export const TOPIC_READINGS = 'readings';
 export const TOPIC_QUARANTINE = 'quarantine';
 export const TOPIC_LEDGER = 'ledger';
+/** Messages for devices, to be published by their gateway; whoever is not connected does not get them. */
+export const TOPIC_COMMANDS = 'commands';
 
 export const LOG_CONTRACT_VERSION = 1;
 

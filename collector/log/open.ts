@@ -2,7 +2,10 @@
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
-import { LOG_CONTRACT_VERSION, TOPIC_READINGS, type Log } from './log.ts';
+import { LOG_CONTRACT_VERSION, TOPIC_COMMANDS, TOPIC_READINGS, type Log } from './log.ts';
+
+/** Old commands are of no use: a device that was not there then gets none of them. */
+const COMMANDS_BYTES_MAX = 1024 * 1024;
 
 export interface LogContext {
   config: CollectorConfig;
@@ -26,7 +29,10 @@ export async function createLog(context: LogContext): Promise<Log> {
       {
         folder: config.data,
         cacheBytes: config['log.cacheBytes'],
-        trim: { [TOPIC_READINGS]: config['log.readingsBytesMax'] },
+        trim: {
+          [TOPIC_READINGS]: config['log.readingsBytesMax'],
+          [TOPIC_COMMANDS]: COMMANDS_BYTES_MAX,
+        },
         now: nowMs,
       },
       notify,

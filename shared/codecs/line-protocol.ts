@@ -1,11 +1,11 @@
 /**
  * InfluxDB line protocol, all of a payload or nothing of it. Numbers are floats; `i` and `u` are read as numbers too,
- * within 2^53. Timestamps are of the precision that their magnitude says.
+ * within 2^53. Timestamps are of the precision that is given with them, or that their magnitude says.
  * Source: InfluxDB v2 line protocol reference.
  */
 import type { FieldValue } from '../model/reading.ts';
-import { Undecodable, setField, type Decoded } from './codec.ts';
-import { fromEpoch, isPlausible } from './time.ts';
+import { POINTS_MAX, Undecodable, exactNumber, setField, type Decoded } from './codec.ts';
+import { fromEpoch, isPlausible, type EpochUnit } from './time.ts';
 
 /** Whether a payload looks like line protocol: `name[,tag=value] field=value [time]`. Decided before anything else is tried. */
 export function looksLikeLineProtocol(text: string): boolean {
@@ -48,6 +48,13 @@ function pair(text: string, what: string): [string, string] {
   return [unescape(text.slice(0, at)), text.slice(at + 1)];
 }
 
+/** An integer, stored exactly as a double or not at all. */
+function integer(digits: string, text: string): number {
+  if (!/^[-+]?\d+$/.test(digits))
+    throw new Undecodable(`line protocol: '${text.slice(0, 40)}' is no integer`);
+  return exactNumber(text.slice(0, 40), BigInt(digits.replace('+', '')));
+}
+
 function fieldValue(text: string): FieldValue {
   if (text.startsWith('"')) {
     if (!/^"(?:[^"\\]|\\.)*"$/s.test(text))
@@ -60,13 +67,11 @@ function fieldValue(text: string): FieldValue {
   const value = Number(match?.[1]);
   if (match === null || !Number.isFinite(value))
     throw new Undecodable(`line protocol: '${text.slice(0, 40)}' is no value`);
-  if (match[2] !== '' && !Number.isSafeInteger(value)) {
-    throw new Undecodable(`number ${text} is beyond 2^53 and cannot be stored exactly`);
-  }
-  return value;
+  const [, digits = '', suffix] = match;
+  return suffix === '' ? value : integer(digits, text);
 }
 
-function decodeLine(line: string, receivedMs: number): Decoded {
+function decodeLine(line: string, receivedMs: number, unit: EpochUnit | undefined): Decoded {
   const [head = '', fieldText = '', timeText, ...rest] = cut(line, ' ', true).filter(
     (part) => part !== '',
   );
@@ -88,15 +93,22 @@ function decodeLine(line: string, receivedMs: number): Decoded {
   if (timeText !== undefined) {
     if (!/^-?\d{1,19}$/.test(timeText))
       throw new Undecodable(`line protocol: '${timeText.slice(0, 40)}' is no time`);
-    const time = fromEpoch(Number(timeText), timeText);
+    const time = fromEpoch(Number(timeText), timeText, unit);
     if (time !== undefined && isPlausible(time.ms, receivedMs)) decoded.time = time;
   }
   return decoded;
 }
 
 /** Throws Undecodable. */
-export function decodeLineProtocol(text: string, receivedMs: number): Decoded[] {
-  const decoded = lines(text).map((line) => decodeLine(line, receivedMs));
+export function decodeLineProtocol(
+  text: string,
+  receivedMs: number,
+  unit?: EpochUnit,
+): Decoded[] {
+  const all = lines(text);
+  if (all.length > POINTS_MAX)
+    throw new Undecodable(`line protocol: more than ${POINTS_MAX} lines in one message`);
+  const decoded = all.map((line) => decodeLine(line, receivedMs, unit));
   if (decoded.length === 0) throw new Undecodable('line protocol: no line');
   return decoded;
 }

@@ -1,20 +1,24 @@
 /** A bare value: a number, or a text such as `on`. The field is `value`, or what the topic's mapping calls it. */
 import type { FieldValue } from '../model/reading.ts';
-import { checkExact, setField, type Decoded } from './codec.ts';
+import { setField, type Decoded } from './codec.ts';
 
 const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
 
+/** Whole numbers that a double may bend stay whole. */
+export function scalarTree(text: string): number | bigint | boolean | string {
+  const trimmed = text.trim();
+  if (NUMBER.test(trimmed)) {
+    const number = Number(trimmed);
+    if (!Number.isSafeInteger(number) && /^[-+]?\d+$/.test(trimmed))
+      return BigInt(trimmed.replace('+', ''));
+    if (Number.isFinite(number)) return number;
+  }
+  if (trimmed === 'true' || trimmed === 'false') return trimmed === 'true';
+  return text;
+}
+
 export function decodeScalar(text: string, field = 'value'): Decoded {
   const fields = new Map<string, FieldValue>();
-  const trimmed = text.trim();
-  const number = NUMBER.test(trimmed) ? Number(trimmed) : Number.NaN;
-  if (Number.isFinite(number)) {
-    checkExact(number, trimmed);
-    setField(fields, field, number);
-  } else if (trimmed === 'true' || trimmed === 'false') {
-    setField(fields, field, trimmed === 'true');
-  } else {
-    setField(fields, field, text);
-  }
+  setField(fields, field, scalarTree(text));
   return { fields };
 }

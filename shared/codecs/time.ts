@@ -51,13 +51,55 @@ export function fromEpoch(
 }
 
 const ISO =
-  /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?\d*)?\s*(Z|[+-]\d{2}:?\d{2})?$/i;
+  /^(\d{4})[-./](\d{2})[-./](\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?\d*)?\s*(Z|[+-]\d{2}:?\d{2})?$/i;
 
-/** ISO 8601 / RFC 3339 with up to nanoseconds; without a zone it is UTC. */
-export function fromText(text: string): DeviceTime | undefined {
+/** Whether a text says a time without saying in which zone. */
+export const isLocalTime = (text: string): boolean => {
+  const match = ISO.exec(text);
+  return match !== null && match[8] === undefined;
+};
+
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+/** What a zone's clocks show beyond UTC at a moment, milliseconds. Throws RangeError for a zone that nobody knows. */
+function offsetMs(zone: string, ms: number): number {
+  let format = formats.get(zone);
+  if (format === undefined) {
+    format = new Intl.DateTimeFormat('en-US', {
+      timeZone: zone,
+      hourCycle: 'h23',
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: 'numeric',
+      second: 'numeric',
+    });
+    formats.set(zone, format);
+  }
+  const part: Record<string, number> = {};
+  for (const { type, value } of format.formatToParts(ms)) part[type] = Number(value);
+  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = part;
+  return Date.UTC(year, month - 1, day, hour, minute, second) - Math.floor(ms / 1000) * 1000;
+}
+
+/** Throws RangeError. */
+export function checkZone(zone: string): void {
+  offsetMs(zone, 0);
+}
+
+/** A zone's wall clock reading as UTC; of an hour that comes twice, the first. */
+function fromZone(wallMs: number, zone: string): number {
+  const first = wallMs - offsetMs(zone, wallMs - offsetMs(zone, wallMs));
+  const earlier = wallMs - offsetMs(zone, first - 3_600_000);
+  return earlier < first && earlier + offsetMs(zone, earlier) === wallMs ? earlier : first;
+}
+
+/** ISO 8601 / RFC 3339 with up to nanoseconds (dots and slashes in the date as well); without a zone it is `localZone`. */
+export function fromText(text: string, localZone = 'UTC'): DeviceTime | undefined {
   const match = ISO.exec(text);
   if (match === null) return /^\d{9,19}$/.test(text) ? fromEpoch(Number(text), text) : undefined;
-  const [, year, month, day, hour, minute, second = '0', fraction = '', zone = 'Z'] = match;
+  const [, year, month, day, hour, minute, second = '0', fraction = '', zone] = match;
   let ms = Date.UTC(
     Number(year),
     Number(month) - 1,
@@ -73,7 +115,9 @@ export function fromText(text: string): DeviceTime | undefined {
     check.getUTCMonth() !== Number(month) - 1
   )
     return undefined;
-  if (zone.toUpperCase() !== 'Z') {
+  if (zone === undefined) {
+    if (localZone !== 'UTC') ms = fromZone(ms, localZone);
+  } else if (zone.toUpperCase() !== 'Z') {
     const sign = zone.startsWith('-') ? -1 : 1;
     ms -= sign * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2))) * 60_000;
   }

@@ -1,7 +1,7 @@
 /** The decode stage's account of gateways: losses, status, clocks; and that the raw log alone tells it again. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { DecodeStage } from '../../collector/decode/stage.ts';
-import { Mappings } from '../../collector/decode/mapping.ts';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { TOPIC_LEDGER, TOPIC_RAW } from '../../collector/log/log.ts';
@@ -83,7 +83,7 @@ async function centre(folder: string): Promise<Centre> {
   await log.open();
   const store = new DuckDbStore({ folder, memoryBytes: 128 << 20, now: () => Date.now() }, say);
   await store.open();
-  const decode = new DecodeStage(log, new Mappings([]), say);
+  const decode = new DecodeStage(log, new Mappings([]), { perClient: 1e6, perGateway: 1e6 }, say);
   const storing = new StoreStage(log, store, say);
   const ledger = new LedgerView(log);
   await ledger.start();

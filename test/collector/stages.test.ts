@@ -1,6 +1,6 @@
 /** Decode and store over a log whose writes fail now and then: every reading once in effect, all the same. */
 import { describe, expect, it } from 'vitest';
-import { Mappings } from '../../collector/decode/mapping.ts';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import {
@@ -88,7 +88,7 @@ describe('decode and store', () => {
       () => undefined,
     );
     await store.open();
-    const decode = new DecodeStage(log, new Mappings([]), () => undefined);
+    const decode = new DecodeStage(log, new Mappings([]), { perClient: 1e6, perGateway: 1e6 }, () => undefined);
     const storing = new StoreStage(log, store, () => undefined);
     decode.start();
     storing.start();

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../cli/main.ts';
-import { parseMappings } from '../../collector/decode/mapping.ts';
+import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { OPENAPI } from '../../collector/query/openapi.ts';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';

@@ -1,24 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { Mappings, parseMappings } from '../../collector/decode/mapping.ts';
-import { decodeRecord } from '../../collector/decode/decoder.ts';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import type { Reading } from '../../shared/model/reading.ts';
+import { decodeMessage } from '../support/decode.ts';
 import { fromEpoch, fromText, isPlausible } from '../../shared/codecs/time.ts';
 
 const RECEIVED = Date.UTC(2026, 5, 1, 12);
 
 function decode(topic: string, payload: string | Buffer, mappings = new Mappings([])): Reading[] {
-  const record = {
-    sequence: 7,
-    client: 'c',
-    topic,
-    qos: 1,
-    retain: false,
-    dup: false,
-    receivedUs: RECEIVED * 1000,
-    properties: undefined,
-    payload: Buffer.from(payload),
-  };
-  return decodeRecord(record, 'gw', 100, RECEIVED, mappings);
+  return decodeMessage(topic, payload, { mappings, receivedMs: RECEIVED });
 }
 const only = (topic: string, payload: string, mappings?: Mappings): Reading => {
   const [first, ...rest] = decode(topic, payload, mappings);

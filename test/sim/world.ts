@@ -7,7 +7,7 @@ import { GatewayClock } from '../../gateway/clock.ts';
 import { Budget } from '../../gateway/uplink/pace.ts';
 import { Session, freshStats } from '../../gateway/uplink/session.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
-import { Mappings } from '../../collector/decode/mapping.ts';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { Receiver } from '../../collector/ingest/receiver.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
@@ -385,7 +385,7 @@ export class World {
           await new Promise((resolve) => setTimeout(resolve, 100));
         }
       }
-      const decode = new DecodeStage(log, new Mappings([]), say);
+      const decode = new DecodeStage(log, new Mappings([]), { perClient: 1e6, perGateway: 1e6 }, say);
       const storing = new StoreStage(log, this.store, say);
       const ledger = new LedgerView(log);
       decode.start();

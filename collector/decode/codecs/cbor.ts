@@ -1,0 +1,90 @@
+/**
+ * CBOR (RFC 8949) as a tree, by cborg: strict about lengths and duplicate keys. Integer keys become their digits,
+ * integers beyond 2^53 stay whole, bytes stay bytes; tags 0 and 1 are times, 2 and 3 large integers, 55799 (this is
+ * CBOR) and other tags are looked through. The only file that imports cborg.
+ */
+import { decode, type TagDecodeControl } from 'cborg';
+import { DEPTH_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
+import { fromText, type DeviceTime } from '../../../shared/codecs/time.ts';
+import { Moment, type Tree } from '../../../shared/codecs/tree.ts';
+import { messageOf } from '../../../shared/errors.ts';
+
+/** RFC 8949, section 3.4.2: seconds since 1970, whole or as a float. */
+function ofEpoch(value: unknown): unknown {
+  const seconds = Number(value);
+  if (!Number.isFinite(seconds)) throw new Undecodable('CBOR: tag 1 is not on a number');
+  const ms = Math.floor(seconds * 1000);
+  const time: DeviceTime = { ms: Math.round(seconds * 1000), ns: 0, fine: false };
+  // Seconds as a double have no digits below the microsecond that could be believed.
+  return new Moment(Number.isInteger(seconds) ? { ms, ns: 0, fine: false } : time);
+}
+
+function ofDateText(value: unknown): unknown {
+  const time = typeof value === 'string' ? fromText(value) : undefined;
+  if (time === undefined) throw new Undecodable('CBOR: tag 0 is not on a date and time');
+  return new Moment(time);
+}
+
+function ofBytes(value: unknown, negative: boolean): bigint {
+  if (!(value instanceof Uint8Array)) throw new Undecodable('CBOR: a large integer is not bytes');
+  const magnitude = value.length === 0 ? 0n : BigInt(`0x${Buffer.from(value).toString('hex')}`);
+  return negative ? -1n - magnitude : magnitude;
+}
+
+/** Tags that say how a text or bytes are encoded, or nothing about the value: it is what it is. */
+const TRANSPARENT = [21, 22, 23, 24, 32, 33, 34, 35, 36, 37, 55799];
+
+type TagDecoder = (control: TagDecodeControl) => unknown;
+const TAGS: Record<number, TagDecoder> = {
+  0: (value) => ofDateText(value()),
+  1: (value) => ofEpoch(value()),
+  2: (value) => ofBytes(value(), false),
+  3: (value) => ofBytes(value(), true),
+  ...Object.fromEntries(TRANSPARENT.map((tag) => [tag, (value: TagDecodeControl) => value()])),
+};
+
+/** Keys as text; two keys that become one are refused. */
+function keyed(entries: Iterable<[unknown, unknown]>, depth: number): Tree {
+  const result = new Map<string, Tree>();
+  for (const [key, value] of entries) {
+    if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint')
+      throw new Undecodable(`a map has a key that is neither text nor a whole number`);
+    const name = String(key);
+    if (result.has(name)) throw new Undecodable(`a map has two keys '${name}'`);
+    result.set(name, treeOf(value, depth + 1));
+  }
+  return Object.fromEntries(result);
+}
+
+/** What a binary format's library gives, as a tree. Throws Undecodable. */
+export function treeOf(value: unknown, depth = 0): Tree {
+  if (depth > DEPTH_MAX) throw new Undecodable(`nested more than ${DEPTH_MAX} levels deep`);
+  if (value === null || value === undefined) return null;
+  switch (typeof value) {
+    case 'number':
+    case 'string':
+    case 'boolean':
+      return value;
+    case 'bigint': {
+      const number = Number(value);
+      return Number.isSafeInteger(number) ? number : value;
+    }
+    default:
+  }
+  if (value instanceof Moment || value instanceof Uint8Array) return value;
+  if (Array.isArray(value)) return value.map((each) => treeOf(each, depth + 1));
+  if (value instanceof Map) return keyed(value, depth);
+  return keyed(Object.entries(value), depth);
+}
+
+/** Throws Undecodable. */
+export function decodeCbor(payload: Uint8Array): Tree {
+  try {
+    return treeOf(
+      decode(payload, { useMaps: true, rejectDuplicateMapKeys: true, allowBigInt: true, tags: TAGS }),
+    );
+  } catch (error) {
+    if (error instanceof Undecodable) throw error;
+    throw new Undecodable(`not CBOR: ${messageOf(error)}`, { cause: error });
+  }
+}

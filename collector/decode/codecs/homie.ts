@@ -1,0 +1,174 @@
+/**
+ * Homie 5 (`DOMAIN/5/DEVICE/NODE/PROPERTY`, one `$description` a device) and Homie 3 and 4 (`DOMAIN/DEVICE/NODE/PROPERTY`,
+ * attributes as topics of their own). Source: the Homie convention, 4.0.0 and 5.0.
+ *
+ * Measurement `homie`, tags device and node, the property is the field; its declared data type decides: what is declared
+ * a string stays text though it looks like a number, and what is declared a number and is none goes to quarantine.
+ * `$state` is the field `state` of `homie_device`. Units and names become what is known of the field. Commands
+ * (`…/set`) and targets are not readings.
+ *
+ * State: data type, unit and name of each property. A domain other than `homie` is one once a device has described
+ * itself there as Homie 5.
+ */
+import { Undecodable, setField, type Decoded, type FieldMeta } from '../../../shared/codecs/codec.ts';
+import { parseJson } from '../../../shared/codecs/exact-json.ts';
+import { flatten, isObject, own, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
+import type { FieldValue } from '../../../shared/model/reading.ts';
+import type { MessageContext } from './context.ts';
+
+interface Property {
+  datatype?: string;
+  unit?: string;
+  name?: string;
+}
+
+type Properties = Record<string, Property>;
+
+const NUMBER = /^-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+const ATTRIBUTES: Record<string, keyof Property> = {
+  $datatype: 'datatype',
+  $unit: 'unit',
+  $name: 'name',
+};
+
+function textAt(value: TreeObject, key: string): string | undefined {
+  const found = own(value, key);
+  return typeof found === 'string' ? found : undefined;
+}
+
+function propertyOf(value: Tree): Property {
+  if (!isObject(value)) return {};
+  const property: Property = {};
+  for (const key of ['datatype', 'unit', 'name'] as const) {
+    const text = textAt(value, key);
+    if (text !== undefined) property[key] = text;
+  }
+  return property;
+}
+
+/** Properties of a `$description` (Homie 5, device attributes). Throws Undecodable. */
+function propertiesOf(document: Tree): Properties {
+  if (!isObject(document) || !/^5\./.test(textAt(document, 'homie') ?? ''))
+    throw new Undecodable('Homie: $description is not one of version 5');
+  const properties: Properties = {};
+  const nodes = own(document, 'nodes');
+  if (nodes === undefined || !isObject(nodes)) return properties;
+  for (const [node, value] of Object.entries(nodes)) {
+    const list = isObject(value) ? own(value, 'properties') : undefined;
+    if (list === undefined || !isObject(list)) continue;
+    for (const [name, property] of Object.entries(list))
+      properties[`${node}/${name}`] = propertyOf(property);
+  }
+  return properties;
+}
+
+function put(fields: Map<string, FieldValue>, name: string, text: string, datatype: string): void {
+  switch (datatype) {
+    case 'integer':
+      if (!/^-?\d+$/.test(text)) throw new Undecodable(`Homie: '${name}' is declared integer and is '${text.slice(0, 40)}'`);
+      return setField(fields, name, BigInt(text));
+    case 'float':
+      if (!NUMBER.test(text))
+        throw new Undecodable(`Homie: '${name}' is declared float and is '${text.slice(0, 40)}'`);
+      return setField(fields, name, Number(text));
+    case 'boolean':
+      if (text !== 'true' && text !== 'false')
+        throw new Undecodable(`Homie: '${name}' is declared boolean and is '${text.slice(0, 40)}'`);
+      return setField(fields, name, text === 'true');
+    case 'json':
+      return flatten(fields, name, parseJson(text));
+    default:
+      return setField(fields, name, text);
+  }
+}
+
+/** Without a declaration: what it looks like. */
+function guess(text: string): string {
+  if (NUMBER.test(text)) return 'float';
+  return text === 'true' || text === 'false' ? 'boolean' : 'string';
+}
+
+function reading(
+  measurement: string,
+  tags: Record<string, string>,
+  name: string,
+  text: string,
+  property: Property | undefined,
+): Decoded {
+  const fields = new Map<string, FieldValue>();
+  put(fields, name, text, property?.datatype ?? guess(text));
+  const { unit, name: label } = property ?? {};
+  const decoded: Decoded = { measurement, tags, fields };
+  if (unit !== undefined || label !== undefined) {
+    const meta: FieldMeta = {};
+    if (unit !== undefined) meta.unit = unit;
+    if (label !== undefined) meta.name = label;
+    decoded.meta = new Map([[name, meta]]);
+  }
+  return decoded;
+}
+
+/** Throws Undecodable; undefined where nothing says that it is Homie. */
+export function decodeHomie(payload: Buffer, context: MessageContext): Decoded[] | undefined {
+  const [domain = '', ...levels] = context.topic.split('/');
+  const text = payload.toString('utf8');
+  return levels[0] === '5'
+    ? version5(domain, levels.slice(1), text, context)
+    : version4(domain, levels, text, context);
+}
+
+function version5(
+  domain: string,
+  levels: string[],
+  text: string,
+  { state }: MessageContext,
+): Decoded[] | undefined {
+  const [device, node, property, more] = levels;
+  if (device === undefined || device === '' || node === undefined) return undefined;
+  if (device.startsWith('$')) return domain === 'homie' ? [] : undefined; // $broadcast
+  const key = `homie/${domain}/5/${device}`;
+  if (node === '$description') {
+    let properties: Properties;
+    try {
+      properties = propertiesOf(parseJson(text));
+    } catch (error) {
+      if (domain === 'homie') throw error;
+      return undefined;
+    }
+    state.set(key, properties);
+    return [];
+  }
+  const known = state.get(key) as Properties | undefined;
+  if (known === undefined && domain !== 'homie') return undefined;
+  if (node === '$state') return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
+  if (node.startsWith('$')) return []; // $log, $alert
+  if (property === undefined) return undefined;
+  if (more !== undefined) return []; // …/set, …/$target
+  return [reading('homie', { device, node }, property, text, known?.[`${node}/${property}`])];
+}
+
+function version4(
+  domain: string,
+  levels: string[],
+  text: string,
+  { state }: MessageContext,
+): Decoded[] | undefined {
+  const [device, node, property, attribute] = levels;
+  if (device === undefined || device === '' || node === undefined) return undefined;
+  if (domain !== 'homie') return undefined;
+  if (device.startsWith('$')) return [];
+  if (node === '$state') return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
+  if (node === '$stats' || node === '$fw') {
+    // `$stats/uptime`, `$stats/signal` and their like are measured; `$stats/interval` is too.
+    return property === undefined || node === '$fw'
+      ? []
+      : [reading('homie_device', { device }, property, text, undefined)];
+  }
+  if (node.startsWith('$') || property === undefined || property.startsWith('$')) return [];
+  const key = `homie/${domain}/4/${device}/${node}/${property}`;
+  const known = state.get(key) as Property | undefined;
+  if (attribute === undefined) return [reading('homie', { device, node }, property, text, known)];
+  const name = ATTRIBUTES[attribute];
+  if (name !== undefined) state.set(key, { ...known, [name]: text });
+  return [];
+}

@@ -1,0 +1,72 @@
+/** Which mappings a topic has, remembered per gateway and topic, so that the readings of one topic share their tags. */
+import type { Mapping } from './mapping.ts';
+import { matchTemplate } from './template.ts';
+
+/** A mapping whose template matches a topic. */
+export interface Candidate {
+  mapping: Mapping;
+  names: ReadonlyMap<string, string>;
+  measurement: string;
+  tags: Record<string, string>;
+}
+
+/** What a topic means. One object per topic and gateway. */
+export interface Meaning {
+  candidates: readonly Candidate[];
+  /** Of what no mapping takes. */
+  measurement: string;
+  tags: Record<string, string>;
+}
+
+/** Meanings and tag sets remembered; cleared when there are more. */
+const REMEMBERED_MAX = 100_000;
+
+export class Mappings {
+  private readonly mappings: readonly Mapping[];
+  private readonly known = new Map<string, Meaning>();
+  private readonly tagSets = new Map<string, Record<string, string>>();
+  /** IANA zone of devices that give local time. */
+  readonly localZone: string | undefined;
+
+  constructor(mappings: readonly Mapping[], localZone?: string) {
+    this.mappings = mappings;
+    this.localZone = localZone;
+  }
+
+  of(gateway: string, topic: string): Meaning {
+    const key = `${gateway}\0${topic}`;
+    const known = this.known.get(key);
+    if (known !== undefined) return known;
+    const meaning = this.resolve(gateway, topic);
+    if (this.known.size >= REMEMBERED_MAX) this.known.clear();
+    this.known.set(key, meaning);
+    return meaning;
+  }
+
+  /** The same object for the same tags: stores find a series by it. */
+  shared(tags: Record<string, string>): Record<string, string> {
+    const key = JSON.stringify(Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1)));
+    const known = this.tagSets.get(key);
+    if (known !== undefined) return known;
+    if (this.tagSets.size >= REMEMBERED_MAX) this.tagSets.clear();
+    this.tagSets.set(key, tags);
+    return tags;
+  }
+
+  private resolve(gateway: string, topic: string): Meaning {
+    const last = topic.split('/').findLast((level) => level !== '') ?? 'message';
+    const candidates: Candidate[] = [];
+    for (const mapping of this.mappings) {
+      const names = mapping.templates
+        .map((template) => matchTemplate(template, topic))
+        .find((each) => each !== undefined);
+      if (names === undefined) continue;
+      const tags: Record<string, string> = {};
+      for (const [name, value] of names)
+        if (name !== 'measurement' && name !== 'field') tags[name] = value;
+      const measurement = names.get('measurement') ?? last;
+      candidates.push({ mapping, names, measurement, tags: { ...tags, gateway } });
+    }
+    return { candidates, measurement: last, tags: { topic, gateway } };
+  }
+}

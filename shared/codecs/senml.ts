@@ -1,0 +1,154 @@
+/**
+ * SenML (RFC 8428) from a decoded JSON or CBOR document: base fields are resolved, each record with a value is a
+ * reading. The name becomes the tag `name`, the unit the tag `unit` (records of one name may differ in nothing else:
+ * RFC 8428, example 5); `v` is the field `value`, `vs` `value_text`, `vb` `value_bool`, `vd` `data_text` (as it was
+ * sent, or of CBOR's bytes base64url without padding), `s` `sum`.
+ */
+import type { FieldValue } from '../model/reading.ts';
+import { POINTS_MAX, Undecodable, setField, type Decoded } from './codec.ts';
+import { fromEpoch, isPlausible, type DeviceTime } from './time.ts';
+import { isObject, own, type Tree, type TreeObject } from './tree.ts';
+
+/** RFC 8428, table 4: CBOR's integer labels (as text: keys of a tree are). */
+const LABELS: Record<string, string> = {
+  '-1': 'bver',
+  '-2': 'bn',
+  '-3': 'bt',
+  '-4': 'bu',
+  '-5': 'bv',
+  '-6': 'bs',
+  '0': 'n',
+  '1': 'u',
+  '2': 'v',
+  '3': 'vs',
+  '4': 'vb',
+  '5': 's',
+  '6': 't',
+  '7': 'ut',
+  '8': 'vd',
+};
+const NAMES = new Set(Object.values(LABELS));
+/** RFC 8428, section 4.5.3: smaller values are relative to now. */
+const RELATIVE_BELOW = 2 ** 28;
+/** RFC 8428, section 4.5.1: what a resolved name may consist of. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9\-:./_]*$/;
+const VERSION = 10;
+
+const labelOf = (key: string): string => LABELS[key] ?? key;
+
+/** Whether a document is a SenML pack: an array of records with SenML's labels alone, of which one has a value. */
+export function isSenml(value: Tree): value is TreeObject[] {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  let named = false;
+  let valued = false;
+  for (const record of value) {
+    if (!isObject(record)) return false;
+    for (const key of Object.keys(record)) {
+      const label = labelOf(key);
+      if (!NAMES.has(label)) return false;
+      if (label === 'n' || label === 'bn') named = true;
+      if (['v', 'vs', 'vb', 'vd', 's'].includes(label)) valued = true;
+    }
+  }
+  return named && valued;
+}
+
+function number(record: TreeObject, label: string): number | undefined {
+  const value = record[label];
+  if (value === undefined) return undefined;
+  if (typeof value !== 'number' || !Number.isFinite(value))
+    throw new Undecodable(`SenML: '${label}' is not a finite number`);
+  return value;
+}
+
+function text(record: TreeObject, label: string): string | undefined {
+  const value = record[label];
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string') throw new Undecodable(`SenML: '${label}' is not a text`);
+  return value;
+}
+
+/** What the records before have set. */
+interface Base {
+  name: string;
+  time: number;
+  unit: string | undefined;
+  value: number | undefined;
+  sum: number | undefined;
+}
+
+function labelled(record: TreeObject): TreeObject {
+  const result: TreeObject = {};
+  for (const key of Object.keys(record)) {
+    const label = labelOf(key);
+    // RFC 8428, section 4.4: a label that ends with '_' must be understood, or the pack is to be refused.
+    if (label.endsWith('_')) throw new Undecodable(`SenML: '${label}' must be understood and is not`);
+    if (NAMES.has(label)) result[label] = own(record, key) as Tree;
+  }
+  return result;
+}
+
+function timeOf(seconds: number, receivedMs: number): DeviceTime | undefined {
+  const epoch = seconds < RELATIVE_BELOW ? receivedMs / 1000 + seconds : seconds;
+  const time = fromEpoch(epoch, undefined, 's');
+  return time !== undefined && isPlausible(time.ms, receivedMs) ? time : undefined;
+}
+
+function valuesOf(record: TreeObject, base: Base): Map<string, FieldValue> {
+  const fields = new Map<string, FieldValue>();
+  const kinds = ['v', 'vs', 'vb', 'vd'].filter((label) => record[label] !== undefined);
+  if (kinds.length > 1) throw new Undecodable(`SenML: a record has both ${kinds.join(' and ')}`);
+  const sum = number(record, 's');
+  const isEmpty = kinds.length === 0 && sum === undefined;
+  const value = number(record, 'v');
+  if (value !== undefined) setField(fields, 'value', value + (base.value ?? 0));
+  // RFC 8428, section 4.5.3: with a base value or base sum a record without either still says it.
+  else if (isEmpty && base.value !== undefined) setField(fields, 'value', base.value);
+  const string = text(record, 'vs');
+  if (string !== undefined) setField(fields, 'value', string);
+  const { vb, vd } = record;
+  if (vb !== undefined) {
+    if (typeof vb !== 'boolean') throw new Undecodable("SenML: 'vb' is not true or false");
+    setField(fields, 'value', vb);
+  }
+  if (vd !== undefined) {
+    if (typeof vd !== 'string' && !(vd instanceof Uint8Array))
+      throw new Undecodable("SenML: 'vd' is neither text nor bytes");
+    setField(fields, 'data', typeof vd === 'string' ? vd : Buffer.from(vd).toString('base64url'));
+  }
+  if (sum !== undefined) setField(fields, 'sum', sum + (base.sum ?? 0));
+  else if (isEmpty && base.sum !== undefined) setField(fields, 'sum', base.sum);
+  return fields;
+}
+
+/** Throws Undecodable; then nothing of the pack is taken. */
+export function decodeSenml(value: Tree, receivedMs: number): Decoded[] {
+  if (!Array.isArray(value) || value.length === 0 || !value.every(isObject))
+    throw new Undecodable('SenML: not an array of records');
+  if (value.length > POINTS_MAX)
+    throw new Undecodable(`SenML: more than ${POINTS_MAX} records in one message`);
+  const base: Base = { name: '', time: 0, unit: undefined, value: undefined, sum: undefined };
+  const decoded: Decoded[] = [];
+  for (const each of value as TreeObject[]) {
+    const record = labelled(each);
+    base.name = text(record, 'bn') ?? base.name;
+    base.time = number(record, 'bt') ?? base.time;
+    base.unit = text(record, 'bu') ?? base.unit;
+    base.value = number(record, 'bv') ?? base.value;
+    base.sum = number(record, 'bs') ?? base.sum;
+    const version = number(record, 'bver');
+    if (version !== undefined && version > VERSION)
+      throw new Undecodable(`SenML: version ${version} is not known`);
+    const fields = valuesOf(record, base);
+    if (fields.size === 0) continue;
+    const name = `${base.name}${text(record, 'n') ?? ''}`;
+    if (!NAME.test(name)) throw new Undecodable(`SenML: '${name}' is no name`);
+    const unit = text(record, 'u') ?? base.unit;
+    const tags: Record<string, string> = unit === undefined ? { name } : { name, unit };
+    const seconds = base.time + (number(record, 't') ?? 0);
+    // Neither a base time nor a time: now, which is the gateway's receipt.
+    const time = seconds === 0 ? undefined : timeOf(seconds, receivedMs);
+    decoded.push(time === undefined ? { tags, fields } : { tags, fields, time });
+  }
+  return decoded;
+}

@@ -1,0 +1,66 @@
+/** One message through the decoder, as the decode stage would. */
+import { CodecStates } from '../../collector/decode/codec-state.ts';
+import type { Command, CodecState } from '../../collector/decode/codecs/context.ts';
+import { decodeRecord, type DecodedReading } from '../../collector/decode/decoder.ts';
+import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
+
+export interface DecodeOptions {
+  mappings?: Mappings;
+  receivedMs?: number;
+  /** Kept from message to message by the caller. */
+  state?: CodecState;
+  properties?: Uint8Array;
+  sequence?: number;
+  hasAll?: (from: number, to: number) => boolean;
+  commands?: Command[];
+}
+
+export const RECEIVED = Date.UTC(2026, 5, 1, 12);
+
+export const freshState = (): CodecState => new CodecStates().of('gw');
+
+export function decodeMessage(
+  topic: string,
+  payload: string | Uint8Array,
+  options: DecodeOptions = {},
+): DecodedReading[] {
+  const receivedMs = options.receivedMs ?? RECEIVED;
+  const sequence = options.sequence ?? 7;
+  return decodeRecord(
+    {
+      sequence,
+      client: 'c',
+      topic,
+      qos: 1,
+      retain: false,
+      dup: false,
+      receivedUs: receivedMs * 1000,
+      properties: options.properties,
+      payload: Buffer.from(payload as Uint8Array),
+    },
+    100,
+    {
+      gateway: 'gw',
+      epoch: '0102030405060708',
+      sequence,
+      topic,
+      receivedMs,
+      latestMs: receivedMs,
+      state: options.state ?? freshState(),
+      hasAll: options.hasAll ?? (() => true),
+      ask: (command) => options.commands?.push(command),
+    },
+    options.mappings ?? new Mappings([]),
+  );
+}
+
+/** The shipped mappings, with a zone for local times if one is given. */
+export const shipped = (zone?: string): Mappings =>
+  new Mappings(
+    shippedMappings().flatMap(({ file, text }) => parseMappings(text, file)),
+    zone,
+  );
+
+export const mapped = (yaml: string): Mappings => new Mappings(parseMappings(yaml, 'test.yaml'));
