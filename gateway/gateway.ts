@@ -207,6 +207,7 @@ export class Gateway {
     const { uplink } = this;
     if (uplink !== undefined) {
       buffer.protect((position) => uplink.isInFlight(position));
+      uplink.onCommand = (topic, payload) => ingress.command(topic, payload);
       await uplink.start();
     }
     return { mqtt, http };

@@ -37,6 +37,9 @@ describe('tidy', () => {
     '@duckdb/node-api',
     '@influxdata/influxdb-client',
     'node-rdkafka',
+    'cborg',
+    '@msgpack/msgpack',
+    'quickjs-emscripten-core',
   ])('%s is imported in one file', (name) => {
     const users = sources.filter(
       (file) =>
@@ -57,6 +60,7 @@ describe('tidy', () => {
       'aedes-persistence',
       'classic-level',
       'mqtt',
+      'ws',
       'yaml',
     ]);
   });

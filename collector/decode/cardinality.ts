@@ -38,7 +38,10 @@ const keyOf = (client: string, index: number): string => `series/${index}/${clie
 
 export class Cardinality {
   private readonly limits: SeriesLimits;
-  private readonly byState = new WeakMap<CodecState, { clients: Map<string, Count>; total: number }>();
+  private readonly byState = new WeakMap<
+    CodecState,
+    { clients: Map<string, Count>; total: number }
+  >();
   /** Tag sets that were admitted, by identity: what repeats costs one look-up. */
   private admitted = new WeakMap<Record<string, string>, string>();
 
@@ -66,7 +69,12 @@ export class Cardinality {
   }
 
   /** Counts a series that is new. Throws Undecodable when it would be one too many. */
-  admit(state: CodecState, client: string, measurement: string, tags: Record<string, string>): void {
+  admit(
+    state: CodecState,
+    client: string,
+    measurement: string,
+    tags: Record<string, string>,
+  ): void {
     const mark = `${client}\0${measurement}`;
     if (this.admitted.get(tags) === mark) return;
     const { count, all } = this.count(state, client);

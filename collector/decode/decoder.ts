@@ -10,7 +10,13 @@ import type { FrameRecord } from '../../shared/frame/frame.ts';
 import { readProperties } from '../../shared/mqtt/properties.ts';
 import { identityDigits, type FieldValue, type Reading } from '../../shared/model/reading.ts';
 import type { MessageContext } from './codecs/context.ts';
-import { codecOfContentType, detect, parseAs, type CodecName, type Parsed } from './codecs/detect.ts';
+import {
+  codecOfContentType,
+  detect,
+  parseAs,
+  type CodecName,
+  type Parsed,
+} from './codecs/detect.ts';
 import { decodeDiscovery, discovered } from './codecs/home-assistant.ts';
 import { decodeHomie } from './codecs/homie.ts';
 import { decodeSparkplug } from './codecs/sparkplug.ts';
@@ -73,7 +79,11 @@ function bytesOf(value: Tree | undefined, encoding: 'base64' | 'hex', where: str
   const bytes = Buffer.from(value, encoding);
   const same = bytes.toString(encoding).replaceAll('=', '');
   const given = value.replaceAll('=', '');
-  if (encoding === 'hex' ? same !== given.toLowerCase() : same !== given.replaceAll('-', '+').replaceAll('_', '/'))
+  if (
+    encoding === 'hex'
+      ? same !== given.toLowerCase()
+      : same !== given.replaceAll('-', '+').replaceAll('_', '/')
+  )
     throw new Undecodable(`'${where}' is not ${encoding}`);
   return bytes;
 }
@@ -229,11 +239,16 @@ class MessageDecoder {
     if (mapping.errors !== undefined) {
       const said = valueAt(root(document), mapping.errors);
       const text = (Array.isArray(said) ? said : [said]).filter(
-        (each) => typeof each === 'string' && each !== '',
+        (each): each is string => typeof each === 'string' && each !== '',
       );
-      if (text.length > 0) throw new Undecodable(`the sender could not decode it: ${text.join('; ')}`);
+      if (text.length > 0)
+        throw new Undecodable(`the sender could not decode it: ${text.join('; ')}`);
     }
-    const context = { names, receivedMs: this.context.latestMs, localZone: this.mappings.localZone };
+    const context = {
+      names,
+      receivedMs: this.context.latestMs,
+      localZone: this.mappings.localZone,
+    };
     return mapping.rules.flatMap((rule) => {
       const decoded = applyRule(rule, document, context);
       for (const each of decoded) this.complete(candidate, rule, each);
@@ -252,7 +267,11 @@ class MessageDecoder {
         ),
       );
       const point: Decoded = { ...each, tags: { ...each.tags, ...fixed } };
-      if (each.measurement === undefined && rule.measurement !== undefined && 'constant' in rule.measurement)
+      if (
+        each.measurement === undefined &&
+        rule.measurement !== undefined &&
+        'constant' in rule.measurement
+      )
         point.measurement = rule.measurement.constant;
       this.complete(candidate, rule, point);
       return point;
@@ -306,4 +325,3 @@ export function decodeRecord(
 function objectOf(fields: Map<string, FieldValue>): Record<string, FieldValue> {
   return Object.fromEntries(fields);
 }
-

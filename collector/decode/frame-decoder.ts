@@ -253,11 +253,7 @@ export class FrameDecoder {
     const tags = { ...ownTags, ...(first?.tags ?? meaning.tags) };
     for (const [name, source] of first?.mapping.rules[0]?.tags ?? [])
       if ('constant' in source) tags[name] = source.constant;
-    takeTags(
-      new Map(Object.entries(constants)),
-      first?.mapping.rules[0]?.tagFields ?? [],
-      tags,
-    );
+    takeTags(new Map(Object.entries(constants)), first?.mapping.rules[0]?.tagFields ?? [], tags);
     return {
       measurement: measurement ?? first?.measurement ?? meaning.measurement,
       tags: this.mappings.shared(tags),

@@ -453,9 +453,7 @@ export class DecodeStage {
         const job = this.job(state, stored, frameHeader, known.offsetUs, all);
         work.produced.push(
           ...this.decoder.readings(
-            usedUs === undefined
-              ? job
-              : { ...job, usedUs, state: new FrozenState(job.state) },
+            usedUs === undefined ? job : { ...job, usedUs, state: new FrozenState(job.state) },
           ),
         );
         if (!known.isFinal) this.keep(state, { ...held, usedUs: known.offsetUs }, partition, work);

@@ -19,9 +19,10 @@ import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import { GATEWAY_ID, downTopic } from '../../shared/wire/wire.ts';
+import { GATEWAY_ID, downTopic, encodeDown } from '../../shared/wire/wire.ts';
 import type { LedgerView } from '../ledger/view.ts';
-import type { Log } from '../log/log.ts';
+import { Follower } from '../log/follow.ts';
+import { TOPIC_COMMANDS, type Log } from '../log/log.ts';
 import { Receiver, type Peer, type ReceiverOptions } from './receiver.ts';
 
 export interface IngestOptions extends ReceiverOptions {
@@ -39,6 +40,9 @@ export class Ingest implements MqttHandler {
 
   private readonly options: IngestOptions;
   private readonly notify: Notify;
+  private readonly log: Log;
+  private readonly group: string;
+  private commands: Follower | undefined;
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly sessions = new Map<MqttConnection, Peer>();
   private readonly heldBack = new HeldBack();
@@ -54,6 +58,8 @@ export class Ingest implements MqttHandler {
     this.options = options;
     this.limits = options.mqtt;
     this.notify = notify;
+    this.log = log;
+    this.group = `headwater-commands-${env.random.bytes(6).toString('hex')}`;
     this.receiver = new Receiver(env, options, log, ledger, notify, () =>
       this.heldBack.releaseAll(),
     );
@@ -83,6 +89,27 @@ export class Ingest implements MqttHandler {
     (broker as EventEmitter).on('error', (error: unknown) =>
       this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
     );
+    this.followCommands();
+  }
+
+  /** Commands that are read while their gateway is connected here are said to it. */
+  private followCommands(): void {
+    this.commands = new Follower({
+      log: this.log,
+      notify: this.notify,
+      event: 'commands',
+      topic: TOPIC_COMMANDS,
+      from: 'end',
+      group: this.group,
+      onRecords: (records) => {
+        for (const { key, value, headers } of records) {
+          const topic = headers['topic'];
+          const isHere = [...this.sessions.values()].some(({ gateway }) => gateway === key);
+          if (topic !== undefined && isHere)
+            this.say(key, encodeDown({ publish: [{ topic, payload: value.toString('base64') }] }));
+        }
+      },
+    });
   }
 
   private sessionOf(side: Duplex): Peer | undefined {
@@ -175,6 +202,7 @@ export class Ingest implements MqttHandler {
 
   async close(): Promise<void> {
     this.receiver.stop();
+    await this.commands?.close();
     await this.server.close();
     const { broker } = this;
     if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));

@@ -248,6 +248,25 @@ export class Ingress implements MqttHandler {
     });
   }
 
+  /**
+   * From the collector to devices, who may be asked to say again what they are (Sparkplug 3.0, 6.4.22), and nothing
+   * else: whoever holds the collector does not hold the actuators. Not a reading: it is not stored.
+   */
+  command(topic: string, payload: Buffer): void {
+    if (!/^spBv1\.0\/[^/+#]+\/NCMD\/[^/+#]+$/.test(topic)) {
+      this.notify({
+        level: 'warn',
+        event: 'command_refused',
+        text: `the collector wanted to publish to '${topic}', which only devices' owners may`,
+      });
+      return;
+    }
+    this.broker?.publish(
+      { cmd: 'publish', topic, qos: 0, payload, retain: false, dup: false },
+      () => undefined,
+    );
+  }
+
   pubrel(connection: MqttConnection, packetId: number): void {
     const ops = this.sessions.release(connection.clientId, packetId);
     this.buffer.barrier(new Ack(connection, PUBCOMP, packetId, this.touched), ops);

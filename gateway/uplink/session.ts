@@ -45,6 +45,8 @@ export interface SessionOptions {
 export interface Link {
   send(payload: Buffer): void;
   hangUp(why: string): void;
+  /** The collector has something to say to a device. */
+  command(topic: string, payload: Buffer): void;
 }
 
 /** The part of the buffer that an uplink uses. It never makes a ticket. */
@@ -377,7 +379,7 @@ export class Session {
   heard(payload: Buffer): void {
     if (this.ended) return;
     try {
-      const { acks, want, time, error } = decodeDown(payload);
+      const { acks, want, time, error, publish } = decodeDown(payload);
       if (error !== undefined) {
         this.notify({
           level: 'error',
@@ -391,6 +393,8 @@ export class Session {
       const done = acks.flatMap((ack) => this.acknowledged(ack));
       if (done.length > 0) void this.buffer.release(done);
       for (const each of want) void this.sendAgain(each);
+      for (const { topic, payload } of publish)
+        this.link.command(topic, Buffer.from(payload, 'base64'));
       this.stat.windowBytes = Math.round(this.window.bytes);
       this.wake();
     } catch (error) {

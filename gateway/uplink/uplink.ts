@@ -58,6 +58,8 @@ export class Uplink {
   private stopped = false;
   private timer: NodeJS.Timeout | undefined;
   private budgetTimer: NodeJS.Timeout | undefined;
+  /** Takes what the collector says to devices. */
+  onCommand: (topic: string, payload: Buffer) => void = () => undefined;
   private readonly sessionStat = freshStats();
   private readonly stat = { connected: false, collector: '', connects: 0, lastError: '' };
 
@@ -158,6 +160,7 @@ export class Uplink {
         client.publish(topic, payload, { qos: 0 });
       },
       hangUp: (why: string) => this.hangUp(client, why),
+      command: (topic: string, payload: Buffer) => this.onCommand(topic, payload),
     };
     this.session = new Session(env, options, buffer, clock, budget, link, this.sessionStat, notify);
   }

@@ -81,7 +81,9 @@ export function decodeCayenneLpp(payload: Buffer): Decoded {
     const number = payload[at++];
     const type = number === undefined ? undefined : TYPES.get(number);
     if (type === undefined)
-      throw new Undecodable(`Cayenne LPP: type ${number ?? 'missing'} at byte ${at - 1} is not known`);
+      throw new Undecodable(
+        `Cayenne LPP: type ${number ?? 'missing'} at byte ${at - 1} is not known`,
+      );
     for (const { suffix, bytes, signed, perUnit } of type.values) {
       if (at + bytes > payload.length)
         throw new Undecodable(`Cayenne LPP: the payload ends within ${type.name}_${channel}`);

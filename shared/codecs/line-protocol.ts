@@ -100,11 +100,7 @@ function decodeLine(line: string, receivedMs: number, unit: EpochUnit | undefine
 }
 
 /** Throws Undecodable. */
-export function decodeLineProtocol(
-  text: string,
-  receivedMs: number,
-  unit?: EpochUnit,
-): Decoded[] {
+export function decodeLineProtocol(text: string, receivedMs: number, unit?: EpochUnit): Decoded[] {
   const all = lines(text);
   if (all.length > POINTS_MAX)
     throw new Undecodable(`line protocol: more than ${POINTS_MAX} lines in one message`);

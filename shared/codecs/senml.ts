@@ -82,7 +82,8 @@ function labelled(record: TreeObject): TreeObject {
   for (const key of Object.keys(record)) {
     const label = labelOf(key);
     // RFC 8428, section 4.4: a label that ends with '_' must be understood, or the pack is to be refused.
-    if (label.endsWith('_')) throw new Undecodable(`SenML: '${label}' must be understood and is not`);
+    if (label.endsWith('_'))
+      throw new Undecodable(`SenML: '${label}' must be understood and is not`);
     if (NAMES.has(label)) result[label] = own(record, key) as Tree;
   }
   return result;
@@ -129,7 +130,7 @@ export function decodeSenml(value: Tree, receivedMs: number): Decoded[] {
     throw new Undecodable(`SenML: more than ${POINTS_MAX} records in one message`);
   const base: Base = { name: '', time: 0, unit: undefined, value: undefined, sum: undefined };
   const decoded: Decoded[] = [];
-  for (const each of value as TreeObject[]) {
+  for (const each of value) {
     const record = labelled(each);
     base.name = text(record, 'bn') ?? base.name;
     base.time = number(record, 'bt') ?? base.time;

@@ -22,8 +22,7 @@ function run(text: string): Buffer {
 export function encodeProperties({ contentType, user }: MessageProperties): Buffer {
   const parts: Buffer[] = [];
   if (contentType !== undefined) parts.push(Buffer.from([CONTENT_TYPE]), run(contentType));
-  for (const [name, value] of user)
-    parts.push(Buffer.from([USER_PROPERTY]), run(name), run(value));
+  for (const [name, value] of user) parts.push(Buffer.from([USER_PROPERTY]), run(name), run(value));
   return Buffer.concat(parts);
 }
 

@@ -10,6 +10,7 @@
  * - `"time":{"echoUs","wallUs"}`: answer to a status frame, with that frame's monotonic clock and the collector's wall
  *   clock, so that the gateway learns the time and half the round trip bounds the error;
  * - `"want":[{"epoch","ranges"}]`: acknowledged before, but not in the log: send them again if they are still there;
+ * - `"publish":[{"topic","payload"}]` (payload in base64): to be published on the gateway's own broker, for its devices;
  * - `"error":"…"`: why the collector is about to hang up.
  *
  * Lane, lateness and arrival travel beside the frame, never in it (law 10).
@@ -67,7 +68,15 @@ export interface TimeAnswer {
   wallUs: number;
 }
 
+/** A message for devices of a gateway. */
+export interface DownPublish {
+  topic: string;
+  /** Base64. */
+  payload: string;
+}
+
 export interface Down {
+  publish: DownPublish[];
   acks: EpochAck[];
   want: EpochAck[];
   time: TimeAnswer | undefined;
@@ -88,13 +97,15 @@ export function decodeDown(payload: Buffer): Down {
       cause: error,
     });
   }
-  const { v, acks, want, time, error } = (value ?? {}) as Record<string, unknown>;
+  const { v, acks, want, time, error, publish } = (value ?? {}) as Record<string, unknown>;
   const ackList = acks ?? [];
   const wantList = want ?? [];
+  const publishList = publish ?? [];
   if (
     v !== WIRE_VERSION ||
     !isAckList(ackList) ||
     !isAckList(wantList) ||
+    !isPublishList(publishList) ||
     !(time === undefined || isTime(time))
   ) {
     throw new HeadwaterError(
@@ -105,6 +116,7 @@ export function decodeDown(payload: Buffer): Down {
   return {
     acks: ackList,
     want: wantList,
+    publish: publishList,
     time,
     error: typeof error === 'string' ? error : undefined,
   };
@@ -112,6 +124,13 @@ export function decodeDown(payload: Buffer): Down {
 
 const isAckList = (value: unknown): value is EpochAck[] =>
   Array.isArray(value) && value.every(isEpochAck);
+
+const isPublishList = (value: unknown): value is DownPublish[] =>
+  Array.isArray(value) &&
+  value.every((each: Partial<DownPublish> | null) => {
+    const { topic, payload } = each ?? {};
+    return typeof topic === 'string' && typeof payload === 'string';
+  });
 
 function isTime(value: unknown): value is TimeAnswer {
   const { echoUs, wallUs } = (value ?? {}) as Partial<TimeAnswer>;

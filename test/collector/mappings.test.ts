@@ -25,13 +25,15 @@ describe.each(shippedMappings())('$file', ({ text }) => {
     const receivedMs = Date.UTC(2026, 5, 1, 12);
     const decoded = decodeMessage(topic, bytes, { mappings: shipped(zone), receivedMs });
     expect(
-      decoded.map(({ measurement, tags: { gateway: _gateway, ...tags }, fields, timeMs, meta }) => ({
-        measurement,
-        tags,
-        fields,
-        time: timeMs,
-        units: Object.fromEntries([...(meta ?? [])].map(([name, { unit }]) => [name, unit])),
-      })),
+      decoded.map(
+        ({ measurement, tags: { gateway: _gateway, ...tags }, fields, timeMs, meta }) => ({
+          measurement,
+          tags,
+          fields,
+          time: timeMs,
+          units: Object.fromEntries([...(meta ?? [])].map(([name, { unit }]) => [name, unit])),
+        }),
+      ),
     ).toMatchObject(
       readings.map((reading) => ({
         ...reading,

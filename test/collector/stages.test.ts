@@ -88,7 +88,12 @@ describe('decode and store', () => {
       () => undefined,
     );
     await store.open();
-    const decode = new DecodeStage(log, new Mappings([]), { perClient: 1e6, perGateway: 1e6 }, () => undefined);
+    const decode = new DecodeStage(
+      log,
+      new Mappings([]),
+      { perClient: 1e6, perGateway: 1e6 },
+      () => undefined,
+    );
     const storing = new StoreStage(log, store, () => undefined);
     decode.start();
     storing.start();

@@ -311,6 +311,7 @@ export class World {
         carry(far.owner, 'lastUp', () => far.receiver.receive(peer, upTopic('gw'), payload));
       },
       hangUp: () => close(),
+      command: () => undefined,
     };
     near.session = new Session(
       env,
@@ -385,7 +386,12 @@ export class World {
           await new Promise((resolve) => setTimeout(resolve, 100));
         }
       }
-      const decode = new DecodeStage(log, new Mappings([]), { perClient: 1e6, perGateway: 1e6 }, say);
+      const decode = new DecodeStage(
+        log,
+        new Mappings([]),
+        { perClient: 1e6, perGateway: 1e6 },
+        say,
+      );
       const storing = new StoreStage(log, this.store, say);
       const ledger = new LedgerView(log);
       decode.start();

@@ -81,7 +81,12 @@ export function treeOf(value: unknown, depth = 0): Tree {
 export function decodeCbor(payload: Uint8Array): Tree {
   try {
     return treeOf(
-      decode(payload, { useMaps: true, rejectDuplicateMapKeys: true, allowBigInt: true, tags: TAGS }),
+      decode(payload, {
+        useMaps: true,
+        rejectDuplicateMapKeys: true,
+        allowBigInt: true,
+        tags: TAGS,
+      }),
     );
   } catch (error) {
     if (error instanceof Undecodable) throw error;

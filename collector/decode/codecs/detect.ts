@@ -93,6 +93,9 @@ function detectBinary(payload: Buffer): Tree {
   return only;
 }
 
+/** A control character that no text has: not tab, line feed, vertical tab, form feed or carriage return. */
+const isControl = (byte: number): boolean => byte < 0x20 && (byte < 9 || byte > 13);
+
 const BRACE = 0x7b;
 const BRACKET = 0x5b;
 const QUOTE = 0x22;
@@ -110,7 +113,7 @@ export function detect(payload: Buffer, receivedMs: number): Parsed {
     return documentOrSenml(parseJson(text), receivedMs);
   if (looksLikeLineProtocol(text)) return { points: decodeLineProtocol(text, receivedMs) };
   // MessagePack and CBOR of short maps can be valid UTF-8 by chance: control characters tell them from text.
-  if (/[\0-\x08\x0e-\x1f]/.test(text)) return documentOrSenml(detectBinary(payload), receivedMs);
+  if (payload.some(isControl)) return documentOrSenml(detectBinary(payload), receivedMs);
   return { document: scalarTree(text) };
 }
 

@@ -38,14 +38,19 @@ function fieldOf(template: string | undefined): string | undefined {
   if (template === undefined) return 'value';
   const inner = /^\s*\{\{\s*([^|}]+?)\s*(?:\|[^}]*)?\}\}\s*$/.exec(template)?.[1];
   if (inner === 'value') return 'value';
-  const path = inner === undefined ? null : /^value_json((?:\.\w+|\[(?:"[^"]+"|'[^']+'|\d+)\])+)$/.exec(inner);
+  const path =
+    inner === undefined ? null : /^value_json((?:\.\w+|\[(?:"[^"]+"|'[^']+'|\d+)\])+)$/.exec(inner);
   if (path === null) return undefined;
   return [...(path[1] as string).matchAll(/\.(\w+)|\[(?:"([^"]+)"|'([^']+)'|(\d+))\]/g)]
     .map(([, dotted, double, single, index]) => dotted ?? double ?? single ?? index)
     .join('_');
 }
 
-function entityOf(config: TreeObject, deviceName: string | undefined, outer: TreeObject): Entity | undefined {
+function entityOf(
+  config: TreeObject,
+  deviceName: string | undefined,
+  outer: TreeObject,
+): Entity | undefined {
   const base = text(config, '~') ?? text(outer, '~');
   const given = text(config, 'state_topic') ?? text(outer, 'state_topic');
   const field = fieldOf(text(config, 'value_template'));
@@ -78,7 +83,8 @@ function replace(state: CodecState, config: string, entities: Entity[]): void {
   const before = (state.get(configKey(config)) as string[] | undefined) ?? [];
   const topics = new Set([...before, ...entities.map(({ topic }) => topic)]);
   for (const topic of topics) {
-    const known = (state.get(topicKey(topic)) as Record<string, Record<string, FieldMeta>> | undefined) ?? {};
+    const known =
+      (state.get(topicKey(topic)) as Record<string, Record<string, FieldMeta>> | undefined) ?? {};
     const { [config]: _old, ...others } = known;
     const own_ = entities.filter((each) => each.topic === topic);
     const fields = Object.fromEntries(
@@ -87,7 +93,10 @@ function replace(state: CodecState, config: string, entities: Entity[]): void {
     const next = own_.length === 0 ? others : { ...others, [config]: fields };
     state.set(topicKey(topic), Object.keys(next).length === 0 ? undefined : next);
   }
-  state.set(configKey(config), entities.length === 0 ? undefined : [...new Set(entities.map(({ topic }) => topic))]);
+  state.set(
+    configKey(config),
+    entities.length === 0 ? undefined : [...new Set(entities.map(({ topic }) => topic))],
+  );
 }
 
 /** Throws Undecodable. */

@@ -10,7 +10,12 @@
  * State: data type, unit and name of each property. A domain other than `homie` is one once a device has described
  * itself there as Homie 5.
  */
-import { Undecodable, setField, type Decoded, type FieldMeta } from '../../../shared/codecs/codec.ts';
+import {
+  Undecodable,
+  setField,
+  type Decoded,
+  type FieldMeta,
+} from '../../../shared/codecs/codec.ts';
 import { parseJson } from '../../../shared/codecs/exact-json.ts';
 import { flatten, isObject, own, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
@@ -48,7 +53,7 @@ function propertyOf(value: Tree): Property {
 
 /** Properties of a `$description` (Homie 5, device attributes). Throws Undecodable. */
 function propertiesOf(document: Tree): Properties {
-  if (!isObject(document) || !/^5\./.test(textAt(document, 'homie') ?? ''))
+  if (!isObject(document) || !(textAt(document, 'homie') ?? '').startsWith('5.'))
     throw new Undecodable('Homie: $description is not one of version 5');
   const properties: Properties = {};
   const nodes = own(document, 'nodes');
@@ -65,7 +70,8 @@ function propertiesOf(document: Tree): Properties {
 function put(fields: Map<string, FieldValue>, name: string, text: string, datatype: string): void {
   switch (datatype) {
     case 'integer':
-      if (!/^-?\d+$/.test(text)) throw new Undecodable(`Homie: '${name}' is declared integer and is '${text.slice(0, 40)}'`);
+      if (!/^-?\d+$/.test(text))
+        throw new Undecodable(`Homie: '${name}' is declared integer and is '${text.slice(0, 40)}'`);
       return setField(fields, name, BigInt(text));
     case 'float':
       if (!NUMBER.test(text))
@@ -140,7 +146,8 @@ function version5(
   }
   const known = state.get(key) as Properties | undefined;
   if (known === undefined && domain !== 'homie') return undefined;
-  if (node === '$state') return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
+  if (node === '$state')
+    return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
   if (node.startsWith('$')) return []; // $log, $alert
   if (property === undefined) return undefined;
   if (more !== undefined) return []; // …/set, …/$target
@@ -157,7 +164,8 @@ function version4(
   if (device === undefined || device === '' || node === undefined) return undefined;
   if (domain !== 'homie') return undefined;
   if (device.startsWith('$')) return [];
-  if (node === '$state') return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
+  if (node === '$state')
+    return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
   if (node === '$stats' || node === '$fw') {
     // `$stats/uptime`, `$stats/signal` and their like are measured; `$stats/interval` is too.
     return property === undefined || node === '$fw'

@@ -50,7 +50,8 @@ export function* wireFields(bytes: Buffer): Generator<WireField> {
     } else {
       throw new Undecodable(`protobuf: wire type ${type} is not known`);
     }
-    if (at + size > bytes.length) throw new Undecodable('protobuf: the message ends within a field');
+    if (at + size > bytes.length)
+      throw new Undecodable('protobuf: the message ends within a field');
     yield { number, type, integer: 0n, bytes: bytes.subarray(at, at + size) };
     at += size;
   }

@@ -146,12 +146,13 @@ export class Script {
   /** Runs it on one payload. Throws Undecodable, with what the function said. */
   decode(bytes: Uint8Array, fPort: number, receivedMs: number): TreeObject | Tree[] {
     const result = parseJson(this.call({ bytes: [...bytes], fPort, recvTime: receivedMs }));
-    if (!isObject(result))
-      throw new Undecodable(`codec ${this.name}: it returned nothing`);
+    if (!isObject(result)) throw new Undecodable(`codec ${this.name}: it returned nothing`);
     const data = own(result, 'data');
     const errors = listText(own(result, 'errors'));
     if (data === undefined || data === null || (!isObject(data) && !Array.isArray(data)))
-      throw new Undecodable(`codec ${this.name}: ${errors === '' ? 'it returned no data' : errors}`);
+      throw new Undecodable(
+        `codec ${this.name}: ${errors === '' ? 'it returned no data' : errors}`,
+      );
     return unmark(data) as TreeObject | Tree[];
   }
 

@@ -33,7 +33,10 @@ const SIGNED: Record<number, number> = { 1: 8, 2: 16, 3: 32, 4: 64 };
 const UNSIGNED: Record<number, number> = { 5: 8, 6: 16, 7: 32, 8: 64 };
 const DATETIME = 13;
 /** Arrays, 22 to 34: element size and how one is read. */
-const ARRAYS: Record<number, [bytes: number, read: (bytes: Buffer, at: number) => FieldValue | bigint]> = {
+const ARRAYS: Record<
+  number,
+  [bytes: number, read: (bytes: Buffer, at: number) => FieldValue | bigint]
+> = {
   22: [1, (bytes, at) => bytes.readInt8(at)],
   23: [2, (bytes, at) => bytes.readInt16LE(at)],
   24: [4, (bytes, at) => bytes.readInt32LE(at)],
@@ -266,8 +269,7 @@ export function withDatatype(metric: SparkplugMetric, datatype: number): Sparkpl
   const values = metric.values.map(([suffix, value]): [string, FieldValue | bigint] => {
     if (typeof value !== 'bigint') return [suffix, value];
     if (bits !== undefined) return [suffix, BigInt.asIntN(bits, value)];
-    if (datatype === DATETIME)
-      return [suffix, new Date(exactNumber('value', value)).toISOString()];
+    if (datatype === DATETIME) return [suffix, new Date(exactNumber('value', value)).toISOString()];
     return [suffix, value];
   });
   return { ...metric, datatype, values };

@@ -65,7 +65,11 @@ function tagsOf({ group, node, device }: Place): Record<string, string> {
 }
 
 /** NCMD that asks a node for its BIRTHs: one metric, `Node Control/Rebirth` = true. */
-export function rebirthCommand(group: string, node: string, ms: number): { topic: string; payload: Buffer } {
+export function rebirthCommand(
+  group: string,
+  node: string,
+  ms: number,
+): { topic: string; payload: Buffer } {
   const name = Buffer.from('Node Control/Rebirth');
   const time = varint(BigInt(Math.floor(ms)));
   const metric = Buffer.concat([
@@ -75,7 +79,12 @@ export function rebirthCommand(group: string, node: string, ms: number): { topic
     time,
     Buffer.from([0x20, 11, 0x70, 1]),
   ]);
-  const payload = Buffer.concat([Buffer.from([0x08]), time, Buffer.from([0x12, metric.length]), metric]);
+  const payload = Buffer.concat([
+    Buffer.from([0x08]),
+    time,
+    Buffer.from([0x12, metric.length]),
+    metric,
+  ]);
   return { topic: `spBv1.0/${group}/NCMD/${node}`, payload };
 }
 
@@ -165,8 +174,7 @@ class Message {
     if (seq === undefined) return;
     const key = orderKey(this.place);
     const before = context.state.get(key) as Order | undefined;
-    const isLater =
-      before === undefined || before.epoch !== epoch || sequence > before.sequence;
+    const isLater = before === undefined || before.epoch !== epoch || sequence > before.sequence;
     if (!isLater) return;
     const order: Order = { seq, epoch, sequence, askedMs: before?.askedMs ?? 0 };
     context.state.set(key, order);
@@ -206,7 +214,8 @@ class Message {
         metric.datatype === 0 && known !== undefined ? withDatatype(metric, known[0]) : metric;
       return { name, metric: typed, ...(unit === undefined ? {} : { unit }) };
     }
-    if (alias === undefined) throw new Undecodable('Sparkplug: a metric has neither name nor alias');
+    if (alias === undefined)
+      throw new Undecodable('Sparkplug: a metric has neither name nor alias');
     const known = births
       .map((birth) => birth?.aliases[String(alias)])
       .find((each) => each !== undefined);
@@ -236,7 +245,8 @@ class Message {
         if (time !== undefined && isPlausible(ms, context.latestMs)) reading.time = time;
         byTime.set(ms, reading);
       }
-      for (const [suffix, value] of metric.values) setField(reading.fields, `${name}${suffix}`, value);
+      for (const [suffix, value] of metric.values)
+        setField(reading.fields, `${name}${suffix}`, value);
       if (unit !== undefined) reading.meta?.set(name, { unit } satisfies FieldMeta);
       if (metric.isHistorical && !reading.fields.has('historical_bool'))
         setField(reading.fields, 'historical', true);

@@ -188,8 +188,9 @@ function textSource(place: Place): TextSource {
     place.object(['from']);
     return { path: place.at('from').path() };
   }
-  if (value === null || value === undefined) return place.wrong('is not a text');
-  return { constant: String(value as string | number | boolean) };
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
+    return place.wrong('is not a text');
+  return { constant: String(value) };
 }
 
 function timeSource(place: Place): TimeSource {
@@ -296,7 +297,11 @@ function rule(point: Place, base: Place): Rule {
     rename: textMap(pick('rename')),
     units: textMap(pick('units')),
     pairs: pairs.isThere
-      ? { from: pairs.at('from').path(), name: pairs.at('name').text(), value: pairs.at('value').text() }
+      ? {
+          from: pairs.at('from').path(),
+          name: pairs.at('name').text(),
+          value: pairs.at('value').text(),
+        }
       : undefined,
     unwrap: unwrap.isThere
       ? {
@@ -351,7 +356,12 @@ function scriptCodec(place: Place, read: ReadScript, nowMs: () => number): Scrip
     script: new Script(file, source, nowMs),
     bytes: isFile ? undefined : place.at('bytes').optionalPath(),
     encoding: encoding ?? 'base64',
-    port: port === undefined || !port.isThere ? 1 : typeof port.value === 'number' ? port.value : port.path(),
+    port:
+      port === undefined || !port.isThere
+        ? 1
+        : typeof port.value === 'number'
+          ? port.value
+          : port.path(),
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * Paths into a document: keys joined with dots, `*` for every member or element, a number for an element. `{name}` in
  * a segment matches like `*` and keeps what it matched; literals and names may mix: `{component}:{id}`. A dot within a
- * key is written `\.`. Relative paths may begin with `^` (one level up from the point's node, `^^` two …) or `$` (the
+ * key is written `\.`; `.` alone is the place itself. Relative paths may begin with `^` (one level up from the point's node, `^^` two …) or `$` (the
  * document).
  */
 import { isObject, own, type Tree } from '../../../shared/codecs/tree.ts';
@@ -27,7 +27,7 @@ export interface Match {
 }
 
 export function compilePath(text: string): Path | { error: string } {
-  let rest = text;
+  let rest = text === '.' ? '' : text;
   let up: number | undefined = 0;
   const climb = /^(\^+|\$)(?:\.|$)/.exec(rest);
   if (climb !== null) {

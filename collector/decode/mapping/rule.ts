@@ -2,6 +2,7 @@
  * Makes points of a document as a mapping's rule says: where they are, what their tags, fields and time are.
  * Nothing is bent on the way: a conversion that would lose something is an error, and the message goes to quarantine.
  */
+import { isUtf8 } from 'node:buffer';
 import {
   POINTS_MAX,
   Undecodable,
@@ -17,7 +18,14 @@ import {
   type DeviceTime,
   type EpochUnit,
 } from '../../../shared/codecs/time.ts';
-import { Moment, flatten, isObject, own, scalarOf, type Tree } from '../../../shared/codecs/tree.ts';
+import {
+  Moment,
+  flatten,
+  isObject,
+  own,
+  scalarOf,
+  type Tree,
+} from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
 import { select, valueAt, type Match, type Path } from './path.ts';
 
@@ -133,9 +141,12 @@ function convert(
       if (typeof value === 'number' || typeof value === 'bigint') return value;
       if (typeof value !== 'string' || !NUMBER.test(value.trim()))
         return wrong(name, value, 'a number');
-      return /^[-+]?\d+$/.test(value.trim()) ? BigInt(value.trim().replace('+', '')) : Number(value);
+      return /^[-+]?\d+$/.test(value.trim())
+        ? BigInt(value.trim().replace('+', ''))
+        : Number(value);
     case 'text':
-      return String(scalarOf(value));
+      if (!(value instanceof Uint8Array)) return String(scalarOf(value));
+      return isUtf8(value) ? Buffer.from(value).toString('utf8') : wrong(name, value, 'text');
     case 'bool': {
       const text = String(value).toLowerCase();
       if (TRUE.has(text)) return true;
@@ -172,8 +183,7 @@ class Point {
     const { rule, match, context } = this;
     const time = this.time();
     this.collect();
-    for (const [name, value] of rule.defaults)
-      if (!this.stored.has(name)) this.put(name, value);
+    for (const [name, value] of rule.defaults) if (!this.stored.has(name)) this.put(name, value);
     const tags: Record<string, string> = {};
     for (const [name, value] of match.names)
       if (name !== 'measurement' && name !== 'field') tags[name] = value;
@@ -216,9 +226,12 @@ class Point {
     if (typeof value === 'bigint') return fromEpoch(Number(value), String(value));
     if (typeof value !== 'string') return undefined;
     if (unit !== undefined && NUMBER.test(value)) return fromEpoch(Number(value), value, unit);
-    if (zone !== 'local' || !isLocalTime(value)) return fromText(value, zone === 'local' ? 'UTC' : zone);
+    if (zone !== 'local' || !isLocalTime(value))
+      return fromText(value, zone === 'local' ? 'UTC' : zone);
     // A clock reading of nobody knows which zone is not a time.
-    return this.context.localZone === undefined ? undefined : fromText(value, this.context.localZone);
+    return this.context.localZone === undefined
+      ? undefined
+      : fromText(value, this.context.localZone);
   }
 
   private collect(): void {
@@ -246,15 +259,17 @@ class Point {
 
   /** `[{"value_type": "temperature", "value": "21.5"}]` and its like. */
   private pairs({ from, name, value }: NonNullable<Rule['pairs']>): void {
-    const list = valueAt(this.match, from);
-    if (!Array.isArray(list)) return;
+    const found = valueAt(this.match, from);
+    if (found === undefined) return;
+    const list = Array.isArray(found) ? found : [found];
     for (const each of list) {
-      if (!isObject(each)) throw new Undecodable(`'${from.text}' is not a list of names and values`);
+      if (!isObject(each))
+        throw new Undecodable(`'${from.text}' is not a list of names and values`);
       const key = own(each, name);
-      const found = own(each, value);
+      const child = own(each, value);
       if (typeof key !== 'string')
         throw new Undecodable(`'${from.text}' has an element without '${name}'`);
-      if (found !== undefined) this.put(key, found);
+      if (child !== undefined) this.put(key, child);
     }
   }
 

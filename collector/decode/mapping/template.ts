@@ -64,7 +64,10 @@ export function compileTemplate(text: string): Template | { error: string } {
 const TOPIC_CHARS_MAX = 2000;
 
 /** Values of a template's names, or undefined when the topic does not match. */
-export function matchTemplate({ pattern, names }: Template, topic: string): Map<string, string> | undefined {
+export function matchTemplate(
+  { pattern, names }: Template,
+  topic: string,
+): Map<string, string> | undefined {
   if (topic.length > TOPIC_CHARS_MAX) return undefined;
   const match = pattern.exec(topic);
   if (match === null) return undefined;
