@@ -129,7 +129,7 @@ async function server(
 async function collector(address: string | boolean | undefined): Promise<Finding[]> {
   if (typeof address !== 'string') return [];
   try {
-    const { ask } = await import('./query.ts');
+    const { ask } = await import('./api.ts');
     const { warnings, blocked } = (await ask(address, '/api/v1/status')) as {
       warnings: string[];
       blocked: string | null;

@@ -1,7 +1,7 @@
 /** `headwater ledger`: is anything missing? No, or exactly which range, since when, and why. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError } from '../shared/errors.ts';
-import { ask } from './query.ts';
+import { ask } from './api.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },

@@ -36,6 +36,10 @@ export const COMMANDS: Record<string, Command> = {
     about: 'Say whether anything is missing, and what.',
     run: async (args) => await (await import('./ledger.ts')).ledger(args),
   },
+  quarantine: {
+    about: 'See what could not be decoded, and decode it again.',
+    run: async (args) => await (await import('./quarantine.ts')).quarantine(args),
+  },
   doctor: {
     about: 'Check disk, clock, log and store.',
     run: async (args) => await (await import('./doctor.ts')).doctor(args),
@@ -43,6 +47,10 @@ export const COMMANDS: Record<string, Command> = {
   password: {
     about: 'Make a line for the password file.',
     run: async (args) => await (await import('./password.ts')).password(args),
+  },
+  token: {
+    about: 'Make an API token with scopes.',
+    run: async (args) => (await import('./token.ts')).token(args),
   },
 };
 

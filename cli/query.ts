@@ -1,6 +1,7 @@
 /** `headwater query`: the API's answers as lines that a person or a script reads. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError } from '../shared/errors.ts';
+import { ask } from './api.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
@@ -37,28 +38,6 @@ interface Answer {
     value?: unknown;
   }[];
   error?: { message: string };
-}
-
-/** GET from a collector's API. Throws UNREACHABLE and QUERY_INVALID. */
-export async function ask(address: string, path: string): Promise<unknown> {
-  const base = address.includes('://') ? address : `http://${address}`;
-  const token = process.env['HEADWATER_TOKEN'];
-  let response: Response;
-  try {
-    response = await fetch(
-      `${base}${path}`,
-      token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } },
-    );
-  } catch (error) {
-    throw new HeadwaterError(
-      'UNREACHABLE',
-      `no collector answers at ${address}: is it running? --http HOST:PORT names another`,
-      { cause: error },
-    );
-  }
-  const answer = (await response.json()) as Answer;
-  if (answer.error !== undefined) throw new HeadwaterError('QUERY_INVALID', answer.error.message);
-  return answer;
 }
 
 function csv(value: unknown): string {

@@ -112,10 +112,18 @@ export async function up(args: string[]): Promise<void> {
   };
   try {
     await mkdir(config.folder, { recursive: true, mode: 0o700 });
-    const { http, uplink } = await collector.start(process.env['HEADWATER_INFLUXDB_TOKEN']);
+    const { http, uplink, uplinks } = await collector.start(
+      process.env['HEADWATER_INFLUXDB_TOKEN'],
+    );
     assert(uplink !== undefined, 'with all roles there is an uplink');
-    const { mqtt, http: gatewayHttp } = await gateway.start([`mqtt://${reachable(uplink)}`]);
-    process.stdout.write(readyLine({ mqtt, http, uplink, 'gateway-http': gatewayHttp }));
+    const {
+      mqtt,
+      http: gatewayHttp,
+      ...others
+    } = await gateway.start([`mqtt://${reachable(uplink)}`]);
+    process.stdout.write(
+      readyLine({ mqtt, http, uplink, uplinks, 'gateway-http': gatewayHttp, ...others }),
+    );
     if (withSample && mqtt !== undefined)
       await showSample(config.folder, gateway, collector, mqtt, () => stopping);
     if (!stopping) greet(http, mqtt);

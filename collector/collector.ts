@@ -1,17 +1,21 @@
 /** A collector: ingest → log → decode → log → store, and the API over the store. Which of them run here is its roles. */
-import { checkExposure } from '../shared/config/exposure.ts';
 import { claimFolder } from '../shared/config/data-folder.ts';
-import { optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import type { Address } from '../shared/http/listen.ts';
 import type { HttpServer } from '../shared/http/server.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
-import { UP_BYTES_MAX } from '../shared/wire/wire.ts';
+import { GATEWAY_ID, UP_BYTES_MAX } from '../shared/wire/wire.ts';
 import { ROLES, type CollectorConfig, type Role } from './config.ts';
 import type { Mappings } from './decode/mapping/mappings.ts';
 import { MAPPING_PREFIX, MappingSet, type MappingVersion } from './decode/mapping/set.ts';
+import type { SeriesLimits } from './decode/cardinality.ts';
+import { ReplayJobs } from './decode/replay-jobs.ts';
+import { Replayer } from './decode/replay.ts';
 import { DecodeStage } from './decode/stage.ts';
+import { LogSink } from './ingest/http-sink.ts';
+import { CollectorGuard } from './ops/guard.ts';
+import { SeriesMeta } from './query/series-meta.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { LedgerView } from './ledger/view.ts';
 import { TOPIC_LEDGER, type Log } from './log/log.ts';
@@ -26,6 +30,7 @@ import type { TimeSeriesStore } from './store/store.ts';
 
 export interface CollectorAddresses {
   uplink: Address | undefined;
+  uplinks: Address | undefined;
   http: Address | undefined;
 }
 
@@ -63,6 +68,22 @@ function checkRoles(roles: Set<Role>, config: CollectorConfig): void {
   }
 }
 
+const seriesLimits = (config: CollectorConfig): SeriesLimits => ({
+  perClient: config['decode.seriesPerClientMax'],
+  perGateway: config['decode.seriesPerGatewayMax'],
+});
+
+/** Throws CONFIG_INVALID. */
+function httpGateway(config: CollectorConfig): string {
+  const id = config['ingest.httpGateway'];
+  if (!GATEWAY_ID.test(id))
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `ingest.httpGateway: '${id}' cannot be a gateway's id`,
+    );
+  return id;
+}
+
 export class Collector {
   private readonly env: Env;
   private readonly config: CollectorConfig;
@@ -77,6 +98,11 @@ export class Collector {
   private quarantine: QuarantineView | undefined;
   private ledger: LedgerView | undefined;
   private api: HttpServer | undefined;
+  private guarding: CollectorGuard | undefined;
+  private replays: ReplayJobs | undefined;
+  private replayer: Replayer | undefined;
+  private meta: SeriesMeta | undefined;
+  private sink: LogSink | undefined;
   private mappings: MappingSet | undefined;
   private guard: DiskGuard | undefined;
   private closing: Promise<void> | undefined;
@@ -99,26 +125,9 @@ export class Collector {
     const { config, notify } = this;
     const roles = parseRoles(config.roles);
     checkRoles(roles, config);
-    const token = optionalSecret(config['http.tokenFile'], 'API token');
-    const secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
-    checkExposure(
-      [
-        {
-          address: roles.has('ingest') ? config['uplink.listen'] : undefined,
-          flag: '--uplink',
-          protected: secret !== undefined,
-          credentialFlag: '--uplink-secret-file FILE',
-        },
-        {
-          address: config['http.listen'],
-          flag: '--http',
-          protected: token !== undefined,
-          credentialFlag: '--token-file FILE',
-        },
-      ],
-      config.allowPlaintext,
-      notify,
-    );
+    const guard = new CollectorGuard(config, this.env, notify);
+    this.guarding = guard;
+    guard.check(config, roles.has('ingest'), notify);
     this.mappings = new MappingSet(
       {
         file: config.mappings,
@@ -131,7 +140,7 @@ export class Collector {
     const loaded = await this.mappings.load();
     await claimFolder(config.data, 'collector', '');
     try {
-      return await this.open(roles, loaded, token, secret, influxToken);
+      return await this.open(roles, loaded, guard, influxToken);
     } catch (error) {
       await this.close();
       throw error;
@@ -141,8 +150,7 @@ export class Collector {
   private async open(
     roles: Set<Role>,
     loaded: { mappings: Mappings; version: MappingVersion },
-    token: string | undefined,
-    secret: string | undefined,
+    guarding: CollectorGuard,
     influxToken: string | undefined,
   ): Promise<CollectorAddresses> {
     const { config, env, notify } = this;
@@ -159,11 +167,7 @@ export class Collector {
       await this.store.open();
     }
     if (roles.has('decode')) {
-      const limits = {
-        perClient: config['decode.seriesPerClientMax'],
-        perGateway: config['decode.seriesPerGatewayMax'],
-      };
-      const decode = new DecodeStage(log, loaded.mappings, limits, notify);
+      const decode = new DecodeStage(log, loaded.mappings, seriesLimits(config), notify);
       this.decode = decode;
       await this.keepVersion(log, loaded.version);
       decode.start();
@@ -182,9 +186,28 @@ export class Collector {
       this.live.start(`headwater-live-${own}`);
       this.quarantine = new QuarantineView(log, notify);
       this.quarantine.start(`headwater-quarantine-${own}`);
+      this.meta = new SeriesMeta(log);
+      await this.meta.start();
     }
     this.ledger = new LedgerView(log);
     await this.ledger.start();
+    if (roles.has('decode') || roles.has('query')) {
+      const newId = (): string => env.random.bytes(6).toString('hex');
+      this.replays = new ReplayJobs(log, nowMs, newId);
+    }
+    const { decode, replays } = this;
+    if (decode !== undefined && replays !== undefined)
+      this.replayer = new Replayer({
+        log,
+        jobs: replays,
+        mappings: () => decode.decoder.mappings,
+        limits: seriesLimits(config),
+        nowMs,
+        notify,
+      });
+    await replays?.start();
+    if (roles.has('ingest'))
+      this.sink = new LogSink(env, log, httpGateway(config), config['ingest.bodyBytesMax'], refuse);
     let uplink: Address | undefined;
     const uplinkAddress = config['uplink.listen'];
     if (roles.has('ingest') && uplinkAddress !== undefined) {
@@ -203,7 +226,11 @@ export class Collector {
             connectTimeoutMs: 10_000,
           },
           pendingBytesMax: config['ingest.pendingBytesMax'],
-          secret,
+          secret: guarding.secret,
+          needsCertificate: guarding.clientCertificates === 'required',
+          reserved: config['ingest.httpGateway'],
+          failures: guarding.failures,
+          audit: guarding.audit,
           refuse,
         },
         log,
@@ -225,18 +252,39 @@ export class Collector {
           store,
           live: this.live,
           quarantine: this.quarantine,
+          replays: this.replays,
+          meta: this.meta,
+          sink: this.sink,
           ledger: this.ledger,
           refuse,
           nowMs,
         },
-        token,
+        {
+          tokens: guarding.tokens,
+          failures: guarding.failures,
+          audit: guarding.audit,
+          tls: config['http.tls'] ? guarding.tls : undefined,
+        },
       );
       http = await this.api.listen(httpAddress, '--http');
     }
     if (this.ingest !== undefined && uplinkAddress !== undefined) {
       uplink = await this.ingest.server.listen(uplinkAddress, '--uplink');
     }
-    return { uplink, http };
+    const secureAddress = config['uplinks.listen'];
+    let uplinks: Address | undefined;
+    if (this.ingest !== undefined && secureAddress !== undefined && guarding.tls !== undefined) {
+      const { tls, clientCertificates } = guarding;
+      const { server } = this.ingest;
+      tls.onRevocation = () => server.closeCertified();
+      uplinks = await this.ingest.server.listenTls(
+        secureAddress,
+        '--uplinks',
+        tls,
+        clientCertificates,
+      );
+    }
+    return { uplink, uplinks, http };
   }
 
   /** So that a later replay knows what this version wrote. */
@@ -271,11 +319,15 @@ export class Collector {
     await this.api?.close();
     await this.live?.close();
     await this.quarantine?.close();
+    await this.replayer?.close();
+    await this.replays?.close();
+    await this.meta?.close();
     await this.ledger?.close();
     await this.decode?.close();
     await this.storeStage?.close();
     await this.store?.close();
     await this.log?.close();
     this.guard?.stop();
+    await this.guarding?.close();
   }
 }

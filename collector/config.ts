@@ -1,4 +1,5 @@
 /** Every setting of the collector: the check, `docs/configuration.md` and the sample file come from this table. */
+import { CLIENT_CERTIFICATES } from '../shared/mqtt/server.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 
 const MIB = 1024 * 1024;
@@ -28,6 +29,57 @@ export const COLLECTOR_CONFIG = {
     default: '127.0.0.1:8080',
     flag: 'http',
     about: 'The page and the API. Empty switches it off.',
+  },
+  'uplinks.listen': {
+    type: 'address',
+    default: '',
+    flag: 'uplinks',
+    about:
+      "Where gateways connect by TLS. One that shows a certificate speaks as that certificate's common name and as nobody else. Empty: nowhere.",
+  },
+  'tls.certFile': {
+    type: 'string',
+    default: '',
+    flag: 'tls-cert',
+    about:
+      'Certificate (PEM, with its chain) that this server shows. A new file is taken within seconds, and no connection is dropped for it.',
+  },
+  'tls.keyFile': {
+    type: 'string',
+    default: '',
+    flag: 'tls-key',
+    about: 'Its key (PEM, mode 0600).',
+  },
+  'tls.clientCaFile': {
+    type: 'string',
+    default: '',
+    flag: 'tls-client-ca',
+    about: 'Authorities (PEM) whose certificates gateways may show to say who they are.',
+  },
+  'tls.crlFile': {
+    type: 'string',
+    default: '',
+    about: 'Certificates of these authorities that no longer count (PEM).',
+  },
+  'tls.clientCertificates': {
+    type: 'string',
+    default: 'optional',
+    choices: CLIENT_CERTIFICATES,
+    about:
+      'With authorities given: whether gateways must show a certificate (required), may (optional), or are not asked (none).',
+  },
+  'http.tls': {
+    type: 'boolean',
+    default: false,
+    flag: 'http-tls',
+    about: 'Serve the page and the API by HTTPS, with the certificate of `tls.certFile`.',
+  },
+  'http.tokensFile': {
+    type: 'string',
+    default: '',
+    flag: 'tokens-file',
+    about:
+      'File (mode 0600) with API tokens and what each may do, a line each as `headwater token` prints it. Changes are taken within seconds.',
   },
   'uplink.secretFile': {
     type: 'string',
@@ -143,6 +195,28 @@ export const COLLECTOR_CONFIG = {
     max: 1024 * MIB,
     unit: 'bytes',
     about: 'Received from gateways and not yet in the log; beyond it reading from them stops.',
+  },
+  'ingest.httpGateway': {
+    type: 'string',
+    default: 'collector',
+    about: 'Name of the gateway under which readings that come to the collector by HTTP are kept.',
+  },
+  'ingest.bodyBytesMax': {
+    type: 'integer',
+    default: MIB,
+    min: 1024,
+    max: 2 * MIB,
+    unit: 'bytes',
+    about: 'Largest body of an HTTP request that brings readings.',
+  },
+  'ingest.authFailuresPerMinute': {
+    type: 'integer',
+    default: 60,
+    min: 1,
+    max: 1_000_000,
+    unit: 'failures',
+    about:
+      'Wrong credentials from one address in a minute; beyond it the address is refused without a look at them.',
   },
   'ingest.gatewaysMax': {
     type: 'integer',

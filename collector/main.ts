@@ -35,8 +35,8 @@ export async function runCollector(args: string[]): Promise<void> {
   failFast(notify);
   const collector = new Collector(env, config, notify);
   const stopped = untilSignal();
-  const { http, uplink } = await collector.start(process.env['HEADWATER_INFLUXDB_TOKEN']);
-  process.stdout.write(readyLine({ http, uplink }));
+  const { http, uplink, uplinks } = await collector.start(process.env['HEADWATER_INFLUXDB_TOKEN']);
+  process.stdout.write(readyLine({ http, uplink, uplinks }));
   await stopped;
   await stopWithin(() => collector.close(), notify);
   process.exit(0);

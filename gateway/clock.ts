@@ -80,6 +80,14 @@ export class GatewayClock implements BufferClock {
     return this.trusted || this.best !== undefined;
   }
 
+  /** What time it is, epoch milliseconds, whatever the wall clock says; undefined while nobody knows. */
+  nowMs(): number | undefined {
+    const { clock } = this.env;
+    if (this.best !== undefined)
+      return (this.best.wallUs + clock.monotonicUs() - this.best.monotonicUs) / 1000;
+    return this.trusted ? clock.wallUs() / 1000 : undefined;
+  }
+
   get anchor(): ClockAnchor | undefined {
     return this.best;
   }

@@ -1,4 +1,6 @@
 /** Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table. */
+import { CLIENT_CERTIFICATES } from '../shared/mqtt/server.ts';
+import { CLIENT_ID_RULES } from './ingress/identities.ts';
 import { POLICIES } from './buffer/upkeep.ts';
 import { BACKLOG_ORDERS } from './uplink/session.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
@@ -25,6 +27,55 @@ export const GATEWAY_CONFIG = {
     flag: 'mqtt',
     about: 'Where devices connect by MQTT over TCP.',
   },
+  'mqtts.listen': {
+    type: 'address',
+    default: '',
+    flag: 'mqtts',
+    about: 'Where devices connect by MQTT over TLS. Empty: nowhere.',
+  },
+  'ws.listen': {
+    type: 'address',
+    default: '',
+    flag: 'ws',
+    about: 'Where devices connect by MQTT over WebSocket. Empty: nowhere.',
+  },
+  'wss.listen': {
+    type: 'address',
+    default: '',
+    flag: 'wss',
+    about: 'The same over TLS. Empty: nowhere.',
+  },
+  'tls.certFile': {
+    type: 'string',
+    default: '',
+    flag: 'tls-cert',
+    about:
+      'Certificate (PEM, with its chain) that this server shows. A new file is taken within seconds, and no connection is dropped for it.',
+  },
+  'tls.keyFile': {
+    type: 'string',
+    default: '',
+    flag: 'tls-key',
+    about: 'Its key (PEM, mode 0600).',
+  },
+  'tls.clientCaFile': {
+    type: 'string',
+    default: '',
+    flag: 'tls-client-ca',
+    about: 'Authorities (PEM) whose certificates devices may show to say who they are.',
+  },
+  'tls.crlFile': {
+    type: 'string',
+    default: '',
+    about: 'Certificates of these authorities that no longer count (PEM).',
+  },
+  'tls.clientCertificates': {
+    type: 'string',
+    default: 'optional',
+    choices: CLIENT_CERTIFICATES,
+    about:
+      'With authorities given: whether devices must show a certificate (required), may (optional), or are not asked (none).',
+  },
   'http.listen': {
     type: 'address',
     default: '127.0.0.1:8081',
@@ -37,6 +88,33 @@ export const GATEWAY_CONFIG = {
     flag: 'password-file',
     about:
       'Users that may connect, a line each as `headwater password` prints it. Empty: everybody, which only loopback allows.',
+  },
+  'mqtt.aclFile': {
+    type: 'string',
+    default: '',
+    flag: 'acl-file',
+    about:
+      'YAML file with what users may publish and subscribe to; what it does not grant is denied. Empty: everybody who may connect may do both.',
+  },
+  'mqtt.clientIds': {
+    type: 'string',
+    default: 'owner',
+    choices: CLIENT_ID_RULES,
+    about:
+      "Whose client ids are whose: owner (an id in use stays its user's), user (an id must also begin with the user's name), any.",
+  },
+  'http.tls': {
+    type: 'boolean',
+    default: false,
+    flag: 'http-tls',
+    about: 'Serve the page and the API by HTTPS, with the certificate of `tls.certFile`.',
+  },
+  'http.tokensFile': {
+    type: 'string',
+    default: '',
+    flag: 'tokens-file',
+    about:
+      'File (mode 0600) with API tokens and what each may do, a line each as `headwater token` prints it. Changes are taken within seconds.',
   },
   'http.tokenFile': {
     type: 'string',
@@ -64,6 +142,25 @@ export const GATEWAY_CONFIG = {
     default: '',
     flag: 'uplink-secret-file',
     about: 'File (mode 0600) with the secret that the collector asks for.',
+  },
+  'uplink.caFile': {
+    type: 'string',
+    default: '',
+    flag: 'uplink-ca',
+    about:
+      "Authorities (PEM) that the collector's certificate must come from. Needed where the clock may be wrong at a start; without it the system's count.",
+  },
+  'uplink.certFile': {
+    type: 'string',
+    default: '',
+    flag: 'uplink-cert',
+    about: "This gateway's own certificate (PEM), whose common name is its id.",
+  },
+  'uplink.keyFile': {
+    type: 'string',
+    default: '',
+    flag: 'uplink-key',
+    about: 'Its key (PEM, mode 0600).',
   },
   'uplink.windowBytes': {
     type: 'integer',
@@ -268,6 +365,65 @@ export const GATEWAY_CONFIG = {
     max: 600_000,
     unit: 'ms',
     about: 'From the TCP connection to the CONNECT.',
+  },
+  'limits.authFailuresPerMinute': {
+    type: 'integer',
+    default: 60,
+    min: 1,
+    max: 1_000_000,
+    unit: 'failures',
+    about:
+      'Wrong credentials from one address in a minute; beyond it the address is refused without a look at them.',
+  },
+  'limits.connectsPerMinute': {
+    type: 'integer',
+    default: 120,
+    min: 1,
+    max: 1_000_000,
+    unit: 'connections',
+    about:
+      'Connects of one client id in a minute: two devices with the same id throw each other out no faster.',
+  },
+  'limits.messagesPerSecond': {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    unit: 'messages/s',
+    about: 'Of one connection; beyond it reading from it is held back. 0: no limit.',
+  },
+  'limits.sessionsMax': {
+    type: 'integer',
+    default: 10_000,
+    min: 0,
+    max: 1_000_000,
+    unit: 'sessions',
+    about:
+      'Clients with subscriptions, those of persistent sessions that are away included; further ones may publish but not subscribe.',
+  },
+  'limits.subscriptionsPerClientMax': {
+    type: 'integer',
+    default: 1000,
+    min: 0,
+    max: 1_000_000,
+    unit: 'filters',
+    about: 'Topic filters that one client may have.',
+  },
+  'limits.subscriptionsMax': {
+    type: 'integer',
+    default: 100_000,
+    min: 0,
+    max: 10_000_000,
+    unit: 'filters',
+    about: 'Topic filters of all clients.',
+  },
+  'limits.bodyBytesMax': {
+    type: 'integer',
+    default: 1024 * 1024,
+    min: 1024,
+    max: 2 * MIB,
+    unit: 'bytes',
+    about: 'Largest body of an HTTP request that brings readings.',
   },
   'limits.qos2InFlightMax': {
     type: 'integer',

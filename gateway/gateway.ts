@@ -1,8 +1,9 @@
 /** A gateway: ingress → buffer → uplink, and the API that shows them. */
 import { hostname } from 'node:os';
 import { claimFolder } from '../shared/config/data-folder.ts';
+import { secureOptions } from '../shared/access/tls.ts';
 import { checkExposure } from '../shared/config/exposure.ts';
-import { Passwords, optionalSecret } from '../shared/config/secrets.ts';
+import { optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import type { Address } from '../shared/http/listen.ts';
@@ -13,8 +14,11 @@ import type { BufferEvents, MessageBuffer } from './buffer/buffer.ts';
 import type { Policy } from './buffer/upkeep.ts';
 import { openBuffer, type OpenBufferOptions } from './buffer/open.ts';
 import type { GatewayConfig } from './config.ts';
+import { Guard } from './ingress/guard.ts';
 import { Ingress, type Ticket } from './ingress/ingress.ts';
+import { WebSocketListener } from './ingress/websocket.ts';
 import { gatewayApi } from './ops/api.ts';
+import { BufferSink } from './ops/ingest.ts';
 import type { BacklogOrder } from './uplink/session.ts';
 import { GatewayClock } from './clock.ts';
 import { Uplink } from './uplink/uplink.ts';
@@ -44,6 +48,9 @@ export type BufferOpener = (
 
 export interface GatewayAddresses {
   mqtt: Address | undefined;
+  mqtts: Address | undefined;
+  ws: Address | undefined;
+  wss: Address | undefined;
   http: Address | undefined;
 }
 
@@ -58,6 +65,8 @@ export class Gateway {
   private ingress: Ingress | undefined;
   private uplink: Uplink | undefined;
   private api: HttpServer | undefined;
+  private guard: Guard | undefined;
+  private readonly webSockets: WebSocketListener[] = [];
   private closing: Promise<void> | undefined;
 
   /** `open` stands in another buffer, for tests of what would happen without a promise kept. */
@@ -73,27 +82,19 @@ export class Gateway {
   /** Opens the buffer, then listens. `collectors` replaces the configured ones. Rejects with one clear sentence. */
   async start(collectors: readonly string[] = this.config.collectors): Promise<GatewayAddresses> {
     const { config, env, notify } = this;
-    const passwords =
-      config['mqtt.passwordFile'] === '' ? undefined : new Passwords(config['mqtt.passwordFile']);
-    const token = optionalSecret(config['http.tokenFile'], 'API token');
     const secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
-    checkExposure(
-      [
-        {
-          address: config['mqtt.listen'],
-          flag: '--mqtt',
-          protected: passwords !== undefined,
-          credentialFlag: '--password-file FILE',
-        },
-        {
-          address: config['http.listen'],
-          flag: '--gateway-http',
-          protected: token !== undefined,
-          credentialFlag: '--token-file FILE',
-        },
-      ],
-      config.allowPlaintext,
-      notify,
+    const guard = new Guard(config, env, notify);
+    this.guard = guard;
+    this.checkExposure(guard);
+    // Told now, not with the first attempt to connect.
+    secureOptions(
+      {
+        certFile: config['uplink.certFile'],
+        keyFile: config['uplink.keyFile'],
+        caFile: config['uplink.caFile'],
+        crlFile: '',
+      },
+      'uplink',
     );
     for (const url of collectors) checkCollector(url);
     await claimFolder(config.data, 'gateway', this.id);
@@ -121,7 +122,7 @@ export class Gateway {
     );
     this.buffer = buffer;
     try {
-      return await this.serve(buffer, collectors, passwords, token, secret);
+      return await this.serve(buffer, collectors, guard, secret);
     } catch (error) {
       await this.close();
       throw error;
@@ -131,8 +132,7 @@ export class Gateway {
   private async serve(
     buffer: MessageBuffer<Ticket>,
     collectors: readonly string[],
-    passwords: Passwords | undefined,
-    token: string | undefined,
+    guard: Guard,
     secret: string | undefined,
   ): Promise<GatewayAddresses> {
     const { config, env, notify } = this;
@@ -157,8 +157,14 @@ export class Gateway {
         qos2InFlightMax: config['limits.qos2InFlightMax'],
         offlineMessagesMax: config['limits.offlineMessagesMax'],
         subscriberStallMs: config['limits.subscriberStallMs'],
-        verify: passwords?.verify,
+        messagesPerSecond: config['limits.messagesPerSecond'],
+        subscriptions: {
+          clientsMax: config['limits.sessionsMax'],
+          perClientMax: config['limits.subscriptionsPerClientMax'],
+          totalMax: config['limits.subscriptionsMax'],
+        },
       },
+      guard,
       buffer,
       notify,
     );
@@ -171,6 +177,11 @@ export class Gateway {
           gateway: this.id,
           collectors: [...collectors],
           secret,
+          tls: {
+            caFile: config['uplink.caFile'],
+            certFile: config['uplink.certFile'],
+            keyFile: config['uplink.keyFile'],
+          },
           windowBytes: config['uplink.windowBytes'],
           publishBytesMax: config['uplink.publishBytesMax'],
           ackTimeoutMs: config['uplink.ackTimeoutMs'],
@@ -188,29 +199,130 @@ export class Gateway {
         notify,
       );
     }
-    const httpAddress = config['http.listen'];
-    let http: Address | undefined;
-    if (httpAddress !== undefined) {
-      const parts = {
-        id: this.id,
-        buffer: buffer as MessageBuffer<never>,
-        ingress,
-        uplink: this.uplink,
-        nowMs: () => env.clock.wallUs() / 1000,
-      };
-      this.api = gatewayApi(parts, token);
-      http = await this.api.listen(httpAddress, '--gateway-http');
-    }
-    const mqttAddress = config['mqtt.listen'];
-    const mqtt =
-      mqttAddress === undefined ? undefined : await ingress.server.listen(mqttAddress, '--mqtt');
+    const http = await this.serveHttp(buffer, ingress, guard);
+    const listening = await this.serveMqtt(ingress, guard);
     const { uplink } = this;
     if (uplink !== undefined) {
       buffer.protect((position) => uplink.isInFlight(position));
       uplink.onCommand = (topic, payload) => ingress.command(topic, payload);
       await uplink.start();
     }
-    return { mqtt, http };
+    return { ...listening, http };
+  }
+
+  private async serveHttp(
+    buffer: MessageBuffer<Ticket>,
+    ingress: Ingress,
+    guard: Guard,
+  ): Promise<Address | undefined> {
+    const { config, env } = this;
+    const address = config['http.listen'];
+    if (address === undefined) return undefined;
+    this.api = gatewayApi(
+      {
+        id: this.id,
+        buffer,
+        ingress,
+        uplink: this.uplink,
+        sink: new BufferSink(buffer, guard.rules, config['limits.bodyBytesMax'], (topic, payload) =>
+          ingress.announce(topic, payload),
+        ),
+        nowMs: () => env.clock.wallUs() / 1000,
+      },
+      {
+        tokens: guard.tokens,
+        failures: guard.failures,
+        audit: guard.audit,
+        tls: config['http.tls'] ? guard.tls : undefined,
+      },
+    );
+    return await this.api.listen(address, '--gateway-http');
+  }
+
+  /** Every way in for devices. */
+  private async serveMqtt(
+    { server }: Ingress,
+    { tls, clientCertificates, passwords }: Guard,
+  ): Promise<Pick<GatewayAddresses, 'mqtt' | 'mqtts' | 'ws' | 'wss'>> {
+    const { config } = this;
+    const [tcp, secure] = [config['mqtt.listen'], config['mqtts.listen']];
+    const mqtt = tcp === undefined ? undefined : await server.listen(tcp, '--mqtt');
+    const mqtts =
+      secure === undefined || tls === undefined
+        ? undefined
+        : await server.listenTls(secure, '--mqtts', tls, clientCertificates);
+    const webSocket = async (
+      address: Address | undefined,
+      flag: string,
+      own: Guard['tls'],
+    ): Promise<Address | undefined> => {
+      if (address === undefined) return undefined;
+      const listener = new WebSocketListener(
+        {
+          address,
+          flag,
+          tls: own,
+          clients: clientCertificates,
+          // Whoever is asked who it is may come from any page.
+          anyOrigin: passwords !== undefined,
+          messageBytesMax: config['limits.packetBytesMax'] + 65_536,
+          handshakeMs: config['limits.connectTimeoutMs'],
+        },
+        server,
+      );
+      this.webSockets.push(listener);
+      return await listener.listen();
+    };
+    const ws = await webSocket(config['ws.listen'], '--ws', undefined);
+    const wss = await webSocket(config['wss.listen'], '--wss', tls);
+    return { mqtt, mqtts, ws, wss };
+  }
+
+  private checkExposure({ passwords, tokens, tls, clientCertificates }: Guard): void {
+    const { config, notify } = this;
+    const needsTls: [keyof GatewayConfig, string][] = [
+      ['mqtts.listen', '--mqtts'],
+      ['wss.listen', '--wss'],
+      ['http.tls', '--http-tls'],
+    ];
+    for (const [key, flag] of needsTls)
+      if (tls === undefined && config[key] !== undefined && config[key] !== false)
+        throw new HeadwaterError(
+          'CONFIG_INVALID',
+          `${flag} needs a certificate: give --tls-cert FILE and --tls-key FILE`,
+        );
+    const credentialFlag = '--password-file FILE';
+    const known = passwords !== undefined;
+    const certified = known || clientCertificates === 'required';
+    checkExposure(
+      [
+        { address: config['mqtt.listen'], flag: '--mqtt', protected: known, credentialFlag },
+        { address: config['ws.listen'], flag: '--ws', protected: known, credentialFlag },
+        {
+          address: config['mqtts.listen'],
+          flag: '--mqtts',
+          protected: certified,
+          secure: true,
+          credentialFlag: `${credentialFlag}, or authorities for client certificates with --tls-client-ca FILE and tls.clientCertificates: required`,
+        },
+        {
+          address: config['wss.listen'],
+          flag: '--wss',
+          protected: certified,
+          secure: true,
+          credentialFlag,
+        },
+        {
+          address: config['http.listen'],
+          flag: '--gateway-http',
+          protected: tokens.areNeeded,
+          secure: config['http.tls'],
+          credentialFlag: '--token-file FILE or --tokens-file FILE',
+        },
+      ],
+      config.allowPlaintext,
+      notify,
+    );
   }
 
   /** What waits in the buffer, for the process that holds both sides. */
@@ -225,10 +337,12 @@ export class Gateway {
   }
 
   private async shut(): Promise<void> {
+    for (const listener of this.webSockets) await listener.close();
     await this.ingress?.close();
     await this.uplink?.stop();
     await this.buffer?.close();
     await this.api?.close();
+    await this.guard?.close();
   }
 }
 

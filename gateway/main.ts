@@ -44,8 +44,8 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
   const gateway =
     open === undefined ? new Gateway(env, config, notify) : new Gateway(env, config, notify, open);
   const stopped = untilSignal();
-  const { mqtt, http } = await gateway.start();
-  process.stdout.write(readyLine({ mqtt, http }));
+  const { mqtt, mqtts, ws, wss, http } = await gateway.start();
+  process.stdout.write(readyLine({ mqtt, mqtts, ws, wss, http }));
   await stopped;
   await stopWithin(() => gateway.close(), notify);
   process.exit(0);

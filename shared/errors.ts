@@ -76,6 +76,16 @@ export const ERRORS = {
   },
   QUERY_INVALID: { retryable: false, about: 'A query parameter is missing or not understood.' },
   UNAUTHORIZED: { retryable: false, about: 'Credentials are missing or wrong.' },
+  FORBIDDEN: {
+    retryable: false,
+    about:
+      'The credentials do not cover what was asked for, or the request came from a foreign page.',
+  },
+  BODY_TOO_LARGE: { retryable: false, about: 'The body of an HTTP request is over its limit.' },
+  TOO_MANY_REQUESTS: {
+    retryable: true,
+    about: 'Too many wrong credentials from this address; it may try again in a minute.',
+  },
   NOT_FOUND: { retryable: false, about: 'The thing asked for does not exist.' },
   INPUT_FILE: {
     retryable: false,

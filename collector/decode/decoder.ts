@@ -2,11 +2,13 @@
  * From a message to readings: the first mapping that takes it, else what can be told from the payload alone. Whatever
  * cannot be read goes to quarantine with its reason and holds up nobody (law 5).
  */
+import { createHash } from 'node:crypto';
 import { Undecodable, type Decoded, type FieldMeta } from '../../shared/codecs/codec.ts';
 import { decodeTree } from '../../shared/codecs/json.ts';
 import type { EpochUnit } from '../../shared/codecs/time.ts';
 import { isObject, type Tree } from '../../shared/codecs/tree.ts';
 import type { FrameRecord } from '../../shared/frame/frame.ts';
+import { IDEMPOTENCY_PROPERTY } from '../../shared/http/ingest.ts';
 import { readProperties } from '../../shared/mqtt/properties.ts';
 import { identityDigits, type FieldValue, type Reading } from '../../shared/model/reading.ts';
 import type { MessageContext } from './codecs/context.ts';
@@ -29,9 +31,11 @@ import { applyRule, holds, type Rule } from './mapping/rule.ts';
 interface Hints {
   codec: CodecName | undefined;
   precision: EpochUnit | undefined;
+  /** Given by an HTTP client. */
+  key: string | undefined;
 }
 
-const NO_HINTS: Hints = { codec: undefined, precision: undefined };
+const NO_HINTS: Hints = { codec: undefined, precision: undefined, key: undefined };
 const PRECISIONS: readonly string[] = ['s', 'ms', 'us', 'ns'];
 
 function hintsOf({ properties }: FrameRecord): Hints {
@@ -39,6 +43,7 @@ function hintsOf({ properties }: FrameRecord): Hints {
   const { contentType, user } = readProperties(properties);
   const precision = user.find(([name]) => name === 'precision')?.[1];
   return {
+    key: user.find(([name]) => name === IDEMPOTENCY_PROPERTY)?.[1],
     codec: contentType === undefined ? undefined : codecOfContentType(contentType),
     precision:
       precision !== undefined && PRECISIONS.includes(precision)
@@ -107,6 +112,7 @@ class MessageDecoder {
   }
 
   decode(): Decoded[] {
+    if (this.isRepeatedRequest()) return [];
     for (const candidate of this.meaning.candidates) {
       const decoded = this.attempt(candidate);
       if (decoded !== undefined) return decoded;
@@ -176,8 +182,20 @@ class MessageDecoder {
     const parsed = this.parse(codec);
     const id = 'document' in parsed ? valueAt(root(parsed.document), idempotency) : undefined;
     if (typeof id !== 'string' || id === '') return false;
-    const { state, topic, epoch, sequence } = this.context;
-    const key = `idempotency/${topic}`;
+    return this.seenBefore(`idempotency/${this.context.topic}`, id);
+  }
+
+  /** A request under an Idempotency-Key that came before: to another process, or before a restart. */
+  private isRepeatedRequest(): boolean {
+    const { key } = this.hints;
+    if (key === undefined) return false;
+    const hash = createHash('sha256').update(key).digest('hex').slice(0, 16);
+    // Spread over entries, so that one more key does not write all of them again.
+    return this.seenBefore(`key/${hash.slice(0, 2)}/${this.record.client}`, hash);
+  }
+
+  private seenBefore(key: string, id: string): boolean {
+    const { state, epoch, sequence } = this.context;
     const identity = `${epoch}/${sequence}`;
     const seen = (state.get(key) as [string, string][] | undefined) ?? [];
     const before = seen.find(([known]) => known === id);

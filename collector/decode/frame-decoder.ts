@@ -41,6 +41,17 @@ export interface FrameJob {
   partition: number;
   /** Whether every message of the epoch between two sequences has been decoded. */
   hasAll: (from: number, to: number) => boolean;
+  /** Decoded once more, after the mappings have changed. */
+  replay?: Replay;
+}
+
+/** What a replay needs to know, and what it tells. */
+export interface Replay {
+  isWanted: (message: FrameRecord) => boolean;
+  /** Mappings that were in force before. */
+  older: readonly Mappings[];
+  onDecoded: (sequence: number, readings: number) => void;
+  onQuarantined: (sequence: number) => void;
 }
 
 export class FrameDecoder {
@@ -72,14 +83,19 @@ export class FrameDecoder {
     const produced: Produced[] = [];
     const seed = identitySeed(gateway, epoch);
     let readings: Reading[] = [];
+    let removed: Reading[] = [];
     const flush = (): void => {
-      if (readings.length > 0) produced.push(this.record(header, arrivedMs, readings));
+      if (readings.length + removed.length > 0)
+        produced.push(this.record(header, arrivedMs, readings, removed));
       readings = [];
+      removed = [];
     };
+    const { replay } = job;
     const context = this.contextOf(job, produced);
     for (const message of readRecords(frame, header)) {
       if (!job.isFresh(message.sequence)) continue;
-      if (usedUs === undefined) this.decodedMessages++;
+      if (replay !== undefined && !replay.isWanted(message)) continue;
+      if (usedUs === undefined && replay === undefined) this.decodedMessages++;
       const deviceReceivedUs = message.receivedUs;
       this.place(context, message, deviceReceivedUs + offsetUs, arrivedMs);
       const late = arrivedMs - message.receivedUs / 1000 > LATE_MS;
@@ -90,6 +106,10 @@ export class FrameDecoder {
         else {
           this.place(context, message, deviceReceivedUs + usedUs, arrivedMs);
           this.markMoved(decoded, decodeRecord(message, seed, context, this.mappings));
+        }
+        if (replay !== undefined) {
+          removed.push(...this.leftBehind(message, seed, context, decoded, replay.older));
+          replay.onDecoded(message.sequence, decoded.length);
         }
         for (const reading of decoded) {
           this.tell(job, reading, produced);
@@ -102,11 +122,55 @@ export class FrameDecoder {
         if (readings.length >= READINGS_PER_RECORD) flush();
       } catch (error) {
         if (!(error instanceof Undecodable)) throw error;
-        if (usedUs === undefined) produced.push(this.setAside(header, message, error.message));
+        if (usedUs !== undefined) continue;
+        produced.push(this.setAside(header, message, error.message));
+        if (replay === undefined) continue;
+        // What an older mapping made of it is no longer said by anything.
+        removed.push(...this.leftBehind(message, seed, context, [], replay.older));
+        replay.onQuarantined(message.sequence);
       }
     }
     flush();
     return produced;
+  }
+
+  /** Points that older mappings gave this message and that are not where the present one puts them, or have other fields. */
+  private leftBehind(
+    message: FrameRecord,
+    seed: number,
+    context: MessageContext,
+    decoded: Reading[],
+    older: readonly Mappings[],
+  ): Reading[] {
+    const addressOf = ({ measurement, tags, timeMs, ns }: Reading): string =>
+      `${seriesName({ measurement, field: '', tags })} ${timeMs} ${ns}`;
+    const present = new Map(decoded.map((reading) => [addressOf(reading), reading]));
+    const gone = new Map<string, Reading>();
+    for (const mappings of older) {
+      for (const reading of this.quietly(message, seed, context, mappings)) {
+        const address = addressOf(reading);
+        const now = present.get(address);
+        const stays =
+          now !== undefined &&
+          Object.keys(reading.fields).every((name) => Object.hasOwn(now.fields, name));
+        if (!stays) gone.set(address, reading);
+      }
+    }
+    return [...gone.values()];
+  }
+
+  private quietly(
+    message: FrameRecord,
+    seed: number,
+    context: MessageContext,
+    mappings: Mappings,
+  ): Reading[] {
+    try {
+      return decodeRecord(message, seed, { ...context, ask: () => undefined }, mappings);
+    } catch (error) {
+      if (error instanceof Undecodable) return [];
+      throw error;
+    }
   }
 
   private contextOf({ header, state, hasAll }: FrameJob, produced: Produced[]): MessageContext {
@@ -177,14 +241,19 @@ export class FrameDecoder {
     }
   }
 
-  private record(header: FrameHeader, arrivedMs: number, readings: Reading[]): Produced {
+  private record(
+    header: FrameHeader,
+    arrivedMs: number,
+    readings: Reading[],
+    removed: Reading[] = [],
+  ): Produced {
     const { gateway, epoch } = header;
     this.decodedReadings += readings.length;
     return {
       topic: TOPIC_READINGS,
       key: gateway,
       headers: {},
-      value: encodeReadings({ gateway, epoch, arrivedMs, readings }),
+      value: encodeReadings({ gateway, epoch, arrivedMs, readings, removed }),
     };
   }
 
@@ -226,10 +295,8 @@ export class FrameDecoder {
       const timeMs = Math.floor((series.fromUs + series.toUs) / 2000);
       return { ...this.meaning(gateway, series), sequence: firstSequence, index, timeMs, ns };
     });
-    const produced: Produced[] = [];
-    for (let at = 0; at < readings.length; at += READINGS_PER_RECORD)
-      produced.push(this.record(header, arrivedMs, readings.slice(at, at + READINGS_PER_RECORD)));
-    return produced;
+    // All of one identity in one record: a store may take what comes later under it for a correction.
+    return readings.length === 0 ? [] : [this.record(header, arrivedMs, readings)];
   }
 
   /** Names as the topic's first mapping gives them. */

@@ -5,6 +5,8 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { Aedes, type AuthenticateError, type Client } from 'aedes';
+import type { Audit } from '../../shared/access/audit.ts';
+import type { FailureLimiter } from '../../shared/access/failures.ts';
 import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
@@ -28,8 +30,14 @@ import { Receiver, type Peer, type ReceiverOptions } from './receiver.ts';
 export interface IngestOptions extends ReceiverOptions {
   mqtt: MqttLimits;
   server: ServerLimits;
-  /** Asked of every gateway when set. */
+  /** Asked of every gateway without a certificate when set. */
   secret: string | undefined;
+  /** On TLS a certificate is the only way in. */
+  needsCertificate: boolean;
+  /** A name that no gateway may have. */
+  reserved: string;
+  failures: FailureLimiter;
+  audit: Audit | undefined;
 }
 
 export class Ingest implements MqttHandler {
@@ -125,21 +133,49 @@ export class Ingest implements MqttHandler {
   ): void {
     const connection = this.bySide.get(client.conn);
     const id = /^gateway-(.+)$/.exec(client.id)?.[1] ?? '';
-    const { secret } = this.options;
-    const known =
-      secret === undefined || (username === id && sameSecret(String(password ?? ''), secret));
-    if (connection === undefined || !GATEWAY_ID.test(id) || !known) {
+    const why =
+      connection === undefined ? 'gone' : this.refusal(connection, id, username, password);
+    if (connection === undefined || why !== undefined) {
       this.refusedBy.add('credentials');
+      this.options.audit?.say({
+        event: 'refused',
+        client: client.id,
+        address: connection?.peer.address,
+        reason: why,
+      });
       this.notify({
         level: 'warn',
         event: 'uplink_refused',
-        text: `a gateway calling itself '${client.id}' was refused: ${known ? 'not a gateway id' : 'wrong uplink secret'}`,
+        text: `a gateway calling itself '${client.id}' was refused: ${why}`,
       });
       done(null, false);
       return;
     }
     this.sessions.set(connection, this.peerOf(connection, id));
     done(null, true);
+  }
+
+  /** Why a gateway is not taken for who it says it is, or undefined. */
+  private refusal(
+    { peer }: MqttConnection,
+    id: string,
+    username: string | undefined,
+    password: Readonly<Buffer | undefined>,
+  ): string | undefined {
+    const { secret, failures, needsCertificate, reserved } = this.options;
+    if (!GATEWAY_ID.test(id)) return 'not a gateway id';
+    if (id === reserved) return "that name is the collector's own";
+    if (peer.certificateName !== undefined) {
+      // Who shows a certificate is that gateway and no other, whatever secret it knows.
+      if (peer.certificateName === id) return undefined;
+      return `its certificate is of '${peer.certificateName}'`;
+    }
+    if (needsCertificate && peer.transport === 'tls') return 'no certificate';
+    if (secret === undefined) return undefined;
+    if (failures.isBlocked(peer.address)) return 'too many wrong credentials from this address';
+    if (username === id && sameSecret(String(password ?? ''), secret)) return undefined;
+    failures.fail(peer.address);
+    return 'wrong uplink secret';
   }
 
   attach(connection: MqttConnection, side: Duplex): void {

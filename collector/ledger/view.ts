@@ -39,6 +39,11 @@ export class LedgerView {
     const gateways = [...this.gateways]
       .filter(([gateway]) => only === undefined || only === gateway)
       .map(([gateway, epochs]) => ({ gateway, epochs: [...epochs.values()].map(accountOf) }));
+    return this.judge(gateways);
+  }
+
+  /** The answer for these gateways alone. */
+  judge(gateways: LedgerAnswer['gateways']): LedgerAnswer {
     const missing = gateways.some(({ epochs }) =>
       epochs.some(
         (each) => each.lost.length > 0 || each.missing.length > 0 || each.damage.length > 0,

@@ -518,6 +518,7 @@ class EmbeddedConsumer implements LogConsumer {
   private next = 0;
   /** A commit failed: where to go on, and the state that belongs to it, must be read again. */
   private stale = false;
+  private atEnd = false;
   private closed = false;
 
   constructor(log: EmbeddedLog, options: ConsumerOptions) {
@@ -556,6 +557,7 @@ class EmbeddedConsumer implements LogConsumer {
     }
     const last = records.at(-1);
     if (last !== undefined) this.next = last.offset + 1;
+    this.atEnd = this.next >= (await this.log.end(topic));
     return records;
   }
 
@@ -567,6 +569,10 @@ class EmbeddedConsumer implements LogConsumer {
       this.stale = true;
       throw error;
     }
+  }
+
+  ended(): ReadonlySet<number> {
+    return new Set(this.atEnd ? [0] : []);
   }
 
   close(): Promise<void> {

@@ -44,6 +44,8 @@ export class KafkaConsumer implements LogConsumer {
   private assigned = new Set<number>();
   /** Partition → offset of the next record that `poll` has not returned. */
   private readonly positions = new Map<number, number>();
+  /** Partitions whose end was reached after the last record that `poll` has returned of them. */
+  private readonly atEnd = new Set<number>();
   private rebalancing: Promise<void> = Promise.resolve();
   private failure: HeadwaterError | undefined;
   private lagRecords = 0;
@@ -82,7 +84,10 @@ export class KafkaConsumer implements LogConsumer {
     );
     consumer.on('event.error', () => undefined); // A lost broker comes back; a failed poll says so itself.
     // The end of a partition lies behind the markers of transactions, which are no records: without it a lag would stay.
-    consumer.on('partition.eof', ({ partition, offset }) => this.positions.set(partition, offset));
+    consumer.on('partition.eof', ({ partition, offset }) => {
+      this.positions.set(partition, offset);
+      this.atEnd.add(partition);
+    });
     await connect(consumer, log.options.brokers);
     this.consumer = consumer;
     consumer.setDefaultConsumeTimeout(50);
@@ -115,6 +120,7 @@ export class KafkaConsumer implements LogConsumer {
       for (const { partition } of assignment) {
         this.assigned.delete(partition);
         this.positions.delete(partition);
+        this.atEnd.delete(partition);
         this.options.onRevoke?.(partition);
       }
       // Also while it closes: a revocation that is not answered would hold up `disconnect` for good.
@@ -183,6 +189,7 @@ export class KafkaConsumer implements LogConsumer {
       const records = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
       for (const { partition, offset } of records) {
         this.positions.set(partition, Math.max(offset + 1, this.positions.get(partition) ?? 0));
+        this.atEnd.delete(partition);
       }
       if (records.length > 0 || performance.now() >= deadline || this.closing) return records;
     }
@@ -322,6 +329,7 @@ export class KafkaConsumer implements LogConsumer {
     this.consumer = undefined;
     this.assigned.clear();
     this.positions.clear();
+    this.atEnd.clear();
     if (consumer !== undefined)
       await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
     if (this.closing) return;
@@ -351,6 +359,10 @@ export class KafkaConsumer implements LogConsumer {
       }
     }
     this.lagRecords = lag;
+  }
+
+  ended(): ReadonlySet<number> {
+    return new Set(this.atEnd);
   }
 
   lag(): GroupStats | undefined {

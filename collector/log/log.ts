@@ -65,6 +65,8 @@ export interface LogConsumer {
    * what was committed before: the caller forgets the state that it had built on it.
    */
   commit(step: Step): Promise<void>;
+  /** Partitions of this consumer of which everything that was in the log has been returned, when it last looked. */
+  ended(): ReadonlySet<number>;
   close(): Promise<void>;
 }
 

@@ -1,18 +1,24 @@
 /** The collector's HTTP side: API, page, health and metrics. */
 import { HeadwaterError } from '../../shared/errors.ts';
-import { HttpServer, json } from '../../shared/http/server.ts';
+import { maySee, type Identity } from '../../shared/access/tokens.ts';
+import { serveIngest } from '../../shared/http/ingest.ts';
+import { invalid, parseTime } from '../../shared/http/parameters.ts';
+import { HttpServer, json, type HttpOptions, type Request } from '../../shared/http/server.ts';
 import { Metrics, processMetrics } from '../../shared/telemetry/metrics.ts';
+import type { ReplayJobs, Selection } from '../decode/replay-jobs.ts';
 import type { DecodeStage } from '../decode/stage.ts';
+import type { LogSink } from '../ingest/http-sink.ts';
 import type { Ingest } from '../ingest/ingest.ts';
 import type { LedgerView } from '../ledger/view.ts';
 import type { Log } from '../log/log.ts';
 import type { StoreStage } from '../store/stage.ts';
-import type { TimeSeriesStore } from '../store/store.ts';
+import type { SeriesKey, TimeSeriesStore } from '../store/store.ts';
 import type { LiveStream } from './live.ts';
 import { OPENAPI } from './openapi.ts';
 import { servePage } from './page.ts';
 import { parseFilter, parseQuery } from './parameters.ts';
 import type { QuarantineView } from './quarantine.ts';
+import type { SeriesMeta } from './series-meta.ts';
 
 /** What runs in this process; roles that it does not have are undefined. */
 export interface Parts {
@@ -23,6 +29,9 @@ export interface Parts {
   store: TimeSeriesStore | undefined;
   live: LiveStream | undefined;
   quarantine: QuarantineView | undefined;
+  replays: ReplayJobs | undefined;
+  meta: SeriesMeta | undefined;
+  sink: LogSink | undefined;
   ledger: LedgerView;
   /** Why the uplink is not acknowledged now, or undefined. */
   refuse: () => string | undefined;
@@ -126,11 +135,29 @@ export function collectorMetrics(parts: Parts): Metrics {
       () => storeStage.storedReadings,
     );
     metrics.counter(
+      'headwater_store_removed_readings_total',
+      'Points that a replay took away, since a changed mapping puts them elsewhere.',
+      () => storeStage.removedReadings,
+    );
+    metrics.counter(
       'headwater_store_refused_total',
       'Readings refused by the store, by reason.',
       storeStage.refusedBy.read,
     );
   }
+  const { sink, quarantine } = parts;
+  if (sink !== undefined)
+    metrics.counter(
+      'headwater_ingest_http_messages_total',
+      'Messages that came by HTTP and are in the log.',
+      () => sink.acceptedMessages,
+    );
+  if (quarantine !== undefined)
+    metrics.gauge(
+      'headwater_quarantine_open_messages',
+      'Messages in quarantine that no replay has resolved.',
+      () => quarantine.count,
+    );
   metrics.gauge('headwater_ledger_lost_messages', 'Messages reported lost, by cause.', () =>
     [...ledger.totals().lost].map(([cause, value]) => ({ labels: { cause }, value })),
   );
@@ -152,52 +179,160 @@ export function collectorMetrics(parts: Parts): Metrics {
   return metrics;
 }
 
-export function collectorApi(parts: Parts, token: string | undefined): HttpServer {
+const REPLAY_BODY_MAX = 64 * 1024;
+
+/** Only what an asker may see of a list whose items name their gateway. */
+const visible = <T extends { gateway: string }>(identity: Identity, list: T[]): T[] =>
+  list.filter(({ gateway }) => maySee(identity, gateway));
+
+/** Series carry their gateway as a tag. A filter for another one than an asker may see is an error, not an empty answer. */
+function seen<T extends { tags: Record<string, string> }>(
+  { identity, query }: Request,
+  list: T[],
+): T[] {
+  if (identity.gateways === undefined) return list;
+  const asked = query.get('tag.gateway');
+  if (asked !== null && !maySee(identity, asked))
+    throw new HeadwaterError('FORBIDDEN', `this token may not see gateway '${asked.slice(0, 64)}'`);
+  return list.filter(({ tags }) => maySee(identity, tags['gateway'] ?? ''));
+}
+
+function selectionOf(query: URLSearchParams, nowMs: number): Omit<Selection, 'which'> {
+  const selection: Omit<Selection, 'which'> = {};
+  for (const name of ['gateway', 'topic', 'reason'] as const) {
+    const value = query.get(name);
+    if (value !== null && value !== '') selection[name] = value;
+  }
+  const [from, to] = [query.get('from'), query.get('to')];
+  if (from !== null) selection.fromMs = parseTime(from, 'from', nowMs);
+  if (to !== null) selection.toMs = parseTime(to, 'to', nowMs);
+  return selection;
+}
+
+/** The body of a request for a replay: the same names as in the query of the quarantine, and `which`. */
+async function replayOf(request: Request, nowMs: number): Promise<Selection> {
+  const text = (await request.body(REPLAY_BODY_MAX)).toString('utf8');
+  let body: unknown;
+  try {
+    body = text === '' ? {} : JSON.parse(text);
+  } catch {
+    return invalid('the body is not JSON');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    return invalid('the body is not an object');
+  const known = ['which', 'gateway', 'topic', 'reason', 'from', 'to'];
+  for (const [key, value] of Object.entries(body)) {
+    if (!known.includes(key)) invalid(`'${key}' is not known; known are ${known.join(', ')}`);
+    if (typeof value !== 'string' && typeof value !== 'number') invalid(`'${key}' is not a text`);
+  }
+  const { which = 'quarantined', ...rest } = body as Record<string, string | number>;
+  if (which !== 'quarantined' && which !== 'all') return invalid("which is 'quarantined' or 'all'");
+  const query = new URLSearchParams(
+    Object.entries(rest).map(([key, value]): [string, string] => [key, String(value)]),
+  );
+  return { which, ...selectionOf(query, nowMs) };
+}
+
+/** What is about all gateways is not for those who may see some. */
+function unrestricted({ gateways }: Identity): void {
+  if (gateways !== undefined)
+    throw new HeadwaterError(
+      'FORBIDDEN',
+      'this is about all gateways, and this token may see some',
+    );
+}
+
+function serveQuarantine(
+  server: HttpServer,
+  quarantine: QuarantineView,
+  replays: ReplayJobs,
+  nowMs: () => number,
+  options: HttpOptions,
+): void {
+  server.on('GET', '/api/v1/quarantine', ({ query, identity }) =>
+    json(
+      quarantine.list(query.get('limit'), selectionOf(query, nowMs()), (gateway) =>
+        maySee(identity, gateway),
+      ),
+    ),
+  );
+  server.on('GET', '/api/v1/replay', ({ identity }) => {
+    unrestricted(identity);
+    return json({ jobs: replays.list() });
+  });
+  server.on(
+    'POST',
+    '/api/v1/replay',
+    async (request) => {
+      const selection = await replayOf(request, nowMs());
+      if (
+        request.identity.gateways !== undefined &&
+        (selection.gateway === undefined || !maySee(request.identity, selection.gateway))
+      )
+        throw new HeadwaterError('FORBIDDEN', 'this token has to name a gateway that it may see');
+      const { id } = await replays.create(selection);
+      options.audit?.say({
+        event: 'replay',
+        user: request.identity.name,
+        address: request.address,
+        about: JSON.stringify(selection),
+      });
+      return json({ id }, 202);
+    },
+    'admin',
+  );
+}
+
+export function collectorApi(parts: Parts, options: HttpOptions): HttpServer {
   const { log, ingest, store, live, refuse, nowMs } = parts;
   const metrics = collectorMetrics(parts);
-  const server = new HttpServer({ token });
+  const server = new HttpServer(options);
   server.on('GET', '/healthz', () => ({ body: 'ok\n' }));
   server.on('GET', '/readyz', () => {
     const why = refuse();
     return why === undefined ? { body: 'ready\n' } : { status: 503, body: `${why}\n` };
   });
-  server.on('GET', '/metrics', () => ({
-    type: 'text/plain; version=0.0.4; charset=utf-8',
-    body: metrics.text(),
-  }));
+  server.on('GET', '/metrics', ({ identity }) => {
+    unrestricted(identity);
+    return { type: 'text/plain; version=0.0.4; charset=utf-8', body: metrics.text() };
+  });
   server.on('GET', '/openapi.json', () => json(OPENAPI));
-  server.on('GET', '/api/v1/gateways', () => json({ gateways: ingest?.receiver.gateways() ?? [] }));
-  server.on('GET', '/api/v1/status', () =>
-    json({
+  server.on('GET', '/api/v1/gateways', ({ identity }) =>
+    json({ gateways: visible(identity, ingest?.receiver.gateways() ?? []) }),
+  );
+  server.on('GET', '/api/v1/status', ({ identity }) => {
+    unrestricted(identity);
+    return json({
       log: log.kind,
       store: store?.kind ?? null,
       stages: log.groups(),
       blocked: refuse() ?? null,
       warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
-    }),
-  );
-  server.on('GET', '/api/v1/ledger', ({ query }) =>
-    json(parts.ledger.answer(query.get('gateway') ?? undefined)),
-  );
-  const { quarantine } = parts;
-  if (quarantine !== undefined) {
-    server.on('GET', '/api/v1/quarantine', ({ query }) =>
-      json(quarantine.list(query.get('limit'))),
-    );
-  }
-  if (store !== undefined && live !== undefined) {
-    server.on('GET', '/api/v1/series', async ({ query }) => {
-      parseFilter(query);
-      return json({ series: await store.series() });
     });
-    server.on('GET', '/api/v1/latest', async ({ query }) =>
-      json({ series: await store.latest(parseFilter(query)) }),
+  });
+  server.on('GET', '/api/v1/ledger', ({ query, identity }) => {
+    const answer = parts.ledger.answer(query.get('gateway') ?? undefined);
+    const gateways = visible(identity, answer.gateways);
+    return json(gateways.length === answer.gateways.length ? answer : parts.ledger.judge(gateways));
+  });
+  const { quarantine, replays, meta, sink } = parts;
+  if (quarantine !== undefined && replays !== undefined)
+    serveQuarantine(server, quarantine, replays, nowMs, options);
+  if (sink !== undefined) serveIngest(server, sink);
+  if (store !== undefined && live !== undefined) {
+    const described = <T extends SeriesKey>(list: T[]): T[] => meta?.describe(list) ?? list;
+    server.on('GET', '/api/v1/series', async (request) => {
+      parseFilter(request.query);
+      return json({ series: described(seen(request, await store.series())) });
+    });
+    server.on('GET', '/api/v1/latest', async (request) =>
+      json({ series: described(seen(request, await store.latest(parseFilter(request.query)))) }),
     );
-    server.on('GET', '/api/v1/query', async ({ query }) =>
-      json({ series: await store.query(parseQuery(query, nowMs())) }),
+    server.on('GET', '/api/v1/query', async (request) =>
+      json({ series: seen(request, await store.query(parseQuery(request.query, nowMs()))) }),
     );
-    server.on('GET', '/api/v1/stream', (_request, response) => {
-      if (!live.add(response))
+    server.on('GET', '/api/v1/stream', ({ identity }, response) => {
+      if (!live.add(response, (gateway) => maySee(identity, gateway)))
         throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
       return undefined;
     });

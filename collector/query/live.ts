@@ -15,7 +15,8 @@ const HEARTBEAT_MS = 15_000;
 export class LiveStream {
   private readonly log: Log;
   private readonly notify: Notify;
-  private readonly listeners = new Set<ServerResponse>();
+  /** With which gateways each may see. */
+  private readonly listeners = new Map<ServerResponse, (gateway: string) => boolean>();
   private follower: Follower | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
 
@@ -50,19 +51,20 @@ export class LiveStream {
         time: timeMs,
       }));
       const data = JSON.stringify({ gateway, count: readings.length, readings: newest });
-      this.send(`event: readings\ndata: ${data}\n\n`);
+      this.send(`event: readings\ndata: ${data}\n\n`, gateway);
     }
   }
 
-  private send(text: string): void {
-    for (const listener of this.listeners) {
+  private send(text: string, gateway?: string): void {
+    for (const [listener, may] of this.listeners) {
+      if (gateway !== undefined && !may(gateway)) continue;
       if (listener.writableLength > BEHIND_BYTES_MAX) listener.destroy();
       else listener.write(text);
     }
   }
 
   /** Whether there was room for one more. */
-  add(response: ServerResponse): boolean {
+  add(response: ServerResponse, may: (gateway: string) => boolean): boolean {
     if (this.listeners.size >= LISTENERS_MAX) return false;
     response.writeHead(200, {
       'content-type': 'text/event-stream',
@@ -70,14 +72,14 @@ export class LiveStream {
       connection: 'keep-alive',
     });
     response.write('retry: 2000\n\n');
-    this.listeners.add(response);
+    this.listeners.set(response, may);
     response.on('close', () => this.listeners.delete(response));
     return true;
   }
 
   async close(): Promise<void> {
     clearInterval(this.heartbeat);
-    for (const listener of this.listeners) listener.end();
+    for (const listener of this.listeners.keys()) listener.end();
     await this.follower?.close();
   }
 }

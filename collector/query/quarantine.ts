@@ -1,14 +1,20 @@
-/** What is in quarantine, newest first, so that a person sees it. The topic itself keeps everything. */
+/**
+ * What is in quarantine, newest first, so that a person sees it, finds the pattern, mends the mapping and replays. The
+ * topic itself keeps everything; here are the newest items, and how many are open in all.
+ */
 import { isUtf8 } from 'node:buffer';
 import { HeadwaterError } from '../../shared/errors.ts';
-import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
+import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantine-record.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { selects, type Selection } from '../decode/replay-jobs.ts';
 import { TOPIC_QUARANTINE, type Log } from '../log/log.ts';
 import { Follower } from '../log/follow.ts';
 
-/** Items kept in memory. */
+/** Items kept in memory, and what their payloads may take together. */
 const ITEMS_MAX = 1000;
+const BYTES_MAX = 16 * 1024 * 1024;
 
 /** As the API gives it: the payload as text where it is text. */
 export type QuarantineItem = Omit<Quarantined, 'payload'> & {
@@ -16,16 +22,35 @@ export type QuarantineItem = Omit<Quarantined, 'payload'> & {
   encoding: 'utf8' | 'base64';
 };
 
+export interface QuarantineAnswer {
+  /** Open in all, also those that are not listed. */
+  count: number;
+  items: QuarantineItem[];
+  /** Of the listed ones, by reason without its particulars. */
+  reasons: { reason: string; count: number }[];
+}
+
 function itemOf({ payload, ...rest }: Quarantined): QuarantineItem {
   const encoding = isUtf8(payload) ? 'utf8' : 'base64';
   return { ...rest, payload: payload.toString(encoding), encoding };
 }
 
+const identityOf = ({ gateway, epoch, sequence, index }: Quarantined): string =>
+  `${gateway}/${epoch}/${sequence}/${index}`;
+
+/** A reason without what differs from message to message. */
+const patternOf = (reason: string): string =>
+  reason.replaceAll(/'[^']*'|"[^"]*"|\d+/g, '…').slice(0, 100);
+
 export class QuarantineView {
   private readonly log: Log;
   private readonly notify: Notify;
-  private readonly items: QuarantineItem[] = [];
-  private total = 0;
+  private readonly items = new Map<string, Quarantined>();
+  private bytes = 0;
+  /** `gateway/epoch` → sequences that are open. */
+  private readonly open = new Map<string, RangeSet>();
+  /** Frames and records that have no identity, and what somebody else wrote to the topic. */
+  private nameless = 0;
   private follower: Follower | undefined;
 
   constructor(log: Log, notify: Notify) {
@@ -43,24 +68,68 @@ export class QuarantineView {
       from: 'start',
       group,
       onRecords: (records) => {
-        for (const { value } of records) this.add(value);
+        for (const { value } of records) this.take(value);
       },
     });
   }
 
-  private add(value: Buffer): void {
-    this.total++;
+  private take(value: Buffer): void {
+    let record: ReturnType<typeof decodeQuarantineRecord>;
     try {
-      this.items.push(itemOf(decodeQuarantined(value)));
+      record = decodeQuarantineRecord(value);
     } catch {
-      // Somebody else wrote to this topic: it counts, and cannot be shown as one of ours.
+      this.nameless++;
       return;
     }
-    if (this.items.length > ITEMS_MAX) this.items.shift();
+    if (isResolved(record)) {
+      const set = this.open.get(`${record.gateway}/${record.epoch}`);
+      for (const [from, to] of record.resolved) set?.remove(from, to);
+      for (const [identity, item] of this.items) {
+        const { gateway, epoch, sequence } = item;
+        if (gateway !== record.gateway || epoch !== record.epoch) continue;
+        if (record.resolved.some(([from, to]) => from <= sequence && sequence <= to))
+          this.drop(identity, item);
+      }
+      return;
+    }
+    this.add(record);
   }
 
-  /** Of all, and the newest `limit`. Throws QUERY_INVALID. */
-  list(limitText: string | null): { count: number; items: QuarantineItem[] } {
+  private add(item: Quarantined): void {
+    const { gateway, epoch, sequence } = item;
+    if (epoch === '') this.nameless++;
+    else {
+      const name = `${gateway}/${epoch}`;
+      let set = this.open.get(name);
+      if (set === undefined) this.open.set(name, (set = new RangeSet()));
+      set.add(sequence, sequence);
+    }
+    const identity = epoch === '' ? `${this.nameless}` : identityOf(item);
+    const before = this.items.get(identity);
+    if (before !== undefined) this.drop(identity, before);
+    this.items.set(identity, item);
+    this.bytes += item.payload.length;
+    for (const [oldest, each] of this.items) {
+      if (this.items.size <= ITEMS_MAX && this.bytes <= BYTES_MAX) return;
+      this.drop(oldest, each);
+    }
+  }
+
+  private drop(identity: string, { payload }: Quarantined): void {
+    this.items.delete(identity);
+    this.bytes -= payload.length;
+  }
+
+  get count(): number {
+    return [...this.open.values()].reduce((sum, set) => sum + set.count, this.nameless);
+  }
+
+  /** The newest that are meant. `may` tells which gateways the asker may see. Throws QUERY_INVALID. */
+  list(
+    limitText: string | null,
+    selection: Omit<Selection, 'which'> = {},
+    may: (gateway: string) => boolean = () => true,
+  ): QuarantineAnswer {
     const limit = limitText === null ? 100 : Number(limitText);
     if (!Number.isInteger(limit) || limit < 0 || limit > ITEMS_MAX) {
       throw new HeadwaterError(
@@ -68,7 +137,22 @@ export class QuarantineView {
         `limit=${limitText} is not a number from 0 to ${ITEMS_MAX}`,
       );
     }
-    return { count: this.total, items: limit === 0 ? [] : this.items.slice(-limit).toReversed() };
+    const all = [...this.items.values()].filter(
+      (item) => may(item.gateway) && selects({ which: 'all', ...selection }, item),
+    );
+    const reasons = new Map<string, number>();
+    for (const { reason } of all)
+      reasons.set(patternOf(reason), (reasons.get(patternOf(reason)) ?? 0) + 1);
+    const count = [...this.open]
+      .filter(([name]) => may(name.split('/')[0] ?? ''))
+      .reduce((sum, [, set]) => sum + set.count, this.nameless);
+    return {
+      count,
+      items: limit === 0 ? [] : all.slice(-limit).toReversed().map(itemOf),
+      reasons: [...reasons]
+        .map(([reason, count]) => ({ reason, count }))
+        .sort((a, b) => b.count - a.count),
+    };
   }
 
   async close(): Promise<void> {

@@ -82,17 +82,17 @@ const AGGREGATES: Record<string, string> = {
  * there is nothing to look for; only out of order is every identity remembered.
  */
 function withoutRepeats(batches: ReadingBatch[]): ReadingBatch[] {
-  const last = new Map<string, number>();
+  const last = new Map<string, [sequence: number, index: number]>();
   const inOrder = batches.every(({ gateway, epoch, readings }) => {
     const key = `${gateway}/${epoch}`;
-    let before = last.get(key) ?? -1;
+    let [before, beforeIndex] = last.get(key) ?? [-1, -1];
     const ascending = readings.every(({ sequence, index }) => {
-      const identity = sequence * 4096 + index;
-      const ascends = identity > before;
-      before = identity;
+      const ascends = sequence > before || (sequence === before && index > beforeIndex);
+      before = sequence;
+      beforeIndex = index;
       return ascends;
     });
-    last.set(key, before);
+    last.set(key, [before, beforeIndex]);
     return ascending;
   });
   if (inOrder) return batches;

@@ -22,6 +22,8 @@ export class StoreStage {
   readonly refusedBy = new CounterBy('reason');
   storedReadings = 0;
   movedReadings = 0;
+  /** Points that a replay took away, since the mapping now in force puts them elsewhere. */
+  removedReadings = 0;
 
   private readonly log: Log;
   private readonly store: TimeSeriesStore;
@@ -86,11 +88,13 @@ export class StoreStage {
       const old = batch.readings.flatMap(({ was, ...reading }) =>
         was === undefined ? [] : [{ ...reading, ...was }],
       );
+      this.removedReadings += batch.removed?.length ?? 0;
+      this.movedReadings += old.length;
+      old.push(...(batch.removed ?? []));
       if (old.length > 0) {
         if (waiting.length > 0) refused.push(...(await this.store.write(waiting, new Map())));
         waiting = [];
         await this.store.remove([{ ...batch, readings: old }]);
-        this.movedReadings += old.length;
       }
       waiting.push(batch);
     }

@@ -24,6 +24,7 @@ import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
+import type { Guard } from './guard.ts';
 import { boundedPersistence, type BoundedPersistence } from './offline-queue.ts';
 import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
 import { RETAINED_PREFIX, Retained, type RetainedLimits } from './retained.ts';
@@ -33,11 +34,6 @@ import { Subscriptions } from './subscriptions.ts';
 export interface Ticket {
   durable(): void;
 }
-
-export type Verify = (
-  username: string | undefined,
-  password: Buffer | undefined,
-) => Promise<boolean>;
 
 export interface IngressOptions {
   mqtt: MqttLimits;
@@ -49,9 +45,30 @@ export interface IngressOptions {
   subscriberStallMs: number;
   /** QoS 1 and 2 messages queued for one persistent session. */
   offlineMessagesMax: number;
-  /** Undefined: everybody may connect (loopback only, which the configuration ensures). */
-  verify: Verify | undefined;
+  /** Of one connection; 0 is no limit. */
+  messagesPerSecond: number;
+  subscriptions: SubscriptionLimits;
 }
+
+export interface SubscriptionLimits {
+  /** Clients with subscriptions. */
+  clientsMax: number;
+  perClientMax: number;
+  totalMax: number;
+}
+
+/** What a connection may publish, as it has turned out, and how much of its rate is left. */
+interface Standing {
+  /** Topic → whether it may, and may have it retained. */
+  topics: Map<string, { publish: boolean; retain: boolean }>;
+  tokens: number;
+  filledUs: number;
+}
+
+/** Topics remembered for a connection. */
+const STANDING_TOPICS_MAX = 512;
+
+const ALL_RIGHTS = { publish: true, retain: true } as const;
 
 /** One acknowledgement. A class, not a closure: there is one for each message. */
 class Ack implements Ticket {
@@ -85,10 +102,15 @@ export class Ingress implements MqttHandler {
   receivedMessages = 0;
   receivedBytes = 0;
   retainedRefused = 0;
+  deniedPublishes = 0;
+  deniedSubscriptions = 0;
 
   private readonly options: IngressOptions;
   private readonly buffer: MessageBuffer<Ticket>;
   private readonly notify: Notify;
+  private readonly guard: Guard;
+  private readonly env: Env;
+  private readonly standings = new WeakMap<MqttConnection, Standing>();
   private readonly subscriptions = new Subscriptions();
   private readonly sessions = new Qos2Sessions();
   private readonly retained: Retained;
@@ -98,7 +120,15 @@ export class Ingress implements MqttHandler {
   private readonly offline: BoundedPersistence;
   private broker: Aedes | undefined;
 
-  constructor(env: Env, options: IngressOptions, buffer: MessageBuffer<Ticket>, notify: Notify) {
+  constructor(
+    env: Env,
+    options: IngressOptions,
+    guard: Guard,
+    buffer: MessageBuffer<Ticket>,
+    notify: Notify,
+  ) {
+    this.env = env;
+    this.guard = guard;
     this.options = options;
     this.limits = options.mqtt;
     this.buffer = buffer;
@@ -127,12 +157,16 @@ export class Ingress implements MqttHandler {
       authenticate: (client, username, password, done) =>
         void this.authenticate(client, username, password, done),
       authorizePublish: (client, packet, done) => this.storeWill(client, packet, done),
-      authorizeSubscribe: (_client, subscription, done) => {
-        // The broker's own topics name every client: they are nobody's to read.
-        done(null, subscription.topic.startsWith('$SYS') ? null : subscription);
-      },
+      authorizeSubscribe: (client, subscription, done) =>
+        done(null, this.maySubscribe(client, subscription.topic) ? subscription : null),
     });
     this.broker = broker;
+    if (this.guard.tls !== undefined)
+      this.guard.tls.onRevocation = () => this.server.closeCertified();
+    this.guard.watch(
+      (users) => this.revoke(users),
+      () => this.rightsChanged(),
+    );
     broker.on('clientReady', (client) => this.bySide.get(client.conn)?.opened(client.id));
     broker.on('subscribe', (subscriptions, client) =>
       this.subscriptions.add(
@@ -184,6 +218,21 @@ export class Ingress implements MqttHandler {
   publish(connection: MqttConnection, packet: IncomingPublish): void {
     const { qos, packetId, topic, payload } = packet;
     const client = connection.clientId;
+    const rights = this.rightsOf(connection, topic);
+    if (!rights.publish) {
+      // MQTT 3.1.1 has no way to refuse a message but to close [MQTT-3.3.5-2].
+      this.deniedPublishes++;
+      this.guard.audit.say({
+        event: 'publish_denied',
+        user: connection.user,
+        client,
+        address: connection.peer.address,
+        about: topic,
+      });
+      connection.close('publish to a topic that it may not use');
+      return;
+    }
+    if (this.options.messagesPerSecond > 0) this.pace(connection);
     this.receivedMessages++;
     this.receivedBytes += payload.length;
     if (qos === 2 && this.sessions.has(client, packetId)) {
@@ -199,7 +248,7 @@ export class Ingress implements MqttHandler {
       }
       ops = this.sessions.store(client, packetId, connection.connect?.clean === false);
     }
-    let retain = packet.retain;
+    let retain = packet.retain && rights.retain;
     if (retain) {
       const retainOps = this.retained.set(topic, qos, payload);
       if (retainOps === undefined) {
@@ -231,6 +280,110 @@ export class Ingress implements MqttHandler {
     if (retain || this.subscriptions.wanted(topic))
       this.deliver(topic, qos, retain, Buffer.from(payload));
     if (this.buffer.congested) this.heldBack.hold(connection);
+  }
+
+  private standingOf(connection: MqttConnection): Standing {
+    let standing = this.standings.get(connection);
+    if (standing === undefined) {
+      const filledUs = this.env.clock.monotonicUs();
+      standing = { topics: new Map(), tokens: this.options.messagesPerSecond, filledUs };
+      this.standings.set(connection, standing);
+    }
+    return standing;
+  }
+
+  private rightsOf(
+    connection: MqttConnection,
+    topic: string,
+  ): { publish: boolean; retain: boolean } {
+    const { rules } = this.guard;
+    if (rules === undefined) return ALL_RIGHTS;
+    const { topics } = this.standingOf(connection);
+    const known = topics.get(topic);
+    if (known !== undefined) return known;
+    const who = { user: connection.user, client: connection.clientId };
+    const publish = rules.mayPublish(who, topic);
+    const rights = { publish, retain: publish && rules.mayRetain(who, topic) };
+    if (topics.size >= STANDING_TOPICS_MAX) topics.clear();
+    topics.set(topic, rights);
+    return rights;
+  }
+
+  /** A token bucket of one second: who is ahead of it is not read from until it has filled again. */
+  private pace(connection: MqttConnection): void {
+    const { messagesPerSecond } = this.options;
+    const standing = this.standingOf(connection);
+    const nowUs = this.env.clock.monotonicUs();
+    const filled = ((nowUs - standing.filledUs) / 1e6) * messagesPerSecond;
+    standing.tokens = Math.min(messagesPerSecond, standing.tokens + filled) - 1;
+    standing.filledUs = nowUs;
+    if (standing.tokens >= 0 || connection.isHeld) return;
+    connection.hold();
+    const waitMs = Math.ceil((1 - standing.tokens) * (1000 / messagesPerSecond));
+    setTimeout(() => connection.release(), waitMs).unref();
+  }
+
+  private maySubscribe(client: Client | null, filter: string): boolean {
+    // The broker's own topics name every client: they are nobody's to read. Shared subscriptions are not kept.
+    if (client === null || filter.startsWith('$SYS') || filter.startsWith('$share/')) return false;
+    const { clientsMax, perClientMax, totalMax } = this.options.subscriptions;
+    const { subscriptions, guard } = this;
+    const own = subscriptions.of(client.id);
+    const user = guard.identities.ownerOf(client.id);
+    const isOver =
+      !own.has(filter) &&
+      ((own.size === 0 && subscriptions.clientCount >= clientsMax) ||
+        own.size >= perClientMax ||
+        subscriptions.filterCount >= totalMax);
+    const isGranted = guard.rules?.maySubscribe({ user, client: client.id }, filter) ?? true;
+    if (isGranted && !isOver) return true;
+    this.deniedSubscriptions++;
+    const reason = isGranted ? 'too many subscriptions' : 'not granted';
+    guard.audit.say({ event: 'subscribe_denied', user, client: client.id, about: filter, reason });
+    return false;
+  }
+
+  /** Credentials that no longer count: their connections end, and nothing that waits for them is delivered. */
+  private revoke(users: ReadonlySet<string>): void {
+    for (const connection of [...this.server.all()]) {
+      const { user, clientId, peer } = connection;
+      // A certificate is not of the password file.
+      if (user === undefined || !users.has(user) || peer.certificateName !== undefined) continue;
+      this.guard.audit.say({ event: 'revoked', user, client: clientId, address: peer.address });
+      this.endSession(connection);
+      connection.close('its credentials were revoked');
+    }
+  }
+
+  /** Rights have changed: what was remembered of them is forgotten, and who listens to what it may not is let go. */
+  private rightsChanged(): void {
+    const { rules, identities, audit } = this.guard;
+    for (const connection of [...this.server.all()]) {
+      this.standings.delete(connection);
+      const { clientId: client, peer } = connection;
+      const user = identities.ownerOf(client);
+      const lost = [...this.subscriptions.of(client)].find(
+        (filter) => rules?.maySubscribe({ user, client }, filter) === false,
+      );
+      if (lost === undefined) continue;
+      audit.say({ event: 'revoked', user, client, address: peer.address, about: lost });
+      this.endSession(connection);
+      connection.close('it may no longer subscribe to what it has subscribed to');
+    }
+  }
+
+  /** The session ends with the connection, whatever it was: aedes forgets what it kept for it. */
+  private endSession({ clientId }: MqttConnection): void {
+    const client = (this.broker as unknown as { clients?: Record<string, Client> } | undefined)
+      ?.clients?.[clientId];
+    if (client !== undefined) client.clean = true;
+    this.subscriptions.removeClient(clientId);
+    this.guard.identities.release(clientId);
+  }
+
+  /** A message that did not come by MQTT, to those who listen here. */
+  announce(topic: string, payload: Buffer): void {
+    if (this.subscriptions.wanted(topic)) this.deliver(topic, 1, false, payload);
   }
 
   /** To local subscribers, after the fsync: nobody sees what could still be lost. */
@@ -276,12 +429,17 @@ export class Ingress implements MqttHandler {
     this.heldBack.forget(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     const { connect, clientId } = connection;
-    if (clientId === '' || connect?.clean !== true) return;
+    if (clientId === '') return;
+    const keepsSession =
+      connect?.clean === false &&
+      (this.subscriptions.has(clientId) || this.sessions.inFlight(clientId) > 0);
+    if (keepsSession) return;
     // A takeover may have given the id to a newer connection, which has state of its own.
     for (const other of this.server.all())
       if (other !== connection && other.clientId === clientId) return;
     this.sessions.clear(clientId);
     this.subscriptions.removeClient(clientId);
+    this.guard.identities.release(clientId);
   }
 
   // ---- aedes's hooks ----
@@ -293,18 +451,31 @@ export class Ingress implements MqttHandler {
     done: (error: AuthenticateError | null, success: boolean | null) => void,
   ): Promise<void> {
     try {
-      const { verify } = this.options;
-      const allowed =
-        verify === undefined ||
-        (await verify(username, password === undefined ? undefined : Buffer.from(password)));
-      if (allowed && client.clean) {
+      const connection = this.bySide.get(client.conn);
+      if (connection === undefined) throw new Error('the connection is gone');
+      const admission = await this.guard.admit(
+        connection,
+        client.id,
+        username,
+        password === undefined ? undefined : Buffer.from(password),
+      );
+      if ('refused' in admission) {
+        connection.refusedFor(admission.refused);
+        done(
+          Object.assign(new Error(admission.refused), { returnCode: admission.returnCode }),
+          false,
+        );
+        return;
+      }
+      connection.user = admission.user;
+      if (client.clean) {
         // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
         const ops = this.sessions.clear(client.id);
         this.subscriptions.removeClient(client.id);
         if (ops.length > 0)
           await new Promise<void>((resolve) => this.buffer.barrier({ durable: resolve }, ops));
       }
-      done(null, allowed);
+      done(null, true);
     } catch (error) {
       done(Object.assign(new Error(messageOf(error)), { returnCode: 3 }), false);
     }
@@ -322,6 +493,17 @@ export class Ingress implements MqttHandler {
       done(error instanceof Error ? error : new Error(messageOf(error)));
       return;
     }
+    const { rules, identities, audit } = this.guard;
+    const id = client?.id ?? '';
+    const who = { user: identities.ownerOf(id), client: id };
+    // Asked now, not when it connected: a right that was revoked since is none.
+    if (rules !== undefined && (client === null || !rules.mayPublish(who, packet.topic))) {
+      audit.say({ event: 'will_denied', ...who, about: packet.topic });
+      done(new Error('a will on a topic that its client may not use'));
+      return;
+    }
+    if (packet.retain === true && rules?.mayRetain(who, packet.topic) === false)
+      packet.retain = false;
     const payload = Buffer.from(packet.payload);
     const qos = packet.qos ?? 0;
     let ops: KvOp[] | undefined;
@@ -330,7 +512,7 @@ export class Ingress implements MqttHandler {
       if (ops === undefined) packet.retain = false;
     }
     const message: FrameMessage = {
-      client: client?.id ?? '',
+      client: id,
       topic: packet.topic,
       qos,
       retain: packet.retain === true,

@@ -1,9 +1,11 @@
 /** What the gateway shows of itself over HTTP: health, metrics, and what waits in the buffer and why. */
-import { HttpServer, json } from '../../shared/http/server.ts';
+import { serveIngest } from '../../shared/http/ingest.ts';
+import { HttpServer, json, type HttpOptions } from '../../shared/http/server.ts';
 import { Metrics, processMetrics } from '../../shared/telemetry/metrics.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ingress } from '../ingress/ingress.ts';
 import { parseHistoryQuery, queryHistory } from './history.ts';
+import type { BufferSink } from './ingest.ts';
 import { servePage } from './page.ts';
 import type { Uplink } from '../uplink/uplink.ts';
 
@@ -12,10 +14,11 @@ export interface Parts {
   buffer: MessageBuffer<never>;
   ingress: Ingress;
   uplink: Uplink | undefined;
+  sink: BufferSink;
   nowMs: () => number;
 }
 
-export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
+export function gatewayMetrics({ buffer, ingress, uplink, sink }: Parts): Metrics {
   const metrics = new Metrics();
   processMetrics(metrics);
   const stats = () => buffer.stats();
@@ -28,6 +31,19 @@ export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
     'headwater_ingress_payload_bytes_total',
     'Payload bytes received from devices.',
     () => ingress.receivedBytes,
+  );
+  metrics.counter(
+    'headwater_ingress_http_messages_total',
+    'Messages that came by HTTP and are durable.',
+    () => sink.acceptedMessages,
+  );
+  metrics.counter(
+    'headwater_ingress_denied_total',
+    'What access rules or limits denied, by kind; the audit log says whom and what.',
+    () => [
+      { labels: { kind: 'publish' }, value: ingress.deniedPublishes },
+      { labels: { kind: 'subscribe' }, value: ingress.deniedSubscriptions },
+    ],
   );
   metrics.gauge(
     'headwater_ingress_connections',
@@ -180,10 +196,10 @@ export function gatewayMetrics({ buffer, ingress, uplink }: Parts): Metrics {
   return metrics;
 }
 
-export function gatewayApi(parts: Parts, token: string | undefined): HttpServer {
+export function gatewayApi(parts: Parts, options: HttpOptions): HttpServer {
   const { id, buffer, uplink } = parts;
   const metrics = gatewayMetrics(parts);
-  const server = new HttpServer({ token });
+  const server = new HttpServer(options);
   server.on('GET', '/healthz', () => ({ body: 'ok\n' }));
   server.on('GET', '/readyz', () => {
     const { state } = buffer;
@@ -207,6 +223,7 @@ export function gatewayApi(parts: Parts, token: string | undefined): HttpServer 
   server.on('GET', '/api/v1/query', async ({ query }) =>
     json(await queryHistory(buffer, parseHistoryQuery(query, parts.nowMs()))),
   );
+  serveIngest(server, parts.sink);
   servePage(server);
   return server;
 }

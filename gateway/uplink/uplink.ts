@@ -3,7 +3,9 @@
  * here it is dialling: collectors are tried in turn, with exponential backoff and jitter, so that a fleet does not
  * return at once. After every reconnect a new session starts at the oldest frame that was not acknowledged.
  */
-import { connect, type MqttClient } from 'mqtt';
+import { MqttClient, connect } from 'mqtt';
+import type { IClientOptions } from 'mqtt';
+import type { TLSSocket } from 'node:tls';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -11,6 +13,7 @@ import { downTopic, upTopic } from '../../shared/wire/wire.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { GatewayClock } from '../clock.ts';
 import { Budget, type BudgetState } from './pace.ts';
+import { connectSecurely, type UplinkTls } from './secure.ts';
 import {
   Session,
   freshStats,
@@ -24,6 +27,8 @@ export interface UplinkOptions extends SessionOptions {
   collectors: string[];
   /** Sent as password, with the gateway's id as user name. */
   secret: string | undefined;
+  /** Certificates, for collectors at mqtts://. */
+  tls: UplinkTls;
   keepAliveSeconds: number;
   reconnectMs: { first: number; most: number };
   /** Of a metered link; 0 is no limit. */
@@ -109,21 +114,41 @@ export class Uplink {
   }
 
   private dial(): void {
-    const { collectors, gateway, secret, keepAliveSeconds } = this.options;
+    const { collectors, gateway, secret, keepAliveSeconds, ackTimeoutMs, tls } = this.options;
     const url = collectors[this.turn++ % collectors.length];
     if (url === undefined || this.stopped) return;
     this.stat.collector = url;
-    const client = connect(url, {
+    const options: IClientOptions = {
       clientId: `gateway-${gateway}`,
       clean: true,
       protocolVersion: 4,
       keepalive: keepAliveSeconds,
       reconnectPeriod: 0,
-      connectTimeout: this.options.ackTimeoutMs,
+      connectTimeout: ackTimeoutMs,
       queueQoSZero: false,
       resubscribe: false,
       ...(secret === undefined ? {} : { username: gateway, password: secret }),
-    });
+    };
+    const { protocol, hostname, port } = new URL(url);
+    if (protocol !== 'mqtts:') {
+      this.use(connect(url, options));
+      return;
+    }
+    const host = hostname.replaceAll(/[[\]]/g, '');
+    connectSecurely(host, Number(port || 8883), tls, () => this.clock.nowMs(), ackTimeoutMs).then(
+      (socket) => {
+        if (this.stopped) socket.destroy();
+        else this.use(overSocket(socket, options));
+      },
+      (error: unknown) => {
+        this.stat.lastError = messageOf(error);
+        this.failed();
+      },
+    );
+  }
+
+  private use(client: MqttClient): void {
+    const { gateway } = this.options;
     this.client = client;
     client.on('connect', () => {
       client.stream.on('error', () => undefined); // Seen again as 'close'.
@@ -171,6 +196,12 @@ export class Uplink {
     client.removeAllListeners();
     client.on('error', () => undefined); // Its end has been dealt with.
     client.end(true);
+    this.failed();
+  }
+
+  /** There is no connection (any more): said once, and tried again. */
+  private failed(): void {
+    if (this.stopped) return;
     if (this.stat.connected || this.failures === 0) {
       const why = this.stat.lastError === '' ? '' : ` (${this.stat.lastError})`;
       this.notify({
@@ -180,7 +211,6 @@ export class Uplink {
       });
     }
     this.endSession();
-    if (this.stopped) return;
     const { first, most } = this.options.reconnectMs;
     const ceiling = Math.min(most, first * 2 ** this.failures++);
     // Full jitter below the ceiling, half of it at least.
@@ -213,6 +243,11 @@ export class Uplink {
     client.on('error', () => undefined); // Ending on purpose.
     await new Promise<void>((resolve) => client.end(true, {}, () => resolve()));
   }
+}
+
+/** MQTT on a connection that was made and checked before. */
+function overSocket(socket: TLSSocket, options: IClientOptions): MqttClient {
+  return new MqttClient(() => socket, options);
 }
 
 function todayOf(value: Buffer): BudgetState {

@@ -8,6 +8,8 @@ export interface Exposure {
   /** Flag that sets the address. */
   flag: string;
   protected: boolean;
+  /** It speaks TLS. */
+  secure?: boolean;
   /** Flag that would bring the credentials. */
   credentialFlag: string;
 }
@@ -18,7 +20,7 @@ export function checkExposure(
   allowPlaintext: boolean,
   notify: Notify,
 ): void {
-  for (const { address, flag, protected: hasCredentials, credentialFlag } of exposures) {
+  for (const { address, flag, protected: hasCredentials, secure, credentialFlag } of exposures) {
     if (address === undefined || isLoopback(address.host)) continue;
     const text = addressText(address);
     if (!hasCredentials) {
@@ -27,10 +29,11 @@ export function checkExposure(
         `${flag} ${text} is reachable from other machines and asks nobody who they are: give ${credentialFlag}, or use a loopback address`,
       );
     }
+    if (secure === true) continue;
     if (!allowPlaintext) {
       throw new HeadwaterError(
         'ADDRESS_NOT_LOOPBACK',
-        `${flag} ${text} is reachable from other machines without TLS: add --allow-plaintext if that network is trusted, or use a loopback address`,
+        `${flag} ${text} is reachable from other machines without TLS: give --tls-cert and --tls-key, or add --allow-plaintext if that network is trusted, or use a loopback address`,
       );
     }
     notify({

@@ -72,7 +72,8 @@ const REMEMBERED_MAX = 10_000;
 const HASHES_AT_ONCE = 1;
 
 export class Passwords {
-  private readonly users = new Map<string, Credential>();
+  private users = new Map<string, Credential>();
+  private readonly path: string;
   private readonly remembered = new Map<string, Buffer>();
   private readonly decoy: Credential = {
     cost: SCRYPT_COST,
@@ -84,8 +85,28 @@ export class Passwords {
 
   /** Throws CONFIG_INVALID for any line that is not a credential: a mistake must not open the door. */
   constructor(path: string) {
+    this.path = path;
+    this.users = this.read();
+  }
+
+  /** Takes the file anew. Returns the users whose credentials are gone or others now. Throws CONFIG_INVALID. */
+  reload(): Set<string> {
+    const before = this.users;
+    this.users = this.read();
+    const changed = new Set<string>();
+    for (const [user, { key }] of before)
+      if (!(this.users.get(user)?.key.equals(key) ?? false)) changed.add(user);
+    for (const user of changed) this.remembered.delete(user);
+    return changed;
+  }
+
+  private read(): Map<string, Credential> {
+    const { path } = this;
+    const users = new Map<string, Credential>();
     let text: string;
     try {
+      if ((statSync(path).mode & 0o077) !== 0)
+        throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
       text = readFileSync(path, 'utf8');
     } catch (error) {
       throw new HeadwaterError('CONFIG_INVALID', `password file: ${messageOf(error)}`, {
@@ -104,12 +125,13 @@ export class Passwords {
           `${path}: line ${index + 1} is not a credential as 'headwater password' prints it`,
         );
       }
-      this.users.set(match[1] as string, {
+      users.set(match[1] as string, {
         cost: Number(match[2]),
         salt: Buffer.from(match[3] as string, 'base64'),
         key,
       });
     }
+    return users;
   }
 
   /** The same work for a user that does not exist, so that time tells nothing. */

@@ -1,11 +1,22 @@
 /**
- * A small HTTP server on node:http: routes, one form of errors, bodies with a limit, a token where one is set.
- * Errors are `{"error":{"code","message"}}` with the codes of `shared/errors.ts`.
+ * A small HTTP server on node:http and node:https: routes with the scope that they need, one form of errors, bodies with
+ * a limit, tokens where they are set. Errors are `{"error":{"code","message"}}` with the codes of `shared/errors.ts`.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { sameSecret } from '../config/secrets.ts';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import type { Audit } from '../access/audit.ts';
+import type { FailureLimiter } from '../access/failures.ts';
+import type { ServerTls } from '../access/tls.ts';
+import type { Identity, Scope, Tokens } from '../access/tokens.ts';
 import { HeadwaterError, messageOf, type ErrorCode } from '../errors.ts';
-import { listen, type Address } from './listen.ts';
+import { readBody } from './body.ts';
+import { isLoopback, listen, type Address } from './listen.ts';
 
 export interface Reply {
   status?: number;
@@ -19,7 +30,10 @@ export interface Request {
   path: string;
   query: URLSearchParams;
   headers: IncomingMessage['headers'];
-  raw: IncomingMessage;
+  identity: Identity;
+  address: string;
+  /** Throws BODY_TOO_LARGE. */
+  body(bytesMax: number): Promise<Buffer>;
 }
 
 /** Returns a reply, or undefined when it answers on `response` itself (a stream). */
@@ -31,40 +45,58 @@ export type Route = (
 const STATUS: Partial<Record<ErrorCode, number>> = {
   QUERY_INVALID: 400,
   INPUT_FILE: 400,
+  PACKET_INVALID: 400,
   UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
   NOT_FOUND: 404,
+  BODY_TOO_LARGE: 413,
+  TOO_MANY_REQUESTS: 429,
   STORE_UNAVAILABLE: 503,
   DATA_UNUSABLE: 503,
   LOG_UNAVAILABLE: 503,
 };
 
 export interface HttpOptions {
-  /** Asked of everybody when set, but for health checks. */
-  token: string | undefined;
+  tokens: Tokens;
+  failures: FailureLimiter;
+  audit: Audit | undefined;
+  /** Undefined: plain HTTP. */
+  tls: ServerTls | undefined;
 }
 
 /** Paths that need no token: a load balancer has none. */
-const HEALTH_PATHS = ['/healthz', '/readyz'];
+const HEALTH_PATHS = ['/healthz', '/readyz', '/ping'];
+const CONNECTIONS_MAX = 2000;
 
 export function json(value: unknown, status = 200): Reply {
   return { status, type: 'application/json; charset=utf-8', body: JSON.stringify(value) };
 }
 
 export class HttpServer {
-  private readonly routes = new Map<string, Route>();
+  private readonly routes = new Map<string, { route: Route; scope: Scope }>();
   private readonly options: HttpOptions;
   private readonly open = new Set(HEALTH_PATHS);
   private readonly server: Server;
+  private onlyLoopback = false;
 
   constructor(options: HttpOptions) {
     this.options = options;
-    this.server = createServer(
-      { requestTimeout: 30_000, headersTimeout: 10_000 },
-      (request, response) => {
-        void this.answer(request, response);
-      },
-    );
-    this.server.maxConnections = 2000;
+    const times = { requestTimeout: 30_000, headersTimeout: 10_000 };
+    const answer: RequestListener = (request, response) => {
+      void this.answer(request, response);
+    };
+    const { tls } = options;
+    if (tls === undefined) {
+      this.server = createServer(times, answer);
+    } else {
+      const secure = createSecureServer(
+        { ...times, ...tls.options, handshakeTimeout: 10_000 },
+        answer,
+      );
+      tls.renew(secure);
+      this.server = secure;
+    }
+    this.server.maxConnections = CONNECTIONS_MAX;
   }
 
   /** A path that holds no data and needs no token: the page itself, which then asks for one. */
@@ -74,53 +106,122 @@ export class HttpServer {
   }
 
   /** `path` is exact. */
-  on(method: 'GET' | 'POST', path: string, route: Route): void {
-    this.routes.set(`${method} ${path}`, route);
+  on(
+    method: 'GET' | 'POST',
+    path: string,
+    route: Route,
+    scope: Scope = method === 'GET' ? 'read' : 'write',
+  ): void {
+    this.routes.set(`${method} ${path}`, { route, scope });
   }
 
-  listen(address: Address, flag: string): Promise<Address> {
-    return listen(this.server, address, flag);
+  async listen(address: Address, flag: string): Promise<Address> {
+    this.onlyLoopback = isLoopback(address.host);
+    return await listen(this.server, address, flag);
   }
 
   private async answer(raw: IncomingMessage, response: ServerResponse): Promise<void> {
     const head = raw.method === 'HEAD';
     try {
       const url = new URL(raw.url ?? '/', 'http://localhost');
-      this.authorize(raw, url);
       const method = head ? 'GET' : (raw.method ?? 'GET');
-      const route = this.routes.get(`${method} ${url.pathname}`);
-      if (route === undefined)
+      this.checkOrigin(raw, method);
+      const found = this.routes.get(`${method} ${url.pathname}`);
+      const identity = this.authorize(raw, url, found?.scope ?? 'read');
+      if (found === undefined)
         throw new HeadwaterError(
           'NOT_FOUND',
-          `nothing at ${method} ${url.pathname}: see /openapi.json`,
+          `nothing at ${method} ${url.pathname.slice(0, 200)}: see /openapi.json`,
         );
-      const reply = await route(
-        { method, path: url.pathname, query: url.searchParams, headers: raw.headers, raw },
-        response,
-      );
+      const request: Request = {
+        method,
+        path: url.pathname,
+        query: url.searchParams,
+        headers: raw.headers,
+        identity,
+        address: raw.socket.remoteAddress ?? '',
+        body: (bytesMax) => readBody(raw, bytesMax),
+      };
+      const reply = await found.route(request, response);
       if (reply !== undefined) send(response, reply, head);
     } catch (error) {
-      if (response.headersSent) {
-        response.destroy();
-        return;
-      }
-      const known = error instanceof HeadwaterError;
-      const code = known ? error.code : 'INTERNAL';
-      const status = known ? (STATUS[error.code] ?? 500) : 500;
-      send(response, json({ error: { code, message: messageOf(error) } }, status), head);
+      this.fail(response, error, head);
     }
   }
 
-  private authorize(raw: IncomingMessage, url: URL): void {
-    const { token } = this.options;
-    if (token === undefined || this.open.has(url.pathname)) return;
-    const header = raw.headers.authorization ?? '';
-    // A browser cannot set a header on its first request: the page may carry the token in a cookie that it sets itself.
-    const cookie = /(?:^|;\s*)headwater_token=([^;]+)/.exec(raw.headers.cookie ?? '')?.[1] ?? '';
-    const presented = /^Bearer (.+)$/.exec(header)?.[1] ?? decodeURIComponent(cookie);
-    if (!sameSecret(presented, token)) {
+  private fail(response: ServerResponse, error: unknown, head: boolean): void {
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const known = error instanceof HeadwaterError;
+    const code = known ? error.code : 'INTERNAL';
+    const status = known ? (STATUS[error.code] ?? 500) : 500;
+    // What is left of a body is not read: the connection ends with the answer.
+    if (status === 413) response.setHeader('connection', 'close');
+    // `message` and `error` at the top are where InfluxDB's clients look.
+    const text = messageOf(error);
+    send(
+      response,
+      json({ error: { code, message: text }, code: code.toLowerCase(), message: text }, status),
+      head,
+    );
+  }
+
+  /** A page from elsewhere, open in a browser on this machine or network, must not use this server in its user's name. */
+  private checkOrigin(raw: IncomingMessage, method: string): void {
+    const host = raw.headers.host ?? '';
+    const { origin } = raw.headers;
+    if (method !== 'GET' && origin !== undefined && originHost(origin) !== host)
+      throw new HeadwaterError(
+        'FORBIDDEN',
+        `requests from pages of ${origin.slice(0, 100)} are not taken`,
+      );
+    // Against DNS rebinding: who is not asked for a token must at least have meant this machine.
+    if (
+      this.onlyLoopback &&
+      !this.options.tokens.areNeeded &&
+      !isLoopback(host.replace(/:\d+$/, '').replaceAll(/[[\]]/g, ''))
+    )
+      throw new HeadwaterError(
+        'FORBIDDEN',
+        `'${host.slice(0, 100)}' is not a name of this machine`,
+      );
+  }
+
+  private authorize(raw: IncomingMessage, url: URL, scope: Scope): Identity {
+    const { tokens, failures, audit } = this.options;
+    const address = raw.socket.remoteAddress ?? '';
+    const isOpen = this.open.has(url.pathname);
+    if (!isOpen && tokens.areNeeded && failures.isBlocked(address))
+      throw new HeadwaterError(
+        'TOO_MANY_REQUESTS',
+        'too many wrong tokens from this address: try again in a minute',
+      );
+    const presented = presentedToken(raw, url);
+    const identity = tokens.identify(presented);
+    if (isOpen) return identity ?? { name: '', scopes: new Set(), gateways: new Set() };
+    const deny = (reason: string): void =>
+      audit?.say({
+        event: 'http_denied',
+        user: identity?.name,
+        address,
+        about: url.pathname,
+        reason,
+      });
+    if (identity === undefined) {
+      // Asking without any token is how a browser begins.
+      if (presented !== '') {
+        failures.fail(address);
+        deny('wrong token');
+      }
       throw new HeadwaterError('UNAUTHORIZED', 'send the API token as Authorization: Bearer TOKEN');
     }
+    if (!identity.scopes.has(scope) && !identity.scopes.has('admin')) {
+      deny(`scope ${scope} is missing`);
+      throw new HeadwaterError('FORBIDDEN', `this token has no scope '${scope}'`);
+    }
+    return identity;
   }
 
   async close(): Promise<void> {
@@ -130,14 +231,51 @@ export class HttpServer {
   }
 }
 
+function originHost(origin: string): string {
+  try {
+    return new URL(origin).host;
+  } catch {
+    return '';
+  }
+}
+
+/** Bearer; `Token` and Basic as InfluxDB's clients and Grafana send it; the page's cookie; `p=` of InfluxDB 1.x on its own paths. */
+function presentedToken(raw: IncomingMessage, url: URL): string {
+  const header = raw.headers.authorization ?? '';
+  const plain = /^(?:Bearer|Token) (.+)$/.exec(header)?.[1];
+  if (plain !== undefined) return plain;
+  const basic = /^Basic (.+)$/.exec(header)?.[1];
+  if (basic !== undefined)
+    return /:(.*)$/s.exec(Buffer.from(basic, 'base64').toString('utf8'))?.[1] ?? '';
+  // A browser cannot set a header on its first request: the page may carry the token in a cookie that it sets itself.
+  const cookie = /(?:^|;\s*)headwater_token=([^;]+)/.exec(raw.headers.cookie ?? '')?.[1];
+  if (cookie !== undefined) return decode(cookie);
+  return url.pathname === '/write' || url.pathname === '/query'
+    ? (url.searchParams.get('p') ?? '')
+    : '';
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return ''; // Not what the page wrote.
+  }
+}
+
 function send(response: ServerResponse, reply: Reply, head: boolean): void {
   const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body;
-  response.writeHead(reply.status ?? 200, {
-    'content-type': reply.type ?? 'text/plain; charset=utf-8',
-    'content-length': body.length,
+  const status = reply.status ?? 200;
+  response.writeHead(status, {
+    ...(status === 204
+      ? {}
+      : {
+          'content-type': reply.type ?? 'text/plain; charset=utf-8',
+          'content-length': body.length,
+        }),
     'x-content-type-options': 'nosniff',
     'cache-control': 'no-store',
     ...reply.headers,
   });
-  response.end(head ? undefined : body);
+  response.end(head || status === 204 ? undefined : body);
 }

@@ -32,6 +32,8 @@ export interface ReadingBatch {
   /** When the frame reached the collector, epoch milliseconds. */
   arrivedMs: number;
   readings: Reading[];
+  /** Points that these messages had under another mapping and have no more: they go before the readings are written. */
+  removed?: Reading[];
 }
 
 export interface Quarantined {

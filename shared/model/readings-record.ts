@@ -28,23 +28,39 @@ interface RecordDocument {
   arrived: number;
   series: SeriesEntry[];
   readings: ReadingEntry[];
+  removed?: Omit<ReadingEntry, 'fields'>[];
 }
 
 /** A record's value. Readings of one mapping result share their `tags` object, which is what makes series cheap to find. */
-export function encodeReadings({ gateway, epoch, arrivedMs, readings }: ReadingBatch): Buffer {
+export function encodeReadings({
+  gateway,
+  epoch,
+  arrivedMs,
+  readings,
+  removed = [],
+}: ReadingBatch): Buffer {
   const series: SeriesEntry[] = [];
   const numbers = new Map<Record<string, string>, Map<string, number>>();
+  const seriesOf = (measurement: string, tags: Record<string, string>): number => {
+    let byName = numbers.get(tags);
+    if (byName === undefined) numbers.set(tags, (byName = new Map()));
+    let number = byName.get(measurement);
+    if (number === undefined) {
+      number = series.length;
+      series.push({ measurement, tags });
+      byName.set(measurement, number);
+    }
+    return number;
+  };
   const entries: ReadingEntry[] = readings.map(
     ({ measurement, tags, fields, sequence, index, timeMs, ns, late, was }) => {
-      let byName = numbers.get(tags);
-      if (byName === undefined) numbers.set(tags, (byName = new Map()));
-      let number = byName.get(measurement);
-      if (number === undefined) {
-        number = series.length;
-        series.push({ measurement, tags });
-        byName.set(measurement, number);
-      }
-      const entry: ReadingEntry = { series: number, sequence, time: timeMs, ns, fields };
+      const entry: ReadingEntry = {
+        series: seriesOf(measurement, tags),
+        sequence,
+        time: timeMs,
+        ns,
+        fields,
+      };
       if (index > 0) entry.index = index;
       if (late === true) entry.late = true;
       if (was !== undefined) entry.was = [was.timeMs, was.ns];
@@ -59,6 +75,14 @@ export function encodeReadings({ gateway, epoch, arrivedMs, readings }: ReadingB
     series,
     readings: entries,
   };
+  if (removed.length > 0)
+    document.removed = removed.map(({ measurement, tags, sequence, index, timeMs, ns }) => ({
+      series: seriesOf(measurement, tags),
+      sequence,
+      time: timeMs,
+      ns,
+      ...(index > 0 ? { index } : {}),
+    }));
   return Buffer.from(JSON.stringify(document));
 }
 
@@ -75,7 +99,7 @@ export function decodeReadings(value: Buffer): ReadingBatch {
   if (document.v !== 1 || !Array.isArray(document.series) || !Array.isArray(document.readings)) {
     throw new HeadwaterError('WIRE_INVALID', 'readings record is not of version 1');
   }
-  const readings: Reading[] = document.readings.map((entry) => {
+  const readingOf = (entry: ReadingEntry): Reading => {
     const series = document.series[entry.series];
     if (series === undefined)
       throw new HeadwaterError(
@@ -94,11 +118,14 @@ export function decodeReadings(value: Buffer): ReadingBatch {
     if (entry.late === true) reading.late = true;
     if (entry.was !== undefined) reading.was = { timeMs: entry.was[0], ns: entry.was[1] };
     return reading;
-  });
-  return {
+  };
+  const batch: ReadingBatch = {
     gateway: document.gateway,
     epoch: document.epoch,
     arrivedMs: document.arrived,
-    readings,
+    readings: document.readings.map(readingOf),
   };
+  if (document.removed !== undefined)
+    batch.removed = document.removed.map((entry) => readingOf({ ...entry, fields: {} }));
+  return batch;
 }

@@ -11,7 +11,6 @@
  * - Before the CONNACK no other packet is looked at; what a client sends early waits in at most one socket read.
  * - Keep alive is kept here [MQTT-3.1.2-24]; aedes is shown a keep alive of 0, since it does not see every packet.
  */
-import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { messageOf } from '../errors.ts';
 import {
@@ -58,6 +57,21 @@ export interface IncomingPublish {
   payload: Buffer;
 }
 
+/** Who is at the other end, as far as the transport knows. */
+export interface MqttPeer {
+  address: string;
+  transport: 'tcp' | 'tls' | 'ws' | 'wss';
+  /** Common name of a client certificate that an accepted authority has signed. */
+  certificateName: string | undefined;
+}
+
+/** Where nothing is known but that it is a stream (tests). */
+export const LOCAL_PEER: MqttPeer = {
+  address: '127.0.0.1',
+  transport: 'tcp',
+  certificateName: undefined,
+};
+
 /** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
 export interface MqttHandler {
   readonly limits: MqttLimits;
@@ -75,11 +89,11 @@ const TOPIC_CACHE_MAX = 512;
 
 /** The stream that aedes reads and writes. What it writes goes to the socket, packet by packet. */
 class AedesSide extends Duplex {
-  private readonly socket: Socket;
+  private readonly socket: Duplex;
   private readonly wanted: () => void;
 
   /** `wanted` is called when aedes has taken what was pushed. */
-  constructor(socket: Socket, wanted: () => void) {
+  constructor(socket: Duplex, wanted: () => void) {
     super();
     this.socket = socket;
     this.wanted = wanted;
@@ -104,15 +118,19 @@ class AedesSide extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (!this.socket.destroyed) this.socket.destroySoon();
+    // What was written last (a CONNACK that refuses) still goes out.
+    if (!this.socket.destroyed) this.socket.end(() => this.socket.destroy());
     done(error);
   }
 }
 
 export class MqttConnection {
-  readonly socket: Socket;
+  readonly socket: Duplex;
+  readonly peer: MqttPeer;
   /** Of the CONNECT; undefined before it. */
   connect: ConnectPacket | undefined;
+  /** Who it is, when that was asked; set by the handler. */
+  user: string | undefined;
   /** Id under which the session runs; aedes gives one to a client without. */
   clientId = '';
   /** Monotonic microseconds of the last bytes received. */
@@ -132,8 +150,9 @@ export class MqttConnection {
   private reason = 'closed by the client';
 
   /** `now` is the monotonic clock in microseconds. */
-  constructor(socket: Socket, handler: MqttHandler, now: () => number) {
+  constructor(socket: Duplex, handler: MqttHandler, now: () => number, peer = LOCAL_PEER) {
     this.socket = socket;
+    this.peer = peer;
     this.handler = handler;
     this.now = now;
     this.lastReceivedUs = now();
@@ -143,8 +162,6 @@ export class MqttConnection {
       this.behind = false;
       this.release();
     });
-    // Without it a lone PUBACK waits for the delayed ACK of the segment before (F9: 23 ms each, measured).
-    socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('error', (error) => {
       this.reason = messageOf(error);
@@ -220,6 +237,11 @@ export class MqttConnection {
     if (this.state === 'closed') return;
     this.reason = reason;
     this.socket.destroy();
+  }
+
+  /** aedes will close it: why is known here. */
+  refusedFor(reason: string): void {
+    this.reason = reason;
   }
 
   private ended(): void {

@@ -1,27 +1,43 @@
 /**
- * Listens for MQTT connections and keeps the limits that concern more than one of them: how many in all and from one
- * address, how long a connection may take to introduce itself, and keep alive [MQTT-3.1.2-24].
+ * Listens for MQTT connections, over TCP and TLS or brought by somebody else (WebSocket), and keeps the limits that
+ * concern more than one of them: how many in all and from one address, how long a connection may take to introduce
+ * itself, and keep alive [MQTT-3.1.2-24].
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { listen } from '../http/listen.ts';
-import { MqttConnection, type MqttHandler } from './connection.ts';
+import type { Duplex } from 'node:stream';
+import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
+import type { ServerTls } from '../access/tls.ts';
+import { listen, type Address } from '../http/listen.ts';
+import { MqttConnection, type MqttHandler, type MqttPeer } from './connection.ts';
 
 export interface ServerLimits {
   connectionsMax: number;
   connectionsPerAddressMax: number;
-  /** From TCP accept to CONNACK, milliseconds. */
+  /** From TCP accept to CONNACK, a TLS handshake included, milliseconds. */
   connectTimeoutMs: number;
 }
 
+export const CLIENT_CERTIFICATES = ['none', 'optional', 'required'] as const;
+export type ClientCertificates = (typeof CLIENT_CERTIFICATES)[number];
+
 const SWEEP_MS = 1000;
+
+/** Common name of the other side's certificate, if an accepted authority has signed it. */
+export function certificateName(socket: TLSSocket): string | undefined {
+  if (!socket.authorized) return undefined;
+  const subject = socket.getPeerCertificate().subject as { CN?: string | string[] } | undefined;
+  const name = subject?.CN;
+  return typeof name === 'string' && name !== '' ? name : undefined;
+}
 
 export class MqttServer {
   private readonly handler: MqttHandler;
   private readonly limits: ServerLimits;
   private readonly monotonicUs: () => number;
-  private readonly server: Server;
+  private readonly servers: Server[] = [];
   private readonly connections = new Map<MqttConnection, number>();
   private readonly perAddress = new Map<string, number>();
+  private streams = 0;
   private sweeper: NodeJS.Timeout | undefined;
   refused = 0;
 
@@ -29,7 +45,6 @@ export class MqttServer {
     this.handler = handler;
     this.limits = limits;
     this.monotonicUs = monotonicUs;
-    this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
   }
 
   get connectionCount(): number {
@@ -37,37 +52,93 @@ export class MqttServer {
   }
 
   /** Listens and returns the address it got. `flag` is named when the port is busy. Throws ADDRESS_IN_USE. */
-  async listen(
-    address: { host: string; port: number },
+  async listen(address: Address, flag: string): Promise<Address> {
+    // Without noDelay a lone PUBACK waits for the delayed ACK of the segment before (F9: 23 ms each, measured).
+    const server = createServer({ noDelay: true }, (socket) => {
+      if (this.admit(socket)) this.serve(socket, this.peerOf(socket, 'tcp'));
+    });
+    return await this.start(server, address, flag);
+  }
+
+  /** The same with TLS. A client certificate must be signed by one of `tls`'s authorities. */
+  async listenTls(
+    address: Address,
     flag: string,
-  ): Promise<{ host: string; port: number }> {
-    const bound = await listen(this.server, address, flag);
-    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
-    this.sweeper.unref();
+    tls: ServerTls,
+    clients: ClientCertificates,
+  ): Promise<Address> {
+    const server = createSecureServer(
+      {
+        ...tls.options,
+        noDelay: true,
+        handshakeTimeout: this.limits.connectTimeoutMs,
+        requestCert: clients !== 'none',
+        // An unacceptable certificate ends the handshake also where none is required.
+        rejectUnauthorized: clients === 'required',
+      },
+      (socket) => {
+        if (clients === 'optional' && !socket.authorized && hasCertificate(socket)) {
+          socket.destroy();
+          return;
+        }
+        const name = certificateName(socket);
+        this.serve(socket, { ...this.peerOf(socket, 'tls'), certificateName: name });
+      },
+    );
+    // Counted before the handshake: what never finishes one takes its place as well.
+    server.on('connection', (socket: Socket) => this.admit(socket));
+    server.on('tlsClientError', (_error, socket) => socket.destroy());
+    tls.renew(server);
+    return await this.start(server, address, flag);
+  }
+
+  private async start(server: Server, address: Address, flag: string): Promise<Address> {
+    const bound = await listen(server, address, flag);
+    this.servers.push(server);
+    this.watch();
     return bound;
   }
 
-  private accept(socket: Socket): void {
+  private watch(): void {
+    if (this.sweeper !== undefined) return;
+    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
+    this.sweeper.unref();
+  }
+
+  private peerOf(socket: Socket, transport: MqttPeer['transport']): MqttPeer {
+    return { address: socket.remoteAddress ?? '', transport, certificateName: undefined };
+  }
+
+  /** Counts a stream until it is closed; one too many is destroyed. */
+  admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
     const same = this.perAddress.get(address) ?? 0;
     if (
-      this.connections.size >= this.limits.connectionsMax ||
+      this.streams >= this.limits.connectionsMax ||
       same >= this.limits.connectionsPerAddressMax
     ) {
       this.refused++;
       socket.on('error', () => undefined); // Refused already; how it ends does not matter.
       socket.destroy();
-      return;
+      return false;
     }
+    this.streams++;
     this.perAddress.set(address, same + 1);
-    const connection = new MqttConnection(socket, this.handler, this.monotonicUs);
-    this.connections.set(connection, this.monotonicUs());
     socket.on('close', () => {
-      this.connections.delete(connection);
+      this.streams--;
       const left = (this.perAddress.get(address) ?? 1) - 1;
       if (left > 0) this.perAddress.set(address, left);
       else this.perAddress.delete(address);
     });
+    return true;
+  }
+
+  /** Speaks MQTT on a stream that was admitted. */
+  serve(stream: Duplex, peer: MqttPeer): void {
+    this.watch();
+    const connection = new MqttConnection(stream, this.handler, this.monotonicUs, peer);
+    this.connections.set(connection, this.monotonicUs());
+    stream.on('close', () => this.connections.delete(connection));
   }
 
   private sweep(): void {
@@ -93,12 +164,26 @@ export class MqttServer {
   /** Stops listening and closes every connection. */
   async close(): Promise<void> {
     clearInterval(this.sweeper);
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    this.sweeper = undefined;
+    const closed = this.servers.map(
+      (server) => new Promise<void>((resolve) => server.close(() => resolve())),
+    );
     for (const connection of this.connections.keys()) connection.close('the server stops');
-    await closed;
+    await Promise.all(closed);
+  }
+
+  /** Whoever came in with a certificate has to show it again: some are revoked now. */
+  closeCertified(): void {
+    for (const connection of this.connections.keys())
+      if (connection.peer.certificateName !== undefined)
+        connection.close('certificates were revoked: it has to show its own again');
   }
 
   all(): Iterable<MqttConnection> {
     return this.connections.keys();
   }
 }
+
+/** Whether any certificate was shown. */
+const hasCertificate = (socket: TLSSocket): boolean =>
+  Object.keys(socket.getPeerCertificate()).length > 0;

@@ -9,6 +9,7 @@ import { openBuffer } from '../../gateway/buffer/open.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
 import { GatewayClock } from '../../gateway/clock.ts';
 import { Uplink, type UplinkOptions } from '../../gateway/uplink/uplink.ts';
+import { FailureLimiter } from '../../shared/access/failures.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import { KIND_RECORDS, checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
@@ -52,6 +53,10 @@ async function far(
       server: { connectionsMax: 100, connectionsPerAddressMax: 100, connectTimeoutMs: 5000 },
       pendingBytesMax: 8 * MIB,
       secret,
+      needsCertificate: false,
+      reserved: 'collector',
+      failures: new FailureLimiter(1000, () => env.clock.monotonicUs()),
+      audit: undefined,
       refuse,
     },
     log,
@@ -130,6 +135,7 @@ async function near(
     {
       gateway: 'gw',
       collectors,
+      tls: { caFile: '', certFile: '', keyFile: '' },
       secret: undefined,
       windowBytes: 64 * 1024,
       publishBytesMax: 16 * 1024,

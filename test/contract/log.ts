@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   TOPIC_LEDGER,
+  TOPIC_COMMANDS,
   TOPIC_QUARANTINE,
   TOPIC_RAW,
   TOPIC_READINGS,
@@ -53,6 +54,18 @@ export function logContract(name: string, makeHarness: () => Promise<LogHarness>
     afterAll(async () => {
       await log.close();
       await harness.stop();
+    });
+
+    it('a consumer knows when it has returned everything, and no longer once there is more', async () => {
+      const consumer = await reader('ended', TOPIC_COMMANDS);
+      await log.append(TOPIC_COMMANDS, [record('e', '1')]);
+      const partition = (await take(consumer, 1))[0]?.partition ?? -1;
+      for (let tries = 0; !consumer.ended().has(partition) && tries < 60; tries++)
+        expect(await consumer.poll(500)).toEqual([]);
+      expect(consumer.ended().has(partition)).toBe(true);
+      await log.append(TOPIC_COMMANDS, [record('e', '2')]);
+      expect(texts(await take(consumer, 1))).toEqual(['2']);
+      await consumer.close();
     });
 
     it('gives back records with key, value and headers, in the order of their key', async () => {

@@ -162,7 +162,7 @@ describe('commands', () => {
     });
     expect(made.status).toBe(0);
     const file = join(temporaryFolder(), 'passwords');
-    writeFileSync(file, made.stdout);
+    writeFileSync(file, made.stdout, { mode: 0o600 });
     const locked = await startGateway(undefined, ['--password-file', file]);
     const args = ['publish', 'a', '1', '--mqtt', locked.address['mqtt'] ?? ''];
     expect((await run(args)).output).toMatch(/Not authorized/);

@@ -329,7 +329,9 @@ describe('who may connect', () => {
   it('with a password file only its users, and a malformed line refuses to start', async () => {
     const folder = temporaryFolder();
     const file = join(folder, 'passwords');
-    writeFileSync(file, `${await passwordLine('sensor', Buffer.from('correct horse'))}\n`);
+    writeFileSync(file, `${await passwordLine('sensor', Buffer.from('correct horse'))}\n`, {
+      mode: 0o600,
+    });
     const running = await startGateway(join(folder, 'data'), { 'password-file': file });
     const login = (password: string): Promise<unknown> =>
       connectAsync(`mqtt://127.0.0.1:${running.port}`, {
@@ -354,7 +356,7 @@ describe('who may connect', () => {
     const folder = temporaryFolder();
     await expect(startGateway(folder, { mqtt: '0.0.0.0:0' })).rejects.toThrow(/--password-file/);
     const file = join(folder, 'passwords');
-    writeFileSync(file, `${await passwordLine('a', Buffer.from('12345678'))}\n`);
+    writeFileSync(file, `${await passwordLine('a', Buffer.from('12345678'))}\n`, { mode: 0o600 });
     await expect(
       startGateway(folder, { mqtt: '0.0.0.0:0', 'password-file': file }),
     ).rejects.toThrow(/--allow-plaintext/);

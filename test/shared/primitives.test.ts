@@ -96,6 +96,7 @@ describe('wire', () => {
     expect(decodeDown(encodeDown({ acks }))).toEqual({
       acks,
       want: [],
+      publish: [],
       time: undefined,
       error: undefined,
     });

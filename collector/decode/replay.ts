@@ -1,0 +1,289 @@
+/**
+ * Runs replays: a consumer group of its own over `raw`, from its beginning to where it ended when the job was made.
+ * What is read again is decoded with the mappings now in force and produced with the offsets in one step, so a restart
+ * goes on where it was. Identities make what is written twice once; what older mappings wrote elsewhere is named to the
+ * stores as removed, computed with those mappings as they were kept (`mapping/` in the ledger topic).
+ *
+ * Frames that still wait for their gateway's clock are left to the decode stage, which will decode them when it is known.
+ * Codec state is read, not written: names come from the newest BIRTH or description. Series are counted as they are in
+ * the stage, but those that only a replay makes are counted anew after a restart.
+ */
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import {
+  KIND_RECORDS,
+  checkFrame,
+  type FrameHeader,
+  type FrameRecord,
+} from '../../shared/frame/frame.ts';
+import { encodeQuarantined, encodeResolved } from '../../shared/model/quarantine-record.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
+import type { Quarantined } from '../../shared/model/reading.ts';
+import { filterMatches } from '../../shared/mqtt/packets.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import {
+  TOPIC_LEDGER,
+  TOPIC_QUARANTINE,
+  TOPIC_RAW,
+  type Log,
+  type LogConsumer,
+  type Produced,
+  type StoredRecord,
+} from '../log/log.ts';
+import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
+import type { SeriesLimits } from './cardinality.ts';
+import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
+import { FrameDecoder } from './frame-decoder.ts';
+import { MAPPING_PREFIX, mappingsOf, type MappingVersion } from './mapping/set.ts';
+import type { Mappings } from './mapping/mappings.ts';
+import {
+  REPLAY_DONE_PREFIX,
+  type ReplayDone,
+  type ReplayJob,
+  type ReplayJobs,
+} from './replay-jobs.ts';
+
+/** Older mappings that are looked at, newest first. */
+const VERSIONS_MAX = 20;
+const POLL_MS = 300;
+const RETRY_MS = 500;
+
+interface Part {
+  clocks: BootClocks;
+  codecs: CodecStates;
+  frozen: Map<string, FrozenState>;
+  done: ReplayDone;
+  finished: boolean;
+}
+
+export interface ReplayerOptions {
+  log: Log;
+  jobs: ReplayJobs;
+  /** Those in force now. */
+  mappings: () => Mappings;
+  limits: SeriesLimits;
+  nowMs: () => number;
+  notify: Notify;
+}
+
+export class Replayer {
+  private readonly options: ReplayerOptions;
+  private readonly running = new Map<string, Promise<void>>();
+  private stopped = false;
+
+  constructor(options: ReplayerOptions) {
+    this.options = options;
+    options.jobs.onJob = (job) => this.take(job);
+  }
+
+  private take(job: ReplayJob): void {
+    if (this.stopped || this.running.has(job.id)) return;
+    const { notify } = this.options;
+    const run = this.run(job)
+      .catch((error: unknown) =>
+        notify({
+          level: 'error',
+          event: 'replay_failed',
+          text: `replay ${job.id} stopped: ${messageOf(error)}; it goes on at the next start`,
+        }),
+      )
+      .finally(() => this.running.delete(job.id));
+    this.running.set(job.id, run);
+  }
+
+  private async run(job: ReplayJob): Promise<void> {
+    const { log, jobs } = this.options;
+    const older = await this.olderMappings();
+    while (!this.stopped && !jobs.isFinished(job.id)) {
+      const parts = new Map<number, Part>();
+      let consumer: LogConsumer | undefined;
+      try {
+        consumer = await log.consumer({
+          group: `headwater-replay-${job.id}`,
+          topic: TOPIC_RAW,
+          from: 'start',
+          bytesMax: 1024 * 1024,
+          onAssign: async (partition) => {
+            parts.set(partition, await this.load(partition));
+            return undefined;
+          },
+          onRevoke: (partition) => parts.delete(partition),
+        });
+        await this.follow(job, consumer, parts, older);
+      } catch (error) {
+        if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      } finally {
+        await consumer?.close();
+      }
+    }
+  }
+
+  /** Until every partition of the job is done, here or elsewhere. */
+  private async follow(
+    job: ReplayJob,
+    consumer: LogConsumer,
+    parts: Map<number, Part>,
+    older: readonly Mappings[],
+  ): Promise<void> {
+    const { jobs } = this.options;
+    const decoder = new FrameDecoder(this.options.mappings(), this.options.limits, quarantined);
+    while (!this.stopped && !jobs.isFinished(job.id)) {
+      const records = await consumer.poll(POLL_MS);
+      const offsets = new Map<number, number>();
+      const produce: Produced[] = [];
+      for (const record of records) {
+        offsets.set(record.partition, record.offset + 1);
+        const part = parts.get(record.partition);
+        if (part !== undefined && !part.finished)
+          produce.push(...this.frame(job, decoder, part, record, older));
+      }
+      if (offsets.size > 0) await consumer.commit({ produce, offsets });
+      // What came after the job was made was decoded with the present mappings anyway.
+      for (const partition of consumer.ended()) {
+        const part = parts.get(partition);
+        if (part === undefined || part.finished) continue;
+        part.finished = true;
+        await this.finish(job, partition, part);
+      }
+    }
+  }
+
+  private async finish(job: ReplayJob, partition: number, { done }: Part): Promise<void> {
+    const { log, jobs, nowMs } = this.options;
+    if (jobs.isDone(job.id, partition)) return;
+    const value = Buffer.from(JSON.stringify({ ...done, finishedMs: Math.round(nowMs()) }));
+    const key = `${REPLAY_DONE_PREFIX}${job.id}/${partition}`;
+    await log.append(TOPIC_LEDGER, [{ key, headers: {}, value }]);
+  }
+
+  private async load(partition: number): Promise<Part> {
+    const { log } = this.options;
+    const clocks = new BootClocks();
+    const codecs = new CodecStates();
+    for (const { key, value } of await log.state(TOPIC_LEDGER, partition, CLOCK_PREFIX))
+      clocks.load(key, value);
+    for (const { key, value } of await log.state(TOPIC_LEDGER, partition, CODEC_PREFIX))
+      codecs.load(key, value);
+    const done = { messages: 0, readings: 0, quarantined: 0, finishedMs: 0 };
+    return { clocks, codecs, frozen: new Map(), done, finished: false };
+  }
+
+  private async olderMappings(): Promise<Mappings[]> {
+    const { log, notify } = this.options;
+    const versions: (MappingVersion & { at: number })[] = [];
+    for (let partition = 0; partition < log.partitions; partition++)
+      for (const { value } of await log.state(TOPIC_LEDGER, partition, MAPPING_PREFIX))
+        versions.push(JSON.parse(value.toString('utf8')) as MappingVersion & { at: number });
+    const older: Mappings[] = [];
+    for (const version of versions.sort((a, b) => b.at - a.at).slice(0, VERSIONS_MAX)) {
+      try {
+        older.push(await mappingsOf(version));
+      } catch (error) {
+        notify({
+          level: 'warn',
+          event: 'replay_version',
+          text: `mappings ${version.hash} cannot be read any more (${messageOf(error)}): what they wrote elsewhere is not removed`,
+        });
+      }
+    }
+    return older;
+  }
+
+  private frame(
+    job: ReplayJob,
+    decoder: FrameDecoder,
+    part: Part,
+    record: StoredRecord,
+    older: readonly Mappings[],
+  ): Produced[] {
+    let header: FrameHeader;
+    try {
+      header = checkFrame(record.value);
+    } catch {
+      return []; // It is in quarantine as a frame: nothing in it can be read.
+    }
+    if (header.kind !== KIND_RECORDS || !mayHold(job, header)) return [];
+    const offsetUs = BootClocks.believes(header) ? 0 : part.clocks.resolve(header)?.offsetUs;
+    if (offsetUs === undefined) return [];
+    const { gateway, epoch } = header;
+    const open = new RangeSet(job.ranges[`${gateway}/${epoch}`] ?? []);
+    // One object for all frames of a gateway: what is counted by it is counted once.
+    let state = part.frozen.get(gateway);
+    if (state === undefined)
+      part.frozen.set(gateway, (state = new FrozenState(part.codecs.of(gateway))));
+    const resolved = new RangeSet();
+    const { selection } = job;
+    const produced = decoder.readings({
+      frame: record.value,
+      header,
+      arrivedMs: Number(record.headers['arrived'] ?? 0),
+      offsetUs,
+      isFresh: (sequence) => job.selection.which === 'all' || open.has(sequence),
+      state,
+      partition: record.partition,
+      hasAll: () => false,
+      replay: {
+        older,
+        isWanted: (message) => isWanted(selection, message, offsetUs),
+        onDecoded: (sequence, readings) => {
+          part.done.messages++;
+          part.done.readings += readings;
+          if (open.has(sequence)) resolved.add(sequence, sequence);
+        },
+        onQuarantined: () => {
+          part.done.messages++;
+          part.done.quarantined++;
+        },
+      },
+    });
+    if (resolved.count > 0)
+      produced.push({
+        topic: TOPIC_QUARANTINE,
+        key: gateway,
+        headers: {},
+        value: encodeResolved({
+          gateway,
+          epoch,
+          resolved: resolved.ranges.map(([a, b]) => [a, b]),
+        }),
+      });
+    return produced;
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.running.values());
+  }
+}
+
+/** Told from the header alone, so that most frames need not be unpacked. */
+function mayHold({ selection, ranges }: ReplayJob, header: FrameHeader): boolean {
+  const { gateway, epoch, firstSequence, count } = header;
+  if (selection.gateway !== undefined && selection.gateway !== gateway) return false;
+  if (selection.which === 'all') return true;
+  const own = ranges[`${gateway}/${epoch}`];
+  return own !== undefined && new RangeSet(own).touches(firstSequence, firstSequence + count - 1);
+}
+
+function isWanted(
+  { which, topic, fromMs, toMs }: ReplayJob['selection'],
+  message: FrameRecord,
+  offsetUs: number,
+): boolean {
+  // Of those in quarantine the job names every single one.
+  if (which === 'quarantined') return true;
+  if (topic !== undefined && !filterMatches(topic, message.topic)) return false;
+  const receivedMs = (message.receivedUs + offsetUs) / 1000;
+  return (
+    (fromMs === undefined || receivedMs >= fromMs) && (toMs === undefined || receivedMs < toMs)
+  );
+}
+
+function quarantined(item: Quarantined): Produced {
+  return {
+    topic: TOPIC_QUARANTINE,
+    key: item.gateway,
+    headers: {},
+    value: encodeQuarantined(item),
+  };
+}

@@ -1,0 +1,99 @@
+/** Who may come to the collector: certificates and secrets of gateways, API tokens, limits on wrong ones, the audit log. */
+import { Audit } from '../../shared/access/audit.ts';
+import { FailureLimiter } from '../../shared/access/failures.ts';
+import { ServerTls } from '../../shared/access/tls.ts';
+import { Tokens } from '../../shared/access/tokens.ts';
+import { WatchedFiles } from '../../shared/access/watched.ts';
+import { checkExposure } from '../../shared/config/exposure.ts';
+import { optionalSecret } from '../../shared/config/secrets.ts';
+import type { Env } from '../../shared/env/env.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import type { ClientCertificates } from '../../shared/mqtt/server.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { CollectorConfig } from '../config.ts';
+
+export class CollectorGuard {
+  readonly secret: string | undefined;
+  readonly tokens: Tokens;
+  readonly tls: ServerTls | undefined;
+  readonly clientCertificates: ClientCertificates;
+  readonly failures: FailureLimiter;
+  readonly audit: Audit;
+  private readonly watched: WatchedFiles;
+
+  /** Throws CONFIG_INVALID for any file that is not as it has to be. */
+  constructor(config: CollectorConfig, env: Env, notify: Notify) {
+    this.secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
+    const tokensFile = config['http.tokensFile'];
+    this.tokens = new Tokens(optionalSecret(config['http.tokenFile'], 'API token'), tokensFile);
+    const hasAuthorities = config['tls.clientCaFile'] !== '';
+    this.clientCertificates = hasAuthorities
+      ? (config['tls.clientCertificates'] as ClientCertificates) // One of the setting's choices.
+      : 'none';
+    this.tls =
+      config['tls.certFile'] === '' && config['tls.keyFile'] === ''
+        ? undefined
+        : new ServerTls(
+            {
+              certFile: config['tls.certFile'],
+              keyFile: config['tls.keyFile'],
+              caFile: config['tls.clientCaFile'],
+              crlFile: config['tls.crlFile'],
+            },
+            'TLS certificate',
+            notify,
+          );
+    this.failures = new FailureLimiter(config['ingest.authFailuresPerMinute'], () =>
+      env.clock.monotonicUs(),
+    );
+    this.audit = new Audit(config.data, () => env.clock.wallUs() / 1000, notify);
+    this.watched = new WatchedFiles([tokensFile], `API tokens ${tokensFile}`, notify);
+    this.watched.start(() => {
+      this.tokens.reload();
+      this.audit.say({ event: 'reloaded', about: tokensFile });
+    });
+  }
+
+  /** Throws ADDRESS_NOT_LOOPBACK and CONFIG_INVALID. */
+  check(config: CollectorConfig, isIngest: boolean, notify: Notify): void {
+    const { tls, secret, tokens, clientCertificates } = this;
+    if (tls === undefined && (config['uplinks.listen'] !== undefined || config['http.tls']))
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        `${config['http.tls'] ? '--http-tls' : '--uplinks'} needs a certificate: give --tls-cert FILE and --tls-key FILE`,
+      );
+    const credentialFlag = '--uplink-secret-file FILE';
+    checkExposure(
+      [
+        {
+          address: isIngest ? config['uplink.listen'] : undefined,
+          flag: '--uplink',
+          protected: secret !== undefined,
+          credentialFlag,
+        },
+        {
+          address: isIngest ? config['uplinks.listen'] : undefined,
+          flag: '--uplinks',
+          protected: secret !== undefined || clientCertificates === 'required',
+          secure: true,
+          credentialFlag: `${credentialFlag}, or authorities for gateways' certificates with --tls-client-ca FILE and tls.clientCertificates: required`,
+        },
+        {
+          address: config['http.listen'],
+          flag: '--http',
+          protected: tokens.areNeeded,
+          secure: config['http.tls'],
+          credentialFlag: '--token-file FILE or --tokens-file FILE',
+        },
+      ],
+      config.allowPlaintext,
+      notify,
+    );
+  }
+
+  async close(): Promise<void> {
+    this.watched.stop();
+    this.tls?.stop();
+    await this.audit.close();
+  }
+}

@@ -1,0 +1,36 @@
+/** Units and names of series, as codecs and discovery have said them: followed in the ledger topic, given with the series. */
+import type { FieldMeta } from '../../shared/codecs/codec.ts';
+import { META_PREFIX } from '../decode/frame-decoder.ts';
+import { TOPIC_LEDGER, type Log, type Watch } from '../log/log.ts';
+import { seriesName, type SeriesKey } from '../store/store.ts';
+
+export class SeriesMeta {
+  private readonly log: Log;
+  private readonly known = new Map<string, FieldMeta>();
+  private watch: Watch | undefined;
+
+  constructor(log: Log) {
+    this.log = log;
+  }
+
+  async start(): Promise<void> {
+    this.watch = await this.log.watch(TOPIC_LEDGER, (records) => {
+      for (const { key, value } of records) {
+        if (!key.startsWith(META_PREFIX)) continue;
+        const name = key.slice(META_PREFIX.length);
+        if (value.length === 0) this.known.delete(name);
+        else this.known.set(name, JSON.parse(value.toString('utf8')) as FieldMeta);
+      }
+    });
+  }
+
+  /** The same series with what is known of it. */
+  describe<T extends SeriesKey>(series: T[]): (T & FieldMeta)[] {
+    if (this.known.size === 0) return series;
+    return series.map((each) => ({ ...each, ...this.known.get(seriesName(each)) }));
+  }
+
+  async close(): Promise<void> {
+    await this.watch?.close();
+  }
+}

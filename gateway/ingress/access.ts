@@ -1,0 +1,178 @@
+/**
+ * Who may publish and subscribe to what: a YAML file of rules, whose grants add up. What no rule grants is denied, so an
+ * empty file denies everything.
+ *
+ * ```yaml
+ * rules:
+ *   - users: [sensor-*]                 # `*` for any run of characters; without it: everybody
+ *     publish: [devices/{client}/#]     # topic filters; {client} and {user} stand for who it is
+ *     subscribe: [commands/{user}/#]
+ *     retain: false                     # its messages are not retained; true without it
+ * ```
+ *
+ * A name is encoded before it stands in a topic, so that an id with a slash or a wildcard in it grants nothing more.
+ */
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { checkTopicFilter, filterMatches } from '../../shared/mqtt/packets.ts';
+
+export interface Who {
+  /** Undefined: nobody was asked. */
+  user: string | undefined;
+  client: string;
+}
+
+interface Rule {
+  users: RegExp[] | undefined;
+  publish: string[];
+  subscribe: string[];
+  retain: boolean;
+}
+
+const KEYS = ['users', 'publish', 'subscribe', 'retain'];
+
+/** A name as one topic level: separators, wildcards, `%` and control characters as %XX of their UTF-8. */
+export function asLevel(name: string): string {
+  return name.replaceAll(/[/+#%\p{Cc}]/gu, (char) =>
+    [...Buffer.from(char)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''),
+  );
+}
+
+function fill(template: string, { user, client }: Who): string | undefined {
+  if (template.includes('{user}') && user === undefined) return undefined;
+  return template
+    .replaceAll('{client}', () => asLevel(client))
+    .replaceAll('{user}', () => asLevel(user ?? ''));
+}
+
+/** Whether every topic that a filter matches is matched by a granted one. */
+export function filterCovers(granted: string, filter: string): boolean {
+  const wide = granted.split('/');
+  const narrow = filter.split('/');
+  // [MQTT-4.7.2-1]: a wildcard in front does not reach topics that begin with $.
+  if (filter.startsWith('$') && (wide[0] === '#' || wide[0] === '+')) return false;
+  for (const [index, level] of wide.entries()) {
+    if (level === '#') return true;
+    const other = narrow[index];
+    if (other === undefined || other === '#') return false;
+    if (level !== '+' && level !== other) return false;
+  }
+  return wide.length === narrow.length;
+}
+
+function ruleOf(value: unknown, where: string): Rule {
+  const wrong = (why: string): never => {
+    throw new HeadwaterError('CONFIG_INVALID', `${where}: ${why}`);
+  };
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return wrong('is not a set of keys');
+  for (const key of Object.keys(value))
+    if (!KEYS.includes(key)) wrong(`unknown key '${key}'; known are ${KEYS.join(', ')}`);
+  const { users, publish, subscribe, retain } = value as Record<string, unknown>;
+  const list = (name: string, given: unknown): string[] => {
+    const items: unknown[] = given === undefined ? [] : Array.isArray(given) ? given : [given];
+    if (!items.every((each) => typeof each === 'string' && each !== ''))
+      wrong(`'${name}' is not a list of texts`);
+    return items as string[];
+  };
+  const filters = (name: string, given: unknown): string[] => {
+    const items = list(name, given);
+    for (const item of items) {
+      try {
+        checkTopicFilter(item);
+      } catch (error) {
+        wrong(`'${name}': '${item}': ${messageOf(error)}`);
+      }
+    }
+    return items;
+  };
+  if (retain !== undefined && typeof retain !== 'boolean') wrong("'retain' is not true or false");
+  return {
+    users:
+      users === undefined
+        ? undefined
+        : list('users', users).map(
+            (text) =>
+              new RegExp(
+                `^${text.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`,
+                's',
+              ),
+          ),
+    publish: filters('publish', publish),
+    subscribe: filters('subscribe', subscribe),
+    retain: retain !== false,
+  };
+}
+
+export class AccessRules {
+  private readonly path: string;
+  private rules: Rule[] = [];
+
+  /** Throws CONFIG_INVALID. */
+  constructor(path: string) {
+    this.path = path;
+    this.reload();
+  }
+
+  /** Throws CONFIG_INVALID; then what was in force stays. */
+  reload(): void {
+    let document: unknown;
+    try {
+      document = parse(readFileSync(this.path, 'utf8'));
+    } catch (error) {
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        `${this.path}: ${messageOf(error).split('\n')[0] ?? ''}`,
+        { cause: error },
+      );
+    }
+    const top = (document ?? {}) as Record<string, unknown>;
+    for (const key of Object.keys(top))
+      if (key !== 'rules')
+        throw new HeadwaterError(
+          'CONFIG_INVALID',
+          `${this.path}: unknown key '${key}'; known is rules`,
+        );
+    const list = top['rules'] ?? [];
+    if (!Array.isArray(list))
+      throw new HeadwaterError('CONFIG_INVALID', `${this.path}: 'rules' is not a list`);
+    this.rules = list.map((each, index) => ruleOf(each, `${this.path}: rules[${index}]`));
+  }
+
+  private of({ user }: Who): Rule[] {
+    return this.rules.filter(
+      ({ users }) =>
+        users === undefined || (user !== undefined && users.some((each) => each.test(user))),
+    );
+  }
+
+  mayPublish(who: Who, topic: string): boolean {
+    return this.of(who).some(({ publish }) =>
+      publish.some((template) => {
+        const filter = fill(template, who);
+        return filter !== undefined && filterMatches(filter, topic);
+      }),
+    );
+  }
+
+  mayRetain(who: Who, topic: string): boolean {
+    return this.of(who).some(
+      ({ publish, retain }) =>
+        retain &&
+        publish.some((template) => {
+          const filter = fill(template, who);
+          return filter !== undefined && filterMatches(filter, topic);
+        }),
+    );
+  }
+
+  maySubscribe(who: Who, filter: string): boolean {
+    return this.of(who).some(({ subscribe }) =>
+      subscribe.some((template) => {
+        const granted = fill(template, who);
+        return granted !== undefined && filterCovers(granted, filter);
+      }),
+    );
+  }
+}

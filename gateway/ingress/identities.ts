@@ -1,0 +1,72 @@
+/**
+ * Whose client ids are whose. A session belongs to the user that began it: another user's valid credentials do not take
+ * it over. Ids that take each other over in a loop are slowed down.
+ */
+import type { Env } from '../../shared/env/env.ts';
+
+export const CLIENT_ID_RULES = ['owner', 'user', 'any'] as const;
+/** owner: an id in use is its user's; user: an id must also begin with the user's name; any: neither. */
+export type ClientIdRule = (typeof CLIENT_ID_RULES)[number];
+
+const MINUTE_US = 60_000_000;
+/** Ids whose connects are counted. */
+const COUNTED_MAX = 10_000;
+
+/** Control characters and wildcards are nobody's name; everything else is, and is encoded where it becomes a path or topic. */
+export const isClientId = (id: string): boolean => !/[\p{Cc}+#]/u.test(id);
+
+export class Identities {
+  private readonly rule: ClientIdRule;
+  private readonly connectsPerMinuteMax: number;
+  private readonly env: Env;
+  private readonly owners = new Map<string, string>();
+  private readonly connects = new Map<string, { sinceUs: number; count: number }>();
+
+  constructor(rule: ClientIdRule, connectsPerMinuteMax: number, env: Env) {
+    this.rule = rule;
+    this.connectsPerMinuteMax = connectsPerMinuteMax;
+    this.env = env;
+  }
+
+  ownerOf(clientId: string): string | undefined {
+    return this.owners.get(clientId);
+  }
+
+  /** Why a user may not have this id, or undefined. */
+  refusal(clientId: string, user: string | undefined): string | undefined {
+    if (!isClientId(clientId)) return 'the client id has control characters or wildcards';
+    if (this.rule === 'any' || user === undefined) return undefined;
+    if (
+      this.rule === 'user' &&
+      clientId !== user &&
+      !new RegExp('^[-_/.:]').test(clientId.startsWith(user) ? clientId.slice(user.length) : '')
+    )
+      return `the client id does not begin with the user's name`;
+    if (this.owners.has(clientId) && this.owners.get(clientId) !== user)
+      return `the client id is another user's`;
+    return undefined;
+  }
+
+  /** Counts a connect; false when this id connects more often than it may. */
+  mayConnect(clientId: string): boolean {
+    const nowUs = this.env.clock.monotonicUs();
+    const entry = this.connects.get(clientId);
+    if (entry !== undefined && nowUs - entry.sinceUs <= MINUTE_US)
+      return ++entry.count <= this.connectsPerMinuteMax;
+    this.connects.delete(clientId);
+    this.connects.set(clientId, { sinceUs: nowUs, count: 1 });
+    if (this.connects.size > COUNTED_MAX) {
+      const [oldest] = this.connects.keys();
+      if (oldest !== undefined) this.connects.delete(oldest);
+    }
+    return true;
+  }
+
+  claim(clientId: string, user: string | undefined): void {
+    if (user !== undefined) this.owners.set(clientId, user);
+  }
+
+  release(clientId: string): void {
+    this.owners.delete(clientId);
+  }
+}

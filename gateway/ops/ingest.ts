@@ -1,0 +1,67 @@
+/** Readings over HTTP on the gateway: into the same buffer as those over MQTT, and acknowledged after the same fsync. */
+import type { Identity } from '../../shared/access/tokens.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import type { HttpMessage, IngestSink } from '../../shared/http/ingest.ts';
+import type { MessageBuffer } from '../buffer/buffer.ts';
+import type { AccessRules } from '../ingress/access.ts';
+import type { Ticket } from '../ingress/ingress.ts';
+
+/** Longest wait for the fsync. Beyond it the sender is told to try again; what was stored meanwhile has its identity. */
+const WAIT_MS = 20_000;
+
+export class BufferSink implements IngestSink {
+  readonly bodyBytesMax: number;
+  private readonly buffer: MessageBuffer<Ticket>;
+  private readonly rules: AccessRules | undefined;
+  private readonly announce: (topic: string, payload: Buffer) => void;
+  acceptedMessages = 0;
+
+  constructor(
+    buffer: MessageBuffer<Ticket>,
+    rules: AccessRules | undefined,
+    bodyBytesMax: number,
+    announce: (topic: string, payload: Buffer) => void,
+  ) {
+    this.buffer = buffer;
+    this.announce = announce;
+    this.rules = rules;
+    this.bodyBytesMax = bodyBytesMax;
+  }
+
+  mayPublish({ name }: Identity, topic: string): boolean {
+    const user = name === '' ? undefined : name;
+    return this.rules?.mayPublish({ user, client: name }, topic) ?? true;
+  }
+
+  async accept({ properties, ...message }: HttpMessage): Promise<void> {
+    const { buffer } = this;
+    if (buffer.state.kind === 'blocked' || buffer.congested)
+      throw new HeadwaterError(
+        'DATA_UNUSABLE',
+        buffer.state.kind === 'blocked'
+          ? buffer.state.why
+          : 'more is arriving than the disk takes: try again in a moment',
+      );
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(new HeadwaterError('DATA_UNUSABLE', `not on disk within ${WAIT_MS} ms: try again`));
+      }, WAIT_MS);
+      const durable = (): void => {
+        clearTimeout(timer);
+        this.acceptedMessages++;
+        resolve();
+      };
+      buffer.append(
+        {
+          ...message,
+          qos: 1,
+          retain: false,
+          dup: false,
+          ...(properties === undefined ? {} : { properties }),
+        },
+        { durable },
+      );
+      this.announce(message.topic, message.payload);
+    });
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * The uplink's TLS. A board without a battery boots in 1970, and every certificate seems to be of the future: a gateway
+ * that refused it would never reach the collector from which it learns the time. So while its clock is not trusted, the
+ * dates of a certificate are held against one thing alone, when this software was built; chain, name and authority are
+ * checked as always, and the authority has to be the pinned one. The time then comes over the link itself.
+ *
+ * The handshake is complete and checked before the first byte of MQTT, which holds the secret, is written.
+ */
+import { X509Certificate } from 'node:crypto';
+import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { readCertificates, secureOptions } from '../../shared/access/tls.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { NOT_BEFORE_US } from '../clock.ts';
+
+export interface UplinkTls {
+  /** Authorities; '' for those of the system, which only a trusted clock may use. */
+  caFile: string;
+  /** The gateway's own certificate and key; '' for none. */
+  certFile: string;
+  keyFile: string;
+}
+
+const DATE_ERRORS = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
+const CHAIN_MAX = 10;
+
+/** What is wrong with a certificate's dates. Without knowing the time: only what is surely past. */
+function dateProblem(
+  { subject, validFrom, validTo }: X509Certificate,
+  nowMs: number | undefined,
+): string | undefined {
+  if (Date.parse(validTo) < (nowMs ?? NOT_BEFORE_US / 1000))
+    return nowMs === undefined
+      ? `'${subject}' had expired before this software was built`
+      : `'${subject}' has expired`;
+  return nowMs !== undefined && Date.parse(validFrom) > nowMs
+    ? `'${subject}' is not valid yet`
+    : undefined;
+}
+
+/** Why a chain is not to be believed; undefined: it is. `nowMs` is undefined while nobody knows the time. */
+export function chainProblem(
+  chain: readonly X509Certificate[],
+  authorities: readonly X509Certificate[],
+  nowMs: number | undefined,
+): string | undefined {
+  const [leaf] = chain;
+  if (leaf === undefined) return 'no certificate was shown';
+  if (leaf.ca) return 'its certificate is an authority, not a server';
+  for (const [index, certificate] of chain.slice(0, CHAIN_MAX).entries()) {
+    const outdated = dateProblem(certificate, nowMs);
+    if (outdated !== undefined) return outdated;
+    const authority = authorities.find(
+      (each) => each.ca && certificate.checkIssued(each) && certificate.verify(each.publicKey),
+    );
+    if (authority !== undefined) return dateProblem(authority, nowMs);
+    const issuer = chain[index + 1];
+    if (issuer === undefined || issuer.fingerprint256 === certificate.fingerprint256) break;
+    if (!issuer.ca || !certificate.checkIssued(issuer) || !certificate.verify(issuer.publicKey))
+      return `'${certificate.subject}' is not signed by what it names`;
+  }
+  return 'no pinned authority has signed it';
+}
+
+function chainOf(socket: TLSSocket): X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  let next = socket.getPeerX509Certificate();
+  while (next !== undefined && chain.length < CHAIN_MAX) {
+    chain.push(next);
+    const issuer: X509Certificate | undefined = next.issuerCertificate;
+    if (issuer === undefined || issuer.fingerprint256 === next.fingerprint256) break;
+    next = issuer;
+  }
+  return chain;
+}
+
+/** Connects, and resolves when the other side has been checked. Rejects with one sentence. */
+export function connectSecurely(
+  host: string,
+  port: number,
+  tls: UplinkTls,
+  nowMs: () => number | undefined,
+  timeoutMs: number,
+): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    // Read anew for every connection: a renewed certificate is used from the next one on.
+    const context = secureOptions({ ...tls, crlFile: '' }, 'uplink');
+    const options: ConnectionOptions = {
+      ...context,
+      host,
+      port,
+      servername: /^[\d.]+$|:/.test(host) ? '' : host,
+      // Checked below, where dates can be told from everything else.
+      rejectUnauthorized: false,
+    };
+    const socket = connect(options);
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(new Error(why));
+    };
+    const timer = setTimeout(() => fail(`no TLS handshake within ${timeoutMs} ms`), timeoutMs);
+    socket.once('error', (error) => fail(messageOf(error)));
+    socket.once('close', () => fail('the collector closed the connection'));
+    socket.once('secureConnect', () => {
+      const problem = problemOf(socket, host, tls, nowMs());
+      if (problem !== undefined) {
+        fail(`the collector's certificate is not accepted: ${problem}`);
+        return;
+      }
+      clearTimeout(timer);
+      socket.removeAllListeners('error');
+      socket.removeAllListeners('close');
+      socket.setNoDelay(true);
+      resolve(socket);
+    });
+  });
+}
+
+function problemOf(
+  socket: TLSSocket,
+  host: string,
+  { caFile }: UplinkTls,
+  nowMs: number | undefined,
+): string | undefined {
+  const nameProblem = checkServerIdentity(host, socket.getPeerCertificate());
+  if (nameProblem !== undefined) return nameProblem.message;
+  const chain = chainOf(socket);
+  if (socket.authorized) {
+    // By this machine's clock, which may be another than the one that is believed.
+    const [leaf] = chain;
+    return leaf === undefined ? 'no certificate was shown' : dateProblem(leaf, nowMs);
+  }
+  const code = String(socket.authorizationError);
+  if (!DATE_ERRORS.has(code)) return code;
+  if (caFile === '')
+    return `${code}; with a clock that is not right only a pinned authority (uplink.caFile) counts`;
+  // OpenSSL names one problem, and a date may hide another: everything else is checked here.
+  return chainProblem(chain, readCertificates(caFile, 'uplink: authorities'), nowMs);
+}

@@ -1,0 +1,115 @@
+/**
+ * Certificates from files, taken anew when the files change without dropping a connection. TLS 1.2 is the least.
+ * A key must be readable by its owner alone.
+ */
+import { X509Certificate } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { HeadwaterError, messageOf } from '../errors.ts';
+import type { Notify } from '../telemetry/log.ts';
+import { WatchedFiles } from './watched.ts';
+
+export interface TlsFiles {
+  certFile: string;
+  keyFile: string;
+  /** Authorities for the other side's certificate; '' for none. */
+  caFile: string;
+  /** Certificates of the other side that no longer count; '' for none. */
+  crlFile: string;
+}
+
+const MIN_VERSION = 'TLSv1.2';
+
+function read(path: string, what: string, isPrivate: boolean): Buffer {
+  try {
+    if (isPrivate && (statSync(path).mode & 0o077) !== 0)
+      throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
+    return readFileSync(path);
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Certificates of a PEM file. Throws CONFIG_INVALID. */
+export function readCertificates(path: string, what: string): X509Certificate[] {
+  const text = read(path, what, false).toString('latin1');
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0)
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} holds no certificate`);
+  try {
+    return blocks.map((block) => new X509Certificate(block));
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Throws CONFIG_INVALID, naming the file. */
+export function secureOptions(files: TlsFiles, what: string): SecureContextOptions {
+  const { certFile, keyFile, caFile, crlFile } = files;
+  if ((certFile === '') !== (keyFile === ''))
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${what}: a certificate and its key go together; ${certFile === '' ? 'the certificate' : 'the key'} is missing`,
+    );
+  const options: SecureContextOptions = { minVersion: MIN_VERSION };
+  if (certFile !== '') {
+    options.cert = read(certFile, `${what}: certificate`, false);
+    options.key = read(keyFile, `${what}: key`, true);
+  }
+  if (caFile !== '') options.ca = read(caFile, `${what}: authorities`, false);
+  if (crlFile !== '') options.crl = read(crlFile, `${what}: revoked certificates`, false);
+  try {
+    createSecureContext(options);
+  } catch (error) {
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${what}: ${[certFile, keyFile, caFile, crlFile].filter(Boolean).join(', ')}: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  return options;
+}
+
+/** A server that takes new certificates. */
+interface Renewable {
+  setSecureContext(options: SecureContextOptions): void;
+}
+
+/** The certificate of servers; undefined files mean no TLS. */
+export class ServerTls {
+  private readonly files: TlsFiles;
+  private readonly what: string;
+  private readonly watched: WatchedFiles;
+  private readonly servers = new Set<Renewable>();
+  options: SecureContextOptions;
+  /** Called when other certificates are revoked than before: who came in with one has to show it again. */
+  onRevocation: () => void = () => undefined;
+
+  /** Throws CONFIG_INVALID. */
+  constructor(files: TlsFiles, what: string, notify: Notify) {
+    this.files = files;
+    this.what = what;
+    this.options = secureOptions(files, what);
+    const { certFile, keyFile, caFile, crlFile } = files;
+    this.watched = new WatchedFiles([certFile, keyFile, caFile, crlFile], what, notify);
+    this.watched.start(() => this.reload());
+  }
+
+  /** The server's connections stay; new ones see the new certificate. */
+  renew(server: Renewable): void {
+    this.servers.add(server);
+  }
+
+  private reload(): void {
+    const before = this.options;
+    this.options = secureOptions(this.files, this.what);
+    for (const server of this.servers) server.setSecureContext(this.options);
+    if (String(before.crl ?? '') !== String(this.options.crl ?? '')) this.onRevocation();
+  }
+
+  stop(): void {
+    this.watched.stop();
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * Readings over HTTP, the same on gateway and collector: every codec, by content type, on `/api/v1/ingest?topic=`, and line
+ * protocol as InfluxDB's clients send it on `/write` and `/api/v2/write`. A 2xx is sent after the fsync (law 1).
+ *
+ * A request with an `Idempotency-Key` that was answered before is answered again and not stored again. The key also goes
+ * with the message, as a user property: what comes twice all the same (to another process, after a restart) is decoded
+ * once. Source: IETF draft-ietf-httpapi-idempotency-key-header; InfluxDB 1.8 and 2 API references.
+ */
+import { createHash } from 'node:crypto';
+import { HeadwaterError, messageOf } from '../errors.ts';
+import type { Identity } from '../access/tokens.ts';
+import { checkTopicName, readString } from '../mqtt/packets.ts';
+import { encodeProperties } from '../mqtt/properties.ts';
+import { invalid } from './parameters.ts';
+import { json, type HttpServer, type Reply, type Request } from './server.ts';
+
+export interface HttpMessage {
+  /** Of the sender: `http`, with the name of its token if it has one. */
+  client: string;
+  topic: string;
+  payload: Buffer;
+  properties: Uint8Array | undefined;
+}
+
+export interface IngestSink {
+  /** Resolves after the fsync. Throws a retryable error when it cannot be stored now. */
+  accept(message: HttpMessage): Promise<void>;
+  mayPublish(identity: Identity, topic: string): boolean;
+  bodyBytesMax: number;
+}
+
+/** Keys remembered by this process. */
+const KEYS_MAX = 10_000;
+const KEY_CHARS_MAX = 255;
+const TOPIC_BYTES_MAX = 65_535;
+
+export const IDEMPOTENCY_PROPERTY = 'idempotency-key';
+const LINE_PROTOCOL = 'application/vnd.influx.line-protocol';
+/** InfluxDB's names of precisions, 1.8's and 2's. */
+const PRECISIONS: Record<string, string> = {
+  ns: 'ns',
+  n: 'ns',
+  us: 'us',
+  u: 'us',
+  µ: 'us',
+  ms: 'ms',
+  s: 's',
+};
+
+interface Answered {
+  body: string;
+  stored: Promise<void>;
+}
+
+/** What stands before `influxdb/` topics' bucket or database. */
+const asLevel = (name: string): string =>
+  name.replaceAll(/[/+#%\p{Cc}]/gu, (char) => encodeURIComponent(char));
+
+class HttpIngest {
+  private readonly sink: IngestSink;
+  private readonly answered = new Map<string, Answered>();
+
+  constructor(sink: IngestSink) {
+    this.sink = sink;
+  }
+
+  async message(request: Request): Promise<Reply> {
+    const topic = request.query.get('topic') ?? '';
+    if (topic === '') invalid('topic is missing: POST /api/v1/ingest?topic=TOPIC');
+    return await this.take(request, topic, request.headers['content-type'], []);
+  }
+
+  async lines(request: Request, bucket: string | null): Promise<Reply> {
+    const given = request.query.get('precision') ?? 'ns';
+    const precision = Object.hasOwn(PRECISIONS, given) ? PRECISIONS[given] : undefined;
+    if (precision === undefined) invalid(`precision=${given} is not one of ns, us, ms, s`);
+    const topic = `influxdb/${asLevel(bucket ?? '') || 'default'}`;
+    return await this.take(request, topic, LINE_PROTOCOL, [['precision', precision]]);
+  }
+
+  private async take(
+    request: Request,
+    topic: string,
+    contentType: string | undefined,
+    user: [string, string][],
+  ): Promise<Reply> {
+    const { identity } = request;
+    this.checkTopic(topic);
+    if (!this.sink.mayPublish(identity, topic))
+      throw new HeadwaterError('FORBIDDEN', `this token may not publish to '${topic}'`);
+    const payload = await request.body(this.sink.bodyBytesMax);
+    const key = idempotencyKey(request);
+    const client = identity.name === '' ? 'http' : `http:${identity.name}`;
+    const properties = encodeProperties({
+      contentType: contentType?.slice(0, 256),
+      user: key === undefined ? user : [...user, [IDEMPOTENCY_PROPERTY, key]],
+    });
+    const message: HttpMessage = {
+      client,
+      topic,
+      payload,
+      properties: properties.length === 0 ? undefined : properties,
+    };
+    if (key === undefined) {
+      await this.sink.accept(message);
+      return { status: 204, body: '' };
+    }
+    return await this.once(`${client}\0${key}`, message);
+  }
+
+  private checkTopic(topic: string): void {
+    try {
+      const bytes = Buffer.from(topic);
+      if (bytes.length > TOPIC_BYTES_MAX) throw new Error('topic is longer than 65,535 bytes');
+      const size = Buffer.alloc(2);
+      size.writeUInt16BE(bytes.length);
+      readString(Buffer.concat([size, bytes]), 0, 'topic');
+      checkTopicName(topic);
+    } catch (error) {
+      invalid(messageOf(error));
+    }
+  }
+
+  private async once(name: string, message: HttpMessage): Promise<Reply> {
+    const body = createHash('sha256')
+      .update(message.topic)
+      .update('\0')
+      .update(message.payload)
+      .digest('base64');
+    const before = this.answered.get(name);
+    if (before !== undefined) {
+      if (before.body !== body)
+        invalid('this Idempotency-Key was used for another message: a key belongs to one');
+      await before.stored;
+      return { status: 204, body: '', headers: { 'idempotency-replayed': 'true' } };
+    }
+    const stored = this.sink.accept(message);
+    this.answered.set(name, { body, stored });
+    if (this.answered.size > KEYS_MAX) {
+      const [oldest] = this.answered.keys();
+      if (oldest !== undefined) this.answered.delete(oldest);
+    }
+    try {
+      await stored;
+    } catch (error) {
+      // Not stored, as far as is known: the next try is a new one.
+      this.answered.delete(name);
+      throw error;
+    }
+    return { status: 204, body: '' };
+  }
+}
+
+/** The header's value; its quotation marks (it is a structured string) may be there or not. Throws QUERY_INVALID. */
+function idempotencyKey({ headers }: Request): string | undefined {
+  const value = headers['idempotency-key'];
+  if (value === undefined) return undefined;
+  const key = String(value).replace(/^"(.*)"$/, '$1');
+  if (key === '' || key.length > KEY_CHARS_MAX)
+    invalid(`Idempotency-Key has between 1 and ${KEY_CHARS_MAX} characters`);
+  return key;
+}
+
+export function serveIngest(server: HttpServer, sink: IngestSink): void {
+  const ingest = new HttpIngest(sink);
+  server.on('POST', '/api/v1/ingest', (request) => ingest.message(request));
+  server.on('POST', '/write', (request) => ingest.lines(request, request.query.get('db')));
+  server.on('POST', '/api/v2/write', (request) =>
+    ingest.lines(request, request.query.get('bucket')),
+  );
+  // What InfluxDB's clients ask before they write.
+  server.onOpen('/ping', () => ({
+    status: 204,
+    body: '',
+    headers: { 'x-influxdb-version': 'headwater' },
+  }));
+  server.onOpen('/health', () =>
+    json({ name: 'headwater', status: 'pass', message: 'ready for queries and writes' }),
+  );
+}
