@@ -6,7 +6,13 @@ import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import { failFast, readyLine, stopWithin, untilSignal } from '../shared/config/process.ts';
+import {
+  failFast,
+  privateFiles,
+  readyLine,
+  stopWithin,
+  untilSignal,
+} from '../shared/config/process.ts';
 import { environmentName, loadConfig } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { assert } from '../shared/errors.ts';
@@ -93,6 +99,7 @@ export async function up(args: string[]): Promise<void> {
   const env = realEnv();
   const notify = stderrNotify('up', () => env.clock.wallUs() / 1000);
   failFast(notify);
+  privateFiles();
   const config = configs(values);
   const withSample = values['no-sample'] !== true;
   const collector = new Collector(

@@ -223,7 +223,7 @@ export class Collector {
           server: {
             connectionsMax: config['ingest.gatewaysMax'],
             connectionsPerAddressMax: config['ingest.gatewaysMax'],
-            connectTimeoutMs: 10_000,
+            connectTimeoutMs: 8000,
           },
           pendingBytesMax: config['ingest.pendingBytesMax'],
           secret: guarding.secret,

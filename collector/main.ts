@@ -1,6 +1,12 @@
 /** The collector as a process: `headwater collector`. */
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import { failFast, readyLine, stopWithin, untilSignal } from '../shared/config/process.ts';
+import {
+  failFast,
+  privateFiles,
+  readyLine,
+  stopWithin,
+  untilSignal,
+} from '../shared/config/process.ts';
 import { loadConfig } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
@@ -33,6 +39,7 @@ export async function runCollector(args: string[]): Promise<void> {
   const env = realEnv();
   const notify = stderrNotify('collector', () => env.clock.wallUs() / 1000);
   failFast(notify);
+  privateFiles();
   const collector = new Collector(env, config, notify);
   const stopped = untilSignal();
   const { http, uplink, uplinks } = await collector.start(process.env['HEADWATER_INFLUXDB_TOKEN']);

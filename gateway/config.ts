@@ -360,7 +360,7 @@ export const GATEWAY_CONFIG = {
   },
   'limits.connectTimeoutMs': {
     type: 'integer',
-    default: 10_000,
+    default: 8000,
     min: 100,
     max: 600_000,
     unit: 'ms',
@@ -403,19 +403,20 @@ export const GATEWAY_CONFIG = {
   },
   'limits.subscriptionsPerClientMax': {
     type: 'integer',
-    default: 1000,
+    default: 200,
     min: 0,
     max: 1_000_000,
     unit: 'filters',
     about: 'Topic filters that one client may have.',
   },
-  'limits.subscriptionsMax': {
+  'limits.subscriptionLevelsMax': {
     type: 'integer',
-    default: 100_000,
+    default: 20_000,
     min: 0,
     max: 10_000_000,
-    unit: 'filters',
-    about: 'Topic filters of all clients.',
+    unit: 'levels',
+    about:
+      'Levels of the topic filters of all clients, beginnings that they share counted once; each takes about a kilobyte of memory.',
   },
   'limits.bodyBytesMax': {
     type: 'integer',
@@ -442,6 +443,15 @@ export const GATEWAY_CONFIG = {
     about:
       'QoS 1 and 2 messages queued for a local subscriber with a persistent session that is away; it does not see more. The collector gets all of them.',
   },
+  'limits.offlineTotalMax': {
+    type: 'integer',
+    default: 20_000,
+    min: 0,
+    max: 10_000_000,
+    unit: 'messages',
+    about:
+      'The same for all sessions together: each takes about a kilobyte of memory beside its payload.',
+  },
   'limits.retainedMessagesMax': {
     type: 'integer',
     default: 100_000,
@@ -452,7 +462,7 @@ export const GATEWAY_CONFIG = {
   },
   'limits.retainedBytesMax': {
     type: 'integer',
-    default: 16 * MIB,
+    default: 8 * MIB,
     min: 0,
     max: 1024 * MIB,
     unit: 'bytes',

@@ -3,6 +3,7 @@ import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/
 import {
   failFast,
   failProcess,
+  privateFiles,
   readyLine,
   stopWithin,
   untilSignal,
@@ -41,6 +42,7 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
   const env = realEnv();
   const notify = stderrNotify('gateway', () => env.clock.wallUs() / 1000);
   failFast(notify);
+  privateFiles();
   const gateway =
     open === undefined ? new Gateway(env, config, notify) : new Gateway(env, config, notify, open);
   const stopped = untilSignal();

@@ -43,8 +43,9 @@ export interface IngressOptions {
   qos2InFlightMax: number;
   /** Bytes a subscriber may leave unread before it is cut, by time: milliseconds. */
   subscriberStallMs: number;
-  /** QoS 1 and 2 messages queued for one persistent session. */
+  /** QoS 1 and 2 messages queued for one persistent session, and for all of them. */
   offlineMessagesMax: number;
+  offlineTotalMax: number;
   /** Of one connection; 0 is no limit. */
   messagesPerSecond: number;
   subscriptions: SubscriptionLimits;
@@ -54,7 +55,8 @@ export interface SubscriptionLimits {
   /** Clients with subscriptions. */
   clientsMax: number;
   perClientMax: number;
-  totalMax: number;
+  /** Levels of all filters, each shared beginning counted once. */
+  levelsMax: number;
 }
 
 /** What a connection may publish, as it has turned out, and how much of its rate is left. */
@@ -67,6 +69,9 @@ interface Standing {
 
 /** Topics remembered for a connection. */
 const STANDING_TOPICS_MAX = 512;
+
+/** A subscription's QoS in SUBACK when it is denied [MQTT-3.9.3-2]. */
+const DENIED = 0x80;
 
 const ALL_RIGHTS = { publish: true, retain: true } as const;
 
@@ -134,7 +139,7 @@ export class Ingress implements MqttHandler {
     this.buffer = buffer;
     this.notify = notify;
     this.retained = new Retained(options.retained);
-    this.offline = boundedPersistence(options.offlineMessagesMax);
+    this.offline = boundedPersistence(options.offlineMessagesMax, options.offlineTotalMax);
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 
@@ -171,7 +176,8 @@ export class Ingress implements MqttHandler {
     broker.on('subscribe', (subscriptions, client) =>
       this.subscriptions.add(
         client.id,
-        subscriptions.map(({ topic }) => topic),
+        // Also those that were denied are in the list.
+        subscriptions.filter(({ qos }) => qos < DENIED).map(({ topic }) => topic),
       ),
     );
     broker.on('unsubscribe', (filters, client) => {
@@ -326,7 +332,7 @@ export class Ingress implements MqttHandler {
   private maySubscribe(client: Client | null, filter: string): boolean {
     // The broker's own topics name every client: they are nobody's to read. Shared subscriptions are not kept.
     if (client === null || filter.startsWith('$SYS') || filter.startsWith('$share/')) return false;
-    const { clientsMax, perClientMax, totalMax } = this.options.subscriptions;
+    const { clientsMax, perClientMax, levelsMax } = this.options.subscriptions;
     const { subscriptions, guard } = this;
     const own = subscriptions.of(client.id);
     const user = guard.identities.ownerOf(client.id);
@@ -334,9 +340,13 @@ export class Ingress implements MqttHandler {
       !own.has(filter) &&
       ((own.size === 0 && subscriptions.clientCount >= clientsMax) ||
         own.size >= perClientMax ||
-        subscriptions.filterCount >= totalMax);
+        subscriptions.levelCount + filter.split('/').length > levelsMax);
     const isGranted = guard.rules?.maySubscribe({ user, client: client.id }, filter) ?? true;
-    if (isGranted && !isOver) return true;
+    if (isGranted && !isOver) {
+      // Counted now: many more may be asked for before the broker says that this one is there.
+      subscriptions.add(client.id, [filter]);
+      return true;
+    }
     this.deniedSubscriptions++;
     const reason = isGranted ? 'too many subscriptions' : 'not granted';
     guard.audit.say({ event: 'subscribe_denied', user, client: client.id, about: filter, reason });

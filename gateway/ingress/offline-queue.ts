@@ -1,7 +1,7 @@
 /**
  * aedes's memory for sessions, with a bound. Left alone it queues every QoS 1 and 2 message for every persistent
- * session that is away, without a limit (aedes#1087). Beyond `messagesMax` a session gets no more until it has taken
- * some; the message itself is in the buffer all the same, only this local subscriber does not see it.
+ * session that is away, without a limit (aedes#1087). Beyond `messagesMax` a session, and beyond `totalMax` all of them
+ * together, get no more until they have taken some; the message itself is in the buffer all the same, only this local subscriber does not see it.
  */
 import memory from 'aedes-persistence';
 
@@ -22,17 +22,19 @@ export interface BoundedPersistence {
   dropped(): number;
 }
 
-export function boundedPersistence(messagesMax: number): BoundedPersistence {
+export function boundedPersistence(messagesMax: number, totalMax: number): BoundedPersistence {
   const persistence = (memory as unknown as () => Persistence)();
   const queued = new Map<string, number>();
   let dropped = 0;
+  let total = 0;
   const room = ({ clientId }: Subscriber): boolean => {
     const count = queued.get(clientId) ?? 0;
-    if (count >= messagesMax) {
+    if (count >= messagesMax || total >= totalMax) {
       dropped++;
       return false;
     }
     queued.set(clientId, count + 1);
+    total++;
     return true;
   };
   const one = persistence.outgoingEnqueue.bind(persistence);
@@ -46,6 +48,7 @@ export function boundedPersistence(messagesMax: number): BoundedPersistence {
   persistence.outgoingClearMessageId = async (client, packet) => {
     const cleared = await clear(client, packet);
     if (cleared !== undefined) {
+      total--;
       const left = (queued.get(client.id) ?? 1) - 1;
       if (left > 0) queued.set(client.id, left);
       else queued.delete(client.id);

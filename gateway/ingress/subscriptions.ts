@@ -10,24 +10,26 @@ const CACHE_MAX = 10_000;
 interface Node {
   /** Filters that end here. */
   count: number;
-  children: Map<string, Node>;
+  /** Most nodes end a filter and have none. */
+  children: Map<string, Node> | undefined;
 }
 
-const freshNode = (): Node => ({ count: 0, children: new Map() });
+const freshNode = (): Node => ({ count: 0, children: undefined });
 
 export class Subscriptions {
   private readonly byClient = new Map<string, Set<string>>();
   private readonly root = freshNode();
   private readonly cache = new Map<string, boolean>();
-  private filters = 0;
+  private levels = 0;
 
   /** Clients with a subscription. */
   get clientCount(): number {
     return this.byClient.size;
   }
 
-  get filterCount(): number {
-    return this.filters;
+  /** Levels of all filters, beginnings that they share counted once. */
+  get levelCount(): number {
+    return this.levels;
   }
 
   has(clientId: string): boolean {
@@ -44,11 +46,14 @@ export class Subscriptions {
     for (const filter of filters) {
       if (own.has(filter)) continue;
       own.add(filter);
-      this.filters++;
       let node = this.root;
       for (const level of filter.split('/')) {
+        node.children ??= new Map();
         let child = node.children.get(level);
-        if (child === undefined) node.children.set(level, (child = freshNode()));
+        if (child === undefined) {
+          node.children.set(level, (child = freshNode()));
+          this.levels++;
+        }
         node = child;
       }
       node.count++;
@@ -69,19 +74,19 @@ export class Subscriptions {
   }
 
   private prune(filter: string): void {
-    this.filters--;
     const levels = filter.split('/');
     const path: Node[] = [this.root];
     for (const level of levels) {
-      const child = path.at(-1)?.children.get(level);
+      const child = path.at(-1)?.children?.get(level);
       if (child === undefined) return;
       path.push(child);
     }
     (path.at(-1) as Node).count--; // The root at least is in it.
     for (let index = levels.length; index > 0; index--) {
       const node = path[index] as Node; // One node a level, and the root.
-      if (node.count > 0 || node.children.size > 0) return;
-      path[index - 1]?.children.delete(levels[index - 1] as string);
+      if (node.count > 0 || (node.children?.size ?? 0) > 0) return;
+      path[index - 1]?.children?.delete(levels[index - 1] as string);
+      this.levels--;
     }
   }
 
@@ -103,6 +108,7 @@ export class Subscriptions {
       const next: Node[] = [];
       const wild = index > 0 || !isHidden;
       for (const { children } of nodes) {
+        if (children === undefined) continue;
         if (wild && (children.get('#')?.count ?? 0) > 0) return true;
         const same = children.get(level);
         const any = wild ? children.get('+') : undefined;
@@ -113,6 +119,6 @@ export class Subscriptions {
       nodes = next;
     }
     // "a/#" matches "a" as well.
-    return nodes.some(({ count, children }) => count > 0 || (children.get('#')?.count ?? 0) > 0);
+    return nodes.some(({ count, children }) => count > 0 || (children?.get('#')?.count ?? 0) > 0);
   }
 }

@@ -46,6 +46,11 @@ export function failProcess(error: unknown): void {
   process.exitCode = 1;
 }
 
+/** What a server writes is its owner's alone: buffers, logs and stores hold everything that devices said. */
+export function privateFiles(): void {
+  process.umask(0o077);
+}
+
 /** A lost promise or a thrown bug must end the process: what is not known to be right does not acknowledge. */
 export function failFast(notify: Notify): void {
   const end = (error: unknown): void => {

@@ -11,6 +11,12 @@ export function addressText({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/**
+ * Connections that wait to be accepted. With fewer than come at once the kernel forgets some without a word: their
+ * clients believe to be connected until they send something.
+ */
+const BACKLOG = 4096;
+
 /** Resolves with the real address (port 0 takes a free one). Throws ADDRESS_IN_USE or CONFIG_INVALID, naming `flag`. */
 export function listen(server: Server, address: Address, flag: string): Promise<Address> {
   return new Promise((resolve, reject) => {
@@ -37,7 +43,7 @@ export function listen(server: Server, address: Address, flag: string): Promise<
       }
     };
     server.once('error', onError);
-    server.listen({ host: address.host, port: address.port }, () => {
+    server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
       server.off('error', onError);
       const bound = server.address() as AddressInfo; // A TCP server's address is never a path.
       resolve({ host: address.host, port: bound.port });
