@@ -116,6 +116,8 @@ export class Ingress implements MqttHandler {
   private readonly guard: Guard;
   private readonly env: Env;
   private readonly standings = new WeakMap<MqttConnection, Standing>();
+  /** Of aedes's clients, for their wills: those are published when the connection is gone. */
+  private readonly users = new WeakMap<Client, string>();
   private readonly subscriptions = new Subscriptions();
   private readonly sessions = new Qos2Sessions();
   private readonly retained: Retained;
@@ -478,6 +480,7 @@ export class Ingress implements MqttHandler {
         return;
       }
       connection.user = admission.user;
+      if (admission.user !== undefined) this.users.set(client, admission.user);
       if (client.clean) {
         // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
         const ops = this.sessions.clear(client.id);
@@ -503,9 +506,9 @@ export class Ingress implements MqttHandler {
       done(error instanceof Error ? error : new Error(messageOf(error)));
       return;
     }
-    const { rules, identities, audit } = this.guard;
+    const { rules, audit } = this.guard;
     const id = client?.id ?? '';
-    const who = { user: identities.ownerOf(id), client: id };
+    const who = { user: client === null ? undefined : this.users.get(client), client: id };
     // Asked now, not when it connected: a right that was revoked since is none.
     if (rules !== undefined && (client === null || !rules.mayPublish(who, packet.topic))) {
       audit.say({ event: 'will_denied', ...who, about: packet.topic });

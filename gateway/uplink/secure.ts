@@ -73,6 +73,12 @@ function chainOf(socket: TLSSocket): X509Certificate[] {
   return chain;
 }
 
+/** OpenSSL's sentence is the part before the file and line of its source. */
+function tlsProblem(error: unknown): string {
+  const said = /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]+):/.exec(messageOf(error))?.[1];
+  return said === undefined ? messageOf(error) : `no TLS: ${said}`;
+}
+
 /** Connects, and resolves when the other side has been checked. Rejects with one sentence. */
 export function connectSecurely(
   host: string,
@@ -99,7 +105,7 @@ export function connectSecurely(
       reject(new Error(why));
     };
     const timer = setTimeout(() => fail(`no TLS handshake within ${timeoutMs} ms`), timeoutMs);
-    socket.once('error', (error) => fail(messageOf(error)));
+    socket.once('error', (error) => fail(tlsProblem(error)));
     socket.once('close', () => fail('the collector closed the connection'));
     socket.once('secureConnect', () => {
       const problem = problemOf(socket, host, tls, nowMs());

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   Alive,
   MIB,
@@ -58,6 +58,8 @@ beforeAll(async () => {
     topic: (connection) => `warm/${connection}`,
     payload: (index) => `{"value":${index},"text":"${'x'.repeat(200)}"}`,
   });
+});
+beforeEach(() => {
   alive = new Alive(gateway);
 });
 afterAll(async () => {
