@@ -86,10 +86,15 @@ const FUNCTION_NAMES: Record<string, string> = {
 const escapeKey = (text: string): string => text.replaceAll(/[,= ]/g, '\\$&');
 const escapeMeasurement = (text: string): string => text.replaceAll(/[, ]/g, '\\$&');
 
+/** Names that InfluxDB uses itself: as keys of tags or fields it drops or refuses them. */
+const RESERVED: ReadonlySet<string> = new Set(['time', '_field', '_measurement']);
+
 /** Line protocol has no way to write these literally; a wrong series would be worse than a refusal. */
 function unwritable(text: string): boolean {
   return /[\n\r]/.test(text) || text.endsWith('\\') || text === '';
 }
+
+const unwritableKey = (text: string): boolean => unwritable(text) || RESERVED.has(text);
 
 function valueText(value: FieldValue): string {
   if (typeof value === 'number') return String(value);
@@ -110,7 +115,7 @@ class Prefixes {
     if (unwritable(measurement)) return undefined;
     const parts = [escapeMeasurement(measurement)];
     for (const [key, value] of tagTerms(tags).sort(([a], [b]) => (a < b ? -1 : 1))) {
-      if (unwritable(key) || unwritable(value)) return undefined;
+      if (unwritableKey(key) || unwritable(value)) return undefined;
       parts.push(`${escapeKey(key)}=${escapeKey(value)}`);
     }
     const prefix = parts.join(',');
@@ -122,7 +127,7 @@ class Prefixes {
 function lineOf({ fields, timeMs, ns }: Reading, prefix: string): string | undefined {
   let text = '';
   for (const name in fields) {
-    if (unwritable(name)) return undefined;
+    if (unwritableKey(name)) return undefined;
     text += `${text === '' ? ' ' : ','}${escapeKey(name)}=${valueText(fields[name] as FieldValue)}`;
   }
   return `${prefix}${text} ${timeMs}${digits(ns)}`;
@@ -214,7 +219,7 @@ export class InfluxStore implements TimeSeriesStore {
             ...batch,
             reading,
             reason:
-              'line protocol cannot write this name: a line break, a backslash at the end, or nothing',
+              'line protocol cannot write this name: a line break, a backslash at the end, nothing, or one that InfluxDB keeps for itself',
           });
         else lines.push({ text, batch, reading });
       }

@@ -42,12 +42,19 @@ export function setField(
   if (typeof exact === 'number' && !Number.isFinite(exact))
     throw new Undecodable(`'${name}' is not a finite number`);
   const typed =
-    typeof exact === 'number' ? name : typeof exact === 'string' ? `${name}_text` : `${name}_bool`;
+    typeof exact === 'number'
+      ? numberName(name)
+      : typeof exact === 'string'
+        ? `${name}_text`
+        : `${name}_bool`;
   if (fields.has(typed)) throw new Undecodable(`two values have the name '${typed}'`);
   if (fields.size >= FIELDS_MAX)
     throw new Undecodable(`more than ${FIELDS_MAX} values in one message`);
   fields.set(typed, exact);
 }
+
+/** InfluxDB drops a field called `time` without a word: a number of that name that is no time has another one everywhere. */
+const numberName = (name: string): string => (name === 'time' ? 'time_value' : name);
 
 /** Of an integer that a double holds exactly, as which it will be stored. Throws Undecodable. */
 export function exactNumber(name: string, value: bigint): number {

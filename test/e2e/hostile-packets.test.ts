@@ -337,15 +337,9 @@ describe('packets of a connected client', () => {
       expect(client.received().length, name).toBe(4);
     }
     const connects: Record<string, Buffer> = {
-      'will QoS 3': packet(0x10, Buffer.from('00044d5154540' + '41e0000000177000177000178', 'hex')),
-      'password without user': packet(
-        0x10,
-        Buffer.from('00044d515454' + '0442' + '0000' + '000177' + '000170', 'hex'),
-      ),
-      'reserved flag': packet(
-        0x10,
-        Buffer.from('00044d515454' + '0403' + '0000' + '000177', 'hex'),
-      ),
+      'will QoS 3': packet(0x10, Buffer.from('00044d515454041e0000000177000177000178', 'hex')),
+      'password without user': packet(0x10, Buffer.from('00044d51545404420000000177000170', 'hex')),
+      'reserved flag': packet(0x10, Buffer.from('00044d51545404030000000177', 'hex')),
     };
     for (const [name, bytes] of Object.entries(connects)) {
       const client = await rawClient(port);
