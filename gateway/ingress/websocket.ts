@@ -12,6 +12,7 @@ import type { ServerTls } from '../../shared/access/tls.ts';
 import { listen, type Address } from '../../shared/http/listen.ts';
 import {
   certificateName,
+  showsForeignCertificate,
   type ClientCertificates,
   type MqttServer,
 } from '../../shared/mqtt/server.ts';
@@ -111,6 +112,10 @@ export class WebSocketListener {
       response.end('MQTT over WebSocket is served here: connect with the subprotocol mqtt\n');
     });
     server.on('upgrade', (request, socket: Socket, head) => {
+      if (socket instanceof TLSSocket && showsForeignCertificate(socket)) {
+        socket.destroy();
+        return;
+      }
       const protocols = (request.headers['sec-websocket-protocol'] ?? '').split(',');
       if (!protocols.some((each) => each.trim() === 'mqtt')) {
         socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n');

@@ -30,6 +30,10 @@ export function certificateName(socket: TLSSocket): string | undefined {
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 
+/** Whether it shows a certificate that no accepted authority has signed: a mistake or worse, also where none is needed. */
+export const showsForeignCertificate = (socket: TLSSocket): boolean =>
+  !socket.authorized && Object.keys(socket.getPeerCertificate()).length > 0;
+
 export class MqttServer {
   private readonly handler: MqttHandler;
   private readonly limits: ServerLimits;
@@ -77,7 +81,7 @@ export class MqttServer {
         rejectUnauthorized: clients === 'required',
       },
       (socket) => {
-        if (clients === 'optional' && !socket.authorized && hasCertificate(socket)) {
+        if (showsForeignCertificate(socket)) {
           socket.destroy();
           return;
         }
@@ -183,7 +187,3 @@ export class MqttServer {
     return this.connections.keys();
   }
 }
-
-/** Whether any certificate was shown. */
-const hasCertificate = (socket: TLSSocket): boolean =>
-  Object.keys(socket.getPeerCertificate()).length > 0;

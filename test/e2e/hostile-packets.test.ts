@@ -26,10 +26,9 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
+import { FULL } from '../support/seed.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
 import { getJson } from '../support/reconcile.ts';
-
-const FULL = process.env['HEADWATER_FULL'] !== undefined;
 
 /** As it is on a device: with the flags of gateway/bin.mjs, which keep its memory flat. */
 async function startDevice(environment: Record<string, string>): Promise<Headwater> {

@@ -101,7 +101,16 @@ rdkafka() {
   if [ ! -d "$there/node-rdkafka/build/Release" ]; then rm -rf "$there"; cp -a "$cache/rdkafka-$version/node_modules" "$there"; fi
 }
 
-all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka"
+# Python's MQTT client, in an environment of its own.
+paho_install() {
+  need python3 "paho-mqtt" "Debian's python3 and python3-venv"
+  rm -rf "$cache/paho-$1"
+  python3 -m venv "$cache/paho-$1" || { apt_get python3-venv && python3 -m venv "$cache/paho-$1"; }
+  "$cache/paho-$1/bin/pip" install -q --disable-pip-version-check "paho-mqtt==$1"
+}
+ensure_openssl() { if ! command -v openssl >/dev/null; then say "installing openssl from Debian"; apt_get openssl; fi; }
+
+all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl"
 for name in ${*:-$all}; do
   case $name in
     mosquitto) ensure_mosquitto ;;
@@ -113,6 +122,8 @@ for name in ${*:-$all}; do
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;
     telegraf) once telegraf 1.37.2 200 telegraf_install ;;
     rdkafka) rdkafka ;;
+    paho) once paho 2.1.0 10 paho_install ;;
+    openssl) ensure_openssl ;;
     *) fail "no such service: $name (known: $all)" ;;
   esac
 done

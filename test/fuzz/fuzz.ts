@@ -1,0 +1,270 @@
+/**
+ * A seeded fuzzer of the gateway's MQTT side: damaged conversations over real sockets, against the gateway as a device has
+ * it. It fails for a crash, an unhandled rejection (the process ends by itself), memory that grows, a well-behaved client
+ * that is not served, and a false acknowledgement: one for a message that was not sent, or that is not on disk afterwards.
+ *
+ * What was sent is read by somebody else's parser (mqtt-packet); what is on disk by the buffer's own reader, after the end.
+ */
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { parser as createParser, type Packet } from 'mqtt-packet';
+import { openBuffer } from '../../gateway/buffer/open.ts';
+import { GatewayClock } from '../../gateway/clock.ts';
+import { realEnv } from '../../shared/env/env.ts';
+import { KIND_RECORDS, checkFrame, readRecords } from '../../shared/frame/frame.ts';
+import { Alive, MIB, rssBytes } from '../support/hostile.ts';
+import { runLoad } from '../support/load.ts';
+import { ROOT, ready, start, temporaryFolder, type Headwater } from '../support/process.ts';
+import { rng } from '../support/seed.ts';
+import { conversation } from './mutate.ts';
+
+export interface FuzzOptions {
+  connections: number;
+  seed: number;
+  onProgress?: (done: number) => void;
+}
+
+export interface FuzzResult {
+  connections: number;
+  seconds: number;
+  accepted: number;
+  acknowledged: number;
+  /** RSS after the fuzzing, less that of the gateway at work before it, bytes. */
+  grownBytes: number;
+  problems: string[];
+}
+
+const CONCURRENT = 100;
+/** After the last byte that came: then the answer is taken to be whole. */
+const QUIET_MS = 40;
+/** Before the first byte: what is cut off is never answered. */
+const FIRST_MS = 250;
+const LONGEST_MS = 2000;
+const PUBACK = 0x40;
+const PUBREC = 0x50;
+const QUIET_CHECK = 10_000;
+
+interface Outcome {
+  accepted: boolean;
+  /** Payloads that were acknowledged. */
+  acknowledged: string[];
+  problem: string | undefined;
+}
+
+/** PUBLISH packets in what was sent, as another parser reads it: packet id → payloads. */
+function publishesIn(parts: Buffer[]): Map<number, string[]> {
+  const sent = new Map<number, string[]>();
+  const parser = createParser({ protocolVersion: 4 });
+  parser.on('packet', (packet: Packet) => {
+    if (packet.cmd !== 'publish' || packet.messageId === undefined) return;
+    const list = sent.get(packet.messageId) ?? [];
+    list.push(Buffer.from(packet.payload as Buffer).toString('hex'));
+    sent.set(packet.messageId, list);
+  });
+  let broken = false;
+  parser.on('error', () => {
+    broken = true;
+  });
+  for (const part of parts) {
+    if (broken) break;
+    try {
+      parser.parse(part);
+    } catch {
+      break;
+    }
+  }
+  return sent;
+}
+
+/** Packets of a server are short: their types and, of acknowledgements, ids. */
+function acknowledgementsIn(received: Buffer): { type: number; id: number }[] {
+  const found: { type: number; id: number }[] = [];
+  for (let at = 0; at + 1 < received.length; ) {
+    const type = (received[at] as number) & 0xf0;
+    let length = 0;
+    let scale = 1;
+    let offset = at + 1;
+    for (; offset < received.length; offset++, scale *= 128) {
+      const byte = received[offset] as number; // Within the loop's bound.
+      length += (byte & 0x7f) * scale;
+      if (byte < 0x80) break;
+    }
+    offset++;
+    if ((type === PUBACK || type === PUBREC) && offset + 2 <= received.length)
+      found.push({ type, id: received.readUInt16BE(offset) });
+    at = offset + length;
+  }
+  return found;
+}
+
+function talk(port: number, parts: Buffer[], localAddress: string): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true });
+    const received: Buffer[] = [];
+    let quiet: NodeJS.Timeout | undefined;
+    const longest = setTimeout(() => end(), LONGEST_MS);
+    const end = (): void => {
+      clearTimeout(quiet);
+      clearTimeout(longest);
+      socket.removeAllListeners();
+      socket.on('error', () => undefined); // It is over.
+      socket.resetAndDestroy();
+      resolve(Buffer.concat(received));
+    };
+    const wait = (ms: number): void => {
+      clearTimeout(quiet);
+      quiet = setTimeout(end, ms);
+    };
+    socket.on('connect', () => {
+      for (const part of parts) socket.write(part);
+      wait(FIRST_MS);
+    });
+    socket.on('data', (chunk: Buffer) => {
+      received.push(chunk);
+      wait(QUIET_MS);
+    });
+    socket.on('error', end);
+    socket.on('close', end);
+  });
+}
+
+async function attempt(port: number, seed: number, index: number): Promise<Outcome> {
+  const next = rng(seed * 1_000_003 + index);
+  const parts = conversation(next, `${seed}.${index}`);
+  // From many addresses, so that ports do not run out.
+  const received = await talk(port, parts, `127.0.1.${1 + (index % 200)}`);
+  const accepted = received[0] === 0x20 && received[3] === 0;
+  const sent = publishesIn(parts);
+  const acknowledged: string[] = [];
+  for (const { type, id } of acknowledgementsIn(received)) {
+    const payloads = sent.get(id);
+    if (!accepted || payloads === undefined) {
+      const problem = `connection ${index}: ${type === PUBACK ? 'PUBACK' : 'PUBREC'} ${id} for nothing that was sent: ${Buffer.concat(parts).toString('hex')} was answered with ${received.toString('hex')}`;
+      return { accepted, acknowledged, problem };
+    }
+    acknowledged.push(payloads[0] as string);
+  }
+  return { accepted, acknowledged, problem: undefined };
+}
+
+async function startDevice(folder: string): Promise<Headwater> {
+  const [flags = ''] = readFileSync(join(ROOT, 'gateway/bin.mjs'), 'utf8').split('\n');
+  const args = [...flags.replace(/^.* node /, '').split(' '), 'gateway/bin.mjs', '--data', folder];
+  return await ready(
+    start(process.execPath, [...args, '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0'], {
+      HEADWATER_LIMITS_CONNECTS_PER_MINUTE: '1000000',
+    }),
+    'gateway/bin.mjs',
+  );
+}
+
+async function payloadsOnDisk(folder: string): Promise<Set<string>> {
+  const env = realEnv();
+  const buffer = await openBuffer<never>(
+    env,
+    {
+      folder,
+      gateway: 'reader',
+      diskBytesMax: 2 ** 40,
+      reserveBytes: MIB,
+      frameBytes: 64 * 1024,
+      pendingBytesMax: 2 * MIB,
+      cacheBytes: 2 * MIB,
+      compress: true,
+      historyBytesMax: 2 ** 40,
+      policy: 'block',
+      clock: new GatewayClock(env, true),
+    },
+    {
+      onDurable: () => undefined,
+      onFrame: () => undefined,
+      onRelief: () => undefined,
+      onNotice: () => undefined,
+    },
+  );
+  const found = new Set<string>();
+  for (let from: Buffer | undefined; ; ) {
+    const frames = await buffer.read(from, 16 * MIB);
+    if (frames.length === 0) break;
+    from = frames.at(-1)?.end;
+    for (const { frame } of frames) {
+      const header = checkFrame(frame);
+      if (header.kind !== KIND_RECORDS) continue;
+      for (const { payload } of readRecords(frame, header)) found.add(payload.toString('hex'));
+    }
+  }
+  await buffer.close();
+  return found;
+}
+
+export async function fuzz({ connections, seed, onProgress }: FuzzOptions): Promise<FuzzResult> {
+  const folder = temporaryFolder();
+  const gateway = await startDevice(folder);
+  const port = gateway.port('mqtt');
+  await runLoad({
+    host: '127.0.0.1',
+    port,
+    connections: 10,
+    messages: 50_000,
+    window: 200,
+    topic: (connection) => `warm/${connection}`,
+    payload: (index) => `{"value":${index},"text":"${'x'.repeat(200)}"}`,
+  });
+  const baseline = rssBytes(gateway.pid);
+  const problems: string[] = [];
+  const acknowledged = new Set<string>();
+  let accepted = 0;
+  let exit: number | undefined;
+  void gateway.exited.then((code) => {
+    exit = code;
+  });
+  const began = performance.now();
+  let index = 0;
+  const worker = async (): Promise<void> => {
+    while (index < connections && exit === undefined && problems.length < 20) {
+      const mine = index++;
+      const outcome = await attempt(port, seed, mine);
+      if (outcome.accepted) accepted++;
+      if (outcome.problem !== undefined) problems.push(outcome.problem);
+      for (const payload of outcome.acknowledged) acknowledged.add(payload);
+      if (mine % QUIET_CHECK === QUIET_CHECK - 1) onProgress?.(mine + 1);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENT }, worker));
+  const seconds = (performance.now() - began) / 1000;
+  if (exit !== undefined)
+    problems.push(`the gateway ended with ${exit}: ${gateway.output().slice(-2000)}`);
+  else await new Alive(gateway).check('after the fuzzing');
+  // What memory is given back takes a moment.
+  const deadline = performance.now() + 20_000;
+  while (
+    exit === undefined &&
+    rssBytes(gateway.pid) - baseline > 32 * MIB &&
+    performance.now() < deadline
+  )
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  const grownBytes = exit === undefined ? rssBytes(gateway.pid) - baseline : 0;
+  const code = await gateway.kill();
+  if (exit === undefined && code !== 0) problems.push(`it did not stop as it should: ${code}`);
+  if (/ error gateway (bug|broker):/.test(gateway.output()))
+    problems.push(
+      gateway
+        .output()
+        .split('\n')
+        .filter((line) => / error gateway /.test(line))
+        .slice(0, 5)
+        .join('\n'),
+    );
+  const stored = await payloadsOnDisk(folder);
+  for (const payload of acknowledged)
+    if (!stored.has(payload)) problems.push(`acknowledged and not on disk: ${payload}`);
+  return {
+    connections: index,
+    seconds,
+    accepted,
+    acknowledged: acknowledged.size,
+    grownBytes,
+    problems,
+  };
+}
