@@ -313,7 +313,7 @@ export class MqttConnection {
       if (error instanceof UnsupportedVersion) {
         // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
         this.answerAndClose(
-          error.version >= 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1],
+          error.version === 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1],
           error.message,
         );
         return;
