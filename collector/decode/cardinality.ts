@@ -43,7 +43,10 @@ export class Cardinality {
     { clients: Map<string, Count>; total: number }
   >();
   /** Tag sets that were admitted, by identity: what repeats costs one look-up. */
-  private admitted = new WeakMap<Record<string, string>, string>();
+  private readonly admitted = new WeakMap<
+    Record<string, string>,
+    { client: string; measurement: string }
+  >();
 
   constructor(limits: SeriesLimits) {
     this.limits = limits;
@@ -75,8 +78,8 @@ export class Cardinality {
     measurement: string,
     tags: Record<string, string>,
   ): void {
-    const mark = `${client}\0${measurement}`;
-    if (this.admitted.get(tags) === mark) return;
+    const before = this.admitted.get(tags);
+    if (before?.client === client && before.measurement === measurement) return;
     const { count, all } = this.count(state, client);
     const hash = hashOf(measurement, tags);
     if (!count.hashes.has(hash)) {
@@ -98,6 +101,6 @@ export class Cardinality {
       count.chunk.push(hash);
       state.set(keyOf(client, count.chunkIndex), count.chunk);
     }
-    this.admitted.set(tags, mark);
+    this.admitted.set(tags, { client, measurement });
   }
 }

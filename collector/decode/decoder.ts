@@ -75,7 +75,13 @@ const IDS_MAX = 32;
 const beside = (document: Tree, decoded: Tree): Tree =>
   isObject(document) ? { ...document, decoded } : decoded;
 
-const root = (document: Tree): Match => ({ node: document, above: [], names: new Map() });
+const NOTHING_ABOVE: Tree[] = [];
+const NO_NAMES: ReadonlyMap<string, string> = new Map();
+const root = (document: Tree): Match => ({
+  node: document,
+  above: NOTHING_ABOVE,
+  names: NO_NAMES,
+});
 
 /** Bytes of a text in a document. */
 function bytesOf(value: Tree | undefined, encoding: 'base64' | 'hex', where: string): Uint8Array {
@@ -100,8 +106,8 @@ class MessageDecoder {
   private readonly mappings: Mappings;
   private readonly meaning: Meaning;
   private readonly hints: Hints;
-  /** Documents already read, by codec: several mappings may ask for the same. */
-  private readonly parsed = new Map<CodecName, Parsed>();
+  /** The document as it was read last: several mappings ask for the same. */
+  private parsed: { codec: CodecName; result: Parsed } | undefined;
 
   constructor(record: FrameRecord, context: MessageContext, mappings: Mappings) {
     this.record = record;
@@ -121,7 +127,9 @@ class MessageDecoder {
     const parsed = this.parse(this.hints.codec ?? 'auto');
     if ('document' in parsed) {
       const decoded = decodeTree(parsed.document, this.context.latestMs);
-      return [{ ...decoded, measurement, tags }];
+      decoded.measurement = measurement;
+      decoded.tags = tags;
+      return [decoded];
     }
     return parsed.points.map((each) => ({
       ...each,
@@ -131,16 +139,15 @@ class MessageDecoder {
   }
 
   private parse(codec: CodecName): Parsed {
-    let parsed = this.parsed.get(codec);
-    if (parsed !== undefined) return parsed;
+    if (this.parsed?.codec === codec) return this.parsed.result;
     const { payload } = this.record;
     const { latestMs } = this.context;
-    parsed =
+    const result =
       codec === 'auto'
         ? detect(payload, latestMs)
         : parseAs(codec, payload, latestMs, this.hints.precision);
-    this.parsed.set(codec, parsed);
-    return parsed;
+    this.parsed = { codec, result };
+    return result;
   }
 
   /** Undefined: this mapping is not for this message. */
@@ -269,7 +276,7 @@ class MessageDecoder {
     };
     return mapping.rules.flatMap((rule) => {
       const decoded = applyRule(rule, document, context);
-      for (const each of decoded) this.complete(candidate, rule, each);
+      for (const each of decoded) this.complete(candidate, rule, each, true);
       return decoded;
     });
   }
@@ -291,16 +298,23 @@ class MessageDecoder {
         'constant' in rule.measurement
       )
         point.measurement = rule.measurement.constant;
-      this.complete(candidate, rule, point);
+      this.complete(candidate, rule, point, false);
       return point;
     });
   }
 
-  private complete(candidate: Candidate, rule: Rule, point: Decoded): void {
+  /** `isRuled`: the point's tags are the rule's alone; those of a codec's own points may differ from one to the next. */
+  private complete(candidate: Candidate, rule: Rule, point: Decoded, isRuled: boolean): void {
+    point.measurement ??= candidate.measurement;
+    const known = candidate.fixedTags.get(rule);
+    if (isRuled && known !== undefined) {
+      point.tags = known;
+      return;
+    }
     const tags = { ...point.tags, ...candidate.tags };
     takeTags(point.fields, rule.tagFields, tags);
     point.tags = this.mappings.shared(tags);
-    point.measurement ??= candidate.measurement;
+    if (isRuled && rule.hasFixedTags) candidate.fixedTags.set(rule, point.tags);
   }
 }
 
@@ -316,8 +330,9 @@ export function decodeRecord(
   mappings: Mappings,
 ): DecodedReading[] {
   if (record.payload.length === 0 && !record.topic.endsWith('/config')) return [];
+  const { discoveryKey } = mappings.of(context.gateway, record.topic);
   const decoded = new MessageDecoder(record, context, mappings).decode();
-  const known = discovered(context.state, record.topic);
+  const known = discovered(context.state, discoveryKey);
   const readings: DecodedReading[] = [];
   const { sequence } = record;
   for (const [index, { measurement, tags, fields, time, meta }] of decoded.entries()) {

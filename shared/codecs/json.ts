@@ -35,7 +35,9 @@ export function decodeTree(
         time = timeOf(child, receivedMs);
         if (time !== undefined) continue;
       }
-      flatten(fields, key, child, undefined, 1);
+      if (typeof child === 'number' || typeof child === 'string' || typeof child === 'boolean')
+        setField(fields, key, child);
+      else flatten(fields, key, child, undefined, 1);
     }
   } else if (Array.isArray(value)) {
     flatten(fields, '', value);

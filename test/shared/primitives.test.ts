@@ -104,6 +104,7 @@ describe('wire', () => {
     expect(decodeDown(encodeDown({ want: acks, time }))).toEqual({
       acks: [],
       want: acks,
+      publish: [],
       time,
       error: undefined,
     });

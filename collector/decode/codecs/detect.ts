@@ -93,8 +93,14 @@ function detectBinary(payload: Buffer): Tree {
   return only;
 }
 
-/** A control character that no text has: not tab, line feed, vertical tab, form feed or carriage return. */
-const isControl = (byte: number): boolean => byte < 0x20 && (byte < 9 || byte > 13);
+/** Whether there is a control character that no text has: none of tab, line feed, vertical tab, form feed, carriage return. */
+function hasControl(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code < 0x20 && (code < 9 || code > 13)) return true;
+  }
+  return false;
+}
 
 const BRACE = 0x7b;
 const BRACKET = 0x5b;
@@ -113,7 +119,7 @@ export function detect(payload: Buffer, receivedMs: number): Parsed {
     return documentOrSenml(parseJson(text), receivedMs);
   if (looksLikeLineProtocol(text)) return { points: decodeLineProtocol(text, receivedMs) };
   // MessagePack and CBOR of short maps can be valid UTF-8 by chance: control characters tell them from text.
-  if (payload.some(isControl)) return documentOrSenml(detectBinary(payload), receivedMs);
+  if (hasControl(text)) return documentOrSenml(detectBinary(payload), receivedMs);
   return { document: scalarTree(text) };
 }
 

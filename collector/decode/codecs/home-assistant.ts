@@ -76,7 +76,8 @@ function entitiesOf(config: TreeObject): Entity[] {
 }
 
 const configKey = (topic: string): string => `ha-config/${topic}`;
-const topicKey = (topic: string): string => `ha/${topic}`;
+/** Of what discovery has said of a topic, in the codec state. */
+export const topicKey = (topic: string): string => `ha/${topic}`;
 
 /** Puts the entities of one configuration in the place of those that it had before. */
 function replace(state: CodecState, config: string, entities: Entity[]): void {
@@ -112,9 +113,9 @@ export function decodeDiscovery(payload: Buffer, context: MessageContext): Decod
   return [];
 }
 
-/** What discovery has said of the fields of a topic. */
-export function discovered(state: CodecState, topic: string): Map<string, FieldMeta> | undefined {
-  const known = state.get(topicKey(topic)) as Record<string, Record<string, FieldMeta>> | undefined;
+/** What discovery has said of the fields of a topic; `key` is its `topicKey`. */
+export function discovered(state: CodecState, key: string): Map<string, FieldMeta> | undefined {
+  const known = state.get(key) as Record<string, Record<string, FieldMeta>> | undefined;
   if (known === undefined) return undefined;
   return new Map(Object.values(known).flatMap((fields) => Object.entries(fields)));
 }

@@ -281,14 +281,20 @@ function rule(point: Place, base: Place): Rule {
   for (const source of [base.at('tags'), point.at('tags')])
     for (const [name, each] of source.entries()) tags.set(name, textSource(each));
   const measurement = pick('measurement');
+  const each = point.at('each').optionalPath() ?? NO_PATH;
+  const tagFields = new Set(pick('tagFields').texts());
   return {
-    each: point.at('each').optionalPath() ?? NO_PATH,
+    each,
+    hasFixedTags:
+      tagFields.size === 0 &&
+      each.segments.every(({ kind }) => kind !== 'pattern') &&
+      [...tags.values()].every((source) => 'constant' in source),
     is: choice<Kind>(point.at('is'), KINDS),
     when: point === base ? [] : conditions(point.at('when')),
     measurement: measurement.isThere ? textSource(measurement) : undefined,
     field: pick('field').optionalText(),
     tags: [...tags],
-    tagFields: new Set(pick('tagFields').texts()),
+    tagFields,
     time: times(pick('time')),
     fields: fields(pick('fields')),
     drop: new Set(pick('drop').texts()),

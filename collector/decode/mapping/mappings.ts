@@ -1,5 +1,7 @@
 /** Which mappings a topic has, remembered per gateway and topic, so that the readings of one topic share their tags. */
 import type { Mapping } from './mapping.ts';
+import { topicKey } from '../codecs/home-assistant.ts';
+import type { Rule } from './rule.ts';
 import { matchTemplate } from './template.ts';
 
 /** A mapping whose template matches a topic. */
@@ -8,6 +10,8 @@ export interface Candidate {
   names: ReadonlyMap<string, string>;
   measurement: string;
   tags: Record<string, string>;
+  /** Tags of rules that take none from the payload. */
+  fixedTags: Map<Rule, Record<string, string>>;
 }
 
 /** What a topic means. One object per topic and gateway. */
@@ -16,6 +20,8 @@ export interface Meaning {
   /** Of what no mapping takes. */
   measurement: string;
   tags: Record<string, string>;
+  /** Key of what discovery says of it. */
+  discoveryKey: string;
 }
 
 /** Meanings and tag sets remembered; cleared when there are more. */
@@ -45,7 +51,9 @@ export class Mappings {
 
   /** The same object for the same tags: stores find a series by it. */
   shared(tags: Record<string, string>): Record<string, string> {
-    const key = JSON.stringify(Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1)));
+    // One rule makes its tags in one order: sorting them would only cost.
+    let key = '';
+    for (const name in tags) key += `${name}\0${tags[name]}\0`;
     const known = this.tagSets.get(key);
     if (known !== undefined) return known;
     if (this.tagSets.size >= REMEMBERED_MAX) this.tagSets.clear();
@@ -65,8 +73,10 @@ export class Mappings {
       for (const [name, value] of names)
         if (name !== 'measurement' && name !== 'field') tags[name] = value;
       const measurement = names.get('measurement') ?? last;
-      candidates.push({ mapping, names, measurement, tags: { ...tags, gateway } });
+      const own = { ...tags, gateway };
+      candidates.push({ mapping, names, measurement, tags: own, fixedTags: new Map() });
     }
-    return { candidates, measurement: last, tags: { topic, gateway } };
+    const discoveryKey = topicKey(topic);
+    return { candidates, measurement: last, tags: { topic, gateway }, discoveryKey };
   }
 }

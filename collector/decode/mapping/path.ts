@@ -17,6 +17,8 @@ export interface Path {
   /** Levels up from the node; undefined: from the document. */
   up: number | undefined;
   segments: Segment[];
+  /** The whole of it, where it is one key from the node: most are. */
+  key: string | undefined;
 }
 
 /** A place in a document: its node, what lies above it (document first), and what names have matched. */
@@ -48,7 +50,9 @@ export function compilePath(text: string): Path | { error: string } {
       } else segments.push({ kind: 'key', key });
     }
   }
-  return { text, up, segments };
+  const [only, ...more] = segments;
+  const key = up === 0 && more.length === 0 && only?.kind === 'key' ? only.key : undefined;
+  return { text, up, segments, key };
 }
 
 /** A member or element. */
@@ -95,7 +99,8 @@ export function select(document: Tree, path: Path): Match[] {
 }
 
 /** The first value that a path leads to from a place; undefined when there is none. */
-export function valueAt({ node, above }: Match, { up, segments }: Path): Tree | undefined {
+export function valueAt({ node, above }: Match, { up, segments, key }: Path): Tree | undefined {
+  if (key !== undefined) return childOf(node, key);
   const levels = [...above, node];
   const from = up === undefined ? levels[0] : levels[levels.length - 1 - up];
   if (from === undefined) return undefined;
@@ -106,7 +111,7 @@ export function valueAt({ node, above }: Match, { up, segments }: Path): Tree | 
       if (current === undefined) return undefined;
       continue;
     }
-    const rest: Path = { text: '', up: 0, segments: segments.slice(index) };
+    const rest: Path = { text: '', up: 0, segments: segments.slice(index), key: undefined };
     return select(current, rest)[0]?.node;
   }
   return current;

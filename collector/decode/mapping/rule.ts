@@ -56,6 +56,8 @@ export type TextSource = { constant: string } | { path: Path };
 
 export interface Rule {
   each: Path;
+  /** Its tags are the same for every message of a topic. */
+  hasFixedTags: boolean;
   /** Only places of this kind. */
   is: Kind | undefined;
   when: Condition[];
@@ -164,14 +166,14 @@ function convert(
 /** The fields of one point, and what is known of them. */
 class Point {
   readonly fields = new Map<string, FieldValue>();
-  readonly meta = new Map<string, FieldMeta>();
+  private meta: Map<string, FieldMeta> | undefined;
   private readonly rule: Rule;
   private readonly match: Match;
   private readonly context: RuleContext;
-  /** Members of the node that became its time. */
-  private readonly timeKeys = new Set<string>();
+  /** The member of the node that became its time. */
+  private timeKey: string | undefined;
   /** Names as they came. */
-  private readonly stored = new Set<string>();
+  private stored: Set<string> | undefined;
 
   constructor(rule: Rule, match: Match, context: RuleContext) {
     this.rule = rule;
@@ -182,8 +184,10 @@ class Point {
   decode(): Decoded {
     const { rule, match, context } = this;
     const time = this.time();
+    if (rule.defaults.size > 0) this.stored = new Set();
     this.collect();
-    for (const [name, value] of rule.defaults) if (!this.stored.has(name)) this.put(name, value);
+    for (const [name, value] of rule.defaults)
+      if (this.stored?.has(name) === false) this.put(name, value);
     const tags: Record<string, string> = {};
     for (const [name, value] of match.names)
       if (name !== 'measurement' && name !== 'field') tags[name] = value;
@@ -198,7 +202,7 @@ class Point {
       named;
     if (measurement !== undefined && measurement !== '') decoded.measurement = measurement;
     if (time !== undefined) decoded.time = time;
-    if (this.meta.size > 0) decoded.meta = this.meta;
+    if (this.meta !== undefined) decoded.meta = this.meta;
     return decoded;
   }
 
@@ -208,8 +212,7 @@ class Point {
       const value = valueAt(this.match, path);
       const time = value === undefined ? undefined : this.timeOf(value, unit, zone);
       if (time === undefined || !isPlausible(time.ms, this.context.receivedMs)) continue;
-      const [only, ...more] = path.segments;
-      if (path.up === 0 && only?.kind === 'key' && more.length === 0) this.timeKeys.add(only.key);
+      if (path.key !== undefined) this.timeKey = path.key;
       return time;
     }
     return undefined;
@@ -246,7 +249,7 @@ class Point {
     } else if (isObject(node)) {
       if (rule.pairs !== undefined) return;
       for (const key of Object.keys(node))
-        if (!this.timeKeys.has(key)) this.put(key, node[key] as Tree);
+        if (key !== this.timeKey) this.put(key, node[key] as Tree);
     } else if (rule.pairs === undefined) {
       this.put(Array.isArray(node) ? '' : this.bareName(), node);
     }
@@ -276,7 +279,9 @@ class Point {
   private put(name: string, value: Tree): void {
     const { rule } = this;
     const opened = rule.unwrap === undefined ? value : this.unwrapped(name, value, rule.unwrap);
-    flatten(this.fields, name, opened, (at, scalar) => this.store(at, scalar));
+    if (typeof opened === 'number' || typeof opened === 'string' || typeof opened === 'boolean')
+      this.store(name, opened);
+    else flatten(this.fields, name, opened, (at, scalar) => this.store(at, scalar));
   }
 
   /** Objects that are a value with its unit and name beside it, at any depth. */
@@ -296,7 +301,7 @@ class Point {
     const label = unwrap.name === undefined ? undefined : own(value, unwrap.name);
     if (typeof unit === 'string') meta.unit = unit;
     if (typeof label === 'string') meta.name = label;
-    this.meta.set(name, meta);
+    this.know(name, meta);
     const others = Object.entries(value).filter(
       ([key, child]) =>
         key !== unwrap.value &&
@@ -308,22 +313,38 @@ class Point {
     return inner;
   }
 
+  private know(name: string, more: FieldMeta): void {
+    this.meta ??= new Map();
+    this.meta.set(name, { ...this.meta.get(name), ...more });
+  }
+
   private store(at: string, scalar: Scalar): void {
     const { rule } = this;
-    if (rule.drop.has(at)) return;
-    const value = convert(at, scalar, rule.types.get(at) ?? rule.types.get('*'));
+    if (rule.drop.size > 0 && rule.drop.has(at)) return;
+    const { types } = rule;
+    const conversion = types.size === 0 ? undefined : (types.get(at) ?? types.get('*'));
+    const value = convert(at, scalar, conversion);
     if (value === undefined) return;
-    this.stored.add(at);
-    const name = rule.rename.get(at) ?? at;
-    const unit = rule.units.get(name) ?? rule.units.get(at);
-    if (unit !== undefined) this.meta.set(name, { ...this.meta.get(name), unit });
+    this.stored?.add(at);
+    const name = rule.rename.size === 0 ? at : (rule.rename.get(at) ?? at);
+    if (rule.units.size > 0) {
+      const unit = rule.units.get(name) ?? rule.units.get(at);
+      if (unit !== undefined) this.know(name, { unit });
+    }
     setField(this.fields, name, value);
   }
 }
 
+const NOTHING_ABOVE: Tree[] = [];
+const NO_NAMES: ReadonlyMap<string, string> = new Map();
+
 /** The points of a document. Throws Undecodable. */
 export function applyRule(rule: Rule, document: Tree, context: RuleContext): Decoded[] {
   const decoded: Decoded[] = [];
+  if (rule.each.segments.length === 0 && rule.is === undefined && rule.when.length === 0) {
+    const whole: Match = { node: document, above: NOTHING_ABOVE, names: NO_NAMES };
+    return [new Point(rule, whole, context).decode()];
+  }
   for (const match of select(document, rule.each)) {
     if (rule.is !== undefined && kindOf(match.node) !== rule.is) continue;
     if (!rule.when.every((condition) => holds(condition, match))) continue;
