@@ -17,6 +17,7 @@ import {
   type Headwater,
 } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
+import { benchConnect } from './connect.ts';
 import { benchGateways } from './gateways.ts';
 import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
@@ -91,7 +92,7 @@ const gateway = (folder: string, ...more: string[]): Promise<Headwater> =>
   );
 
 async function ingress() {
-  say('1/3 QoS 1 acknowledged after fsync, beside Mosquitto without persistence');
+  say('1/4 QoS 1 acknowledged after fsync, beside Mosquitto without persistence');
   const [ours, mosquitto] = [await gateway(temporaryFolder()), await startMosquitto()];
   const mine: number[] = [];
   const theirs: number[] = [];
@@ -142,7 +143,7 @@ async function ingress() {
 }
 
 async function backlog() {
-  say(`2/3 a backlog of ${BACKLOG} messages`);
+  say(`2/4 a backlog of ${BACKLOG} messages`);
   const folder = temporaryFolder();
   const ours = await gateway(folder);
   const steps: {
@@ -229,7 +230,7 @@ async function sentBytes(address: string | undefined): Promise<number> {
 }
 
 async function endToEnd() {
-  say(`3/3 ${END_TO_END} messages from device to InfluxDB 2, beside Mosquitto with Telegraf`);
+  say(`3/4 ${END_TO_END} messages from device to InfluxDB 2, beside Mosquitto with Telegraf`);
   const mine: {
     perSecond: number;
     edgeCpu: number;
@@ -325,6 +326,20 @@ if (process.argv.includes('--only-end-to-end')) {
   process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
   process.exit(0);
 }
+const connectFigures = (): ReturnType<typeof benchConnect> => {
+  say('4/4 with passwords, access rules and TLS, beside Mosquitto with the same; codecs');
+  return benchConnect(gateway, payload, MESSAGES, smoke ? 1 : 5, smoke);
+};
+if (process.argv.includes('--only-connect')) {
+  const figures = await connectFigures();
+  mkdirSync(out, { recursive: true });
+  writeFileSync(
+    join(out, 'connect.json'),
+    `${JSON.stringify({ machine: machine(), ...figures }, null, 2)}\n`,
+  );
+  process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
+  process.exit(0);
+}
 const gatewaysAt = process.argv.indexOf('--gateways');
 if (gatewaysAt !== -1) {
   const most = Number(process.argv[gatewaysAt + 1]);
@@ -349,6 +364,7 @@ const result = {
   ingress: await ingress(),
   backlog: await backlog(),
   endToEnd: await endToEnd(),
+  connect: await connectFigures(),
 };
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'bench.json'), `${JSON.stringify(result, null, 2)}\n`);

@@ -2,7 +2,9 @@
  * A load of pre-encoded MQTT 3.1.1 QoS 1 PUBLISH packets over raw sockets, so that the client costs as little as it
  * can and the same bytes go to every server. Counts an acknowledgement when its bytes have arrived.
  */
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 
 export interface LoadOptions {
   host: string;
@@ -21,6 +23,10 @@ export interface LoadOptions {
   onAck?: (index: number) => void;
   /** Called for each PUBLISH that is handed to the socket. */
   onSend?: (index: number) => void;
+  /** CONNECT of a client; without it one without credentials. */
+  connect?: (clientId: string) => Buffer;
+  /** Authority (PEM file) of a server that speaks TLS. */
+  ca?: string;
 }
 
 export interface LoadResult {
@@ -68,13 +74,18 @@ export function encodePublish(
 const CHUNK = 64;
 
 async function open(options: LoadOptions, connection: number): Promise<Socket> {
-  const socket = connect({ host: options.host, port: options.port, noDelay: true });
+  const { host, port, ca } = options;
+  const socket =
+    ca === undefined
+      ? connect({ host, port, noDelay: true })
+      : connectTls({ host, port, ca: readFileSync(ca) }).setNoDelay(true);
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('closed before CONNACK')));
     socket.setTimeout(10_000, () => socket.destroy());
-    socket.once('connect', () => {
-      socket.write(encodeConnect(`${options.clientPrefix ?? 'load'}-${connection}`));
+    socket.once(ca === undefined ? 'connect' : 'secureConnect', () => {
+      const id = `${options.clientPrefix ?? 'load'}-${connection}`;
+      socket.write((options.connect ?? encodeConnect)(id));
       socket.once('data', (chunk: Buffer) => {
         socket.off('error', reject);
         socket.setTimeout(0);
