@@ -10,7 +10,7 @@ const COLOURS = ['#0b6e99', '#c8553d', '#588157', '#8e6bbf', '#c79a1d', '#3a86c8
 const ROUND_MS = [1000, 5000, 10000, 30000, 60000, 300000, 600000, 900000, 1800000, 3600000, 10800000, 21600000, 86400000, 604800000];
 
 const $ = (id) => document.getElementById(id);
-const state = { field: '', range: 'all', chosen: '', latest: new Map(), rows: new Map(), plot: undefined, drawn: [], readings: 0 };
+const state = { field: '', range: 'all', chosen: '', latest: new Map(), rows: new Map(), plot: undefined, drawn: [], readings: 0, units: new Map() };
 
 const sensorKey = (measurement, tags) => JSON.stringify([measurement, Object.entries(tags).sort()]);
 
@@ -50,6 +50,7 @@ function note(latest) {
   let sensor = state.latest.get(key);
   if (sensor === undefined) state.latest.set(key, (sensor = { measurement: latest.measurement, tags: latest.tags, fields: new Map(), time: 0 }));
   const before = sensor.fields.get(latest.field);
+  if (latest.unit !== undefined) state.units.set(`${key} ${latest.field}`, latest.unit);
   if (before === undefined || latest.time >= before.time) sensor.fields.set(latest.field, { value: latest.value, time: latest.time });
   sensor.time = Math.max(sensor.time, latest.time);
   return key;
@@ -91,7 +92,7 @@ function showSensors() {
     ...sensors.map(([key, { measurement, tags, fields, time }]) => {
       const row = document.createElement('tr');
       const value = fields.get(state.field)?.value;
-      row.append(cell(measurement), cell(sensorName(tags), 'name'), cell(value === undefined ? '–' : valueText(value), 'number'), cell(new Date(time).toLocaleString(), 'time'));
+      row.append(cell(measurement), cell(sensorName(tags), 'name'), cell(value === undefined ? '–' : `${valueText(value)} ${state.units.get(`${key} ${state.field}`) ?? ''}`.trimEnd(), 'number'), cell(new Date(time).toLocaleString(), 'time'));
       row.classList.toggle('chosen', key === state.chosen);
       row.title = Object.entries(tags).map(([name, each]) => `${name}: ${each}`).join('\n');
       row.addEventListener('click', () => choose(key));
@@ -222,14 +223,74 @@ $('field').addEventListener('change', () => { state.field = $('field').value; sh
 $('range').addEventListener('change', () => { state.range = $('range').value; void draw().catch(report); });
 $('clear').addEventListener('click', () => choose(state.chosen));
 window.addEventListener('resize', () => state.plot?.setSize({ width: $('chart').clientWidth, height: 360 }));
-/** What could not be read is no secret: a count, and the newest reason as its title. */
+/** What could not be read is no secret: a count, and on demand the newest of it with the reasons. */
 async function watchQuarantine() {
-  const { count, items } = await get('/api/v1/quarantine?limit=1');
-  $('quarantine').hidden = count === 0;
+  const open = !$('aside').hidden;
+  const topic = $('aside-topic').value.trim();
+  const parameters = new URLSearchParams({ limit: open ? '100' : '1', ...(topic === '' ? {} : { topic }) });
+  const { count, items, reasons } = await get(`/api/v1/quarantine?${parameters}`);
+  $('quarantine').hidden = count === 0 && !open;
   $('quarantine').textContent = `${count.toLocaleString('en')} in quarantine`;
   const [newest] = items;
   $('quarantine').title = newest === undefined ? '' : `${newest.topic}: ${newest.reason}`;
+  if (!open) return;
+  $('reasons').replaceChildren(...reasons.slice(0, 8).map(({ reason, count: times }) => {
+    const line = document.createElement('li');
+    line.textContent = `${times.toLocaleString('en')} × ${reason}`;
+    return line;
+  }));
+  $('aside-items').replaceChildren(...items.map((item) => {
+    const row = document.createElement('tr');
+    const payload = item.encoding === 'utf8' ? item.payload : `(${item.encoding}) ${item.payload}`;
+    const shown = payload.length > 200 ? `${payload.slice(0, 200)} …` : payload;
+    for (const text of [new Date(item.receivedMs).toLocaleString(), item.gateway, item.topic, item.reason, shown]) {
+      const cell = document.createElement('td');
+      cell.textContent = text;
+      row.append(cell);
+    }
+    return row;
+  }));
 }
+
+async function post(path, body) {
+  const response = await fetch(path, { method: 'POST', body: JSON.stringify(body) });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error?.message ?? response.statusText);
+  return answer;
+}
+
+/** Decodes what is in quarantine again, and says what came of it. */
+async function decodeAgain() {
+  const topic = $('aside-topic').value.trim();
+  const say = (text) => { $('again-result').textContent = text; };
+  say('decoding …');
+  try {
+    const { id } = await post('/api/v1/replay', topic === '' ? {} : { topic });
+    for (;;) {
+      const { jobs } = await get('/api/v1/replay');
+      const job = jobs.find((each) => each.id === id);
+      if (job?.finished) {
+        say(`${job.readings.toLocaleString('en')} readings of ${job.messages.toLocaleString('en')} messages; ${job.quarantined.toLocaleString('en')} still cannot be decoded`);
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+  } catch (error) {
+    say(error.message);
+  }
+  await watchQuarantine();
+}
+
+$('quarantine').addEventListener('click', () => {
+  $('aside').hidden = !$('aside').hidden;
+  $('quarantine').setAttribute('aria-expanded', String(!$('aside').hidden));
+  void watchQuarantine().catch(report);
+});
+$('aside-topic').addEventListener('change', () => void watchQuarantine().catch(report));
+$('again').addEventListener('submit', (event) => {
+  event.preventDefault();
+  void decodeAgain().catch(report);
+});
 
 function listen() {
   const stream = new EventSource('/api/v1/stream');
