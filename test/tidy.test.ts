@@ -48,6 +48,37 @@ describe('tidy', () => {
     expect(users).toHaveLength(1);
   });
 
+  it('the SBOM has every package of the lock files, with version, licence and hash, and is the same each time', () => {
+    const sbom = (): string =>
+      execFileSync(process.execPath, ['scripts/sbom.mjs'], {
+        cwd: ROOT,
+        encoding: 'utf8',
+        maxBuffer: 64 * 1024 * 1024,
+      });
+    const text = sbom();
+    expect(text).not.toContain(ROOT);
+    expect(sbom()).toBe(text);
+    const { bomFormat, components } = JSON.parse(text) as {
+      bomFormat: string;
+      components: { purl: string; licenses?: unknown[]; hashes?: unknown[] }[];
+    };
+    expect(bomFormat).toBe('CycloneDX');
+    const listed = new Map(
+      components.map((each) => [decodeURIComponent(each.purl.replace('pkg:npm/', '')), each]),
+    );
+    for (const folder of ['', 'collector/kafka-client/']) {
+      const { packages } = JSON.parse(read(`${folder}package-lock.json`)) as {
+        packages: Record<string, { version: string; link?: boolean }>;
+      };
+      for (const [path, { version, link }] of Object.entries(packages)) {
+        if (!path.includes('node_modules/') || link === true) continue;
+        const name = `${path.split('node_modules/').at(-1)}@${version}`;
+        expect(listed.get(name)?.hashes, name).toHaveLength(1);
+        expect(listed.get(name)?.licenses, name).toHaveLength(1);
+      }
+    }
+  });
+
   it('the gateway has few dependencies, and none of the collector', () => {
     const names = ['gateway', 'shared'].flatMap((part) =>
       Object.keys(

@@ -29,6 +29,8 @@ const list = (name: string, properties: object) => ({
   properties: { [name]: { type: 'array', items: { type: 'object', properties } } },
 });
 const series = { measurement: text, field: text, tags };
+/** Where a device or a mapping says them. */
+const meaning = { unit: text, name: text };
 const failure = reply('What is wrong, where, and what to do.', {
   type: 'object',
   properties: { error: { type: 'object', properties: { code: text, message: text } } },
@@ -37,6 +39,26 @@ const failure = reply('What is wrong, where, and what to do.', {
 const get = (summary: string, parameters: object[], ok: object) => ({
   get: { summary, parameters, responses: { 200: ok, 400: failure, 401: failure, 503: failure } },
 });
+
+const post = (summary: string, parameters: object[], requestBody: object, ok: object) => ({
+  post: {
+    summary,
+    parameters,
+    requestBody,
+    responses: { ...ok, 400: failure, 401: failure, 403: failure, 503: failure },
+  },
+});
+const body = (type: string, schema: object) => ({ content: { [type]: { schema } } });
+const STORED = { 204: { description: 'On stable storage.' } };
+
+/** Which messages of the quarantine, or to decode again. */
+const SELECTION = {
+  gateway: 'Only of this gateway.',
+  topic: 'Only topics that match this MQTT topic filter.',
+  reason: 'Only reasons that hold this text.',
+  from: 'Received by the gateway at or after: RFC 3339, epoch milliseconds, or now-1h.',
+  to: 'Received before.',
+};
 
 export const OPENAPI = {
   openapi: '3.1.0',
@@ -47,11 +69,15 @@ export const OPENAPI = {
   },
   components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
   paths: {
-    '/api/v1/series': get('All series.', [], reply('Series.', list('series', series))),
+    '/api/v1/series': get(
+      'All series.',
+      [],
+      reply('Series.', list('series', { ...series, ...meaning })),
+    ),
     '/api/v1/latest': get(
       'The newest point of each series.',
       FILTER,
-      reply('Points.', list('series', { ...series, time: integer, value })),
+      reply('Points.', list('series', { ...series, ...meaning, time: integer, value })),
     ),
     '/api/v1/query': get(
       'Points of series. Without `every` and `fn` the raw points, without a hidden limit; `fn` alone gives one point.',
@@ -100,21 +126,88 @@ export const OPENAPI = {
     ),
     '/api/v1/quarantine': get(
       'Messages that could not be decoded or stored, newest first, with the reason.',
-      [parameter('limit', 'At most so many, up to 1000.', integer)],
-      reply(
-        'Items.',
-        list('items', {
-          gateway: text,
-          epoch: text,
-          sequence: integer,
-          topic: text,
-          client: text,
-          reason: text,
-          receivedMs: integer,
-          payload: text,
-          encoding: text,
-        }),
+      [
+        parameter('limit', 'At most so many, up to 1000.', integer),
+        ...Object.entries(SELECTION).map(([name, description]) => parameter(name, description)),
+      ],
+      reply('Items, how often each kind of reason, and how many wait in all.', {
+        type: 'object',
+        properties: {
+          count: integer,
+          ...list('items', {
+            gateway: text,
+            epoch: text,
+            sequence: integer,
+            topic: text,
+            client: text,
+            reason: text,
+            receivedMs: integer,
+            payload: text,
+            encoding: text,
+          }).properties,
+          ...list('reasons', { reason: text, count: integer }).properties,
+        },
+      }),
+    ),
+    '/api/v1/replay': {
+      ...get(
+        'Replays, and how far each is.',
+        [],
+        reply(
+          'Jobs.',
+          list('jobs', {
+            id: text,
+            which: text,
+            finished: { type: 'boolean' },
+            messages: integer,
+            readings: integer,
+            quarantined: integer,
+          }),
+        ),
       ),
+      ...post(
+        'Decode raw messages again with the mappings now in force. Needs scope `admin`.',
+        [],
+        body('application/json', {
+          type: 'object',
+          properties: {
+            which: { ...text, enum: ['quarantined', 'all'], default: 'quarantined' },
+            ...Object.fromEntries(
+              Object.entries(SELECTION).map(([name, description]) => [
+                name,
+                { ...text, description },
+              ]),
+            ),
+          },
+        }),
+        { 202: reply('Begun.', { type: 'object', properties: { id: text } }) },
+      ),
+    },
+    '/api/v1/ingest': post(
+      'A message, as if it had come by MQTT; `Content-Type` names its codec. Needs scope `write`.',
+      [
+        { ...parameter('topic', 'Its topic.'), required: true },
+        {
+          name: 'Idempotency-Key',
+          in: 'header',
+          description: 'A message that comes again under the same key is the same message.',
+          schema: text,
+        },
+      ],
+      body('*/*', {}),
+      STORED,
+    ),
+    '/write': post(
+      'Line protocol, as InfluxDB 1.8 takes it. Needs scope `write`.',
+      [parameter('db', 'Names the topic.'), parameter('precision', 'ns, u, ms, s, m or h.')],
+      body('text/plain', text),
+      STORED,
+    ),
+    '/api/v2/write': post(
+      'Line protocol, as InfluxDB 2 takes it. Needs scope `write`.',
+      [parameter('bucket', 'Names the topic.'), parameter('precision', 'ns, us, ms or s.')],
+      body('text/plain', text),
+      STORED,
     ),
     '/api/v1/stream': {
       get: {

@@ -5,8 +5,8 @@
  * ```yaml
  * rules:
  *   - users: [sensor-*]                 # `*` for any run of characters; without it: everybody
- *     publish: [devices/{client}/#]     # topic filters; {client} and {user} stand for who it is
- *     subscribe: [commands/{user}/#]
+ *     publish: ["devices/{client}/#"]   # topic filters; {client} and {user} stand for who it is
+ *     subscribe: ["commands/{user}/#"]
  *     retain: false                     # its messages are not retained; true without it
  * ```
  *

@@ -1,5 +1,6 @@
 /** README and docs are true: links lead somewhere, commands and flags exist, examples do what they say. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../cli/main.ts';
@@ -7,6 +8,7 @@ import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { OPENAPI } from '../../collector/query/openapi.ts';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
+import { AccessRules } from '../../gateway/ingress/access.ts';
 import { loadConfig } from '../../shared/config/spec.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { ROOT } from '../support/process.ts';
@@ -84,16 +86,27 @@ describe('docs', () => {
     }
   });
 
-  it('the readings record and the mapping in the docs are real ones', () => {
-    const page = read('docs/readings.md');
-    const [record = ''] = blocks(page, 'json');
+  it('the readings record, the mappings and the access rules in the docs are real ones', () => {
+    const [record = ''] = blocks(read('docs/readings.md'), 'json');
     expect(decodeReadings(Buffer.from(record)).readings[0]).toMatchObject({
       measurement: 'climate',
       fields: { temperature: 21.5 },
       ns: 107,
     });
-    const [yaml = ''] = blocks(page, 'yaml');
-    expect(parseMappings(yaml, 'docs')).toHaveLength(1);
+    const script = (): string => 'function decodeUplink() { return { data: {} }; }';
+    const mappings = blocks(read('docs/mappings.md'), 'yaml');
+    expect(mappings).toHaveLength(2);
+    for (const yaml of mappings) expect(parseMappings(yaml, 'docs', script)).toHaveLength(1);
+    const rules = blocks(read('docs/security.md'), 'yaml');
+    expect(rules).toHaveLength(1);
+    const folder = mkdtempSync(join(tmpdir(), 'headwater-docs-'));
+    writeFileSync(join(folder, 'access.yaml'), rules[0] as string);
+    const access = new AccessRules(join(folder, 'access.yaml'));
+    rmSync(folder, { recursive: true });
+    const who = { user: 'sensor-7', client: 'x' };
+    expect(access.mayPublish(who, 'devices/sensor-7/climate')).toBe(true);
+    expect(access.mayPublish(who, 'devices/sensor-8/climate')).toBe(false);
+    expect(access.maySubscribe({ user: 'dashboard', client: 'y' }, 'devices/#')).toBe(true);
   });
 
   it('the API page and OpenAPI name the same paths', () => {

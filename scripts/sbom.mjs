@@ -1,0 +1,42 @@
+/**
+ * `npm run sbom [-- FILE]`: every package of the lock files (the workspace's and the Kafka client's), as one CycloneDX document on
+ * standard output or in FILE. `--production` leaves out what only development needs. Made by `npm sbom`, of the lock files alone; what
+ * would differ from run to run (serial number, time) is taken out, so that two documents can be compared.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const words = process.argv.slice(2);
+const isProduction = words.includes('--production');
+const [file, ...more] = words.filter((word) => word !== '--production');
+if (more.length > 0 || file?.startsWith('-')) {
+  console.error('Usage: npm run sbom -- [--production] [FILE]');
+  process.exit(2);
+}
+
+function sbomOf(folder) {
+  const flags = ['--package-lock-only', '--sbom-format=cyclonedx', '--sbom-type=application'];
+  const text = execFileSync('npm', ['sbom', ...flags, ...(isProduction ? ['--omit=dev'] : [])], {
+    cwd: join(root, folder),
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return JSON.parse(text);
+}
+
+const document = sbomOf('.');
+const kafka = sbomOf('collector/kafka-client');
+const known = new Set(document.components.map((component) => component['bom-ref']));
+document.components.push(...kafka.components.filter((each) => !known.has(each['bom-ref'])));
+const related = new Set(document.dependencies.map(({ ref }) => ref));
+document.dependencies.push(...kafka.dependencies.filter(({ ref }) => !related.has(ref)));
+delete document.serialNumber;
+delete document.metadata.timestamp;
+const byRef = (a, b) => (a['bom-ref'] < b['bom-ref'] ? -1 : 1);
+document.components.sort(byRef);
+
+const text = `${JSON.stringify(document, null, 2)}\n`;
+if (file === undefined) process.stdout.write(text);
+else writeFileSync(file, text);
