@@ -1,5 +1,5 @@
 /** Every setting of the collector: the check, `docs/configuration.md` and the sample file come from this table. */
-import { CLIENT_CERTIFICATES } from '../shared/mqtt/server.ts';
+import { accessSettings } from '../shared/access/settings.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 
 const MIB = 1024 * 1024;
@@ -37,70 +37,13 @@ export const COLLECTOR_CONFIG = {
     about:
       "Where gateways connect by TLS. One that shows a certificate speaks as that certificate's common name and as nobody else. Empty: nowhere.",
   },
-  'tls.certFile': {
-    type: 'string',
-    default: '',
-    flag: 'tls-cert',
-    about:
-      'Certificate (PEM, with its chain) that this server shows. A new file is taken within seconds, and no connection is dropped for it.',
-  },
-  'tls.keyFile': {
-    type: 'string',
-    default: '',
-    flag: 'tls-key',
-    about: 'Its key (PEM, mode 0600).',
-  },
-  'tls.clientCaFile': {
-    type: 'string',
-    default: '',
-    flag: 'tls-client-ca',
-    about: 'Authorities (PEM) whose certificates gateways may show to say who they are.',
-  },
-  'tls.crlFile': {
-    type: 'string',
-    default: '',
-    about: 'Certificates of these authorities that no longer count (PEM).',
-  },
-  'tls.clientCertificates': {
-    type: 'string',
-    default: 'optional',
-    choices: CLIENT_CERTIFICATES,
-    about:
-      'With authorities given: whether gateways must show a certificate (required), may (optional), or are not asked (none).',
-  },
-  'http.tls': {
-    type: 'boolean',
-    default: false,
-    flag: 'http-tls',
-    about: 'Serve the page and the API by HTTPS, with the certificate of `tls.certFile`.',
-  },
-  'http.tokensFile': {
-    type: 'string',
-    default: '',
-    flag: 'tokens-file',
-    about:
-      'File (mode 0600) with API tokens and what each may do, a line each as `headwater token` prints it. Changes are taken within seconds.',
-  },
   'uplink.secretFile': {
     type: 'string',
     default: '',
     flag: 'uplink-secret-file',
     about: 'File (mode 0600) with the secret that gateways send. Needed beyond loopback.',
   },
-  'http.tokenFile': {
-    type: 'string',
-    default: '',
-    flag: 'token-file',
-    about:
-      'File (mode 0600) with the API token that HTTP clients send as `Authorization: Bearer`. Needed beyond loopback.',
-  },
-  allowPlaintext: {
-    type: 'boolean',
-    default: false,
-    flag: 'allow-plaintext',
-    about:
-      'Serve addresses beyond loopback without TLS. Whoever shares the network can read and change everything.',
-  },
+  ...accessSettings('gateways'),
   log: {
     type: 'string',
     default: 'embedded',

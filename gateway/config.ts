@@ -1,5 +1,5 @@
 /** Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table. */
-import { CLIENT_CERTIFICATES } from '../shared/mqtt/server.ts';
+import { accessSettings } from '../shared/access/settings.ts';
 import { CLIENT_ID_RULES } from './ingress/identities.ts';
 import { POLICIES } from './buffer/upkeep.ts';
 import { BACKLOG_ORDERS } from './uplink/session.ts';
@@ -45,37 +45,6 @@ export const GATEWAY_CONFIG = {
     flag: 'wss',
     about: 'The same over TLS. Empty: nowhere.',
   },
-  'tls.certFile': {
-    type: 'string',
-    default: '',
-    flag: 'tls-cert',
-    about:
-      'Certificate (PEM, with its chain) that this server shows. A new file is taken within seconds, and no connection is dropped for it.',
-  },
-  'tls.keyFile': {
-    type: 'string',
-    default: '',
-    flag: 'tls-key',
-    about: 'Its key (PEM, mode 0600).',
-  },
-  'tls.clientCaFile': {
-    type: 'string',
-    default: '',
-    flag: 'tls-client-ca',
-    about: 'Authorities (PEM) whose certificates devices may show to say who they are.',
-  },
-  'tls.crlFile': {
-    type: 'string',
-    default: '',
-    about: 'Certificates of these authorities that no longer count (PEM).',
-  },
-  'tls.clientCertificates': {
-    type: 'string',
-    default: 'optional',
-    choices: CLIENT_CERTIFICATES,
-    about:
-      'With authorities given: whether devices must show a certificate (required), may (optional), or are not asked (none).',
-  },
   'http.listen': {
     type: 'address',
     default: '127.0.0.1:8081',
@@ -103,33 +72,7 @@ export const GATEWAY_CONFIG = {
     about:
       "Whose client ids are whose: owner (an id in use stays its user's), user (an id must also begin with the user's name), any.",
   },
-  'http.tls': {
-    type: 'boolean',
-    default: false,
-    flag: 'http-tls',
-    about: 'Serve the page and the API by HTTPS, with the certificate of `tls.certFile`.',
-  },
-  'http.tokensFile': {
-    type: 'string',
-    default: '',
-    flag: 'tokens-file',
-    about:
-      'File (mode 0600) with API tokens and what each may do, a line each as `headwater token` prints it. Changes are taken within seconds.',
-  },
-  'http.tokenFile': {
-    type: 'string',
-    default: '',
-    flag: 'token-file',
-    about:
-      'File (mode 0600) with the API token that HTTP clients send as `Authorization: Bearer`. Needed beyond loopback.',
-  },
-  allowPlaintext: {
-    type: 'boolean',
-    default: false,
-    flag: 'allow-plaintext',
-    about:
-      'Serve addresses beyond loopback without TLS. Whoever shares the network can read and change everything.',
-  },
+  ...accessSettings('devices'),
   collectors: {
     type: 'list',
     default: [],

@@ -42,8 +42,8 @@ import {
   type ReplayJobs,
 } from './replay-jobs.ts';
 
-/** Older mappings that are looked at, newest first. */
-const VERSIONS_MAX = 20;
+/** Older mappings that are looked at, newest first: each is one more decoding of every message. */
+const VERSIONS_MAX = 100;
 const POLL_MS = 300;
 const RETRY_MS = 500;
 
@@ -174,6 +174,12 @@ export class Replayer {
     for (let partition = 0; partition < log.partitions; partition++)
       for (const { value } of await log.state(TOPIC_LEDGER, partition, MAPPING_PREFIX))
         versions.push(JSON.parse(value.toString('utf8')) as MappingVersion & { at: number });
+    if (versions.length > VERSIONS_MAX)
+      notify({
+        level: 'warn',
+        event: 'replay_version',
+        text: `of ${versions.length} versions of the mappings the newest ${VERSIONS_MAX} are looked at: what only older ones wrote elsewhere is not removed`,
+      });
     const older: Mappings[] = [];
     for (const version of versions.sort((a, b) => b.at - a.at).slice(0, VERSIONS_MAX)) {
       try {

@@ -1,8 +1,9 @@
 /** Who may come to the collector: certificates and secrets of gateways, API tokens, limits on wrong ones, the audit log. */
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
-import { ServerTls } from '../../shared/access/tls.ts';
-import { Tokens } from '../../shared/access/tokens.ts';
+import { openAccess } from '../../shared/access/settings.ts';
+import type { ServerTls } from '../../shared/access/tls.ts';
+import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
 import { checkExposure } from '../../shared/config/exposure.ts';
 import { optionalSecret } from '../../shared/config/secrets.ts';
@@ -25,24 +26,10 @@ export class CollectorGuard {
   constructor(config: CollectorConfig, env: Env, notify: Notify) {
     this.secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
     const tokensFile = config['http.tokensFile'];
-    this.tokens = new Tokens(optionalSecret(config['http.tokenFile'], 'API token'), tokensFile);
-    const hasAuthorities = config['tls.clientCaFile'] !== '';
-    this.clientCertificates = hasAuthorities
-      ? (config['tls.clientCertificates'] as ClientCertificates) // One of the setting's choices.
-      : 'none';
-    this.tls =
-      config['tls.certFile'] === '' && config['tls.keyFile'] === ''
-        ? undefined
-        : new ServerTls(
-            {
-              certFile: config['tls.certFile'],
-              keyFile: config['tls.keyFile'],
-              caFile: config['tls.clientCaFile'],
-              crlFile: config['tls.crlFile'],
-            },
-            'TLS certificate',
-            notify,
-          );
+    const access = openAccess(config, notify);
+    this.tokens = access.tokens;
+    this.tls = access.tls;
+    this.clientCertificates = access.clientCertificates;
     this.failures = new FailureLimiter(config['ingest.authFailuresPerMinute'], () =>
       env.clock.monotonicUs(),
     );

@@ -40,7 +40,7 @@ const identityOf = ({ gateway, epoch, sequence, index }: Quarantined): string =>
 
 /** A reason without what differs from message to message. */
 const patternOf = (reason: string): string =>
-  reason.replaceAll(/'[^']*'|"[^"]*"|\d+/g, '…').slice(0, 100);
+  reason.replaceAll(/'[^']*'|"[^"]*"|(?<!\^)\b\d+\b(?!\^)/g, '…').slice(0, 160);
 
 export class QuarantineView {
   private readonly log: Log;

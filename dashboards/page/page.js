@@ -92,7 +92,7 @@ function showSensors() {
     ...sensors.map(([key, { measurement, tags, fields, time }]) => {
       const row = document.createElement('tr');
       const value = fields.get(state.field)?.value;
-      row.append(cell(measurement), cell(sensorName(tags), 'name'), cell(value === undefined ? '–' : `${valueText(value)} ${state.units.get(`${key} ${state.field}`) ?? ''}`.trimEnd(), 'number'), cell(new Date(time).toLocaleString(), 'time'));
+      row.append(cell(measurement), cell(sensorName(tags), 'name'), cell(value === undefined ? '–' : `${valueText(value)} ${state.units.get(`${key} ${state.field}`) ?? ''}`.trimEnd(), 'number'), cell(new Date(time).toLocaleString([], { dateStyle: 'short', timeStyle: 'medium' }), 'time'));
       row.classList.toggle('chosen', key === state.chosen);
       row.title = Object.entries(tags).map(([name, each]) => `${name}: ${each}`).join('\n');
       row.addEventListener('click', () => choose(key));

@@ -5,10 +5,11 @@
  */
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
-import { ServerTls } from '../../shared/access/tls.ts';
-import { Tokens } from '../../shared/access/tokens.ts';
+import { openAccess } from '../../shared/access/settings.ts';
+import type { ServerTls } from '../../shared/access/tls.ts';
+import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
-import { Passwords, optionalSecret } from '../../shared/config/secrets.ts';
+import { Passwords } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { ClientCertificates } from '../../shared/mqtt/server.ts';
@@ -45,27 +46,10 @@ export class Guard {
     const aclFile = config['mqtt.aclFile'];
     this.passwords = passwordFile === '' ? undefined : new Passwords(passwordFile);
     this.rules = aclFile === '' ? undefined : new AccessRules(aclFile);
-    this.tokens = new Tokens(
-      optionalSecret(config['http.tokenFile'], 'API token'),
-      config['http.tokensFile'],
-    );
-    const hasAuthorities = config['tls.clientCaFile'] !== '';
-    this.clientCertificates = hasAuthorities
-      ? (config['tls.clientCertificates'] as ClientCertificates) // One of the setting's choices.
-      : 'none';
-    this.tls =
-      config['tls.certFile'] === '' && config['tls.keyFile'] === ''
-        ? undefined
-        : new ServerTls(
-            {
-              certFile: config['tls.certFile'],
-              keyFile: config['tls.keyFile'],
-              caFile: config['tls.clientCaFile'],
-              crlFile: config['tls.crlFile'],
-            },
-            'TLS certificate',
-            notify,
-          );
+    const access = openAccess(config, notify);
+    this.tokens = access.tokens;
+    this.tls = access.tls;
+    this.clientCertificates = access.clientCertificates;
     const now = (): number => env.clock.monotonicUs();
     this.failures = new FailureLimiter(config['limits.authFailuresPerMinute'], now);
     this.audit = new Audit(config.data, () => env.clock.wallUs() / 1000, notify);
