@@ -44,8 +44,8 @@ export class KafkaConsumer implements LogConsumer {
   private assigned = new Set<number>();
   /** Partition → offset of the next record that `poll` has not returned. */
   private readonly positions = new Map<number, number>();
-  /** Partitions whose end was reached after the last record that `poll` has returned of them. */
-  private readonly atEnd = new Set<number>();
+  /** Partition → its end, where that was reached. The event may come before the records in front of it are returned. */
+  private readonly atEnd = new Map<number, number>();
   private rebalancing: Promise<void> = Promise.resolve();
   private failure: HeadwaterError | undefined;
   private lagRecords = 0;
@@ -86,7 +86,7 @@ export class KafkaConsumer implements LogConsumer {
     // The end of a partition lies behind the markers of transactions, which are no records: without it a lag would stay.
     consumer.on('partition.eof', ({ partition, offset }) => {
       this.positions.set(partition, offset);
-      this.atEnd.add(partition);
+      this.atEnd.set(partition, offset);
     });
     await connect(consumer, log.options.brokers);
     this.consumer = consumer;
@@ -189,7 +189,7 @@ export class KafkaConsumer implements LogConsumer {
       const records = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
       for (const { partition, offset } of records) {
         this.positions.set(partition, Math.max(offset + 1, this.positions.get(partition) ?? 0));
-        this.atEnd.delete(partition);
+        if (offset >= (this.atEnd.get(partition) ?? Infinity)) this.atEnd.delete(partition);
       }
       if (records.length > 0 || performance.now() >= deadline || this.closing) return records;
     }
@@ -362,7 +362,7 @@ export class KafkaConsumer implements LogConsumer {
   }
 
   ended(): ReadonlySet<number> {
-    return new Set(this.atEnd);
+    return new Set(this.atEnd.keys());
   }
 
   lag(): GroupStats | undefined {

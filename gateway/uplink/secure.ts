@@ -22,6 +22,8 @@ export interface UplinkTls {
 
 const DATE_ERRORS = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
 const CHAIN_MAX = 10;
+/** Extended key usages serverAuth and any (RFC 5280). */
+const SERVER_USES = ['1.3.6.1.5.5.7.3.1', '2.5.29.37.0'];
 
 /** What is wrong with a certificate's dates. Without knowing the time: only what is surely past. */
 function dateProblem(
@@ -46,6 +48,9 @@ export function chainProblem(
   const [leaf] = chain;
   if (leaf === undefined) return 'no certificate was shown';
   if (leaf.ca) return 'its certificate is an authority, not a server';
+  // RFC 5280, 4.2.1.12: a certificate that names purposes is good for no other.
+  if (leaf.keyUsage?.some((use) => SERVER_USES.includes(use)) === false)
+    return 'its certificate is not for servers';
   for (const [index, certificate] of chain.slice(0, CHAIN_MAX).entries()) {
     const outdated = dateProblem(certificate, nowMs);
     if (outdated !== undefined) return outdated;

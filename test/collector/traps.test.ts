@@ -510,6 +510,27 @@ describe("a user's codec", () => {
       /codec test\.js/,
     );
   });
+  it('gives the same at every replay: the time is the receipt, chance begins anew', () => {
+    const script = new Script(
+      'test.js',
+      `function decodeUplink({ recvTime }) {
+        return { data: { now: Date.now(), made: new Date().getTime(), given: recvTime.getTime(), text: Date().length > 20,
+          other: new Date(2020, 1, 2) instanceof Date && Date.UTC(2020, 0, 1), chance: Math.random(), performance: typeof performance } };
+      }`,
+      () => performance.now(),
+    );
+    const first = script.decode(Uint8Array.of(1), 1, RECEIVED) as Record<string, unknown>;
+    expect(first).toMatchObject({
+      now: RECEIVED,
+      made: RECEIVED,
+      given: RECEIVED,
+      text: true,
+      other: Date.UTC(2020, 0, 1),
+      performance: 'undefined',
+    });
+    expect(first['chance']).toBeGreaterThan(0);
+    expect(script.decode(Uint8Array.of(1), 1, RECEIVED)).toEqual(first);
+  });
   it('after an error the next message is decoded as if nothing had been', () => {
     const script = new Script(
       'test.js',

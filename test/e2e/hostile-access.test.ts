@@ -16,6 +16,7 @@ import { encodePublish } from '../support/load.ts';
 import {
   headwater,
   startCollector,
+  startDevice,
   startGateway,
   temporaryFolder,
   until,
@@ -53,8 +54,7 @@ beforeAll(async () => {
   const server = authority.issue({ name: 'gateway', hosts: ['127.0.0.1', 'localhost'] });
   await writePasswords('a', 'b', 'dash', 'quiet', 'gone');
   writeFileSync(aclFile, ACL);
-  gateway = await startGateway(
-    undefined,
+  gateway = await startDevice(
     [
       '--password-file',
       passwordFile,
@@ -96,7 +96,7 @@ const audit = (data = dataOf(gateway)): { event: string; [key: string]: unknown 
     .map((line) => JSON.parse(line) as { event: string });
 const dataOf = (server: Headwater): string => {
   const args = readFileSync(`/proc/${server.pid}/cmdline`, 'utf8').split('\0');
-  return args[args.indexOf('--data') + 1] as string;
+  return args[args.lastIndexOf('--data') + 1] as string;
 };
 interface History {
   messages: { topic: string; payload: string }[];

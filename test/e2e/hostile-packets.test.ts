@@ -2,9 +2,7 @@
  * Hostile packets and connections against a gateway as it is started by default (loopback, nobody asked). Numbers are those
  * of docs/threats.md. After every one: ALIVE.
  */
-import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   Alive,
@@ -17,35 +15,16 @@ import {
   tryConnect,
 } from '../support/hostile.ts';
 import { encodePublish, runLoad } from '../support/load.ts';
-import {
-  ROOT,
-  ready,
-  start,
-  startGateway,
-  temporaryFolder,
-  until,
-  type Headwater,
-} from '../support/process.ts';
+import { startDevice, startGateway, until, type Headwater } from '../support/process.ts';
 import { FULL } from '../support/seed.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
 import { getJson } from '../support/reconcile.ts';
-
-/** As it is on a device: with the flags of gateway/bin.mjs, which keep its memory flat. */
-async function startDevice(environment: Record<string, string>): Promise<Headwater> {
-  const [flags = ''] = readFileSync(join(ROOT, 'gateway/bin.mjs'), 'utf8').split('\n');
-  const args = [...flags.replace(/^.* node /, '').split(' '), 'gateway/bin.mjs'];
-  const addresses = ['--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0'];
-  return await ready(
-    start(process.execPath, [...args, '--data', temporaryFolder(), ...addresses], environment),
-    'gateway/bin.mjs',
-  );
-}
 
 let gateway: Headwater;
 let port: number;
 let alive: Alive;
 beforeAll(async () => {
-  gateway = await startDevice({ HEADWATER_LIMITS_SESSIONS_MAX: '500' });
+  gateway = await startDevice([], { HEADWATER_LIMITS_SESSIONS_MAX: '500' });
   port = gateway.port('mqtt');
   // The baseline is that of a gateway at work, with its caches and the database's filled.
   await runLoad({

@@ -377,6 +377,18 @@ describe('a gateway that boots in 1970', () => {
       }),
     ],
     [
+      'the certificate of a device, which is not for servers',
+      () => ({
+        certificate: authority.issue({
+          name: 'collector',
+          hosts: ['127.0.0.1'],
+          use: 'clientAuth',
+        }),
+        ca: authority.cert,
+        says: /not for servers/,
+      }),
+    ],
+    [
       'everything while no authority is pinned',
       () => ({
         certificate: authority.issue({ name: 'collector', hosts: ['127.0.0.1'] }),

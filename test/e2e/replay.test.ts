@@ -3,7 +3,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startInflux1, startInflux2, type Influx } from '../services/servers.ts';
+import {
+  startInflux1,
+  startInflux2,
+  startKafka,
+  type Influx,
+  type Server,
+} from '../services/servers.ts';
 import {
   run,
   startCollector,
@@ -33,23 +39,30 @@ describe.each([
   'embedded',
   'influxdb 2',
   'influxdb 1.8',
+  'influxdb 2, log kafka',
 ])('quarantine and replay, store %s', (kind) => {
   const folder = temporaryFolder();
   const mappings = join(folder, 'mappings.yaml');
   let influx: Influx | undefined;
+  let kafka: Server | undefined;
   let collector: Headwater;
   let gateway: Headwater;
   let http: string;
 
   beforeAll(async () => {
-    if (kind === 'influxdb 2') influx = await startInflux2();
+    if (kind.includes('kafka')) kafka = await startKafka();
+    if (kind.startsWith('influxdb 2')) influx = await startInflux2();
     if (kind === 'influxdb 1.8') influx = await startInflux1();
     writeFileSync(
       mappings,
       'mappings:\n  - topic: press/{machine}/values\n    measurement: press\n    types: { force: number }\n',
     );
     collector = await startCollector(
-      ['--mappings', mappings, ...(influx === undefined ? [] : ['--store', influx.store])],
+      [
+        ...['--mappings', mappings],
+        ...(influx === undefined ? [] : ['--store', influx.store]),
+        ...(kafka === undefined ? [] : ['--log', `kafka://${kafka.address}`]),
+      ],
       influx === undefined ? {} : { HEADWATER_INFLUXDB_TOKEN: influx.token },
     );
     http = `http://${collector.address['http']}`;
@@ -70,6 +83,7 @@ describe.each([
     await gateway.kill();
     await collector.kill();
     await influx?.stop();
+    await kafka?.stop();
   });
 
   const points = async (query: string): Promise<Points['series']> =>

@@ -16,6 +16,8 @@ export interface CertificateOptions {
   to?: string;
   /** Subject alternative names, for servers. */
   hosts?: string[];
+  /** What it is good for alone. */
+  use?: 'clientAuth' | 'serverAuth';
 }
 
 const openssl = (args: string[]): void => {
@@ -67,7 +69,7 @@ export class Authority {
     ]);
   }
 
-  issue({ name, from, to, hosts = [] }: CertificateOptions): Pair {
+  issue({ name, from, to, hosts = [], use }: CertificateOptions): Pair {
     const base = join(this.folder, `${++this.made}`);
     const [cert, key, request, extensions] = [
       `${base}.pem`,
@@ -94,7 +96,7 @@ export class Authority {
     const names = hosts.map((host) => (/^[\d.]+$/.test(host) ? `IP:${host}` : `DNS:${host}`));
     writeFileSync(
       extensions,
-      `basicConstraints=CA:FALSE\n${names.length === 0 ? '' : `subjectAltName=${names.join(',')}\n`}`,
+      `basicConstraints=CA:FALSE\n${names.length === 0 ? '' : `subjectAltName=${names.join(',')}\n`}${use === undefined ? '' : `extendedKeyUsage=${use}\n`}`,
     );
     openssl([
       'ca',

@@ -1,6 +1,6 @@
 /** Child processes of tests: started, awaited, and stopped by process id, whatever the test does. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -111,6 +111,20 @@ export async function headwater(
   return await ready(
     start(process.execPath, ['cli/bin.mjs', ...args], environment),
     args.join(' '),
+  );
+}
+
+/** A gateway as it is on a device: with the flags of gateway/bin.mjs, which keep its memory flat. Later flags win. */
+export async function startDevice(
+  more: string[] = [],
+  environment: Record<string, string> = {},
+): Promise<Headwater> {
+  const [flags = ''] = readFileSync(join(ROOT, 'gateway/bin.mjs'), 'utf8').split('\n');
+  const args = [...flags.replace(/^.* node /, '').split(' '), 'gateway/bin.mjs'];
+  const usual = ['--data', temporaryFolder(), '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+  return await ready(
+    start(process.execPath, [...args, ...usual, ...more], environment),
+    'gateway/bin.mjs',
   );
 }
 

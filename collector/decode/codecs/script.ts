@@ -31,12 +31,34 @@ export const SCRIPT_BYTES_MAX = 1024 * 1024;
 /** What JSON cannot say is said with this before it. */
 const MARK = '\u0000int:';
 
+/** A replay has to give the same again: the time is the message's, and chance begins anew with each. */
+const PRELUDE = `(function () {
+  const Real = Date;
+  let now = 0;
+  let seed = 1;
+  function MessageDate(...words) {
+    if (new.target === undefined) return new Real(now).toString();
+    return Reflect.construct(Real, words.length === 0 ? [now] : words, new.target);
+  }
+  MessageDate.prototype = Real.prototype;
+  MessageDate.prototype.constructor = MessageDate;
+  MessageDate.now = () => now;
+  MessageDate.parse = Real.parse;
+  MessageDate.UTC = Real.UTC;
+  globalThis.Date = MessageDate;
+  delete globalThis.performance;
+  Math.random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+  globalThis.__headwaterClock = (time) => { now = time; seed = 1; };
+})()`;
+
 /** Calls whichever form the script has. Numbers that are none are an error: JSON would turn them into null. */
 const GLUE = `(function () {
   const form = typeof decodeUplink === 'function' ? 'uplink'
     : typeof Decoder === 'function' ? 'ttn2' : typeof Decode === 'function' ? 'chirpstack3' : '';
+  const setClock = globalThis.__headwaterClock;
   globalThis.__headwater = function (text) {
     const input = JSON.parse(text);
+    setClock(input.recvTime);
     let result;
     if (form === 'uplink') result = decodeUplink({ bytes: input.bytes, fPort: input.fPort, recvTime: new Date(input.recvTime), variables: {} });
     else if (form === 'ttn2') result = { data: Decoder(input.bytes, input.fPort) };
@@ -112,6 +134,7 @@ export class Script {
     this.runtime = runtime;
     this.context = context;
     try {
+      this.evaluate(context, PRELUDE);
       this.evaluate(context, this.source);
       if (this.evaluate(context, GLUE) === '')
         throw new Error('has no function decodeUplink, Decoder or Decode');
