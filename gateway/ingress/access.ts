@@ -105,6 +105,12 @@ function ruleOf(value: unknown, where: string): Rule {
   };
 }
 
+const grantsPublish = ({ publish }: Rule, who: Who, topic: string): boolean =>
+  publish.some((template) => {
+    const filter = fill(template, who);
+    return filter !== undefined && filterMatches(filter, topic);
+  });
+
 export class AccessRules {
   private readonly path: string;
   private rules: Rule[] = [];
@@ -148,23 +154,11 @@ export class AccessRules {
   }
 
   mayPublish(who: Who, topic: string): boolean {
-    return this.of(who).some(({ publish }) =>
-      publish.some((template) => {
-        const filter = fill(template, who);
-        return filter !== undefined && filterMatches(filter, topic);
-      }),
-    );
+    return this.of(who).some((rule) => grantsPublish(rule, who, topic));
   }
 
   mayRetain(who: Who, topic: string): boolean {
-    return this.of(who).some(
-      ({ publish, retain }) =>
-        retain &&
-        publish.some((template) => {
-          const filter = fill(template, who);
-          return filter !== undefined && filterMatches(filter, topic);
-        }),
-    );
+    return this.of(who).some((rule) => rule.retain && grantsPublish(rule, who, topic));
   }
 
   maySubscribe(who: Who, filter: string): boolean {

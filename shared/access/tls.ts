@@ -3,8 +3,9 @@
  * A key must be readable by its owner alone.
  */
 import { X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { readPrivateFile } from '../config/secrets.ts';
 import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 import { WatchedFiles } from './watched.ts';
@@ -21,9 +22,8 @@ export interface TlsFiles {
 const MIN_VERSION = 'TLSv1.2';
 
 function read(path: string, what: string, isPrivate: boolean): Buffer {
+  if (isPrivate) return readPrivateFile(path, what);
   try {
-    if (isPrivate && (statSync(path).mode & 0o077) !== 0)
-      throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
     return readFileSync(path);
   } catch (error) {
     throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });

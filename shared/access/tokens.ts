@@ -4,8 +4,8 @@
  * kept nowhere. A token is 256 random bits, so a plain hash of it cannot be guessed back.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
-import { HeadwaterError, messageOf } from '../errors.ts';
+import { readPrivateFile } from '../config/secrets.ts';
+import { HeadwaterError } from '../errors.ts';
 import { GATEWAY_ID } from '../wire/wire.ts';
 
 export const SCOPES = ['read', 'write', 'admin'] as const;
@@ -59,14 +59,7 @@ function entryOf(path: string, line: number, text: string): Entry {
 
 /** Throws CONFIG_INVALID. An empty file lets nobody in. */
 export function readTokens(path: string): Entry[] {
-  let text: string;
-  try {
-    if ((statSync(path).mode & 0o077) !== 0)
-      throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `API tokens: ${messageOf(error)}`, { cause: error });
-  }
+  const text = readPrivateFile(path, 'API tokens').toString('utf8');
   return text
     .replace(/\n$/, '')
     .split('\n')

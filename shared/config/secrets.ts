@@ -14,22 +14,20 @@ const SCRYPT_COST = 32768;
 const SCRYPT_BYTES_MAX = 64 * 1024 * 1024;
 const HASH_BYTES = 32;
 
-/** Content of a private file, trimmed. Throws CONFIG_INVALID when it is missing, empty or readable by others. */
-export function readSecretFile(path: string, what: string): string {
-  let text: string;
-  let mode: number;
+/** Content of a file that its owner alone may read. Throws CONFIG_INVALID, with `what` it is in front. */
+export function readPrivateFile(path: string, what: string): Buffer {
   try {
-    mode = statSync(path).mode;
-    text = readFileSync(path, 'utf8').trim();
+    if ((statSync(path).mode & 0o077) !== 0)
+      throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
+    return readFileSync(path);
   } catch (error) {
     throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
   }
-  if ((mode & 0o077) !== 0) {
-    throw new HeadwaterError(
-      'CONFIG_INVALID',
-      `${what}: ${path} can be read by others: run chmod 600 ${path}`,
-    );
-  }
+}
+
+/** Content of a private file, trimmed. Throws CONFIG_INVALID when it is missing, empty or readable by others. */
+export function readSecretFile(path: string, what: string): string {
+  const text = readPrivateFile(path, what).toString('utf8').trim();
   if (text.length < 16) {
     throw new HeadwaterError(
       'CONFIG_INVALID',
@@ -108,16 +106,7 @@ export class Passwords {
   private read(): Map<string, Credential> {
     const { path } = this;
     const users = new Map<string, Credential>();
-    let text: string;
-    try {
-      if ((statSync(path).mode & 0o077) !== 0)
-        throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
-      text = readFileSync(path, 'utf8');
-    } catch (error) {
-      throw new HeadwaterError('CONFIG_INVALID', `password file: ${messageOf(error)}`, {
-        cause: error,
-      });
-    }
+    const text = readPrivateFile(path, 'password file').toString('utf8');
     const lines = text.replace(/\n$/, '').split('\n');
     for (const [index, line] of lines.entries()) {
       const match = /^([^:\s]{1,128}):scrypt:(\d{4,7}):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$/.exec(

@@ -742,17 +742,7 @@ describe('files and processes', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
     const { port: wrong } = server.address() as { port: number };
-    const gate = await headwater([
-      'gateway',
-      '--data',
-      temporaryFolder(),
-      '--mqtt',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--collector',
-      `mqtts://127.0.0.1:${wrong}`,
-    ]);
+    const gate = await startGateway(undefined, ['--collector', `mqtts://127.0.0.1:${wrong}`]);
     await until(
       'the reason',
       () =>

@@ -11,16 +11,7 @@ import { startInflux1, type Influx } from '../services/servers.ts';
 import { MIB, connectPacket, rssBytes } from '../support/hostile.ts';
 import { ROOT, startCollector, startGateway, until, type Headwater } from '../support/process.ts';
 import { rawClient } from '../support/raw-mqtt.ts';
-import { getJson, settled } from '../support/reconcile.ts';
-
-interface Points {
-  series: {
-    measurement: string;
-    field: string;
-    tags: Record<string, string>;
-    points: [number, unknown][];
-  }[];
-}
+import { getJson, settled, type Points } from '../support/reconcile.ts';
 
 let influx: Influx;
 let collector: Headwater;

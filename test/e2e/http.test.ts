@@ -14,16 +14,7 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
-import { getJson, settled } from '../support/reconcile.ts';
-
-interface Points {
-  series: {
-    measurement: string;
-    field: string;
-    tags: Record<string, string>;
-    points: [number, unknown][];
-  }[];
-}
+import { getJson, settled, type Points } from '../support/reconcile.ts';
 
 let collector: Headwater;
 let gateway: Headwater;

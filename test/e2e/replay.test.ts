@@ -18,17 +18,8 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
-import { getJson, settled } from '../support/reconcile.ts';
+import { getJson, settled, type Points } from '../support/reconcile.ts';
 
-interface Points {
-  series: {
-    measurement: string;
-    field: string;
-    tags: Record<string, string>;
-    points: [number, unknown][];
-    unit?: string;
-  }[];
-}
 interface Listing {
   count: number;
   items: { reason: string; topic: string; payload: string }[];

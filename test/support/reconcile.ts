@@ -10,6 +10,17 @@ interface Series {
   }[];
 }
 
+/** The API's answer to a query. */
+export interface Points {
+  series: {
+    measurement: string;
+    field: string;
+    tags: Record<string, string>;
+    points: [number, unknown][];
+    unit?: string;
+  }[];
+}
+
 export async function getJson<T>(url: string): Promise<T> {
   const response = await fetch(url);
   const answer = (await response.json()) as T & { error?: { message: string } };
