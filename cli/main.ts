@@ -40,6 +40,10 @@ export const COMMANDS: Record<string, Command> = {
     about: 'See what could not be decoded, and decode it again.',
     run: async (args) => await (await import('./quarantine.ts')).quarantine(args),
   },
+  lake: {
+    about: 'Say what is in the lake.',
+    run: async (args) => await (await import('./lake.ts')).lake(args),
+  },
   doctor: {
     about: 'Check disk, clock, log and store.',
     run: async (args) => await (await import('./doctor.ts')).doctor(args),

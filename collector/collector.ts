@@ -17,6 +17,7 @@ import { LogSink } from './ingest/http-sink.ts';
 import { CollectorGuard } from './ops/guard.ts';
 import { SeriesMeta } from './query/series-meta.ts';
 import { Ingest } from './ingest/ingest.ts';
+import { Processing } from './processing.ts';
 import { LedgerView } from './ledger/view.ts';
 import { TOPIC_LEDGER, type Log } from './log/log.ts';
 import { createLog } from './log/open.ts';
@@ -105,6 +106,7 @@ export class Collector {
   private sink: LogSink | undefined;
   private mappings: MappingSet | undefined;
   private guard: DiskGuard | undefined;
+  private processing: Processing | undefined;
   private closing: Promise<void> | undefined;
 
   /** `extraMappings` come after those of the configured file. */
@@ -191,6 +193,15 @@ export class Collector {
     }
     this.ledger = new LedgerView(log);
     await this.ledger.start();
+    this.processing = await Processing.create({
+      config,
+      env,
+      notify,
+      log,
+      roles,
+      ledger: this.ledger,
+    });
+    await this.processing.start();
     if (roles.has('decode') || roles.has('query')) {
       const newId = (): string => env.random.bytes(6).toString('hex');
       this.replays = new ReplayJobs(log, nowMs, newId);
@@ -255,6 +266,7 @@ export class Collector {
           replays: this.replays,
           meta: this.meta,
           sink: this.sink,
+          processing: this.processing,
           ledger: this.ledger,
           refuse,
           nowMs,
@@ -324,6 +336,7 @@ export class Collector {
     await this.meta?.close();
     await this.ledger?.close();
     await this.decode?.close();
+    await this.processing?.close();
     await this.storeStage?.close();
     await this.store?.close();
     await this.log?.close();

@@ -13,7 +13,7 @@ export const COLLECTOR_CONFIG = {
   },
   roles: {
     type: 'list',
-    default: ['ingest', 'decode', 'store', 'query'],
+    default: ['ingest', 'decode', 'store', 'lake', 'stream', 'batch', 'query'],
     flag: 'roles',
     about:
       'What this process does. Apart from each other, roles need Kafka as log and InfluxDB as store.',
@@ -169,6 +169,91 @@ export const COLLECTOR_CONFIG = {
     unit: 'connections',
     about: 'Gateway connections at once.',
   },
+  lake: {
+    type: 'string',
+    default: 'local',
+    flag: 'lake',
+    about:
+      'The lake: `local` (the folder `lake` under `data`), a folder, `s3://BUCKET/PREFIX` (credentials where AWS tools look for them), `webhdfs://HOST:PORT/PATH?user=NAME`, a package that provides an object store, or `none`.',
+  },
+  'lake.s3Endpoint': {
+    type: 'string',
+    default: '',
+    about: "URL of an S3 server other than AWS's.",
+  },
+  'lake.s3Region': { type: 'string', default: 'us-east-1', about: 'Region of the bucket.' },
+  'lake.flushSeconds': {
+    type: 'integer',
+    default: 60,
+    min: 1,
+    max: 86_400,
+    unit: 'seconds',
+    about: 'What comes in waits at most so long for others before it is written to the lake.',
+  },
+  'lake.flushBytes': {
+    type: 'integer',
+    default: 16 * MIB,
+    min: 64 * 1024,
+    max: 1024 * MIB,
+    unit: 'bytes',
+    about:
+      'So much of a zone is written to the lake without waiting; it is held in memory till then.',
+  },
+  'lake.memoryBytes': {
+    type: 'integer',
+    default: 512 * MIB,
+    min: 64 * MIB,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about:
+      'Memory that writing the lake may take, and again that questions to it may; beyond it the disk is used.',
+  },
+  'lake.cacheBytes': {
+    type: 'integer',
+    default: 1024 * MIB,
+    min: MIB,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about: 'Disk space for files that were fetched from a lake elsewhere.',
+  },
+  'stream.rules': {
+    type: 'string',
+    default: '',
+    flag: 'rules',
+    about: 'YAML file with stream rules: windows, derived sensors, alerts.',
+  },
+  'stream.stateBytesMax': {
+    type: 'integer',
+    default: 256 * MIB,
+    min: MIB,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about:
+      'State of open windows in memory; beyond it the oldest are let go, and late readings correct them from the lake.',
+  },
+  'batch.jobs': {
+    type: 'string',
+    default: '',
+    flag: 'jobs',
+    about: 'Folder with SQL files of your own batch jobs, beside the shipped ones.',
+  },
+  'batch.shippedJobs': {
+    type: 'boolean',
+    default: true,
+    about:
+      'Run the shipped jobs: daily summaries, data quality, correlation, hour-of-week baselines.',
+  },
+  'batch.engine': {
+    type: 'string',
+    default: 'duckdb',
+    choices: ['duckdb', 'spark'],
+    about: 'What runs the SQL of batch jobs; `spark` needs PySpark (`batch.python`).',
+  },
+  'batch.python': {
+    type: 'string',
+    default: 'python3',
+    about: 'Python with PySpark installed, for `batch.engine: spark`.',
+  },
   'store.memoryBytes': {
     type: 'integer',
     default: 256 * MIB,
@@ -181,5 +266,5 @@ export const COLLECTOR_CONFIG = {
 
 export type CollectorConfig = ConfigOf<typeof COLLECTOR_CONFIG>;
 
-export const ROLES = ['ingest', 'decode', 'store', 'query'] as const;
+export const ROLES = ['ingest', 'decode', 'store', 'lake', 'stream', 'batch', 'query'] as const;
 export type Role = (typeof ROLES)[number];

@@ -57,6 +57,22 @@ export const ERRORS = {
     about:
       'The store was damaged and set aside; what the log has is written again from its beginning.',
   },
+  LAKE_UNAVAILABLE: {
+    retryable: true,
+    about: 'The lake cannot be reached or written; nothing is lost, it goes on when it can.',
+  },
+  LAKE_REFUSED: {
+    retryable: false,
+    about: 'The lake refuses what it was asked for: credentials, a bucket or a path that is not there.',
+  },
+  RULE_INVALID: {
+    retryable: false,
+    about: 'A stream rule is not valid; the message names file and place.',
+  },
+  BATCH_INVALID: {
+    retryable: false,
+    about: 'A batch job is not valid, or its SQL fails; the message says where.',
+  },
   ADAPTER_MISSING: {
     retryable: false,
     about: 'An adapter or the client library that it needs is not installed.',

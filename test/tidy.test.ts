@@ -40,6 +40,8 @@ describe('tidy', () => {
     'cborg',
     '@msgpack/msgpack',
     'quickjs-emscripten-core',
+    '@aws-sdk/client-s3',
+    'amaro',
   ])('%s is imported in one file', (name) => {
     const users = sources.filter(
       (file) =>

@@ -7,7 +7,6 @@ import { CLOCK_UNKNOWN, type FrameHeader } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
 
 export const CLOCK_PREFIX = 'clock/';
-export const HELD_PREFIX = 'held/';
 
 /** An anchor with a smaller error is final: moving a reading by less is not worth a second write. */
 const FINAL_ERROR_US = 100_000;

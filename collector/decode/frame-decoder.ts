@@ -12,7 +12,13 @@ import {
   type Reading,
 } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
-import { TOPIC_COMMANDS, TOPIC_LEDGER, TOPIC_READINGS, type Produced } from '../log/log.ts';
+import {
+  HEADER_AGAIN,
+  TOPIC_COMMANDS,
+  TOPIC_LEDGER,
+  TOPIC_READINGS,
+  type Produced,
+} from '../log/log.ts';
 import { seriesName } from '../store/store.ts';
 import { Cardinality, type SeriesLimits } from './cardinality.ts';
 import type { CodecState, MessageContext } from './codecs/context.ts';
@@ -84,13 +90,13 @@ export class FrameDecoder {
     const seed = identitySeed(gateway, epoch);
     let readings: Reading[] = [];
     let removed: Reading[] = [];
+    const { replay } = job;
     const flush = (): void => {
       if (readings.length + removed.length > 0)
-        produced.push(this.record(header, arrivedMs, readings, removed));
+        produced.push(this.record(header, arrivedMs, readings, removed, replay !== undefined));
       readings = [];
       removed = [];
     };
-    const { replay } = job;
     const context = this.contextOf(job, produced);
     for (const message of readRecords(frame, header)) {
       if (!job.isFresh(message.sequence)) continue;
@@ -246,13 +252,14 @@ export class FrameDecoder {
     arrivedMs: number,
     readings: Reading[],
     removed: Reading[] = [],
+    isAgain = false,
   ): Produced {
     const { gateway, epoch } = header;
     this.decodedReadings += readings.length;
     return {
       topic: TOPIC_READINGS,
       key: gateway,
-      headers: {},
+      headers: isAgain ? { [HEADER_AGAIN]: 'true' } : {},
       value: encodeReadings({ gateway, epoch, arrivedMs, readings, removed }),
     };
   }

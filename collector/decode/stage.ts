@@ -21,7 +21,7 @@ import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import { EpochLedger } from '../ledger/epoch-ledger.ts';
-import { LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
+import { HELD_PREFIX, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import {
   TOPIC_LEDGER,
   TOPIC_QUARANTINE,
@@ -31,13 +31,7 @@ import {
   type StoredRecord,
 } from '../log/log.ts';
 import { runStage, type Stage } from '../log/stage.ts';
-import {
-  BootClocks,
-  CLOCK_PREFIX,
-  HELD_BYTES_MAX,
-  HELD_PREFIX,
-  type HeldFrame,
-} from './boot-clocks.ts';
+import { BootClocks, CLOCK_PREFIX, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
 import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
 import type { SeriesLimits } from './cardinality.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';

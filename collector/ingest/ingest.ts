@@ -25,6 +25,7 @@ import { GATEWAY_ID, downTopic, encodeDown } from '../../shared/wire/wire.ts';
 import type { LedgerView } from '../ledger/view.ts';
 import { Follower } from '../log/follow.ts';
 import { TOPIC_COMMANDS, type Log } from '../log/log.ts';
+import { Links } from './links.ts';
 import { Receiver, type Peer, type ReceiverOptions } from './receiver.ts';
 
 export interface IngestOptions extends ReceiverOptions {
@@ -45,6 +46,7 @@ export class Ingest implements MqttHandler {
   readonly server: MqttServer;
   readonly refusedBy = new CounterBy('reason');
   readonly receiver: Receiver;
+  private readonly links: Links;
 
   private readonly options: IngestOptions;
   private readonly notify: Notify;
@@ -71,6 +73,7 @@ export class Ingest implements MqttHandler {
     this.receiver = new Receiver(env, options, log, ledger, notify, () =>
       this.heldBack.releaseAll(),
     );
+    this.links = new Links(log, notify, () => env.clock.wallUs() / 1000);
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 
@@ -98,6 +101,7 @@ export class Ingest implements MqttHandler {
       this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
     );
     this.followCommands();
+    await this.links.start();
   }
 
   /** Commands that are read while their gateway is connected here are said to it. */
@@ -152,6 +156,7 @@ export class Ingest implements MqttHandler {
       return;
     }
     this.sessions.set(connection, this.peerOf(connection, id));
+    this.links.say(id, true);
     done(null, true);
   }
 
@@ -230,16 +235,16 @@ export class Ingest implements MqttHandler {
     this.heldBack.forget(connection);
     if (session === undefined) return;
     const { gateway } = session;
-    this.receiver.left(
-      gateway,
-      [...this.sessions.values()].some((other) => other.gateway === gateway),
-    );
+    const isStillThere = [...this.sessions.values()].some((other) => other.gateway === gateway);
+    this.receiver.left(gateway, isStillThere);
+    if (!isStillThere) this.links.say(gateway, false);
   }
 
   async close(): Promise<void> {
     this.receiver.stop();
     await this.commands?.close();
     await this.server.close();
+    await this.links.close();
     const { broker } = this;
     if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));
   }

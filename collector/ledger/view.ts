@@ -4,6 +4,16 @@ import { TOPIC_LEDGER, type Log, type LogRecord, type Watch } from '../log/log.t
 import { accountOf, wantedOf, type EpochAccount, type EpochRecord } from './epoch-ledger.ts';
 
 export const LEDGER_PREFIX = 'decoded/';
+/** Frames that wait for a clock: `held/GATEWAY/BOOT/EPOCH/SEQUENCE`. */
+export const HELD_PREFIX = 'held/';
+/** Whether a gateway is connected to any collector: `link/GATEWAY`. */
+export const LINK_PREFIX = 'link/';
+
+export interface Link {
+  connected: boolean;
+  /** Epoch milliseconds. */
+  at: number;
+}
 
 export interface LedgerAnswer {
   /** Something acknowledged will not come, or is nowhere to be found. */
@@ -14,6 +24,8 @@ export interface LedgerAnswer {
 export class LedgerView {
   private readonly log: Log;
   private readonly gateways = new Map<string, Map<string, EpochRecord>>();
+  private readonly links = new Map<string, Link>();
+  private readonly held = new Map<string, Set<string>>();
   private watch: Watch | undefined;
 
   constructor(log: Log) {
@@ -27,12 +39,24 @@ export class LedgerView {
   }
 
   private take({ key, value }: LogRecord): void {
+    if (key.startsWith(LINK_PREFIX) && value.length > 0)
+      this.links.set(key.slice(LINK_PREFIX.length), JSON.parse(value.toString('utf8')) as Link);
+    if (key.startsWith(HELD_PREFIX)) this.takeHeld(key, value.length > 0);
     if (!key.startsWith(LEDGER_PREFIX)) return;
     const [gateway = '', epoch = ''] = key.slice(LEDGER_PREFIX.length).split('/');
     let epochs = this.gateways.get(gateway);
     if (epochs === undefined) this.gateways.set(gateway, (epochs = new Map()));
     if (value.length === 0) epochs.delete(epoch);
     else epochs.set(epoch, parseRecord(gateway, epoch, value));
+  }
+
+  /** Frames that wait for their clock; those whose readings are written already wait only for a better one. */
+  private takeHeld(key: string, isHeld: boolean): void {
+    const gateway = key.slice(HELD_PREFIX.length).split('/')[0] ?? '';
+    let frames = this.held.get(gateway);
+    if (frames === undefined) this.held.set(gateway, (frames = new Set()));
+    if (isHeld) frames.add(key);
+    else frames.delete(key);
   }
 
   answer(only?: string): LedgerAnswer {
@@ -61,6 +85,25 @@ export class LedgerView {
     return epochs
       .map((record) => ({ epoch: record.epoch, ranges: wantedOf(record) }))
       .filter(({ ranges }) => ranges.length > 0);
+  }
+
+  /**
+   * What a silence may come from: whether the gateway is connected, what it holds, and what it says it lost since then.
+   * `link` is undefined for what is not a gateway: readings that came by HTTP.
+   */
+  stateOf(
+    gateway: string,
+    sinceMs: number,
+  ): { link: Link | undefined; pending: number; held: number; lostSince: string | undefined } {
+    let pending = 0;
+    let lostSince: string | undefined;
+    for (const record of this.gateways.get(gateway)?.values() ?? []) {
+      const account = accountOf(record);
+      for (const [from, to] of account.pending) pending += to - from + 1;
+      lostSince ??= account.lost.findLast(({ since }) => since >= sinceMs)?.reason;
+    }
+    const held = this.held.get(gateway)?.size ?? 0;
+    return { link: this.links.get(gateway), pending, held, lostSince };
   }
 
   /** Messages by state, for metrics. */

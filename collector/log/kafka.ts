@@ -33,6 +33,9 @@ import {
   TOPIC_QUARANTINE,
   TOPIC_RAW,
   TOPIC_READINGS,
+  TOPIC_RESULTS,
+  TOPIC_STATE,
+  TOPIC_STREAM,
   type ConsumerOptions,
   type GroupStats,
   type Log,
@@ -49,7 +52,18 @@ export interface KafkaOptions {
   partitions: number;
 }
 
-const TOPICS = [TOPIC_RAW, TOPIC_READINGS, TOPIC_QUARANTINE, TOPIC_LEDGER, TOPIC_COMMANDS];
+const TOPICS = [
+  TOPIC_RAW,
+  TOPIC_READINGS,
+  TOPIC_QUARANTINE,
+  TOPIC_LEDGER,
+  TOPIC_COMMANDS,
+  TOPIC_RESULTS,
+  TOPIC_STREAM,
+  TOPIC_STATE,
+];
+/** What is on its way from one stage to the next, and nobody's only copy. */
+const STREAM_RETENTION_MS = 30 * 86_400_000;
 
 export class KafkaLog implements Log {
   readonly kind = 'kafka';
@@ -148,7 +162,7 @@ export class KafkaLog implements Log {
               }
             : { 'cleanup.policy': 'delete' }),
           // Nothing is thrown away: raw is the truth, and quarantine waits for a person.
-          'retention.ms': '-1',
+          'retention.ms': topic === TOPIC_STREAM ? String(STREAM_RETENTION_MS) : '-1',
           'retention.bytes': '-1',
           ...(replicas === 1 ? { 'flush.messages': '1' } : { 'min.insync.replicas': '2' }),
         };

@@ -11,13 +11,24 @@ export const TOPIC_RAW = 'raw';
 export const TOPIC_READINGS = 'readings';
 export const TOPIC_QUARANTINE = 'quarantine';
 export const TOPIC_LEDGER = 'ledger';
+/** What streams and batches made of readings, in the same form as readings. */
+export const TOPIC_RESULTS = 'results';
+/** Readings again, keyed by what a stream rule groups by: where one gateway's partition is not enough. */
+export const TOPIC_STREAM = 'stream';
+/** State of stages: theirs alone, each keeps its own keys. */
+export const TOPIC_STATE = 'state';
 /** Messages for devices, to be published by their gateway; whoever is not connected does not get them. */
 export const TOPIC_COMMANDS = 'commands';
+
+/** Header of readings and results that were said before, and are said again by a replay or a rebuild. */
+export const HEADER_AGAIN = 'again';
+/** Header of raw frames that were put back into the log from the lake. */
+export const HEADER_FROM_LAKE = 'from-lake';
 
 export const LOG_CONTRACT_VERSION = 1;
 
 /** Topics that keep the last value of each key instead of a history. */
-export const COMPACTED: ReadonlySet<string> = new Set([TOPIC_LEDGER]);
+export const COMPACTED: ReadonlySet<string> = new Set([TOPIC_LEDGER, TOPIC_STATE]);
 
 export interface LogRecord {
   key: string;

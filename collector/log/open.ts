@@ -2,7 +2,13 @@
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
-import { LOG_CONTRACT_VERSION, TOPIC_COMMANDS, TOPIC_READINGS, type Log } from './log.ts';
+import {
+  LOG_CONTRACT_VERSION,
+  TOPIC_COMMANDS,
+  TOPIC_READINGS,
+  TOPIC_RESULTS,
+  type Log,
+} from './log.ts';
 
 /** Old commands are of no use: a device that was not there then gets none of them. */
 const COMMANDS_BYTES_MAX = 1024 * 1024;
@@ -31,6 +37,7 @@ export async function createLog(context: LogContext): Promise<Log> {
         cacheBytes: config['log.cacheBytes'],
         trim: {
           [TOPIC_READINGS]: config['log.readingsBytesMax'],
+          [TOPIC_RESULTS]: config['log.readingsBytesMax'],
           [TOPIC_COMMANDS]: COMMANDS_BYTES_MAX,
         },
         now: nowMs,

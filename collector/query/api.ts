@@ -9,6 +9,7 @@ import type { ReplayJobs, Selection } from '../decode/replay-jobs.ts';
 import type { DecodeStage } from '../decode/stage.ts';
 import type { LogSink } from '../ingest/http-sink.ts';
 import type { Ingest } from '../ingest/ingest.ts';
+import type { Processing } from '../processing.ts';
 import type { LedgerView } from '../ledger/view.ts';
 import type { Log } from '../log/log.ts';
 import type { StoreStage } from '../store/stage.ts';
@@ -17,6 +18,7 @@ import type { LiveStream } from './live.ts';
 import { OPENAPI } from './openapi.ts';
 import { servePage } from './page.ts';
 import { parseFilter, parseQuery } from './parameters.ts';
+import { processingMetrics, serveProcessing } from './processing.ts';
 import type { QuarantineView } from './quarantine.ts';
 import type { SeriesMeta } from './series-meta.ts';
 
@@ -32,6 +34,7 @@ export interface Parts {
   replays: ReplayJobs | undefined;
   meta: SeriesMeta | undefined;
   sink: LogSink | undefined;
+  processing: Processing;
   ledger: LedgerView;
   /** Why the uplink is not acknowledged now, or undefined. */
   refuse: () => string | undefined;
@@ -158,6 +161,7 @@ export function collectorMetrics(parts: Parts): Metrics {
       'Messages in quarantine that no replay has resolved.',
       () => quarantine.count,
     );
+  processingMetrics(metrics, parts.processing);
   metrics.gauge('headwater_ledger_lost_messages', 'Messages reported lost, by cause.', () =>
     [...ledger.totals().lost].map(([cause, value]) => ({ labels: { cause }, value })),
   );
@@ -234,7 +238,7 @@ async function replayOf(request: Request, nowMs: number): Promise<Selection> {
 }
 
 /** What is about all gateways is not for those who may see some. */
-function unrestricted({ gateways }: Identity): void {
+export function unrestricted({ gateways }: Identity): void {
   if (gateways !== undefined)
     throw new HeadwaterError(
       'FORBIDDEN',
@@ -319,6 +323,7 @@ export function collectorApi(parts: Parts, options: HttpOptions): HttpServer {
   if (quarantine !== undefined && replays !== undefined)
     serveQuarantine(server, quarantine, replays, nowMs, options);
   if (sink !== undefined) serveIngest(server, sink);
+  serveProcessing(server, parts, options);
   if (store !== undefined && live !== undefined) {
     const described = <T extends SeriesKey>(list: T[]): T[] => meta?.describe(list) ?? list;
     server.on('GET', '/api/v1/series', async (request) => {

@@ -1,19 +1,24 @@
 /**
- * The embedded time-series store: DuckDB, in one file, for one process. The only file that imports it.
+ * The embedded time-series store: DuckDB, in one file, for one process.
  *
  * Tables: `series` (number, measurement, field, tags, type), `points` (series, time in ns, value by type, identity),
  * `origins` (number of each gateway and epoch), `written` (ranges of sequences already here, per origin) and
- * `progress` (offset per partition). One transaction writes all of them, so a restart knows exactly what is there.
+ * `sources` (offset per topic and partition). One transaction writes all of them, so a restart knows exactly what is there.
  *
  * A batch whose sequences are not in `written` is appended; else what those identities wrote is deleted first.
  */
 import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { FieldValue, ReadingBatch } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import {
+  openDuckDb,
+  quote,
+  type DuckDBConnection,
+  type DuckDBInstance,
+} from '../duckdb/database.ts';
 import {
   matches,
   seriesName,
@@ -51,16 +56,12 @@ const SCHEMA = [
   'CREATE TABLE IF NOT EXISTS points (series INTEGER NOT NULL, time BIGINT NOT NULL, num DOUBLE, txt VARCHAR, origin INTEGER NOT NULL, seq BIGINT NOT NULL, idx INTEGER NOT NULL)',
   'CREATE TABLE IF NOT EXISTS origins (id INTEGER NOT NULL, gateway VARCHAR NOT NULL, epoch VARCHAR NOT NULL)',
   'CREATE TABLE IF NOT EXISTS written (origin INTEGER NOT NULL, low BIGINT NOT NULL, high BIGINT NOT NULL)',
-  'CREATE TABLE IF NOT EXISTS progress (part INTEGER NOT NULL, next BIGINT NOT NULL)',
+  'CREATE TABLE IF NOT EXISTS sources (source VARCHAR NOT NULL, next BIGINT NOT NULL)',
 ];
 
 function kindOf(value: FieldValue): Kind {
   if (typeof value === 'number') return 'num';
   return typeof value === 'string' ? 'txt' : 'bool';
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
 }
 
 const nanos = (timeMs: number, ns: number): bigint => BigInt(timeMs) * 1_000_000n + BigInt(ns);
@@ -198,19 +199,25 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   private async openFile(path: string): Promise<void> {
-    this.instance = await DuckDBInstance.create(path, {
-      memory_limit: `${Math.round(this.options.memoryBytes / 1024 / 1024)}MiB`,
-      threads: '2',
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
-      enable_external_access: 'false',
-    });
+    const { memoryBytes } = this.options;
+    this.instance = await openDuckDb(path, { memoryBytes, files: false });
     this.writer = await this.instance.connect();
     this.reader = await this.instance.connect();
     for (const statement of SCHEMA) await this.writer.run(statement);
     this.isLoaded = false;
+    await this.adopt();
     await this.load();
     this.isLoaded = true;
+  }
+
+  /** Progress as it was kept when readings were the only source. */
+  private async adopt(): Promise<void> {
+    const old = "SELECT 1 FROM information_schema.tables WHERE table_name = 'progress'";
+    if ((await this.rows(old)).length === 0) return;
+    await this.writer?.run('BEGIN TRANSACTION');
+    await this.writer?.run("INSERT INTO sources SELECT 'readings/' || part, next FROM progress");
+    await this.writer?.run('DROP TABLE progress');
+    await this.writer?.run('COMMIT');
   }
 
   private async rows(sql: string): Promise<unknown[][]> {
@@ -344,7 +351,7 @@ export class DuckDbStore implements TimeSeriesStore {
     await this.load();
   }
 
-  write(given: ReadingBatch[], progress: Map<number, number>): Promise<Refused[]> {
+  write(given: ReadingBatch[], progress: Map<string, number>): Promise<Refused[]> {
     const batches = withoutRepeats(given);
     return this.inTurn(async (writer) => {
       const touched = new Set<Origin>();
@@ -366,11 +373,14 @@ export class DuckDbStore implements TimeSeriesStore {
         if (again.length > 0) repeats.push({ origin, sequences: again });
       }
       // Written here means: by an earlier transaction. Within one, a frame's readings may be split over batches.
-      for (const { origin, sequences } of repeats) {
+      const again = repeats.flatMap(({ origin, sequences }) =>
+        [...new Set(sequences)].map((sequence) => `(${origin.id},${sequence})`),
+      );
+      // One pass over the table, however many origins there are: each result's series is one.
+      if (again.length > 0)
         await writer.run(
-          `DELETE FROM points WHERE origin = ${origin.id} AND seq IN (${[...new Set(sequences)].join(',')})`,
+          `DELETE FROM points USING (VALUES ${again.join(',')}) AS again(o, s) WHERE origin = o AND seq = s`,
         );
-      }
       const freshSeries = await this.append(writer, batches);
       for (const { gateway, epoch, readings } of batches) {
         const { written } = this.origins.get(`${gateway}/${epoch}`) as Origin; // Made above.
@@ -425,7 +435,7 @@ export class DuckDbStore implements TimeSeriesStore {
     series: Series[],
     origins: { origin: Origin; gateway: string; epoch: string }[],
     touched: Set<Origin>,
-    progress: Map<number, number>,
+    progress: Map<string, number>,
   ): Promise<void> {
     if (series.length > 0) {
       const rows = series.map(
@@ -448,16 +458,16 @@ export class DuckDbStore implements TimeSeriesStore {
       await writer.run(`DELETE FROM written WHERE origin IN (${ids})`);
       if (rows.length > 0) await writer.run(`INSERT INTO written VALUES ${rows.join(',')}`);
     }
-    for (const [partition, next] of progress) {
-      await writer.run(`DELETE FROM progress WHERE part = ${partition}`);
-      await writer.run(`INSERT INTO progress VALUES (${partition}, ${next})`);
+    for (const [source, next] of progress) {
+      await writer.run(`DELETE FROM sources WHERE source = ${quote(source)}`);
+      await writer.run(`INSERT INTO sources VALUES (${quote(source)}, ${next})`);
     }
   }
 
-  async progress(partition: number): Promise<number | undefined> {
+  async progress(source: string): Promise<number | undefined> {
     await this.turn;
     this.isReset = false;
-    const [row] = await this.rows(`SELECT next FROM progress WHERE part = ${partition}`);
+    const [row] = await this.rows(`SELECT next FROM sources WHERE source = ${quote(source)}`);
     // A store that is new, or was set aside, begins at the beginning: the log fills it.
     return row === undefined ? 0 : Number(row[0]);
   }

@@ -1,5 +1,5 @@
 /**
- * The store stage: readings → store. The offset is committed after the store has acknowledged; a store that keeps
+ * The store stage: readings and results → store. The offset is committed after the store has acknowledged; a store that keeps
  * progress in its own transaction decides where to go on.
  */
 import { messageOf } from '../../shared/errors.ts';
@@ -11,6 +11,7 @@ import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import {
   TOPIC_QUARANTINE,
   TOPIC_READINGS,
+  TOPIC_RESULTS,
   type Log,
   type Produced,
   type StoredRecord,
@@ -28,7 +29,7 @@ export class StoreStage {
   private readonly log: Log;
   private readonly store: TimeSeriesStore;
   private readonly notify: Notify;
-  private stage: Stage | undefined;
+  private readonly stages: Stage[] = [];
 
   constructor(log: Log, store: TimeSeriesStore, notify: Notify) {
     this.log = log;
@@ -37,22 +38,32 @@ export class StoreStage {
   }
 
   start(): void {
-    this.stage = runStage({
-      name: 'store',
+    this.follow(TOPIC_READINGS, 'store', `headwater-store-${this.store.kind}`);
+    this.follow(TOPIC_RESULTS, 'store_results', `headwater-store-results-${this.store.kind}`);
+  }
+
+  private follow(topic: string, name: string, group: string): void {
+    const stage = runStage({
+      name,
       log: this.log,
       notify: this.notify,
       consumer: {
-        group: `headwater-store-${this.store.kind}`,
-        topic: TOPIC_READINGS,
+        group,
+        topic,
         from: 'start',
         bytesMax: 2 * 1024 * 1024,
-        onAssign: (partition) => this.store.progress(partition),
+        onAssign: (partition) => this.store.progress(`${topic}/${partition}`),
       },
-      step: (records, offsets) => this.step(records, offsets),
+      step: (records, offsets) => this.step(topic, records, offsets),
     });
+    this.stages.push(stage);
   }
 
-  private async step(records: StoredRecord[], offsets: Map<number, number>): Promise<Produced[]> {
+  private async step(
+    topic: string,
+    records: StoredRecord[],
+    offsets: Map<number, number>,
+  ): Promise<Produced[]> {
     const batches: ReadingBatch[] = [];
     const produced: Produced[] = [];
     for (const record of records) {
@@ -64,7 +75,9 @@ export class StoreStage {
       }
     }
     // Progress moves in the store's own transaction only when nothing else has to be committed with it.
-    const progress = produced.length === 0 ? offsets : new Map<number, number>();
+    const progress = new Map<string, number>();
+    if (produced.length === 0)
+      for (const [partition, next] of offsets) progress.set(`${topic}/${partition}`, next);
     const refused = await this.write(batches, progress);
     for (const batch of batches) this.storedReadings += batch.readings.length;
     this.storedReadings -= refused.length;
@@ -81,7 +94,7 @@ export class StoreStage {
    * In order: where a reading moves, what was written before it is in the store by then, its old point is removed, and
    * none is left behind. Done again, it finds nothing more to remove.
    */
-  private async write(batches: ReadingBatch[], progress: Map<number, number>): Promise<Refused[]> {
+  private async write(batches: ReadingBatch[], progress: Map<string, number>): Promise<Refused[]> {
     const refused: Refused[] = [];
     let waiting: ReadingBatch[] = [];
     for (const batch of batches) {
@@ -126,6 +139,6 @@ export class StoreStage {
   }
 
   async close(): Promise<void> {
-    await this.stage?.close();
+    await Promise.all(this.stages.map((stage) => stage.close()));
   }
 }

@@ -8,7 +8,7 @@
  */
 import type { FieldValue, Reading, ReadingBatch } from '../../shared/model/reading.ts';
 
-export const STORE_CONTRACT_VERSION = 1;
+export const STORE_CONTRACT_VERSION = 2;
 
 export interface Refused {
   gateway: string;
@@ -56,13 +56,14 @@ export interface TimeSeriesStore {
   readonly kind: string;
   open(): Promise<void>;
   /**
-   * Writes batches. `progress` (partition → next offset) is kept in the same transaction by a store that can.
+   * Writes batches. `progress` (source → next offset; a source is `topic/partition`) is kept in the same transaction by
+   * a store that can.
    * Throws STORE_UNAVAILABLE: nothing or a part of it is written, and the caller writes all of it again. Throws
    * STORE_RESET: the store is empty, and the caller asks for its progress and goes on from there.
    */
-  write(batches: ReadingBatch[], progress: Map<number, number>): Promise<Refused[]>;
-  /** Offsets kept by `write`; undefined for a partition that is not known, or a store that keeps none. */
-  progress(partition: number): Promise<number | undefined>;
+  write(batches: ReadingBatch[], progress: Map<string, number>): Promise<Refused[]>;
+  /** Offsets kept by `write`; 0 for a source that is not known, undefined from a store that keeps none. */
+  progress(source: string): Promise<number | undefined>;
   /** Removes what these readings wrote; they are as they were given to `write`. */
   remove(batches: ReadingBatch[]): Promise<void>;
   series(): Promise<SeriesKey[]>;

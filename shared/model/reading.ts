@@ -34,6 +34,8 @@ export interface ReadingBatch {
   readings: Reading[];
   /** Points that these messages had under another mapping and have no more: they go before the readings are written. */
   removed?: Reading[];
+  /** Of results: the highest of an identity counts. */
+  revision?: number;
 }
 
 export interface Quarantined {

@@ -29,6 +29,7 @@ interface RecordDocument {
   series: SeriesEntry[];
   readings: ReadingEntry[];
   removed?: Omit<ReadingEntry, 'fields'>[];
+  revision?: number;
 }
 
 /** A record's value. Readings of one mapping result share their `tags` object, which is what makes series cheap to find. */
@@ -38,6 +39,7 @@ export function encodeReadings({
   arrivedMs,
   readings,
   removed = [],
+  revision,
 }: ReadingBatch): Buffer {
   const series: SeriesEntry[] = [];
   const numbers = new Map<Record<string, string>, Map<string, number>>();
@@ -75,6 +77,7 @@ export function encodeReadings({
     series,
     readings: entries,
   };
+  if (revision !== undefined) document.revision = revision;
   if (removed.length > 0)
     document.removed = removed.map(({ measurement, tags, sequence, index, timeMs, ns }) => ({
       series: seriesOf(measurement, tags),
@@ -125,6 +128,7 @@ export function decodeReadings(value: Buffer): ReadingBatch {
     arrivedMs: document.arrived,
     readings: document.readings.map(readingOf),
   };
+  if (document.revision !== undefined) batch.revision = document.revision;
   if (document.removed !== undefined)
     batch.removed = document.removed.map((entry) => readingOf({ ...entry, fields: {} }));
   return batch;

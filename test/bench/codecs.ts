@@ -2,7 +2,7 @@
 import { encode as encodeCbor } from 'cborg';
 import { encode as encodeMsgpack } from '@msgpack/msgpack';
 import { CodecStates } from '../../collector/decode/codec-state.ts';
-import { loadEngine } from '../../collector/decode/codecs/script.ts';
+import { loadEngine } from '../../collector/sandbox/sandbox.ts';
 import { FrameDecoder } from '../../collector/decode/frame-decoder.ts';
 import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { decodeSparkplugPayload } from '../../collector/decode/codecs/sparkplug-payload.ts';
-import { loadEngine } from '../../collector/decode/codecs/script.ts';
+import { loadEngine } from '../../collector/sandbox/sandbox.ts';
 import type { DecodedReading } from '../../collector/decode/decoder.ts';
 import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';

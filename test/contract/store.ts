@@ -30,7 +30,7 @@ const batch = (readings: Reading[], epoch = EPOCH): ReadingBatch => ({
   arrivedMs: T0,
   readings,
 });
-const none = new Map<number, number>();
+const none = new Map<string, number>();
 
 export interface StoreHarness {
   create(): TimeSeriesStore;
@@ -246,14 +246,14 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
 
     it('all of it is there after a restart, and repeats are still recognised', async () => {
       const before = reading('restart', T0, { value: 1 });
-      await store.write([batch([before])], new Map([[0, 42]]));
+      await store.write([batch([before])], new Map([['readings/0', 42]]));
       await store.close();
       store = harness.create();
       await store.open();
       expect(await points('restart')).toEqual([[T0, 1]]);
       await store.write([batch([before])], none);
       expect(await points('restart')).toEqual([[T0, 1]]);
-      expect([42, undefined]).toContain(await store.progress(0));
+      expect([42, undefined]).toContain(await store.progress('readings/0'));
       expect((await store.latest({ measurement: 'restart' }))[0]).toMatchObject({ value: 1 });
     });
   });

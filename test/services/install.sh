@@ -108,9 +108,28 @@ paho_install() {
   python3 -m venv "$cache/paho-$1" || { apt_get python3-venv && python3 -m venv "$cache/paho-$1"; }
   "$cache/paho-$1/bin/pip" install -q --disable-pip-version-check "paho-mqtt==$1"
 }
+
+# What reads and writes the lake beside us: Spark and pandas, and Jupyter's kernel for the notebook.
+python_lake_install() {
+  need python3 "Spark and pandas" "Debian's python3 and python3-venv"; need java "Spark" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"
+  rm -rf "$cache/lake-python-$1"
+  python3 -m venv "$cache/lake-python-$1" || { apt_get python3-venv && python3 -m venv "$cache/lake-python-$1"; }
+  "$cache/lake-python-$1/bin/pip" install -q --disable-pip-version-check -r "$here/lake-python/requirements.txt"
+}
+# An S3 server over a folder.
+versitygw_install() {
+  need go "versitygw" "the Go toolchain"
+  GOBIN="$cache/bin/versitygw-$1" go install "github.com/versity/versitygw/cmd/versitygw@v$1"
+}
+# HDFS: a NameNode and a DataNode.
+hadoop_install() {
+  need java "HDFS" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"; need mvn "HDFS" "Debian's maven"
+  rm -rf "$cache/hadoop-$1"; mkdir -p "$cache/hadoop-$1"
+  mvn -q -B -f "$here/hadoop/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/hadoop-$1/libs" -Dhadoop.version="$1"
+}
 ensure_openssl() { if ! command -v openssl >/dev/null; then say "installing openssl from Debian"; apt_get openssl; fi; }
 
-all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl"
+all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl lake-python versitygw hadoop"
 for name in ${*:-$all}; do
   case $name in
     mosquitto) ensure_mosquitto ;;
@@ -123,6 +142,9 @@ for name in ${*:-$all}; do
     telegraf) once telegraf 1.37.2 200 telegraf_install ;;
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
+    lake-python) once lake-python 1 60 python_lake_install ;;
+    versitygw) once versitygw 1.8.0 150 versitygw_install ;;
+    hadoop) once hadoop 3.4.1 30 hadoop_install ;;
     openssl) ensure_openssl ;;
     *) fail "no such service: $name (known: $all)" ;;
   esac

@@ -63,7 +63,7 @@ class SimStore implements TimeSeriesStore {
   readonly kind = 'sim';
   /** Time in ms and ns, and value → identities that wrote it. */
   readonly points = new Map<string, Set<string>>();
-  private readonly progressOf = new Map<number, number>();
+  private readonly progressOf = new Map<string, number>();
   private readonly ignoresIdentity: boolean;
   private copies = 0;
 
@@ -82,17 +82,17 @@ class SimStore implements TimeSeriesStore {
       }
   }
 
-  write(batches: ReadingBatch[], progress: Map<number, number>): Promise<[]> {
+  write(batches: ReadingBatch[], progress: Map<string, number>): Promise<[]> {
     this.each(batches, (point, identity) => {
       const set = this.points.get(point) ?? new Set();
       this.points.set(point, set.add(identity));
     });
-    for (const [partition, next] of progress) this.progressOf.set(partition, next);
+    for (const [source, next] of progress) this.progressOf.set(source, next);
     return Promise.resolve([]);
   }
 
-  progress(partition: number): Promise<number | undefined> {
-    return Promise.resolve(this.progressOf.get(partition));
+  progress(source: string): Promise<number | undefined> {
+    return Promise.resolve(this.progressOf.get(source));
   }
 
   remove(batches: ReadingBatch[]): Promise<void> {

@@ -9,7 +9,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import { checkZone } from '../../../shared/codecs/time.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
 import type { Notify } from '../../../shared/telemetry/log.ts';
-import { loadEngine } from '../codecs/script.ts';
+import { loadEngine } from '../../sandbox/sandbox.ts';
 import { loadMappings, parseMappings, type Mapping } from './mapping.ts';
 import { Mappings } from './mappings.ts';
 import { shippedMappings } from './shipped.ts';

@@ -1,0 +1,34 @@
+/** DuckDB, opened without anything that it would fetch or load by itself. The only file that imports it. */
+import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+
+export type { DuckDBConnection, DuckDBInstance };
+
+export interface DuckDbSettings {
+  memoryBytes: number;
+  /** Whether SQL may name files: not where SQL is only ours. */
+  files: boolean;
+  /** Where sorting goes that does not fit into memory. */
+  spill?: string;
+}
+
+const MIB = 1024 * 1024;
+
+/** `:memory:` or a file's path. */
+export async function openDuckDb(
+  path: string,
+  { memoryBytes, files, spill }: DuckDbSettings,
+): Promise<DuckDBInstance> {
+  return await DuckDBInstance.create(path, {
+    memory_limit: `${Math.round(memoryBytes / MIB)}MiB`,
+    threads: '2',
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    enable_external_access: String(files),
+    ...(spill === undefined ? {} : { temp_directory: spill }),
+  });
+}
+
+/** A text as an SQL literal. */
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}

@@ -1,0 +1,254 @@
+/**
+ * The lake as a whole: its store, its files, and SQL over them. Files that lie elsewhere are fetched once into a cache.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
+import { COLUMNS, ZONES, current, folderOf, parseKey, type LakeFile, type Zone } from './layout.ts';
+import type { ObjectStore } from './object-store.ts';
+import { ParquetEngine, pathList } from './parquet.ts';
+
+export interface LakeOptions {
+  /** For files on their way, and those that were fetched. */
+  folder: string;
+  memoryBytes: number;
+  cacheBytes: number;
+}
+
+export interface ZoneSummary {
+  zone: Zone;
+  files: number;
+  bytes: number;
+  rows: number;
+  gateways: number;
+  /** YYYY-MM-DD; undefined when it is empty. */
+  from?: string;
+  to?: string;
+}
+
+/** Which files. Dates are inclusive. */
+export interface FileFilter {
+  from?: string;
+  to?: string;
+  gateway?: string;
+}
+
+/** A file that a query was about to read was merged or rewritten: it is asked again. */
+const ATTEMPTS = 5;
+
+/** Only the newest revision of each result, and not those that were taken back. */
+const NEWEST =
+  'QUALIFY row_number() OVER (PARTITION BY gateway, epoch, sequence, "index" ORDER BY revision DESC, log_offset DESC) = 1';
+
+export class Lake {
+  readonly store: ObjectStore;
+  readonly parquet: ParquetEngine;
+  private readonly options: LakeOptions;
+  private instance: DuckDBInstance | undefined;
+  private opening: Promise<DuckDBInstance> | undefined;
+
+  constructor(store: ObjectStore, options: LakeOptions) {
+    this.store = store;
+    this.options = options;
+    this.parquet = new ParquetEngine(join(options.folder, 'lake-work'), options.memoryBytes);
+  }
+
+  /** Throws LAKE_REFUSED. A lake that cannot be reached now is waited for by those who use it. */
+  async open(): Promise<string | undefined> {
+    await this.parquet.open();
+    try {
+      await this.store.open();
+      return undefined;
+    } catch (error) {
+      if (error instanceof HeadwaterError && error.retryable) return messageOf(error);
+      throw error;
+    }
+  }
+
+  private get cache(): string {
+    return join(this.options.folder, 'lake-cache');
+  }
+
+  /** The files of a folder that count. */
+  async folder(folder: string): Promise<LakeFile[]> {
+    const found = await this.store.list(folder);
+    return current(found.flatMap((info) => parseKey(info) ?? [])).valid;
+  }
+
+  /** The files of a zone that count. */
+  async files(zone: Zone, { from, to, gateway }: FileFilter = {}): Promise<LakeFile[]> {
+    const isOneDay = from !== undefined && from === to;
+    const prefix = isOneDay
+      ? gateway === undefined
+        ? `${zone}/date=${from}/`
+        : folderOf(zone, from, gateway)
+      : `${zone}/`;
+    const found = (await this.store.list(prefix)).flatMap((info) => parseKey(info) ?? []);
+    const wanted = found.filter(
+      (file) =>
+        (from === undefined || file.date >= from) &&
+        (to === undefined || file.date <= to) &&
+        (gateway === undefined || file.gateway === gateway),
+    );
+    return current(wanted).valid;
+  }
+
+  /** Local path of a file. */
+  async fetch({ key, version }: Pick<LakeFile, 'key' | 'version'>): Promise<string> {
+    const direct = this.store.path(key);
+    if (direct !== undefined) return direct;
+    const name = createHash('sha256').update(`${key} ${version}`).digest('hex').slice(0, 32);
+    const path = join(this.cache, `${name}.parquet`);
+    try {
+      const now = new Date(performance.timeOrigin + performance.now());
+      await utimes(path, now, now);
+      return path;
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
+    const bytes = await this.store.get(key);
+    await mkdir(this.cache, { recursive: true });
+    await this.evict(bytes.length);
+    const part = `${path}.${process.pid}.part`;
+    await writeFile(part, bytes);
+    await rename(part, path);
+    return path;
+  }
+
+  /** Makes room for one more: those not used for longest go. */
+  private async evict(bytes: number): Promise<void> {
+    const entries: { path: string; size: number; mtimeMs: number }[] = [];
+    for (const name of await readdir(this.cache)) {
+      const path = join(this.cache, name);
+      const { size, mtimeMs } = await stat(path);
+      entries.push({ path, size, mtimeMs });
+    }
+    let total = bytes + entries.reduce((sum, { size }) => sum + size, 0);
+    for (const { path, size } of entries.sort((a, b) => a.mtimeMs - b.mtimeMs)) {
+      if (total <= this.options.cacheBytes) return;
+      await rm(path, { force: true });
+      total -= size;
+    }
+  }
+
+  async put(key: string, file: string): Promise<void> {
+    try {
+      await this.store.put(key, file);
+    } finally {
+      await rm(file, { force: true });
+    }
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.store.remove(key);
+  }
+
+  // ---- SQL ----
+
+  private async connect(): Promise<DuckDBConnection> {
+    this.opening ??= openDuckDb(':memory:', {
+      memoryBytes: this.options.memoryBytes,
+      files: true,
+      spill: join(this.options.folder, 'lake-work', 'query-spill'),
+    });
+    this.instance = await this.opening;
+    return await this.instance.connect();
+  }
+
+  /** SQL of a zone's rows in these files; the same columns when there are none. */
+  static select(zone: Zone, paths: readonly string[]): string {
+    if (paths.length === 0) {
+      const none = COLUMNS[zone].map(({ name, type }) => `CAST(NULL AS ${type}) AS "${name}"`);
+      return `SELECT ${none.join(', ')} WHERE false`;
+    }
+    return `SELECT * FROM read_parquet(${pathList(paths)}, union_by_name = true, hive_partitioning = false)`;
+  }
+
+  /** Results as they are now: their newest revisions. */
+  static newest(select: string): string {
+    return `SELECT * FROM (${select} ${NEWEST}) WHERE NOT removed`;
+  }
+
+  /**
+   * Works on a connection whose views `raw`, `readings`, `results` (newest revisions) and `points` (a number of a reading
+   * or result a row) show the files of these dates. Begins again when files were merged meanwhile.
+   */
+  async query<T>(
+    filter: FileFilter,
+    work: (connection: DuckDBConnection) => Promise<T>,
+  ): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const connection = await this.connect();
+      try {
+        await this.prepare(connection, filter);
+        return await work(connection);
+      } catch (error) {
+        const isGone =
+          /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
+            messageOf(error),
+          ) ||
+          (error instanceof HeadwaterError && error.code === 'NOT_FOUND');
+        if (!isGone || attempt === ATTEMPTS) throw error;
+      } finally {
+        connection.closeSync();
+      }
+    }
+  }
+
+  private async prepare(connection: DuckDBConnection, filter: FileFilter): Promise<void> {
+    await connection.run("SET TimeZone = 'UTC'");
+    for (const zone of ZONES) {
+      const paths: string[] = [];
+      for (const file of await this.files(zone, filter)) paths.push(await this.fetch(file));
+      const select = Lake.select(zone, paths);
+      await connection.run(
+        `CREATE OR REPLACE TEMP VIEW "${zone}" AS ${zone === 'results' ? Lake.newest(select) : select}`,
+      );
+    }
+    await connection.run(`CREATE OR REPLACE TEMP VIEW points AS ${POINTS}`);
+  }
+
+  async summary(): Promise<ZoneSummary[]> {
+    const summaries: ZoneSummary[] = [];
+    for (const zone of ZONES) {
+      const files = await this.files(zone);
+      const dates = files.map(({ date }) => date);
+      const summary: ZoneSummary = {
+        zone,
+        files: files.length,
+        bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+        rows: await this.rows(zone),
+        gateways: new Set(files.map(({ gateway }) => gateway)).size,
+      };
+      if (dates.length > 0) {
+        summary.from = dates.reduce((a, b) => (a < b ? a : b));
+        summary.to = dates.reduce((a, b) => (a > b ? a : b));
+      }
+      summaries.push(summary);
+    }
+    return summaries;
+  }
+
+  private async rows(zone: Zone): Promise<number> {
+    return await this.query({}, async (connection) => {
+      const counted = await connection.runAndReadAll(`SELECT count(*) FROM ${quoteName(zone)}`);
+      return Number(counted.getRows()[0]?.[0]);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.parquet.close();
+    this.instance?.closeSync();
+    await this.store.close();
+  }
+}
+
+const quoteName = (name: string): string => `"${name}"`;
+
+const numbers = (view: string): string =>
+  `SELECT time, time_ns, measurement, series, tags, unnest(map_keys(fields)) AS field, unnest(map_values(fields)) AS value, gateway, epoch, sequence, "index" FROM ${view}`;
+
+/** One number a row, the long form that most SQL wants. */
+export const POINTS = numbers('readings');

@@ -1,0 +1,406 @@
+/**
+ * The lake stage of one zone: records of its topic → Parquet files, once in effect.
+ *
+ * Records are gathered until there are enough or they have waited long enough. Then the offsets that the files will hold
+ * are announced in the log (`lake/ZONE` in the topic `state`), the files are written under names made of those offsets,
+ * and the offsets are committed. After a crash in between exactly the announced offsets are gathered again and the same
+ * files replace those that may be there; so does a member that was overtaken and does not know it yet.
+ *
+ * A reading that was moved, or decoded again, replaces its row: the files that have it are rewritten under their names.
+ * Small files are merged as they become many (see `layout.ts` for what a reader sees meanwhile).
+ */
+import { randomBytes } from 'node:crypto';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { decodeReadings } from '../../shared/model/readings-record.ts';
+import type { ReadingBatch } from '../../shared/model/reading.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import {
+  HEADER_AGAIN,
+  HEADER_FROM_LAKE,
+  TOPIC_RAW,
+  TOPIC_READINGS,
+  TOPIC_RESULTS,
+  TOPIC_STATE,
+  type Log,
+  type Produced,
+  type StoredRecord,
+} from '../log/log.ts';
+import { runStage, type Announce, type Offsets, type Stage } from '../log/stage.ts';
+import type { Lake } from './lake.ts';
+import { dateOf, fileName, folderOf, type LakeFile, type Zone } from './layout.ts';
+import { timeNs, type Address } from './parquet.ts';
+import { rawRow, readingRows, type RawRow, type ReadingRow } from './rows.ts';
+
+export const LAKE_PREFIX = 'lake/';
+
+const TOPIC_OF: Record<Zone, string> = {
+  raw: TOPIC_RAW,
+  readings: TOPIC_READINGS,
+  results: TOPIC_RESULTS,
+};
+
+/** Files of one folder below this size are merged when there are so many. */
+const SMALL_BYTES = 32 * 1024 * 1024;
+const SMALL_FILES = 16;
+
+export interface LakeStageOptions {
+  zone: Zone;
+  log: Log;
+  lake: Lake;
+  /** Records wait at most so long for others, milliseconds. */
+  flushMs: number;
+  /** Records of so many bytes do not wait. */
+  flushBytes: number;
+  notify: Notify;
+}
+
+/** What the state topic says of a partition. */
+export interface LakeState {
+  log: string;
+  /** Everything before it is in the lake. */
+  next: number;
+  /** Announced: files with the offsets up to and without this one are being written. */
+  to?: number;
+  /** Being merged into this key: these are to be deleted once it is there. */
+  merge?: { into: string; from: string[] };
+}
+
+interface Part {
+  state: LakeState;
+  records: StoredRecord[];
+  bytes: number;
+  /** Monotonic milliseconds of the oldest record. */
+  since: number;
+  /** Folders written to since the last merge. */
+  touched: Set<string>;
+}
+
+export class LakeStage {
+  writtenRows = 0;
+  writtenBytes = 0;
+  rewrittenFiles = 0;
+  mergedFiles = 0;
+
+  readonly zone: Zone;
+  private readonly options: LakeStageOptions;
+  private readonly parts = new Map<number, Part>();
+  private stage: Stage | undefined;
+
+  constructor(options: LakeStageOptions) {
+    this.zone = options.zone;
+    this.options = options;
+  }
+
+  start(): void {
+    const { zone, log, notify } = this.options;
+    this.stage = runStage({
+      name: `lake_${zone}`,
+      log,
+      notify,
+      consumer: {
+        group: `headwater-lake-${zone}`,
+        topic: TOPIC_OF[zone],
+        from: 'start',
+        bytesMax: 1024 * 1024,
+        onAssign: (partition) => this.load(partition),
+        onRevoke: (partition) => this.parts.delete(partition),
+      },
+      step: (records, offsets, announce) => this.gather(records, offsets, announce),
+      idle: (offsets, announce) => this.gather([], offsets, announce),
+    });
+  }
+
+  private get stateKey(): string {
+    return `${LAKE_PREFIX}${this.zone}`;
+  }
+
+  private async load(partition: number): Promise<number> {
+    const records = await this.options.log.state(TOPIC_STATE, partition, this.stateKey);
+    const known = records.find(({ key }) => key === `${this.stateKey}/${partition}`)?.value;
+    const state =
+      known === undefined
+        ? { log: randomBytes(4).toString('hex'), next: 0 }
+        : (JSON.parse(known.toString('utf8')) as LakeState);
+    this.parts.set(partition, { state, records: [], bytes: 0, since: 0, touched: new Set() });
+    return state.next;
+  }
+
+  private stateRecord(partition: number, state: LakeState): Produced {
+    return {
+      topic: TOPIC_STATE,
+      partition,
+      key: `${this.stateKey}/${partition}`,
+      headers: {},
+      value: Buffer.from(JSON.stringify(state)),
+    };
+  }
+
+  private async gather(
+    records: StoredRecord[],
+    offsets: Offsets,
+    announce: Announce,
+  ): Promise<Produced[] | undefined> {
+    const now = performance.now();
+    for (const record of records) {
+      const part = this.parts.get(record.partition);
+      // Tried again after a failure: they are here already.
+      if (part === undefined || record.offset <= (part.records.at(-1)?.offset ?? -1)) continue;
+      if (part.records.length === 0) part.since = now;
+      part.records.push(record);
+      part.bytes += record.value.length;
+    }
+    const { flushMs, flushBytes } = this.options;
+    let bytes = 0;
+    let oldest = now;
+    for (const part of this.parts.values()) {
+      bytes += part.bytes;
+      if (part.records.length > 0) oldest = Math.min(oldest, part.since);
+    }
+    if (bytes >= flushBytes || now - oldest >= flushMs) return await this.flush(offsets, announce);
+    if (records.length === 0) await this.tidy(announce);
+    return undefined;
+  }
+
+  private async flush(offsets: Offsets, announce: Announce): Promise<Produced[]> {
+    const due = [...this.parts].filter(([, { records }]) => records.length > 0);
+    const states: Produced[] = [];
+    for (const [partition, part] of due) {
+      const { state, records } = part;
+      if (state.merge !== undefined) await this.finishMerge(part);
+      const end = (records.at(-1) as StoredRecord).offset + 1;
+      // What was announced before a crash is done exactly so.
+      const to = state.to !== undefined && state.to <= end ? state.to : end;
+      part.state = { log: state.log, next: state.next, to };
+      states.push(this.stateRecord(partition, part.state));
+    }
+    await announce(states);
+    const done: Produced[] = [];
+    for (const [partition, part] of due) {
+      const { log, next, to = next } = part.state;
+      const count = part.records.findIndex(({ offset }) => offset >= to);
+      const mine = count < 0 ? part.records : part.records.slice(0, count);
+      if (this.zone === 'raw') await this.writeRaw(part, partition, mine);
+      else await this.writeReadings(part, partition, mine);
+      part.records = count < 0 ? [] : part.records.slice(count);
+      part.bytes = part.records.reduce((sum, { value }) => sum + value.length, 0);
+      part.since = performance.now();
+      part.state = { log, next: to };
+      offsets.set(partition, to);
+      done.push(this.stateRecord(partition, part.state));
+    }
+    return done;
+  }
+
+  /** Files of the rows by folder, each under the name that the offsets give it. */
+  private async put<R extends RawRow | ReadingRow>(
+    part: Part,
+    partition: number,
+    rows: readonly R[],
+    write: (rows: R[]) => Promise<string>,
+  ): Promise<void> {
+    const folders = new Map<string, R[]>();
+    for (const row of rows) {
+      const folder = folderOf(this.zone, row.date, row.gateway);
+      const list = folders.get(folder);
+      if (list === undefined) folders.set(folder, [row]);
+      else list.push(row);
+    }
+    const { log, next, to = next } = part.state;
+    for (const [folder, list] of folders) {
+      const key = `${folder}${fileName(log, partition, next, to)}`;
+      await this.options.lake.put(key, await write(list));
+      part.touched.add(folder);
+    }
+    this.writtenRows += rows.length;
+  }
+
+  private async writeRaw(part: Part, partition: number, records: StoredRecord[]): Promise<void> {
+    const rows = records
+      // The lake has them already: they were put back into the log from there.
+      .filter(({ headers }) => headers[HEADER_FROM_LAKE] === undefined)
+      .map((record) => rawRow(record, part.state.log));
+    const { parquet } = this.options.lake;
+    await this.put(part, partition, rows, (list) => parquet.write('raw', list));
+  }
+
+  private async writeReadings(
+    part: Part,
+    partition: number,
+    records: StoredRecord[],
+  ): Promise<void> {
+    const isResults = this.zone === 'results';
+    const zone = isResults ? 'results' : 'readings';
+    const rows = new Rows();
+    for (const { value, offset, headers } of records) {
+      let batch: ReadingBatch;
+      try {
+        batch = decodeReadings(value);
+      } catch (error) {
+        if (error instanceof HeadwaterError && error.code === 'WIRE_INVALID') continue; // The store stage reports it.
+        throw error;
+      }
+      const origin = { log: part.state.log, partition, offset };
+      const isAgain = headers[HEADER_AGAIN] !== undefined;
+      // Results keep all their revisions; what a rebuild says again, the lake has.
+      if (isResults && isAgain) continue;
+      if (!isResults) rows.replace(batch, isAgain);
+      rows.add(readingRows(batch, origin, isResults));
+    }
+    for (const [folder, addresses] of rows.dead) await this.rewrite(part, folder, addresses);
+    const { parquet } = this.options.lake;
+    await this.put(part, partition, rows.list(), (list) => parquet.write(zone, list));
+  }
+
+  /** Takes rows out of the files that have them. */
+  private async rewrite(part: Part, folder: string, addresses: Address[]): Promise<void> {
+    const { lake } = this.options;
+    const { log, next } = part.state;
+    // A file of the step at hand is from an attempt before this one: it is replaced as a whole.
+    const files = (await lake.folder(folder)).filter(
+      (file) => file.log !== log || file.from !== next,
+    );
+    if (files.length === 0) return;
+    const local = new Map<string, LakeFile>();
+    for (const file of files) local.set(await lake.fetch(file), file);
+    for (const { path, rewritten, rows } of await lake.parquet.without(
+      [...local.keys()],
+      addresses,
+    )) {
+      const file = local.get(path);
+      if (file === undefined) continue;
+      if (rows === 0) await lake.remove(file.key);
+      else await lake.put(file.key, rewritten);
+      this.rewrittenFiles++;
+    }
+  }
+
+  // ---- merging small files ----
+
+  private async tidy(announce: Announce): Promise<void> {
+    for (const [partition, part] of this.parts) {
+      try {
+        if (part.state.merge !== undefined) await this.finishMerge(part);
+        for (const folder of part.touched) {
+          part.touched.delete(folder);
+          if (!(await this.merge(partition, part, folder, announce))) continue;
+          part.touched.add(folder);
+          return; // One at a time: what comes in goes first.
+        }
+      } catch (error) {
+        if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
+        this.options.notify({ level: 'warn', event: 'lake_merge', text: messageOf(error) });
+      }
+    }
+  }
+
+  private async merge(
+    partition: number,
+    part: Part,
+    folder: string,
+    announce: Announce,
+  ): Promise<boolean> {
+    const { lake } = this.options;
+    const own = (await lake.folder(folder)).filter(
+      (file) => file.log === part.state.log && file.partition === partition,
+    );
+    const run = longestRun(own);
+    if (run.length < SMALL_FILES) return false;
+    const [first, last] = [run[0] as LakeFile, run.at(-1) as LakeFile];
+    const into = `${folder}${fileName(first.log, partition, first.from, last.to)}`;
+    const paths: string[] = [];
+    for (const file of run) paths.push(await lake.fetch(file));
+    const merged = await lake.parquet.merge(this.zone, paths);
+    part.state = { ...part.state, merge: { into, from: run.map(({ key }) => key) } };
+    await announce([this.stateRecord(partition, part.state)]);
+    await lake.put(into, merged);
+    await this.finishMerge(part);
+    this.mergedFiles += run.length;
+    return true;
+  }
+
+  /** Deletes what was merged, if the merged file is there; the next state that is written no longer speaks of it. */
+  private async finishMerge(part: Part): Promise<void> {
+    const { merge, ...state } = part.state;
+    if (merge === undefined) return;
+    const { lake } = this.options;
+    const folder = merge.into.slice(0, merge.into.lastIndexOf('/') + 1);
+    const isThere = (await lake.folder(folder)).some(({ key }) => key === merge.into);
+    if (isThere) for (const key of merge.from) await lake.remove(key);
+    part.state = state;
+  }
+
+  async close(): Promise<void> {
+    await this.stage?.close();
+  }
+}
+
+/** The longest run of small files: a large one between two would be said to be merged as well. */
+function longestRun(files: readonly LakeFile[]): LakeFile[] {
+  let best: LakeFile[] = [];
+  let run: LakeFile[] = [];
+  for (const file of files) {
+    run = file.bytes < SMALL_BYTES ? [...run, file] : [];
+    if (run.length > best.length) best = run;
+  }
+  return best;
+}
+
+/** Rows of one step, where a later record may replace what an earlier one said. */
+class Rows {
+  /** Folder → addresses whose rows in files are replaced. */
+  readonly dead = new Map<string, Address[]>();
+  private rows: (ReadingRow | undefined)[] = [];
+  private places: Map<string, number[]> | undefined;
+
+  private static placeOf(gateway: string, { epoch, sequence, index, timeNs: at }: Address): string {
+    return `${gateway}/${epoch}/${sequence}/${index}/${at}`;
+  }
+
+  /** Forgets what the batch's readings, or those that it removes, had written. */
+  replace({ gateway, epoch, readings, removed = [] }: ReadingBatch, isAgain: boolean): void {
+    const kill = (sequence: number, index: number, timeMs: number, ns: number): void => {
+      const address = { epoch, sequence, index, timeNs: timeNs(timeMs, ns) };
+      const folder = folderOf('readings', dateOf(timeMs), gateway);
+      const list = this.dead.get(folder);
+      if (list === undefined) this.dead.set(folder, [address]);
+      else list.push(address);
+      const places = this.known();
+      const place = Rows.placeOf(gateway, address);
+      for (const at of places.get(place) ?? []) this.rows[at] = undefined;
+      places.delete(place);
+    };
+    for (const { sequence, index, timeMs, ns } of removed) kill(sequence, index, timeMs, ns);
+    for (const { sequence, index, timeMs, ns, was } of readings) {
+      if (was !== undefined) kill(sequence, index, was.timeMs, was.ns);
+      if (isAgain) kill(sequence, index, timeMs, ns);
+    }
+  }
+
+  /** Made only where something is replaced. */
+  private known(): Map<string, number[]> {
+    if (this.places !== undefined) return this.places;
+    this.places = new Map();
+    for (const [at, row] of this.rows.entries()) if (row !== undefined) this.note(row, at);
+    return this.places;
+  }
+
+  private note({ gateway, epoch, reading }: ReadingRow, at: number): void {
+    const { sequence, index, timeMs, ns } = reading;
+    const address = { epoch, sequence, index, timeNs: timeNs(timeMs, ns) };
+    const place = Rows.placeOf(gateway, address);
+    const list = this.places?.get(place);
+    if (list === undefined) this.places?.set(place, [at]);
+    else list.push(at);
+  }
+
+  add(rows: readonly ReadingRow[]): void {
+    for (const row of rows) {
+      if (this.places !== undefined) this.note(row, this.rows.length);
+      this.rows.push(row);
+    }
+  }
+
+  list(): ReadingRow[] {
+    return this.rows.filter((row) => row !== undefined);
+  }
+}

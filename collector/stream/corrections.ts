@@ -1,0 +1,317 @@
+/**
+ * Windows that the lake has to settle: those that a very late or moved reading reaches when their state is gone, and
+ * those from before their rule. Each waits until the lake has the readings that it waits for; then it is computed anew
+ * from all rows of its time, by the same code, and its result replaces the one before.
+ *
+ * State, in the topic `state`: `correct/RULE@HASH/GROUP/WINDOW`, and `correct/RULE@HASH` for the whole past of a rule.
+ */
+import type { DuckDBConnection } from '../duckdb/database.ts';
+import { dateOf } from '../lake/layout.ts';
+import type { Lake } from '../lake/lake.ts';
+import type { FieldValue, Reading } from '../../shared/model/reading.ts';
+import { TOPIC_STATE, type Produced } from '../log/log.ts';
+import { Aggregate } from './aggregate.ts';
+import type { Place } from './engine.ts';
+import { groupHash, type Results } from './results.ts';
+import { isFrom, numbersOf, type Rule, type WindowRule } from './rules.ts';
+import { epochOf, resultOf, windowsOf } from './windows.ts';
+
+export const CORRECTION_PREFIX = 'correct/';
+const DAY_MS = 86_400_000;
+
+interface Wanted {
+  rule: WindowRule;
+  hash: string;
+  tags: Record<string, string>;
+  window: number;
+  /** The newest reading that it waits for, of each partition of `readings`: partition → offset. */
+  after: Map<number, number>;
+}
+
+/** A rule from before which there are readings, and the last date that is done. */
+interface Past {
+  rule: WindowRule;
+  done: string;
+}
+
+/** What is known of a window when its rows have been seen. */
+interface Found {
+  tags: Record<string, string>;
+  fields: Map<string, Aggregate>;
+}
+
+/** How far the lake has the topic `readings`: partition → offset of the first record that it has not. */
+export type LakeProgress = ReadonlyMap<number, number>;
+
+export class Corrections {
+  private readonly partition: number;
+  private readonly wanted = new Map<string, Wanted>();
+  private readonly past = new Map<string, Past>();
+  private readonly changed = new Set<string>();
+
+  constructor(partition: number) {
+    this.partition = partition;
+  }
+
+  private static prefix({ name, hash }: WindowRule): string {
+    return `${CORRECTION_PREFIX}${name}@${hash}`;
+  }
+
+  load(key: string, value: Buffer, rules: readonly Rule[]): void {
+    const [name = '', hash, window] = key.slice(CORRECTION_PREFIX.length).split('/');
+    const rule = rules.find(
+      (each): each is WindowRule => each.kind === 'window' && `${each.name}@${each.hash}` === name,
+    );
+    if (rule === undefined) this.changed.add(key);
+    else if (hash === undefined || window === undefined)
+      this.past.set(key, { rule, ...(JSON.parse(value.toString('utf8')) as { done: string }) });
+    else {
+      const { tags, after } = JSON.parse(value.toString('utf8')) as {
+        tags: Record<string, string>;
+        after: [number, number][];
+      };
+      this.wanted.set(key, { rule, hash, tags, window: Number(window), after: new Map(after) });
+    }
+  }
+
+  backfill(rule: WindowRule): void {
+    const key = Corrections.prefix(rule);
+    this.past.set(key, { rule, done: '' });
+    this.changed.add(key);
+  }
+
+  add(
+    rule: WindowRule,
+    hash: string,
+    tags: Record<string, string>,
+    window: number,
+    { partition, offset }: Place,
+  ): void {
+    const key = `${Corrections.prefix(rule)}/${hash}/${window}`;
+    let wanted = this.wanted.get(key);
+    if (wanted === undefined) {
+      wanted = { rule, hash, tags, window, after: new Map() };
+      this.wanted.set(key, wanted);
+    }
+    if ((wanted.after.get(partition) ?? -1) >= offset) return;
+    wanted.after.set(partition, offset);
+    this.changed.add(key);
+  }
+
+  get count(): number {
+    return this.wanted.size + this.past.size;
+  }
+
+  changes(): Produced[] {
+    const produced = [...this.changed].map((key): Produced => {
+      const wanted = this.wanted.get(key);
+      const past = this.past.get(key);
+      const text =
+        wanted !== undefined
+          ? JSON.stringify({ tags: wanted.tags, after: [...wanted.after] })
+          : past !== undefined
+            ? JSON.stringify({ done: past.done })
+            : '';
+      return {
+        topic: TOPIC_STATE,
+        partition: this.partition,
+        key,
+        headers: {},
+        value: Buffer.from(text),
+      };
+    });
+    this.changed.clear();
+    return produced;
+  }
+
+  /**
+   * Settles what the lake is ready for: at most the windows of one rule and one day. `isOpen`: the engine has the window,
+   * and with it more than the lake. Throws what the lake throws, with nothing settled.
+   */
+  async settle(
+    lake: Lake,
+    progress: LakeProgress,
+    isMine: (hash: string) => boolean,
+    isOpen: (rule: WindowRule, hash: string, window: number) => boolean,
+    results: Results,
+  ): Promise<number> {
+    const [past] = this.past;
+    if (past !== undefined) {
+      const [key, entry] = past;
+      const { rule } = entry;
+      const dates = (await lake.files('readings')).map(({ date }) => date);
+      const next = dates.filter((date) => date > entry.done).sort()[0];
+      if (next === undefined) this.past.delete(key);
+      else {
+        const from = Date.parse(`${next}T00:00:00Z`);
+        const found = await windowsIn(lake, rule, from, from + DAY_MS, (hash, window) => {
+          const isOfDay = window * rule.everyMs >= from && window * rule.everyMs < from + DAY_MS;
+          return isOfDay && isMine(hash) && !isOpen(rule, hash, window);
+        });
+        tell(rule, found, results);
+        entry.done = next;
+      }
+      this.changed.add(key);
+      return 1;
+    }
+    const isReady = ({ after }: Wanted): boolean =>
+      [...after].every(([partition, offset]) => (progress.get(partition) ?? 0) > offset);
+    const ready = [...this.wanted].filter(([, wanted]) => isReady(wanted));
+    const [first] = ready;
+    if (first === undefined) return 0;
+    const { rule } = first[1];
+    const dayOf = ({ window }: Wanted): string => dateOf(window * rule.everyMs);
+    const day = dayOf(first[1]);
+    const mine = new Map(
+      ready.filter(([, wanted]) => wanted.rule === rule && dayOf(wanted) === day),
+    );
+    const names = new Map([...mine].map(([key, { hash, window }]) => [`${hash}/${window}`, key]));
+    const from = Date.parse(`${day}T00:00:00Z`);
+    const found = await windowsIn(lake, rule, from, from + DAY_MS, (hash, window) =>
+      names.has(`${hash}/${window}`),
+    );
+    tell(rule, found, results);
+    for (const [name, key] of names) {
+      const wanted = mine.get(key);
+      if (wanted !== undefined && !found.has(name)) takeBack(wanted, results);
+      this.wanted.delete(key);
+      this.changed.add(key);
+    }
+    return names.size;
+  }
+}
+
+function tell(rule: WindowRule, found: ReadonlyMap<string, Found>, results: Results): void {
+  for (const [name, { tags, fields }] of found) {
+    const [hash = '', window] = name.split('/');
+    const result = resultOf(rule, tags, Number(window), fields);
+    if (result !== undefined) results.add(epochOf(rule, hash), result);
+  }
+}
+
+/** No reading is in the window any more. */
+function takeBack({ rule, hash, tags, window }: Wanted, results: Results): void {
+  const { measurement, everyMs } = rule;
+  results.remove(epochOf(rule, hash), {
+    measurement,
+    tags,
+    fields: {},
+    sequence: window,
+    index: 0,
+    timeMs: window * everyMs,
+    ns: 0,
+  });
+}
+
+const entries = (value: unknown): [string, FieldValue][] =>
+  ((value as { entries?: { key: string; value: FieldValue }[] } | null)?.entries ?? []).map(
+    ({ key, value: each }) => [key, each],
+  );
+
+/** The windows that begin in a span and are wanted, from all rows of the lake that reach them: `group/window` → its fields. */
+async function windowsIn(
+  lake: Lake,
+  rule: WindowRule,
+  fromMs: number,
+  toMs: number,
+  isWanted: (hash: string, window: number) => boolean,
+): Promise<Map<string, Found>> {
+  const endMs = toMs + rule.sizeMs;
+  const dates = { from: dateOf(fromMs), to: dateOf(endMs) };
+  return await lake.query(dates, async (connection) => {
+    const found = new Map<string, Found>();
+    const groups = new Map<
+      string,
+      {
+        hash: string;
+        tags: Record<string, string>;
+        input: string | undefined;
+        source: WindowRule['inputs'][number]['source'];
+      }[]
+    >();
+    for await (const row of rowsOf(connection, fromMs, endMs)) {
+      let ways = groups.get(row.series);
+      if (ways === undefined) {
+        ways = rule.inputs.flatMap(({ name, source }) => {
+          if (!isFrom(source, row)) return [];
+          const tags = groupOf(rule, row.tags);
+          return [{ hash: groupHash(tags), tags, input: name, source }];
+        });
+        groups.set(row.series, ways);
+      }
+      for (const { hash, tags, input, source } of ways) {
+        const windows = windowsOf(rule, row.timeMs).filter((window) => isWanted(hash, window));
+        if (windows.length === 0) continue;
+        for (const [field, value] of numbersOf(source, row.fields)) {
+          const edge = { timeMs: row.timeMs, ns: row.ns, id: row.id, value };
+          for (const window of windows) {
+            const name = `${hash}/${window}`;
+            let entry = found.get(name);
+            if (entry === undefined) found.set(name, (entry = { tags, fields: new Map() }));
+            let aggregate = entry.fields.get(input ?? field);
+            if (aggregate === undefined)
+              entry.fields.set(input ?? field, (aggregate = new Aggregate(rule.compute)));
+            aggregate.add(edge);
+          }
+        }
+      }
+    }
+    return found;
+  });
+}
+
+function groupOf({ group }: WindowRule, tags: Record<string, string>): Record<string, string> {
+  if (group === undefined) return tags;
+  return Object.fromEntries(
+    group.flatMap((name) => {
+      const value = tags[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+interface LakeRow extends Pick<Reading, 'measurement' | 'tags' | 'fields' | 'timeMs' | 'ns'> {
+  series: string;
+  id: string;
+}
+
+async function* rowsOf(
+  connection: DuckDBConnection,
+  fromMs: number,
+  toMs: number,
+): AsyncGenerator<LakeRow> {
+  const stream = await connection.stream(
+    `SELECT series, measurement, tags, fields, time_ns, gateway, epoch, sequence, "index" FROM readings WHERE time_ns >= ${BigInt(fromMs) * 1_000_000n} AND time_ns < ${BigInt(toMs) * 1_000_000n}`,
+  );
+  const tagsOf = new Map<string, Record<string, string>>();
+  for (;;) {
+    const chunk = await stream.fetchChunk();
+    if (chunk === null || chunk.rowCount === 0) return;
+    for (const [
+      series,
+      measurement,
+      tags,
+      fields,
+      time,
+      gateway,
+      epoch,
+      sequence,
+      index,
+    ] of chunk.getRows()) {
+      const name = String(series);
+      let own = tagsOf.get(name);
+      if (own === undefined)
+        tagsOf.set(name, (own = Object.fromEntries(entries(tags)) as Record<string, string>));
+      const timeNs = time as bigint;
+      yield {
+        series: name,
+        measurement: String(measurement),
+        tags: own,
+        fields: Object.fromEntries(entries(fields)),
+        timeMs: Number(timeNs / 1_000_000n),
+        ns: Number(timeNs % 1_000_000n),
+        id: `${String(gateway)}/${String(epoch)}/${String(sequence)}/${String(index)}`,
+      };
+    }
+  }
+}

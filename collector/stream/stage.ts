@@ -1,0 +1,281 @@
+/**
+ * The stream stage: readings → results, once in effect. State, results and offsets are one step of the log.
+ *
+ * With one partition the engine reads `readings` itself. With several, a series may come by more than one gateway, and a
+ * rule may join those of several: a router then writes to `stream` what each partition's groups need, and engines read that.
+ */
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { decodeReadings, encodeReadings } from '../../shared/model/readings-record.ts';
+import type { Reading, ReadingBatch } from '../../shared/model/reading.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { Lake } from '../lake/lake.ts';
+import { SeriesTexts } from '../lake/rows.ts';
+import { LAKE_PREFIX, type LakeState } from '../lake/stage.ts';
+import {
+  HEADER_AGAIN,
+  TOPIC_READINGS,
+  TOPIC_STATE,
+  TOPIC_STREAM,
+  type Log,
+  type Produced,
+  type StoredRecord,
+  type Watch,
+} from '../log/log.ts';
+import { runStage, type Offsets, type Stage } from '../log/stage.ts';
+import { Engine, RULE_PREFIX, waysOf, type Place } from './engine.ts';
+import { CORRECTION_PREFIX } from './corrections.ts';
+import { partitionOfHash } from './partition.ts';
+import type { Rule } from './rules.ts';
+import { TRACK_PREFIX, type Silence } from './tracks.ts';
+import { WINDOW_PREFIX } from './windows.ts';
+
+/** Readings are gathered so long, or so many bytes of them, for one step: state is written once for all of them. */
+const STEP_MS = 500;
+const STEP_BYTES = 4 * 1024 * 1024;
+const HEADER_PLACE = 'place';
+
+export interface StreamOptions {
+  log: Log;
+  lake: Lake | undefined;
+  stateBytesMax: number;
+  wallMs: () => number;
+  explain: (gateway: string, sinceMs: number) => Silence;
+  notify: Notify;
+}
+
+interface Part {
+  engine: Engine;
+  bytes: number;
+  sinceMs: number;
+}
+
+export class StreamStage {
+  processedReadings = 0;
+  settledWindows = 0;
+  lateWindows = 0;
+  private readonly options: StreamOptions;
+  private readonly parts = new Map<number, Part>();
+  private readonly lakeProgress = new Map<number, number>();
+  private rules: readonly Rule[] = [];
+  private stages: Stage[] = [];
+  private watch: Watch | undefined;
+  private said = '';
+
+  constructor(options: StreamOptions) {
+    this.options = options;
+  }
+
+  async start(rules: readonly Rule[]): Promise<void> {
+    this.rules = rules;
+    const prefix = `${LAKE_PREFIX}readings/`;
+    this.watch ??= await this.options.log.watch(TOPIC_STATE, (records) => {
+      for (const { key, value } of records) {
+        if (!key.startsWith(prefix) || value.length === 0) continue;
+        const { next } = JSON.parse(value.toString('utf8')) as LakeState;
+        this.lakeProgress.set(Number(key.slice(prefix.length)), next);
+      }
+    });
+    const { log, notify } = this.options;
+    const isRouted = log.partitions > 1;
+    if (isRouted)
+      this.stages.push(
+        runStage({
+          name: 'stream_route',
+          log,
+          notify,
+          consumer: {
+            group: 'headwater-stream-route',
+            topic: TOPIC_READINGS,
+            from: 'start',
+            bytesMax: 1024 * 1024,
+          },
+          step: (records) => Promise.resolve(this.route(records)),
+        }),
+      );
+    this.stages.push(
+      runStage({
+        name: 'stream',
+        log,
+        notify,
+        consumer: {
+          group: 'headwater-stream',
+          topic: isRouted ? TOPIC_STREAM : TOPIC_READINGS,
+          from: 'start',
+          bytesMax: 1024 * 1024,
+          onAssign: async (partition, committed) => {
+            await this.load(partition, committed === undefined);
+            return undefined;
+          },
+          onRevoke: (partition) => this.parts.delete(partition),
+        },
+        step: (records, offsets) => Promise.resolve(this.step(records, offsets)),
+        idle: () => this.idle(),
+      }),
+    );
+  }
+
+  /** Takes up new rules where the old ones stopped. */
+  async change(rules: readonly Rule[]): Promise<void> {
+    await this.stop();
+    await this.start(rules);
+  }
+
+  private async load(partition: number, isFirst: boolean): Promise<void> {
+    const { log, stateBytesMax, wallMs, explain, notify } = this.options;
+    const records = [];
+    for (const prefix of [RULE_PREFIX, WINDOW_PREFIX, TRACK_PREFIX, CORRECTION_PREFIX])
+      records.push(...(await log.state(TOPIC_STATE, partition, prefix)));
+    const engine = new Engine(
+      {
+        rules: this.rules,
+        partition,
+        partitions: log.partitions,
+        stateBytesMax: stateBytesMax / log.partitions,
+        wallMs,
+        monotonicMs: () => performance.now(),
+        explain,
+        onTrouble: (text) => {
+          if (text !== this.said) notify({ level: 'warn', event: 'stream_function', text });
+          this.said = text;
+        },
+      },
+      records,
+      isFirst,
+    );
+    this.parts.set(partition, { engine, bytes: 0, sinceMs: 0 });
+  }
+
+  /** What each partition's groups need of these readings. */
+  private route(records: StoredRecord[]): Produced[] {
+    const { partitions } = this.options.log;
+    const produced: Produced[] = [];
+    for (const record of records) {
+      const batch = this.decode(record);
+      if (batch === undefined) continue;
+      const texts = new SeriesTexts();
+      const cache = new Map<string, number[]>();
+      const targets = (reading: Reading): number[] => {
+        const text = texts.of(reading.measurement, reading.tags);
+        let found = cache.get(text);
+        if (found === undefined) {
+          const ways = waysOf(this.rules, reading);
+          found = [...new Set(ways.map(({ hash }) => partitionOfHash(hash, partitions)))];
+          cache.set(text, found);
+        }
+        return found;
+      };
+      const parts = new Map<number, { readings: Reading[]; removed: Reading[] }>();
+      const part = (partition: number): { readings: Reading[]; removed: Reading[] } => {
+        let made = parts.get(partition);
+        if (made === undefined) parts.set(partition, (made = { readings: [], removed: [] }));
+        return made;
+      };
+      for (const reading of batch.readings)
+        for (const partition of targets(reading)) part(partition).readings.push(reading);
+      for (const reading of batch.removed ?? [])
+        for (const partition of targets(reading)) part(partition).removed.push(reading);
+      const place = `${record.partition}/${record.offset}`;
+      for (const [partition, { readings, removed }] of parts)
+        produced.push({
+          topic: TOPIC_STREAM,
+          partition,
+          key: batch.gateway,
+          headers: { ...record.headers, [HEADER_PLACE]: place },
+          value: encodeReadings({ ...batch, readings, removed }),
+        });
+    }
+    return produced;
+  }
+
+  private decode({ value }: StoredRecord): ReadingBatch | undefined {
+    try {
+      return decodeReadings(value);
+    } catch (error) {
+      // The store stage sets it aside.
+      if (error instanceof HeadwaterError && error.code === 'WIRE_INVALID') return undefined;
+      throw error;
+    }
+  }
+
+  private step(records: StoredRecord[], offsets: Offsets): Produced[] | undefined {
+    const now = performance.now();
+    for (const record of records) {
+      const part = this.parts.get(record.partition);
+      const batch = this.decode(record);
+      if (part === undefined || batch === undefined) continue;
+      if (part.bytes === 0) part.sinceMs = now;
+      part.bytes += record.value.length;
+      const { engine } = part;
+      const before = engine.processedReadings;
+      engine.take(batch, record.headers[HEADER_AGAIN] !== undefined, placeOf(record));
+      this.processedReadings += engine.processedReadings - before;
+    }
+    const isDue = [...this.parts.values()].some(
+      ({ bytes, sinceMs }) => bytes > 0 && (bytes >= STEP_BYTES || now - sinceMs >= STEP_MS),
+    );
+    return isDue || offsets.size === 0 ? this.commit() : undefined;
+  }
+
+  private commit(): Produced[] {
+    const produced: Produced[] = [];
+    this.lateWindows = 0;
+    for (const part of this.parts.values()) {
+      produced.push(...part.engine.commit());
+      part.bytes = 0;
+      this.lateWindows += part.engine.lateWindows;
+    }
+    return produced;
+  }
+
+  private async idle(): Promise<Produced[]> {
+    const { lake, notify } = this.options;
+    if (lake !== undefined)
+      for (const { engine } of this.parts.values()) {
+        try {
+          this.settledWindows += await engine.settle(lake, this.lakeProgress);
+          this.said = '';
+        } catch (error) {
+          // It waits on: what it would settle is noted.
+          const text = `windows wait for the lake: ${messageOf(error)}`;
+          if (text !== this.said) notify({ level: 'warn', event: 'stream_lake', text });
+          this.said = text;
+        }
+      }
+    return this.commit();
+  }
+
+  get openWindows(): number {
+    let count = 0;
+    for (const { engine } of this.parts.values()) count += engine.openWindows;
+    return count;
+  }
+
+  get stateBytes(): number {
+    let bytes = 0;
+    for (const { engine } of this.parts.values()) bytes += engine.stateBytes;
+    return bytes;
+  }
+
+  get waitingCorrections(): number {
+    let count = 0;
+    for (const { engine } of this.parts.values()) count += engine.corrections.count;
+    return count;
+  }
+
+  private async stop(): Promise<void> {
+    const { stages } = this;
+    this.stages = [];
+    await Promise.all(stages.map((stage) => stage.close()));
+    this.parts.clear();
+  }
+
+  async close(): Promise<void> {
+    await this.stop();
+    await this.watch?.close();
+  }
+}
+
+function placeOf({ partition, offset, headers }: StoredRecord): Place {
+  const [from, at] = (headers[HEADER_PLACE] ?? '').split('/');
+  return at === undefined ? { partition, offset } : { partition: Number(from), offset: Number(at) };
+}
