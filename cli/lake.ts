@@ -47,7 +47,7 @@ export async function lake(args: string[]): Promise<void> {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;
   }
-  const lines = [`${answer.address}`];
+  const lines = [answer.address];
   for (const { zone, files, bytes, rows, gateways, from, to } of answer.zones) {
     const span = from === undefined ? '' : `, ${from === to ? from : `${from} to ${to ?? ''}`}`;
     lines.push(

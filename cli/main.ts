@@ -44,6 +44,14 @@ export const COMMANDS: Record<string, Command> = {
     about: 'Say what is in the lake.',
     run: async (args) => await (await import('./lake.ts')).lake(args),
   },
+  batch: {
+    about: 'List batch jobs, and run them for days.',
+    run: async (args) => await (await import('./batch.ts')).batch(args),
+  },
+  rebuild: {
+    about: 'Make readings, store and results again from raw.',
+    run: async (args) => await (await import('./rebuild.ts')).rebuild(args),
+  },
   doctor: {
     about: 'Check disk, clock, log and store.',
     run: async (args) => await (await import('./doctor.ts')).doctor(args),

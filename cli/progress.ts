@@ -4,15 +4,17 @@ const EVERY_MS = 100;
 
 export class Progress {
   private readonly label: string;
+  private readonly unit: string;
   private readonly total: number | undefined;
   private readonly started = performance.now();
   private lastMs = 0;
   private readonly isTerminal = process.stderr.isTTY === true;
 
   /** `total` undefined: only the count is shown. */
-  constructor(label: string, total: number | undefined) {
+  constructor(label: string, total: number | undefined, unit = 'rows') {
     this.label = label;
     this.total = total;
+    this.unit = unit;
   }
 
   show(done: number, force = false): void {
@@ -27,7 +29,7 @@ export class Progress {
         ? ''
         : ` [${'#'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH)}] ${Math.floor(share * 100)} %`;
     process.stderr.write(
-      `\r${this.label}${bar} ${done.toLocaleString('en')} rows, ${rate.toLocaleString('en')} rows/s   `,
+      `\r${this.label}${bar} ${done.toLocaleString('en')} ${this.unit}, ${rate.toLocaleString('en')} ${this.unit}/s   `,
     );
   }
 

@@ -217,6 +217,7 @@ export class Collector {
         notify,
       });
     await replays?.start();
+    if (replays !== undefined) this.processing.startRebuild(replays);
     if (roles.has('ingest'))
       this.sink = new LogSink(env, log, httpGateway(config), config['ingest.bodyBytesMax'], refuse);
     let uplink: Address | undefined;

@@ -254,6 +254,12 @@ export const COLLECTOR_CONFIG = {
     default: 'python3',
     about: 'Python with PySpark installed, for `batch.engine: spark`.',
   },
+  'batch.sparkLake': {
+    type: 'string',
+    default: '',
+    about:
+      'URL of the lake as Spark reaches it (such as s3a://BUCKET/PREFIX); empty: the files as this process has them.',
+  },
   'store.memoryBytes': {
     type: 'integer',
     default: 256 * MIB,

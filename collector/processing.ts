@@ -1,13 +1,20 @@
 /** What a collector does with readings besides storing them: the lake, streams and batches, as far as its roles go. */
+import { join } from 'node:path';
 import type { Env } from '../shared/env/env.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import type { CollectorConfig, Role } from './config.ts';
+import { loadJobs } from './batch/job.ts';
+import { BatchRunner } from './batch/runner.ts';
+import { Schedule } from './batch/schedule.ts';
+import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Lake } from './lake/lake.ts';
 import type { LedgerView } from './ledger/view.ts';
 import { ZONES } from './lake/layout.ts';
 import { createLake } from './lake/open.ts';
 import { LakeStage } from './lake/stage.ts';
 import type { Log } from './log/log.ts';
+import { Rebuild } from './rebuild.ts';
+import { DeliveryStages } from './stream/delivery/stage.ts';
 import { RuleFile } from './stream/rule-file.ts';
 import { explainSilence } from './stream/silence.ts';
 import { StreamStage } from './stream/stage.ts';
@@ -25,6 +32,10 @@ export class Processing {
   readonly lake: Lake | undefined;
   readonly lakeStages: LakeStage[] = [];
   stream: StreamStage | undefined;
+  delivery: DeliveryStages | undefined;
+  batch: BatchRunner | undefined;
+  schedule: Schedule | undefined;
+  rebuild: Rebuild | undefined;
   private ruleFile: RuleFile | undefined;
   private readonly context: ProcessingContext;
 
@@ -67,13 +78,38 @@ export class Processing {
         stage.start();
       }
     if (roles.has('stream')) await this.startStream();
+    if (roles.has('batch') && lake !== undefined) this.startBatch(lake);
+  }
+
+  /** Once replays can be made. */
+  startRebuild(replays: ReplayJobs): void {
+    const { log, env } = this.context;
+    const newId = (): string => env.random.bytes(6).toString('hex');
+    if (this.lake !== undefined) this.rebuild = new Rebuild(log, this.lake, replays, newId);
+  }
+
+  private startBatch(lake: Lake): void {
+    const { config, env, notify, log } = this.context;
+    const folder = join(config.data, 'batch-work');
+    this.batch = new BatchRunner({
+      log,
+      lake,
+      jobs: loadJobs(config['batch.jobs'], config['batch.shippedJobs']),
+      engine: config['batch.engine'] === 'spark' ? 'spark' : 'duckdb',
+      spark: { python: config['batch.python'], lakeUrl: config['batch.sparkLake'], folder },
+      folder,
+      wallMs: () => env.clock.wallUs() / 1000,
+      notify,
+    });
+    this.schedule = new Schedule(this.batch);
+    this.schedule.start();
   }
 
   private async startStream(): Promise<void> {
     const { config, env, notify, log, ledger } = this.context;
     const wallMs = (): number => env.clock.wallUs() / 1000;
     this.ruleFile = new RuleFile(config['stream.rules'], notify);
-    const { rules } = await this.ruleFile.load();
+    const { rules, delivery } = await this.ruleFile.load();
     const stream = new StreamStage({
       log,
       lake: this.lake,
@@ -84,13 +120,22 @@ export class Processing {
     });
     this.stream = stream;
     await stream.start(rules);
+    const deliveries = new DeliveryStages(log, notify, wallMs);
+    this.delivery = deliveries;
+    deliveries.start(delivery);
     this.ruleFile.watch(async (changed) => {
       await stream.change(changed.rules);
+      await deliveries.close();
+      deliveries.start(changed.delivery);
     });
   }
 
   async close(): Promise<void> {
     this.ruleFile?.close();
+    this.schedule?.close();
+    await this.rebuild?.close();
+    await this.batch?.close();
+    await this.delivery?.close();
     await this.stream?.close();
     await Promise.all(this.lakeStages.map((stage) => stage.close()));
     await this.lake?.close();

@@ -63,7 +63,8 @@ export const ERRORS = {
   },
   LAKE_REFUSED: {
     retryable: false,
-    about: 'The lake refuses what it was asked for: credentials, a bucket or a path that is not there.',
+    about:
+      'The lake refuses what it was asked for: credentials, a bucket or a path that is not there.',
   },
   RULE_INVALID: {
     retryable: false,

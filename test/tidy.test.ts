@@ -42,6 +42,8 @@ describe('tidy', () => {
     'quickjs-emscripten-core',
     '@aws-sdk/client-s3',
     'amaro',
+    'nodemailer',
+    'cron-parser',
   ])('%s is imported in one file', (name) => {
     const users = sources.filter(
       (file) =>

@@ -47,6 +47,8 @@ export interface FrameJob {
   partition: number;
   /** Whether every message of the epoch between two sequences has been decoded. */
   hasAll: (from: number, to: number) => boolean;
+  /** Its readings have been said before: it was put back into the log. */
+  isAgain?: boolean;
   /** Decoded once more, after the mappings have changed. */
   replay?: Replay;
 }
@@ -91,9 +93,10 @@ export class FrameDecoder {
     let readings: Reading[] = [];
     let removed: Reading[] = [];
     const { replay } = job;
+    const isAgain = replay !== undefined || job.isAgain === true;
     const flush = (): void => {
       if (readings.length + removed.length > 0)
-        produced.push(this.record(header, arrivedMs, readings, removed, replay !== undefined));
+        produced.push(this.record(header, arrivedMs, readings, removed, isAgain));
       readings = [];
       removed = [];
     };

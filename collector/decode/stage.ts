@@ -23,6 +23,7 @@ import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import { EpochLedger } from '../ledger/epoch-ledger.ts';
 import { HELD_PREFIX, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import {
+  HEADER_FROM_LAKE,
   TOPIC_LEDGER,
   TOPIC_QUARANTINE,
   TOPIC_RAW,
@@ -291,6 +292,7 @@ export class DecodeStage {
       frame,
       header,
       arrivedMs: Number(headers['arrived'] ?? 0),
+      isAgain: headers[HEADER_FROM_LAKE] !== undefined,
       offsetUs,
       isFresh,
       state: state.codecs.of(gateway),

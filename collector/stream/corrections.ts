@@ -8,6 +8,7 @@
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import { dateOf } from '../lake/layout.ts';
 import type { Lake } from '../lake/lake.ts';
+import { objectOf, rowsOf } from '../lake/scan.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { Aggregate } from './aggregate.ts';
@@ -203,11 +204,6 @@ function takeBack({ rule, hash, tags, window }: Wanted, results: Results): void 
   });
 }
 
-const entries = (value: unknown): [string, FieldValue][] =>
-  ((value as { entries?: { key: string; value: FieldValue }[] } | null)?.entries ?? []).map(
-    ({ key, value: each }) => [key, each],
-  );
-
 /** The windows that begin in a span and are wanted, from all rows of the lake that reach them: `group/window` → its fields. */
 async function windowsIn(
   lake: Lake,
@@ -229,7 +225,7 @@ async function windowsIn(
         source: WindowRule['inputs'][number]['source'];
       }[]
     >();
-    for await (const row of rowsOf(connection, fromMs, endMs)) {
+    for await (const row of readingsOf(connection, fromMs, endMs)) {
       let ways = groups.get(row.series);
       if (ways === undefined) {
         ways = rule.inputs.flatMap(({ name, source }) => {
@@ -275,43 +271,30 @@ interface LakeRow extends Pick<Reading, 'measurement' | 'tags' | 'fields' | 'tim
   id: string;
 }
 
-async function* rowsOf(
+async function* readingsOf(
   connection: DuckDBConnection,
   fromMs: number,
   toMs: number,
 ): AsyncGenerator<LakeRow> {
-  const stream = await connection.stream(
-    `SELECT series, measurement, tags, fields, time_ns, gateway, epoch, sequence, "index" FROM readings WHERE time_ns >= ${BigInt(fromMs) * 1_000_000n} AND time_ns < ${BigInt(toMs) * 1_000_000n}`,
-  );
   const tagsOf = new Map<string, Record<string, string>>();
-  for (;;) {
-    const chunk = await stream.fetchChunk();
-    if (chunk === null || chunk.rowCount === 0) return;
-    for (const [
-      series,
-      measurement,
-      tags,
-      fields,
-      time,
-      gateway,
-      epoch,
-      sequence,
-      index,
-    ] of chunk.getRows()) {
-      const name = String(series);
-      let own = tagsOf.get(name);
-      if (own === undefined)
-        tagsOf.set(name, (own = Object.fromEntries(entries(tags)) as Record<string, string>));
-      const timeNs = time as bigint;
-      yield {
-        series: name,
-        measurement: String(measurement),
-        tags: own,
-        fields: Object.fromEntries(entries(fields)),
-        timeMs: Number(timeNs / 1_000_000n),
-        ns: Number(timeNs % 1_000_000n),
-        id: `${String(gateway)}/${String(epoch)}/${String(sequence)}/${String(index)}`,
-      };
-    }
+  const span = `time_ns >= ${BigInt(fromMs) * 1_000_000n} AND time_ns < ${BigInt(toMs) * 1_000_000n}`;
+  for await (const row of rowsOf(
+    connection,
+    `SELECT series, measurement, tags, fields, time_ns, gateway, epoch, sequence, "index" FROM readings WHERE ${span}`,
+  )) {
+    const [series, measurement, tags, fields, time, ...identity] = row;
+    const name = String(series);
+    let own = tagsOf.get(name);
+    if (own === undefined) tagsOf.set(name, (own = objectOf<string>(tags)));
+    const timeNs = time as bigint;
+    yield {
+      series: name,
+      measurement: String(measurement),
+      tags: own,
+      fields: objectOf<FieldValue>(fields),
+      timeMs: Number(timeNs / 1_000_000n),
+      ns: Number(timeNs % 1_000_000n),
+      id: identity.map(String).join('/'),
+    };
   }
 }

@@ -215,7 +215,7 @@ function windowRule(entry: Entry, common: Common, where: string): WindowRule {
   const asked = new Set<string>();
   for (const { field, expression } of own)
     for (const name of expression.names) {
-      const [input = '', aggregate = 'mean'] = splitName(name);
+      const [input, aggregate] = splitName(name);
       const at = `${where}.derive.${field}`;
       if (!Object.hasOwn(inputs, input)) fail(at, `there is no input '${input}'`);
       if (!isAggregate(aggregate)) fail(at, `'${aggregate}' is no aggregate`);

@@ -22,6 +22,8 @@ export interface AuditEvent {
     | 'will_denied'
     | 'http_denied'
     | 'replay'
+    | 'rebuild'
+    | 'batch'
     | 'reloaded';
   /** Who it was, as far as is known. */
   user?: string | undefined;

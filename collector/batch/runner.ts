@@ -1,0 +1,306 @@
+/**
+ * Runs batch jobs by day, and makes results of their rows. A run that is done again gives the same identities: what it
+ * writes replaces what was there, and rows that it no longer gives are taken back. The lake keeps a manifest of each
+ * (`batch/JOB/DATE.json`): what it read, and what it gave.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import type { FieldValue, Reading } from '../../shared/model/reading.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { Lake } from '../lake/lake.ts';
+import { dateOf } from '../lake/layout.ts';
+import { objectOf } from '../lake/scan.ts';
+import { TOPIC_RESULTS, type Log } from '../log/log.ts';
+import { BATCH, Results, groupHash } from '../stream/results.ts';
+import {
+  runOnDuckDb,
+  runOnSpark,
+  type EngineName,
+  type SparkOptions,
+  type Table,
+} from './engines.ts';
+import { DAY_MS, dayMs, sqlOf, type Job } from './job.ts';
+
+export interface BatchOptions {
+  log: Log;
+  lake: Lake;
+  jobs: readonly Job[];
+  engine: EngineName;
+  spark: SparkOptions;
+  folder: string;
+  wallMs: () => number;
+  notify: Notify;
+}
+
+interface Manifest {
+  job: string;
+  date: string;
+  /** Of the job and its input. */
+  fingerprint: string;
+  engine: string;
+  ranMs: number;
+  /** Results that it gave: tags and time identify them. */
+  rows: { tags: Record<string, string>; time: number }[];
+}
+
+export interface RunOutcome {
+  job: string;
+  date: string;
+  rows: number;
+  removed: number;
+  /** Nothing had changed since it ran last. */
+  unchanged: boolean;
+  seconds: number;
+}
+
+export interface Task {
+  id: string;
+  job: string;
+  engine: EngineName;
+  dates: string[];
+  done: RunOutcome[];
+  finished: boolean;
+  error?: string;
+}
+
+const TASKS_MAX = 100;
+const TEXT = /_text$/;
+
+/** Exact decimals of DuckDB: value is an integer, in units of the last digit. */
+interface Decimal {
+  value: bigint;
+  scale: number;
+}
+
+const isDecimal = (value: unknown): value is Decimal =>
+  typeof value === 'object' && value !== null && 'scale' in value;
+
+function valueOf(value: unknown): FieldValue | undefined {
+  if (typeof value === 'boolean') return value;
+  const number = isDecimal(value)
+    ? Number(`${value.value}e-${value.scale}`)
+    : typeof value === 'bigint' || typeof value === 'number'
+      ? Number(value)
+      : Number.NaN;
+  return Number.isFinite(number) ? number : undefined;
+}
+
+interface TimeValue {
+  micros: bigint;
+}
+
+const isTime = (value: unknown): value is TimeValue =>
+  typeof value === 'object' && value !== null && 'micros' in value;
+
+/** Text columns and the map `tags` are tags, `…_text` are texts, the rest numbers and truth; `time` is the day's begin when left out. */
+function readingOf(
+  columns: readonly string[],
+  row: readonly unknown[],
+  job: Job,
+  date: string,
+): Reading {
+  const tags: Record<string, string> = {};
+  const fields: Record<string, FieldValue> = {};
+  let timeMs = dayMs(date);
+  for (const [at, name] of columns.entries()) {
+    const value = row[at];
+    if (value === null || value === undefined) continue;
+    if (name === 'time' && isTime(value)) timeMs = Number(value.micros / 1000n);
+    else if (name === 'tags') Object.assign(tags, objectOf<string>(value));
+    else if (typeof value === 'string') {
+      if (TEXT.test(name)) fields[name] = value;
+      else tags[name] = value;
+    } else {
+      const own = valueOf(value);
+      if (own !== undefined) fields[typeof own === 'boolean' ? `${name}_bool` : name] = own;
+    }
+  }
+  if (timeMs < 0)
+    throw new HeadwaterError('BATCH_INVALID', `${job.file}: it gives a time before 1970`);
+  return { measurement: job.measurement, tags, fields, sequence: timeMs, index: 0, timeMs, ns: 0 };
+}
+
+export class BatchRunner {
+  readonly options: BatchOptions;
+  runs = 0;
+  failures = 0;
+  resultRows = 0;
+  private readonly tasks: Task[] = [];
+  private turn: Promise<unknown> = Promise.resolve();
+  private stopped = false;
+  private counter = 0;
+  private lastRevision = 0;
+
+  constructor(options: BatchOptions) {
+    this.options = options;
+  }
+
+  /** Throws BATCH_INVALID. */
+  job(name: string): Job {
+    const job = this.options.jobs.find((each) => each.name === name);
+    if (job !== undefined) return job;
+    const names = this.options.jobs.map((each) => each.name).join(', ');
+    throw new HeadwaterError('BATCH_INVALID', `there is no job '${name}'; there are ${names}`);
+  }
+
+  /** Begins to run a job for these dates; `isForced`: also where nothing has changed. */
+  begin(name: string, dates: readonly string[], engine: EngineName, isForced: boolean): Task {
+    const job = this.job(name);
+    for (const date of dates) dayMs(date);
+    this.counter++;
+    const id = `${this.counter}-${Math.floor(this.options.wallMs()).toString(36)}`;
+    const task: Task = { id, job: name, engine, dates: [...dates], done: [], finished: false };
+    this.tasks.push(task);
+    if (this.tasks.length > TASKS_MAX) this.tasks.shift();
+    this.turn = this.turn.then(async () => {
+      try {
+        for (const date of dates) {
+          if (this.stopped) return;
+          task.done.push(await this.run(job, date, engine, isForced));
+        }
+      } catch (error) {
+        this.failures++;
+        task.error = messageOf(error);
+      }
+      task.finished = true;
+    });
+    return task;
+  }
+
+  task(id: string): Task | undefined {
+    return this.tasks.find((task) => task.id === id);
+  }
+
+  private manifestKey(job: Job, date: string): string {
+    return `batch/${job.name}/${date}.json`;
+  }
+
+  async manifest(job: Job, date: string): Promise<Manifest | undefined> {
+    try {
+      const bytes = await this.options.lake.store.get(this.manifestKey(job, date));
+      return JSON.parse(bytes.toString('utf8')) as Manifest;
+    } catch (error) {
+      if (error instanceof HeadwaterError && error.code === 'NOT_FOUND') return undefined;
+      throw error;
+    }
+  }
+
+  /** Of the job and of what it would read now. */
+  private async fingerprint(job: Job, from: string, to: string): Promise<string> {
+    const hash = createHash('sha256').update(job.hash);
+    // What batches gave is not what they read, unless a job asks for it.
+    for (const zone of ['readings', 'results'] as const)
+      for (const { key, version, gateway } of await this.options.lake.files(zone, { from, to }))
+        if (gateway !== BATCH || /\bresults\b/.test(job.sql)) hash.update(`${key} ${version}\n`);
+    return hash.digest('hex').slice(0, 32);
+  }
+
+  private async run(
+    job: Job,
+    date: string,
+    engine: EngineName,
+    isForced: boolean,
+  ): Promise<RunOutcome> {
+    const { lake, spark } = this.options;
+    const begin = performance.now();
+    const from = dateOf(dayMs(date) - (job.inputDays - 1) * DAY_MS);
+    const filter = { from, to: date };
+    const fingerprint = await this.fingerprint(job, from, date);
+    const before = await this.manifest(job, date);
+    const outcome = { job: job.name, date, rows: 0, removed: 0, unchanged: true, seconds: 0 };
+    if (!isForced && before?.fingerprint === fingerprint)
+      return { ...outcome, rows: before.rows.length };
+    let table: Table;
+    try {
+      const sql = sqlOf(job, date);
+      table =
+        engine === 'spark'
+          ? await runOnSpark(lake, filter, sql, spark)
+          : await runOnDuckDb(lake, filter, sql);
+    } catch (error) {
+      if (!(error instanceof HeadwaterError) || error.code !== 'BATCH_INVALID') throw error;
+      throw new HeadwaterError('BATCH_INVALID', `${job.file}, ${date}: ${error.message}`, {
+        cause: error,
+      });
+    }
+    const readings = table.rows.map((row) => readingOf(table.columns, row, job, date));
+    const removed = await this.publish(job, date, readings, before);
+    await this.keep(job, date, {
+      job: job.name,
+      date,
+      fingerprint,
+      engine,
+      ranMs: Math.round(this.options.wallMs()),
+      rows: readings.map(({ tags, timeMs }) => ({ tags, time: timeMs })),
+    });
+    this.runs++;
+    this.resultRows += readings.length;
+    const seconds = (performance.now() - begin) / 1000;
+    return { ...outcome, rows: readings.length, removed, unchanged: false, seconds };
+  }
+
+  /** To the log, from where stores and lake take them; gives how many of an earlier run were taken back. */
+  private async publish(
+    job: Job,
+    date: string,
+    readings: readonly Reading[],
+    before: Manifest | undefined,
+  ): Promise<number> {
+    const results = new Results(BATCH);
+    const given = new Set<string>();
+    for (const reading of readings) {
+      const hash = groupHash(reading.tags);
+      const identity = `${hash}/${reading.timeMs}`;
+      if (given.has(identity))
+        throw new HeadwaterError(
+          'BATCH_INVALID',
+          `${job.file}, ${date}: two rows have the same tags (${JSON.stringify(reading.tags)}) and time: one would replace the other`,
+        );
+      given.add(identity);
+      if (Object.keys(reading.fields).length > 0) results.add(`${job.name}/${hash}`, reading);
+    }
+    let removed = 0;
+    for (const { tags, time } of before?.rows ?? []) {
+      const hash = groupHash(tags);
+      if (given.has(`${hash}/${time}`)) continue;
+      removed++;
+      results.remove(`${job.name}/${hash}`, {
+        measurement: job.measurement,
+        tags,
+        fields: {},
+        sequence: time,
+        index: 0,
+        timeMs: time,
+        ns: 0,
+      });
+    }
+    this.lastRevision = Math.max(this.lastRevision + 1, Math.floor(this.options.wallMs()));
+    const records = results.records(this.lastRevision);
+    if (records.length > 0)
+      await this.options.log.append(
+        TOPIC_RESULTS,
+        records.map(({ key, headers, value }) => ({ key, headers, value })),
+      );
+    return removed;
+  }
+
+  private async keep(job: Job, date: string, manifest: Manifest): Promise<void> {
+    const { folder, lake } = this.options;
+    await mkdir(folder, { recursive: true });
+    const file = join(folder, `${job.name}-${date}.json`);
+    await writeFile(file, `${JSON.stringify(manifest)}\n`);
+    await lake.put(this.manifestKey(job, date), file);
+  }
+
+  /** Every date that the lake has readings of. */
+  async dates(): Promise<string[]> {
+    return [...new Set((await this.options.lake.files('readings')).map(({ date }) => date))].sort();
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    await this.turn;
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Makes readings, store and results again from what is kept (law 4):
+ *
+ * 1. raw frames that the lake has and the log has not go back into the log, and are decoded as they arrive there;
+ * 2. the results that the lake has, alerts and batch results among them, are said again in their newest revisions;
+ * 3. every frame of the log is decoded again with the mappings in force, by a replay: readings are written again under
+ *    their identities, what older mappings wrote elsewhere is removed, and windows are computed again from the lake.
+ *
+ * All of it may be done twice, or be cut off and begun again: identities make it once in effect.
+ */
+import { HeadwaterError, messageOf } from '../shared/errors.ts';
+import { checkFrame } from '../shared/frame/frame.ts';
+import { RangeSet } from '../shared/model/ranges.ts';
+import type { FieldValue, Reading } from '../shared/model/reading.ts';
+import { encodeReadings } from '../shared/model/readings-record.ts';
+import type { ReplayJobs } from './decode/replay-jobs.ts';
+import type { Lake } from './lake/lake.ts';
+import { entriesOf, objectOf, rowsOf } from './lake/scan.ts';
+import {
+  HEADER_AGAIN,
+  HEADER_FROM_LAKE,
+  TOPIC_RAW,
+  TOPIC_RESULTS,
+  type Log,
+  type LogRecord,
+} from './log/log.ts';
+
+export interface RebuildStatus {
+  running: boolean;
+  /** What it does now. */
+  step: string;
+  restoredFrames: number;
+  results: number;
+  /** Of the replay; '' before it has begun. */
+  replay: string;
+  error?: string;
+}
+
+const APPEND_BYTES = 2 * 1024 * 1024;
+const POLL_MS = 300;
+const RESULTS_PER_RECORD = 500;
+
+export class Rebuild {
+  status: RebuildStatus = { running: false, step: '', restoredFrames: 0, results: 0, replay: '' };
+  private readonly log: Log;
+  private readonly lake: Lake;
+  private readonly replays: ReplayJobs;
+  private readonly newId: () => string;
+  private work: Promise<void> = Promise.resolve();
+  private stopped = false;
+
+  constructor(log: Log, lake: Lake, replays: ReplayJobs, newId: () => string) {
+    this.log = log;
+    this.lake = lake;
+    this.replays = replays;
+    this.newId = newId;
+  }
+
+  /** Throws QUERY_INVALID while one is running. */
+  begin(): void {
+    if (this.status.running)
+      throw new HeadwaterError('QUERY_INVALID', 'a rebuild is running: wait for its end');
+    this.status = { running: true, step: 'raw', restoredFrames: 0, results: 0, replay: '' };
+    this.work = this.run()
+      .catch((error: unknown) => {
+        this.status.error = messageOf(error);
+      })
+      .finally(() => {
+        this.status.running = false;
+      });
+  }
+
+  private async run(): Promise<void> {
+    const { status } = this;
+    await this.restore();
+    status.step = 'results';
+    await this.sayResults();
+    status.step = 'readings';
+    const { id } = await this.replays.create({ which: 'all' });
+    status.replay = id;
+    while (!this.replays.isFinished(id)) {
+      if (this.stopped) return;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    status.step = 'done';
+  }
+
+  /** Sequences of frames that the log has, by gateway, epoch and kind. */
+  private async inLog(): Promise<Map<string, RangeSet>> {
+    const known = new Map<string, RangeSet>();
+    const consumer = await this.log.consumer({
+      group: `headwater-rebuild-${this.newId()}`,
+      topic: TOPIC_RAW,
+      from: 'start',
+      bytesMax: 4 * 1024 * 1024,
+    });
+    try {
+      while (!this.stopped && consumer.ended().size < this.log.partitions)
+        for (const { value } of await consumer.poll(POLL_MS)) {
+          try {
+            const { gateway, epoch, kind, firstSequence, count } = checkFrame(value);
+            const name = `${gateway}/${epoch}/${kind}`;
+            let set = known.get(name);
+            if (set === undefined) known.set(name, (set = new RangeSet()));
+            set.add(firstSequence, firstSequence + Math.max(1, count) - 1);
+          } catch {
+            // Not a frame: it is in quarantine, and the lake's copy of it as well.
+          }
+        }
+    } finally {
+      await consumer.close();
+    }
+    return known;
+  }
+
+  private async restore(): Promise<void> {
+    const known = await this.inLog();
+    await this.lake.query({}, async (connection) => {
+      let batch: LogRecord[] = [];
+      let bytes = 0;
+      const flush = async (): Promise<void> => {
+        if (batch.length > 0) await this.log.append(TOPIC_RAW, batch);
+        this.status.restoredFrames += batch.length;
+        batch = [];
+        bytes = 0;
+      };
+      for await (const [gateway, epoch, kind, first, count, frame, headers] of rowsOf(
+        connection,
+        'SELECT gateway, epoch, kind, first_sequence, "count", frame, headers FROM raw WHERE kind >= 0 ORDER BY arrived, log, log_partition, log_offset',
+      )) {
+        if (this.stopped) return;
+        const from = Number(first);
+        const to = from + Math.max(1, Number(count)) - 1;
+        const name = `${String(gateway)}/${String(epoch)}/${String(kind)}`;
+        let set = known.get(name);
+        if (set === undefined) known.set(name, (set = new RangeSet()));
+        if (set.covers(from, to)) continue;
+        set.add(from, to);
+        const value = Buffer.from((frame as { bytes: Uint8Array }).bytes);
+        const own = objectOf<string>(headers);
+        batch.push({
+          key: String(gateway),
+          value,
+          headers: { ...own, [HEADER_FROM_LAKE]: 'true' },
+        });
+        bytes += value.length;
+        if (bytes >= APPEND_BYTES) await flush();
+      }
+      await flush();
+    });
+  }
+
+  /** Under the revisions that they had: windows that are computed anew afterwards have higher ones. */
+  private async sayResults(): Promise<void> {
+    await this.lake.query({}, async (connection) => {
+      let name = '';
+      let readings: Reading[] = [];
+      let revision = 0;
+      const flush = async (): Promise<void> => {
+        const [gateway, epoch] = split(name);
+        if (readings.length > 0)
+          await this.log.append(TOPIC_RESULTS, [
+            {
+              key: epoch,
+              headers: { [HEADER_AGAIN]: 'true' },
+              value: encodeReadings({ gateway, epoch, arrivedMs: revision, readings, revision }),
+            },
+          ]);
+        this.status.results += readings.length;
+        readings = [];
+      };
+      for await (const row of rowsOf(
+        connection,
+        'SELECT gateway, epoch, sequence, "index", time_ns, measurement, tags, fields, texts, bools, revision FROM results ORDER BY gateway, epoch, sequence',
+      )) {
+        if (this.stopped) return;
+        const [gateway, epoch, sequence, index, time, measurement, tags, ...values] = row;
+        const next = `${String(gateway)} ${String(epoch)}`;
+        if (next !== name || readings.length >= RESULTS_PER_RECORD) await flush();
+        name = next;
+        revision = Number(values[3]);
+        const timeNs = time as bigint;
+        readings.push({
+          measurement: String(measurement),
+          tags: objectOf<string>(tags),
+          fields: Object.fromEntries(
+            values.slice(0, 3).flatMap((part) => entriesOf<FieldValue>(part)),
+          ),
+          sequence: Number(sequence),
+          index: Number(index),
+          timeMs: Number(timeNs / 1_000_000n),
+          ns: Number(timeNs % 1_000_000n),
+        });
+      }
+      await flush();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    await this.work;
+  }
+}
+
+function split(name: string): [gateway: string, epoch: string] {
+  const cut = name.indexOf(' ');
+  return [name.slice(0, cut), name.slice(cut + 1)];
+}

@@ -1,0 +1,111 @@
+/** How an alert gets to a webhook, a mailbox or an MQTT topic. Each says when the other side has taken it. */
+import { createHash } from 'node:crypto';
+import { connectAsync } from 'mqtt';
+import { createTransport } from 'nodemailer';
+import { readPrivateFile } from '../../../shared/config/secrets.ts';
+import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
+import type { MailTarget, MqttTarget, Target, WebhookTarget } from './targets.ts';
+
+/** What is said of an alert, to everybody in the same words. */
+export interface Alert {
+  rule: string;
+  status: 'firing' | 'resolved';
+  /** RFC 3339, of the event. */
+  time: string;
+  reason: string;
+  message: string;
+  value?: number;
+  tags: Record<string, string>;
+  /** The same for the same alert: who gets it twice can tell. */
+  id: string;
+}
+
+const TIMEOUT_MS = 10_000;
+
+export function alertId(epoch: string, sequence: number, index: number): string {
+  return createHash('sha256').update(`${epoch}/${sequence}/${index}`).digest('hex').slice(0, 24);
+}
+
+async function toWebhook({ url, authorizationFile }: WebhookTarget, alert: Alert): Promise<void> {
+  const headers: Record<string, string> = {
+    'content-type': 'application/json',
+    'idempotency-key': alert.id,
+  };
+  if (authorizationFile !== undefined)
+    headers['authorization'] = readPrivateFile(authorizationFile, 'webhook authorization')
+      .toString('utf8')
+      .trim();
+  const response = await fetch(url, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(alert),
+    redirect: 'error',
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  await response.body?.cancel();
+  if (!response.ok) throw new Error(`it answers ${response.status}`);
+}
+
+const passwordOf = (file: string | undefined): string =>
+  file === undefined ? '' : readPrivateFile(file, 'password').toString('utf8').trim();
+
+async function toMail(target: MailTarget, alert: Alert): Promise<void> {
+  const { server, from, to, user, passwordFile } = target;
+  const url = new URL(server);
+  const secure = url.protocol === 'smtps:';
+  const transport = createTransport({
+    host: url.hostname,
+    port: url.port === '' ? (secure ? 465 : 25) : Number(url.port),
+    secure,
+    ...(user === undefined ? {} : { auth: { user, pass: passwordOf(passwordFile) } }),
+    connectionTimeout: TIMEOUT_MS,
+    greetingTimeout: TIMEOUT_MS,
+    socketTimeout: TIMEOUT_MS,
+  });
+  const tags = Object.entries(alert.tags).map(([name, value]) => `${name}: ${value}`);
+  try {
+    await transport.sendMail({
+      from,
+      to,
+      // Header text: what a device wrote must not begin a header of its own.
+      subject: `[${alert.status}] ${alert.rule}: ${alert.message}`.replaceAll(/[\r\n]+/g, ' '),
+      text: [alert.message, '', `time: ${alert.time}`, `reason: ${alert.reason}`, ...tags, ''].join(
+        '\n',
+      ),
+      messageId: `<${alert.id}@headwater>`,
+    });
+  } finally {
+    transport.close();
+  }
+}
+
+async function toMqtt(target: MqttTarget, alert: Alert): Promise<void> {
+  const { server, topic, user, passwordFile } = target;
+  const client = await connectAsync(server, {
+    connectTimeout: TIMEOUT_MS,
+    reconnectPeriod: 0,
+    ...(user === undefined ? {} : { username: user, password: passwordOf(passwordFile) }),
+  });
+  try {
+    await client.publishAsync(topic, JSON.stringify(alert), { qos: 1 });
+  } finally {
+    await client.endAsync(true);
+  }
+}
+
+/** Throws UNREACHABLE when it was not taken. */
+export async function send(target: Target, alert: Alert): Promise<void> {
+  try {
+    if (target.kind === 'webhook') await toWebhook(target, alert);
+    else if (target.kind === 'mail') await toMail(target, alert);
+    else await toMqtt(target, alert);
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const where = target.kind === 'webhook' ? target.url : target.server;
+    throw new HeadwaterError(
+      'UNREACHABLE',
+      `alerts wait for ${target.kind} '${target.name}' at ${where}: ${messageOf(cause)}`,
+      { cause: error },
+    );
+  }
+}
