@@ -75,7 +75,9 @@ const untouched = new Proxy(
     get: (_target, name) =>
       name === 'closedBy' || name === 'refusedBy' || name === 'quarantinedBy'
         ? { read: () => [] }
-        : untouched,
+        : name === 'lakeStages'
+          ? [untouched]
+          : untouched,
   },
 ) as never;
 
@@ -102,7 +104,7 @@ const files: Record<string, string> = {
   'docs/configuration.md': `# Configuration\n${NOTE}\nA value comes from, in falling order: flag, environment, YAML file (\`--config FILE\`), default. Unknown keys are refused. In YAML the parts of a key may be nested. \`headwater up\` reads the sections \`gateway\` and \`collector\` of one file. Samples: [gateway.yaml](samples/gateway.yaml), [collector.yaml](samples/collector.yaml).\n\n## Gateway\n\n${settings(GATEWAY_CONFIG)}\n## Collector\n\n${settings(COLLECTOR_CONFIG)}`,
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,
   'docs/samples/collector.yaml': `# Every setting of a collector with its default.\n\n${sample(COLLECTOR_CONFIG)}`,
-  'docs/metrics.md': `# Metrics\n${NOTE}\nPrometheus text at \`/metrics\` of both sides.\n\n${metrics('Gateway', gatewayMetrics({ id: '', buffer: untouched, ingress: untouched, uplink: untouched, sink: untouched, nowMs: () => 0 }))}\n${metrics('Collector', collectorMetrics({ log: untouched, ingest: untouched, decode: untouched, storeStage: untouched, store: untouched, live: untouched, quarantine: untouched, replays: untouched, meta: untouched, sink: untouched, processing: { lakeStages: [untouched], stream: untouched, delivery: untouched, batch: untouched }, ledger: untouched, refuse: () => undefined, nowMs: () => 0 }))}`,
+  'docs/metrics.md': `# Metrics\n${NOTE}\nPrometheus text at \`/metrics\` of both sides.\n\n${metrics('Gateway', gatewayMetrics({ id: '', buffer: untouched, ingress: untouched, uplink: untouched, sink: untouched, nowMs: () => 0 }))}\n${metrics('Collector', collectorMetrics({ log: untouched, ingest: untouched, decode: untouched, storeStage: untouched, store: untouched, live: untouched, quarantine: untouched, replays: untouched, meta: untouched, sink: untouched, processing: untouched, ledger: untouched, refuse: () => undefined, nowMs: () => 0 }))}`,
   'docs/commands.md': `# Commands\n${NOTE}\n${commands.map((text) => `\`\`\`\n${text}\`\`\`\n`).join('\n')}`,
 };
 for (const [name, model] of Object.entries(dashboards())) {
