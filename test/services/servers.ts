@@ -234,3 +234,114 @@ export function startTelegraf(
   );
   return start(join(CACHE, 'bin', 'telegraf-1.37.2', 'telegraf'), ['--config', file, '--quiet']);
 }
+
+export interface S3Server extends Server {
+  endpoint: string;
+  bucket: string;
+  /** For the environment of whoever uses it. */
+  credentials: Record<string, string>;
+}
+
+/** versitygw over a folder; a bucket is a folder in it. */
+export async function startS3(): Promise<S3Server> {
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const bucket = 'lake';
+  mkdirSync(join(folder, 'objects', bucket), { recursive: true });
+  mkdirSync(join(folder, 'sidecar'));
+  const credentials = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testtest12' };
+  const launch = (): Child =>
+    start(
+      join(CACHE, 'bin', 'versitygw-1.8.0', 'versitygw'),
+      [
+        '--port',
+        `127.0.0.1:${port}`,
+        'posix',
+        '--sidecar',
+        join(folder, 'sidecar'),
+        join(folder, 'objects'),
+      ],
+      { ROOT_ACCESS_KEY: 'test', ROOT_SECRET_KEY: 'testtest12' },
+    );
+  const base = await server(port, launch, () => accepts(port));
+  return { ...base, endpoint: `http://127.0.0.1:${port}`, bucket, credentials };
+}
+
+const JAVA_OPENS = [
+  'java.base/java.lang',
+  'java.base/java.util',
+  'java.base/java.util.concurrent',
+  'java.base/java.net',
+  'java.base/java.io',
+  'java.base/java.nio',
+  'java.base/sun.nio.ch',
+].map((name) => `--add-opens=${name}=ALL-UNNAMED`);
+
+/** A NameNode and a DataNode; `address` is of WebHDFS. */
+export async function startHdfs(): Promise<Server> {
+  const folder = temporaryFolder();
+  const ports: number[] = [];
+  while (ports.length < 5) ports.push(await freePort());
+  const [rpc = 0, http = 0, data = 0, dataHttp = 0, dataIpc = 0] = ports;
+  const settings = (values: Record<string, string>): string =>
+    `<configuration>${Object.entries(values)
+      .map(([name, value]) => `<property><name>${name}</name><value>${value}</value></property>`)
+      .join('')}</configuration>`;
+  writeFileSync(
+    join(folder, 'core-site.xml'),
+    settings({ 'fs.defaultFS': `hdfs://127.0.0.1:${rpc}`, 'hadoop.tmp.dir': join(folder, 'tmp') }),
+  );
+  writeFileSync(
+    join(folder, 'hdfs-site.xml'),
+    settings({
+      'dfs.namenode.http-address': `127.0.0.1:${http}`,
+      'dfs.namenode.name.dir': join(folder, 'name'),
+      'dfs.datanode.data.dir': join(folder, 'data'),
+      'dfs.datanode.address': `127.0.0.1:${data}`,
+      'dfs.datanode.http.address': `127.0.0.1:${dataHttp}`,
+      'dfs.datanode.ipc.address': `127.0.0.1:${dataIpc}`,
+      'dfs.datanode.hostname': '127.0.0.1',
+      'dfs.namenode.datanode.registration.ip-hostname-check': 'false',
+      'dfs.replication': '1',
+      'dfs.datanode.synconclose': 'true',
+      'dfs.namenode.safemode.extension': '0',
+      'dfs.permissions.enabled': 'false',
+    }),
+  );
+  const classpath = `${folder}:${join(CACHE, 'hadoop-3.4.1', 'libs', '*')}`;
+  const java = (main: string, ...args: string[]): string[] => [
+    ...JAVA_OPENS,
+    '-Xmx256m',
+    '-cp',
+    classpath,
+    `org.apache.hadoop.hdfs.server.${main}`,
+    ...args,
+  ];
+  execFileSync('java', java('namenode.NameNode', '-format', '-nonInteractive'), { stdio: 'pipe' });
+  const launch = (): Child => {
+    const name = start('java', java('namenode.NameNode'));
+    const node = start('java', java('datanode.DataNode'));
+    return {
+      ...name,
+      kill: async (signal) => {
+        await node.kill(signal);
+        return await name.kill(signal);
+      },
+    };
+  };
+  const isUp = async (): Promise<boolean> => {
+    try {
+      const url = `http://127.0.0.1:${http}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState`;
+      const { beans } = (await (await fetch(url)).json()) as {
+        beans: { NumLiveDataNodes?: number; FSState?: string }[];
+      };
+      return beans[0]?.NumLiveDataNodes === 1 && beans[0].FSState === 'Operational';
+    } catch {
+      return false; // Not listening yet.
+    }
+  };
+  return await server(http, launch, isUp);
+}
+
+/** Python with Spark, pandas, pyarrow and Jupyter's kernel. */
+export const LAKE_PYTHON = join(CACHE, 'lake-python-1', 'bin', 'python');
