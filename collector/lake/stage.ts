@@ -61,6 +61,11 @@ export interface LakeState {
   next: number;
   /** Announced: files with the offsets up to and without this one are being written. */
   to?: number;
+  /**
+   * The lake has rows of a log that is no more: what comes in may be among them (a gateway sends again what a log lacks),
+   * and replaces them.
+   */
+  foreign?: boolean;
   /** Being merged into this key: these are to be deleted once it is there. */
   merge?: { into: string; from: string[] };
 }
@@ -118,11 +123,21 @@ export class LakeStage {
     const records = await this.options.log.state(TOPIC_STATE, partition, this.stateKey);
     const known = records.find(({ key }) => key === `${this.stateKey}/${partition}`)?.value;
     const state =
-      known === undefined
-        ? { log: randomBytes(4).toString('hex'), next: 0 }
-        : (JSON.parse(known.toString('utf8')) as LakeState);
+      known === undefined ? await this.begin() : (JSON.parse(known.toString('utf8')) as LakeState);
     this.parts.set(partition, { state, records: [], bytes: 0, since: 0, touched: new Set() });
     return state.next;
+  }
+
+  /** A partition that nothing is known of. */
+  private async begin(): Promise<LakeState> {
+    const { log, lake } = this.options;
+    const own = new Set<string>();
+    for (let partition = 0; partition < log.partitions; partition++)
+      for (const { value } of await log.state(TOPIC_STATE, partition, `${this.stateKey}/`))
+        own.add((JSON.parse(value.toString('utf8')) as LakeState).log);
+    const state: LakeState = { log: randomBytes(4).toString('hex'), next: 0 };
+    if ((await lake.files(this.zone)).some((file) => !own.has(file.log))) state.foreign = true;
+    return state;
   }
 
   private stateRecord(partition: number, state: LakeState): Produced {
@@ -153,8 +168,9 @@ export class LakeStage {
     let bytes = 0;
     let oldest = now;
     for (const part of this.parts.values()) {
+      if (!isWhole(part)) continue;
       bytes += part.bytes;
-      if (part.records.length > 0) oldest = Math.min(oldest, part.since);
+      oldest = Math.min(oldest, part.since);
     }
     if (bytes >= flushBytes || now - oldest >= flushMs) return await this.flush(offsets, announce);
     if (records.length === 0) await this.tidy(announce);
@@ -162,21 +178,20 @@ export class LakeStage {
   }
 
   private async flush(offsets: Offsets, announce: Announce): Promise<Produced[]> {
-    const due = [...this.parts].filter(([, { records }]) => records.length > 0);
+    const due = [...this.parts].filter(([, part]) => isWhole(part));
     const states: Produced[] = [];
     for (const [partition, part] of due) {
       const { state, records } = part;
       if (state.merge !== undefined) await this.finishMerge(part);
-      const end = (records.at(-1) as StoredRecord).offset + 1;
-      // What was announced before a crash is done exactly so.
-      const to = state.to !== undefined && state.to <= end ? state.to : end;
-      part.state = { log: state.log, next: state.next, to };
+      const to = state.to ?? endOf(records);
+      part.state = { ...part.state, next: state.next, to };
       states.push(this.stateRecord(partition, part.state));
     }
     await announce(states);
     const done: Produced[] = [];
     for (const [partition, part] of due) {
-      const { log, next, to = next } = part.state;
+      const { to: announced, ...state } = part.state;
+      const to = announced ?? state.next;
       const count = part.records.findIndex(({ offset }) => offset >= to);
       const mine = count < 0 ? part.records : part.records.slice(0, count);
       if (this.zone === 'raw') await this.writeRaw(part, partition, mine);
@@ -184,7 +199,7 @@ export class LakeStage {
       part.records = count < 0 ? [] : part.records.slice(count);
       part.bytes = part.records.reduce((sum, { value }) => sum + value.length, 0);
       part.since = performance.now();
-      part.state = { log, next: to };
+      part.state = { ...state, next: to };
       offsets.set(partition, to);
       done.push(this.stateRecord(partition, part.state));
     }
@@ -241,9 +256,10 @@ export class LakeStage {
       }
       const origin = { log: part.state.log, partition, offset };
       const isAgain = headers[HEADER_AGAIN] !== undefined;
+      const isKnown = isAgain || part.state.foreign === true;
       // Results keep all their revisions; what a rebuild says again, the lake has.
       if (isResults && isAgain) continue;
-      if (!isResults) rows.replace(batch, isAgain);
+      if (!isResults) rows.replace(batch, isKnown);
       rows.add(readingRows(batch, origin, isResults));
     }
     for (const [folder, addresses] of rows.dead) await this.rewrite(part, folder, addresses);
@@ -332,6 +348,14 @@ export class LakeStage {
   async close(): Promise<void> {
     await this.stage?.close();
   }
+}
+
+/** Offset after the last record that was gathered. */
+const endOf = (records: readonly StoredRecord[]): number => (records.at(-1)?.offset ?? -1) + 1;
+
+/** There is something to write; what was announced before a crash is written exactly so, once all of it is here again. */
+function isWhole({ records, state }: Part): boolean {
+  return records.length > 0 && (state.to === undefined || endOf(records) >= state.to);
 }
 
 /** The longest run of small files: a large one between two would be said to be merged as well. */

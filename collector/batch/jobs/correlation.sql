@@ -18,4 +18,7 @@ SELECT
 FROM hourly AS a
 JOIN hourly AS b ON a.hour = b.hour AND a.field = b.field AND a.measurement = b.measurement AND a.series < b.series
 GROUP BY a.series, b.series, a.field
-HAVING count(*) >= 24 AND stddev_samp(a.value) > 0 AND stddev_samp(b.value) > 0
+-- What does not move has no correlation, and rounding must not pass for movement.
+HAVING count(*) >= 24
+  AND stddev_samp(a.value) > 1e-9 * (1 + abs(avg(a.value)))
+  AND stddev_samp(b.value) > 1e-9 * (1 + abs(avg(b.value)))

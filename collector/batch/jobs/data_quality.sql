@@ -5,8 +5,7 @@
 WITH stepped AS (
   SELECT
     series, measurement, field, tags, value,
-    time_ns / 1e9 AS moment,
-    lag(time_ns / 1e9) OVER w AS moment_before,
+    (time_ns - lag(time_ns) OVER w) / 1e9 AS step_seconds,
     CASE WHEN value = lag(value) OVER w THEN 0 ELSE 1 END AS is_new,
     row_number() OVER w AS place,
     max(value) OVER (PARTITION BY series, measurement, field) AS top
@@ -31,13 +30,15 @@ SELECT
   measurement AS source,
   field,
   count(*) AS readings,
-  count(CASE WHEN moment - moment_before > 1800 THEN 1 END) AS gaps,
-  max(moment - moment_before) AS longest_gap_seconds,
+  count(CASE WHEN step_seconds > 1800 THEN 1 END) AS gaps,
+  max(step_seconds) AS longest_gap_seconds,
   max(run_length) AS longest_run,
   CAST(count(CASE WHEN run_length >= 20 THEN 1 END) AS DOUBLE) / count(*) AS stuck_share,
   CAST(count(CASE WHEN value = top THEN 1 END) AS DOUBLE) / count(*) AS at_top_share,
   max(value) AS top,
   count(CASE WHEN run_length >= 20 THEN 1 END) >= 20 AS stuck,
-  count(CASE WHEN value = top THEN 1 END) >= 3 AND count(CASE WHEN value = top THEN 1 END) < count(*) AND max(value) > 3 * avg(value) AS saturated
+  min(value) < max(value)
+    AND count(CASE WHEN value = top THEN 1 END) >= 10
+    AND count(CASE WHEN value = top THEN 1 END) >= 0.1 * count(*) AS saturated
 FROM lengths
 GROUP BY series, measurement, field

@@ -1,0 +1,170 @@
+/**
+ * kill -9 of the processing roles at seeded moments: windows, lake and batch results equal those of an undisturbed run.
+ * Embedded, the whole collector is killed; on Kafka the roles stream, lake and batch, each in a process of its own.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connectAsync } from 'mqtt';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startKafka, type Server } from '../services/servers.ts';
+import { freePort } from '../support/free-port.ts';
+import { collectorSettings, difference, pointsOf, processed } from '../support/lake.ts';
+import {
+  ROOT,
+  run,
+  startCollector,
+  startGateway,
+  temporaryFolder,
+  type Headwater,
+} from '../support/process.ts';
+import { getJson, settled } from '../support/reconcile.ts';
+import { FULL, seeded } from '../support/seed.ts';
+
+const RULES = `rules:
+  - { name: hourly, from: { measurement: room }, window: 1h, compute: [count, sum, mean, min, max, p95, stddev] }
+  - { name: sliding, from: { measurement: room, field: co2 }, window: { size: 30m, every: 10m } }
+  - { name: felt, from: { measurement: room }, derive: { felt: "temperature - (100 - humidity) / 5" } }
+  - { name: stuffy, from: { measurement: room, field: co2 }, alert: { above: 1000, clear: 800, for: 5m } }
+`;
+const MEASUREMENTS = ['room', 'hourly', 'sliding', 'felt', 'alerts', 'daily_summary'];
+const SLICES = FULL ? 20 : 8;
+
+/** A week of an office, one reading a minute. */
+const payloads = readFileSync(join(ROOT, 'data/uci-occupancy-datatraining.csv'), 'utf8')
+  .trim()
+  .split('\n')
+  .slice(1)
+  .map((line) => {
+    const [, time = '', temperature, humidity, light, co2] = line.replaceAll('"', '').split(',');
+    return JSON.stringify({
+      time: `${time.replace(' ', 'T')}Z`,
+      temperature: Number(temperature),
+      humidity: Number(humidity),
+      light: Number(light),
+      co2: Number(co2),
+    });
+  });
+
+/** What came of it all. */
+interface Outcome {
+  points: string[];
+  rows: number;
+  killed: number;
+}
+
+interface Role {
+  /** Extra flags; none for all roles in one. */
+  flags: string[];
+  data: string;
+  http: string;
+  child: Headwater;
+}
+
+const { seed, next } = seeded();
+let kafka: Server;
+
+beforeAll(async () => {
+  kafka = await startKafka();
+});
+afterAll(async () => await kafka.stop());
+
+async function launch(
+  flags: string[],
+  data: string,
+  http: string,
+  settings: string,
+): Promise<Headwater> {
+  return await startCollector(['--data', data, '--http', http, '--config', settings, ...flags]);
+}
+
+async function trial(isKilled: boolean, log: string | undefined, prefix: string): Promise<Outcome> {
+  const rules = join(temporaryFolder(), 'rules.yaml');
+  writeFileSync(rules, RULES);
+  const lake = temporaryFolder();
+  const settings = collectorSettings({
+    'lake.flushSeconds': 1,
+    'stream.rules': rules,
+    'kafka.topicPrefix': `${prefix}.`,
+  });
+  const uplink = `127.0.0.1:${await freePort()}`;
+  const common = ['--lake', lake, ...(log === undefined ? [] : ['--log', log])];
+  const parts =
+    log === undefined
+      ? [['--uplink', uplink]]
+      : [
+          ['--roles', 'ingest,decode,store,query', '--uplink', uplink],
+          ['--roles', 'stream'],
+          ['--roles', 'lake'],
+          ['--roles', 'batch'],
+        ];
+  const roles: Role[] = [];
+  for (const part of parts) {
+    const flags = [...common, ...part];
+    const data = temporaryFolder();
+    const http = `127.0.0.1:${await freePort()}`;
+    roles.push({ flags, data, http, child: await launch(flags, data, http, settings) });
+  }
+  const victims = log === undefined ? roles : roles.slice(1);
+  let killed = 0;
+  const strike = async (): Promise<void> => {
+    if (!isKilled) return;
+    await new Promise((resolve) => setTimeout(resolve, next() * 1500));
+    const victim = victims[Math.floor(next() * victims.length)] as Role;
+    await victim.child.kill('SIGKILL');
+    killed++;
+    victim.child = await launch(victim.flags, victim.data, victim.http, settings);
+  };
+  const gateway = await startGateway(uplink, ['--id', 'gw']);
+  const client = await connectAsync(`mqtt://${gateway.address['mqtt']}`);
+  const size = Math.ceil(payloads.length / SLICES);
+  for (let from = 0; from < payloads.length; from += size) {
+    await Promise.all(
+      payloads
+        .slice(from, from + size)
+        .map((payload) => client.publishAsync('office/1/room', payload, { qos: 1 })),
+    );
+    await strike();
+  }
+  await client.endAsync();
+  const main = roles[0]?.http ?? '';
+  const all = roles.map(({ http }) => http);
+  await settled(gateway.address['http'] ?? '', main, 120_000);
+  await processed(all);
+  const batch = roles.at(-1)?.http ?? '';
+  const job = ['batch', 'backfill', 'daily_summary', '--http', batch];
+  if (isKilled) {
+    await run([...job, '--no-wait']);
+    await new Promise((resolve) => setTimeout(resolve, next() * 300));
+    const victim = roles.at(-1) as Role;
+    await victim.child.kill('SIGKILL');
+    killed++;
+    victim.child = await launch(victim.flags, victim.data, victim.http, settings);
+  }
+  const { code, output } = await run(job);
+  expect(code, output).toBe(0);
+  await processed(all);
+  const points = (await Promise.all(MEASUREMENTS.map((name) => pointsOf(main, name)))).flat();
+  const { zones } = await getJson<{ zones: { zone: string; rows: number }[] }>(
+    `http://${main}/api/v1/lake`,
+  );
+  const rows = zones.find(({ zone }) => zone === 'readings')?.rows ?? 0;
+  await gateway.kill();
+  for (const { child } of roles) await child.kill();
+  return { points, rows, killed };
+}
+
+describe.each([
+  ['embedded', (): string | undefined => undefined],
+  ['Kafka, roles apart', (): string | undefined => `kafka://${kafka.address}`],
+] as const)('%s', (name, log) => {
+  it('killed or not, the results are the same', async () => {
+    const prefix = name.slice(0, 3);
+    const calm = await trial(false, log(), `${prefix}-calm`);
+    const stormy = await trial(true, log(), `${prefix}-stormy`);
+    expect(calm.rows).toBe(payloads.length);
+    expect(stormy.rows, `seed ${seed}`).toBe(payloads.length);
+    expect(calm.points.length).toBeGreaterThan(payloads.length * 5);
+    expect(difference(stormy.points, calm.points), `seed ${seed}`).toBeUndefined();
+    expect(stormy.killed).toBeGreaterThanOrEqual(SLICES);
+  }, 600_000);
+});

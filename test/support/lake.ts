@@ -1,0 +1,100 @@
+/** What several tests of the lake, streams and batches need. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { headwater, temporaryFolder, until, type Headwater } from './process.ts';
+import { getJson, type Points } from './reconcile.ts';
+
+/** A file of settings, of which the collector's part is given. */
+export function collectorSettings(settings: Record<string, string | number | boolean>): string {
+  const file = join(temporaryFolder(), 'settings.yaml');
+  const lines = Object.entries(settings).map(
+    ([key, value]) => `  ${key}: ${JSON.stringify(value)}`,
+  );
+  writeFileSync(file, `collector:\n${lines.join('\n')}\n`);
+  return file;
+}
+
+/** Both sides in one process on free ports. */
+export const startUp = (
+  folder: string,
+  settings: Record<string, string | number | boolean>,
+  more: string[] = [],
+  environment: Record<string, string> = {},
+): Promise<Headwater> =>
+  headwater(
+    [
+      'up',
+      '--data',
+      folder,
+      '--config',
+      collectorSettings(settings),
+      ...['--mqtt', '--http', '--gateway-http', '--uplink'].flatMap((flag) => [
+        flag,
+        '127.0.0.1:0',
+      ]),
+      '--id',
+      'gw',
+      ...more,
+    ],
+    environment,
+  );
+
+interface Lag {
+  stages: { group: string; topic: string; lagRecords: number }[];
+}
+
+/** Waits until no stage of any of these collectors has anything left to read, and no window waits, several times in a row. */
+export async function processed(collectors: readonly string[], ms = 120_000): Promise<void> {
+  let quiet = 0;
+  await until(
+    'everything to be processed',
+    async () => {
+      let busy = false;
+      for (const http of collectors) {
+        const { stages } = await getJson<Lag>(`http://${http}/api/v1/status`);
+        busy ||= stages.some(({ lagRecords }) => lagRecords > 0);
+        const metrics = await (await fetch(`http://${http}/metrics`)).text();
+        busy ||= Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0) > 0;
+      }
+      quiet = busy ? 0 : quiet + 1;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return quiet >= 15 || undefined;
+    },
+    ms,
+  );
+}
+
+/** Every point of a measurement, in an order of its own, as text. */
+export async function pointsOf(
+  http: string,
+  measurement: string,
+  without: readonly string[] = [],
+): Promise<string[]> {
+  const query = new URLSearchParams({ measurement }).toString();
+  const { series } = await getJson<Points>(`http://${http}/api/v1/query?${query}`);
+  return series
+    .filter(({ field }) => !without.includes(field))
+    .flatMap(({ field, tags, points }) =>
+      points.map(
+        ([time, value]) =>
+          `${field} ${JSON.stringify(Object.entries(tags).sort())} ${time} ${JSON.stringify(value)}`,
+      ),
+    )
+    .sort();
+}
+
+/** What one list has and the other has not, the first few of each: lists of points are too long to be shown whole. */
+export function difference(
+  found: readonly string[],
+  expected: readonly string[],
+): { missing: string[]; extra: string[]; counts: [number, number] } | undefined {
+  const [a, b] = [new Set(found), new Set(expected)];
+  const missing = expected.filter((each) => !a.has(each));
+  const extra = found.filter((each) => !b.has(each));
+  if (missing.length + extra.length === 0 && found.length === expected.length) return undefined;
+  return {
+    missing: missing.slice(0, 5),
+    extra: extra.slice(0, 5),
+    counts: [found.length, expected.length],
+  };
+}
