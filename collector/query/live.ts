@@ -1,8 +1,8 @@
-/** The live stream: readings as they enter the log, to every listening page, as server-sent events. */
+/** The live stream: readings and results as they enter the log, to every listening page, as server-sent events. */
 import type { ServerResponse } from 'node:http';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { TOPIC_READINGS, type Log, type StoredRecord } from '../log/log.ts';
+import { TOPIC_READINGS, TOPIC_RESULTS, type Log, type StoredRecord } from '../log/log.ts';
 import { Follower } from '../log/follow.ts';
 
 const LISTENERS_MAX = 500;
@@ -17,7 +17,7 @@ export class LiveStream {
   private readonly notify: Notify;
   /** With which gateways each may see. */
   private readonly listeners = new Map<ServerResponse, (gateway: string) => boolean>();
-  private follower: Follower | undefined;
+  private followers: Follower[] = [];
   private heartbeat: NodeJS.Timeout | undefined;
 
   constructor(log: Log, notify: Notify) {
@@ -29,15 +29,18 @@ export class LiveStream {
   start(group: string): void {
     this.heartbeat = setInterval(() => this.send(': still here\n\n'), HEARTBEAT_MS);
     this.heartbeat.unref();
-    this.follower = new Follower({
-      log: this.log,
-      notify: this.notify,
-      event: 'live_stream',
-      topic: TOPIC_READINGS,
-      from: 'end',
-      group,
-      onRecords: (records) => this.show(records),
-    });
+    this.followers = [TOPIC_READINGS, TOPIC_RESULTS].map(
+      (topic) =>
+        new Follower({
+          log: this.log,
+          notify: this.notify,
+          event: 'live_stream',
+          topic,
+          from: 'end',
+          group: `${group}-${topic}`,
+          onRecords: (records) => this.show(records),
+        }),
+    );
   }
 
   private show(records: StoredRecord[]): void {
@@ -80,6 +83,6 @@ export class LiveStream {
   async close(): Promise<void> {
     clearInterval(this.heartbeat);
     for (const listener of this.listeners.keys()) listener.end();
-    await this.follower?.close();
+    await Promise.all(this.followers.map((follower) => follower.close()));
   }
 }

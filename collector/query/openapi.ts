@@ -183,6 +183,74 @@ export const OPENAPI = {
         { 202: reply('Begun.', { type: 'object', properties: { id: text } }) },
       ),
     },
+    '/api/v1/lake': get(
+      'Where the lake is, and what each zone has.',
+      [],
+      reply('The lake.', {
+        type: 'object',
+        properties: {
+          kind: text,
+          address: text,
+          ...list('zones', {
+            zone: text,
+            files: integer,
+            bytes: integer,
+            rows: integer,
+            gateways: integer,
+            from: text,
+            to: text,
+          }).properties,
+        },
+      }),
+    ),
+    '/api/v1/batch': get(
+      'Batch jobs, and when each is due.',
+      [],
+      reply(
+        'Jobs.',
+        list('jobs', {
+          name: text,
+          about: text,
+          measurement: text,
+          schedule: { type: ['string', 'null'] },
+          next: { type: ['integer', 'null'] },
+          inputDays: integer,
+          lookbackDays: integer,
+        }),
+      ),
+    ),
+    '/api/v1/batch/run': {
+      ...get(
+        'A run of a job.',
+        [{ ...parameter('id', 'As it was answered when it began.'), required: true }],
+        reply('The run.', { type: 'object' }),
+      ),
+      ...post(
+        'Runs a job for days; every day that the lake has without `from` and `to`. Needs scope `admin`.',
+        [],
+        body('application/json', {
+          type: 'object',
+          properties: {
+            job: text,
+            from: text,
+            to: text,
+            engine: { enum: ['duckdb', 'spark'] },
+            force: { enum: ['true', 'false'] },
+          },
+          required: ['job'],
+        }),
+        { 202: reply('Begun.', { type: 'object', properties: { id: text } }) },
+      ),
+    },
+    '/api/v1/rebuild': {
+      ...get('The rebuild that runs, or ran last.', [], reply('Its state.', { type: 'object' })),
+      ...post(
+        'Makes readings, store and results again from raw. Needs scope `admin`.',
+        [],
+        body('application/json', { type: 'object' }),
+        { 202: reply('Begun.', { type: 'object' }) },
+      ),
+    },
     '/api/v1/ingest': post(
       'A message, as if it had come by MQTT; `Content-Type` names its codec. Needs scope `write`.',
       [

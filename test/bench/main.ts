@@ -21,6 +21,7 @@ import { benchConnect } from './connect.ts';
 import { benchGateways } from './gateways.ts';
 import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
+import { benchProcessing } from './processing.ts';
 
 const smoke = process.argv.includes('--smoke');
 const ROUNDS = smoke ? 1 : 5;
@@ -317,10 +318,14 @@ async function endToEnd() {
 }
 
 if (!smoke || process.argv.includes('--install')) {
-  execFileSync('bash', ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf'], {
-    cwd: ROOT,
-    stdio: 'inherit',
-  });
+  execFileSync(
+    'bash',
+    ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf', 'kafka', 'rdkafka'],
+    {
+      cwd: ROOT,
+      stdio: 'inherit',
+    },
+  );
 }
 if (process.argv.includes('--only-end-to-end')) {
   process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
@@ -337,6 +342,13 @@ if (process.argv.includes('--only-connect')) {
     join(out, 'connect.json'),
     `${JSON.stringify({ machine: machine(), ...figures }, null, 2)}\n`,
   );
+  process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
+  process.exit(0);
+}
+if (process.argv.includes('--only-processing')) {
+  const figures = { machine: machine(), ...(await benchProcessing(smoke, say)) };
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, 'processing.json'), `${JSON.stringify(figures, null, 2)}\n`);
   process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   process.exit(0);
 }
@@ -365,6 +377,7 @@ const result = {
   backlog: await backlog(),
   endToEnd: await endToEnd(),
   connect: await connectFigures(),
+  processing: await benchProcessing(smoke, say),
 };
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'bench.json'), `${JSON.stringify(result, null, 2)}\n`);

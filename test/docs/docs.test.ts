@@ -4,8 +4,12 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../cli/main.ts';
+import { loadJobs, parseJob } from '../../collector/batch/job.ts';
 import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { OPENAPI } from '../../collector/query/openapi.ts';
+import { loadEngine } from '../../collector/sandbox/sandbox.ts';
+import { parseDelivery } from '../../collector/stream/delivery/targets.ts';
+import { parseRules } from '../../collector/stream/rules.ts';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { AccessRules } from '../../gateway/ingress/access.ts';
@@ -107,6 +111,31 @@ describe('docs', () => {
     expect(access.mayPublish(who, 'devices/sensor-7/climate')).toBe(true);
     expect(access.mayPublish(who, 'devices/sensor-8/climate')).toBe(false);
     expect(access.maySubscribe({ user: 'dashboard', client: 'y' }, 'devices/#')).toBe(true);
+  });
+
+  it('the stream rules, the batch job and the functions in the docs are real ones, and the shipped jobs load', async () => {
+    await loadEngine();
+    const [yaml = '', ...others] = blocks(read('docs/streams.md'), 'yaml');
+    expect(others).toEqual([]);
+    const example = (name: string): string => read(`docs/examples/${name}`);
+    const rules = parseRules(yaml, 'docs/streams.md', example);
+    expect(rules).toHaveLength(8);
+    for (const rule of rules) if (rule.kind === 'function') rule.run.check();
+    expect(parseDelivery(yaml, 'docs/streams.md').targets).toHaveLength(3);
+    const [sql = ''] = blocks(read('docs/batch.md'), 'sql');
+    expect(parseJob('stuffy.sql', sql)).toMatchObject({
+      name: 'stuffy',
+      measurement: 'stuffy_minutes',
+      lookbackDays: 7,
+      inputDays: 1,
+    });
+    expect(loadJobs('', true).map(({ name }) => name)).toEqual([
+      'correlation',
+      'daily_summary',
+      'data_quality',
+      'hour_of_week',
+    ]);
+    expect(parseMappings(blocks(read('docs/recipes.md'), 'yaml')[0] ?? '', 'docs')).toHaveLength(1);
   });
 
   it('the API page and OpenAPI name the same paths', () => {

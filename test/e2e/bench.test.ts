@@ -8,8 +8,10 @@ describe('npm run bench', () => {
     const result = JSON.parse(child.stdout()) as {
       endToEnd: { messages: number; headwater: { storedLeast: number } };
       backlog: { countedAfterRestart: number };
+      processing: { anomalies: { recallOfWindows: number } };
     };
     expect(result.endToEnd.headwater.storedLeast).toBe(result.endToEnd.messages);
     expect(result.backlog.countedAfterRestart).toBe(40_001);
+    expect(result.processing.anomalies.recallOfWindows).toBeGreaterThan(0);
   });
 });

@@ -111,10 +111,11 @@ paho_install() {
 
 # What reads and writes the lake beside us: Spark and pandas, and Jupyter's kernel for the notebook.
 python_lake_install() {
-  need python3 "Spark and pandas" "Debian's python3 and python3-venv"; need java "Spark" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"
+  need python3 "Spark and pandas" "Debian's python3 and python3-venv"; need mvn "Spark for Kafka" "Debian's maven"; need java "Spark" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"
   rm -rf "$cache/lake-python-$1"
   python3 -m venv "$cache/lake-python-$1" || { apt_get python3-venv && python3 -m venv "$cache/lake-python-$1"; }
   "$cache/lake-python-$1/bin/pip" install -q --disable-pip-version-check -r "$here/lake-python/requirements.txt"
+  mvn -q -B -f "$here/spark-kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/lake-python-$1/kafka-jars"
 }
 # An S3 server over a folder.
 versitygw_install() {
@@ -142,7 +143,7 @@ for name in ${*:-$all}; do
     telegraf) once telegraf 1.37.2 200 telegraf_install ;;
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
-    lake-python) once lake-python 1 60 python_lake_install ;;
+    lake-python) once lake-python 2 60 python_lake_install ;;
     versitygw) once versitygw 1.8.0 150 versitygw_install ;;
     hadoop) once hadoop 3.4.1 30 hadoop_install ;;
     openssl) ensure_openssl ;;

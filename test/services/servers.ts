@@ -344,4 +344,4 @@ export async function startHdfs(): Promise<Server> {
 }
 
 /** Python with Spark, pandas, pyarrow and Jupyter's kernel. */
-export const LAKE_PYTHON = join(CACHE, 'lake-python-1', 'bin', 'python');
+export const LAKE_PYTHON = join(CACHE, 'lake-python-2', 'bin', 'python');

@@ -4,13 +4,17 @@ import { join } from 'node:path';
 import { headwater, temporaryFolder, until, type Headwater } from './process.ts';
 import { getJson, type Points } from './reconcile.ts';
 
-/** A file of settings, of which the collector's part is given. */
-export function collectorSettings(settings: Record<string, string | number | boolean>): string {
+/** A file of a collector's settings; of `up`, which has those of both sides, the collector's part. */
+export function collectorSettings(
+  settings: Record<string, string | number | boolean>,
+  isUp = false,
+): string {
   const file = join(temporaryFolder(), 'settings.yaml');
+  const indent = isUp ? '  ' : '';
   const lines = Object.entries(settings).map(
-    ([key, value]) => `  ${key}: ${JSON.stringify(value)}`,
+    ([key, value]) => `${indent}${key}: ${JSON.stringify(value)}`,
   );
-  writeFileSync(file, `collector:\n${lines.join('\n')}\n`);
+  writeFileSync(file, `${isUp ? 'collector:\n' : ''}${lines.join('\n')}\n`);
   return file;
 }
 
@@ -27,7 +31,7 @@ export const startUp = (
       '--data',
       folder,
       '--config',
-      collectorSettings(settings),
+      collectorSettings(settings, true),
       ...['--mqtt', '--http', '--gateway-http', '--uplink'].flatMap((flag) => [
         flag,
         '127.0.0.1:0',
