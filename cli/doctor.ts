@@ -2,6 +2,7 @@
 import { mkdir, open, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
+import { createObjectStore } from '../collector/lake/open.ts';
 import { createLog } from '../collector/log/open.ts';
 import { createStore } from '../collector/store/open.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
@@ -12,12 +13,13 @@ const FLAGS: Flags = {
   data: { value: 'DIR', about: 'Data folder to try.', default: './headwater-data' },
   log: { value: 'LOG', about: 'Log to try, such as kafka://HOST:PORT.' },
   store: { value: 'STORE', about: 'Store to try, such as influxdb://HOST:PORT/ORG/BUCKET.' },
+  lake: { value: 'LAKE', about: 'Lake to try, such as s3://BUCKET/PREFIX.' },
   http: { value: 'HOST:PORT', about: 'A running collector to ask for its warnings.' },
 };
 
 export const DOCTOR_HELP = helpText(
   'doctor [flags]',
-  'Checks what Headwater stands on: Node, disk, fsync, clock, log and store. Ends non-zero when something fails.',
+  'Checks what Headwater stands on: Node, disk, fsync, clock, log, store and lake. Ends non-zero when something fails.',
   FLAGS,
 );
 
@@ -86,10 +88,10 @@ async function disk(folder: string): Promise<Finding[]> {
 
 async function server(
   flags: Record<string, string | boolean | undefined>,
-  part: 'log' | 'store',
+  part: 'log' | 'store' | 'lake',
 ): Promise<Finding[]> {
   const name = flags[part];
-  if (typeof name !== 'string' || name === 'embedded') return [];
+  if (typeof name !== 'string' || ['embedded', 'local', 'none'].includes(name)) return [];
   const config = loadConfig(COLLECTOR_CONFIG, {
     flags: { [part]: name },
     environment: process.env,
@@ -111,6 +113,12 @@ async function server(
         { level: 'ok', text: `log ${name} answers` },
         ...warnings.map((text): Finding => ({ level: 'warn', text })),
       ];
+    }
+    if (part === 'lake') {
+      const lake = await createObjectStore(config);
+      await lake.open();
+      await lake.close();
+      return [{ level: 'ok', text: `lake ${lake.address} answers` }];
     }
     const store = await createStore(context);
     await store.open();
@@ -154,6 +162,7 @@ export async function doctor(args: string[]): Promise<void> {
     ...(await disk(String(values['data'] ?? './headwater-data'))),
     ...(await server(values, 'log')),
     ...(await server(values, 'store')),
+    ...(await server(values, 'lake')),
     ...(await collector(values['http'])),
   ];
   for (const { level, text } of findings) process.stdout.write(`${level.padEnd(4)}  ${text}\n`);

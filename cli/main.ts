@@ -53,7 +53,7 @@ export const COMMANDS: Record<string, Command> = {
     run: async (args) => await (await import('./rebuild.ts')).rebuild(args),
   },
   doctor: {
-    about: 'Check disk, clock, log and store.',
+    about: 'Check disk, clock, log, store and lake.',
     run: async (args) => await (await import('./doctor.ts')).doctor(args),
   },
   password: {

@@ -115,7 +115,7 @@ export class Rebuild {
 
   private async restore(): Promise<void> {
     const known = await this.inLog();
-    await this.lake.query({}, async (connection) => {
+    await this.lake.query({ zones: ['raw'] }, async (connection) => {
       let batch: LogRecord[] = [];
       let bytes = 0;
       const flush = async (): Promise<void> => {
@@ -152,7 +152,7 @@ export class Rebuild {
 
   /** Under the revisions that they had: windows that are computed anew afterwards have higher ones. */
   private async sayResults(): Promise<void> {
-    await this.lake.query({}, async (connection) => {
+    await this.lake.query({ zones: ['results'] }, async (connection) => {
       let name = '';
       let readings: Reading[] = [];
       let revision = 0;

@@ -109,7 +109,7 @@ export async function runOnSpark(
   );
   await submit(python, { files, schemas, views: VIEWS, sql, output: `file://${output}` });
   return await lake.query(
-    { from: '0000', to: '0000' },
+    { zones: [] },
     async (connection) =>
       await read(connection, `SELECT * FROM read_parquet(${quote(join(output, '*.parquet'))})`),
   );

@@ -33,6 +33,8 @@ export interface FileFilter {
   from?: string;
   to?: string;
   gateway?: string;
+  /** Views that a query needs; all when left out. `points` is of readings. */
+  zones?: readonly Zone[];
 }
 
 /** A file that a query was about to read was merged or rewritten: it is asked again. */
@@ -199,7 +201,8 @@ export class Lake {
 
   private async prepare(connection: DuckDBConnection, filter: FileFilter): Promise<void> {
     await connection.run("SET TimeZone = 'UTC'");
-    for (const zone of ZONES) {
+    const zones = filter.zones ?? ZONES;
+    for (const zone of zones) {
       const paths: string[] = [];
       for (const file of await this.files(zone, filter)) paths.push(await this.fetch(file));
       const select = Lake.select(zone, paths);
@@ -207,7 +210,8 @@ export class Lake {
         `CREATE OR REPLACE TEMP VIEW "${zone}" AS ${zone === 'results' ? Lake.newest(select) : select}`,
       );
     }
-    await connection.run(`CREATE OR REPLACE TEMP VIEW points AS ${POINTS}`);
+    if (zones.includes('readings'))
+      await connection.run(`CREATE OR REPLACE TEMP VIEW points AS ${POINTS}`);
   }
 
   async summary(): Promise<ZoneSummary[]> {
@@ -232,7 +236,7 @@ export class Lake {
   }
 
   private async rows(zone: Zone): Promise<number> {
-    return await this.query({}, async (connection) => {
+    return await this.query({ zones: [zone] }, async (connection) => {
       const counted = await connection.runAndReadAll(`SELECT count(*) FROM ${quoteName(zone)}`);
       return Number(counted.getRows()[0]?.[0]);
     });

@@ -20,7 +20,8 @@ const invalid = (text: string): never => {
 /** A folder's path without `/` at its ends, '' for none. */
 const trimmed = (path: string): string => path.replaceAll(/^\/+|\/+$/g, '');
 
-async function createObjectStore(config: CollectorConfig): Promise<ObjectStore> {
+/** Throws CONFIG_INVALID, ADAPTER_MISSING, ADAPTER_CONTRACT; `open()` does the work. */
+export async function createObjectStore(config: CollectorConfig): Promise<ObjectStore> {
   const name = config.lake;
   if (name === 'local' || name.startsWith('file:') || isAbsolute(name) || name.startsWith('.')) {
     const { LocalObjects } = await import('./local.ts');

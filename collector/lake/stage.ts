@@ -27,7 +27,7 @@ import {
 } from '../log/log.ts';
 import { runStage, type Announce, type Offsets, type Stage } from '../log/stage.ts';
 import type { Lake } from './lake.ts';
-import { dateOf, fileName, folderOf, type LakeFile, type Zone } from './layout.ts';
+import { dateOf, fileName, folderOf, lakeGroup, type LakeFile, type Zone } from './layout.ts';
 import { timeNs, type Address } from './parquet.ts';
 import { rawRow, readingRows, type RawRow, type ReadingRow } from './rows.ts';
 
@@ -103,7 +103,7 @@ export class LakeStage {
       log,
       notify,
       consumer: {
-        group: `headwater-lake-${zone}`,
+        group: lakeGroup(zone),
         topic: TOPIC_OF[zone],
         from: 'start',
         bytesMax: 1024 * 1024,

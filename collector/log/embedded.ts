@@ -36,6 +36,8 @@ export interface EmbeddedLogOptions {
   cacheBytes: number;
   /** Topics that may be cut at the front once every group has read them, and how many bytes they keep. */
   trim: Record<string, number>;
+  /** Groups that read no more: what they have not read may be cut. */
+  retired?: readonly string[];
   now: () => number;
   createDatabase?: (folder: string) => KvDatabase;
   /** Opens the database in another way than from `folder`: for a simulated disk. */
@@ -174,7 +176,7 @@ export class EmbeddedLog implements Log {
       const [group = '', topic = ''] = key.toString('utf8', 1).split('\0');
       const offset = unseal(value);
       // A damaged one is as good as none: the group reads again, and identities make that harmless.
-      if (offset?.length !== 8) continue;
+      if (offset?.length !== 8 || this.options.retired?.includes(group) === true) continue;
       const next = Number(offset.readBigUInt64BE(0));
       this.offsets.set(`${group}\0${topic}`, { group, topic, next });
     }

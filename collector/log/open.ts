@@ -2,6 +2,7 @@
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
+import { ZONES, lakeGroup } from '../lake/layout.ts';
 import {
   LOG_CONTRACT_VERSION,
   TOPIC_COMMANDS,
@@ -40,6 +41,8 @@ export async function createLog(context: LogContext): Promise<Log> {
           [TOPIC_RESULTS]: config['log.readingsBytesMax'],
           [TOPIC_COMMANDS]: COMMANDS_BYTES_MAX,
         },
+        // Without a lake its stages are not there, and nothing may wait for them.
+        retired: config.lake === 'none' ? ZONES.map(lakeGroup) : [],
         now: nowMs,
       },
       notify,

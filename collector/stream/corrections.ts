@@ -213,7 +213,7 @@ async function windowsIn(
   isWanted: (hash: string, window: number) => boolean,
 ): Promise<Map<string, Found>> {
   const endMs = toMs + rule.sizeMs;
-  const dates = { from: dateOf(fromMs), to: dateOf(endMs) };
+  const dates = { from: dateOf(fromMs), to: dateOf(endMs), zones: ['readings'] as const };
   return await lake.query(dates, async (connection) => {
     const found = new Map<string, Found>();
     const groups = new Map<

@@ -33,6 +33,9 @@ import { WINDOW_PREFIX } from './windows.ts';
 const STEP_MS = 500;
 const STEP_BYTES = 4 * 1024 * 1024;
 const HEADER_PLACE = 'place';
+/** How far engine and router have come: partition → offset of the next record. */
+const STREAM_PREFIX = 'stream-next/';
+const ROUTED_PREFIX = 'route-next/';
 
 export interface StreamOptions {
   log: Log;
@@ -88,8 +91,10 @@ export class StreamStage {
             topic: TOPIC_READINGS,
             from: 'start',
             bytesMax: 1024 * 1024,
+            onAssign: (partition) => this.placeOf(ROUTED_PREFIX, partition),
           },
-          step: (records) => Promise.resolve(this.route(records)),
+          step: (records, offsets) =>
+            Promise.resolve([...this.route(records), ...places(ROUTED_PREFIX, offsets)]),
         }),
       );
     this.stages.push(
@@ -103,13 +108,14 @@ export class StreamStage {
           from: 'start',
           bytesMax: 1024 * 1024,
           onAssign: async (partition, committed) => {
-            await this.load(partition, committed === undefined);
-            return undefined;
+            const own = await this.placeOf(STREAM_PREFIX, partition);
+            await this.load(partition, (own ?? committed) === undefined);
+            return own;
           },
           onRevoke: (partition) => this.parts.delete(partition),
         },
         step: (records, offsets) => Promise.resolve(this.step(records, offsets)),
-        idle: () => this.idle(),
+        idle: (offsets) => this.idle(offsets),
       }),
     );
   }
@@ -118,6 +124,17 @@ export class StreamStage {
   async change(rules: readonly Rule[]): Promise<void> {
     await this.stop();
     await this.start(rules);
+  }
+
+  /**
+   * Where reading goes on. It is kept with the state, since what is read twice would count twice, and Kafka forgets the
+   * offsets of a group that was away for a week.
+   */
+  private async placeOf(prefix: string, partition: number): Promise<number | undefined> {
+    const key = `${prefix}${partition}`;
+    const records = await this.options.log.state(TOPIC_STATE, partition, key);
+    const known = records.find((record) => record.key === key);
+    return known === undefined ? undefined : Number(known.value.toString('utf8'));
   }
 
   private async load(partition: number, isFirst: boolean): Promise<void> {
@@ -201,10 +218,12 @@ export class StreamStage {
     const now = performance.now();
     for (const record of records) {
       const part = this.parts.get(record.partition);
-      const batch = this.decode(record);
-      if (part === undefined || batch === undefined) continue;
+      if (part === undefined) continue;
       if (part.bytes === 0) part.sinceMs = now;
       part.bytes += record.value.length;
+      // Without rules it only goes along.
+      const batch = this.rules.length === 0 ? undefined : this.decode(record);
+      if (batch === undefined) continue;
       const { engine } = part;
       const before = engine.processedReadings;
       engine.take(batch, record.headers[HEADER_AGAIN] !== undefined, placeOf(record));
@@ -213,11 +232,11 @@ export class StreamStage {
     const isDue = [...this.parts.values()].some(
       ({ bytes, sinceMs }) => bytes > 0 && (bytes >= STEP_BYTES || now - sinceMs >= STEP_MS),
     );
-    return isDue || offsets.size === 0 ? this.commit() : undefined;
+    return isDue ? this.commit(offsets) : undefined;
   }
 
-  private commit(): Produced[] {
-    const produced: Produced[] = [];
+  private commit(offsets: Offsets): Produced[] {
+    const produced = places(STREAM_PREFIX, offsets);
     this.lateWindows = 0;
     for (const part of this.parts.values()) {
       produced.push(...part.engine.commit());
@@ -227,7 +246,7 @@ export class StreamStage {
     return produced;
   }
 
-  private async idle(): Promise<Produced[]> {
+  private async idle(offsets: Offsets): Promise<Produced[]> {
     const { lake, notify } = this.options;
     if (lake !== undefined)
       for (const { engine } of this.parts.values()) {
@@ -241,7 +260,7 @@ export class StreamStage {
           this.said = text;
         }
       }
-    return this.commit();
+    return this.commit(offsets);
   }
 
   get openWindows(): number {
@@ -273,6 +292,17 @@ export class StreamStage {
     await this.stop();
     await this.watch?.close();
   }
+}
+
+/** State records of how far it has come. */
+function places(prefix: string, offsets: Offsets): Produced[] {
+  return [...offsets].map(([partition, next]) => ({
+    topic: TOPIC_STATE,
+    partition,
+    key: `${prefix}${partition}`,
+    headers: {},
+    value: Buffer.from(String(next)),
+  }));
 }
 
 function placeOf({ partition, offset, headers }: StoredRecord): Place {

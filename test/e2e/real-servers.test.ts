@@ -1,4 +1,6 @@
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SPECS, dashboards } from '../../dashboards/all.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
@@ -11,8 +13,12 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
+import { pointsOf } from '../support/lake.ts';
 import { runLoad } from '../support/load.ts';
 import { getJson, reconciled } from '../support/reconcile.ts';
+
+/** Every reading is above it. */
+const RULES = "rules: [{ name: any, from: { measurement: '*', field: v }, alert: { above: 0 } }]\n";
 
 interface Latest {
   series: { measurement: string; value: unknown; time: number }[];
@@ -69,7 +75,9 @@ describe('with real Kafka and InfluxDB', () => {
     startGateway(uplink, ['--id', id]);
 
   it('a reading is on the API soon after mosquitto_pub, and kcat reads it as documented JSON', async () => {
-    const all = await collector();
+    const rules = join(temporaryFolder(), 'rules.yaml');
+    writeFileSync(rules, RULES);
+    const all = await collector('--rules', rules);
     const gateway = await gatewayTo(all.address['uplink'], 'gw-real');
     await publishAndSee(gateway, all.address['http'] ?? '', 'warm');
     const times: number[] = [];
@@ -128,6 +136,10 @@ describe('with real Kafka and InfluxDB', () => {
     );
     expect(doctor, doctor.output).toMatchObject({ code: 0 });
     expect(doctor.stdout).toMatch(/flush\.messages=1/);
+    await until(
+      'the alert',
+      async () => (await pointsOf(all.address['http'] ?? '', 'alerts')).length > 0 || undefined,
+    );
     await gateway.kill();
     await all.kill();
   });
@@ -171,6 +183,7 @@ describe('with real Kafka and InfluxDB', () => {
     expect(Object.values(dashboards()).map(({ uid }) => uid)).toEqual([
       'headwater-fleet',
       'headwater-explorer',
+      'headwater-alerts',
     ]);
   });
 

@@ -1,0 +1,54 @@
+/** Alerts of stream rules: which there are now, and which there were. */
+import type { DashboardSpec } from './model.ts';
+
+export const ALERTS: DashboardSpec = {
+  uid: 'headwater-alerts',
+  title: 'Headwater / Alerts',
+  about: 'What stream rules have said: thresholds, rates of change, silence and its reason.',
+  from: 'now-24h',
+  variables: [],
+  panels: [
+    {
+      title: 'Now',
+      kind: 'table',
+      about: 'The newest word on each series and rule; active_bool says whether it holds.',
+      width: 24,
+      height: 9,
+      queries: [
+        {
+          query:
+            'SELECT last("active_bool") AS "active", "message_text", "reason_text" FROM "alerts" WHERE $timeFilter GROUP BY *',
+          table: true,
+        },
+      ],
+    },
+    {
+      title: 'By rule',
+      kind: 'timeseries',
+      about: 'Alerts that began or ended, by rule.',
+      width: 12,
+      height: 9,
+      queries: [
+        {
+          query:
+            'SELECT count("message_text") FROM "alerts" WHERE $timeFilter GROUP BY time($__interval), "rule" fill(0)',
+          alias: '$tag_rule',
+        },
+      ],
+    },
+    {
+      title: 'Events',
+      kind: 'table',
+      about: 'The last hundred; late ones came of a backlog and were delivered to nobody.',
+      width: 12,
+      height: 9,
+      queries: [
+        {
+          query:
+            'SELECT "rule", "message_text", "reason_text", "active_bool", "late_bool" FROM "alerts" WHERE $timeFilter ORDER BY time DESC LIMIT 100',
+          table: true,
+        },
+      ],
+    },
+  ],
+};
