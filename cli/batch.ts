@@ -46,7 +46,7 @@ interface Task {
     seconds: number;
   }[];
   finished: boolean;
-  error?: string;
+  failure?: string;
 }
 
 const POLL_MS = 250;
@@ -113,7 +113,7 @@ export async function batch(args: string[]): Promise<void> {
   }
   const task = await finished(address, id);
   process.stdout.write(isJson ? `${JSON.stringify(task)}\n` : outcome(task));
-  if (task.error !== undefined) throw new HeadwaterError('BATCH_INVALID', task.error);
+  if (task.failure !== undefined) throw new HeadwaterError('BATCH_INVALID', task.failure);
 }
 
 async function finished(address: string, id: string): Promise<Task> {

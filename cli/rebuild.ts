@@ -22,7 +22,7 @@ interface Status {
   restoredFrames: number;
   results: number;
   replay: string;
-  error?: string;
+  failure?: string;
 }
 
 interface Jobs {
@@ -47,7 +47,7 @@ export async function rebuild(args: string[]): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     status = (await ask(address, '/api/v1/rebuild')) as Status;
   }
-  if (status.error !== undefined) throw new HeadwaterError('LAKE_UNAVAILABLE', status.error);
+  if (status.failure !== undefined) throw new HeadwaterError('LAKE_UNAVAILABLE', status.failure);
   const { jobs } = (await ask(address, '/api/v1/replay')) as Jobs;
   const {
     messages = 0,

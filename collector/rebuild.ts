@@ -33,7 +33,7 @@ export interface RebuildStatus {
   results: number;
   /** Of the replay; '' before it has begun. */
   replay: string;
-  error?: string;
+  failure?: string;
 }
 
 const APPEND_BYTES = 2 * 1024 * 1024;
@@ -63,7 +63,7 @@ export class Rebuild {
     this.status = { running: true, step: 'raw', restoredFrames: 0, results: 0, replay: '' };
     this.work = this.run()
       .catch((error: unknown) => {
-        this.status.error = messageOf(error);
+        this.status.failure = messageOf(error);
       })
       .finally(() => {
         this.status.running = false;

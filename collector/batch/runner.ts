@@ -62,7 +62,8 @@ export interface Task {
   dates: string[];
   done: RunOutcome[];
   finished: boolean;
-  error?: string;
+  /** Why it ended early. */
+  failure?: string;
 }
 
 const TASKS_MAX = 100;
@@ -162,7 +163,7 @@ export class BatchRunner {
         }
       } catch (error) {
         this.failures++;
-        task.error = messageOf(error);
+        task.failure = messageOf(error);
       }
       task.finished = true;
     });

@@ -46,11 +46,11 @@ export class Schedule {
     const task = this.runner.task(id);
     while (task !== undefined && !task.finished && this.timer !== undefined)
       await new Promise((resolve) => setTimeout(resolve, 500).unref());
-    if (task?.error !== undefined)
+    if (task?.failure !== undefined)
       this.runner.options.notify({
         level: 'error',
         event: 'batch_failed',
-        text: `job ${task.job}: ${task.error}`,
+        text: `job ${task.job}: ${task.failure}`,
       });
   }
 

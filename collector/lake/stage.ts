@@ -11,7 +11,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
-import { decodeReadings } from '../../shared/model/readings-record.ts';
+import { readingsOf } from '../../shared/model/readings-record.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
@@ -247,13 +247,8 @@ export class LakeStage {
     const zone = isResults ? 'results' : 'readings';
     const rows = new Rows();
     for (const { value, offset, headers } of records) {
-      let batch: ReadingBatch;
-      try {
-        batch = decodeReadings(value);
-      } catch (error) {
-        if (error instanceof HeadwaterError && error.code === 'WIRE_INVALID') continue; // The store stage reports it.
-        throw error;
-      }
+      const batch = readingsOf(value);
+      if (batch === undefined) continue;
       const origin = { log: part.state.log, partition, offset };
       const isAgain = headers[HEADER_AGAIN] !== undefined;
       const isKnown = isAgain || part.state.foreign === true;

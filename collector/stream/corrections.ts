@@ -14,7 +14,7 @@ import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { Aggregate } from './aggregate.ts';
 import type { Place } from './engine.ts';
 import { groupHash, type Results } from './results.ts';
-import { isFrom, numbersOf, type Rule, type WindowRule } from './rules.ts';
+import { groupTags, isFrom, numbersOf, type Rule, type WindowRule } from './rules.ts';
 import { epochOf, resultOf, windowsOf } from './windows.ts';
 
 export const CORRECTION_PREFIX = 'correct/';
@@ -230,7 +230,7 @@ async function windowsIn(
       if (ways === undefined) {
         ways = rule.inputs.flatMap(({ name, source }) => {
           if (!isFrom(source, row)) return [];
-          const tags = groupOf(rule, row.tags);
+          const tags = groupTags(rule, row);
           return [{ hash: groupHash(tags), tags, input: name, source }];
         });
         groups.set(row.series, ways);
@@ -254,16 +254,6 @@ async function windowsIn(
     }
     return found;
   });
-}
-
-function groupOf({ group }: WindowRule, tags: Record<string, string>): Record<string, string> {
-  if (group === undefined) return tags;
-  return Object.fromEntries(
-    group.flatMap((name) => {
-      const value = tags[name];
-      return value === undefined ? [] : [[name, value]];
-    }),
-  );
 }
 
 interface LakeRow extends Pick<Reading, 'measurement' | 'tags' | 'fields' | 'timeMs' | 'ns'> {

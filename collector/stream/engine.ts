@@ -4,12 +4,12 @@
  */
 import type { Reading, ReadingBatch } from '../../shared/model/reading.ts';
 import { SeriesTexts } from '../lake/rows.ts';
-import type { LogRecord, Produced } from '../log/log.ts';
+import { TOPIC_STATE, type LogRecord, type Produced } from '../log/log.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Lake } from '../lake/lake.ts';
 import { Corrections, CORRECTION_PREFIX, type LakeProgress } from './corrections.ts';
 import { Results, STREAM, groupHash } from './results.ts';
-import { isFrom, numbersOf, type DeriveRule, type Rule, type Source } from './rules.ts';
+import { groupTags, isFrom, numbersOf, type DeriveRule, type Rule, type Source } from './rules.ts';
 import { TRACK_PREFIX, Tracks, type Silence } from './tracks.ts';
 import { WINDOW_PREFIX, Windows, windowsOf } from './windows.ts';
 
@@ -85,7 +85,10 @@ export class Engine {
         prefixes.set(Tracks.prefix(rule), (key, value) => tracks.load(key, value));
       }
     }
+    const names = new Set(options.rules.map(({ name, hash }) => `${RULE_PREFIX}${name}@${hash}`));
     for (const [key, value] of known) {
+      // If it comes back, it has missed what came meanwhile.
+      if (key.startsWith(RULE_PREFIX) && !names.has(key)) this.stale.push(this.record(key, ''));
       if (key.startsWith(CORRECTION_PREFIX)) this.corrections.load(key, value, options.rules);
       if (!key.startsWith(WINDOW_PREFIX) && !key.startsWith(TRACK_PREFIX)) continue;
       const end = key.indexOf('/', key.indexOf('/') + 1) + 1;
@@ -99,7 +102,7 @@ export class Engine {
 
   private record(key: string, value: string): Produced {
     const { partition } = this.options;
-    return { topic: 'state', partition, key, headers: {}, value: Buffer.from(value) };
+    return { topic: TOPIC_STATE, partition, key, headers: {}, value: Buffer.from(value) };
   }
 
   /** Which of the rules' groups a series is of, as far as they belong to this partition. */
@@ -284,21 +287,4 @@ export function waysOf(
     }
   }
   return ways;
-}
-
-function groupTags(
-  rule: Rule,
-  { measurement, tags }: Pick<Reading, 'measurement' | 'tags'>,
-): Record<string, string> {
-  const kept =
-    rule.group === undefined
-      ? tags
-      : Object.fromEntries(
-          rule.group.flatMap((name) => {
-            const value = tags[name];
-            return value === undefined ? [] : [[name, value]];
-          }),
-        );
-  // Alerts of all rules share a measurement: where they come from is a tag.
-  return rule.kind === 'alert' || rule.kind === 'silence' ? { ...kept, measurement } : kept;
 }

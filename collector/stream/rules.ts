@@ -12,6 +12,8 @@ import { StreamFunction } from './function.ts';
 
 export interface Source {
   measurement: (name: string) => boolean;
+  /** It can mean more than one measurement. */
+  isWide: boolean;
   /** Which fields; undefined: all that hold numbers. */
   field: ((name: string) => boolean) | undefined;
   tags: readonly [string, (value: string) => boolean][];
@@ -156,6 +158,7 @@ function sourceOf(value: unknown, where: string): Source {
   if (!isEntry(tags)) fail(`${where}.tags`, 'is not a list of names and values');
   return {
     measurement: pattern(measurement, `${where}.measurement`),
+    isWide: Array.isArray(measurement) || `${measurement as string | number}`.includes('*'),
     field: field === undefined ? undefined : pattern(field, `${where}.field`),
     tags: Object.entries(tags).map(([name, each]) => [
       name,
@@ -375,4 +378,29 @@ export function numbersOf({ field }: Source, fields: Reading['fields']): [string
       found.push([name, value]);
   }
   return found;
+}
+
+/** What results of a reading's group have as tags; the group's identity. */
+export function groupTags(
+  rule: Rule,
+  { measurement, tags }: Pick<Reading, 'measurement' | 'tags'>,
+): Record<string, string> {
+  if (rule.kind === 'derive') return tags;
+  // Alerts of all rules share a measurement: where they come from is a tag.
+  const isAlert = rule.kind === 'alert' || rule.kind === 'silence';
+  if (rule.group === undefined) {
+    if (isAlert) return { ...tags, measurement };
+    const sources =
+      rule.kind === 'window' ? rule.inputs.map(({ source }) => source) : [rule.source];
+    // Series of two measurements stay two.
+    return sources.some(({ isWide }) => isWide) ? { ...tags, source: measurement } : tags;
+  }
+  const kept = rule.group.flatMap((name) => {
+    const value = tags[name];
+    return value === undefined ? [] : [[name, value]];
+  });
+  return Object.fromEntries(isAlert ? [...kept, ['measurement', measurement]] : kept) as Record<
+    string,
+    string
+  >;
 }

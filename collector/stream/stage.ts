@@ -4,9 +4,9 @@
  * With one partition the engine reads `readings` itself. With several, a series may come by more than one gateway, and a
  * rule may join those of several: a router then writes to `stream` what each partition's groups need, and engines read that.
  */
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
-import { decodeReadings, encodeReadings } from '../../shared/model/readings-record.ts';
-import type { Reading, ReadingBatch } from '../../shared/model/reading.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { encodeReadings, readingsOf } from '../../shared/model/readings-record.ts';
+import type { Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
 import { SeriesTexts } from '../lake/rows.ts';
@@ -167,7 +167,7 @@ export class StreamStage {
     const { partitions } = this.options.log;
     const produced: Produced[] = [];
     for (const record of records) {
-      const batch = this.decode(record);
+      const batch = readingsOf(record.value);
       if (batch === undefined) continue;
       const texts = new SeriesTexts();
       const cache = new Map<string, number[]>();
@@ -204,16 +204,6 @@ export class StreamStage {
     return produced;
   }
 
-  private decode({ value }: StoredRecord): ReadingBatch | undefined {
-    try {
-      return decodeReadings(value);
-    } catch (error) {
-      // The store stage sets it aside.
-      if (error instanceof HeadwaterError && error.code === 'WIRE_INVALID') return undefined;
-      throw error;
-    }
-  }
-
   private step(records: StoredRecord[], offsets: Offsets): Produced[] | undefined {
     const now = performance.now();
     for (const record of records) {
@@ -222,7 +212,7 @@ export class StreamStage {
       if (part.bytes === 0) part.sinceMs = now;
       part.bytes += record.value.length;
       // Without rules it only goes along.
-      const batch = this.rules.length === 0 ? undefined : this.decode(record);
+      const batch = this.rules.length === 0 ? undefined : readingsOf(record.value);
       if (batch === undefined) continue;
       const { engine } = part;
       const before = engine.processedReadings;

@@ -89,6 +89,26 @@ export function encodeReadings({
   return Buffer.from(JSON.stringify(document));
 }
 
+/** 0001-01-01 and the end of 9999: what dates can say. */
+const TIME_MS = { least: -62_135_596_800_000, most: 253_402_300_799_999 };
+
+/** Stores and the lake count on it, and others may write to the topic too. */
+function isPlace({ time, ns, sequence, index = 0 }: Omit<ReadingEntry, 'fields'>): boolean {
+  return (
+    Number.isInteger(time) &&
+    time >= TIME_MS.least &&
+    time <= TIME_MS.most &&
+    Number.isInteger(ns) &&
+    ns >= 0 &&
+    ns < 1_000_000 &&
+    Number.isSafeInteger(sequence) &&
+    sequence >= 0 &&
+    Number.isInteger(index) &&
+    index >= 0 &&
+    index < 2 ** 31
+  );
+}
+
 /** Throws WIRE_INVALID for anything that is not such a record. */
 export function decodeReadings(value: Buffer): ReadingBatch {
   let document: RecordDocument;
@@ -108,6 +128,11 @@ export function decodeReadings(value: Buffer): ReadingBatch {
       throw new HeadwaterError(
         'WIRE_INVALID',
         'readings record names a series that it does not list',
+      );
+    if (!isPlace(entry))
+      throw new HeadwaterError(
+        'WIRE_INVALID',
+        'readings record has a time, ns, sequence or index that is no whole number in its range',
       );
     const reading: Reading = {
       measurement: series.measurement,
@@ -132,4 +157,14 @@ export function decodeReadings(value: Buffer): ReadingBatch {
   if (document.removed !== undefined)
     batch.removed = document.removed.map((entry) => readingOf({ ...entry, fields: {} }));
   return batch;
+}
+
+/** Undefined for what is not such a record: the store stage sets it aside, and nobody else stumbles over it. */
+export function readingsOf(value: Buffer): ReadingBatch | undefined {
+  try {
+    return decodeReadings(value);
+  } catch (error) {
+    if (error instanceof HeadwaterError && error.code === 'WIRE_INVALID') return undefined;
+    throw error;
+  }
 }

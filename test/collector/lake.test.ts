@@ -339,6 +339,9 @@ describe('lake stage', () => {
     const at = await site(temporaryFolder());
     await at.log.append(TOPIC_READINGS, [
       { key: 'x', headers: {}, value: Buffer.from('{') },
+      record([reading(9, 90, { timeMs: T0 + 0.5 })]),
+      record([reading(9, 90, { timeMs: 9e15 })]),
+      record([reading(9, 90, { ns: -1 })]),
       record([reading(1, 10)]),
     ]);
     await caughtUp(at);

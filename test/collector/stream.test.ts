@@ -9,13 +9,16 @@ import { LakeStage } from '../../collector/lake/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import {
   HEADER_AGAIN,
+  TOPIC_LEDGER,
   TOPIC_READINGS,
   TOPIC_RESULTS,
   type LogRecord,
 } from '../../collector/log/log.ts';
+import { LedgerView } from '../../collector/ledger/view.ts';
 import { loadEngine } from '../../collector/sandbox/sandbox.ts';
 import { Aggregate } from '../../collector/stream/aggregate.ts';
 import { parseDelivery } from '../../collector/stream/delivery/targets.ts';
+import { explainSilence } from '../../collector/stream/silence.ts';
 import { parseExpression } from '../../collector/stream/expression.ts';
 import { parseRules, type Rule } from '../../collector/stream/rules.ts';
 import { StreamStage } from '../../collector/stream/stage.ts';
@@ -525,6 +528,34 @@ describe('windows', () => {
     await at.close();
   });
 
+  it('a rule over several measurements keeps their series apart; one that was gone for a while is whole when it is back', async () => {
+    const folder = temporaryFolder();
+    const rules = rulesOf(
+      "rules: [{ name: w, from: { measurement: 'm*' }, window: 1h, compute: [count, sum] }]",
+    );
+    let at = await site(folder, rules, { withLake: true });
+    await at.log.append(TOPIC_READINGS, [
+      record([reading(1, T0, 1), reading(2, T0 + 1, 2, { measurement: 'm2' })]),
+    ]);
+    await settled(at, 2);
+    await at.close();
+    at = await site(folder, [], { withLake: true });
+    await at.log.append(TOPIC_READINGS, [record([reading(3, T0 + 2, 4)])]);
+    await idle(at);
+    await at.close();
+    at = await site(folder, rules, { withLake: true });
+    await at.log.append(TOPIC_READINGS, [record([reading(4, T0 + 3, 8)])]);
+    const expected = JSON.stringify([
+      [0, { id: 'a', source: 'm' }, { value_count: 3, value_sum: 13 }],
+      [0, { id: 'a', source: 'm2' }, { value_count: 1, value_sum: 2 }],
+    ]);
+    await until('both windows whole', async () => {
+      const { newest } = await results(at.log);
+      return JSON.stringify(summary(newest)) === expected || undefined;
+    });
+    await at.close();
+  });
+
   it('join several series by a tag: an expression over their means', async () => {
     const rules = rulesOf(`rules:
   - name: difference
@@ -674,6 +705,54 @@ describe('alerts', () => {
       true,
     ]);
     await at.close();
+  });
+});
+
+describe('why a sensor is silent', () => {
+  it('is told from the ledger: out of reach, on its way, clock unsure, shed, or the sensor itself', async () => {
+    const log = new EmbeddedLog(
+      { folder: temporaryFolder(), cacheBytes: 1 << 20, trim: {}, now: () => T0 },
+      () => undefined,
+    );
+    await log.open();
+    const ledger = new LedgerView(log);
+    await ledger.start();
+    const say = (key: string, value: object | string): Promise<void> =>
+      log.append(TOPIC_LEDGER, [
+        {
+          key,
+          headers: {},
+          value: Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)),
+        },
+      ]);
+    const explain = explainSilence(ledger, () => T0 + 90_000);
+    const reason = (): string => explain('gw', T0).reason;
+    expect(explain('collector', T0).reason).toBe('sensor_silent');
+    await say('link/gw', { connected: true, at: T0 });
+    expect(reason()).toBe('sensor_silent');
+    const epoch = { ranges: [[1, 10]], next: 21, statusMs: T0 };
+    const loss = { from: 11, to: 20, cause: 'shed', reason: 'the buffer was full', since: T0 + 1 };
+    await say('decoded/gw/e1', { ...epoch, lost: [loss] });
+    expect(explain('gw', T0)).toEqual({
+      reason: 'shed',
+      text: 'gateway gw reports readings that it could not keep: the buffer was full',
+    });
+    await say('decoded/gw/e1', { ...epoch, lost: [{ ...loss, since: T0 - 1 }] });
+    expect(reason()).toBe('sensor_silent');
+    await say('held/gw/boot/e1/5', 'a frame');
+    expect(reason()).toBe('clock_unsure');
+    await say('decoded/gw/e1', { ...epoch, waiting: [[11, 20]] });
+    expect(explain('gw', T0)).toEqual({
+      reason: 'backlog',
+      text: 'gateway gw is connected and holds 10 messages that are still on their way',
+    });
+    await say('link/gw', { connected: false, at: T0 + 30_000 });
+    expect(explain('gw', T0)).toEqual({
+      reason: 'gateway_unreachable',
+      text: 'gateway gw has been out of reach for 60 s; what it holds is expected when it is back',
+    });
+    await ledger.close();
+    await log.close();
   });
 });
 

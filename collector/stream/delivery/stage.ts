@@ -4,7 +4,7 @@
  * once, and once more only if the process ends between the other side's answer and that commit; its id is the same then.
  * Late alerts, and those that a rebuild says again, go to nobody.
  */
-import { decodeReadings } from '../../../shared/model/readings-record.ts';
+import { readingsOf } from '../../../shared/model/readings-record.ts';
 import type { Reading } from '../../../shared/model/reading.ts';
 import type { Notify } from '../../../shared/telemetry/log.ts';
 import {
@@ -100,7 +100,9 @@ function alertsOf(
   sinceMs: number,
 ): { key: string; alert: Alert }[] {
   if (headers[HEADER_AGAIN] !== undefined) return [];
-  const { gateway, epoch, readings, arrivedMs } = decodeReadings(value);
+  const batch = readingsOf(value);
+  if (batch === undefined) return [];
+  const { gateway, epoch, readings, arrivedMs } = batch;
   if (gateway !== STREAM || arrivedMs < sinceMs) return [];
   return readings.flatMap((reading) => {
     const { measurement, tags, fields } = reading;
