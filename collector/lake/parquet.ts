@@ -9,7 +9,7 @@ import {
   type DuckDBInstance,
 } from '../duckdb/database.ts';
 import { COLUMNS, ORDER, type Zone } from './layout.ts';
-import type { RawRow, ReadingRow } from './rows.ts';
+import type { RawRow, ReadingRow, RecordFacts } from './rows.ts';
 
 /** A reading's place in the lake: what is written to it later replaces it. */
 export interface Address {
@@ -49,40 +49,53 @@ function appendRaw(appender: Appender, row: RawRow): void {
   appender.endRow();
 }
 
-/** Fields by type; a number that is none cannot be in a reading (codecs refuse it). */
-function byType(fields: Record<string, unknown>): [numbers: string, texts: string, bools: string] {
-  const parts: [Record<string, unknown>, Record<string, unknown>, Record<string, unknown>] = [
-    {},
-    {},
-    {},
-  ];
-  for (const [name, value] of Object.entries(fields))
-    parts[typeof value === 'number' ? 0 : typeof value === 'string' ? 1 : 2][name] = value;
-  return [JSON.stringify(parts[0]), JSON.stringify(parts[1]), JSON.stringify(parts[2])];
+/** Fields by type, as JSON; undefined for a type that has none. A number that is none cannot be in a reading. */
+function byType(fields: Record<string, unknown>): (string | undefined)[] {
+  const parts: (Record<string, unknown> | undefined)[] = [undefined, undefined, undefined];
+  for (const name in fields) {
+    const value = fields[name];
+    const at = typeof value === 'number' ? 0 : typeof value === 'string' ? 1 : 2;
+    (parts[at] ??= {})[name] = value;
+  }
+  return parts.map((part) => (part === undefined ? undefined : JSON.stringify(part)));
 }
 
-function appendReading(appender: Appender, row: ReadingRow, zone: Zone): void {
-  const { reading } = row;
-  const { measurement, tags, fields, sequence, index, timeMs, ns, late } = reading;
-  appender.appendVarchar(row.gateway);
-  appender.appendVarchar(row.epoch);
-  appender.appendBigInt(BigInt(sequence));
-  appender.appendInteger(index);
-  appender.appendBigInt(timeNs(timeMs, ns) / 1000n);
-  appender.appendBigInt(timeNs(timeMs, ns));
-  appender.appendBigInt(micros(row.arrivedMs));
-  appender.appendBoolean(late === true);
-  appender.appendVarchar(measurement);
-  appender.appendVarchar(row.series);
-  appender.appendVarchar(JSON.stringify(tags));
-  for (const part of byType(fields)) appender.appendVarchar(part);
-  appendOrigin(appender, row);
-  if (zone === 'results') {
-    appender.appendBigInt(BigInt(row.revision));
-    appender.appendBoolean(row.removed);
-  }
-  appender.endRow();
-}
+/**
+ * Rows are staged narrow, since each value costs a call: what records and series share stands once, in tables of its own,
+ * and is joined to them as the file is written.
+ */
+const STAGED = [
+  'CREATE OR REPLACE TEMP TABLE records (record INTEGER, gateway VARCHAR, epoch VARCHAR, arrived BIGINT, log VARCHAR, log_partition INTEGER, log_offset BIGINT, revision BIGINT)',
+  'CREATE OR REPLACE TEMP TABLE named (name INTEGER, measurement VARCHAR, series VARCHAR, tags VARCHAR)',
+  'CREATE OR REPLACE TEMP TABLE rows (record INTEGER, name INTEGER, sequence BIGINT, "index" INTEGER, time_ns BIGINT, late BOOLEAN, removed BOOLEAN, fields VARCHAR, texts VARCHAR, bools VARCHAR)',
+];
+
+const mapOf = (name: string, value: string): string =>
+  `from_json(coalesce(${name}, '{}'), '"MAP(VARCHAR,${value})"') AS ${name}`;
+const instantOf = (sql: string, name: string): string =>
+  `CAST(make_timestamp(${sql}) AS TIMESTAMPTZ) AS ${name}`;
+
+const READING_COLUMNS = [
+  'gateway',
+  'epoch',
+  'sequence',
+  '"index"',
+  instantOf('time_ns // 1000', 'time'),
+  'time_ns',
+  instantOf('arrived', 'arrived'),
+  'late',
+  'measurement',
+  'series',
+  'tags',
+  mapOf('fields', 'DOUBLE'),
+  mapOf('texts', 'VARCHAR'),
+  mapOf('bools', 'BOOLEAN'),
+  'log',
+  'log_partition',
+  'log_offset',
+];
+
+const JOINED = `rows JOIN records USING (record) JOIN (SELECT name, measurement, series, ${mapOf('tags', 'VARCHAR')} FROM named) USING (name)`;
 
 export class ParquetEngine {
   private readonly folder: string;
@@ -131,31 +144,83 @@ export class ParquetEngine {
     return join(this.folder, `${this.files++}.parquet`);
   }
 
-  /** Path of a file with these rows, to be given to the store. */
-  write(zone: 'raw', rows: readonly RawRow[]): Promise<string>;
-  write(zone: 'readings' | 'results', rows: readonly ReadingRow[]): Promise<string>;
-  write(zone: Zone, rows: readonly (RawRow | ReadingRow)[]): Promise<string> {
+  /** Path of a file with these frames, to be given to the store. */
+  writeRaw(rows: readonly RawRow[]): Promise<string> {
     return this.inTurn('writing a file', async (connection) => {
-      const columns = COLUMNS[zone];
+      const columns = COLUMNS.raw;
       const staged = columns.map(({ name, type, staged: own }) => `"${name}" ${own?.[0] ?? type}`);
-      await connection.run(`CREATE OR REPLACE TEMP TABLE rows (${staged.join(', ')})`);
-      const appender = await connection.createAppender('rows');
-      for (const row of rows) {
-        // The overloads above pair zones with their rows.
-        if (zone === 'raw') appendRaw(appender, row as RawRow);
-        else appendReading(appender, row as ReadingRow, zone);
-      }
+      await connection.run(`CREATE OR REPLACE TEMP TABLE frames (${staged.join(', ')})`);
+      const appender = await connection.createAppender('frames');
+      for (const row of rows) appendRaw(appender, row);
       appender.closeSync();
       const list = columns.map(({ name, staged: own }) =>
         own === undefined ? `"${name}"` : `${own[1]} AS "${name}"`,
       );
-      const path = this.path();
-      await connection.run(
-        `COPY (SELECT ${list.join(', ')} FROM rows ORDER BY ${ORDER[zone]}) TO ${quote(path)} (${FORMAT})`,
-      );
-      await connection.run('DROP TABLE rows');
+      const path = await this.copy(connection, `SELECT ${list.join(', ')} FROM frames`, 'raw');
+      await connection.run('DROP TABLE frames');
       return path;
     });
+  }
+
+  /** The same of readings or results. */
+  writeReadings(zone: 'readings' | 'results', rows: readonly ReadingRow[]): Promise<string> {
+    return this.inTurn('writing a file', async (connection) => {
+      for (const statement of STAGED) await connection.run(statement);
+      await this.stage(connection, rows);
+      const columns =
+        zone === 'results' ? [...READING_COLUMNS, 'revision', 'removed'] : READING_COLUMNS;
+      return await this.copy(connection, `SELECT ${columns.join(', ')} FROM ${JOINED}`, zone);
+    });
+  }
+
+  private async stage(connection: DuckDBConnection, rows: readonly ReadingRow[]): Promise<void> {
+    const [records, named, appender] = [
+      await connection.createAppender('records'),
+      await connection.createAppender('named'),
+      await connection.createAppender('rows'),
+    ];
+    const recordNumbers = new Map<RecordFacts, number>();
+    const names = new Map<string, number>();
+    for (const { record, reading, series, removed } of rows) {
+      let number = recordNumbers.get(record);
+      if (number === undefined) {
+        recordNumbers.set(record, (number = recordNumbers.size));
+        records.appendInteger(number);
+        records.appendVarchar(record.gateway);
+        records.appendVarchar(record.epoch);
+        records.appendBigInt(micros(record.arrivedMs));
+        appendOrigin(records, record);
+        records.appendBigInt(BigInt(record.revision));
+        records.endRow();
+      }
+      let name = names.get(series);
+      if (name === undefined) {
+        names.set(series, (name = names.size));
+        named.appendInteger(name);
+        named.appendVarchar(reading.measurement);
+        named.appendVarchar(series);
+        named.appendVarchar(JSON.stringify(reading.tags));
+        named.endRow();
+      }
+      appender.appendInteger(number);
+      appender.appendInteger(name);
+      appender.appendBigInt(BigInt(reading.sequence));
+      appender.appendInteger(reading.index);
+      appender.appendBigInt(timeNs(reading.timeMs, reading.ns));
+      appender.appendBoolean(reading.late === true);
+      appender.appendBoolean(removed);
+      for (const part of byType(reading.fields))
+        if (part === undefined) appender.appendNull();
+        else appender.appendVarchar(part);
+      appender.endRow();
+    }
+    for (const each of [records, named, appender]) each.closeSync();
+  }
+
+  private async copy(connection: DuckDBConnection, select: string, zone: Zone): Promise<string> {
+    const path = this.path();
+    await connection.run(`COPY (${select} ORDER BY ${ORDER[zone]}) TO ${quote(path)} (${FORMAT})`);
+    return path;
   }
 
   /** Of these files of one folder, each that has rows at one of the addresses, without those rows. */

@@ -22,15 +22,22 @@ export interface RawRow extends Origin {
   date: string;
 }
 
-export interface ReadingRow extends Origin {
+/** What the readings of one record share. */
+export interface RecordFacts extends Origin {
   gateway: string;
   epoch: string;
   arrivedMs: number;
-  reading: Reading;
-  series: string;
-  date: string;
   /** A result's. */
   revision: number;
+}
+
+export interface ReadingRow {
+  record: RecordFacts;
+  gateway: string;
+  date: string;
+  reading: Reading;
+  /** Measurement and tags as text. */
+  series: string;
   removed: boolean;
 }
 
@@ -76,18 +83,34 @@ export function readingRows(
   withRemoved: boolean,
 ): ReadingRow[] {
   const texts = new SeriesTexts();
+  const record: RecordFacts = { ...origin, gateway, epoch, arrivedMs, revision };
+  const dates = new Dates();
   const row = (reading: Reading, isRemoved: boolean): ReadingRow => ({
-    ...origin,
+    record,
     gateway,
-    epoch,
-    arrivedMs,
+    date: dates.of(reading.timeMs),
     reading,
     series: texts.of(reading.measurement, reading.tags),
-    date: dateOf(reading.timeMs),
-    revision,
     removed: isRemoved,
   });
   const rows = withRemoved ? removed.map((reading) => row(reading, true)) : [];
   for (const reading of readings) rows.push(row(reading, false));
   return rows;
+}
+
+const DAY_MS = 86_400_000;
+
+/** Dates of times that are mostly of one day. */
+class Dates {
+  private day = Number.NaN;
+  private text = '';
+
+  of(timeMs: number): string {
+    const day = Math.floor(timeMs / DAY_MS);
+    if (day !== this.day) {
+      this.day = day;
+      this.text = dateOf(timeMs);
+    }
+    return this.text;
+  }
 }

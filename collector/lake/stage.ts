@@ -235,7 +235,7 @@ export class LakeStage {
       .filter(({ headers }) => headers[HEADER_FROM_LAKE] === undefined)
       .map((record) => rawRow(record, part.state.log));
     const { parquet } = this.options.lake;
-    await this.put(part, partition, rows, (list) => parquet.write('raw', list));
+    await this.put(part, partition, rows, (list) => parquet.writeRaw(list));
   }
 
   private async writeReadings(
@@ -259,7 +259,7 @@ export class LakeStage {
     }
     for (const [folder, addresses] of rows.dead) await this.rewrite(part, folder, addresses);
     const { parquet } = this.options.lake;
-    await this.put(part, partition, rows.list(), (list) => parquet.write(zone, list));
+    await this.put(part, partition, rows.list(), (list) => parquet.writeReadings(zone, list));
   }
 
   /** Takes rows out of the files that have them. */
@@ -403,7 +403,7 @@ class Rows {
     return this.places;
   }
 
-  private note({ gateway, epoch, reading }: ReadingRow, at: number): void {
+  private note({ gateway, record: { epoch }, reading }: ReadingRow, at: number): void {
     const { sequence, index, timeMs, ns } = reading;
     const address = { epoch, sequence, index, timeNs: timeNs(timeMs, ns) };
     const place = Rows.placeOf(gateway, address);
