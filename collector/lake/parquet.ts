@@ -97,6 +97,58 @@ const READING_COLUMNS = [
 
 const JOINED = `rows JOIN records USING (record) JOIN (SELECT name, measurement, series, ${mapOf('tags', 'VARCHAR')} FROM named) USING (name)`;
 
+const DATE = 'CAST(CAST(make_timestamp(time_ns // 1000) AS DATE) AS VARCHAR) AS date';
+
+const RECORD = `{"gateway":"VARCHAR","epoch":"VARCHAR","arrived":"DOUBLE","series":[{"measurement":"VARCHAR","tags":"MAP(VARCHAR,VARCHAR)"}],"readings":[{"series":"INTEGER","sequence":"DOUBLE","index":"INTEGER","time":"DOUBLE","ns":"DOUBLE","late":"BOOLEAN","fields":"MAP(VARCHAR,DOUBLE)"}]}`;
+
+/** As `seriesText` has it. */
+const escaped = (sql: string): string => `regexp_replace(${sql}, '([,= \\\\])', '\\\\\\1', 'g')`;
+const SERIES = `${escaped('s.measurement')} || coalesce(list_aggregate(list_transform(list_sort(map_keys(s.tags)), k -> ',' || ${escaped('k')} || '=' || ${escaped('s.tags[k]')}), 'string_agg', ''), '')`;
+
+const TAKEN_APART = [
+  `CREATE OR REPLACE TEMP TABLE parsed AS SELECT log_offset, from_json(value, '${RECORD}') AS r FROM given`,
+  `CREATE OR REPLACE TEMP TABLE series_of AS SELECT log_offset, n, s.measurement AS measurement, s.tags AS tags, ${SERIES} AS series FROM (SELECT log_offset, unnest(r.series) AS s, unnest(range(len(r.series))) AS n FROM parsed)`,
+  `CREATE OR REPLACE TEMP TABLE taken AS SELECT g.gateway, g.epoch, g.arrived, g.x.sequence AS sequence, coalesce(g.x."index", 0) AS "index", g.x.time AS time_ms, g.x.ns AS ns, CAST(g.x.time AS BIGINT) * 1000000 + CAST(g.x.ns AS BIGINT) AS time_ns, coalesce(g.x.late, false) AS late, measurement, series, tags, g.x.fields AS fields, g.log_offset FROM (SELECT log_offset, r.gateway, r.epoch, r.arrived, unnest(r.readings) AS x FROM parsed) AS g LEFT JOIN series_of ON series_of.log_offset = g.log_offset AND series_of.n = g.x.series`,
+];
+
+/** What `decodeReadings` refuses, and values that are no numbers after all. */
+const IMPOSSIBLE = `SELECT count(*) FROM taken WHERE NOT coalesce(measurement IS NOT NULL AND time_ms = floor(time_ms) AND time_ms BETWEEN -62135596800000 AND 253402300799999 AND ns = floor(ns) AND ns BETWEEN 0 AND 999999 AND sequence = floor(sequence) AND sequence BETWEEN 0 AND 9007199254740991 AND "index" >= 0 AND len(list_filter(map_values(fields), v -> v IS NULL)) = 0, false)`;
+
+const PLAIN_COLUMNS = [
+  'gateway',
+  'epoch',
+  'CAST(sequence AS BIGINT)',
+  '"index"',
+  instantOf('time_ns // 1000', 'time'),
+  'time_ns',
+  instantOf('CAST(arrived * 1000 AS BIGINT)', 'arrived'),
+  'late',
+  'measurement',
+  'series',
+  'tags',
+  'fields',
+  'MAP {}',
+  'MAP {}',
+];
+
+export interface PlainRecords {
+  log: string;
+  partition: number;
+  records: readonly { offset: number; value: Buffer }[];
+}
+
+export interface WrittenFile {
+  /** YYYY-MM-DD. */
+  date: string;
+  gateway: string;
+  rows: number;
+  path: string;
+}
+
+/** Whether a record has numbers alone, and replaces nothing: texts are in `…_text`, booleans in `…_bool`. */
+export const isPlain = (value: Buffer): boolean =>
+  !['_text":', '_bool":', '"was":', '"removed":'].some((mark) => value.includes(mark));
+
 export class ParquetEngine {
   private readonly folder: string;
   private readonly memoryBytes: number;
@@ -162,15 +214,60 @@ export class ParquetEngine {
     });
   }
 
-  /** The same of readings or results. */
-  writeReadings(zone: 'readings' | 'results', rows: readonly ReadingRow[]): Promise<string> {
-    return this.inTurn('writing a file', async (connection) => {
+  /**
+   * Files of readings or results, one for each date and gateway. `plain` are records of the log that DuckDB can take apart
+   * by itself, off this thread: see `isPlain`. Undefined: one of them is not what it seemed, and all have to come as rows.
+   */
+  writeReadings(
+    zone: 'readings' | 'results',
+    rows: readonly ReadingRow[],
+    plain: PlainRecords | undefined,
+  ): Promise<WrittenFile[] | undefined> {
+    return this.inTurn('writing files', async (connection) => {
       for (const statement of STAGED) await connection.run(statement);
       await this.stage(connection, rows);
-      const columns =
-        zone === 'results' ? [...READING_COLUMNS, 'revision', 'removed'] : READING_COLUMNS;
-      return await this.copy(connection, `SELECT ${columns.join(', ')} FROM ${JOINED}`, zone);
+      const columns = READING_COLUMNS.join(', ');
+      await connection.run(
+        `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE} FROM ${JOINED}`,
+      );
+      if (plain !== undefined && !(await this.takeApart(connection, plain))) return undefined;
+      const found = await connection.runAndReadAll(
+        'SELECT date, gateway, count(*) FROM wide GROUP BY ALL ORDER BY ALL',
+      );
+      const list = COLUMNS[zone].map(({ name }) => `"${name}"`).join(', ');
+      const files: WrittenFile[] = [];
+      for (const [date, gateway, count] of found.getRows()) {
+        const where = `date = ${quote(String(date))} AND gateway = ${quote(String(gateway))}`;
+        const path = await this.copy(connection, `SELECT ${list} FROM wide WHERE ${where}`, zone);
+        files.push({ date: String(date), gateway: String(gateway), rows: Number(count), path });
+      }
+      return files;
     });
+  }
+
+  private async takeApart(
+    connection: DuckDBConnection,
+    { log, partition, records }: PlainRecords,
+  ): Promise<boolean> {
+    await connection.run('CREATE OR REPLACE TEMP TABLE given (log_offset BIGINT, value VARCHAR)');
+    const appender = await connection.createAppender('given');
+    for (const { offset, value } of records) {
+      appender.appendBigInt(BigInt(offset));
+      appender.appendVarchar(value.toString('utf8'));
+      appender.endRow();
+    }
+    appender.closeSync();
+    try {
+      for (const statement of TAKEN_APART) await connection.run(statement);
+    } catch {
+      return false; // Not JSON, or of another shape: whoever looks at each record tells which.
+    }
+    const wrong = await connection.runAndReadAll(IMPOSSIBLE);
+    if (Number(wrong.getRows()[0]?.[0]) > 0) return false;
+    await connection.run(
+      `INSERT INTO wide SELECT ${PLAIN_COLUMNS.join(', ')}, ${quote(log)}, ${partition}, log_offset, 0, false, ${DATE} FROM taken`,
+    );
+    return true;
   }
 
   private async stage(connection: DuckDBConnection, rows: readonly ReadingRow[]): Promise<void> {

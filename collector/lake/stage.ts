@@ -28,7 +28,7 @@ import {
 import { runStage, type Announce, type Offsets, type Stage } from '../log/stage.ts';
 import type { Lake } from './lake.ts';
 import { dateOf, fileName, folderOf, lakeGroup, type LakeFile, type Zone } from './layout.ts';
-import { timeNs, type Address } from './parquet.ts';
+import { isPlain, timeNs, type Address, type WrittenFile } from './parquet.ts';
 import { rawRow, readingRows, type RawRow, type ReadingRow } from './rows.ts';
 
 export const LAKE_PREFIX = 'lake/';
@@ -206,36 +206,37 @@ export class LakeStage {
     return done;
   }
 
-  /** Files of the rows by folder, each under the name that the offsets give it. */
-  private async put<R extends RawRow | ReadingRow>(
+  /** Under the name that the offsets of the step give it. */
+  private async put(
     part: Part,
     partition: number,
-    rows: readonly R[],
-    write: (rows: R[]) => Promise<string>,
+    date: string,
+    gateway: string,
+    path: string,
   ): Promise<void> {
-    const folders = new Map<string, R[]>();
-    for (const row of rows) {
-      const folder = folderOf(this.zone, row.date, row.gateway);
+    const { log, next, to = next } = part.state;
+    const folder = folderOf(this.zone, date, gateway);
+    await this.options.lake.put(`${folder}${fileName(log, partition, next, to)}`, path);
+    part.touched.add(folder);
+  }
+
+  private async writeRaw(part: Part, partition: number, records: StoredRecord[]): Promise<void> {
+    const folders = new Map<string, RawRow[]>();
+    for (const record of records) {
+      // The lake has them already: they were put back into the log from there.
+      if (record.headers[HEADER_FROM_LAKE] !== undefined) continue;
+      const row = rawRow(record, part.state.log);
+      const folder = folderOf('raw', row.date, row.gateway);
       const list = folders.get(folder);
       if (list === undefined) folders.set(folder, [row]);
       else list.push(row);
     }
-    const { log, next, to = next } = part.state;
-    for (const [folder, list] of folders) {
-      const key = `${folder}${fileName(log, partition, next, to)}`;
-      await this.options.lake.put(key, await write(list));
-      part.touched.add(folder);
-    }
-    this.writtenRows += rows.length;
-  }
-
-  private async writeRaw(part: Part, partition: number, records: StoredRecord[]): Promise<void> {
-    const rows = records
-      // The lake has them already: they were put back into the log from there.
-      .filter(({ headers }) => headers[HEADER_FROM_LAKE] === undefined)
-      .map((record) => rawRow(record, part.state.log));
     const { parquet } = this.options.lake;
-    await this.put(part, partition, rows, (list) => parquet.writeRaw(list));
+    for (const list of folders.values()) {
+      const { date, gateway } = list[0] as RawRow; // Made with one.
+      await this.put(part, partition, date, gateway, await parquet.writeRaw(list));
+      this.writtenRows += list.length;
+    }
   }
 
   private async writeReadings(
@@ -243,23 +244,47 @@ export class LakeStage {
     partition: number,
     records: StoredRecord[],
   ): Promise<void> {
+    // Where nothing is replaced DuckDB takes records apart by itself; the others are looked at here.
+    const isSimple =
+      this.zone === 'readings' && part.state.foreign !== true && !records.some(replaces);
+    const plain = isSimple ? records.filter(({ value }) => isPlain(value)) : [];
+    const others = isSimple ? records.filter(({ value }) => !isPlain(value)) : records;
+    const files =
+      (await this.files(part, partition, others, plain)) ??
+      (await this.files(part, partition, records, [])) ??
+      [];
+    for (const { date, gateway, path, rows } of files) {
+      await this.put(part, partition, date, gateway, path);
+      this.writtenRows += rows;
+    }
+  }
+
+  private async files(
+    part: Part,
+    partition: number,
+    records: StoredRecord[],
+    plain: StoredRecord[],
+  ): Promise<WrittenFile[] | undefined> {
+    const { log } = part.state;
     const isResults = this.zone === 'results';
-    const zone = isResults ? 'results' : 'readings';
     const rows = new Rows();
     for (const { value, offset, headers } of records) {
+      // What is no such record, the store stage reports.
       const batch = readingsOf(value);
       if (batch === undefined) continue;
-      const origin = { log: part.state.log, partition, offset };
       const isAgain = headers[HEADER_AGAIN] !== undefined;
       const isKnown = isAgain || part.state.foreign === true;
       // Results keep all their revisions; what a rebuild says again, the lake has.
       if (isResults && isAgain) continue;
       if (!isResults) rows.replace(batch, isKnown);
-      rows.add(readingRows(batch, origin, isResults));
+      rows.add(readingRows(batch, { log, partition, offset }, isResults));
     }
     for (const [folder, addresses] of rows.dead) await this.rewrite(part, folder, addresses);
-    const { parquet } = this.options.lake;
-    await this.put(part, partition, rows.list(), (list) => parquet.writeReadings(zone, list));
+    return await this.options.lake.parquet.writeReadings(
+      isResults ? 'results' : 'readings',
+      rows.list(),
+      plain.length === 0 ? undefined : { log, partition, records: plain },
+    );
   }
 
   /** Takes rows out of the files that have them. */
@@ -352,6 +377,10 @@ const endOf = (records: readonly StoredRecord[]): number => (records.at(-1)?.off
 function isWhole({ records, state }: Part): boolean {
   return records.length > 0 && (state.to === undefined || endOf(records) >= state.to);
 }
+
+/** It may take back what was said before it. */
+const replaces = ({ headers, value }: StoredRecord): boolean =>
+  headers[HEADER_AGAIN] !== undefined || value.includes('"was":') || value.includes('"removed":');
 
 /** The longest run of small files: a large one between two would be said to be merged as well. */
 function longestRun(files: readonly LakeFile[]): LakeFile[] {

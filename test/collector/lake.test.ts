@@ -206,6 +206,26 @@ describe('lake stage', () => {
     await at.close();
   });
 
+  it('what DuckDB takes apart by itself and what is looked at here are the same rows', async () => {
+    const tables: unknown[][][] = [];
+    const odd = [
+      reading(1, 0.1 + 0.2, { tags: { 'b=b': 'x,y z', a: 'back\\slash', ü: '"quoted"' } }),
+      reading(2, 5e-324, { measurement: 'a b,c=d', tags: {}, index: 3, ns: 999_999, late: true }),
+      reading(3, -1e300, { fields: { value: -1e300, other: 7, big: 9007199254740991 } }),
+      reading(4, 1, { timeMs: T0 + 86_400_000 * 40, tags: { '': '', "it's": '{}' } }),
+      reading(5, 1, { timeMs: -1000, ns: 0 }),
+    ];
+    for (const again of [false, true]) {
+      const at = await site(temporaryFolder());
+      await at.log.append(TOPIC_READINGS, [record(odd, { again, gateway: "g'w" })]);
+      await caughtUp(at);
+      tables.push(await rows(at.lake, 'SELECT * EXCLUDE (log) FROM readings ORDER BY sequence'));
+      await at.close();
+    }
+    expect(tables[0]).toHaveLength(5);
+    expect(tables[0]).toEqual(tables[1]);
+  });
+
   it('a reading that moved, was removed or is said again replaces its row: within a step and in files', async () => {
     const at = await site(temporaryFolder());
     await at.log.append(TOPIC_READINGS, [
