@@ -192,7 +192,7 @@ export const COLLECTOR_CONFIG = {
   },
   'lake.flushBytes': {
     type: 'integer',
-    default: 16 * MIB,
+    default: 64 * MIB,
     min: 64 * 1024,
     max: 1024 * MIB,
     unit: 'bytes',

@@ -28,7 +28,7 @@ const RULES = `rules:
   - { name: stuffy, from: { measurement: room, field: co2 }, alert: { above: 1000, clear: 800, for: 5m } }
 `;
 const MEASUREMENTS = ['room', 'hourly', 'sliding', 'felt', 'alerts', 'daily_summary'];
-const SLICES = FULL ? 20 : 8;
+const SLICES = FULL ? 20 : 6;
 
 /** A week of an office, one reading a minute. */
 const payloads = readFileSync(join(ROOT, 'data/uci-occupancy-datatraining.csv'), 'utf8')
