@@ -17,7 +17,7 @@ import type { SeriesKey, TimeSeriesStore } from '../store/store.ts';
 import type { LiveStream } from './live.ts';
 import { OPENAPI } from './openapi.ts';
 import { servePage } from './page.ts';
-import { parseFilter, parseQuery } from './parameters.ts';
+import { bodyOf, parseFilter, parseQuery } from './parameters.ts';
 import { processingMetrics, serveProcessing } from './processing.ts';
 import type { QuarantineView } from './quarantine.ts';
 import type { SeriesMeta } from './series-meta.ts';
@@ -183,8 +183,6 @@ export function collectorMetrics(parts: Parts): Metrics {
   return metrics;
 }
 
-const REPLAY_BODY_MAX = 64 * 1024;
-
 /** Only what an asker may see of a list whose items name their gateway. */
 const visible = <T extends { gateway: string }>(identity: Identity, list: T[]): T[] =>
   list.filter(({ gateway }) => maySee(identity, gateway));
@@ -215,26 +213,10 @@ function selectionOf(query: URLSearchParams, nowMs: number): Omit<Selection, 'wh
 
 /** The body of a request for a replay: the same names as in the query of the quarantine, and `which`. */
 async function replayOf(request: Request, nowMs: number): Promise<Selection> {
-  const text = (await request.body(REPLAY_BODY_MAX)).toString('utf8');
-  let body: unknown;
-  try {
-    body = text === '' ? {} : JSON.parse(text);
-  } catch {
-    return invalid('the body is not JSON');
-  }
-  if (typeof body !== 'object' || body === null || Array.isArray(body))
-    return invalid('the body is not an object');
-  const known = ['which', 'gateway', 'topic', 'reason', 'from', 'to'];
-  for (const [key, value] of Object.entries(body)) {
-    if (!known.includes(key)) invalid(`'${key}' is not known; known are ${known.join(', ')}`);
-    if (typeof value !== 'string' && typeof value !== 'number') invalid(`'${key}' is not a text`);
-  }
-  const { which = 'quarantined', ...rest } = body as Record<string, string | number>;
+  const body = await bodyOf(request, ['which', 'gateway', 'topic', 'reason', 'from', 'to']);
+  const { which = 'quarantined', ...rest } = body;
   if (which !== 'quarantined' && which !== 'all') return invalid("which is 'quarantined' or 'all'");
-  const query = new URLSearchParams(
-    Object.entries(rest).map(([key, value]): [string, string] => [key, String(value)]),
-  );
-  return { which, ...selectionOf(query, nowMs) };
+  return { which, ...selectionOf(new URLSearchParams(rest), nowMs) };
 }
 
 /** What is about all gateways is not for those who may see some. */

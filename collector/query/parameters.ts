@@ -1,5 +1,6 @@
-/** Query parameters of the API, checked. Throws QUERY_INVALID naming the parameter. */
+/** Query parameters and bodies of the API, checked. Throws QUERY_INVALID naming the parameter. */
 import { invalid, parseDuration, parseTime } from '../../shared/http/parameters.ts';
+import type { Request } from '../../shared/http/server.ts';
 import {
   FUNCTIONS,
   type AggregateFunction,
@@ -36,4 +37,30 @@ export function parseQuery(query: URLSearchParams, nowMs: number): StoreQuery {
   if (result.fromMs !== undefined && result.toMs !== undefined && result.fromMs > result.toMs)
     invalid('from is later than to');
   return result;
+}
+
+const BODY_BYTES_MAX = 64 * 1024;
+
+/** A request's body: an object of texts and numbers under known names, all as texts. Throws QUERY_INVALID. */
+export async function bodyOf(
+  request: Request,
+  known: readonly string[],
+): Promise<Record<string, string>> {
+  const text = (await request.body(BODY_BYTES_MAX)).toString('utf8');
+  let body: unknown;
+  try {
+    body = text === '' ? {} : JSON.parse(text);
+  } catch {
+    return invalid('the body is not JSON');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    return invalid('the body is not an object');
+  return Object.fromEntries(
+    Object.entries(body).map(([key, value]: [string, unknown]) => {
+      if (!known.includes(key)) invalid(`'${key}' is not known; known are ${known.join(', ')}`);
+      if (typeof value !== 'string' && typeof value !== 'number')
+        return invalid(`'${key}' is not a text`);
+      return [key, String(value)];
+    }),
+  );
 }

@@ -1,5 +1,5 @@
 /** The API of the lake, streams, batches and the rebuild. */
-import type { HttpOptions, HttpServer, Request } from '../../shared/http/server.ts';
+import type { HttpOptions, HttpServer } from '../../shared/http/server.ts';
 import { json } from '../../shared/http/server.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { invalid } from '../../shared/http/parameters.ts';
@@ -11,6 +11,7 @@ import type { Schedule } from '../batch/schedule.ts';
 import { dateOf } from '../lake/layout.ts';
 import type { Processing } from '../processing.ts';
 import { unrestricted, type Parts } from './api.ts';
+import { bodyOf } from './parameters.ts';
 
 export function processingMetrics(metrics: Metrics, processing: Processing): void {
   const { lakeStages, stream, delivery, batch } = processing;
@@ -86,29 +87,11 @@ export function processingMetrics(metrics: Metrics, processing: Processing): voi
   }
 }
 
-const BODY_MAX = 64 * 1024;
 const DAYS_MAX = 3660;
 
 const missing = (what: string): never => {
   throw new HeadwaterError('NOT_FOUND', what);
 };
-
-async function bodyOf(request: Request, known: readonly string[]): Promise<Record<string, string>> {
-  const text = (await request.body(BODY_MAX)).toString('utf8');
-  let body: unknown;
-  try {
-    body = text === '' ? {} : JSON.parse(text);
-  } catch {
-    return invalid('the body is not JSON');
-  }
-  if (typeof body !== 'object' || body === null || Array.isArray(body))
-    return invalid('the body is not an object');
-  for (const [key, value] of Object.entries(body)) {
-    if (!known.includes(key)) invalid(`'${key}' is not known; known are ${known.join(', ')}`);
-    if (typeof value !== 'string') invalid(`'${key}' is not a text`);
-  }
-  return body as Record<string, string>; // Checked above.
-}
 
 /** From and to, inclusive; every date that the lake has without them. */
 async function datesOf(
