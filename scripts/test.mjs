@@ -21,7 +21,7 @@ if (run(process.execPath, ['scripts/build.mjs']) !== 0) stop('the build failed')
 if (run(process.execPath, ['scripts/check.mjs']) !== 0) stop('npm run check failed');
 if (!quick) {
   process.stderr.write(
-    'test: the tests run against real Kafka, InfluxDB 1.8 and 2, Mosquitto, Telegraf and Chromium. What is not here yet is fetched from\n' +
+    'test: the tests run against real Kafka, InfluxDB 1.8 and 2, S3, HDFS, Spark, Mosquitto, Telegraf and Chromium. What is not here yet is fetched from\n' +
       'test: package registries (apt, Maven, Go, npm), once a machine: about 15 minutes the first time, nothing afterwards.\n',
   );
   if (

@@ -61,11 +61,6 @@ export const ERRORS = {
     retryable: true,
     about: 'The lake cannot be reached or written; nothing is lost, it goes on when it can.',
   },
-  LAKE_REFUSED: {
-    retryable: false,
-    about:
-      'The lake refuses what it was asked for: credentials, a bucket or a path that is not there.',
-  },
   RULE_INVALID: {
     retryable: false,
     about: 'A stream rule is not valid; the message names file and place.',

@@ -57,7 +57,7 @@ export class Lake {
     this.parquet = new ParquetEngine(join(options.folder, 'lake-work'), options.memoryBytes);
   }
 
-  /** Throws LAKE_REFUSED. A lake that cannot be reached now is waited for by those who use it. */
+  /** Gives why it cannot be used now, if so: those who use it wait for it. */
   async open(): Promise<string | undefined> {
     await this.parquet.open();
     try {

@@ -4,7 +4,8 @@
  * - Keys are relative, `/` between their parts, without `..`; parts hold letters, digits and `_~=%.-`.
  * - `put` is atomic: a reader sees the object that was there or the new one, and never a part. It resolves when the
  *   object is on stable storage. Writing the same key again replaces it.
- * - What cannot be done now throws LAKE_UNAVAILABLE, and the caller tries again; what cannot be done at all, LAKE_REFUSED.
+ * - What cannot be done now throws LAKE_UNAVAILABLE, and the caller tries again: also without its bucket or credentials,
+ *   which a person can give while everything waits.
  */
 export const OBJECT_STORE_CONTRACT_VERSION = 1;
 
