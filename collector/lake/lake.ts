@@ -143,6 +143,15 @@ export class Lake {
     }
   }
 
+  /** Works with local files and leaves none of them behind. */
+  async using(paths: readonly string[], work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } finally {
+      for (const path of paths) await rm(path, { force: true });
+    }
+  }
+
   async remove(key: string): Promise<void> {
     await this.store.remove(key);
   }

@@ -224,25 +224,54 @@ export class ParquetEngine {
     plain: PlainRecords | undefined,
   ): Promise<WrittenFile[] | undefined> {
     return this.inTurn('writing files', async (connection) => {
-      for (const statement of STAGED) await connection.run(statement);
-      await this.stage(connection, rows);
-      const columns = READING_COLUMNS.join(', ');
-      await connection.run(
-        `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE} FROM ${JOINED}`,
-      );
-      if (plain !== undefined && !(await this.takeApart(connection, plain))) return undefined;
-      const found = await connection.runAndReadAll(
-        'SELECT date, gateway, count(*) FROM wide GROUP BY ALL ORDER BY ALL',
-      );
-      const list = COLUMNS[zone].map(({ name }) => `"${name}"`).join(', ');
-      const files: WrittenFile[] = [];
+      try {
+        return await this.writeStep(connection, zone, rows, plain);
+      } finally {
+        // Their memory is wanted by nobody until the next step.
+        for (const name of [
+          'records',
+          'named',
+          'rows',
+          'wide',
+          'given',
+          'parsed',
+          'series_of',
+          'taken',
+        ])
+          await connection.run(`DROP TABLE IF EXISTS ${name}`);
+      }
+    });
+  }
+
+  private async writeStep(
+    connection: DuckDBConnection,
+    zone: 'readings' | 'results',
+    rows: readonly ReadingRow[],
+    plain: PlainRecords | undefined,
+  ): Promise<WrittenFile[] | undefined> {
+    for (const statement of STAGED) await connection.run(statement);
+    await this.stage(connection, rows);
+    const columns = READING_COLUMNS.join(', ');
+    await connection.run(
+      `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE} FROM ${JOINED}`,
+    );
+    if (plain !== undefined && !(await this.takeApart(connection, plain))) return undefined;
+    const found = await connection.runAndReadAll(
+      'SELECT date, gateway, count(*) FROM wide GROUP BY ALL ORDER BY ALL',
+    );
+    const list = COLUMNS[zone].map(({ name }) => `"${name}"`).join(', ');
+    const files: WrittenFile[] = [];
+    try {
       for (const [date, gateway, count] of found.getRows()) {
         const where = `date = ${quote(String(date))} AND gateway = ${quote(String(gateway))}`;
         const path = await this.copy(connection, `SELECT ${list} FROM wide WHERE ${where}`, zone);
         files.push({ date: String(date), gateway: String(gateway), rows: Number(count), path });
       }
-      return files;
-    });
+    } catch (error) {
+      for (const { path } of files) await rm(path, { force: true });
+      throw error;
+    }
+    return files;
   }
 
   private async takeApart(
@@ -316,7 +345,15 @@ export class ParquetEngine {
 
   private async copy(connection: DuckDBConnection, select: string, zone: Zone): Promise<string> {
     const path = this.path();
-    await connection.run(`COPY (${select} ORDER BY ${ORDER[zone]}) TO ${quote(path)} (${FORMAT})`);
+    try {
+      await connection.run(
+        `COPY (${select} ORDER BY ${ORDER[zone]}) TO ${quote(path)} (${FORMAT})`,
+      );
+    } catch (error) {
+      // What there is of it would stay, one with each attempt.
+      await rm(path, { force: true });
+      throw error;
+    }
     return path;
   }
 
@@ -345,11 +382,8 @@ export class ParquetEngine {
       const done: { path: string; rewritten: string; rows: number }[] = [];
       for (const [name] of found.getRows()) {
         const path = String(name);
-        const rewritten = this.path();
         const from = `FROM read_parquet(${quote(path)}, hive_partitioning = false) ANTI JOIN dead ${using}`;
-        await connection.run(
-          `COPY (SELECT * ${from} ORDER BY ${ORDER.readings}) TO ${quote(rewritten)} (${FORMAT})`,
-        );
+        const rewritten = await this.copy(connection, `SELECT * ${from}`, 'readings');
         const counted = await connection.runAndReadAll(
           `SELECT count(*) FROM read_parquet(${quote(rewritten)})`,
         );
@@ -362,13 +396,10 @@ export class ParquetEngine {
 
   /** Path of a file with the rows of all of them. */
   merge(zone: Zone, paths: readonly string[]): Promise<string> {
-    return this.inTurn('merging files', async (connection) => {
-      const path = this.path();
-      await connection.run(
-        `COPY (SELECT * FROM read_parquet(${pathList(paths)}, hive_partitioning = false, union_by_name = true) ORDER BY ${ORDER[zone]}) TO ${quote(path)} (${FORMAT})`,
-      );
-      return path;
-    });
+    const from = `read_parquet(${pathList(paths)}, hive_partitioning = false, union_by_name = true)`;
+    return this.inTurn('merging files', (connection) =>
+      this.copy(connection, `SELECT * FROM ${from}`, zone),
+    );
   }
 
   async close(): Promise<void> {

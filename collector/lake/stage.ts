@@ -89,6 +89,8 @@ export class LakeStage {
   readonly zone: Zone;
   private readonly options: LakeStageOptions;
   private readonly parts = new Map<number, Part>();
+  /** What was written last did not arrive: whether the store is there is asked before all is made again. */
+  private isTroubled = false;
   private stage: Stage | undefined;
 
   constructor(options: LakeStageOptions) {
@@ -188,6 +190,8 @@ export class LakeStage {
       states.push(this.stateRecord(partition, part.state));
     }
     await announce(states);
+    if (this.isTroubled) await this.options.lake.store.open();
+    this.isTroubled = true;
     const done: Produced[] = [];
     for (const [partition, part] of due) {
       const { to: announced, ...state } = part.state;
@@ -203,6 +207,7 @@ export class LakeStage {
       offsets.set(partition, to);
       done.push(this.stateRecord(partition, part.state));
     }
+    this.isTroubled = false;
     return done;
   }
 
@@ -253,10 +258,15 @@ export class LakeStage {
       (await this.files(part, partition, others, plain)) ??
       (await this.files(part, partition, records, [])) ??
       [];
-    for (const { date, gateway, path, rows } of files) {
-      await this.put(part, partition, date, gateway, path);
-      this.writtenRows += rows;
-    }
+    await this.options.lake.using(
+      files.map(({ path }) => path),
+      async () => {
+        for (const { date, gateway, path, rows } of files) {
+          await this.put(part, partition, date, gateway, path);
+          this.writtenRows += rows;
+        }
+      },
+    );
   }
 
   private async files(
@@ -298,16 +308,19 @@ export class LakeStage {
     if (files.length === 0) return;
     const local = new Map<string, LakeFile>();
     for (const file of files) local.set(await lake.fetch(file), file);
-    for (const { path, rewritten, rows } of await lake.parquet.without(
-      [...local.keys()],
-      addresses,
-    )) {
-      const file = local.get(path);
-      if (file === undefined) continue;
-      if (rows === 0) await lake.remove(file.key);
-      else await lake.put(file.key, rewritten);
-      this.rewrittenFiles++;
-    }
+    const changed = await lake.parquet.without([...local.keys()], addresses);
+    await lake.using(
+      changed.map(({ rewritten }) => rewritten),
+      async () => {
+        for (const { path, rewritten, rows } of changed) {
+          const file = local.get(path);
+          if (file === undefined) continue;
+          if (rows === 0) await lake.remove(file.key);
+          else await lake.put(file.key, rewritten);
+          this.rewrittenFiles++;
+        }
+      },
+    );
   }
 
   // ---- merging small files ----
@@ -347,8 +360,10 @@ export class LakeStage {
     for (const file of run) paths.push(await lake.fetch(file));
     const merged = await lake.parquet.merge(this.zone, paths);
     part.state = { ...part.state, merge: { into, from: run.map(({ key }) => key) } };
-    await announce([this.stateRecord(partition, part.state)]);
-    await lake.put(into, merged);
+    await lake.using([merged], async () => {
+      await announce([this.stateRecord(partition, part.state)]);
+      await lake.put(into, merged);
+    });
     await this.finishMerge(part);
     this.mergedFiles += run.length;
     return true;

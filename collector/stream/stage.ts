@@ -17,17 +17,16 @@ import {
   TOPIC_STATE,
   TOPIC_STREAM,
   type Log,
+  type LogRecord,
   type Produced,
   type StoredRecord,
   type Watch,
 } from '../log/log.ts';
 import { runStage, type Offsets, type Stage } from '../log/stage.ts';
-import { Engine, RULE_PREFIX, waysOf, type Place } from './engine.ts';
-import { CORRECTION_PREFIX } from './corrections.ts';
+import { Engine, waysOf, type Place } from './engine.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Rule } from './rules.ts';
-import { TRACK_PREFIX, type Silence } from './tracks.ts';
-import { WINDOW_PREFIX } from './windows.ts';
+import type { Silence } from './tracks.ts';
 
 /** Readings are gathered so long, or so many bytes of them, for one step: state is written once for all of them. */
 const STEP_MS = 500;
@@ -91,7 +90,12 @@ export class StreamStage {
             topic: TOPIC_READINGS,
             from: 'start',
             bytesMax: 1024 * 1024,
-            onAssign: (partition) => this.placeOf(ROUTED_PREFIX, partition),
+            onAssign: async (partition) =>
+              placeIn(
+                await log.state(TOPIC_STATE, partition, ROUTED_PREFIX),
+                ROUTED_PREFIX,
+                partition,
+              ),
           },
           step: (records, offsets) =>
             Promise.resolve([...this.route(records), ...places(ROUTED_PREFIX, offsets)]),
@@ -108,8 +112,10 @@ export class StreamStage {
           from: 'start',
           bytesMax: 1024 * 1024,
           onAssign: async (partition, committed) => {
-            const own = await this.placeOf(STREAM_PREFIX, partition);
-            await this.load(partition, (own ?? committed) === undefined);
+            // All of it at once: each look at a partition's state reads the whole of it from Kafka.
+            const records = await log.state(TOPIC_STATE, partition, '');
+            const own = placeIn(records, STREAM_PREFIX, partition);
+            this.load(partition, records, (own ?? committed) === undefined);
             return own;
           },
           onRevoke: (partition) => this.parts.delete(partition),
@@ -126,22 +132,8 @@ export class StreamStage {
     await this.start(rules);
   }
 
-  /**
-   * Where reading goes on. It is kept with the state, since what is read twice would count twice, and Kafka forgets the
-   * offsets of a group that was away for a week.
-   */
-  private async placeOf(prefix: string, partition: number): Promise<number | undefined> {
-    const key = `${prefix}${partition}`;
-    const records = await this.options.log.state(TOPIC_STATE, partition, key);
-    const known = records.find((record) => record.key === key);
-    return known === undefined ? undefined : Number(known.value.toString('utf8'));
-  }
-
-  private async load(partition: number, isFirst: boolean): Promise<void> {
+  private load(partition: number, records: readonly LogRecord[], isFirst: boolean): void {
     const { log, stateBytesMax, wallMs, explain, notify } = this.options;
-    const records = [];
-    for (const prefix of [RULE_PREFIX, WINDOW_PREFIX, TRACK_PREFIX, CORRECTION_PREFIX])
-      records.push(...(await log.state(TOPIC_STATE, partition, prefix)));
     const engine = new Engine(
       {
         rules: this.rules,
@@ -282,6 +274,19 @@ export class StreamStage {
     await this.stop();
     await this.watch?.close();
   }
+}
+
+/**
+ * Where reading goes on. It is kept with the state, since what is read twice would count twice, and Kafka forgets the
+ * offsets of a group that was away for a week.
+ */
+function placeIn(
+  records: readonly LogRecord[],
+  prefix: string,
+  partition: number,
+): number | undefined {
+  const known = records.find(({ key }) => key === `${prefix}${partition}`);
+  return known === undefined ? undefined : Number(known.value.toString('utf8'));
 }
 
 /** State records of how far it has come. */

@@ -351,6 +351,8 @@ describe('lake stage', () => {
     await at.log.append(TOPIC_READINGS, [record([reading(2, 20)])]);
     away = false;
     await until('both readings', async () => (await values(at.lake)).length === 2 || undefined);
+    const work = readdirSync(join(folder, 'lake-work'));
+    expect(work.filter((name) => name.endsWith('.parquet'))).toEqual([]);
     expect(at.said.filter((text) => text.includes('no space left'))).toHaveLength(1);
     expect(at.said.some((text) => text.includes('goes on'))).toBe(true);
     await at.close();
