@@ -18,7 +18,8 @@ import { runLoad } from '../support/load.ts';
 import { getJson, reconciled } from '../support/reconcile.ts';
 
 /** Every reading is above it. */
-const RULES = "rules: [{ name: noticed, from: { measurement: '*', field: v }, alert: { above: 0 } }]\n";
+const RULES =
+  "rules: [{ name: noticed, from: { measurement: '*', field: v }, alert: { above: 0 } }]\n";
 
 interface Latest {
   series: { measurement: string; value: unknown; time: number }[];
