@@ -28,6 +28,12 @@ import {
 import type * as RdKafka from './rdkafka-types.ts';
 
 const LAG_EVERY_MS = 2000;
+/**
+ * A call to the library holds one of libuv's four threads while it waits. A collector has more consumers than that: they
+ * wait here, and look into the library's queue for a moment only.
+ */
+const CONSUME_MS = 2;
+const LOOK_EVERY_MS = 15;
 /** librdkafka's logical offsets: RD_KAFKA_OFFSET_END and RD_KAFKA_OFFSET_STORED (what the group has committed). */
 const OFFSET_END = -1;
 const OFFSET_COMMITTED = -1000;
@@ -90,7 +96,7 @@ export class KafkaConsumer implements LogConsumer {
     });
     await connect(consumer, log.options.brokers);
     this.consumer = consumer;
-    consumer.setDefaultConsumeTimeout(50);
+    consumer.setDefaultConsumeTimeout(CONSUME_MS);
     if (options.from === 'end') {
       // A watcher sees every partition and commits nothing: no group, no waiting for one.
       const all = Array.from({ length: log.partitions }, (_, partition) => partition);
@@ -192,6 +198,7 @@ export class KafkaConsumer implements LogConsumer {
         if (offset >= (this.atEnd.get(partition) ?? Infinity)) this.atEnd.delete(partition);
       }
       if (records.length > 0 || performance.now() >= deadline || this.closing) return records;
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
   }
 
