@@ -82,7 +82,6 @@ interface Part {
 
 export class LakeStage {
   writtenRows = 0;
-  writtenBytes = 0;
   rewrittenFiles = 0;
   mergedFiles = 0;
 
@@ -186,7 +185,7 @@ export class LakeStage {
       const { state, records } = part;
       if (state.merge !== undefined) await this.finishMerge(part);
       const to = state.to ?? endOf(records);
-      part.state = { ...part.state, next: state.next, to };
+      part.state = { ...part.state, to };
       states.push(this.stateRecord(partition, part.state));
     }
     await announce(states);
@@ -252,8 +251,9 @@ export class LakeStage {
     // Where nothing is replaced DuckDB takes records apart by itself; the others are looked at here.
     const isSimple =
       this.zone === 'readings' && part.state.foreign !== true && !records.some(replaces);
-    const plain = isSimple ? records.filter(({ value }) => isPlain(value)) : [];
-    const others = isSimple ? records.filter(({ value }) => !isPlain(value)) : records;
+    const plain: StoredRecord[] = [];
+    const others: StoredRecord[] = [];
+    for (const record of records) (isSimple && isPlain(record.value) ? plain : others).push(record);
     const files =
       (await this.files(part, partition, others, plain)) ??
       (await this.files(part, partition, records, [])) ??

@@ -56,7 +56,6 @@ export class Engine {
   private readonly stale: Produced[] = [];
   private readonly startedMs: number;
   processedReadings = 0;
-  lateWindows = 0;
 
   /** `records` are what the state topic has of the partition; `isFirst`: nothing has been read of it yet. */
   constructor(options: EngineOptions, records: readonly LogRecord[], isFirst: boolean) {
@@ -163,7 +162,6 @@ export class Engine {
         const edge = { timeMs, ns, id, value };
         const field = way.input ?? name;
         const gone = windows.add({ hash, tags, field, edge }, nowMs);
-        this.lateWindows += gone.length;
         for (const window of gone) this.corrections.add(rule, hash, tags, window, place);
       }
       return;

@@ -54,7 +54,6 @@ interface Part {
 export class StreamStage {
   processedReadings = 0;
   settledWindows = 0;
-  lateWindows = 0;
   private readonly options: StreamOptions;
   private readonly parts = new Map<number, Part>();
   private readonly lakeProgress = new Map<number, number>();
@@ -219,11 +218,9 @@ export class StreamStage {
 
   private commit(offsets: Offsets): Produced[] {
     const produced = places(STREAM_PREFIX, offsets);
-    this.lateWindows = 0;
     for (const part of this.parts.values()) {
       produced.push(...part.engine.commit());
       part.bytes = 0;
-      this.lateWindows += part.engine.lateWindows;
     }
     return produced;
   }
