@@ -92,7 +92,7 @@ export interface MessageBuffer<Ticket> {
     before: Buffer | undefined,
     bytesMax: number,
   ): Promise<StoredFrame[]>;
-  /** Where the next frame will be: all committed ones are before it. */
+  /** Where the next frame to be committed will be: all committed ones are before it, and none comes before it later. */
   readonly head: Buffer;
   /** These frames are safe elsewhere: they stay as history while there is room. */
   release(frames: FrameRef[]): Promise<void>;

@@ -147,8 +147,16 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     return this.epochBytes.toString('hex');
   }
 
+  /**
+   * After a reopen the failed group comes first, under the keys of the epoch before: a reader that took the new epoch's
+   * beginning for the head would pass over it.
+   */
   get head(): Buffer {
-    return positionOf(this.ordinal, this.registry.at(this.ordinal)?.next ?? 1);
+    return (
+      this.writing?.frames[0]?.position ??
+      this.pending.firstPosition ??
+      positionOf(this.ordinal, this.registry.at(this.ordinal)?.next ?? 1)
+    );
   }
 
   get epochs(): EpochBook {

@@ -60,6 +60,11 @@ export class OpenGroup<Ticket> {
     this.nextSequence = 1;
   }
 
+  /** Of its first frame; undefined while it has none. */
+  get firstPosition(): Buffer | undefined {
+    return this.group.frames[0]?.position;
+  }
+
   /** Of its frames and of what is not a frame yet. */
   get bytes(): number {
     return this.builder.bytes + this.group.bytes;

@@ -122,6 +122,25 @@ describe('trouble', () => {
     await buffer.close();
   });
 
+  it('what commits late after a reopen is not before a head that a reader has seen', async () => {
+    const { buffer, durable } = await watch({
+      open: opener(temporaryFolder(), {}, (path) => new Failing(path)),
+    });
+    const heads: Buffer[] = [];
+    let failures = 3;
+    Failing.fail = (ops) => {
+      if (!ops.some(({ key }) => key[0] === 'f'.charCodeAt(0))) return undefined;
+      heads.push(buffer.head);
+      return failures-- > 0 ? new Error('IO error: Input/output error') : undefined;
+    };
+    buffer.append(message('late'), 0);
+    await until('ticket', () => durable.length === 1 || undefined);
+    Failing.fail = undefined;
+    expect(heads).toHaveLength(4);
+    for (const head of heads) expect(payloads(await buffer.read(head, MIB))).toEqual(['late']);
+    await buffer.close();
+  });
+
   it('F2: a write that failed but is on disk all the same is there once', async () => {
     const folder = temporaryFolder();
     class Liar extends Failing {

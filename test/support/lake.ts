@@ -87,6 +87,31 @@ export async function pointsOf(
     .sort();
 }
 
+/**
+ * What differs between two lists of points when those of SQL may differ by 1e-9 of themselves: its engines add in the
+ * order of their threads. Rounding both would not do: two neighbours may lie on either side of the cut.
+ */
+export function apart(
+  found: readonly string[],
+  expected: readonly string[],
+  isOfSql: (point: string) => boolean,
+): ReturnType<typeof difference> {
+  const cut = (text: string): [string, string] => {
+    const at = text.lastIndexOf(' ');
+    return [text.slice(0, at), text.slice(at + 1)];
+  };
+  const values = new Map(expected.map(cut));
+  const near = found.map((text) => {
+    const [point, value] = cut(text);
+    const other = values.get(point);
+    const gap = Math.abs(Number(value) - Number(other));
+    return other !== undefined && isOfSql(point) && gap <= 1e-9 * Math.abs(Number(other))
+      ? `${point} ${other}`
+      : text;
+  });
+  return difference(near, expected);
+}
+
 /** What one list has and the other has not, the first few of each: lists of points are too long to be shown whole. */
 export function difference(
   found: readonly string[],
