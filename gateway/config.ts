@@ -386,14 +386,14 @@ export const GATEWAY_CONFIG = {
     about:
       'QoS 1 and 2 messages queued for a local subscriber with a persistent session that is away; it does not see more. The collector gets all of them.',
   },
-  'limits.offlineTotalMax': {
+  'limits.offlineBytesMax': {
     type: 'integer',
-    default: 20_000,
+    default: 16 * MIB,
     min: 0,
-    max: 10_000_000,
-    unit: 'messages',
+    max: 1024 * MIB,
+    unit: 'bytes',
     about:
-      'The same for all sessions together: each takes about a kilobyte of memory beside its payload.',
+      'Memory of the messages that are queued for all such sessions together: topic, payload and a kilobyte each.',
   },
   'limits.retainedMessagesMax': {
     type: 'integer',

@@ -156,7 +156,7 @@ export class Gateway {
         },
         qos2InFlightMax: config['limits.qos2InFlightMax'],
         offlineMessagesMax: config['limits.offlineMessagesMax'],
-        offlineTotalMax: config['limits.offlineTotalMax'],
+        offlineBytesMax: config['limits.offlineBytesMax'],
         subscriberStallMs: config['limits.subscriberStallMs'],
         messagesPerSecond: config['limits.messagesPerSecond'],
         subscriptions: {

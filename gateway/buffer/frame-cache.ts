@@ -1,6 +1,10 @@
 /** The newest committed frames in memory, so that an uplink that keeps up never reads the disk. */
 import type { StoredFrame } from './buffer.ts';
 
+/** What a frame takes in memory beside its bytes, about: three Buffers and an object. Under light load frames are small. */
+const OVERHEAD = 512;
+const sizeOf = ({ frame }: StoredFrame): number => frame.length + OVERHEAD;
+
 export class FrameCache {
   private readonly bytesMax: number;
   private frames: StoredFrame[] = [];
@@ -12,16 +16,16 @@ export class FrameCache {
 
   add(stored: StoredFrame): void {
     this.frames.push(stored);
-    this.bytes += stored.frame.length;
+    this.bytes += sizeOf(stored);
     let drop = 0;
     for (let bytes = this.bytes; bytes > this.bytesMax && drop < this.frames.length - 1; drop++) {
-      bytes -= this.frames[drop]?.frame.length ?? 0;
+      bytes -= sizeOf(this.frames[drop] as StoredFrame); // Below the length.
     }
     this.drop(drop);
   }
 
   private drop(count: number): void {
-    for (const { frame } of this.frames.splice(0, count)) this.bytes -= frame.length;
+    for (const stored of this.frames.splice(0, count)) this.bytes -= sizeOf(stored);
   }
 
   /** Frames from `from` on; undefined when the cache does not reach back so far. */

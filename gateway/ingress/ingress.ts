@@ -8,6 +8,7 @@
 import type { Duplex } from 'node:stream';
 import type { EventEmitter } from 'node:events';
 import { Aedes, type AuthenticateError, type Client } from 'aedes';
+import { writeToStream } from 'mqtt-packet';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
@@ -35,6 +36,9 @@ export interface Ticket {
   durable(): void;
 }
 
+// A Buffer for each of 65,536 numbers would take 7 MB; acknowledgements, the many small packets, are not written by it.
+writeToStream.cacheNumbers = false;
+
 export interface IngressOptions {
   mqtt: MqttLimits;
   server: ServerLimits;
@@ -43,9 +47,9 @@ export interface IngressOptions {
   qos2InFlightMax: number;
   /** Bytes a subscriber may leave unread before it is cut, by time: milliseconds. */
   subscriberStallMs: number;
-  /** QoS 1 and 2 messages queued for one persistent session, and for all of them. */
+  /** QoS 1 and 2 messages queued for one persistent session, and the memory of those for all of them. */
   offlineMessagesMax: number;
-  offlineTotalMax: number;
+  offlineBytesMax: number;
   /** Of one connection; 0 is no limit. */
   messagesPerSecond: number;
   subscriptions: SubscriptionLimits;
@@ -141,7 +145,7 @@ export class Ingress implements MqttHandler {
     this.buffer = buffer;
     this.notify = notify;
     this.retained = new Retained(options.retained);
-    this.offline = boundedPersistence(options.offlineMessagesMax, options.offlineTotalMax);
+    this.offline = boundedPersistence(options.offlineMessagesMax, options.offlineBytesMax);
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 

@@ -1,6 +1,6 @@
 /**
  * aedes's memory for sessions, with a bound. Left alone it queues every QoS 1 and 2 message for every persistent
- * session that is away, without a limit (aedes#1087). Beyond `messagesMax` a session, and beyond `totalMax` all of them
+ * session that is away, without a limit (aedes#1087). Beyond `messagesMax` a session, and beyond `bytesMax` all of them
  * together, get no more until they have taken some; the message itself is in the buffer all the same, only this local subscriber does not see it.
  */
 import memory from 'aedes-persistence';
@@ -9,10 +9,15 @@ interface Subscriber {
   clientId: string;
 }
 
+interface Queued {
+  topic: string;
+  payload: Buffer | string;
+}
+
 /** What is used of aedes-persistence 11; its types are of an older form. */
 interface Persistence {
-  outgoingEnqueue(subscriber: Subscriber, packet: unknown): Promise<void>;
-  outgoingEnqueueCombi(subscribers: Subscriber[], packet: unknown): Promise<void>;
+  outgoingEnqueue(subscriber: Subscriber, packet: Queued): Promise<void>;
+  outgoingEnqueueCombi(subscribers: Subscriber[], packet: Queued): Promise<void>;
   outgoingClearMessageId(client: { id: string }, packet: unknown): Promise<unknown>;
 }
 
@@ -22,36 +27,50 @@ export interface BoundedPersistence {
   dropped(): number;
 }
 
-export function boundedPersistence(messagesMax: number, totalMax: number): BoundedPersistence {
+/** What a queued message takes beside its topic and payload, bytes; measured: 900. */
+const OVERHEAD = 1024;
+
+const sizeOf = ({ topic, payload }: Queued): number => OVERHEAD + topic.length + payload.length;
+
+export function boundedPersistence(messagesMax: number, bytesMax: number): BoundedPersistence {
   const persistence = (memory as unknown as () => Persistence)();
-  const queued = new Map<string, number>();
+  const queues = new Map<string, { count: number; bytes: number }>();
   let dropped = 0;
   let total = 0;
-  const room = ({ clientId }: Subscriber): boolean => {
-    const count = queued.get(clientId) ?? 0;
-    if (count >= messagesMax || total >= totalMax) {
+  const room = ({ clientId }: Subscriber, bytes: number): boolean => {
+    const queue = queues.get(clientId) ?? { count: 0, bytes: 0 };
+    if (queue.count >= messagesMax || total + bytes > bytesMax) {
       dropped++;
       return false;
     }
-    queued.set(clientId, count + 1);
-    total++;
+    queue.count++;
+    queue.bytes += bytes;
+    queues.set(clientId, queue);
+    total += bytes;
     return true;
   };
   const one = persistence.outgoingEnqueue.bind(persistence);
   const many = persistence.outgoingEnqueueCombi.bind(persistence);
   const clear = persistence.outgoingClearMessageId.bind(persistence);
   persistence.outgoingEnqueue = async (subscriber, packet) => {
-    if (room(subscriber)) await one(subscriber, packet);
+    if (room(subscriber, sizeOf(packet))) await one(subscriber, packet);
   };
-  persistence.outgoingEnqueueCombi = async (subscribers, packet) =>
-    await many(subscribers.filter(room), packet);
+  persistence.outgoingEnqueueCombi = async (subscribers, packet) => {
+    const bytes = sizeOf(packet);
+    await many(
+      subscribers.filter((subscriber) => room(subscriber, bytes)),
+      packet,
+    );
+  };
   persistence.outgoingClearMessageId = async (client, packet) => {
     const cleared = await clear(client, packet);
-    if (cleared !== undefined) {
-      total--;
-      const left = (queued.get(client.id) ?? 1) - 1;
-      if (left > 0) queued.set(client.id, left);
-      else queued.delete(client.id);
+    const queue = queues.get(client.id);
+    if (cleared !== undefined && queue !== undefined) {
+      // The mean: of a QoS 2 message the queue has its PUBREL by now, without the payload that was counted.
+      const bytes = queue.bytes / queue.count;
+      total -= bytes;
+      queue.bytes -= bytes;
+      if (--queue.count === 0) queues.delete(client.id);
     }
     return cleared;
   };

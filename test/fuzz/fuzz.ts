@@ -28,7 +28,7 @@ export interface FuzzResult {
   seconds: number;
   accepted: number;
   acknowledged: number;
-  /** RSS after the fuzzing, less that of the gateway at work before it, bytes. */
+  /** RSS of the gateway at work after the fuzzing, the least that was seen, less that before it, bytes. */
   grownBytes: number;
   problems: string[];
 }
@@ -204,17 +204,23 @@ export async function fuzz({ connections, seed, onProgress }: FuzzOptions): Prom
   const folder = temporaryFolder();
   const gateway = await startDevice(['--data', folder], {
     HEADWATER_LIMITS_CONNECTS_PER_MINUTE: '1000000',
+    // What it may keep for those who are away, and of retained messages, is little: what grows beside them is a leak.
+    HEADWATER_LIMITS_OFFLINE_BYTES_MAX: '1048576',
+    HEADWATER_LIMITS_RETAINED_BYTES_MAX: '1048576',
   });
   const port = gateway.port('mqtt');
-  await runLoad({
-    host: '127.0.0.1',
-    port,
-    connections: 10,
-    messages: 50_000,
-    window: 200,
-    topic: (connection) => `warm/${connection}`,
-    payload: (index) => `{"value":${index},"text":"${'x'.repeat(200)}"}`,
-  });
+  const work = async (messages: number): Promise<void> => {
+    await runLoad({
+      host: '127.0.0.1',
+      port,
+      connections: 10,
+      messages,
+      window: 200,
+      topic: (connection) => `warm/${connection}`,
+      payload: (index) => `{"value":${index},"text":"${'x'.repeat(200)}"}`,
+    });
+  };
+  await work(50_000);
   const baseline = rssBytes(gateway.pid);
   const problems: string[] = [];
   const acknowledged = new Set<string>();
@@ -252,15 +258,13 @@ export async function fuzz({ connections, seed, onProgress }: FuzzOptions): Prom
   if (exit !== undefined)
     problems.push(`the gateway ended with ${exit}: ${gateway.output().slice(-2000)}`);
   else await new Alive(gateway).check('after the fuzzing');
-  // What memory is given back takes a moment.
+  // An idle process collects no garbage: it works as it did before the baseline was taken.
   const deadline = performance.now() + 20_000;
-  while (
-    exit === undefined &&
-    rssBytes(gateway.pid) - baseline > 32 * MIB &&
-    performance.now() < deadline
-  )
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  const grownBytes = exit === undefined ? rssBytes(gateway.pid) - baseline : 0;
+  let grownBytes = exit === undefined ? rssBytes(gateway.pid) - baseline : 0;
+  while (exit === undefined && grownBytes > 32 * MIB && performance.now() < deadline) {
+    await work(10_000);
+    grownBytes = Math.min(grownBytes, rssBytes(gateway.pid) - baseline);
+  }
   const code = await gateway.kill();
   if (exit === undefined && code !== 0) problems.push(`it did not stop as it should: ${code}`);
   if (/ error gateway (bug|broker):/.test(gateway.output()))

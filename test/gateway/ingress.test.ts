@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { connectAsync } from 'mqtt';
+import { connect, connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GATEWAY_CONFIG, type GatewayConfig } from '../../gateway/config.ts';
 import { Gateway } from '../../gateway/gateway.ts';
@@ -182,6 +182,44 @@ describe('MQTT for devices', () => {
     expect((await bounded.stored()).filter(({ topic }) => topic === 'news')).toHaveLength(20);
     const metrics = await (await fetch(`${bounded.http}/metrics`)).text();
     expect(metrics).toMatch(/^headwater_ingress_offline_dropped_total 15$/m);
+    await publisher.endAsync(true);
+    await bounded.gateway.close();
+  });
+
+  it('the memory of all queues together is bounded, and free again once they are taken', async () => {
+    const bounded = await startGateway(
+      temporaryFolder(),
+      {},
+      { HEADWATER_LIMITS_OFFLINE_BYTES_MAX: '100000' },
+    );
+    const url = `mqtt://127.0.0.1:${bounded.port}`;
+    for (const clientId of ['one', 'two']) {
+      const away = await connectAsync(url, { clientId, clean: false, reconnectPeriod: 0 });
+      await away.subscribeAsync('news', { qos: 1 });
+      await away.endAsync();
+    }
+    const publisher = await connectAsync(url, { clientId: 'pub', reconnectPeriod: 0 });
+    const tell = async (): Promise<void> => {
+      for (let i = 0; i < 10; i++)
+        await publisher.publishAsync('news', 'x'.repeat(8960), { qos: 1 });
+    };
+    const dropped = async (): Promise<number> =>
+      Number(
+        /^headwater_ingress_offline_dropped_total (\d+)$/m.exec(
+          await (await fetch(`${bounded.http}/metrics`)).text(),
+        )?.[1],
+      );
+    await tell();
+    expect(await dropped()).toBe(20 - 10);
+    for (const clientId of ['one', 'two']) {
+      let heard = 0;
+      const back = connect(url, { clientId, clean: false, reconnectPeriod: 0 });
+      back.on('message', () => heard++);
+      await until('what was queued', () => heard === 5 || undefined);
+      await back.endAsync();
+    }
+    await tell();
+    expect(await dropped()).toBe(2 * (20 - 10));
     await publisher.endAsync(true);
     await bounded.gateway.close();
   });
