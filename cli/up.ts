@@ -201,7 +201,7 @@ async function showSample(
   // Everything published is on its way through the log; when nothing lags it can be seen.
   while (!stopping()) {
     const waiting = buffer.stats().waitingMessages ?? 1;
-    const lag = log.groups().reduce((sum, { lagRecords }) => sum + lagRecords, 0);
+    const lag = log.groups().reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
     if (waiting === 0 && lag === 0) break;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

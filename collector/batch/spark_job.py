@@ -16,7 +16,6 @@ def main() -> None:
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "8",
-        **work.get("settings", {}),
     }
     for name, value in settings.items():
         builder = builder.config(name, value)

@@ -20,6 +20,8 @@ const POLL_BYTES_MAX = 1024 * 1024;
 const RETRY_MS = 1000;
 
 export class Follower {
+  /** Resolves once everything that was in the topic has been seen, for the first time. */
+  readonly caughtUp: Promise<void>;
   private readonly options: FollowOptions;
   private readonly running: Promise<void>;
   private consumer: LogConsumer | undefined;
@@ -27,15 +29,20 @@ export class Follower {
 
   constructor(options: FollowOptions) {
     this.options = options;
-    this.running = this.run();
+    let caughtUp = (): void => undefined;
+    this.caughtUp = new Promise((resolve) => {
+      caughtUp = resolve;
+    });
+    this.running = this.run(caughtUp);
   }
 
-  private async run(): Promise<void> {
+  private async run(caughtUp: () => void): Promise<void> {
     const { log, notify, event, topic, from, group, onRecords } = this.options;
     while (!this.stopped) {
       try {
         this.consumer ??= await log.consumer({ group, topic, from, bytesMax: POLL_BYTES_MAX });
         onRecords(await this.consumer.poll(POLL_MS));
+        if (this.consumer.ended().size >= log.partitions) caughtUp();
       } catch (error) {
         if (!this.stopped) notify({ level: 'warn', event, text: messageOf(error) });
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());

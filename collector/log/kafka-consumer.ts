@@ -48,13 +48,16 @@ export class KafkaConsumer implements LogConsumer {
   private consumer: RdKafka.KafkaConsumer | undefined;
   private producer: RdKafka.Producer | undefined;
   private assigned = new Set<number>();
+  /** The group has told this member what is its part, be it nothing. */
+  private hasPart = false;
   /** Partition → offset of the next record that `poll` has not returned. */
   private readonly positions = new Map<number, number>();
   /** Partition → its end, where that was reached. The event may come before the records in front of it are returned. */
   private readonly atEnd = new Map<number, number>();
   private rebalancing: Promise<void> = Promise.resolve();
   private failure: HeadwaterError | undefined;
-  private lagRecords = 0;
+  /** Null until this member has its part of the group, and has seen where that ends. */
+  private lagRecords: number | null = null;
   private lagTimer: NodeJS.Timeout | undefined;
   private closing = false;
 
@@ -129,6 +132,8 @@ export class KafkaConsumer implements LogConsumer {
         this.atEnd.delete(partition);
         this.options.onRevoke?.(partition);
       }
+      this.hasPart = false;
+      this.lagRecords = null;
       // Also while it closes: a revocation that is not answered would hold up `disconnect` for good.
       consumer.unassign();
     }
@@ -155,6 +160,7 @@ export class KafkaConsumer implements LogConsumer {
     }
     consumer.assign(placed);
     for (const { partition } of assignment) this.assigned.add(partition);
+    this.hasPart = true;
   }
 
   /** What the group has committed in these partitions. */
@@ -337,6 +343,8 @@ export class KafkaConsumer implements LogConsumer {
     this.assigned.clear();
     this.positions.clear();
     this.atEnd.clear();
+    this.hasPart = false;
+    this.lagRecords = null;
     if (consumer !== undefined)
       await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
     if (this.closing) return;
@@ -355,15 +363,17 @@ export class KafkaConsumer implements LogConsumer {
   private measureLag(): void {
     const { consumer } = this;
     if (consumer === undefined || !consumer.isConnected()) return;
-    let lag = 0;
+    let lag: number | null = this.hasPart ? 0 : null;
     for (const partition of this.assigned) {
+      const position = this.positions.get(partition);
+      let end = -1;
       try {
-        const { highOffset } = consumer.getWatermarkOffsets(this.topic, partition);
-        const position = this.positions.get(partition);
-        if (position !== undefined && highOffset > 0) lag += Math.max(0, highOffset - position);
+        end = consumer.getWatermarkOffsets(this.topic, partition).highOffset;
       } catch {
         // Not known before the first fetch of the partition.
       }
+      if (lag === null || position === undefined || end < 0) lag = null;
+      else lag += Math.max(0, end - position);
     }
     this.lagRecords = lag;
   }

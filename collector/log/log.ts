@@ -88,7 +88,8 @@ export interface Watch {
 export interface GroupStats {
   group: string;
   topic: string;
-  lagRecords: number;
+  /** Null: not known, as while a member of a group on Kafka waits for its part. */
+  lagRecords: number | null;
 }
 
 export interface Log {

@@ -175,10 +175,15 @@ export function collectorMetrics(parts: Parts): Metrics {
     'Messages that gateways hold and that have not arrived.',
     () => ledger.totals().pending,
   );
-  metrics.gauge('headwater_log_lag_records', 'Records that a stage has still to read.', () =>
-    log
-      .groups()
-      .map(({ group, topic, lagRecords }) => ({ labels: { group, topic }, value: lagRecords })),
+  metrics.gauge(
+    'headwater_log_lag_records',
+    'Records that a stage has still to read; absent while that is not known.',
+    () =>
+      log
+        .groups()
+        .flatMap(({ group, topic, lagRecords }) =>
+          lagRecords === null ? [] : [{ labels: { group, topic }, value: lagRecords }],
+        ),
   );
   return metrics;
 }
@@ -235,13 +240,14 @@ function serveQuarantine(
   nowMs: () => number,
   options: HttpOptions,
 ): void {
-  server.on('GET', '/api/v1/quarantine', ({ query, identity }) =>
-    json(
+  server.on('GET', '/api/v1/quarantine', async ({ query, identity }) => {
+    await quarantine.isRead();
+    return json(
       quarantine.list(query.get('limit'), selectionOf(query, nowMs()), (gateway) =>
         maySee(identity, gateway),
       ),
-    ),
-  );
+    );
+  });
   server.on('GET', '/api/v1/replay', ({ identity }) => {
     unrestricted(identity);
     return json({ jobs: replays.list() });

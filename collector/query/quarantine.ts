@@ -15,6 +15,8 @@ import { Follower } from '../log/follow.ts';
 /** Items kept in memory, and what their payloads may take together. */
 const ITEMS_MAX = 1000;
 const BYTES_MAX = 16 * 1024 * 1024;
+/** Who asks right after a start waits so long for the list. */
+const READ_MS = 10_000;
 
 /** As the API gives it: the payload as text where it is text. */
 export type QuarantineItem = Omit<Quarantined, 'payload'> & {
@@ -71,6 +73,24 @@ export class QuarantineView {
         for (const { value } of records) this.take(value);
       },
     });
+  }
+
+  /** The list is whole: after a start it is read from the log first. Throws LOG_UNAVAILABLE when that takes too long. */
+  async isRead(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () =>
+          reject(
+            new HeadwaterError(
+              'LOG_UNAVAILABLE',
+              'the quarantine is still being read from the log after the start: ask again in some seconds',
+            ),
+          ),
+        READ_MS,
+      );
+    });
+    await Promise.race([this.follower?.caughtUp, late]).finally(() => clearTimeout(timer));
   }
 
   private take(value: Buffer): void {

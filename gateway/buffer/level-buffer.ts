@@ -13,7 +13,7 @@
  * epoch; 'mordinal' → the newest one; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
  */
 import type { Env } from '../../shared/env/env.ts';
-import { HeadwaterError, assert, codeOf, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, assert, messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import { KIND_LOSS, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, LossReport } from '../../shared/frame/notes.ts';
@@ -35,7 +35,7 @@ import { FrameReader, type Damage } from './frame-reader.ts';
 import { FillRate } from './fill-rate.ts';
 import { OpenGroup, type Group } from './open-group.ts';
 import { positionOf } from './position.ts';
-import { reopen, sleep } from './reopen.ts';
+import { isDamage, reopen, sleep } from './reopen.ts';
 import { Rescue, damageReports } from './rescue.ts';
 import type { BufferStorage } from './storage.ts';
 import { Upkeep, type Note, type Policy } from './upkeep.ts';
@@ -152,11 +152,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
    * beginning for the head would pass over it.
    */
   get head(): Buffer {
-    return (
-      this.writing?.frames[0]?.position ??
-      this.pending.firstPosition ??
-      positionOf(this.ordinal, this.registry.at(this.ordinal)?.next ?? 1)
-    );
+    const first = this.writing?.frames[0]?.position ?? this.pending.firstPosition;
+    return first ?? positionOf(this.ordinal, this.registry.at(this.ordinal)?.next ?? 1);
   }
 
   get epochs(): EpochBook {
@@ -617,7 +614,3 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.db = undefined;
   }
 }
-
-/** Errors of LevelDB that say its files are damaged. */
-const isDamage = (error: unknown): boolean =>
-  /corrupt/i.test(messageOf(error)) || codeOf(error) === 'LEVEL_CORRUPTION';

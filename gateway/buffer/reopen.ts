@@ -50,3 +50,7 @@ export async function reopen(
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }
+
+/** Errors of LevelDB that say its files are damaged. */
+export const isDamage = (error: unknown): boolean =>
+  /corrupt/i.test(messageOf(error)) || codeOf(error) === 'LEVEL_CORRUPTION';

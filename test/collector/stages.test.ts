@@ -124,7 +124,7 @@ describe('decode and store', () => {
       `everything stored, seed ${seed}`,
       async () => {
         const [count] = await store.query({ measurement: 'n', fn: 'count' });
-        const lag = log.groups().reduce((sum, { lagRecords }) => sum + lagRecords, 0);
+        const lag = log.groups().reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
         return lag === 0 && (count?.points[0]?.[1] as number) >= nextValue ? true : undefined;
       },
       25_000,

@@ -56,6 +56,22 @@ export function logContract(name: string, makeHarness: () => Promise<LogHarness>
       await harness.stop();
     });
 
+    it('a lag is what is left, or not known: never zero while there is something', async () => {
+      await log.append(TOPIC_COMMANDS, [record('l', '1'), record('l', '2')]);
+      const consumer = await reader('lagging', TOPIC_COMMANDS);
+      const lag = (): number | null | undefined =>
+        log.groups().find(({ group }) => group === 'lagging')?.lagRecords;
+      const records: StoredRecord[] = [];
+      for (let tries = 0; records.length < 2 && tries < 60; tries++) {
+        expect(lag()).not.toBe(0);
+        records.push(...(await consumer.poll(500)));
+      }
+      await consumer.commit({ produce: [], offsets: offsetsAfter(records) });
+      for (let tries = 0; lag() !== 0 && tries < 60; tries++) await consumer.poll(500);
+      expect(lag()).toBe(0);
+      await consumer.close();
+    });
+
     it('a consumer knows when it has returned everything, and no longer once there is more', async () => {
       const consumer = await reader('ended', TOPIC_COMMANDS);
       await log.append(TOPIC_COMMANDS, [record('e', '1')]);

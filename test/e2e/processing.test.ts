@@ -25,7 +25,7 @@ import {
   startMosquitto,
   startS3,
 } from '../services/servers.ts';
-import { collectorSettings, difference, pointsOf, processed, startUp } from '../support/lake.ts';
+import { collectorSettings, ingest, pointsOf, processed, startUp } from '../support/lake.ts';
 import {
   ROOT,
   run,
@@ -54,16 +54,6 @@ const file = (name: string, text: string): string => {
   writeFileSync(path, text);
   return path;
 };
-
-async function ingest(server: Headwater, topic: string, payload: object): Promise<void> {
-  const url = `http://${http(server)}/api/v1/ingest?topic=${encodeURIComponent(topic)}`;
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(payload),
-  });
-  expect(response.status).toBe(204);
-}
 
 const block = (page: string, language: string, index: number): string =>
   [
@@ -557,55 +547,5 @@ describe('examples and recipes of the docs', () => {
       .map(({ begin, count }) => `${begin.slice(11, 16)} ${count}`);
     // The last one is not over by the watermark.
     expect(sessions.sort()).toEqual(['10:00 3', '10:30 2']);
-  });
-});
-
-describe('the lake on other servers', () => {
-  it('what is on S3 is read back for corrections, batches and a rebuild as from a disk', async () => {
-    const s3 = await startS3();
-    opened.push(s3);
-    const rules = file(
-      'rules.yaml',
-      'rules: [{ name: w, from: { measurement: m }, window: 1h, lateness: 1h, compute: [count, sum] }]\n',
-    );
-    const collector = keep(
-      await startCollector(
-        [
-          '--config',
-          collectorSettings({
-            'lake.flushSeconds': 1,
-            'lake.s3Endpoint': s3.endpoint,
-            'stream.rules': rules,
-          }),
-          '--lake',
-          `s3://${s3.bucket}/a/b`,
-        ],
-        s3.credentials,
-      ),
-    );
-    for (const [hour, value] of [
-      [10, 1],
-      [20, 2],
-      [10, 4],
-    ] as const)
-      await ingest(collector, 'site/a/m', { time: `2026-01-05T${hour}:00:00Z`, value });
-    await processed([http(collector)]);
-    const windows = async (): Promise<string[]> =>
-      (await pointsOf(http(collector), 'w'))
-        .filter((text) => text.startsWith('value_sum'))
-        .map((text) => text.split(' ').at(-1) ?? '');
-    await until(
-      'the corrected window',
-      async () => (await windows()).sort().join() === '2,5' || undefined,
-      30_000,
-    );
-    const batch = await run(['batch', 'backfill', 'daily_summary', '--http', http(collector)]);
-    expect(batch.output).toMatch(/2026-01-05: 1 results/);
-    const before = await pointsOf(http(collector), 'm');
-    const rebuilt = await run(['rebuild', '--http', http(collector)]);
-    expect(rebuilt.code, rebuilt.output).toBe(0);
-    await processed([http(collector)]);
-    expect(difference(await pointsOf(http(collector), 'm'), before)).toBeUndefined();
-    expect((await windows()).sort()).toEqual(['2', '5']);
   });
 });

@@ -83,7 +83,7 @@ describe.each([
     await getJson<Listing>(`${http}/api/v1/quarantine${query}`);
 
   it('what the mapping cannot read is listed with its reason, by API and command', async () => {
-    // With Kafka the list follows the topic by a moment, at the start by seconds (a group is joined).
+    // With Kafka the list follows the topic by a moment.
     const answer = await until('all of it to be listed', async () => {
       const now = await listing();
       return now.count === 10 ? now : undefined;

@@ -117,6 +117,13 @@ python_lake_install() {
   "$cache/lake-python-$1/bin/pip" install -q --disable-pip-version-check -r "$here/lake-python/requirements.txt"
   mvn -q -B -f "$here/spark-kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/lake-python-$1/kafka-jars"
 }
+# What lets Spark read s3a: URLs. Jars that Spark has itself stay out: two versions of them would be on its path.
+spark_s3_install() {
+  need mvn "Spark for S3" "Debian's maven"
+  rm -rf "$cache/spark-s3-$1"
+  mvn -q -B -f "$here/spark-s3/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/spark-s3-$1" -Dhadoop.version="$1" \
+    -DexcludeGroupIds=com.fasterxml.jackson.core,com.fasterxml.jackson.dataformat,commons-logging,commons-codec
+}
 # An S3 server over a folder.
 versitygw_install() {
   need go "versitygw" "the Go toolchain"
@@ -130,7 +137,7 @@ hadoop_install() {
 }
 ensure_openssl() { if ! command -v openssl >/dev/null; then say "installing openssl from Debian"; apt_get openssl; fi; }
 
-all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl lake-python versitygw hadoop"
+all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl lake-python spark-s3 versitygw hadoop"
 for name in ${*:-$all}; do
   case $name in
     mosquitto) ensure_mosquitto ;;
@@ -144,6 +151,7 @@ for name in ${*:-$all}; do
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
     lake-python) once lake-python 2 60 python_lake_install ;;
+    spark-s3) once spark-s3 3.3.4 15 spark_s3_install ;;
     versitygw) once versitygw 1.8.0 150 versitygw_install ;;
     hadoop) once hadoop 3.4.1 30 hadoop_install ;;
     openssl) ensure_openssl ;;

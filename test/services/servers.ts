@@ -277,8 +277,8 @@ const JAVA_OPENS = [
   'java.base/sun.nio.ch',
 ].map((name) => `--add-opens=${name}=ALL-UNNAMED`);
 
-/** A NameNode and a DataNode; `address` is of WebHDFS. */
-export async function startHdfs(): Promise<Server> {
+/** A NameNode and a DataNode; `address` is of WebHDFS, `rpc` of what Hadoop's own clients speak. */
+export async function startHdfs(): Promise<Server & { rpc: string }> {
   const folder = temporaryFolder();
   const ports: number[] = [];
   while (ports.length < 5) ports.push(await freePort());
@@ -340,8 +340,23 @@ export async function startHdfs(): Promise<Server> {
       return false; // Not listening yet.
     }
   };
-  return await server(http, launch, isUp);
+  return { ...(await server(http, launch, isUp)), rpc: `127.0.0.1:${rpc}` };
 }
 
 /** Python with Spark, pandas, pyarrow and Jupyter's kernel. */
 export const LAKE_PYTHON = join(CACHE, 'lake-python-2', 'bin', 'python');
+
+/** A folder for SPARK_CONF_DIR: how Spark reaches that S3 server. */
+export function sparkForS3({ endpoint }: S3Server): string {
+  const folder = temporaryFolder();
+  const settings = {
+    'spark.driver.extraClassPath': join(CACHE, 'spark-s3-3.3.4', '*'),
+    'spark.hadoop.fs.s3a.endpoint': endpoint,
+    'spark.hadoop.fs.s3a.path.style.access': 'true',
+    'spark.hadoop.fs.s3a.aws.credentials.provider':
+      'com.amazonaws.auth.EnvironmentVariableCredentialsProvider',
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name} ${value}\n`);
+  writeFileSync(join(folder, 'spark-defaults.conf'), lines.join(''));
+  return folder;
+}

@@ -583,7 +583,7 @@ export class World {
     const { near, far } = this;
     if (near === undefined || far === undefined) return false;
     const { waitingMessages, pendingBytes } = near.buffer.stats();
-    const lag = far.log.groups().reduce((sum, { lagRecords }) => sum + lagRecords, 0);
+    const lag = far.log.groups().reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
     return waitingMessages === 0 && pendingBytes === 0 && lag === 0 && far.decode.heldFrames === 0;
   }
 

@@ -43,8 +43,19 @@ export const startUp = (
     environment,
   );
 
+/** One message by HTTP, to the collector. */
+export async function ingest(server: Headwater, topic: string, payload: object): Promise<void> {
+  const url = `http://${server.address['http']}/api/v1/ingest?topic=${encodeURIComponent(topic)}`;
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(payload),
+  });
+  if (response.status !== 204) throw new Error(`${response.status}: ${await response.text()}`);
+}
+
 interface Lag {
-  stages: { group: string; topic: string; lagRecords: number }[];
+  stages: { group: string; topic: string; lagRecords: number | null }[];
 }
 
 /** Waits until no stage of any of these collectors has anything left to read, and no window waits, several times in a row. */
@@ -56,7 +67,7 @@ export async function processed(collectors: readonly string[], ms = 120_000): Pr
       let busy = false;
       for (const http of collectors) {
         const { stages } = await getJson<Lag>(`http://${http}/api/v1/status`);
-        busy ||= stages.some(({ lagRecords }) => lagRecords > 0);
+        busy ||= stages.some(({ lagRecords }) => lagRecords !== 0);
         const metrics = await (await fetch(`http://${http}/metrics`)).text();
         busy ||= Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0) > 0;
       }

@@ -40,7 +40,7 @@ export async function settled(gateway: string, collector: string, ms = 90_000): 
     'the pipeline to settle',
     async () => {
       const buffer = await getJson<BufferState>(`http://${gateway}/api/v1/buffer`);
-      const { stages } = await getJson<{ stages: { group: string; lagRecords: number }[] }>(
+      const { stages } = await getJson<{ stages: { group: string; lagRecords: number | null }[] }>(
         `http://${collector}/api/v1/status`,
       );
       const busy =
@@ -48,7 +48,7 @@ export async function settled(gateway: string, collector: string, ms = 90_000): 
         buffer.pendingBytes > 0 ||
         // The lake takes its time: what waits for it has passed everything else.
         stages.some(
-          ({ group, lagRecords }) => lagRecords > 0 && !group.startsWith('headwater-lake-'),
+          ({ group, lagRecords }) => lagRecords !== 0 && !group.startsWith('headwater-lake-'),
         );
       quiet = busy ? 0 : quiet + 1;
       return quiet >= 3 ? true : undefined;
