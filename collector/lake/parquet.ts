@@ -108,11 +108,16 @@ const SERIES = `${escaped('s.measurement')} || coalesce(list_aggregate(list_tran
 const TAKEN_APART = [
   `CREATE OR REPLACE TEMP TABLE parsed AS SELECT log_offset, from_json(value, '${RECORD}') AS r FROM given`,
   `CREATE OR REPLACE TEMP TABLE series_of AS SELECT log_offset, n, s.measurement AS measurement, s.tags AS tags, ${SERIES} AS series FROM (SELECT log_offset, unnest(r.series) AS s, unnest(range(len(r.series))) AS n FROM parsed)`,
-  `CREATE OR REPLACE TEMP TABLE taken AS SELECT g.gateway, g.epoch, g.arrived, g.x.sequence AS sequence, coalesce(g.x."index", 0) AS "index", g.x.time AS time_ms, g.x.ns AS ns, CAST(g.x.time AS BIGINT) * 1000000 + CAST(g.x.ns AS BIGINT) AS time_ns, coalesce(g.x.late, false) AS late, measurement, series, tags, g.x.fields AS fields, g.log_offset FROM (SELECT log_offset, r.gateway, r.epoch, r.arrived, unnest(r.readings) AS x FROM parsed) AS g LEFT JOIN series_of ON series_of.log_offset = g.log_offset AND series_of.n = g.x.series`,
 ];
 
-/** What `decodeReadings` refuses, and values that are no numbers after all. */
-const IMPOSSIBLE = `SELECT count(*) FROM taken WHERE NOT coalesce(measurement IS NOT NULL AND time_ms = floor(time_ms) AND time_ms BETWEEN -62135596800000 AND 253402300799999 AND ns = floor(ns) AND ns BETWEEN 0 AND 999999 AND sequence = floor(sequence) AND sequence BETWEEN 0 AND 9007199254740991 AND "index" >= 0 AND len(list_filter(map_values(fields), v -> v IS NULL)) = 0, false)`;
+const TAKEN = `SELECT g.gateway, g.epoch, g.arrived, g.x.sequence AS sequence, coalesce(g.x."index", 0) AS "index", g.x.time AS time_ms, g.x.ns AS ns, CAST(g.x.time AS BIGINT) * 1000000 + CAST(g.x.ns AS BIGINT) AS time_ns, coalesce(g.x.late, false) AS late, measurement, series, tags, g.x.fields AS fields, g.log_offset FROM (SELECT log_offset, r.gateway, r.epoch, r.arrived, unnest(r.readings) AS x FROM parsed) AS g LEFT JOIN series_of ON series_of.log_offset = g.log_offset AND series_of.n = g.x.series`;
+
+/** Not what `decodeReadings` refuses, nor values that are no numbers after all. */
+const POSSIBLE = `coalesce(measurement IS NOT NULL AND time_ms = floor(time_ms) AND time_ms BETWEEN -62135596800000 AND 253402300799999 AND ns = floor(ns) AND ns BETWEEN 0 AND 999999 AND sequence = floor(sequence) AND sequence BETWEEN 0 AND 9007199254740991 AND "index" >= 0 AND len(list_filter(map_values(fields), v -> v IS NULL)) = 0, false)`;
+
+/** DuckDB's word for values that it cannot take, against want of disk or memory. */
+const isOfData = (error: unknown): boolean =>
+  /^(Conversion|Invalid Input|Out of Range) Error/.test(messageOf(error));
 
 const PLAIN_COLUMNS = [
   'gateway',
@@ -228,16 +233,7 @@ export class ParquetEngine {
         return await this.writeStep(connection, zone, rows, plain);
       } finally {
         // Their memory is wanted by nobody until the next step.
-        for (const name of [
-          'records',
-          'named',
-          'rows',
-          'wide',
-          'given',
-          'parsed',
-          'series_of',
-          'taken',
-        ])
+        for (const name of ['records', 'named', 'rows', 'wide', 'given', 'parsed', 'series_of'])
           await connection.run(`DROP TABLE IF EXISTS ${name}`);
       }
     });
@@ -253,7 +249,7 @@ export class ParquetEngine {
     await this.stage(connection, rows);
     const columns = READING_COLUMNS.join(', ');
     await connection.run(
-      `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE} FROM ${JOINED}`,
+      `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE}, true AS possible FROM ${JOINED}`,
     );
     if (plain !== undefined && !(await this.takeApart(connection, plain))) return undefined;
     const found = await connection.runAndReadAll(
@@ -286,17 +282,19 @@ export class ParquetEngine {
       appender.endRow();
     }
     appender.closeSync();
+    const columns = PLAIN_COLUMNS.join(', ');
     try {
       for (const statement of TAKEN_APART) await connection.run(statement);
-    } catch {
+      // At once: rows with their texts and maps are written one time less.
+      await connection.run(
+        `INSERT INTO wide SELECT ${columns}, ${quote(log)}, ${partition}, log_offset, 0, false, ${DATE}, ${POSSIBLE} FROM (${TAKEN})`,
+      );
+    } catch (error) {
+      if (!isOfData(error)) throw error;
       return false; // Not JSON, or of another shape: whoever looks at each record tells which.
     }
-    const wrong = await connection.runAndReadAll(IMPOSSIBLE);
-    if (Number(wrong.getRows()[0]?.[0]) > 0) return false;
-    await connection.run(
-      `INSERT INTO wide SELECT ${PLAIN_COLUMNS.join(', ')}, ${quote(log)}, ${partition}, log_offset, 0, false, ${DATE} FROM taken`,
-    );
-    return true;
+    const wrong = await connection.runAndReadAll('SELECT count(*) FROM wide WHERE NOT possible');
+    return Number(wrong.getRows()[0]?.[0]) === 0;
   }
 
   private async stage(connection: DuckDBConnection, rows: readonly ReadingRow[]): Promise<void> {
