@@ -186,7 +186,7 @@ describe('MQTT for devices', () => {
     await bounded.gateway.close();
   });
 
-  it('the memory of all queues together is bounded, and free again once they are taken', async () => {
+  it('the memory of all queues together is bounded, and free again once they are taken or their session has ended', async () => {
     const bounded = await startGateway(
       temporaryFolder(),
       {},
@@ -211,13 +211,20 @@ describe('MQTT for devices', () => {
       );
     await tell();
     expect(await dropped()).toBe(20 - 10);
-    for (const clientId of ['one', 'two']) {
+    const heardBy = async (clientId: string, clean: boolean): Promise<number> => {
       let heard = 0;
-      const back = connect(url, { clientId, clean: false, reconnectPeriod: 0 });
-      back.on('message', () => heard++);
-      await until('what was queued', () => heard === 5 || undefined);
-      await back.endAsync();
-    }
+      const client = connect(url, { clientId, clean, reconnectPeriod: 0 });
+      client.on('message', () => heard++);
+      await new Promise((resolve) => client.once('connect', resolve));
+      await client.subscribeAsync('news', { qos: 1 });
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await client.endAsync();
+      return heard;
+    };
+    expect(await heardBy('one', false)).toBe(5);
+    // [MQTT-3.1.2-6]: a clean session ends the one before, with all that waits for it.
+    expect(await heardBy('two', true)).toBe(0);
+    expect(await heardBy('two', false)).toBe(0);
     await tell();
     expect(await dropped()).toBe(2 * (20 - 10));
     await publisher.endAsync(true);
