@@ -5,6 +5,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { messageOf } from '../../shared/errors.ts';
 import { startInflux2, startMosquitto, startTelegraf, type Influx } from '../services/servers.ts';
 import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
 import {
@@ -23,7 +25,46 @@ import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
 import { benchProcessing } from './processing.ts';
 
-const smoke = process.argv.includes('--smoke');
+const HELP = `Usage: npm run bench -- [flags]
+
+Without a flag everything, about ten minutes.
+
+  --only-end-to-end   From device to InfluxDB 2, beside Mosquitto with Telegraf.
+  --only-connect      With passwords, access rules and TLS; codecs.
+  --only-processing   Decode, stream and lake stages.
+  --gateways N        Up to so many simulated gateways on Kafka, and nothing else.
+  --smoke             Small sizes, which show that everything runs; no figures.
+  --install           With --smoke: install the servers first, as is done without it.
+`;
+
+const parseFlags = () =>
+  parseArgs({
+    options: {
+      'only-end-to-end': { type: 'boolean', default: false },
+      'only-connect': { type: 'boolean', default: false },
+      'only-processing': { type: 'boolean', default: false },
+      gateways: { type: 'string' },
+      smoke: { type: 'boolean', default: false },
+      install: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  }).values;
+
+function flagsOf(): ReturnType<typeof parseFlags> {
+  try {
+    return parseFlags();
+  } catch (error) {
+    process.stderr.write(`bench: ${messageOf(error)}\n${HELP}`);
+    return process.exit(2);
+  }
+}
+
+const flags = flagsOf();
+if (flags.help) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+const { smoke } = flags;
 const ROUNDS = smoke ? 1 : 5;
 const MESSAGES = smoke ? 20_000 : 400_000;
 const BACKLOG = smoke ? 40_000 : 2_000_000;
@@ -317,7 +358,7 @@ async function endToEnd() {
   };
 }
 
-if (!smoke || process.argv.includes('--install')) {
+if (!smoke || flags.install) {
   execFileSync(
     'bash',
     ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf', 'kafka', 'rdkafka'],
@@ -327,7 +368,7 @@ if (!smoke || process.argv.includes('--install')) {
     },
   );
 }
-if (process.argv.includes('--only-end-to-end')) {
+if (flags['only-end-to-end']) {
   process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
   process.exit(0);
 }
@@ -335,7 +376,7 @@ const connectFigures = (): ReturnType<typeof benchConnect> => {
   say('4/4 with passwords, access rules and TLS, beside Mosquitto with the same; codecs');
   return benchConnect(gateway, payload, MESSAGES, smoke ? 1 : 5, smoke);
 };
-if (process.argv.includes('--only-connect')) {
+if (flags['only-connect']) {
   const figures = await connectFigures();
   mkdirSync(out, { recursive: true });
   writeFileSync(
@@ -345,16 +386,15 @@ if (process.argv.includes('--only-connect')) {
   process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   process.exit(0);
 }
-if (process.argv.includes('--only-processing')) {
+if (flags['only-processing']) {
   const figures = { machine: machine(), ...(await benchProcessing(smoke, say)) };
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, 'processing.json'), `${JSON.stringify(figures, null, 2)}\n`);
   process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   process.exit(0);
 }
-const gatewaysAt = process.argv.indexOf('--gateways');
-if (gatewaysAt !== -1) {
-  const most = Number(process.argv[gatewaysAt + 1]);
+if (flags.gateways !== undefined) {
+  const most = Number(flags.gateways);
   if (!Number.isInteger(most) || most < 1) {
     process.stderr.write('bench: --gateways is a number from 1\n');
     process.exit(2);
