@@ -241,7 +241,7 @@ function serveQuarantine(
   options: HttpOptions,
 ): void {
   server.on('GET', '/api/v1/quarantine', async ({ query, identity }) => {
-    await quarantine.isRead();
+    await quarantine.whenRead();
     return json(
       quarantine.list(query.get('limit'), selectionOf(query, nowMs()), (gateway) =>
         maySee(identity, gateway),

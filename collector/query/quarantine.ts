@@ -75,22 +75,19 @@ export class QuarantineView {
     });
   }
 
-  /** The list is whole: after a start it is read from the log first. Throws LOG_UNAVAILABLE when that takes too long. */
-  async isRead(): Promise<void> {
+  /** Resolves once the list is whole: after a start it is read from the log. Throws LOG_UNAVAILABLE when that takes too long. */
+  async whenRead(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () =>
-          reject(
-            new HeadwaterError(
-              'LOG_UNAVAILABLE',
-              'the quarantine is still being read from the log after the start: ask again in some seconds',
-            ),
-          ),
-        READ_MS,
-      );
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, READ_MS, 'late');
     });
-    await Promise.race([this.follower?.caughtUp, late]).finally(() => clearTimeout(timer));
+    const first = await Promise.race([this.follower?.caughtUp, late]);
+    clearTimeout(timer);
+    if (first === 'late')
+      throw new HeadwaterError(
+        'LOG_UNAVAILABLE',
+        'the quarantine is still being read from the log after the start: ask again in some seconds',
+      );
   }
 
   private take(value: Buffer): void {

@@ -37,29 +37,25 @@ Without a flag everything, about ten minutes.
   --install           With --smoke: install the servers first, as is done without it.
 `;
 
-const parseFlags = () =>
-  parseArgs({
-    options: {
-      'only-end-to-end': { type: 'boolean', default: false },
-      'only-connect': { type: 'boolean', default: false },
-      'only-processing': { type: 'boolean', default: false },
+function readFlags() {
+  try {
+    const options = {
+      'only-end-to-end': { type: 'boolean' },
+      'only-connect': { type: 'boolean' },
+      'only-processing': { type: 'boolean' },
       gateways: { type: 'string' },
       smoke: { type: 'boolean', default: false },
-      install: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  }).values;
-
-function flagsOf(): ReturnType<typeof parseFlags> {
-  try {
-    return parseFlags();
+      install: { type: 'boolean' },
+      help: { type: 'boolean' },
+    } as const;
+    return parseArgs({ options }).values;
   } catch (error) {
     process.stderr.write(`bench: ${messageOf(error)}\n${HELP}`);
     return process.exit(2);
   }
 }
 
-const flags = flagsOf();
+const flags = readFlags();
 if (flags.help) {
   process.stdout.write(HELP);
   process.exit(0);
