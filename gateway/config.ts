@@ -176,7 +176,8 @@ export const GATEWAY_CONFIG = {
     min: 100,
     max: 3_600_000,
     unit: 'ms',
-    about: 'A live reading that could not be sent for so long joins the backlog.',
+    about:
+      'What waits for less than this is live and goes in order; what has waited longer is backlog.',
   },
   'uplink.backlogOrder': {
     type: 'string',

@@ -3,8 +3,8 @@
  * free.
  *
  * - Live first (law 6): frames committed since the connection began go ahead; what waited before is backlog and takes
- *   the rest of the link. A live frame that could not go for `liveAgeMs` joins the backlog, so that what is shown as
- *   live is fresh even on a link that is too slow.
+ *   the rest of the link. What waits for less than `liveAgeMs` is live, longer is backlog: a break that nobody noticed
+ *   changes no order, and what is shown as live is fresh even on a link that is too slow.
  * - A frame is released when its acknowledgement comes, which is when the collector's log has it.
  * - The status tells what is held. The answer tells the time, which is made an anchor before the backlog goes.
  */
@@ -111,6 +111,7 @@ export class Session {
   private paused: NodeJS.Timeout | undefined;
   private ended = false;
   private answered = false;
+  private begun = false;
   private filling = false;
   private wanted = false;
   /** Frames from here on are live; before it is backlog. */
@@ -224,6 +225,7 @@ export class Session {
   private async fill(): Promise<void> {
     this.filling = true;
     try {
+      if (!this.begun) await this.begin();
       while (!this.ended) {
         this.wanted = false;
         const sent = (await this.sendLive()) || (await this.sendBacklog());
@@ -234,6 +236,25 @@ export class Session {
       this.notify({ level: 'warn', event: 'uplink_read', text: messageOf(error) });
     } finally {
       this.filling = false;
+    }
+  }
+
+  /**
+   * What was committed just before the connection began is live as well, as far as the first window holds it: else the
+   * next reading would overtake it, and a rule that goes forward in time would take it for late.
+   */
+  private async begin(): Promise<void> {
+    const { buffer, env, options } = this;
+    const frames = await buffer.readNewest('waiting', this.liveFrom, this.window.bytes);
+    this.begun = true;
+    const boot = env.bootId.toString('hex');
+    const sinceUs = env.clock.monotonicUs() - options.liveAgeMs * 1000;
+    for (const { position, frame } of frames) {
+      const { bootId, monotonicUs } = readHeader(frame);
+      if (bootId !== boot || monotonicUs < sinceUs) return;
+      this.liveFrom = position;
+      this.liveNext = position;
+      this.oldestUnsentUs ??= env.clock.monotonicUs();
     }
   }
 

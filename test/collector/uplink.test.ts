@@ -259,6 +259,38 @@ describe('uplink', () => {
     expect((await arrived()).payloads.sort()).toEqual(expected(8000).sort());
   });
 
+  it('a short break changes no order: what has just been committed is live still', async () => {
+    const { port, arrived } = await far();
+    const road = await link(port);
+    const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`], {
+      liveAgeMs: 60_000,
+    });
+    await uplink.start();
+    for (const [i, payload] of expected(1500).entries()) {
+      buffer.append(message(payload), i);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      if (i % 300 === 100) road.cut();
+    }
+    await until('all to be durable', () => durable.length === 1500 || undefined);
+    await drained(buffer);
+    expect(uplink.stats().connects).toBeGreaterThan(2);
+    expect((await arrived()).payloads).toEqual(expected(1500));
+  });
+
+  it('after a longer one, what has just been committed goes ahead of what waited', async () => {
+    const { port, arrived } = await far();
+    const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`], {
+      liveAgeMs: 4000,
+    });
+    await fill(buffer, durable, 0, 100);
+    await new Promise((resolve) => setTimeout(resolve, 4100));
+    await fill(buffer, durable, 100, 200);
+    await uplink.start();
+    await drained(buffer);
+    const all = expected(200);
+    expect((await arrived()).payloads).toEqual([...all.slice(100), ...all.slice(0, 100)]);
+  });
+
   it('a half-open link is noticed and given up; nothing is lost', async () => {
     const { port, arrived } = await far();
     const road = await link(port);

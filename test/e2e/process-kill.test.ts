@@ -18,7 +18,7 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
-import { getJson, settled } from '../support/reconcile.ts';
+import { forwarded, getJson, settled } from '../support/reconcile.ts';
 import { FULL, seeded } from '../support/seed.ts';
 
 const RULES = `rules:
@@ -128,6 +128,8 @@ async function trial(
   const client = await connectAsync(`mqtt://${gateway.address['mqtt']}`);
   const size = Math.ceil(payloads.length / SLICES);
   for (let from = 0; from < payloads.length; from += size) {
+    // Else the slice may overtake what waits on the gateway, which rules would rightly take for late.
+    await forwarded(gateway.address['http'] ?? '');
     await Promise.all(
       payloads
         .slice(from, from + size)

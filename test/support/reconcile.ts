@@ -33,6 +33,18 @@ interface BufferState {
   pendingBytes: number;
 }
 
+const isForwarded = ({ waitingMessages, pendingBytes }: BufferState): boolean =>
+  waitingMessages === 0 && pendingBytes === 0;
+
+/** Waits until the gateway is connected and the collector has all that it took. */
+export async function forwarded(gateway: string): Promise<void> {
+  await until('the gateway to have forwarded all', async () => {
+    const metrics = await (await fetch(`http://${gateway}/metrics`)).text();
+    const buffer = await getJson<BufferState>(`http://${gateway}/api/v1/buffer`);
+    return (/^headwater_uplink_connected 1$/m.test(metrics) && isForwarded(buffer)) || undefined;
+  });
+}
+
 /** Waits until nothing waits on the gateway and no stage lags, twice in a row. */
 export async function settled(gateway: string, collector: string, ms = 90_000): Promise<void> {
   let quiet = 0;
@@ -44,8 +56,7 @@ export async function settled(gateway: string, collector: string, ms = 90_000): 
         `http://${collector}/api/v1/status`,
       );
       const busy =
-        buffer.waitingMessages !== 0 ||
-        buffer.pendingBytes > 0 ||
+        !isForwarded(buffer) ||
         // The lake takes its time: what waits for it has passed everything else.
         stages.some(
           ({ group, lagRecords }) => lagRecords !== 0 && !group.startsWith('headwater-lake-'),
