@@ -218,9 +218,9 @@ export class EmbeddedLog implements Log {
     if (known !== undefined) return known;
     let loading = this.loading.get(name);
     if (loading === undefined) {
-      loading = this.ready()
-        .then((db) => this.load(name, db))
-        .finally(() => this.loading.delete(name));
+      loading = this.whileOpen((db) => this.load(name, db)).finally(() =>
+        this.loading.delete(name),
+      );
       this.loading.set(name, loading);
     }
     return await loading;
@@ -346,6 +346,18 @@ export class EmbeddedLog implements Log {
     return this.db;
   }
 
+  /** What a reopening cuts off is asked once more when that is done. */
+  private async whileOpen<T>(work: (db: KvDatabase) => Promise<T>): Promise<T> {
+    for (;;) {
+      const db = await this.ready();
+      try {
+        return await work(db);
+      } catch (error) {
+        if (db === this.db) throw error;
+      }
+    }
+  }
+
   committed(group: string, topic: string): number | undefined {
     return this.offsets.get(`${group}\0${topic}`)?.next;
   }
@@ -467,13 +479,18 @@ export class EmbeddedLog implements Log {
   }
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
-    return await readState(await this.ready(), topic, keyPrefix);
+    return await this.whileOpen((db) => readState(db, topic, keyPrefix));
   }
 
   async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
     const watcher = { topic, onRecords };
     this.watchers.add(watcher);
-    onRecords(await readState(await this.ready(), topic, ''));
+    try {
+      onRecords(await this.state(topic, 0, ''));
+    } catch (error) {
+      this.watchers.delete(watcher);
+      throw error;
+    }
     return {
       close: () => {
         this.watchers.delete(watcher);

@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
-import { TOPIC_READINGS } from '../../collector/log/log.ts';
+import { TOPIC_LEDGER, TOPIC_READINGS } from '../../collector/log/log.ts';
+import { LevelDatabase } from '../../shared/kv/classic-level.ts';
+import type { KvOp, KvRange } from '../../shared/kv/kv.ts';
 import { logContract } from '../contract/log.ts';
 import { temporaryFolder } from '../support/process.ts';
 
@@ -68,4 +70,51 @@ it('a topic with a limit is cut at the front, never beyond what every group has 
     2000,
   ]);
   await again.close();
+});
+
+it('what a failed write of another cuts off is read again after the reopening', async () => {
+  let isFailing = false;
+  let beforeRead: (() => Promise<unknown>) | undefined;
+  class Failing extends LevelDatabase {
+    override async write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
+      if (isFailing) throw new Error('IO error: No space left on device');
+      await super.write(ops, options);
+    }
+    override async read(range: KvRange, bytesMax: number): Promise<[Buffer, Buffer][]> {
+      const first = beforeRead;
+      beforeRead = undefined;
+      await first?.();
+      return await super.read(range, bytesMax);
+    }
+  }
+  const log = new EmbeddedLog(
+    {
+      folder: temporaryFolder(),
+      cacheBytes: 1 << 20,
+      trim: {},
+      now: () => Date.now(),
+      createDatabase: (path) => new Failing(path),
+      reopenMs: 5,
+    },
+    () => undefined,
+  );
+  await log.open();
+  const record = { key: 'k', value: Buffer.from('v'), headers: {} };
+  await log.append(TOPIC_LEDGER, [record]);
+  await log.append(TOPIC_READINGS, [record]);
+  const failMeanwhile = async (): Promise<void> => {
+    isFailing = true;
+    await expect(log.append(TOPIC_READINGS, [record])).rejects.toThrow('No space left');
+    isFailing = false;
+    await log.ready();
+  };
+  beforeRead = failMeanwhile;
+  const keys: string[] = [];
+  await log.watch(TOPIC_LEDGER, (records) => keys.push(...records.map(({ key }) => key)));
+  expect(new Set(keys)).toEqual(new Set(['k']));
+  beforeRead = failMeanwhile;
+  expect(await log.state(TOPIC_LEDGER, 0, '')).toMatchObject([{ key: 'k' }]);
+  beforeRead = failMeanwhile;
+  expect(await log.end('another')).toBe(0);
+  await log.close();
 });
