@@ -124,7 +124,10 @@ async function trial(
     killed++;
     victim.child = await launch(victim.flags, victim.data, victim.http, settings);
   };
-  const gateway = await startGateway(uplink, ['--id', 'gw']);
+  // It is back soon after a collector is: what took ten seconds would be late, and no matter of the kills.
+  const gateway = await startGateway(uplink, ['--id', 'gw'], {
+    HEADWATER_UPLINK_RECONNECT_MS_MAX: '500',
+  });
   const client = await connectAsync(`mqtt://${gateway.address['mqtt']}`);
   const size = Math.ceil(payloads.length / SLICES);
   for (let from = 0; from < payloads.length; from += size) {
