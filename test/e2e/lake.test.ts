@@ -8,7 +8,7 @@ import { openDuckDb } from '../../collector/duckdb/database.ts';
 import { LAKE_PYTHON, startInflux2, type Influx } from '../services/servers.ts';
 import { difference, pointsOf, processed, startUp } from '../support/lake.ts';
 import { ROOT, run, temporaryFolder, until, type Headwater } from '../support/process.ts';
-import { getJson, type Points } from '../support/reconcile.ts';
+import { fetchOnce, getJson, type Points } from '../support/reconcile.ts';
 
 const ROWS = 140_504;
 const RULES = `rules:
@@ -212,7 +212,7 @@ describe('the Aberdeen week', () => {
       (await Promise.all(measurements.map((name) => pointsOf(http(server), name)))).flat();
     const before = await all(onInflux);
     const api = async (path: string, method: string, body?: object): Promise<unknown> => {
-      const response = await fetch(`http://${influx.address}${path}`, {
+      const response = await fetchOnce(`http://${influx.address}${path}`, {
         method,
         headers: { authorization: `Token ${influx.token}` },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { headwater, temporaryFolder, until, type Headwater } from './process.ts';
-import { getJson, type Points } from './reconcile.ts';
+import { fetchOnce, getJson, type Points } from './reconcile.ts';
 
 /** A file of a collector's settings; of `up`, which has those of both sides, the collector's part. */
 export function collectorSettings(
@@ -46,7 +46,7 @@ export const startUp = (
 /** One message by HTTP, to the collector. */
 export async function ingest(server: Headwater, topic: string, payload: object): Promise<void> {
   const url = `http://${server.address['http']}/api/v1/ingest?topic=${encodeURIComponent(topic)}`;
-  const response = await fetch(url, {
+  const response = await fetchOnce(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(payload),
