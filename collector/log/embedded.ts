@@ -218,7 +218,7 @@ export class EmbeddedLog implements Log {
     if (known !== undefined) return known;
     let loading = this.loading.get(name);
     if (loading === undefined) {
-      loading = this.whileOpen((db) => this.load(name, db)).finally(() =>
+      loading = this.acrossReopening((db) => this.load(name, db)).finally(() =>
         this.loading.delete(name),
       );
       this.loading.set(name, loading);
@@ -347,7 +347,7 @@ export class EmbeddedLog implements Log {
   }
 
   /** What a reopening cuts off is asked once more when that is done. */
-  private async whileOpen<T>(work: (db: KvDatabase) => Promise<T>): Promise<T> {
+  private async acrossReopening<T>(work: (db: KvDatabase) => Promise<T>): Promise<T> {
     for (;;) {
       const db = await this.ready();
       try {
@@ -479,7 +479,7 @@ export class EmbeddedLog implements Log {
   }
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
-    return await this.whileOpen((db) => readState(db, topic, keyPrefix));
+    return await this.acrossReopening((db) => readState(db, topic, keyPrefix));
   }
 
   async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
