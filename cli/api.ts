@@ -1,12 +1,38 @@
 /** A collector's HTTP API, for the commands. The token comes from HEADWATER_TOKEN. */
-import { HeadwaterError } from '../shared/errors.ts';
+import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
 
 interface Failure {
   error?: { message: string };
 }
 
-async function call(address: string, path: string, init: RequestInit): Promise<unknown> {
-  const base = address.includes('://') ? address : `http://${address}`;
+/** What fetch says of a connection is behind its error, several levels deep. */
+function causeOf(error: unknown): unknown {
+  let at = error;
+  for (let depth = 0; depth < 5; depth++) {
+    const cause = (at as { cause?: unknown } | undefined)?.cause;
+    if (cause === undefined) break;
+    at = cause;
+  }
+  return at;
+}
+
+function why(error: unknown, address: string): string {
+  const cause = causeOf(error);
+  const code = codeOf(cause);
+  if (/SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER/.test(code))
+    return `the certificate of ${address} is not signed by an authority that is known here (${code}): name its file in NODE_EXTRA_CA_CERTS`;
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `the certificate of ${address} is for another name (${messageOf(cause)})`;
+  if (/^ERR_SSL|EPROTO/.test(code)) return `${address} does not speak TLS: use http://`;
+  if (/^HPE_|UND_ERR_SOCKET|ECONNRESET/.test(code))
+    return `what answers at ${address} is not HTTP (it may be an MQTT or a TLS port): --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`;
+  if (/ENOTFOUND|EAI_AGAIN/.test(code)) return `there is no machine called ${address}`;
+  return `no collector answers at ${address}: is it running? --http HOST:PORT names another`;
+}
+
+/** Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
+async function call(address: string, path: string, init: RequestInit): Promise<Response> {
+  const base = address.includes('://') ? address.replace(/\/+$/, '') : `http://${address}`;
   const token = process.env['HEADWATER_TOKEN'];
   const headers: Record<string, string> = { 'content-type': 'application/json' };
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
@@ -14,23 +40,60 @@ async function call(address: string, path: string, init: RequestInit): Promise<u
   try {
     response = await fetch(`${base}${path}`, { ...init, headers });
   } catch (error) {
+    if (init.signal?.aborted === true) throw error;
+    throw new HeadwaterError('UNREACHABLE', why(error, address), { cause: error });
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  let said: string | undefined;
+  try {
+    said = (JSON.parse(text) as Failure).error?.message;
+  } catch {
+    // Not ours: said below.
+  }
+  if (response.status === 401)
+    throw new HeadwaterError(
+      'UNAUTHORIZED',
+      `the collector at ${address} wants a token: set HEADWATER_TOKEN${token === undefined ? '' : ' (the one that is set is not accepted)'}`,
+    );
+  if (said !== undefined) throw new HeadwaterError('QUERY_INVALID', said);
+  throw new HeadwaterError(
+    'UNREACHABLE',
+    `what answers at ${address} is no collector (HTTP ${response.status}): --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`,
+  );
+}
+
+async function answerOf(response: Response, address: string): Promise<unknown> {
+  const text = await response.text();
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
     throw new HeadwaterError(
       'UNREACHABLE',
-      `no collector answers at ${address}: is it running? --http HOST:PORT names another`,
+      `what answers at ${address} is no collector: --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`,
       { cause: error },
     );
   }
-  const answer = (await response.json()) as Failure;
-  if (answer.error !== undefined) throw new HeadwaterError('QUERY_INVALID', answer.error.message);
-  return answer;
 }
 
-/** GET. Throws UNREACHABLE and QUERY_INVALID. */
+/** GET. Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
 export async function ask(address: string, path: string): Promise<unknown> {
-  return await call(address, path, {});
+  return await answerOf(await call(address, path, {}), address);
 }
 
-/** POST of JSON. Throws UNREACHABLE and QUERY_INVALID. */
+/** POST of JSON. Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
 export async function tell(address: string, path: string, body: object): Promise<unknown> {
-  return await call(address, path, { method: 'POST', body: JSON.stringify(body) });
+  const init = { method: 'POST', body: JSON.stringify(body) };
+  return await answerOf(await call(address, path, init), address);
+}
+
+/** GET of a stream of server-sent events. Throws as `ask`. */
+export async function listen(
+  address: string,
+  path: string,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array>> {
+  const response = await call(address, path, { signal });
+  if (response.body === null) throw new HeadwaterError('UNREACHABLE', `${address} sends no stream`);
+  return response.body;
 }

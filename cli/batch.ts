@@ -89,12 +89,12 @@ export async function batch(args: string[]): Promise<void> {
   }
   if (action !== 'run' && action !== 'backfill')
     throw new HeadwaterError(
-      'CONFIG_INVALID',
+      'USAGE',
       `'${action}' is not list, run or backfill: see headwater batch --help`,
     );
   if (job === undefined)
     throw new HeadwaterError(
-      'CONFIG_INVALID',
+      'USAGE',
       `batch ${action} needs the name of a job: headwater batch list has them`,
     );
   const names = ['from', 'to', 'engine'] as const;
@@ -102,7 +102,7 @@ export async function batch(args: string[]): Promise<void> {
   for (const name of names) if (typeof values[name] === 'string') body[name] = values[name];
   if (action === 'run' && body['from'] === undefined && body['to'] === undefined)
     throw new HeadwaterError(
-      'CONFIG_INVALID',
+      'USAGE',
       'batch run needs a day: --from DATE; headwater batch backfill runs for all that there are',
     );
   if (values['force'] === true) body['force'] = 'true';

@@ -19,7 +19,7 @@ export async function password(args: string[]): Promise<void> {
   }
   const [user] = positionals;
   if (user === undefined)
-    throw new HeadwaterError('CONFIG_INVALID', 'give a user name: headwater password USER < FILE');
+    throw new HeadwaterError('USAGE', 'give a user name: headwater password USER < FILE');
   const parts: Buffer[] = [];
   for await (const part of process.stdin as AsyncIterable<Buffer>) parts.push(part);
   const text = Buffer.concat(parts)
@@ -27,7 +27,7 @@ export async function password(args: string[]): Promise<void> {
     .replace(/\r?\n$/, '');
   if (text.length < 8)
     throw new HeadwaterError(
-      'CONFIG_INVALID',
+      'USAGE',
       'a password of at least 8 characters is needed on standard input',
     );
   process.stdout.write(`${await passwordLine(user, Buffer.from(text))}\n`);

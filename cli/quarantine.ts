@@ -114,7 +114,7 @@ export async function quarantine(args: string[]): Promise<void> {
     }
     default:
       throw new HeadwaterError(
-        'CONFIG_INVALID',
+        'USAGE',
         `'${action}' is not list, replay or jobs: see headwater quarantine --help`,
       );
   }

@@ -58,7 +58,7 @@ export async function query(args: string[]): Promise<void> {
   }
   for (const tag of lists['tag'] ?? []) {
     const at = tag.indexOf('=');
-    if (at < 1) throw new HeadwaterError('CONFIG_INVALID', `--tag ${tag} is not KEY=VALUE`);
+    if (at < 1) throw new HeadwaterError('USAGE', `--tag ${tag} is not KEY=VALUE`);
     parameters.append(`tag.${tag.slice(0, at)}`, tag.slice(at + 1));
   }
   const path =
@@ -88,4 +88,8 @@ export async function query(args: string[]): Promise<void> {
       out.push(`${new Date(at).toISOString()},${name},${csv(each)}`);
   }
   process.stdout.write(`${out.join('\n')}\n`);
+  if (out.length === 1)
+    process.stderr.write(
+      `query: nothing matches${parameters.size === 0 ? ': nothing is stored yet' : `; headwater query --series --http ${address} lists what there is`}\n`,
+    );
 }

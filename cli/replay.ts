@@ -2,7 +2,7 @@
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { untilSignal } from '../shared/config/process.ts';
 import { HeadwaterError } from '../shared/errors.ts';
-import { connectTo } from './client.ts';
+import { MQTT_FLAGS, MQTT_NOTE, connectWith } from './client.ts';
 import { readCsv } from './csv.ts';
 import { Progress } from './progress.ts';
 import { replay } from './replayer.ts';
@@ -19,7 +19,7 @@ const FLAGS: Flags = {
     about: '1 is true speed, 60 an hour a minute, 0 as fast as acknowledgements allow.',
     default: '0',
   },
-  mqtt: { value: 'HOST:PORT', about: 'The gateway.', default: '127.0.0.1:1883' },
+  ...MQTT_FLAGS,
   window: { value: 'N', about: 'Rows sent and not yet acknowledged.', default: '1000' },
 };
 
@@ -27,7 +27,7 @@ export const REPLAY_HELP = helpText(
   'replay FILE --topic TEMPLATE [flags]',
   'Publishes each row of a CSV file (also .gz) as the device that measured it: QoS 1, JSON payload. Ends non-zero unless every row was acknowledged.',
   FLAGS,
-  "Example: headwater replay data/aberdeen-fleet-2019-03-10_16.csv.gz --topic 'aberdeen/{sensor_id}/{sensor_type}'",
+  `${MQTT_NOTE}\n\nExample: headwater replay data/aberdeen-fleet-2019-03-10_16.csv.gz --topic 'aberdeen/{sensor_id}/{sensor_type}'`,
 );
 
 async function countRows(file: string): Promise<number> {
@@ -45,28 +45,22 @@ export async function replayCommand(args: string[]): Promise<void> {
   const [file] = positionals;
   const topic = values['topic'];
   if (file === undefined)
-    throw new HeadwaterError(
-      'CONFIG_INVALID',
-      'give a file: headwater replay FILE --topic TEMPLATE',
-    );
+    throw new HeadwaterError('USAGE', 'give a file: headwater replay FILE --topic TEMPLATE');
   if (typeof topic !== 'string')
-    throw new HeadwaterError('CONFIG_INVALID', "give a topic, such as --topic 'site/{sensor_id}'");
+    throw new HeadwaterError('USAGE', "give a topic, such as --topic 'site/{sensor_id}'");
   const speed = Number(values['speed'] ?? '0');
   const window = Number(values['window'] ?? '1000');
-  if (!(speed >= 0)) throw new HeadwaterError('CONFIG_INVALID', '--speed is a number, 0 or more');
+  if (!(speed >= 0)) throw new HeadwaterError('USAGE', '--speed is a number, 0 or more');
   if (!(Number.isInteger(window) && window >= 1 && window <= 60_000))
-    throw new HeadwaterError('CONFIG_INVALID', '--window is between 1 and 60000');
+    throw new HeadwaterError('USAGE', '--window is between 1 and 60000');
   if (speed > 0 && values['time'] === undefined)
-    throw new HeadwaterError('CONFIG_INVALID', '--speed needs --time COLUMN');
+    throw new HeadwaterError('USAGE', '--speed needs --time COLUMN');
   const total = await countRows(file);
   let stopped = false;
   void untilSignal().then(() => {
     stopped = true;
   });
-  const client = await connectTo(
-    String(values['mqtt'] ?? '127.0.0.1:1883'),
-    `headwater-replay-${process.pid}`,
-  );
+  const client = await connectWith(values, `headwater-replay-${process.pid}`);
   const progress = new Progress('replay', total);
   try {
     const result = await replay(client, {

@@ -48,7 +48,7 @@ export function topicColumns(template: string): string[] {
   return [...template.matchAll(/\{([^}]+)\}/g)].map(([, name]) => name as string);
 }
 
-/** Throws INPUT_FILE, CONFIG_INVALID and NOT_ACKNOWLEDGED. */
+/** Throws INPUT_FILE, USAGE and NOT_ACKNOWLEDGED. */
 export async function replay(client: MqttClient, options: ReplayOptions): Promise<ReplayResult> {
   const inTopic = topicColumns(options.topic);
   const started = performance.now();
@@ -80,7 +80,7 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
       ]) {
         if (!known.includes(name)) {
           throw new HeadwaterError(
-            'CONFIG_INVALID',
+            'USAGE',
             `${options.file} has no column '${name}'; it has ${known.join(', ')}`,
           );
         }

@@ -29,19 +29,16 @@ export function token(args: string[]): void {
   const [name] = positionals;
   if (name === undefined || !/^[\w.-]{1,64}$/.test(name))
     throw new HeadwaterError(
-      'CONFIG_INVALID',
+      'USAGE',
       'give a name of letters, digits, dots, dashes and underscores: headwater token NAME',
     );
   const scopes = String(values['scopes'] ?? 'read').split(',');
   const unknown = scopes.find((scope) => !(SCOPES as readonly string[]).includes(scope));
   if (unknown !== undefined)
-    throw new HeadwaterError(
-      'CONFIG_INVALID',
-      `--scopes: '${unknown}' is not one of ${SCOPES.join(', ')}`,
-    );
+    throw new HeadwaterError('USAGE', `--scopes: '${unknown}' is not one of ${SCOPES.join(', ')}`);
   const gateways = typeof values['gateways'] === 'string' ? values['gateways'] : '*';
   if (gateways !== '*' && !gateways.split(',').every((gateway) => GATEWAY_ID.test(gateway)))
-    throw new HeadwaterError('CONFIG_INVALID', `--gateways: '${gateways}' are not gateways' ids`);
+    throw new HeadwaterError('USAGE', `--gateways: '${gateways}' are not gateways' ids`);
   const secret = randomBytes(32).toString('base64url');
   process.stderr.write(`token: ${secret}\n`);
   process.stdout.write(

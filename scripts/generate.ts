@@ -2,26 +2,12 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { COLLECTOR_HELP } from '../collector/main.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { collectorMetrics } from '../collector/query/api.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
-import { GATEWAY_HELP } from '../gateway/main.ts';
 import { gatewayMetrics } from '../gateway/ops/api.ts';
 import { dashboards } from '../dashboards/all.ts';
-import { BATCH_HELP } from '../cli/batch.ts';
-import { REBUILD_HELP } from '../cli/rebuild.ts';
-import { LAKE_HELP } from '../cli/lake.ts';
-import { DOCTOR_HELP } from '../cli/doctor.ts';
-import { overview } from '../cli/main.ts';
-import { LEDGER_HELP } from '../cli/ledger.ts';
-import { PASSWORD_HELP } from '../cli/password.ts';
-import { QUARANTINE_HELP } from '../cli/quarantine.ts';
-import { TOKEN_HELP } from '../cli/token.ts';
-import { PUBLISH_HELP } from '../cli/publish.ts';
-import { QUERY_HELP } from '../cli/query.ts';
-import { REPLAY_HELP } from '../cli/replay.ts';
-import { UP_HELP } from '../cli/up.ts';
+import { COMMANDS, overview } from '../cli/commands.ts';
 import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
 import { ERRORS } from '../shared/errors.ts';
 import type { Metrics } from '../shared/telemetry/metrics.ts';
@@ -81,23 +67,8 @@ const untouched = new Proxy(
   },
 ) as never;
 
-const commands = [
-  overview(),
-  UP_HELP,
-  GATEWAY_HELP,
-  COLLECTOR_HELP,
-  PUBLISH_HELP,
-  REPLAY_HELP,
-  QUERY_HELP,
-  LEDGER_HELP,
-  QUARANTINE_HELP,
-  LAKE_HELP,
-  BATCH_HELP,
-  REBUILD_HELP,
-  DOCTOR_HELP,
-  PASSWORD_HELP,
-  TOKEN_HELP,
-];
+const commands = [overview()];
+for (const { load } of Object.values(COMMANDS)) commands.push((await load()).help);
 
 const files: Record<string, string> = {
   'docs/errors.md': errors(),

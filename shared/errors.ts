@@ -11,6 +11,10 @@ interface ErrorSpec {
 }
 
 export const ERRORS = {
+  USAGE: {
+    retryable: false,
+    about: 'A command line is not understood; the command ends with exit code 2.',
+  },
   CONFIG_INVALID: {
     retryable: false,
     about: 'A flag, file or environment variable holds a value that is not accepted.',

@@ -1,6 +1,7 @@
 /** Command lines and their help, from the same tables as the configuration. */
 import { parseArgs } from 'node:util';
 import { HeadwaterError, messageOf } from '../errors.ts';
+import { didYouMean } from './nearest.ts';
 import type { ConfigSpec } from './spec.ts';
 
 export interface FlagSpec {
@@ -43,7 +44,7 @@ export interface Parsed {
   help: boolean;
 }
 
-/** Throws CONFIG_INVALID for an unknown flag or a missing value. */
+/** Throws USAGE for an unknown flag, a missing value or a word too many. */
 export function parseFlags(
   command: string,
   args: string[],
@@ -79,7 +80,9 @@ export function parseFlags(
     return { values: single, lists, positionals: rest, help: values['help'] === true };
   } catch (error) {
     const text = messageOf(error).split(/\. |\.?\n/)[0] ?? '';
-    throw new HeadwaterError('CONFIG_INVALID', `${text}: see headwater ${command} --help`, {
+    const wrong = /^Unknown option '--([^']+)'/.exec(text)?.[1];
+    const meant = wrong === undefined ? '' : didYouMean(wrong, Object.keys(options), '--');
+    throw new HeadwaterError('USAGE', `${text}${meant}: see headwater ${command} --help`, {
       cause: error,
     });
   }

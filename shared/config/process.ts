@@ -1,5 +1,5 @@
 /** What every server process does the same way: catch signals, stop once, and end with the right exit code. */
-import { HeadwaterError, messageOf } from '../errors.ts';
+import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 
 /** Longest time a stop may take before the process ends anyway. What is acknowledged is on disk by then. */
@@ -33,7 +33,10 @@ export async function stopWithin(close: () => Promise<void>, notify: Notify): Pr
   clearTimeout(timer);
 }
 
-/** Prints one sentence and sets the exit code. */
+/** As shells and getopt have it: the command line itself was wrong. */
+const EXIT_USAGE = 2;
+
+/** Prints one sentence and sets the exit code: 2 for a command line that is not understood, else 1. */
 export function failProcess(error: unknown): void {
   process.stderr.write(`headwater: ${messageOf(error)}\n`);
   if (
@@ -43,7 +46,7 @@ export function failProcess(error: unknown): void {
   ) {
     process.stderr.write(`${error.stack ?? ''}\n`);
   }
-  process.exitCode = 1;
+  process.exitCode = codeOf(error) === 'USAGE' ? EXIT_USAGE : 1;
 }
 
 /** What a server writes is its owner's alone: buffers, logs and stores hold everything that devices said. */

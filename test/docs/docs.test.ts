@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { COMMANDS } from '../../cli/main.ts';
+import { COMMANDS } from '../../cli/commands.ts';
 import { loadJobs, parseJob } from '../../collector/batch/job.ts';
 import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { OPENAPI } from '../../collector/query/openapi.ts';

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { STORE_CONTRACT_VERSION } from '../../collector/store/store.ts';
-import { COMMANDS } from '../../cli/main.ts';
+import { COMMANDS } from '../../cli/commands.ts';
 import {
   startCollector,
   startGateway,
@@ -62,6 +62,79 @@ describe('commands', () => {
     const wrong = await run(['query', '--fn', 'average', '--http', http()]);
     expect(wrong).toMatchObject({ code: 1 });
     expect(wrong.output).toMatch(/fn=average is not one of mean/);
+  });
+
+  it('--version, help COMMAND, and a word that is nearly a command or a flag', async () => {
+    expect((await run(['--version'])).stdout).toMatch(/^headwater \d+\.\d+\.\d+ \(Node /);
+    expect((await run(['help', 'tail'])).stdout).toMatch(/^Usage: headwater tail/);
+    const command = await run(['quarantin']);
+    expect(command.code).toBe(2);
+    expect(command.output).toMatch(/'quarantin' is no command \(did you mean 'quarantine'\?\)/);
+    const flag = await run(['query', '--mesurement', 'x']);
+    expect(flag.code).toBe(2);
+    expect(flag.output).toMatch(/'--mesurement' \(did you mean '--measurement'\?\)/);
+    expect((await run([])).code).toBe(2);
+  });
+
+  it('publish says at once what no gateway can take, and never ends without a word', async () => {
+    for (const topic of ['', 'a/#', '+/b', 'x'.repeat(70_000)]) {
+      const { code, output } = await run(['publish', topic, 'x', '--mqtt', mqtt()]);
+      expect(code, topic.slice(0, 10)).toBe(2);
+      expect(output).toMatch(/cannot be published to: /);
+    }
+    const refused = await run(['publish', '$SYS/broker', 'x', '--mqtt', mqtt()]);
+    expect(refused.code).toBe(1);
+    expect(refused.output).toMatch(/not acknowledged: the gateway closed the connection/);
+    const wrong = await run(['publish', 'a', 'x', '--mqtt', http()]);
+    expect(wrong.code).toBe(1);
+    expect(wrong.output).toMatch(/may be an HTTP port|is an HTTP port|not MQTT/);
+    const nobody = await run(['publish', 'a', 'x', '--mqtt', '127.0.0.1:1']);
+    expect(nobody.output).toMatch(/no gateway answers at 127\.0\.0\.1:1/);
+  });
+
+  it('query says when nothing matches, and what a wrong port is', async () => {
+    const none = await run(['query', '--measurement', 'nosuch', '--http', http()]);
+    expect(none).toMatchObject({ code: 0, stdout: 'time,measurement,field,tags,value\n' });
+    expect(none.output).toMatch(/nothing matches/);
+    const onMqtt = await run(['query', '--http', mqtt()]);
+    expect(onMqtt.code).toBe(1);
+    expect(onMqtt.output).toMatch(/is not HTTP/);
+  });
+
+  it('a reader that stops reading ends the command (query | head -1)', () => {
+    const { status, stdout, stderr } = spawnSync(
+      'bash',
+      [
+        '-c',
+        `set -o pipefail; ${process.execPath} cli/bin.mjs help | head -1; echo "\${PIPESTATUS[0]}"`,
+      ],
+      { cwd: ROOT, encoding: 'utf8', timeout: 10_000 },
+    );
+    expect(status, stderr).toBe(0);
+    expect(stdout).toBe('Usage: headwater COMMAND [flags]\n0\n');
+  });
+
+  it('tail shows what arrives while it runs, filtered, and ends after --count', async () => {
+    const child = start(process.execPath, [
+      'cli/bin.mjs',
+      'tail',
+      '--measurement',
+      'tailed',
+      '--count',
+      '2',
+      '--http',
+      http(),
+    ]);
+    let sent = 0;
+    await until('two lines', async () => {
+      await run(['publish', 'tail/x/other', '7', '--mqtt', mqtt()]);
+      await run(['publish', 'tail/x/tailed', String(sent++), '--mqtt', mqtt()]);
+      return child.stdout().split('\n').length > 2 || undefined;
+    });
+    expect(await child.exited).toBe(0);
+    const lines = child.stdout().trim().split('\n');
+    expect(lines).toHaveLength(2);
+    for (const line of lines) expect(line).toMatch(/^\d{4}-\S+Z {2}tailed {2}value=\d+ {2}/);
   });
 
   it('replay publishes a gzipped CSV as its devices; numbers as written, empty values left out', async () => {

@@ -74,6 +74,8 @@ describe('headwater up', () => {
   it('shows the Aberdeen week, exactly, through kill -9 in the middle, a stop and another start', async () => {
     const folder = temporaryFolder();
     const first = await up(folder);
+    await until('the page', () => first.stdout().includes('  Page   http://') || undefined);
+    expect(first.stdout()).not.toMatch(/rows acknowledged/);
     // Killed while the sample is on its way: the next start must neither lose nor double a row.
     await until('some of the sample', async () => (await count(first, 'lat')) > 5000 || undefined);
     await first.kill('SIGKILL');

@@ -1,0 +1,130 @@
+/**
+ * The commands, a row each: what it is for, and how its module is loaded when it is asked for. The overview, `help`,
+ * the completion and docs/commands.md come from this table; a command is its own file and one row here.
+ */
+export interface CommandModule {
+  /** What `--help` prints. */
+  help: string;
+  run: (args: string[]) => Promise<void> | void;
+}
+
+export interface Command {
+  about: string;
+  load: () => Promise<CommandModule>;
+}
+
+export const COMMANDS: Record<string, Command> = {
+  up: {
+    about: 'Run both in one process with embedded defaults and sample data.',
+    load: async () => {
+      const { UP_HELP: help, up: run } = await import('./up.ts');
+      return { help, run };
+    },
+  },
+  gateway: {
+    about: 'Run a gateway: MQTT from devices, durable buffer, uplink.',
+    load: async () => {
+      const { GATEWAY_HELP: help, runGateway } = await import('../gateway/main.ts');
+      return { help, run: (args) => runGateway(args) };
+    },
+  },
+  collector: {
+    about: 'Run a collector: uplink, log, decode, store, API and page.',
+    load: async () => {
+      const { COLLECTOR_HELP: help, runCollector: run } = await import('../collector/main.ts');
+      return { help, run };
+    },
+  },
+  publish: {
+    about: 'Publish one message and wait for its acknowledgement.',
+    load: async () => {
+      const { PUBLISH_HELP: help, publish: run } = await import('./publish.ts');
+      return { help, run };
+    },
+  },
+  replay: {
+    about: 'Publish a CSV file as its devices over MQTT.',
+    load: async () => {
+      const { REPLAY_HELP: help, replayCommand: run } = await import('./replay.ts');
+      return { help, run };
+    },
+  },
+  query: {
+    about: 'Ask a collector for readings.',
+    load: async () => {
+      const { QUERY_HELP: help, query: run } = await import('./query.ts');
+      return { help, run };
+    },
+  },
+  tail: {
+    about: 'Watch readings as they arrive.',
+    load: async () => {
+      const { TAIL_HELP: help, tail: run } = await import('./tail.ts');
+      return { help, run };
+    },
+  },
+  ledger: {
+    about: 'Say whether anything is missing, and what.',
+    load: async () => {
+      const { LEDGER_HELP: help, ledger: run } = await import('./ledger.ts');
+      return { help, run };
+    },
+  },
+  quarantine: {
+    about: 'See what could not be decoded, and decode it again.',
+    load: async () => {
+      const { QUARANTINE_HELP: help, quarantine: run } = await import('./quarantine.ts');
+      return { help, run };
+    },
+  },
+  lake: {
+    about: 'Say what is in the lake.',
+    load: async () => {
+      const { LAKE_HELP: help, lake: run } = await import('./lake.ts');
+      return { help, run };
+    },
+  },
+  batch: {
+    about: 'List batch jobs, and run them for days.',
+    load: async () => {
+      const { BATCH_HELP: help, batch: run } = await import('./batch.ts');
+      return { help, run };
+    },
+  },
+  rebuild: {
+    about: 'Make readings, store and results again from raw.',
+    load: async () => {
+      const { REBUILD_HELP: help, rebuild: run } = await import('./rebuild.ts');
+      return { help, run };
+    },
+  },
+  doctor: {
+    about: 'Check disk, clock, log, store and lake.',
+    load: async () => {
+      const { DOCTOR_HELP: help, doctor: run } = await import('./doctor.ts');
+      return { help, run };
+    },
+  },
+  password: {
+    about: 'Make a line for the password file.',
+    load: async () => {
+      const { PASSWORD_HELP: help, password: run } = await import('./password.ts');
+      return { help, run };
+    },
+  },
+  token: {
+    about: 'Make an API token with scopes.',
+    load: async () => {
+      const { TOKEN_HELP: help, token: run } = await import('./token.ts');
+      return { help, run };
+    },
+  },
+};
+
+export function overview(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const rows = Object.entries(COMMANDS).map(
+    ([name, { about }]) => `  ${name.padEnd(width)}  ${about}`,
+  );
+  return `Usage: headwater COMMAND [flags]\n\nSensor readings from devices to dashboards: an ack means fsync, nothing acknowledged is lost or counted twice.\n\n${rows.join('\n')}\n\nheadwater help COMMAND says more; headwater --version says which this is.\n`;
+}
