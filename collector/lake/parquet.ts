@@ -9,134 +9,21 @@ import {
   type DuckDBInstance,
 } from '../duckdb/database.ts';
 import { COLUMNS, ORDER, type Zone } from './layout.ts';
-import type { RawRow, ReadingRow, RecordFacts } from './rows.ts';
-
-/** A reading's place in the lake: what is written to it later replaces it. */
-export interface Address {
-  epoch: string;
-  sequence: number;
-  index: number;
-  timeNs: bigint;
-}
+import { takeApart, type PlainRecords } from './parquet-plain.ts';
+import {
+  DATE,
+  JOINED,
+  READING_COLUMNS,
+  STAGED,
+  appendRaw,
+  stageRows,
+  type Address,
+} from './parquet-rows.ts';
+import type { RawRow, ReadingRow } from './rows.ts';
 
 const FORMAT = 'FORMAT parquet, COMPRESSION zstd';
 
 export const pathList = (paths: readonly string[]): string => `[${paths.map(quote).join(', ')}]`;
-
-export const timeNs = (timeMs: number, ns: number): bigint =>
-  BigInt(timeMs) * 1_000_000n + BigInt(ns);
-
-const micros = (ms: number): bigint => BigInt(Math.round(ms * 1000));
-
-type Appender = Awaited<ReturnType<DuckDBConnection['createAppender']>>;
-
-function appendOrigin(appender: Appender, row: { log: string; partition: number; offset: number }) {
-  appender.appendVarchar(row.log);
-  appender.appendInteger(row.partition);
-  appender.appendBigInt(BigInt(row.offset));
-}
-
-function appendRaw(appender: Appender, row: RawRow): void {
-  appender.appendVarchar(row.gateway);
-  appender.appendVarchar(row.epoch);
-  appender.appendInteger(row.kind);
-  appender.appendBigInt(BigInt(row.firstSequence));
-  appender.appendBigInt(BigInt(row.count));
-  appender.appendBigInt(micros(row.arrivedMs));
-  appender.appendBlob(row.frame);
-  appender.appendVarchar(JSON.stringify(row.headers));
-  appendOrigin(appender, row);
-  appender.endRow();
-}
-
-/** Fields by type, as JSON; undefined for a type that has none. A number that is none cannot be in a reading. */
-function byType(fields: Record<string, unknown>): (string | undefined)[] {
-  const parts: (Record<string, unknown> | undefined)[] = [undefined, undefined, undefined];
-  for (const name in fields) {
-    const value = fields[name];
-    const at = typeof value === 'number' ? 0 : typeof value === 'string' ? 1 : 2;
-    (parts[at] ??= {})[name] = value;
-  }
-  return parts.map((part) => (part === undefined ? undefined : JSON.stringify(part)));
-}
-
-/**
- * Rows are staged narrow, since each value costs a call: what records and series share stands once, in tables of its own,
- * and is joined to them as the file is written.
- */
-const STAGED = [
-  'CREATE OR REPLACE TEMP TABLE records (record INTEGER, gateway VARCHAR, epoch VARCHAR, arrived BIGINT, log VARCHAR, log_partition INTEGER, log_offset BIGINT, revision BIGINT)',
-  'CREATE OR REPLACE TEMP TABLE named (name INTEGER, measurement VARCHAR, series VARCHAR, tags VARCHAR)',
-  'CREATE OR REPLACE TEMP TABLE rows (record INTEGER, name INTEGER, sequence BIGINT, "index" INTEGER, time_ns BIGINT, late BOOLEAN, removed BOOLEAN, fields VARCHAR, texts VARCHAR, bools VARCHAR)',
-];
-
-const mapOf = (name: string, value: string): string =>
-  `from_json(coalesce(${name}, '{}'), '"MAP(VARCHAR,${value})"') AS ${name}`;
-const instantOf = (sql: string, name: string): string =>
-  `CAST(make_timestamp(${sql}) AS TIMESTAMPTZ) AS ${name}`;
-
-const READING_COLUMNS = [
-  'gateway',
-  'epoch',
-  'sequence',
-  '"index"',
-  instantOf('time_ns // 1000', 'time'),
-  'time_ns',
-  instantOf('arrived', 'arrived'),
-  'late',
-  'measurement',
-  'series',
-  'tags',
-  mapOf('fields', 'DOUBLE'),
-  mapOf('texts', 'VARCHAR'),
-  mapOf('bools', 'BOOLEAN'),
-  'log',
-  'log_partition',
-  'log_offset',
-];
-
-const JOINED = `rows JOIN records USING (record) JOIN (SELECT name, measurement, series, ${mapOf('tags', 'VARCHAR')} FROM named) USING (name)`;
-
-const DATE = 'CAST(CAST(make_timestamp(time_ns // 1000) AS DATE) AS VARCHAR) AS date';
-
-const RECORD = `{"gateway":"VARCHAR","epoch":"VARCHAR","arrived":"DOUBLE","series":[{"measurement":"VARCHAR","tags":"MAP(VARCHAR,VARCHAR)"}],"readings":[{"series":"INTEGER","sequence":"DOUBLE","index":"INTEGER","time":"DOUBLE","ns":"DOUBLE","late":"BOOLEAN","fields":"MAP(VARCHAR,DOUBLE)"}]}`;
-
-/** As `seriesText` has it. */
-const escaped = (sql: string): string => `regexp_replace(${sql}, '([,= \\\\])', '\\\\\\1', 'g')`;
-const SERIES = `${escaped('s.measurement')} || coalesce(list_aggregate(list_transform(list_sort(map_keys(s.tags)), k -> ',' || ${escaped('k')} || '=' || ${escaped('s.tags[k]')}), 'string_agg', ''), '')`;
-
-const TAKEN_APART = [
-  `CREATE OR REPLACE TEMP TABLE parsed AS SELECT log_offset, from_json(value, '${RECORD}') AS r FROM given`,
-  `CREATE OR REPLACE TEMP TABLE series_of AS SELECT log_offset, n, s.measurement AS measurement, s.tags AS tags, ${SERIES} AS series FROM (SELECT log_offset, unnest(r.series) AS s, unnest(range(len(r.series))) AS n FROM parsed)`,
-];
-
-const TAKEN = `SELECT g.gateway, g.epoch, g.arrived, g.x.sequence AS sequence, coalesce(g.x."index", 0) AS "index", g.x.time AS time_ms, g.x.ns AS ns, CAST(g.x.time AS BIGINT) * 1000000 + CAST(g.x.ns AS BIGINT) AS time_ns, coalesce(g.x.late, false) AS late, measurement, series, tags, g.x.fields AS fields, g.log_offset FROM (SELECT log_offset, r.gateway, r.epoch, r.arrived, unnest(r.readings) AS x FROM parsed) AS g LEFT JOIN series_of ON series_of.log_offset = g.log_offset AND series_of.n = g.x.series`;
-
-/** Not what `decodeReadings` refuses, nor values that are no numbers after all. */
-const POSSIBLE = `coalesce(measurement IS NOT NULL AND time_ms = floor(time_ms) AND time_ms BETWEEN -62135596800000 AND 253402300799999 AND ns = floor(ns) AND ns BETWEEN 0 AND 999999 AND sequence = floor(sequence) AND sequence BETWEEN 0 AND 9007199254740991 AND "index" >= 0 AND len(list_filter(map_values(fields), v -> v IS NULL)) = 0, false)`;
-
-const PLAIN_COLUMNS = [
-  'gateway',
-  'epoch',
-  'CAST(sequence AS BIGINT)',
-  '"index"',
-  instantOf('time_ns // 1000', 'time'),
-  'time_ns',
-  instantOf('CAST(arrived * 1000 AS BIGINT)', 'arrived'),
-  'late',
-  'measurement',
-  'series',
-  'tags',
-  'fields',
-  'MAP {}',
-  'MAP {}',
-];
-
-export interface PlainRecords {
-  log: string;
-  partition: number;
-  records: readonly { offset: number; value: Buffer }[];
-}
 
 export interface WrittenFile {
   /** YYYY-MM-DD. */
@@ -145,10 +32,6 @@ export interface WrittenFile {
   rows: number;
   path: string;
 }
-
-/** Whether a record has numbers alone, and replaces nothing: texts are in `…_text`, booleans in `…_bool`. */
-export const isPlain = (value: Buffer): boolean =>
-  !['_text":', '_bool":', '"was":', '"removed":'].some((mark) => value.includes(mark));
 
 export class ParquetEngine {
   private readonly folder: string;
@@ -242,12 +125,12 @@ export class ParquetEngine {
     plain: PlainRecords | undefined,
   ): Promise<WrittenFile[] | undefined> {
     for (const statement of STAGED) await connection.run(statement);
-    await this.stage(connection, rows);
+    await stageRows(connection, rows);
     const columns = READING_COLUMNS.join(', ');
     await connection.run(
       `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE}, true AS possible FROM ${JOINED}`,
     );
-    if (plain !== undefined && !(await this.takeApart(connection, plain))) return undefined;
+    if (plain !== undefined && !(await takeApart(connection, plain))) return undefined;
     const found = await connection.runAndReadAll(
       'SELECT date, gateway, count(*) FROM wide GROUP BY ALL ORDER BY ALL',
     );
@@ -264,76 +147,6 @@ export class ParquetEngine {
       throw error;
     }
     return files;
-  }
-
-  private async takeApart(
-    connection: DuckDBConnection,
-    { log, partition, records }: PlainRecords,
-  ): Promise<boolean> {
-    await connection.run('CREATE OR REPLACE TEMP TABLE given (log_offset BIGINT, value VARCHAR)');
-    const appender = await connection.createAppender('given');
-    for (const { offset, value } of records) {
-      appender.appendBigInt(BigInt(offset));
-      appender.appendVarchar(value.toString('utf8'));
-      appender.endRow();
-    }
-    appender.closeSync();
-    const columns = PLAIN_COLUMNS.join(', ');
-    try {
-      for (const statement of TAKEN_APART) await connection.run(statement);
-      // At once: rows with their texts and maps are written one time less.
-      await connection.run(
-        `INSERT INTO wide SELECT ${columns}, ${quote(log)}, ${partition}, log_offset, 0, false, ${DATE}, ${POSSIBLE} FROM (${TAKEN})`,
-      );
-    } catch {
-      return false; // Not JSON, or of another shape: whoever looks at each record tells which.
-    }
-    const wrong = await connection.runAndReadAll('SELECT count(*) FROM wide WHERE NOT possible');
-    return Number(wrong.getRows()[0]?.[0]) === 0;
-  }
-
-  private async stage(connection: DuckDBConnection, rows: readonly ReadingRow[]): Promise<void> {
-    const [records, named, appender] = [
-      await connection.createAppender('records'),
-      await connection.createAppender('named'),
-      await connection.createAppender('rows'),
-    ];
-    const recordNumbers = new Map<RecordFacts, number>();
-    const names = new Map<string, number>();
-    for (const { record, reading, series, removed } of rows) {
-      let number = recordNumbers.get(record);
-      if (number === undefined) {
-        recordNumbers.set(record, (number = recordNumbers.size));
-        records.appendInteger(number);
-        records.appendVarchar(record.gateway);
-        records.appendVarchar(record.epoch);
-        records.appendBigInt(micros(record.arrivedMs));
-        appendOrigin(records, record);
-        records.appendBigInt(BigInt(record.revision));
-        records.endRow();
-      }
-      let name = names.get(series);
-      if (name === undefined) {
-        names.set(series, (name = names.size));
-        named.appendInteger(name);
-        named.appendVarchar(reading.measurement);
-        named.appendVarchar(series);
-        named.appendVarchar(JSON.stringify(reading.tags));
-        named.endRow();
-      }
-      appender.appendInteger(number);
-      appender.appendInteger(name);
-      appender.appendBigInt(BigInt(reading.sequence));
-      appender.appendInteger(reading.index);
-      appender.appendBigInt(timeNs(reading.timeMs, reading.ns));
-      appender.appendBoolean(reading.late === true);
-      appender.appendBoolean(removed);
-      for (const part of byType(reading.fields))
-        if (part === undefined) appender.appendNull();
-        else appender.appendVarchar(part);
-      appender.endRow();
-    }
-    for (const each of [records, named, appender]) each.closeSync();
   }
 
   private async copy(connection: DuckDBConnection, select: string, zone: Zone): Promise<string> {

@@ -10,7 +10,8 @@ import type { Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
 import { SeriesTexts } from '../lake/rows.ts';
-import { LAKE_PREFIX, type LakeState } from '../lake/stage.ts';
+import type { LakeState } from '../lake/gather.ts';
+import { LAKE_PREFIX } from '../lake/stage.ts';
 import {
   HEADER_AGAIN,
   TOPIC_READINGS,
