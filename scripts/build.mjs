@@ -1,5 +1,6 @@
 // Bundles the command into dist/: one file for each entry and lazily loaded part. Native packages and what is large
-// and only needed by one adapter stay outside the bundle and are resolved from node_modules.
+// and only needed by one adapter stay outside the bundle and are resolved from node_modules. Compiles contracts/ as well.
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,3 +30,11 @@ await build({
   sourcemap: true,
   logLevel: 'warning',
 });
+
+// What adapters are written against, one file for each source, with its types: `contracts/package.json` exports them.
+rmSync(join(root, 'contracts', 'dist'), { recursive: true, force: true });
+const { status } = spawnSync('node_modules/.bin/tsc', ['-p', 'contracts'], {
+  cwd: root,
+  stdio: 'inherit',
+});
+if (status !== 0) process.exit(1);

@@ -2,6 +2,7 @@
  * Every operating error that Headwater reports, in one table. Callers branch on `code`, never on text.
  * A user reads one sentence: what happened, where, and what to do. `docs/errors.md` is generated from this table.
  */
+import { CONTRACT_ERRORS, OPERATING_ERROR } from '../contracts/errors.ts';
 
 interface ErrorSpec {
   /** Whether trying the same again later can succeed without anybody changing anything. */
@@ -11,13 +12,10 @@ interface ErrorSpec {
 }
 
 export const ERRORS = {
+  ...CONTRACT_ERRORS,
   USAGE: {
     retryable: false,
     about: 'A command line is not understood; the command ends with exit code 2.',
-  },
-  CONFIG_INVALID: {
-    retryable: false,
-    about: 'A flag, file or environment variable holds a value that is not accepted.',
   },
   CONFIG_UNKNOWN_KEY: {
     retryable: false,
@@ -43,27 +41,6 @@ export const ERRORS = {
   PACKET_INVALID: {
     retryable: false,
     about: 'An MQTT packet breaks the specification or a limit; the connection is closed.',
-  },
-  LOG_UNAVAILABLE: {
-    retryable: true,
-    about: 'The log cannot be reached or written; the uplink is not acknowledged meanwhile.',
-  },
-  LOG_FENCED: {
-    retryable: true,
-    about: 'Another consumer has taken over the partitions; the step was not committed.',
-  },
-  STORE_UNAVAILABLE: {
-    retryable: true,
-    about: 'The time-series store cannot be reached; reading goes on when it can.',
-  },
-  STORE_RESET: {
-    retryable: false,
-    about:
-      'The store was damaged and set aside; what the log has is written again from its beginning.',
-  },
-  LAKE_UNAVAILABLE: {
-    retryable: true,
-    about: 'The lake cannot be reached or written; nothing is lost, it goes on when it can.',
   },
   RULE_INVALID: {
     retryable: false,
@@ -102,7 +79,6 @@ export const ERRORS = {
     retryable: true,
     about: 'Too many wrong credentials from this address; it may try again in a minute.',
   },
-  NOT_FOUND: { retryable: false, about: 'The thing asked for does not exist.' },
   INPUT_FILE: {
     retryable: false,
     about: 'An input file cannot be read or is not what the command expects.',
@@ -120,6 +96,7 @@ export type ErrorCode = keyof typeof ERRORS;
 export class HeadwaterError extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
+  readonly [OPERATING_ERROR] = true;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);

@@ -32,6 +32,26 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('contracts/ needs nothing else of ours', () => {
+    const folders = new Map([
+      ['contracts/', /^(\.\/|node:)/],
+      ['contracts/suite/', /^(\.\.?\/|node:)/],
+    ]);
+    const wrong = sources
+      .filter((file) => file.startsWith('contracts/'))
+      .flatMap((file) => {
+        const folder = file.slice(0, file.lastIndexOf('/') + 1);
+        return importsOf(file)
+          .filter(
+            (name) =>
+              !(folders.get(folder)?.test(name) ?? false) ||
+              /^\.\.\/\.\.|\.\.\/(shared|collector)/.test(name),
+          )
+          .map((name) => `${file} imports ${name}`);
+      });
+    expect(wrong).toEqual([]);
+  });
+
   it.each([
     'classic-level',
     '@duckdb/node-api',

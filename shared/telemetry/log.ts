@@ -1,16 +1,7 @@
 /** What the processes say of themselves: one line an event, on standard error, never broken by what a device sent. */
+import type { Notify } from '../../contracts/notice.ts';
 
-export type Level = 'info' | 'warn' | 'error';
-
-export interface Notice {
-  level: Level;
-  /** A stable name, snake_case. */
-  event: string;
-  /** A sentence for a person. */
-  text: string;
-}
-
-export type Notify = (notice: Notice) => void;
+export type { Level, Notice, Notify } from '../../contracts/notice.ts';
 
 /** Control characters and escapes made visible, so that one event stays one line (a payload may hold CR, LF, ANSI codes). */
 export function printable(text: string): string {

@@ -135,9 +135,12 @@ hadoop_install() {
   rm -rf "$cache/hadoop-$1"; mkdir -p "$cache/hadoop-$1"
   mvn -q -B -f "$here/hadoop/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/hadoop-$1/libs" -Dhadoop.version="$1"
 }
+# Logs of other adapters: their servers from Debian, their clients from the root's development packages.
+ensure_redis() { if ! command -v redis-server >/dev/null; then say "installing redis-server from Debian"; apt_get redis-server; fi; }
+ensure_postgresql() { if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then say "installing postgresql from Debian"; apt_get postgresql; fi; }
 ensure_openssl() { if ! command -v openssl >/dev/null; then say "installing openssl from Debian"; apt_get openssl; fi; }
 
-all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl lake-python spark-s3 versitygw hadoop"
+all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl lake-python spark-s3 versitygw hadoop redis postgresql"
 for name in ${*:-$all}; do
   case $name in
     mosquitto) ensure_mosquitto ;;
@@ -154,6 +157,8 @@ for name in ${*:-$all}; do
     spark-s3) once spark-s3 3.3.4 15 spark_s3_install ;;
     versitygw) once versitygw 1.8.0 150 versitygw_install ;;
     hadoop) once hadoop 3.4.1 30 hadoop_install ;;
+    redis) ensure_redis ;;
+    postgresql) ensure_postgresql ;;
     openssl) ensure_openssl ;;
     *) fail "no such service: $name (known: $all)" ;;
   esac

@@ -1,0 +1,8 @@
+/** The package's face: everything that an adapter is written against. The suites are beside it, under `/suite/`. */
+export * from './define.ts';
+export * from './errors.ts';
+export * from './log.ts';
+export * from './notice.ts';
+export * from './object-store.ts';
+export * from './options.ts';
+export * from './reading.ts';

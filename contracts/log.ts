@@ -1,0 +1,139 @@
+/**
+ * The Log contract: topics of records between the stages. Its suite is `suite/log.ts`.
+ *
+ * - `append` resolves when the records are on stable storage. Records of one key keep their order.
+ * - A consumer's step is atomic: what it produces and how far it has read are committed together or not at all. So each
+ *   stage reads, produces and moves on once in effect, through any restart. A log that cannot says so
+ *   (`supports.atomicStep`): see `decisions/0009`.
+ * - A partition is read by one consumer of a group at a time, and one that was replaced cannot commit (LOG_FENCED).
+ * - A compacted topic keeps the last value of each key; an empty value removes the key.
+ * - Positions are numbers that grow within a partition: the first may be any, and there may be gaps. No stage counts with
+ *   them. Partitions are the log's affair: a key stays in the partition that was first chosen for it.
+ */
+import type { AdapterContext } from './define.ts';
+import type { OptionsSpec } from './options.ts';
+
+export const LOG_CONTRACT_VERSION = 2;
+
+export interface LogRecord {
+  key: string;
+  value: Buffer;
+  headers: Record<string, string>;
+}
+
+export interface StoredRecord extends LogRecord {
+  partition: number;
+  offset: number;
+}
+
+export interface Produced extends LogRecord {
+  topic: string;
+  /** Left out: chosen by the key. A state record names the partition that it belongs to. */
+  partition?: number;
+}
+
+export interface Step {
+  produce: Produced[];
+  /** Partition of the consumed topic → offset of the next record to read. */
+  offsets: Map<number, number>;
+}
+
+export interface ConsumerOptions {
+  group: string;
+  topic: string;
+  /** Where a group without committed offsets begins. 'end' is for watchers, which commit nothing. */
+  from: 'start' | 'end';
+  /**
+   * A partition is now this consumer's, and its group has committed this offset in it (undefined: none). May return
+   * the offset to go on from, when the consumer keeps its own progress elsewhere; undefined: the committed one.
+   */
+  onAssign?: (partition: number, committed: number | undefined) => Promise<number | undefined>;
+  onRevoke?: (partition: number) => void;
+  /** Largest sum of values that one poll returns, bytes; a larger record comes alone. */
+  bytesMax: number;
+}
+
+export interface LogConsumer {
+  /** Records in order, of assigned partitions; [] after `waitMs` without any. Throws LOG_UNAVAILABLE. */
+  poll(waitMs: number): Promise<StoredRecord[]>;
+  /**
+   * Commits atomically. After LOG_FENCED or LOG_UNAVAILABLE nothing of it is visible, and the next poll goes on from
+   * what was committed before: the caller forgets the state that it had built on it.
+   */
+  commit(step: Step): Promise<void>;
+  /** Partitions of this consumer of which everything that was in the log has been returned, when it last looked. */
+  ended(): ReadonlySet<number>;
+  close(): Promise<void>;
+}
+
+export interface Watch {
+  close(): Promise<void>;
+}
+
+export interface GroupStats {
+  group: string;
+  topic: string;
+  /** Null: not known, as while a member of a group on Kafka waits for its part. */
+  lagRecords: number | null;
+}
+
+export interface Health {
+  up: boolean;
+  /** Of the present state, epoch milliseconds. */
+  sinceMs: number;
+  /** Why it is not up; '' while it is. */
+  reason: string;
+}
+
+/** A topic as the log has to keep it; an adapter knows none by name. */
+export interface TopicSpec {
+  name: string;
+  /** Keeps the last value of each key instead of a history. */
+  compacted: boolean;
+  /** May be dropped so long after it was written, milliseconds; undefined: only by `trimBytes`. */
+  retentionMs?: number;
+  /** May be cut at the front once every group has read it, but for so many bytes; undefined: never. */
+  trimBytes?: number;
+}
+
+/** What an adapter can do; the suite reads it and skips the rest with a reason. */
+export interface LogSupports {
+  /** A step's output, state and offsets are committed as one. */
+  atomicStep: boolean;
+  /** Several partitions, shared between the members of a group. */
+  partitions: boolean;
+  /** Several processes at once; else the log is one process's own. */
+  processes: boolean;
+  /** Largest record that it takes, bytes of key, value and headers together. */
+  recordBytesMax: number;
+}
+
+export interface LogContext<O extends OptionsSpec = OptionsSpec> extends AdapterContext<O> {
+  /** Everything that it keeps lies under this name: two logs of different namespaces share nothing. */
+  namespace: string;
+  topics: readonly TopicSpec[];
+  /** Partitions of topics that are made now; what is there keeps its own. */
+  partitions: number;
+  /** Groups that read no more: what they have not read may be cut. */
+  retired: readonly string[];
+}
+
+export interface Log {
+  readonly kind: string;
+  /** Partitions of every topic, as keys are spread over them. */
+  readonly partitions: number;
+  open(): Promise<void>;
+  append(topic: string, records: LogRecord[]): Promise<void>;
+  consumer(options: ConsumerOptions): Promise<LogConsumer>;
+  /** Last values of a compacted topic's partition. */
+  state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]>;
+  /**
+   * Last values of a compacted topic, and from then on every change, until it is closed; an empty value is a removal.
+   * Resolves once everything that was in it before the call has been handed on. Throws LOG_UNAVAILABLE.
+   */
+  watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch>;
+  groups(): GroupStats[];
+  /** Sentences about what does not hold as configured, for start-up and `doctor`. */
+  warnings(): string[];
+  close(): Promise<void>;
+}
