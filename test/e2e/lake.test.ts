@@ -1,14 +1,14 @@
-/** The Aberdeen week through `up`: what the lake, both stores, DuckDB, pandas and Spark say of it, and a rebuild of all. */
+/** The Aberdeen week through `up`: what the lake, both stores, DuckDB, pandas and Spark say of it. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDuckDb } from '../../collector/duckdb/database.ts';
 import { LAKE_PYTHON, startInflux2, type Influx } from '../services/servers.ts';
 import { difference, pointsOf, processed, startUp } from '../support/lake.ts';
 import { ROOT, run, temporaryFolder, until, type Headwater } from '../support/process.ts';
-import { fetchOnce, getJson, type Points } from '../support/reconcile.ts';
+import { getJson, type Points } from '../support/reconcile.ts';
 
 const ROWS = 140_504;
 const RULES = `rules:
@@ -204,52 +204,5 @@ describe('the Aberdeen week', () => {
     expect(found('stuck_bool', 'true')).toBeGreaterThan(10);
     expect(found('saturated_bool', 'true')).toBeGreaterThan(5);
     expect(found('top', '99.9')).toBeGreaterThan(5);
-  });
-
-  it('a deleted bucket, and a deleted embedded store, are there again after a rebuild, identical', async () => {
-    const measurements = ['SDS011', 'DHT22', 'BME280', 'hourly', 'alerts'];
-    const all = async (server: Headwater): Promise<string[]> =>
-      (await Promise.all(measurements.map((name) => pointsOf(http(server), name)))).flat();
-    const before = await all(onInflux);
-    const api = async (path: string, method: string, body?: object): Promise<unknown> => {
-      const response = await fetchOnce(`http://${influx.address}${path}`, {
-        method,
-        headers: { authorization: `Token ${influx.token}` },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      });
-      return response.status === 204 ? undefined : await response.json();
-    };
-    const { buckets } = (await api('/api/v2/buckets?name=bucket', 'GET')) as {
-      buckets: { id: string; orgID: string }[];
-    };
-    const [bucket] = buckets;
-    await api(`/api/v2/buckets/${bucket?.id}`, 'DELETE');
-    await api('/api/v2/buckets', 'POST', { name: 'bucket', orgID: bucket?.orgID });
-    expect(await pointsOf(http(onInflux), 'SDS011')).toEqual([]);
-    const { code, output } = await run(['rebuild', '--http', http(onInflux)]);
-    expect(code, output).toBe(0);
-    expect(output).toMatch(/140504 messages decoded to 140504 readings, 0 in quarantine/);
-    await processed([http(onInflux)]);
-    expect(difference(await all(onInflux), before)).toBeUndefined();
-    expect(
-      (await getJson<{ zones: object[] }>(`http://${http(onInflux)}/api/v1/lake`)).zones[1],
-    ).toMatchObject({ rows: ROWS });
-
-    // The embedded collector loses its store and its log, and has the lake alone.
-    const mine = await all(embedded);
-    await embedded.kill();
-    for (const name of ['store', 'log'])
-      rmSync(join(folder, 'collector', name), { recursive: true, force: true });
-    embedded = await startUp(folder, settings);
-    await shown(embedded);
-    expect(embedded.stdout()).toContain('rows are here already');
-    const rebuilt = await run(['rebuild', '--http', http(embedded)]);
-    expect(rebuilt.code, rebuilt.output).toBe(0);
-    expect(rebuilt.output).toMatch(/rebuilt: [1-9]\d* frames put back into the log from the lake/);
-    await processed([http(embedded)]);
-    expect(difference(await all(embedded), mine)).toBeUndefined();
-    expect(
-      (await getJson<{ zones: object[] }>(`http://${http(embedded)}/api/v1/lake`)).zones[1],
-    ).toMatchObject({ rows: ROWS });
   });
 });

@@ -67,7 +67,10 @@ export async function processed(collectors: readonly string[], ms = 120_000): Pr
       let busy = false;
       for (const http of collectors) {
         const { stages } = await getJson<Lag>(`http://${http}/api/v1/status`);
-        busy ||= stages.some(({ lagRecords }) => lagRecords !== 0);
+        // A replay that has ended reads no further: what arrives afterwards was decoded with the present mappings.
+        busy ||= stages.some(
+          ({ group, lagRecords }) => lagRecords !== 0 && !group.startsWith('headwater-replay-'),
+        );
         const metrics = await (await fetch(`http://${http}/metrics`)).text();
         busy ||= Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0) > 0;
       }
