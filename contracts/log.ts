@@ -43,6 +43,8 @@ export interface ConsumerOptions {
   topic: string;
   /** Where a group without committed offsets begins. 'end' is for watchers, which commit nothing. */
   from: 'start' | 'end';
+  /** Sees every partition and commits nothing: no member of the group, which leaves nothing behind. 'end' means it. */
+  watches?: boolean;
   /**
    * A partition is now this consumer's, and its group has committed this offset in it (undefined: none). May return
    * the offset to go on from, when the consumer keeps its own progress elsewhere; undefined: the committed one.
@@ -133,6 +135,10 @@ export interface Log {
    */
   watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch>;
   groups(): GroupStats[];
+  /** Nothing waits any longer for this group, and it begins anew if it ever comes back. It has no members. */
+  forget(group: string): Promise<void>;
+  /** Whether it can be read and written now, as far as it knows without asking. */
+  health(): Health;
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */
   warnings(): string[];
   close(): Promise<void>;

@@ -1,11 +1,6 @@
 /**
  * The log on LevelDB, for one process. One partition; a step is one synced batch, and what waits at the same time
- * shares an fsync (group commit), as in the gateway's buffer.
- *
- * Keys: 't' topic 0x00 offset (8 bytes) → record; 'c' topic 0x00 key → record of a compacted topic;
- * 'o' group 0x00 topic → next offset (8 bytes).
- * A record: CRC-32C of the rest (4), key length (2), headers length (2), key, headers as JSON, value. One that does not
- * match is handed on as it is, marked as damaged, for whoever reads it to set aside: it must not vanish unseen.
+ * shares an fsync (group commit), as in the gateway's buffer. Its layout on disk is in `embedded-records.ts`.
  *
  * A write error fails every waiting write, closes and reopens (F1); callers try again, and identities make that harmless.
  */
@@ -15,27 +10,46 @@ import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import { seal, unseal } from '../../shared/kv/sealed.ts';
+import { EmbeddedConsumer } from './embedded-consumer.ts';
+import {
+  DAMAGED,
+  decode,
+  encode,
+  offsetKey,
+  readState,
+  recordKey,
+  stateKey,
+  topicPrefix,
+} from './embedded-records.ts';
 import { openRecovering, type Recovery } from '../../shared/kv/recover.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import {
-  COMPACTED,
-  type ConsumerOptions,
-  type GroupStats,
-  type Log,
-  type LogConsumer,
-  type LogRecord,
-  type Produced,
-  type Step,
-  type StoredRecord,
-  type Watch,
+import type {
+  ConsumerOptions,
+  GroupStats,
+  Health,
+  Log,
+  LogConsumer,
+  LogRecord,
+  LogSupports,
+  Produced,
+  Step,
+  StoredRecord,
+  TopicSpec,
+  Watch,
 } from './log.ts';
+
+export const EMBEDDED_SUPPORTS: LogSupports = {
+  atomicStep: true,
+  partitions: false,
+  processes: false,
+  recordBytesMax: 256 * 1024 * 1024,
+};
 
 export interface EmbeddedLogOptions {
   folder: string;
   /** Recent records of a topic kept in memory for its readers, bytes. */
   cacheBytes: number;
-  /** Topics that may be cut at the front once every group has read them, and how many bytes they keep. */
-  trim: Record<string, number>;
+  topics: readonly TopicSpec[];
   /** Groups that read no more: what they have not read may be cut. */
   retired?: readonly string[];
   now: () => number;
@@ -64,48 +78,6 @@ const REOPEN_MS = 500;
 /** Read at once to be deleted, bytes. */
 const TRIM_BYTES_MAX = 16 * 1024 * 1024;
 
-function topicPrefix(topic: string): Buffer {
-  return Buffer.concat([Buffer.from(`t${topic}`), Buffer.from([0])]);
-}
-
-function recordKey(topic: string, offset: number): Buffer {
-  const number = Buffer.alloc(8);
-  number.writeBigUInt64BE(BigInt(offset));
-  return Buffer.concat([topicPrefix(topic), number]);
-}
-
-function stateKey(topic: string, key: string): Buffer {
-  return Buffer.concat([Buffer.from(`c${topic}`), Buffer.from([0]), Buffer.from(key)]);
-}
-
-function offsetKey(group: string, topic: string): Buffer {
-  return Buffer.concat([Buffer.from(`o${group}`), Buffer.from([0]), Buffer.from(topic)]);
-}
-
-function encode({ key, value, headers }: LogRecord): Buffer {
-  const keyBytes = Buffer.from(key);
-  const headerBytes = Buffer.from(JSON.stringify(headers));
-  const head = Buffer.alloc(4);
-  head.writeUInt16LE(keyBytes.length, 0);
-  head.writeUInt16LE(headerBytes.length, 2);
-  return seal(Buffer.concat([head, keyBytes, headerBytes, value]));
-}
-
-/** Header of a record whose checksum does not match; its value is what was found. */
-const DAMAGED = 'damaged';
-
-function decode(sealed: Buffer): LogRecord {
-  const bytes = unseal(sealed);
-  if (bytes === undefined) return { key: '', headers: { [DAMAGED]: 'true' }, value: sealed };
-  const keyEnd = 4 + bytes.readUInt16LE(0);
-  const headersEnd = keyEnd + bytes.readUInt16LE(2);
-  return {
-    key: bytes.toString('utf8', 4, keyEnd),
-    headers: JSON.parse(bytes.toString('utf8', keyEnd, headersEnd)) as Record<string, string>,
-    value: bytes.subarray(headersEnd),
-  };
-}
-
 export class EmbeddedLog implements Log {
   readonly kind = 'embedded';
   readonly partitions = 1;
@@ -123,6 +95,10 @@ export class EmbeddedLog implements Log {
   private writing = false;
   private reopening: Promise<void> | undefined;
   private closed = false;
+  private readonly compacted: ReadonlySet<string>;
+  /** Consumers of a group and topic, in the order in which they came. */
+  private readonly members = new Map<string, LogConsumer[]>();
+  private present: Health = { up: false, sinceMs: 0, reason: 'not open yet' };
   private readonly trimmedTo = new Map<string, number>();
   private readonly watchers = new Set<{
     topic: string;
@@ -132,6 +108,9 @@ export class EmbeddedLog implements Log {
   constructor(options: EmbeddedLogOptions, notify: Notify) {
     this.options = options;
     this.notify = notify;
+    this.compacted = new Set(
+      options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
+    );
   }
 
   async open(): Promise<void> {
@@ -148,6 +127,7 @@ export class EmbeddedLog implements Log {
       throw error;
     }
     this.db = db;
+    this.present = { up: true, sinceMs: this.options.now(), reason: '' };
     for (const { file, offset, bytes, kind } of damaged.flatMap(({ damages }) => damages)) {
       if (kind === 'corrupt') {
         this.notify({
@@ -236,7 +216,9 @@ export class EmbeddedLog implements Log {
   /** Queues produced records and further operations as one atomic unit. */
   async submit(produce: Produced[], more: KvOp[]): Promise<void> {
     // Waiting only when a topic is new keeps concurrent appends in the order of their calls.
-    const unknown = produce.filter(({ topic }) => !COMPACTED.has(topic) && !this.topics.has(topic));
+    const unknown = produce.filter(
+      ({ topic }) => !this.compacted.has(topic) && !this.topics.has(topic),
+    );
     if (unknown.length > 0) await Promise.all(unknown.map(({ topic }) => this.topic(topic)));
     // No turn of the event loop between this and the queue: offsets are given by what is open now.
     while (this.reopening !== undefined || this.db === undefined) await this.ready();
@@ -244,7 +226,7 @@ export class EmbeddedLog implements Log {
     const fresh: [Topic, StoredRecord][] = [];
     for (const record of produce) {
       const value = encode(record);
-      if (COMPACTED.has(record.topic)) {
+      if (this.compacted.has(record.topic)) {
         const key = stateKey(record.topic, record.key);
         ops.push(record.value.length === 0 ? { type: 'del', key } : { type: 'put', key, value });
         continue;
@@ -313,6 +295,7 @@ export class EmbeddedLog implements Log {
     // At once: a write after a failed one seems to succeed and is gone with the next open (F1).
     const { db } = this;
     this.db = undefined;
+    this.present = { up: false, sinceMs: this.options.now(), reason: text };
     this.reopening ??= this.reopen(db).finally(() => {
       this.reopening = undefined;
     });
@@ -384,12 +367,15 @@ export class EmbeddedLog implements Log {
 
   /** Cuts the front of a topic that has a limit, never beyond what every group has read. */
   private async trim(name: string): Promise<void> {
-    const keep = this.options.trim[name];
+    const keep = this.options.topics.find((each) => each.name === name)?.trimBytes;
     const topic = this.topics.get(name);
     if (keep === undefined || topic === undefined || this.db === undefined) return;
     const read = [...this.offsets.values()]
       .filter((each) => each.topic === name)
       .map(({ next }) => next);
+    // Who has committed nothing yet, and is there, reads from the beginning.
+    for (const member of this.members.keys())
+      if (member.endsWith(`\0${name}`) && !this.offsets.has(member)) return;
     const average = topic.cachedBytes / Math.max(1, topic.cache.length);
     const keepRecords = Math.ceil(keep / Math.max(1, average));
     const to = Math.min(topic.end - keepRecords, ...read);
@@ -427,11 +413,14 @@ export class EmbeddedLog implements Log {
       throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is being reopened');
     const prefix = topicPrefix(name);
     const entries = await this.db.read({ gte: recordKey(name, from), lt: after(prefix) }, bytesMax);
-    const records = entries.map(([key, value]) => ({
-      ...decode(value),
-      partition: 0,
-      offset: Number(key.readBigUInt64BE(prefix.length)),
-    }));
+    const records: StoredRecord[] = [];
+    let bytes = 0;
+    for (const [key, value] of entries) {
+      const record = decode(value);
+      bytes += record.value.length;
+      if (records.length > 0 && bytes > bytesMax) break;
+      records.push({ ...record, partition: 0, offset: Number(key.readBigUInt64BE(prefix.length)) });
+    }
     this.noteGaps(name, from, records);
     return records;
   }
@@ -474,8 +463,29 @@ export class EmbeddedLog implements Log {
 
   async consumer(options: ConsumerOptions): Promise<LogConsumer> {
     const consumer = new EmbeddedConsumer(this, options);
-    await consumer.start();
+    if (options.from === 'start' && options.watches !== true) {
+      const name = `${options.group}\0${options.topic}`;
+      this.members.set(name, [...(this.members.get(name) ?? []), consumer]);
+    }
+    try {
+      await consumer.start();
+    } catch (error) {
+      this.leave(consumer, options);
+      throw error;
+    }
     return consumer;
+  }
+
+  /** Whether it is the first of its group and topic. */
+  holds(consumer: LogConsumer, { group, topic }: ConsumerOptions): boolean {
+    return this.members.get(`${group}\0${topic}`)?.[0] === consumer;
+  }
+
+  leave(consumer: LogConsumer, { group, topic }: ConsumerOptions): void {
+    const name = `${group}\0${topic}`;
+    const rest = (this.members.get(name) ?? []).filter((each) => each !== consumer);
+    if (rest.length === 0) this.members.delete(name);
+    else this.members.set(name, rest);
   }
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
@@ -507,12 +517,29 @@ export class EmbeddedLog implements Log {
     }));
   }
 
+  async forget(group: string): Promise<void> {
+    const names = [...this.offsets].filter(([, each]) => each.group === group);
+    await this.submit(
+      [],
+      names.map(([, { topic }]) => ({ type: 'del', key: offsetKey(group, topic) })),
+    );
+    for (const [name] of names) {
+      this.offsets.delete(name);
+      this.noted.delete(name);
+    }
+  }
+
+  health(): Health {
+    return this.present;
+  }
+
   warnings(): string[] {
     return [...this.said].map((text) => `lost from the embedded log: ${text}`);
   }
 
   async close(): Promise<void> {
     if (this.closed) return;
+    this.present = { up: false, sinceMs: this.options.now(), reason: 'it is closed' };
     while (this.writing || this.queue.length > 0)
       await new Promise((resolve) => setTimeout(resolve, 5));
     this.closed = true;
@@ -520,82 +547,5 @@ export class EmbeddedLog implements Log {
     await this.reopening;
     await this.db?.close();
     this.db = undefined;
-  }
-}
-
-async function readState(db: KvDatabase, topic: string, keyPrefix: string): Promise<LogRecord[]> {
-  const prefix = stateKey(topic, keyPrefix);
-  const entries = await db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
-  return entries
-    .map(([, value]) => decode(value))
-    .filter(({ headers }) => headers[DAMAGED] === undefined);
-}
-
-class EmbeddedConsumer implements LogConsumer {
-  private readonly log: EmbeddedLog;
-  private readonly options: ConsumerOptions;
-  private next = 0;
-  /** A commit failed: where to go on, and the state that belongs to it, must be read again. */
-  private stale = false;
-  private atEnd = false;
-  private closed = false;
-
-  constructor(log: EmbeddedLog, options: ConsumerOptions) {
-    this.log = log;
-    this.options = options;
-  }
-
-  async start(): Promise<void> {
-    const { topic, from } = this.options;
-    const end = await this.log.end(topic);
-    if (from === 'end') this.next = end;
-    else await this.rewind();
-  }
-
-  private async rewind(): Promise<void> {
-    const { group, topic, onAssign } = this.options;
-    await this.log.ready();
-    const committed = this.log.committed(group, topic);
-    const own = await onAssign?.(0, committed);
-    // Progress beyond the end belongs to a log that is no longer there: what this one has was not read.
-    const valid = own !== undefined && own <= (await this.log.end(topic));
-    this.next = valid ? own : (committed ?? 0);
-    if (valid) this.log.noteProgress(group, topic, own);
-  }
-
-  async poll(waitMs: number): Promise<StoredRecord[]> {
-    const { topic, bytesMax } = this.options;
-    if (this.stale) {
-      await this.rewind();
-      this.stale = false;
-    }
-    let records = await this.log.read(topic, this.next, bytesMax);
-    if (records.length === 0 && !this.closed) {
-      await this.log.wait(topic, waitMs);
-      if (!this.closed) records = await this.log.read(topic, this.next, bytesMax);
-    }
-    const last = records.at(-1);
-    if (last !== undefined) this.next = last.offset + 1;
-    this.atEnd = this.next >= (await this.log.end(topic));
-    return records;
-  }
-
-  async commit(step: Step): Promise<void> {
-    try {
-      await this.log.commit(this.options.group, this.options.topic, step);
-    } catch (error) {
-      // Whether it is on disk after all is known when the log is open again: the next poll begins with that.
-      this.stale = true;
-      throw error;
-    }
-  }
-
-  ended(): ReadonlySet<number> {
-    return new Set(this.atEnd ? [0] : []);
-  }
-
-  close(): Promise<void> {
-    this.closed = true;
-    return Promise.resolve();
   }
 }

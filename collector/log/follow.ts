@@ -40,7 +40,13 @@ export class Follower {
     const { log, notify, event, topic, from, group, onRecords } = this.options;
     while (!this.stopped) {
       try {
-        this.consumer ??= await log.consumer({ group, topic, from, bytesMax: POLL_BYTES_MAX });
+        this.consumer ??= await log.consumer({
+          group,
+          topic,
+          from,
+          watches: true,
+          bytesMax: POLL_BYTES_MAX,
+        });
         onRecords(await this.consumer.poll(POLL_MS));
         if (this.consumer.ended().size >= log.partitions) caughtUp();
       } catch (error) {

@@ -29,8 +29,15 @@ export function loadClient(): Client {
   }
 }
 
-/** LOG_FENCED when the partitions went to somebody else, else LOG_UNAVAILABLE. */
+/** The broker's and the library's code for a record that is too large. */
+const TOO_LARGE = 10;
+
+/** LOG_FENCED when the partitions went to somebody else, LOG_TOO_LARGE for a record, else LOG_UNAVAILABLE. */
 export function unavailable(what: string, error: unknown): HeadwaterError {
+  if ((error as { code?: unknown } | undefined)?.code === TOO_LARGE)
+    return new HeadwaterError('LOG_TOO_LARGE', `Kafka: ${what}: ${messageOf(error)}`, {
+      cause: error,
+    });
   const fenced =
     /fenced|_STATE|UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|INVALID_PRODUCER_EPOCH|CONCURRENT|REBALANCE/i.test(
       `${messageOf(error)} ${(error as { code?: number } | undefined)?.code ?? ''}`,

@@ -17,7 +17,6 @@ import {
 } from './kafka-client.ts';
 import type { KafkaLog } from './kafka.ts';
 import {
-  COMPACTED,
   type ConsumerOptions,
   type GroupStats,
   type LogConsumer,
@@ -34,8 +33,9 @@ const LAG_EVERY_MS = 2000;
  */
 const CONSUME_MS = 2;
 const LOOK_EVERY_MS = 15;
-/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END and RD_KAFKA_OFFSET_STORED (what the group has committed). */
+/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END, _BEGINNING and RD_KAFKA_OFFSET_STORED (what the group has committed). */
 const OFFSET_END = -1;
+const OFFSET_BEGINNING = -2;
 const OFFSET_COMMITTED = -1000;
 
 /** Tells the transactional ids of one process apart. */
@@ -54,6 +54,8 @@ export class KafkaConsumer implements LogConsumer {
   private readonly positions = new Map<number, number>();
   /** Partition → its end, where that was reached. The event may come before the records in front of it are returned. */
   private readonly atEnd = new Map<number, number>();
+  /** Read from the library, and more than one poll may return. */
+  private held: StoredRecord[] = [];
   private rebalancing: Promise<void> = Promise.resolve();
   private failure: HeadwaterError | undefined;
   /** Null until this member has its part of the group, and has seen where that ends. */
@@ -67,6 +69,15 @@ export class KafkaConsumer implements LogConsumer {
     this.onClose = onClose;
   }
 
+  private get isWatcher(): boolean {
+    return this.options.from === 'end' || this.options.watches === true;
+  }
+
+  /** Where a watcher goes on: after what it has seen, also when it has to begin anew. */
+  private get beginning(): number {
+    return this.options.from === 'end' ? OFFSET_END : OFFSET_BEGINNING;
+  }
+
   private get topic(): string {
     return this.log.name(this.options.topic);
   }
@@ -76,7 +87,7 @@ export class KafkaConsumer implements LogConsumer {
     const consumer: RdKafka.KafkaConsumer = new log.kafka.KafkaConsumer(
       {
         ...log.common,
-        'group.id': options.group,
+        'group.id': log.group(options.group),
         'enable.auto.commit': false,
         'isolation.level': 'read_committed',
         'enable.partition.eof': true,
@@ -100,11 +111,11 @@ export class KafkaConsumer implements LogConsumer {
     await connect(consumer, log.options.brokers);
     this.consumer = consumer;
     consumer.setDefaultConsumeTimeout(CONSUME_MS);
-    if (options.from === 'end') {
+    if (this.isWatcher) {
       // A watcher sees every partition and commits nothing: no group, no waiting for one.
       const all = Array.from({ length: log.partitions }, (_, partition) => partition);
       consumer.assign(
-        all.map((partition) => ({ topic: this.topic, partition, offset: OFFSET_END })),
+        all.map((partition) => ({ topic: this.topic, partition, offset: this.beginning })),
       );
       this.assigned = new Set(all);
       return;
@@ -130,6 +141,7 @@ export class KafkaConsumer implements LogConsumer {
         this.assigned.delete(partition);
         this.positions.delete(partition);
         this.atEnd.delete(partition);
+        this.held = this.held.filter((record) => record.partition !== partition);
         this.options.onRevoke?.(partition);
       }
       this.hasPart = false;
@@ -194,18 +206,33 @@ export class KafkaConsumer implements LogConsumer {
       throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');
     const deadline = performance.now() + waitMs;
     for (;;) {
+      if (this.held.length > 0) return this.portion();
       const messages = await call<RdKafka.Message[]>(`reading ${this.topic}`, (done) =>
         consumer.consume(POLL_RECORDS_MAX, done),
       );
       await this.rebalancing;
-      const records = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
-      for (const { partition, offset } of records) {
-        this.positions.set(partition, Math.max(offset + 1, this.positions.get(partition) ?? 0));
-        if (offset >= (this.atEnd.get(partition) ?? Infinity)) this.atEnd.delete(partition);
-      }
-      if (records.length > 0 || performance.now() >= deadline || this.closing) return records;
+      this.held = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
+      if (this.held.length > 0) return this.portion();
+      if (performance.now() >= deadline || this.closing) return [];
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
+  }
+
+  /** What one poll may return of what is held. */
+  private portion(): StoredRecord[] {
+    let count = 0;
+    let bytes = 0;
+    for (const { value } of this.held) {
+      bytes += value.length;
+      if (count > 0 && bytes > this.options.bytesMax) break;
+      count++;
+    }
+    const records = this.held.splice(0, count);
+    for (const { partition, offset } of records) {
+      this.positions.set(partition, Math.max(offset + 1, this.positions.get(partition) ?? 0));
+      if (offset >= (this.atEnd.get(partition) ?? Infinity)) this.atEnd.delete(partition);
+    }
+    return records;
   }
 
   /** The transactional producer of this consumer; its id fences an earlier life of it (KIP-98). */
@@ -217,7 +244,7 @@ export class KafkaConsumer implements LogConsumer {
         ...log.common,
         'enable.idempotence': true,
         // Fencing is by the group's generation (KIP-447), so the id only has to be this process's own.
-        'transactional.id': `${log.options.topicPrefix}${options.group}-${process.pid}-${Math.floor(performance.timeOrigin)}-${counter++}`,
+        'transactional.id': `${log.group(options.group)}-${process.pid}-${Math.floor(performance.timeOrigin)}-${counter++}`,
         'transaction.timeout.ms': 60_000,
         'linger.ms': 0,
         'message.max.bytes': MESSAGE_BYTES_MAX,
@@ -292,7 +319,7 @@ export class KafkaConsumer implements LogConsumer {
     );
     for (const { topic, partition, key, value, headers } of produce) {
       const at = partition ?? this.log.partitionOf(key);
-      const body = COMPACTED.has(topic) && value.length === 0 ? null : value;
+      const body = this.log.isCompacted(topic) && value.length === 0 ? null : value;
       for (;;) {
         try {
           producer.produce(
@@ -343,6 +370,7 @@ export class KafkaConsumer implements LogConsumer {
     this.assigned.clear();
     this.positions.clear();
     this.atEnd.clear();
+    this.held = [];
     this.hasPart = false;
     this.lagRecords = null;
     if (consumer !== undefined)
@@ -375,16 +403,17 @@ export class KafkaConsumer implements LogConsumer {
       if (lag === null || position === undefined || end < 0) lag = null;
       else lag += Math.max(0, end - position);
     }
-    this.lagRecords = lag;
+    this.lagRecords = lag === null ? null : lag + this.held.length;
   }
 
   ended(): ReadonlySet<number> {
-    return new Set(this.atEnd.keys());
+    const held = new Set(this.held.map(({ partition }) => partition));
+    return new Set([...this.atEnd.keys()].filter((partition) => !held.has(partition)));
   }
 
   lag(): GroupStats | undefined {
-    const { group, topic, from } = this.options;
-    return from === 'end' ? undefined : { group, topic, lagRecords: this.lagRecords };
+    const { group, topic } = this.options;
+    return this.isWatcher ? undefined : { group, topic, lagRecords: this.lagRecords };
   }
 
   async close(): Promise<void> {

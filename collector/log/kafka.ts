@@ -10,38 +10,33 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { HeadwaterError } from '../../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { deleteGroup, type AdminAccess } from './kafka-admin.ts';
 import {
   MESSAGE_BYTES_MAX,
-  POLL_RECORDS_MAX,
   TIMEOUT_MS,
   call,
   connect,
   headersOut,
   loadClient,
-  stored,
   unavailable,
   type Client,
 } from './kafka-client.ts';
 import { Follower } from './follow.ts';
 import { KafkaConsumer } from './kafka-consumer.ts';
-import {
-  COMPACTED,
-  TOPIC_COMMANDS,
-  TOPIC_LEDGER,
-  TOPIC_QUARANTINE,
-  TOPIC_RAW,
-  TOPIC_READINGS,
-  TOPIC_RESULTS,
-  TOPIC_STATE,
-  TOPIC_STREAM,
-  type ConsumerOptions,
-  type GroupStats,
-  type Log,
-  type LogConsumer,
-  type LogRecord,
-  type Watch,
+import { readToEnd } from './kafka-read.ts';
+import { META, ensureTopics, type TopicsAccess } from './kafka-topics.ts';
+import type {
+  ConsumerOptions,
+  GroupStats,
+  Health,
+  Log,
+  LogConsumer,
+  LogRecord,
+  LogSupports,
+  TopicSpec,
+  Watch,
 } from './log.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 
@@ -49,21 +44,28 @@ export interface KafkaOptions {
   /** HOST:PORT, several with commas. */
   brokers: string;
   topicPrefix: string;
+  /** Of topics that are made, when none is there that says otherwise. */
   partitions: number;
+  topics: readonly TopicSpec[];
+  /** Settings of librdkafka: TLS, SASL, and what the user passes through. */
+  client?: Record<string, unknown>;
+  /** The same access for what librdkafka is not asked. */
+  admin?: AdminAccess;
+  now: () => number;
 }
 
-const TOPICS = [
-  TOPIC_RAW,
-  TOPIC_READINGS,
-  TOPIC_QUARANTINE,
-  TOPIC_LEDGER,
-  TOPIC_COMMANDS,
-  TOPIC_RESULTS,
-  TOPIC_STREAM,
-  TOPIC_STATE,
-];
-/** What is on its way from one stage to the next, and nobody's only copy. */
-const STREAM_RETENTION_MS = 30 * 86_400_000;
+export const KAFKA_SUPPORTS: LogSupports = {
+  atomicStep: true,
+  partitions: true,
+  processes: true,
+  recordBytesMax: MESSAGE_BYTES_MAX,
+};
+
+const LOOK_EVERY_MS = 3000;
+const LOOK_MS_MAX = 2000;
+const ALL_BROKERS_DOWN = -187;
+/** librdkafka's producer has lost its place for good, and another one takes over. */
+const FATAL = -150;
 
 export class KafkaLog implements Log {
   readonly kind = 'kafka';
@@ -71,17 +73,28 @@ export class KafkaLog implements Log {
   readonly options: KafkaOptions;
   readonly notify: Notify;
   private partitionCount: number;
+  private readonly compacted: ReadonlySet<string>;
   private producer: RdKafka.Producer | undefined;
-  private readonly said: string[] = [];
+  private said: string[] = [];
   private readonly consumers = new Set<KafkaConsumer>();
   private readonly waiting = new Map<number, (error: unknown) => void>();
   private nextToken = 1;
+  private present: Health;
+  private looking: NodeJS.Timeout | undefined;
+  private isLooking: Promise<void> | undefined;
+  /** What librdkafka said last of its connections. */
+  private trouble = '';
+  private isClosed = false;
 
   private constructor(kafka: Client, options: KafkaOptions, notify: Notify) {
     this.kafka = kafka;
     this.options = options;
     this.notify = notify;
     this.partitionCount = options.partitions;
+    this.compacted = new Set(
+      options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
+    );
+    this.present = { up: false, sinceMs: options.now(), reason: 'not open yet' };
   }
 
   /** Throws ADAPTER_MISSING. */
@@ -93,21 +106,38 @@ export class KafkaLog implements Log {
     return this.partitionCount;
   }
 
+  isCompacted(topic: string): boolean {
+    return this.compacted.has(topic);
+  }
+
   name(topic: string): string {
     return `${this.options.topicPrefix}${topic}`;
   }
 
   get common(): Record<string, unknown> {
     return {
-      'metadata.broker.list': this.options.brokers,
-      'client.id': 'headwater',
       'socket.keepalive.enable': true,
       'reconnect.backoff.max.ms': 2000,
       'topic.metadata.refresh.interval.ms': 30_000,
+      ...this.options.client,
+      'metadata.broker.list': this.options.brokers,
+      'client.id': 'headwater',
     };
   }
 
   async open(): Promise<void> {
+    this.producer = await this.connectProducer();
+    await this.prepare(undefined);
+    this.mark('');
+    this.looking = setInterval(() => {
+      this.isLooking ??= this.look().finally(() => {
+        this.isLooking = undefined;
+      });
+    }, LOOK_EVERY_MS);
+    this.looking.unref();
+  }
+
+  private async connectProducer(): Promise<RdKafka.Producer> {
     const producer = new this.kafka.Producer(
       {
         ...this.common,
@@ -123,7 +153,7 @@ export class KafkaLog implements Log {
       {},
     );
     producer.setPollInterval(5);
-    producer.on('event.error', () => undefined); // Lost brokers come back; deliveries tell what matters.
+    producer.on('event.error', (error) => this.note(producer, error));
     producer.on('delivery-report', (error, report) => {
       const token = report.opaque as number;
       const done = this.waiting.get(token);
@@ -131,86 +161,123 @@ export class KafkaLog implements Log {
       done?.(error);
     });
     await connect(producer, this.options.brokers);
-    this.producer = producer;
-    await this.createTopics(producer);
+    return producer;
   }
 
-  private async createTopics(producer: RdKafka.Producer): Promise<void> {
-    const metadata = await call<RdKafka.Metadata>('reading metadata', (done) =>
+  private get access(): TopicsAccess {
+    const { kafka, common: settings, options } = this;
+    const { brokers, topics, admin = {} } = options;
+    return { kafka, settings, brokers, admin, topics, name: (topic) => this.name(topic) };
+  }
+
+  /** Topics as they must be; `known`: how many partitions keys are spread over, where that is decided. */
+  private async prepare(known: number | undefined): Promise<void> {
+    const { producer, options } = this;
+    if (producer === undefined) return;
+    const decided = known ?? (await this.readDecided(producer));
+    let found = await ensureTopics(this.access, producer, {
+      known: decided,
+      wanted: options.partitions,
+    });
+    let count = decided ?? Math.min(...found.partitions.values());
+    if ((await this.readDecided(producer)) === undefined) {
+      // The first record counts: of two collectors that begin at once, one decides.
+      await this.send(producer, META, record('partitions', String(count)), 0);
+      const first = await this.readDecided(producer);
+      if (first !== undefined && first !== count) {
+        count = first;
+        found = await ensureTopics(this.access, producer, { known: count, wanted: count });
+      }
+    }
+    this.partitionCount = count;
+    const more = [...found.partitions].filter(([, partitions]) => partitions > count);
+    this.said = found.warnings;
+    if (more.length > 0)
+      this.said.push(
+        `${more.map(([topic, partitions]) => `topic ${this.name(topic)} has ${partitions} partitions`).join(', ')}, and ${count} are used: keys stay where their state is, so partitions that were added get nothing; to spread over more, begin with another kafka.topicPrefix and rebuild from the lake`,
+      );
+    else if (options.partitions !== count)
+      this.said.push(
+        `kafka.partitions is ${options.partitions}, and the topics were made with ${count}: it counts for a new log only, keys stay where their state is`,
+      );
+  }
+
+  private async readDecided(producer: RdKafka.Producer): Promise<number | undefined> {
+    const { topics } = await call<RdKafka.Metadata>('reading metadata', (done) =>
       producer.getMetadata({ timeout: TIMEOUT_MS }, done),
     );
-    const replicas = metadata.brokers.length >= 3 ? 3 : 1;
-    const existing = new Map(
-      metadata.topics.map(({ name, partitions }) => [name, partitions.length]),
-    );
-    const admin = this.kafka.AdminClient.create({
-      'metadata.broker.list': this.options.brokers,
-      'client.id': 'headwater',
+    if (!topics.some(({ name }) => name === this.name(META))) return undefined;
+    let first: number | undefined;
+    const { kafka, common, options } = this;
+    await readToEnd(kafka, common, options.brokers, this.name(META), 0, ({ key, value }) => {
+      const count = Number(value.toString());
+      if (key === 'partitions' && Number.isSafeInteger(count) && count > 0) first ??= count;
     });
+    return first;
+  }
+
+  /** librdkafka speaks of its connections. */
+  private note(producer: RdKafka.Producer, error: RdKafka.KafkaError): void {
+    if (error.code === ALL_BROKERS_DOWN) this.mark(this.trouble || error.message);
+    else this.trouble = error.message;
+    if (error.code === FATAL && producer === this.producer)
+      void this.replaceProducer(error.message);
+  }
+
+  private async replaceProducer(why: string): Promise<void> {
+    const before = this.producer;
+    this.producer = undefined;
+    this.notify({ level: 'warn', event: 'log_producer', text: `Kafka: ${why}: connecting anew` });
+    before?.disconnect();
+    while (!this.isClosed && this.producer === undefined) {
+      try {
+        const producer = await this.connectProducer();
+        if (this.isClosed) producer.disconnect();
+        else this.producer = producer;
+      } catch (error) {
+        this.mark(messageOf(error));
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
+  }
+
+  /** '' while it is up. Told when it changes. */
+  private mark(reason: string): void {
+    const up = reason === '';
+    if (this.present.reason === reason && this.present.up === up) return;
+    const wasOpen = this.present.reason !== 'not open yet';
+    const sinceMs = this.present.up === up ? this.present.sinceMs : this.options.now();
+    const change = this.present.up !== up;
+    this.present = { up, sinceMs, reason };
+    if (!wasOpen && up) return;
+    if (up) this.notify({ level: 'info', event: 'log_up', text: 'Kafka answers again' });
+    else if (change)
+      this.notify({ level: 'warn', event: 'log_down', text: `Kafka does not answer: ${reason}` });
+  }
+
+  /** Whether Kafka answers, and has the topics: made again if somebody has deleted them. */
+  private async look(): Promise<void> {
+    const { producer } = this;
+    if (producer === undefined) return;
     try {
-      for (const topic of TOPICS) {
-        if (existing.has(this.name(topic))) continue;
-        const config: Record<string, string> = {
-          'max.message.bytes': String(MESSAGE_BYTES_MAX),
-          ...(COMPACTED.has(topic)
-            ? {
-                'cleanup.policy': 'compact',
-                // Compaction leaves the newest segment alone: a small one, so that state stays quick to load.
-                'segment.bytes': String(16 * 1024 * 1024),
-                'segment.ms': '3600000',
-                'min.cleanable.dirty.ratio': '0.1',
-              }
-            : { 'cleanup.policy': 'delete' }),
-          // Nothing is thrown away: raw is the truth, and quarantine waits for a person.
-          'retention.ms': topic === TOPIC_STREAM ? String(STREAM_RETENTION_MS) : '-1',
-          'retention.bytes': '-1',
-          ...(replicas === 1 ? { 'flush.messages': '1' } : { 'min.insync.replicas': '2' }),
-        };
-        await call<void>(`creating topic ${this.name(topic)}`, (done) =>
-          admin.createTopic(
-            {
-              topic: this.name(topic),
-              num_partitions: this.options.partitions,
-              replication_factor: replicas,
-              config,
-            },
-            TIMEOUT_MS,
-            (error) =>
-              done(
-                error !== undefined &&
-                  error !== null &&
-                  error.code !== 36 /* exists: another collector was first */
-                  ? error
-                  : undefined,
-                undefined,
-              ),
-          ),
-        );
-      }
-      this.partitionCount = existing.get(this.name(TOPIC_RAW)) ?? this.options.partitions;
-      const counts = TOPICS.map(
-        (topic) => existing.get(this.name(topic)) ?? this.options.partitions,
+      const metadata = await call<RdKafka.Metadata>('reading metadata', (done) =>
+        producer.getMetadata({ timeout: LOOK_MS_MAX }, done),
       );
-      if (new Set(counts).size > 1) {
-        this.said.push(
-          `the topics ${TOPICS.map((topic) => this.name(topic)).join(', ')} have different numbers of partitions (${counts.join(', ')}): state cannot stay beside its data; create them alike`,
-        );
+      const names = new Set(metadata.topics.map(({ name }) => name));
+      const missing = [META, ...this.options.topics.map(({ name }) => name)]
+        .map((topic) => this.name(topic))
+        .filter((name) => !names.has(name));
+      if (missing.length > 0 && metadata.brokers.length > 0) {
+        this.notify({
+          level: 'warn',
+          event: 'log_topics',
+          text: `Kafka has lost the topics ${missing.join(', ')}: they are made again`,
+        });
+        await this.prepare(this.partitionCount);
       }
-    } finally {
-      admin.disconnect();
-    }
-    if (replicas === 1) {
-      this.said.push(
-        'Kafka has fewer than three brokers: topics that Headwater creates get flush.messages=1, so that an ack is an fsync; one broker is still one disk',
-      );
-    }
-    for (const { name, partitions } of metadata.topics) {
-      if (!TOPICS.some((topic) => this.name(topic) === name) || replicas === 1) continue;
-      const least = Math.min(...partitions.map(({ replicas }) => replicas.length));
-      if (least < 3)
-        this.said.push(
-          `topic ${name} has ${least} replicas: an acknowledged message can be lost with ${least} disks; use three and min.insync.replicas=2`,
-        );
+      this.mark('');
+    } catch (error) {
+      this.mark(this.trouble || messageOf(error));
     }
   }
 
@@ -225,6 +292,7 @@ export class KafkaLog implements Log {
     producer: RdKafka.Producer,
     topic: string,
     { key, value, headers }: LogRecord,
+    partition = this.partitionOf(key),
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       const token = this.nextToken++;
@@ -235,8 +303,9 @@ export class KafkaLog implements Log {
       try {
         producer.produce(
           this.name(topic),
-          this.partitionOf(key),
-          value,
+          partition,
+          // Kafka removes the key of a compacted topic where it has no value at all.
+          this.compacted.has(topic) && value.length === 0 ? null : value,
           key,
           null,
           token,
@@ -265,52 +334,17 @@ export class KafkaLog implements Log {
 
   /** Reads a compacted partition to its end and keeps the last value of each key. */
   async state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]> {
-    const consumer = new this.kafka.KafkaConsumer(
-      {
-        ...this.common,
-        'group.id': `headwater-state-${process.pid}`,
-        'enable.auto.commit': false,
-        'isolation.level': 'read_committed',
-        'enable.partition.eof': true,
-        'fetch.wait.max.ms': 20,
-        'fetch.message.max.bytes': MESSAGE_BYTES_MAX,
-      },
-      { 'auto.offset.reset': 'earliest' },
-    );
-    consumer.on('event.error', () => undefined); // A consume that fails says so itself.
-    await connect(consumer, this.options.brokers);
-    try {
-      let ended = false;
-      consumer.on('partition.eof', () => {
-        ended = true;
-      });
-      consumer.assign([{ topic: this.name(topic), partition, offset: 0 }]);
-      consumer.setDefaultConsumeTimeout(100);
-      const last = new Map<string, LogRecord>();
-      const deadline = performance.now() + 60_000;
-      while (!ended) {
-        if (performance.now() > deadline)
-          throw new HeadwaterError(
-            'LOG_UNAVAILABLE',
-            `Kafka: the state in ${this.name(topic)} could not be read within a minute`,
-          );
-        const messages = await call<RdKafka.Message[]>('reading state', (done) =>
-          consumer.consume(POLL_RECORDS_MAX, done),
-        );
-        for (const message of messages) {
-          const record = stored(message);
-          if (!record.key.startsWith(keyPrefix)) continue;
-          if (record.value.length === 0) last.delete(record.key);
-          else last.set(record.key, record);
-        }
-      }
-      return [...last.values()];
-    } finally {
-      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
-    }
+    const last = new Map<string, LogRecord>();
+    const { kafka, common, options } = this;
+    await readToEnd(kafka, common, options.brokers, this.name(topic), partition, (record) => {
+      if (!record.key.startsWith(keyPrefix)) return;
+      if (record.value.length === 0) last.delete(record.key);
+      else last.set(record.key, record);
+    });
+    return [...last.values()];
   }
 
-  watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
+  async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
     const follower = new Follower({
       log: this,
       notify: this.notify,
@@ -320,7 +354,22 @@ export class KafkaLog implements Log {
       group: `headwater-watch-${randomBytes(6).toString('hex')}`,
       onRecords,
     });
-    return Promise.resolve(follower);
+    await follower.caughtUp;
+    return follower;
+  }
+
+  async forget(group: string): Promise<void> {
+    const { brokers, admin = {} } = this.options;
+    await deleteGroup(brokers, admin, this.group(group));
+  }
+
+  /** Groups have the prefix of their topics: two installations on one Kafka share none. */
+  group(group: string): string {
+    return `${this.options.topicPrefix}${group}`;
+  }
+
+  health(): Health {
+    return this.present;
   }
 
   groups(): GroupStats[] {
@@ -332,6 +381,10 @@ export class KafkaLog implements Log {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
+    clearInterval(this.looking);
+    await this.isLooking;
+    this.present = { up: false, sinceMs: this.options.now(), reason: 'it is closed' };
     for (const consumer of [...this.consumers]) await consumer.close();
     const { producer } = this;
     this.producer = undefined;
@@ -340,3 +393,9 @@ export class KafkaLog implements Log {
     await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
   }
 }
+
+const record = (key: string, value: string): LogRecord => ({
+  key,
+  value: Buffer.from(value),
+  headers: {},
+});

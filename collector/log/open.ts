@@ -3,16 +3,8 @@ import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
 import { ZONES, lakeGroup } from '../lake/layout.ts';
-import {
-  LOG_CONTRACT_VERSION,
-  TOPIC_COMMANDS,
-  TOPIC_READINGS,
-  TOPIC_RESULTS,
-  type Log,
-} from './log.ts';
-
-/** Old commands are of no use: a device that was not there then gets none of them. */
-const COMMANDS_BYTES_MAX = 1024 * 1024;
+import { LOG_CONTRACT_VERSION, type Log } from './log.ts';
+import { topics } from './topics.ts';
 
 export interface LogContext {
   config: CollectorConfig;
@@ -36,11 +28,7 @@ export async function createLog(context: LogContext): Promise<Log> {
       {
         folder: config.data,
         cacheBytes: config['log.cacheBytes'],
-        trim: {
-          [TOPIC_READINGS]: config['log.readingsBytesMax'],
-          [TOPIC_RESULTS]: config['log.readingsBytesMax'],
-          [TOPIC_COMMANDS]: COMMANDS_BYTES_MAX,
-        },
+        topics: topics(config['log.readingsBytesMax']),
         // Without a lake its stages are not there, and nothing may wait for them.
         retired: config.lake === 'none' ? ZONES.map(lakeGroup) : [],
         now: nowMs,
@@ -55,6 +43,8 @@ export async function createLog(context: LogContext): Promise<Log> {
         brokers: name.slice('kafka://'.length),
         topicPrefix: config['kafka.topicPrefix'],
         partitions: config['kafka.partitions'],
+        topics: topics(config['log.readingsBytesMax']),
+        now: nowMs,
       },
       notify,
     );

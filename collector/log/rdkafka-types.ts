@@ -100,6 +100,12 @@ export interface AdminClient {
     timeoutMs: number,
     done: (error?: KafkaError | null) => void,
   ): void;
+  createPartitions(
+    topic: string,
+    total: number,
+    timeoutMs: number,
+    done: (error?: KafkaError | null) => void,
+  ): void;
   disconnect(): void;
 }
 

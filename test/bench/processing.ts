@@ -10,6 +10,7 @@ import { Lake } from '../../collector/lake/lake.ts';
 import { LocalObjects } from '../../collector/lake/local.ts';
 import { LakeStage } from '../../collector/lake/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { KafkaLog } from '../../collector/log/kafka.ts';
 import { TOPIC_RAW, TOPIC_READINGS, type Log, type LogRecord } from '../../collector/log/log.ts';
 import { loadEngine } from '../../collector/sandbox/sandbox.ts';
@@ -91,7 +92,12 @@ function frames(messages: number): LogRecord[] {
 }
 
 async function embedded(): Promise<EmbeddedLog> {
-  const options = { folder: temporaryFolder(), cacheBytes: 64 << 20, trim: {}, now: () => T0 };
+  const options = {
+    folder: temporaryFolder(),
+    cacheBytes: 64 << 20,
+    topics: topics(Infinity),
+    now: () => T0,
+  };
   const log = new EmbeddedLog(options, quiet);
   await log.open();
   return log;
@@ -175,7 +181,13 @@ async function byPartitions(readings: number, counts: readonly number[]) {
   const rows: { partitions: number; stream: number; lake: number }[] = [];
   try {
     for (const partitions of counts) {
-      const options = { brokers: kafka.address, topicPrefix: `p${partitions}.`, partitions };
+      const options = {
+        brokers: kafka.address,
+        topicPrefix: `p${partitions}.`,
+        partitions,
+        topics: topics(Infinity),
+        now: () => T0,
+      };
       const log = await KafkaLog.create(options, quiet);
       await log.open();
       await filled(log, TOPIC_READINGS, readingRecords(readings, 1000));

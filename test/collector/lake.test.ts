@@ -9,6 +9,7 @@ import { current, encodeName, parseKey } from '../../collector/lake/layout.ts';
 import { seriesText } from '../../collector/lake/rows.ts';
 import { LakeStage } from '../../collector/lake/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import {
   HEADER_AGAIN,
   TOPIC_READINGS,
@@ -65,7 +66,10 @@ async function site(
 ): Promise<Site> {
   const said: string[] = [];
   const notify = ({ text }: { text: string }): void => void said.push(text);
-  const log = new EmbeddedLog({ folder, cacheBytes: 1 << 20, trim: {}, now: () => T0 }, notify);
+  const log = new EmbeddedLog(
+    { folder, cacheBytes: 1 << 20, topics: topics(Infinity), now: () => T0 },
+    notify,
+  );
   await log.open();
   const lake = new Lake(wrap(new LocalObjects(join(folder, 'lake'))), {
     folder,

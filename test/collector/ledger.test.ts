@@ -4,6 +4,7 @@ import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_LEDGER, TOPIC_RAW } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
@@ -77,7 +78,7 @@ async function centre(folder: string): Promise<Centre> {
   const say = ({ event, text }: { event: string; text: string }): void =>
     void notices.push(`${event}: ${text}`);
   const log = new EmbeddedLog(
-    { folder, cacheBytes: 1 << 20, trim: {}, now: () => Date.now() },
+    { folder, cacheBytes: 1 << 20, topics: topics(Infinity), now: () => Date.now() },
     say,
   );
   await log.open();

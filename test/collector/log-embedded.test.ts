@@ -1,24 +1,23 @@
 import { expect, it } from 'vitest';
-import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { EMBEDDED_SUPPORTS, EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_LEDGER, TOPIC_READINGS } from '../../collector/log/log.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import type { KvOp, KvRange } from '../../shared/kv/kv.ts';
 import { logContract } from '../contract/log.ts';
 import { temporaryFolder } from '../support/process.ts';
 
-logContract('embedded', () => {
-  const folder = temporaryFolder();
-  return Promise.resolve({
-    create: () =>
-      Promise.resolve(
-        new EmbeddedLog(
-          { folder, cacheBytes: 1 << 20, trim: {}, now: () => Date.now() },
-          () => undefined,
-        ),
+logContract('embedded', () =>
+  Promise.resolve({
+    supports: EMBEDDED_SUPPORTS,
+    create: ({ folder, topics }) =>
+      new EmbeddedLog(
+        { folder, cacheBytes: 1 << 20, topics, now: () => Date.now() },
+        () => undefined,
       ),
     stop: () => Promise.resolve(),
-  });
-});
+  }),
+);
 
 it('a topic with a limit is cut at the front, never beyond what every group has read, and offsets go on', async () => {
   const folder = temporaryFolder();
@@ -27,7 +26,7 @@ it('a topic with a limit is cut at the front, never beyond what every group has 
       {
         folder,
         cacheBytes: 64 * 1024,
-        trim: { [TOPIC_READINGS]: 100 * 1024 },
+        topics: topics(100 * 1024),
         now: () => Date.now(),
       },
       () => undefined,
@@ -91,7 +90,7 @@ it('what a failed write of another cuts off is read again after the reopening', 
     {
       folder: temporaryFolder(),
       cacheBytes: 1 << 20,
-      trim: {},
+      topics: topics(Infinity),
       now: () => Date.now(),
       createDatabase: (path) => new Failing(path),
       reopenMs: 5,

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import {
   TOPIC_QUARANTINE,
   TOPIC_RAW,
@@ -75,7 +76,7 @@ describe('decode and store', () => {
       {
         folder,
         cacheBytes: 1 << 20,
-        trim: {},
+        topics: topics(Infinity),
         now: () => Date.now(),
         createDatabase: (path) => new Shaky(path),
         reopenMs: 5,

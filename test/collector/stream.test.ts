@@ -7,6 +7,7 @@ import { Lake } from '../../collector/lake/lake.ts';
 import { LocalObjects } from '../../collector/lake/local.ts';
 import { LakeStage } from '../../collector/lake/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import {
   HEADER_AGAIN,
   TOPIC_LEDGER,
@@ -252,7 +253,10 @@ async function site(
   const said: string[] = [];
   const notify = ({ text }: { text: string }): void => void said.push(text);
   const wall = { ms: T0 + 30 * 86_400_000 };
-  const log = new EmbeddedLog({ folder, cacheBytes: 1 << 22, trim: {}, now: () => T0 }, notify);
+  const log = new EmbeddedLog(
+    { folder, cacheBytes: 1 << 22, topics: topics(Infinity), now: () => T0 },
+    notify,
+  );
   await log.open();
   let lake: Lake | undefined;
   const stages: LakeStage[] = [];
@@ -711,7 +715,7 @@ describe('alerts', () => {
 describe('why a sensor is silent', () => {
   it('is told from the ledger: out of reach, on its way, clock unsure, shed, or the sensor itself', async () => {
     const log = new EmbeddedLog(
-      { folder: temporaryFolder(), cacheBytes: 1 << 20, trim: {}, now: () => T0 },
+      { folder: temporaryFolder(), cacheBytes: 1 << 20, topics: topics(Infinity), now: () => T0 },
       () => undefined,
     );
     await log.open();

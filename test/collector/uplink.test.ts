@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { connectAsync } from 'mqtt';
 import { Ingest } from '../../collector/ingest/ingest.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_RAW, type Log } from '../../collector/log/log.ts';
 import { openBuffer } from '../../gateway/buffer/open.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
@@ -37,7 +38,7 @@ async function far(
   refuse: () => string | undefined = () => undefined,
 ): Promise<Far> {
   const log = new EmbeddedLog(
-    { folder: temporaryFolder(), cacheBytes: MIB, trim: {}, now: () => Date.now() },
+    { folder: temporaryFolder(), cacheBytes: MIB, topics: topics(Infinity), now: () => Date.now() },
     () => undefined,
   );
   await log.open();

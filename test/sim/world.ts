@@ -11,6 +11,7 @@ import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { Receiver } from '../../collector/ingest/receiver.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import type { Env } from '../../shared/env/env.ts';
@@ -371,7 +372,7 @@ export class World {
         {
           folder: '',
           cacheBytes: 4096,
-          trim: {},
+          topics: topics(Infinity),
           now: () => env.clock.wallUs() / 1000,
           openDatabase: () => openSim(this.farDisk, owner),
           reopenMs: 50,

@@ -1,0 +1,104 @@
+/**
+ * A consumer of the embedded log. Of those with one group and topic the first has the topic; the next has it when the
+ * first is closed, and reads and commits nothing before.
+ */
+import { HeadwaterError } from '../../shared/errors.ts';
+import type { EmbeddedLog } from './embedded.ts';
+import type { ConsumerOptions, LogConsumer, Step, StoredRecord } from './log.ts';
+
+const LOOK_EVERY_MS = 20;
+
+export class EmbeddedConsumer implements LogConsumer {
+  private readonly log: EmbeddedLog;
+  private readonly options: ConsumerOptions;
+  private next = 0;
+  /** A commit failed: where to go on, and the state that belongs to it, must be read again. */
+  private stale = false;
+  private atEnd = false;
+  private owns = false;
+  private closed = false;
+
+  constructor(log: EmbeddedLog, options: ConsumerOptions) {
+    this.log = log;
+    this.options = options;
+  }
+
+  async start(): Promise<void> {
+    const { topic, from, watches } = this.options;
+    if (from === 'end' || watches === true) {
+      this.next = from === 'end' ? await this.log.end(topic) : 0;
+      this.owns = true;
+    } else await this.take();
+  }
+
+  /** Takes the topic over when it is this one's turn. */
+  private async take(): Promise<boolean> {
+    if (this.owns) return true;
+    if (this.closed || !this.log.holds(this, this.options)) return false;
+    await this.rewind();
+    this.owns = true;
+    return true;
+  }
+
+  private async turn(waitMs: number): Promise<boolean> {
+    const deadline = performance.now() + waitMs;
+    while (!(await this.take())) {
+      if (this.closed || performance.now() >= deadline) return false;
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
+    return true;
+  }
+
+  private async rewind(): Promise<void> {
+    const { group, topic, onAssign } = this.options;
+    await this.log.ready();
+    const committed = this.log.committed(group, topic);
+    const own = await onAssign?.(0, committed);
+    // Progress beyond the end belongs to a log that is no longer there: what this one has was not read.
+    const valid = own !== undefined && own <= (await this.log.end(topic));
+    this.next = valid ? own : (committed ?? 0);
+    if (valid) this.log.noteProgress(group, topic, own);
+  }
+
+  async poll(waitMs: number): Promise<StoredRecord[]> {
+    const { topic, bytesMax } = this.options;
+    if (!(await this.turn(waitMs))) return [];
+    if (this.stale) {
+      await this.rewind();
+      this.stale = false;
+    }
+    let records = await this.log.read(topic, this.next, bytesMax);
+    if (records.length === 0 && !this.closed) {
+      await this.log.wait(topic, waitMs);
+      if (!this.closed) records = await this.log.read(topic, this.next, bytesMax);
+    }
+    const last = records.at(-1);
+    if (last !== undefined) this.next = last.offset + 1;
+    this.atEnd = this.next >= (await this.log.end(topic));
+    return records;
+  }
+
+  async commit(step: Step): Promise<void> {
+    const { group, topic } = this.options;
+    if (!this.owns)
+      throw new HeadwaterError('LOG_FENCED', `${group}: another consumer reads ${topic}`);
+    try {
+      await this.log.commit(this.options.group, this.options.topic, step);
+    } catch (error) {
+      // Whether it is on disk after all is known when the log is open again: the next poll begins with that.
+      this.stale = true;
+      throw error;
+    }
+  }
+
+  ended(): ReadonlySet<number> {
+    return new Set(this.atEnd ? [0] : []);
+  }
+
+  close(): Promise<void> {
+    this.closed = true;
+    this.owns = false;
+    this.log.leave(this, this.options);
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,263 @@
+/**
+ * What node-rdkafka has no call for: a topic's settings and the end of a group. A few requests of Kafka's own protocol
+ * (https://kafka.apache.org/protocol: DescribeConfigs 32, FindCoordinator 10, DeleteGroups 42, each in the oldest version
+ * that Kafka 2.1 to 4.x answers), one connection each, with the same TLS and SASL as the rest.
+ */
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { connect as connectPlain, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+
+export interface AdminAccess {
+  tls?: ConnectionOptions;
+  sasl?:
+    | { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; user: string; password: string }
+    | { mechanism: 'OAUTHBEARER'; token: () => string };
+}
+
+const TIMEOUT_MS = 10_000;
+const TOPIC = 2;
+const DESCRIBE_CONFIGS = [32, 1] as const;
+const FIND_COORDINATOR = [10, 1] as const;
+const DELETE_GROUPS = [42, 1] as const;
+const SASL_HANDSHAKE = [17, 1] as const;
+const SASL_AUTHENTICATE = [36, 0] as const;
+/** Error codes of the protocol. */
+const NON_EMPTY_GROUP = 68;
+const GROUP_ID_NOT_FOUND = 69;
+
+class Writer {
+  private readonly parts: Buffer[] = [];
+  int(size: 1 | 2 | 4, value: number): this {
+    const bytes = Buffer.alloc(size);
+    bytes.writeIntBE(value, 0, size);
+    this.parts.push(bytes);
+    return this;
+  }
+  text(value: string): this {
+    const bytes = Buffer.from(value);
+    this.int(2, bytes.length).parts.push(bytes);
+    return this;
+  }
+  bytes(value: Buffer): this {
+    this.int(4, value.length).parts.push(value);
+    return this;
+  }
+  done(): Buffer {
+    return Buffer.concat(this.parts);
+  }
+}
+
+class Reader {
+  private at = 0;
+  private readonly from: Buffer;
+  constructor(from: Buffer) {
+    this.from = from;
+  }
+  int(size: 1 | 2 | 4): number {
+    this.at += size;
+    return this.from.readIntBE(this.at - size, size);
+  }
+  text(): string {
+    const length = this.int(2);
+    if (length < 0) return '';
+    this.at += length;
+    return this.from.toString('utf8', this.at - length, this.at);
+  }
+  bytes(): Buffer {
+    const length = Math.max(0, this.int(4));
+    this.at += length;
+    return this.from.subarray(this.at - length, this.at);
+  }
+  list<T>(one: () => T): T[] {
+    return Array.from({ length: Math.max(0, this.int(4)) }, one);
+  }
+}
+
+/** One connection, one request at a time. */
+class Wire {
+  private readonly socket: Socket;
+  private received = Buffer.alloc(0);
+  private wake: (() => void) | undefined;
+  private failure: Error | undefined;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
+    socket.on('data', (bytes) => {
+      this.received = Buffer.concat([this.received, bytes]);
+      this.wake?.();
+    });
+    socket.on('error', (error) => this.fail(error));
+    socket.on('close', () => this.fail(new Error('the broker closed the connection')));
+  }
+
+  private fail(error: Error): void {
+    this.failure ??= error;
+    this.wake?.();
+  }
+
+  async request([key, version]: readonly [number, number], body: Buffer): Promise<Reader> {
+    const head = new Writer().int(2, key).int(2, version).int(4, 1).text('headwater').done();
+    this.socket.write(new Writer().bytes(Buffer.concat([head, body])).done());
+    for (;;) {
+      const length = this.received.length < 4 ? undefined : this.received.readInt32BE(0);
+      if (length !== undefined && this.received.length >= 4 + length) {
+        const answer = this.received.subarray(8, 4 + length);
+        this.received = this.received.subarray(4 + length);
+        return new Reader(answer);
+      }
+      if (this.failure !== undefined) throw this.failure;
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+}
+
+async function authenticate(wire: Wire, sasl: NonNullable<AdminAccess['sasl']>): Promise<void> {
+  const handshake = await wire.request(SASL_HANDSHAKE, new Writer().text(sasl.mechanism).done());
+  if (handshake.int(2) !== 0) throw new Error(`the broker does not take SASL ${sasl.mechanism}`);
+  const say = async (text: string): Promise<string> => {
+    const answer = await wire.request(
+      SASL_AUTHENTICATE,
+      new Writer().bytes(Buffer.from(text)).done(),
+    );
+    const code = answer.int(2);
+    const message = answer.text();
+    if (code !== 0) throw new Error(message === '' ? 'the credentials are refused' : message);
+    return answer.bytes().toString('utf8');
+  };
+  if (sasl.mechanism === 'PLAIN') await say(`\0${sasl.user}\0${sasl.password}`);
+  else if (sasl.mechanism === 'OAUTHBEARER')
+    await say(`n,,\x01auth=Bearer ${sasl.token()}\x01\x01`);
+  else await scram(sasl, say);
+}
+
+/** RFC 5802. */
+async function scram(
+  { mechanism, user, password }: { mechanism: string; user: string; password: string },
+  say: (text: string) => Promise<string>,
+): Promise<void> {
+  const [hash, length] =
+    mechanism === 'SCRAM-SHA-256' ? (['sha256', 32] as const) : (['sha512', 64] as const);
+  const nonce = randomBytes(18).toString('base64');
+  const first = `n=${user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${nonce}`;
+  const challenge = await say(`n,,${first}`);
+  const parts = new Map(
+    challenge.split(',').map((part) => [part.slice(0, 1), part.slice(2)] as const),
+  );
+  const combined = parts.get('r') ?? '';
+  if (!combined.startsWith(nonce)) throw new Error('the broker answered with a foreign nonce');
+  const salt = Buffer.from(parts.get('s') ?? '', 'base64');
+  const salted = pbkdf2Sync(password, salt, Number(parts.get('i')), length, hash);
+  const clientKey = createHmac(hash, salted).update('Client Key').digest();
+  const stored = createHash(hash).update(clientKey).digest();
+  const bare = `c=biws,r=${combined}`;
+  const signature = createHmac(hash, stored).update(`${first},${challenge},${bare}`).digest();
+  const proof = Buffer.from(clientKey.map((byte, at) => byte ^ (signature[at] ?? 0)));
+  await say(`${bare},p=${proof.toString('base64')}`);
+}
+
+async function open(address: string, access: AdminAccess): Promise<Wire> {
+  const [, host = '', port = ''] = /^\[?([^\]]*)\]?:(\d+)$/.exec(address) ?? [];
+  const target = { host, port: Number(port) };
+  const wire = new Wire(
+    access.tls === undefined
+      ? connectPlain(target)
+      : connectTls({ ...target, servername: host, ...access.tls }),
+  );
+  try {
+    if (access.sasl !== undefined) await authenticate(wire, access.sasl);
+  } catch (error) {
+    wire.close();
+    throw error;
+  }
+  return wire;
+}
+
+/** Asks the first of the brokers that answers. Throws LOG_UNAVAILABLE. */
+async function ask<T>(
+  brokers: string,
+  access: AdminAccess,
+  work: (wire: Wire) => Promise<T>,
+): Promise<T> {
+  let failure: unknown;
+  for (const address of brokers.split(',')) {
+    let wire: Wire | undefined;
+    try {
+      wire = await open(address.trim(), access);
+      return await work(wire);
+    } catch (error) {
+      failure = error;
+    } finally {
+      wire?.close();
+    }
+  }
+  throw new HeadwaterError('LOG_UNAVAILABLE', `Kafka at ${brokers}: ${messageOf(failure)}`, {
+    cause: failure,
+  });
+}
+
+/** Setting → value of each topic; one that is not there, or may not be looked at, is left out. Throws LOG_UNAVAILABLE. */
+export async function topicSettings(
+  brokers: string,
+  access: AdminAccess,
+  topics: readonly string[],
+): Promise<Map<string, Map<string, string>>> {
+  return await ask(brokers, access, async (wire) => {
+    const body = new Writer().int(4, topics.length);
+    for (const topic of topics) body.int(1, TOPIC).text(topic).int(4, -1);
+    const answer = await wire.request(DESCRIBE_CONFIGS, body.int(1, 0).done());
+    answer.int(4);
+    const found = new Map<string, Map<string, string>>();
+    answer.list(() => {
+      const code = answer.int(2);
+      answer.text();
+      answer.int(1);
+      const name = answer.text();
+      const settings = new Map<string, string>();
+      answer.list(() => {
+        settings.set(answer.text(), answer.text());
+        answer.int(1); // Read-only.
+        answer.int(1); // Where it comes from.
+        answer.int(1); // Sensitive.
+        answer.list(() => [answer.text(), answer.text(), answer.int(1)]);
+      });
+      if (code === 0) found.set(name, settings);
+    });
+    return found;
+  });
+}
+
+/** Ends a group without members; one that is not there is no error. Throws LOG_UNAVAILABLE. */
+export async function deleteGroup(
+  brokers: string,
+  access: AdminAccess,
+  group: string,
+): Promise<void> {
+  const coordinator = await ask(brokers, access, async (wire) => {
+    const answer = await wire.request(FIND_COORDINATOR, new Writer().text(group).int(1, 0).done());
+    answer.int(4);
+    const code = answer.int(2);
+    const message = answer.text();
+    if (code !== 0) throw new Error(`group ${group} has no coordinator: ${message} (${code})`);
+    answer.int(4);
+    return `${answer.text()}:${answer.int(4)}`;
+  });
+  await ask(coordinator, access, async (wire) => {
+    const answer = await wire.request(DELETE_GROUPS, new Writer().int(4, 1).text(group).done());
+    answer.int(4);
+    answer.list(() => {
+      answer.text();
+      const code = answer.int(2);
+      if (code === NON_EMPTY_GROUP) throw new Error(`group ${group} has members`);
+      if (code !== 0 && code !== GROUP_ID_NOT_FOUND)
+        throw new Error(`group ${group} cannot be deleted (${code})`);
+    });
+  });
+}
