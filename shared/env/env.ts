@@ -1,8 +1,9 @@
 /**
- * Time and chance as values, so that a seed can replay a run. The globals appear only here and in the commands.
+ * Time and chance as values, so that a seed can replay a run. The globals appear only in this folder and in the commands.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { processTimers, type Timers } from './timers.ts';
 
 export interface Clock {
   /** Wall clock, microseconds since 1970-01-01 UTC. May jump. */
@@ -19,10 +20,20 @@ export interface Random {
 
 export interface Env {
   clock: Clock;
+  timers: Timers;
   random: Random;
   /** Eight bytes that change with every boot of the machine. */
   bootId: Buffer;
 }
+
+/** What waits and measures, and needs no chance. */
+export type Time = Pick<Env, 'clock' | 'timers'>;
+
+/** Monotonic clock, milliseconds. */
+export const monotonicMs = ({ clock }: Pick<Env, 'clock'>): number => clock.monotonicUs() / 1000;
+
+/** Wall clock, epoch milliseconds. */
+export const wallMs = ({ clock }: Pick<Env, 'clock'>): number => clock.wallUs() / 1000;
 
 const realClock: Clock = {
   wallUs: () => Math.round((performance.timeOrigin + performance.now() + drift()) * 1000),
@@ -41,6 +52,9 @@ function drift(): number {
   return driftMs;
 }
 
+/** The time of this process, for what is not simulated. */
+export const processTime: Time = { clock: realClock, timers: processTimers };
+
 function readBootId(): Buffer {
   try {
     const text = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')
@@ -55,7 +69,7 @@ function readBootId(): Buffer {
 
 export function realEnv(): Env {
   return {
-    clock: realClock,
+    ...processTime,
     random: { bytes: (size) => randomBytes(size), fraction: () => Math.random() },
     bootId: readBootId(),
   };

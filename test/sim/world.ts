@@ -15,6 +15,7 @@ import { topics } from '../../collector/log/topics.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import type { Env } from '../../shared/env/env.ts';
+import { processTimers } from '../../shared/env/timers.ts';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { upTopic } from '../../shared/wire/wire.ts';
@@ -186,6 +187,8 @@ export class World {
         wallUs: () => Math.round(START_US + time.now * 1000 + (isNear ? this.wallErrorUs : 0)),
         monotonicUs: () => Math.round((time.now - start) * 1000) + 1_000_000,
       },
+      // The process's timers are this world's.
+      timers: processTimers,
       random: {
         bytes: (size) =>
           Buffer.from(Array.from({ length: size }, () => Math.floor(chance() * 256))),

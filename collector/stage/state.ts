@@ -1,0 +1,144 @@
+/**
+ * What a stage says of itself, so that a person can act: whether it works or waits, for what, since when, why and how
+ * much waits. A trouble is told when it begins, once a minute while it lasts, again when its reason changes (at most every
+ * ten seconds), and when it is over. Something that gives no answer at all for eight seconds is a trouble too.
+ */
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { messageOf } from '../../shared/errors.ts';
+
+export interface StageState {
+  name: string;
+  state: 'works' | 'waits';
+  /** What it was about to do, as in "reading the log". */
+  waitsFor?: string;
+  /** Epoch milliseconds when the present trouble began. */
+  sinceMs?: number;
+  /** The present reason, a sentence. */
+  reason?: string;
+  /** Records of the log that wait for this stage; null: not known now. */
+  waitingRecords: number | null;
+  /** Epoch milliseconds when it last came forward; undefined: not since the start. */
+  succeededMs?: number;
+  /** Records that it could not take and set aside, since the start. */
+  asideRecords: number;
+}
+
+export interface TroubleOptions {
+  name: string;
+  notify: Notify;
+  /** Wall clock, epoch milliseconds: for what is said. */
+  wallMs: () => number;
+  /** Monotonic, milliseconds: for how long something lasts. */
+  monotonicMs: () => number;
+  waitingRecords: () => number | null;
+}
+
+/** No answer for so long is a trouble. */
+const STUCK_MS = 8000;
+/** How often a trouble that lasts, and one whose reason changes, is told. */
+const REMIND_MS = 60_000;
+const CHANGED_MS = 10_000;
+
+/** The same trouble in other words: numbers, identities and names in quotes do not make it another one. */
+export const wayOf = (text: string): string =>
+  text
+    .replaceAll(/'[^']*'|"[^"]*"/g, '…')
+    .replaceAll(/[0-9a-f]{8,}|\d+/g, '…')
+    .slice(0, 300);
+
+interface Present {
+  what: string;
+  reason: string;
+  sinceMs: number;
+  toldAt: number;
+  toldWay: string;
+}
+
+export class Trouble {
+  asideRecords = 0;
+  private readonly options: TroubleOptions;
+  private present: Present | undefined;
+  private succeededMs: number | undefined;
+  /** What is under way, the innermost last, and since when (monotonic). */
+  private readonly phases: { what: string; since: number }[] = [];
+  private isStuck = false;
+
+  constructor(options: TroubleOptions) {
+    this.options = options;
+  }
+
+  /** Something begins that may give no answer. */
+  begin(what: string): void {
+    this.phases.push({ what, since: this.options.monotonicMs() });
+  }
+
+  /** It has answered. */
+  end(): void {
+    const phase = this.phases.pop();
+    if (this.isStuck) this.passed(phase?.what);
+    this.isStuck = false;
+  }
+
+  failed(what: string, error: unknown): void {
+    this.isStuck = false;
+    this.tell(what, messageOf(error));
+  }
+
+  /** It came forward: the trouble, if there was one, is over. With `what`: if it was that. */
+  passed(what?: string): void {
+    this.succeededMs = this.options.wallMs();
+    if (this.present === undefined || (what !== undefined && this.present.what !== what)) return;
+    this.isStuck = false;
+    this.present = undefined;
+    const { name, notify } = this.options;
+    notify({ level: 'info', event: `${name}_resumed`, text: `${name} goes on` });
+  }
+
+  /** To be called every few seconds. */
+  look(): void {
+    const { present } = this;
+    const phase = this.phases.at(-1);
+    const now = this.options.monotonicMs();
+    if (phase !== undefined && now - phase.since >= STUCK_MS && !this.isStuck) {
+      this.isStuck = true;
+      const reason = present?.reason ?? `no answer for ${STUCK_MS / 1000} s`;
+      this.tell(phase.what, reason);
+    } else if (present !== undefined) this.tell(present.what, present.reason);
+  }
+
+  private tell(what: string, reason: string): void {
+    const { name, notify, wallMs, monotonicMs, waitingRecords } = this.options;
+    const now = monotonicMs();
+    const way = wayOf(`${what}: ${reason}`);
+    const known = this.present;
+    if (known === undefined) {
+      this.present = { what, reason, sinceMs: wallMs(), toldAt: now, toldWay: way };
+      notify({ level: 'warn', event: `${name}_waits`, text: `${what}: ${reason}` });
+      return;
+    }
+    Object.assign(known, { what, reason });
+    const dueMs = way === known.toldWay ? REMIND_MS : CHANGED_MS;
+    if (now - known.toldAt < dueMs) return;
+    known.toldAt = now;
+    known.toldWay = way;
+    const waiting = waitingRecords();
+    const count = waiting === null ? '' : `; ${waiting} records wait`;
+    const since = `since ${new Date(known.sinceMs).toISOString()}`;
+    notify({ level: 'warn', event: `${name}_waits`, text: `${what}, ${since}: ${reason}${count}` });
+  }
+
+  get state(): StageState {
+    const { present, succeededMs, asideRecords } = this;
+    const { name, waitingRecords } = this.options;
+    return {
+      name,
+      state: present === undefined ? 'works' : 'waits',
+      ...(present === undefined
+        ? {}
+        : { waitsFor: present.what, sinceMs: present.sinceMs, reason: present.reason }),
+      waitingRecords: waitingRecords(),
+      ...(succeededMs === undefined ? {} : { succeededMs }),
+      asideRecords,
+    };
+  }
+}
