@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { createGunzip } from 'node:zlib';
 import { pipeline } from 'node:stream';
+import { operatingError } from '../contracts/errors.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 
 /** Fields of one line. A quoted field may hold separators and doubled quotation marks, not line breaks. */
@@ -71,7 +72,7 @@ export async function* readCsv(file: string): AsyncGenerator<Row> {
       yield { number, values: new Map(header.map((name, index) => [name, fields[index] ?? ''])) };
     }
   } catch (error) {
-    if (error instanceof HeadwaterError) throw error;
+    if (operatingError(error) !== undefined) throw error;
     failure ??= error;
   }
   if (failure !== undefined)

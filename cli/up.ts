@@ -8,7 +8,7 @@ import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import {
-  failFast,
+  outlast,
   privateFiles,
   readyLine,
   stopWithin,
@@ -99,7 +99,7 @@ export async function up(args: string[]): Promise<void> {
   }
   const env = realEnv();
   const notify = stderrNotify('up', () => env.clock.wallUs() / 1000);
-  failFast(notify);
+  outlast(notify);
   privateFiles();
   const config = configs(values);
   const withSample = values['no-sample'] !== true;

@@ -1,7 +1,7 @@
 /** The collector as a process: `headwater collector`. */
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import {
-  failFast,
+  outlast,
   privateFiles,
   readyLine,
   stopWithin,
@@ -38,7 +38,7 @@ export async function runCollector(args: string[]): Promise<void> {
   });
   const env = realEnv();
   const notify = stderrNotify('collector', () => env.clock.wallUs() / 1000);
-  failFast(notify);
+  outlast(notify);
   privateFiles();
   const collector = new Collector(env, config, notify);
   const stopped = untilSignal();

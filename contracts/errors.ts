@@ -19,6 +19,11 @@ export const CONTRACT_ERRORS = {
     about:
       'A record is larger than the log takes; the stage splits it or sets it aside, and goes on.',
   },
+  RECORD_REFUSED: {
+    retryable: false,
+    about:
+      'The other side refuses this one record, whatever else it takes; it goes to quarantine with the reason.',
+  },
   STORE_UNAVAILABLE: {
     retryable: true,
     about: 'The time-series store cannot be reached; reading goes on when it can.',

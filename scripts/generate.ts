@@ -41,10 +41,10 @@ function sample(spec: ConfigSpec, indent = ''): string {
 
 function errors(): string {
   const rows = Object.entries(ERRORS).map(
-    ([code, { retryable, about }]) =>
-      `| \`${code}\` | ${retryable ? 'yes' : 'no'} | ${cell(about)} |`,
+    ([code, { status, scope, retryable, about }]) =>
+      `| \`${code}\` | ${status} | ${scope} | ${retryable ? 'yes' : 'no'} | ${cell(about)} |`,
   );
-  return `# Errors\n${NOTE}\nEvery operating error has a code; a message is one sentence that says what, where and what to do.\n\n| code | passes by itself | what it means |\n|---|---|---|\n${rows.join('\n')}\n`;
+  return `# Errors\n${NOTE}\nEvery operating error has a code; a message is one sentence that says what, where and what to do. Over HTTP it is \`{"error":{"code","message"}}\` with the status. An error is known by its code, whatever package made it.\n\nIts scope says whom it concerns: the one who asked (request); one record, which goes to quarantine (record); a stage or link, which waits and tries again (stage); the start, which ends with the sentence (start); those who keep the code (bug). A stage tries everything again but what is marked otherwise, so no error of another system and no record ends it.\n\n| code | HTTP | scope | passes by itself | what it means |\n|---|---|---|---|---|\n${rows.join('\n')}\n`;
 }
 
 function metrics(title: string, list: Metrics): string {

@@ -1,10 +1,19 @@
 /**
- * Every operating error that Headwater reports, in one table. Callers branch on `code`, never on text.
- * A user reads one sentence: what happened, where, and what to do. `docs/errors.md` is generated from this table.
+ * Every operating error that Headwater reports, in one table: nothing else maps a code to anything. Callers branch on
+ * `code`, never on text and never on a class: an error is known by its mark or its code, whatever package made it. A user reads one sentence: what happened, where, and what to do. `docs/errors.md` is generated from this table.
  */
-import { CONTRACT_ERRORS, OPERATING_ERROR } from '../contracts/errors.ts';
+import { CONTRACT_ERRORS, OPERATING_ERROR, operatingError } from '../contracts/errors.ts';
+
+/**
+ * Whom an error concerns: the one who asked (request), one record, which goes to quarantine (record), a stage or link,
+ * which waits and tries again (stage), the start, which ends with the sentence (start), or those who keep the code (bug).
+ */
+export type ErrorScope = 'request' | 'record' | 'stage' | 'start' | 'bug';
 
 interface ErrorSpec {
+  /** HTTP status where it is the answer to a request. */
+  status: number;
+  scope: ErrorScope;
   /** Whether trying the same again later can succeed without anybody changing anything. */
   retryable: boolean;
   /** What it means, for the reference page. */
@@ -12,82 +21,163 @@ interface ErrorSpec {
 }
 
 export const ERRORS = {
-  ...CONTRACT_ERRORS,
+  CONFIG_INVALID: { ...CONTRACT_ERRORS.CONFIG_INVALID, status: 500, scope: 'start' },
+  NOT_FOUND: { ...CONTRACT_ERRORS.NOT_FOUND, status: 404, scope: 'request' },
+  LOG_UNAVAILABLE: { ...CONTRACT_ERRORS.LOG_UNAVAILABLE, status: 503, scope: 'stage' },
+  LOG_FENCED: { ...CONTRACT_ERRORS.LOG_FENCED, status: 503, scope: 'stage' },
+  LOG_TOO_LARGE: { ...CONTRACT_ERRORS.LOG_TOO_LARGE, status: 413, scope: 'record' },
+  RECORD_REFUSED: { ...CONTRACT_ERRORS.RECORD_REFUSED, status: 422, scope: 'record' },
+  STORE_UNAVAILABLE: { ...CONTRACT_ERRORS.STORE_UNAVAILABLE, status: 503, scope: 'stage' },
+  STORE_RESET: { ...CONTRACT_ERRORS.STORE_RESET, status: 503, scope: 'stage' },
+  LAKE_UNAVAILABLE: { ...CONTRACT_ERRORS.LAKE_UNAVAILABLE, status: 503, scope: 'stage' },
   USAGE: {
+    status: 400,
+    scope: 'request',
     retryable: false,
     about: 'A command line is not understood; the command ends with exit code 2.',
   },
   CONFIG_UNKNOWN_KEY: {
+    status: 500,
+    scope: 'start',
     retryable: false,
     about:
       'A configuration key is not known; unknown keys are refused so that a typing error cannot switch a limit off.',
   },
-  ADDRESS_IN_USE: { retryable: true, about: 'Another process listens on the address.' },
+  ADDRESS_IN_USE: {
+    status: 500,
+    scope: 'start',
+    retryable: true,
+    about: 'Another process listens on the address.',
+  },
   ADDRESS_NOT_LOOPBACK: {
+    status: 500,
+    scope: 'start',
     retryable: false,
     about: 'An address beyond loopback needs credentials, and without TLS an explicit flag.',
   },
-  DATA_LOCKED: { retryable: true, about: 'Another process has the data folder open.' },
+  DATA_LOCKED: {
+    status: 503,
+    scope: 'start',
+    retryable: true,
+    about: 'Another process has the data folder open.',
+  },
   DATA_VERSION: {
+    status: 500,
+    scope: 'start',
     retryable: false,
     about: 'The data folder was written by another version of the layout.',
   },
-  DATA_UNUSABLE: { retryable: true, about: 'The data folder cannot be read or written.' },
+  DATA_UNUSABLE: {
+    status: 503,
+    scope: 'stage',
+    retryable: true,
+    about: 'The data folder cannot be read or written.',
+  },
   FRAME_INVALID: {
+    status: 400,
+    scope: 'record',
     retryable: false,
     about: 'Bytes that should be a frame are not: wrong magic, version, length or checksum.',
   },
-  WIRE_INVALID: { retryable: false, about: 'An uplink message does not follow the wire format.' },
+  WIRE_INVALID: {
+    status: 400,
+    scope: 'record',
+    retryable: false,
+    about: 'An uplink message does not follow the wire format.',
+  },
   PACKET_INVALID: {
+    status: 400,
+    scope: 'request',
     retryable: false,
     about: 'An MQTT packet breaks the specification or a limit; the connection is closed.',
   },
   RULE_INVALID: {
+    status: 400,
+    scope: 'start',
     retryable: false,
     about: 'A stream rule is not valid; the message names file and place.',
   },
   BATCH_INVALID: {
+    status: 400,
+    scope: 'request',
     retryable: false,
     about: 'A batch job is not valid, or its SQL fails; the message says where.',
   },
   ADAPTER_MISSING: {
+    status: 500,
+    scope: 'start',
     retryable: false,
     about: 'An adapter or the client library that it needs is not installed.',
   },
   ADAPTER_CONTRACT: {
+    status: 500,
+    scope: 'start',
     retryable: false,
     about: 'A third-party adapter was written for another version of the contract.',
   },
   ROLES_CONFLICT: {
+    status: 500,
+    scope: 'start',
     retryable: false,
     about:
       'Embedded log and store lock their files, so their roles cannot run in several processes.',
   },
   MAPPING_INVALID: {
+    status: 400,
+    scope: 'start',
     retryable: false,
     about: 'A mapping file is not valid; the message names file and place.',
   },
-  QUERY_INVALID: { retryable: false, about: 'A query parameter is missing or not understood.' },
-  UNAUTHORIZED: { retryable: false, about: 'Credentials are missing or wrong.' },
+  QUERY_INVALID: {
+    status: 400,
+    scope: 'request',
+    retryable: false,
+    about: 'A query parameter is missing or not understood.',
+  },
+  UNAUTHORIZED: {
+    status: 401,
+    scope: 'request',
+    retryable: false,
+    about: 'Credentials are missing or wrong.',
+  },
   FORBIDDEN: {
+    status: 403,
+    scope: 'request',
     retryable: false,
     about:
       'The credentials do not cover what was asked for, or the request came from a foreign page.',
   },
-  BODY_TOO_LARGE: { retryable: false, about: 'The body of an HTTP request is over its limit.' },
+  BODY_TOO_LARGE: {
+    status: 413,
+    scope: 'request',
+    retryable: false,
+    about: 'The body of an HTTP request is over its limit.',
+  },
   TOO_MANY_REQUESTS: {
+    status: 429,
+    scope: 'request',
     retryable: true,
     about: 'Too many wrong credentials from this address; it may try again in a minute.',
   },
   INPUT_FILE: {
+    status: 400,
+    scope: 'request',
     retryable: false,
     about: 'An input file cannot be read or is not what the command expects.',
   },
   NOT_ACKNOWLEDGED: {
+    status: 503,
+    scope: 'request',
     retryable: true,
     about: 'Not everything that was sent has been acknowledged.',
   },
-  UNREACHABLE: { retryable: true, about: 'A server does not answer.' },
+  UNREACHABLE: { status: 503, scope: 'stage', retryable: true, about: 'A server does not answer.' },
+  INTERNAL: {
+    status: 500,
+    scope: 'bug',
+    retryable: false,
+    about: 'Something that this table does not know, or a bug; the log of the process says more.',
+  },
 } as const satisfies Record<string, ErrorSpec>;
 
 export type ErrorCode = keyof typeof ERRORS;
@@ -106,9 +196,41 @@ export class HeadwaterError extends Error {
   }
 }
 
+/** A broken invariant. What is not known to be right does not go on. */
+const BUG: unique symbol = Symbol.for('headwater.bug');
+
+/** Stops the process's current task: a broken invariant is a bug, not an operating error. */
+export function assert(condition: unknown, what: string): asserts condition {
+  if (!condition) throw Object.assign(new Error(`bug: ${what}`), { [BUG]: true });
+}
+
+export const isBug = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && BUG in error;
+
+/** The code in the table, whatever package made the error; INTERNAL for what no table knows. */
+export function errorCode(error: unknown): ErrorCode {
+  const code = operatingError(error)?.code;
+  // One of the table's own keys.
+  return code !== undefined && Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'INTERNAL';
+}
+
+/** Whether it is this operating error, whatever package made it. */
+export const hasCode = (error: unknown, code: ErrorCode): boolean =>
+  code === operatingError(error)?.code;
+
+/** Whether the reason is one record, which would fail anywhere and at any time. */
+export function isOfRecord(error: unknown): boolean {
+  const { scope, retryable } = ERRORS[errorCode(error)];
+  return scope === 'record' && !retryable;
+}
+
 /** The sentence of anything thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (typeof error === 'string') return error;
+  if (typeof error === 'number' || typeof error === 'bigint') return `${error}`;
+  const { message, name } = (error ?? {}) as { message?: unknown; name?: unknown };
+  if (typeof message === 'string' && message !== '') return message;
+  return typeof name === 'string' && name !== '' ? name : 'it gave no reason';
 }
 
 /** The system or library code of anything thrown (`ENOSPC`, `LEVEL_LOCKED`), or ''. */
@@ -116,9 +238,4 @@ export function codeOf(error: unknown): string {
   if (typeof error !== 'object' || error === null) return '';
   const code = (error as { code?: unknown }).code;
   return typeof code === 'string' ? code : '';
-}
-
-/** Stops the process's current task: a broken invariant is a bug, not an operating error. */
-export function assert(condition: unknown, what: string): asserts condition {
-  if (!condition) throw new Error(`bug: ${what}`);
 }

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { operatingError } from '../../contracts/errors.ts';
 import { fileOfPackage } from '../../shared/config/root.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
@@ -50,7 +51,7 @@ export async function runOnDuckDb(lake: Lake, filter: FileFilter, sql: string): 
     try {
       return await read(connection, sql);
     } catch (error) {
-      if (error instanceof HeadwaterError) throw error;
+      if (operatingError(error) !== undefined) throw error;
       const text = messageOf(error);
       // What is wrong with the SQL; trouble with files is for the lake to try again.
       if (MISTAKES.test(text))

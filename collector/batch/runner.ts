@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { hasCode, HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
@@ -183,7 +183,7 @@ export class BatchRunner {
       const bytes = await this.options.lake.store.get(this.manifestKey(job, date));
       return JSON.parse(bytes.toString('utf8')) as Manifest;
     } catch (error) {
-      if (error instanceof HeadwaterError && error.code === 'NOT_FOUND') return undefined;
+      if (hasCode(error, 'NOT_FOUND')) return undefined;
       throw error;
     }
   }
@@ -221,8 +221,8 @@ export class BatchRunner {
           ? await runOnSpark(lake, filter, sql, spark)
           : await runOnDuckDb(lake, filter, sql);
     } catch (error) {
-      if (!(error instanceof HeadwaterError) || error.code !== 'BATCH_INVALID') throw error;
-      throw new HeadwaterError('BATCH_INVALID', `${job.file}, ${date}: ${error.message}`, {
+      if (!hasCode(error, 'BATCH_INVALID')) throw error;
+      throw new HeadwaterError('BATCH_INVALID', `${job.file}, ${date}: ${messageOf(error)}`, {
         cause: error,
       });
     }

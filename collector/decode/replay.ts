@@ -8,7 +8,8 @@
  * Codec state is read, not written: names come from the newest BIRTH or description. Series are counted as they are in
  * the stage, but those that only a replay makes are counted anew after a restart.
  */
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { isRetryable } from '../../contracts/errors.ts';
+import { messageOf } from '../../shared/errors.ts';
 import {
   KIND_RECORDS,
   checkFrame,
@@ -110,7 +111,7 @@ export class Replayer {
         });
         await this.follow(job, consumer, parts, older);
       } catch (error) {
-        if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
+        if (!isRetryable(error)) throw error;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       } finally {
         await consumer?.close();

@@ -5,6 +5,7 @@
  * same step as the readings and the offsets, so a frame that arrives twice adds nothing, however it came to be sent
  * again. Losses, summaries, anchors and status reports are frames among the others and make the rest of the entry.
  */
+import { processTime, type Time } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import {
   KIND_ANCHOR,
@@ -31,7 +32,8 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
-import { runStage, type Stage } from '../log/stage.ts';
+import { runStage, type Stage } from '../stage/stage.ts';
+import type { StageState } from '../stage/state.ts';
 import { BootClocks, CLOCK_PREFIX, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
 import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
 import type { SeriesLimits } from './cardinality.ts';
@@ -67,10 +69,18 @@ export class DecodeStage {
 
   private readonly log: Log;
   private readonly notify: Notify;
+  private readonly time: Time;
   private readonly states = new Map<number, State>();
   private stage: Stage | undefined;
 
-  constructor(log: Log, mappings: Mappings, limits: SeriesLimits, notify: Notify) {
+  constructor(
+    log: Log,
+    mappings: Mappings,
+    limits: SeriesLimits,
+    notify: Notify,
+    time: Time = processTime,
+  ) {
+    this.time = time;
     this.log = log;
     this.notify = notify;
     this.decoder = new FrameDecoder(mappings, limits, (item) => this.quarantined(item));
@@ -79,8 +89,10 @@ export class DecodeStage {
   start(): void {
     this.stage = runStage({
       name: 'decode',
+      touches: 'nothing',
       log: this.log,
       notify: this.notify,
+      time: this.time,
       consumer: {
         group: 'headwater-decode',
         topic: TOPIC_RAW,
@@ -466,6 +478,10 @@ export class DecodeStage {
       headers: {},
       value: encodeQuarantined(item),
     };
+  }
+
+  stageStates(): StageState[] {
+    return this.stage === undefined ? [] : [this.stage.state()];
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,7 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { hasCode, HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
 
 export interface HdfsOptions {
@@ -159,7 +159,7 @@ export class HdfsObjects implements ObjectStore {
       };
       entries = FileStatuses.FileStatus;
     } catch (error) {
-      if (error instanceof HeadwaterError && error.code === 'NOT_FOUND') return;
+      if (hasCode(error, 'NOT_FOUND')) return;
       throw error;
     }
     for (const { pathSuffix, type, length, modificationTime, fileId } of entries) {

@@ -4,7 +4,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { isRetryable } from '../../contracts/errors.ts';
+import { codeOf, hasCode, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 import { COLUMNS, ZONES, current, folderOf, parseKey, type LakeFile, type Zone } from './layout.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -64,7 +65,7 @@ export class Lake {
       await this.store.open();
       return undefined;
     } catch (error) {
-      if (error instanceof HeadwaterError && error.retryable) return messageOf(error);
+      if (isRetryable(error)) return messageOf(error);
       throw error;
     }
   }
@@ -199,8 +200,7 @@ export class Lake {
         const isGone =
           /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
             messageOf(error),
-          ) ||
-          (error instanceof HeadwaterError && error.code === 'NOT_FOUND');
+          ) || hasCode(error, 'NOT_FOUND');
         if (!isGone || attempt === ATTEMPTS) throw error;
       } finally {
         connection.closeSync();

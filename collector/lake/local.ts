@@ -1,6 +1,7 @@
 /** The lake on a local disk, or any mounted file system that renames atomically: a file is written beside and renamed. */
 import { copyFile, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { operatingError } from '../../contracts/errors.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
 
@@ -40,7 +41,7 @@ export class LocalObjects implements ObjectStore {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof HeadwaterError) throw error;
+      if (operatingError(error) !== undefined) throw error;
       const hint = codeOf(error) === 'ENOSPC' ? '; free some space, it goes on by itself' : '';
       throw new HeadwaterError(
         'LAKE_UNAVAILABLE',

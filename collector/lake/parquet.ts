@@ -1,6 +1,7 @@
 /** Writes, rewrites and merges the lake's Parquet files with DuckDB, in memory that is bounded and on disk beyond it. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { operatingError } from '../../contracts/errors.ts';
 import { messageOf, HeadwaterError } from '../../shared/errors.ts';
 import {
   openDuckDb,
@@ -64,7 +65,7 @@ export class ParquetEngine {
         this.connection ??= await this.instance.connect();
         return await work(this.connection);
       } catch (error) {
-        if (error instanceof HeadwaterError) throw error;
+        if (operatingError(error) !== undefined) throw error;
         throw new HeadwaterError(
           'LAKE_UNAVAILABLE',
           `the lake: ${doing}: ${messageOf(error).split('\n')[0] ?? ''}`,

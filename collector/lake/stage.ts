@@ -10,7 +10,8 @@
  * Small files are merged as they become many (see `layout.ts` for what a reader sees meanwhile).
  */
 import { randomBytes } from 'node:crypto';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { isRetryable } from '../../contracts/errors.ts';
+import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
   TOPIC_RAW,
@@ -21,7 +22,8 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
-import { runStage, type Announce, type Offsets, type Stage } from '../log/stage.ts';
+import { runStage, type Announce, type Offsets, type Stage } from '../stage/stage.ts';
+import type { StageState } from '../stage/state.ts';
 import { endOf, freshPart, isDue, isWhole, take, type LakeState, type Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import { lakeGroup, type Zone } from './layout.ts';
@@ -76,6 +78,7 @@ export class LakeStage {
     const { zone, log, notify } = this.options;
     this.stage = runStage({
       name: `lake_${zone}`,
+      touches: 'gathers',
       log,
       notify,
       consumer: {
@@ -188,10 +191,14 @@ export class LakeStage {
           return; // One at a time: what comes in goes first.
         }
       } catch (error) {
-        if (!(error instanceof HeadwaterError) || !error.retryable) throw error;
+        if (!isRetryable(error)) throw error;
         this.options.notify({ level: 'warn', event: 'lake_merge', text: messageOf(error) });
       }
     }
+  }
+
+  stageStates(): StageState[] {
+    return this.stage === undefined ? [] : [this.stage.state()];
   }
 
   async close(): Promise<void> {

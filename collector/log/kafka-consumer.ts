@@ -4,7 +4,8 @@
  * Assigned partitions are read only after their state was loaded. After a step that was not committed it joins the
  * group anew and goes on from what is committed.
  */
-import { HeadwaterError, assert, messageOf } from '../../shared/errors.ts';
+import { operatingError } from '../../contracts/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import {
   MESSAGE_BYTES_MAX,
   POLL_RECORDS_MAX,
@@ -133,8 +134,7 @@ export class KafkaConsumer implements LogConsumer {
     const { ERRORS } = this.log.kafka.CODES;
     if (error.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
       this.rebalancing = this.take(consumer, assignment).catch((cause: unknown) => {
-        this.failure =
-          cause instanceof HeadwaterError ? cause : unavailable('taking over partitions', cause);
+        this.failure = unavailable('taking over partitions', cause);
       });
     } else {
       for (const { partition } of assignment) {
@@ -289,7 +289,7 @@ export class KafkaConsumer implements LogConsumer {
       await this.transaction(await this.transactional(), consumer, produce, positions);
     } catch (error) {
       await this.abandon();
-      throw error instanceof HeadwaterError ? error : unavailable('committing', error);
+      throw operatingError(error) !== undefined ? error : unavailable('committing', error);
     }
   }
 
@@ -382,7 +382,7 @@ export class KafkaConsumer implements LogConsumer {
         return;
       } catch (error) {
         if (this.closing) return;
-        assert(error instanceof HeadwaterError, 'connecting fails with an operating error');
+        this.failure = unavailable('coming back', error);
         await new Promise((resolve) => setTimeout(resolve, 1000));
       }
     }

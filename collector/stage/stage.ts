@@ -11,7 +11,8 @@
 import { monotonicMs, processTime, wallMs, type Time } from '../../shared/env/env.ts';
 import { Backoff } from '../../shared/env/backoff.ts';
 import { Rest, type Timer } from '../../shared/env/timers.ts';
-import { isBug, isOfRecord, isRetryable, codeOf, messageOf } from '../../shared/errors.ts';
+import { isRetryable } from '../../contracts/errors.ts';
+import { codeOf, isBug, isOfRecord, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { ConsumerOptions, Log, LogConsumer, Produced, StoredRecord } from '../log/log.ts';
 import { asideRecord } from './aside.ts';
@@ -113,6 +114,7 @@ class Runner implements Stage {
   /** `idle` has failed: nothing more is read before it has passed. */
   private idleFailed = false;
   private failures = 0;
+  private lastLag: number | null = null;
   private alone: { record: StoredRecord | undefined; rounds: number } = {
     record: undefined,
     rounds: 0,
@@ -150,10 +152,13 @@ class Runner implements Stage {
   private lag(): number | null {
     const { group } = this.options.consumer;
     try {
-      return this.options.log.groups().find((each) => each.group === group)?.lagRecords ?? null;
+      const found = this.options.log.groups().find((each) => each.group === group);
+      // While it has left the log, as many wait at least as before.
+      if (found !== undefined) this.lastLag = found.lagRecords;
     } catch {
-      return null; // What the log cannot say now, it cannot say now.
+      this.lastLag = null; // What the log cannot say now, it cannot say now.
     }
+    return this.lastLag;
   }
 
   private async loop(): Promise<void> {
@@ -240,6 +245,7 @@ class Runner implements Stage {
   /** Leaves the log: what comes next begins from what is committed, with state that is loaded anew. */
   private async leave(): Promise<void> {
     const { consumer } = this;
+    this.lag();
     this.consumer = undefined;
     this.pending = [];
     this.gathered.clear();
@@ -394,7 +400,8 @@ class Runner implements Stage {
     const [record] = slice;
     if (record !== undefined && this.pace.isSuspect(isPassing, slice)) {
       this.trouble.failed(what, error);
-      if (await this.isReason(what, error, record, others)) return await this.setAside(record, error);
+      if (await this.isReason(what, error, record, others))
+        return await this.setAside(record, error);
     }
     if (isSmaller) this.backoff.reset();
     await this.wait(what, error);

@@ -2,6 +2,7 @@
  * The store stage: readings and results → store. The offset is committed after the store has acknowledged; a store that keeps
  * progress in its own transaction decides where to go on.
  */
+import { processTime, type Time } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { encodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
@@ -16,7 +17,8 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
-import { runStage, type Stage } from '../log/stage.ts';
+import { runStage, type Stage } from '../stage/stage.ts';
+import type { StageState } from '../stage/state.ts';
 import type { Refused, TimeSeriesStore } from './store.ts';
 
 export class StoreStage {
@@ -29,9 +31,11 @@ export class StoreStage {
   private readonly log: Log;
   private readonly store: TimeSeriesStore;
   private readonly notify: Notify;
+  private readonly time: Time;
   private readonly stages: Stage[] = [];
 
-  constructor(log: Log, store: TimeSeriesStore, notify: Notify) {
+  constructor(log: Log, store: TimeSeriesStore, notify: Notify, time: Time = processTime) {
+    this.time = time;
     this.log = log;
     this.store = store;
     this.notify = notify;
@@ -45,8 +49,10 @@ export class StoreStage {
   private follow(topic: string, name: string, group: string): void {
     const stage = runStage({
       name,
+      touches: 'elsewhere',
       log: this.log,
       notify: this.notify,
+      time: this.time,
       consumer: {
         group,
         topic,
@@ -136,6 +142,10 @@ export class StoreStage {
       payload,
     };
     return { topic: TOPIC_QUARANTINE, key: gateway, headers: {}, value: encodeQuarantined(item) };
+  }
+
+  stageStates(): StageState[] {
+    return this.stages.map((stage) => stage.state());
   }
 
   async close(): Promise<void> {

@@ -23,7 +23,8 @@ import {
   type StoredRecord,
   type Watch,
 } from '../log/log.ts';
-import { runStage, type Offsets, type Stage } from '../log/stage.ts';
+import { runStage, type Offsets, type Stage } from '../stage/stage.ts';
+import type { StageState } from '../stage/state.ts';
 import { Engine, waysOf, type Place } from './engine.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Rule } from './rules.ts';
@@ -83,6 +84,7 @@ export class StreamStage {
       this.stages.push(
         runStage({
           name: 'stream_route',
+          touches: 'nothing',
           log,
           notify,
           consumer: {
@@ -99,11 +101,13 @@ export class StreamStage {
           },
           step: (records, offsets) =>
             Promise.resolve([...this.route(records), ...places(ROUTED_PREFIX, offsets)]),
+          passOver: (offsets) => places(ROUTED_PREFIX, offsets),
         }),
       );
     this.stages.push(
       runStage({
         name: 'stream',
+        touches: 'nothing',
         log,
         notify,
         consumer: {
@@ -120,7 +124,9 @@ export class StreamStage {
           },
           onRevoke: (partition) => this.parts.delete(partition),
         },
-        step: (records, offsets) => Promise.resolve(this.step(records, offsets)),
+        step: (records, offsets, _announce, isCareful) =>
+          Promise.resolve(this.step(records, offsets, isCareful)),
+        passOver: (offsets) => places(STREAM_PREFIX, offsets),
         idle: (offsets) => this.idle(offsets),
       }),
     );
@@ -196,7 +202,11 @@ export class StreamStage {
     return produced;
   }
 
-  private step(records: StoredRecord[], offsets: Offsets): Produced[] | undefined {
+  private step(
+    records: StoredRecord[],
+    offsets: Offsets,
+    isCareful: boolean,
+  ): Produced[] | undefined {
     const now = performance.now();
     for (const record of records) {
       const part = this.parts.get(record.partition);
@@ -214,7 +224,7 @@ export class StreamStage {
     const isDue = [...this.parts.values()].some(
       ({ bytes, sinceMs }) => bytes > 0 && (bytes >= STEP_BYTES || now - sinceMs >= STEP_MS),
     );
-    return isDue ? this.commit(offsets) : undefined;
+    return isDue || isCareful ? this.commit(offsets) : undefined;
   }
 
   private commit(offsets: Offsets): Produced[] {
@@ -241,6 +251,10 @@ export class StreamStage {
         }
       }
     return this.commit(offsets);
+  }
+
+  stageStates(): StageState[] {
+    return this.stages.map((stage) => stage.state());
   }
 
   get openWindows(): number {

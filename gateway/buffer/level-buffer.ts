@@ -12,8 +12,9 @@
  * Keys: 'f' + ordinal of the open (8 bytes) + first sequence (8 bytes) → frame; 'e' + ordinal → what is known of that
  * epoch; 'mordinal' → the newest one; other prefixes belong to whoever writes `ops` ('q' QoS 2 ids, 'r' retained messages).
  */
+import { operatingError } from '../../contracts/errors.ts';
 import type { Env } from '../../shared/env/env.ts';
-import { HeadwaterError, assert, messageOf } from '../../shared/errors.ts';
+import { assert, hasCode, HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import { KIND_LOSS, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, LossReport } from '../../shared/frame/notes.ts';
@@ -163,7 +164,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   /** Opens, recovering from damage. Throws DATA_LOCKED, DATA_UNUSABLE. */
   async open(): Promise<void> {
     await this.openDatabase(false).catch(async (error: unknown) => {
-      if (!(error instanceof HeadwaterError) || error.code !== 'DATA_UNUSABLE') throw error;
+      if (!hasCode(error, 'DATA_UNUSABLE')) throw error;
       // A full disk must not keep the gateway down: the reserve is for this.
       await this.storage.releaseReserve();
       await this.openDatabase(false);
@@ -423,7 +424,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     } catch (error) {
       this.events.onNotice({ level: 'warn', event: 'upkeep_failed', text: messageOf(error) });
       if (isDamage(error)) this.rebuild(error);
-      else if (!(error instanceof HeadwaterError)) this.distrust(error);
+      else if (operatingError(error) === undefined) this.distrust(error);
     } finally {
       this.lookingAfter = false;
     }

@@ -1,5 +1,6 @@
 /** What every server process does the same way: catch signals, stop once, and end with the right exit code. */
-import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
+import { operatingError } from '../../contracts/errors.ts';
+import { codeOf, isBug, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 
 /** Longest time a stop may take before the process ends anyway. What is acknowledged is on disk by then. */
@@ -40,7 +41,7 @@ const EXIT_USAGE = 2;
 export function failProcess(error: unknown): void {
   process.stderr.write(`headwater: ${messageOf(error)}\n`);
   if (
-    !(error instanceof HeadwaterError) &&
+    operatingError(error) === undefined &&
     error instanceof Error &&
     process.env['HEADWATER_DEBUG'] !== undefined
   ) {
@@ -54,18 +55,44 @@ export function privateFiles(): void {
   process.umask(0o077);
 }
 
+function endOf(notify: Notify, error: unknown): void {
+  const text = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+  notify({ level: 'error', event: 'bug', text });
+  process.exit(70);
+}
+
 /** A lost promise or a thrown bug must end the process: what is not known to be right does not acknowledge. */
 export function failFast(notify: Notify): void {
-  const end = (error: unknown): void => {
-    notify({
-      level: 'error',
-      event: 'bug',
-      text: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    });
-    process.exit(70);
-  };
+  const end = (error: unknown): void => endOf(notify, error);
   process.on('uncaughtException', end);
   process.on('unhandledRejection', end);
+}
+
+/** What nobody caught is told once a minute, not for each time. */
+const TOLD_EVERY_MS = 60_000;
+
+/**
+ * For a process that is made of other people's packages: what one of them lets fall, as a rejection in the background or
+ * an exception in a callback, is told and counted, and ends nothing. Nothing is acknowledged by it: that takes an answer.
+ * A broken invariant of ours still ends the process.
+ */
+export function outlast(notify: Notify): void {
+  const told = new Map<string, number>();
+  let count = 0;
+  const take = (error: unknown): void => {
+    if (isBug(error)) return endOf(notify, error);
+    count++;
+    const text = messageOf(error);
+    const now = performance.now();
+    if (now - (told.get(text) ?? -TOLD_EVERY_MS) < TOLD_EVERY_MS) return;
+    if (told.size > 1000) told.clear();
+    told.set(text, now);
+    const stack = error instanceof Error ? (error.stack ?? text) : text;
+    const about = `an error that nobody caught, number ${count} since the start; the process goes on`;
+    notify({ level: 'error', event: 'uncaught', text: `${about}: ${stack}` });
+  };
+  process.on('uncaughtException', take);
+  process.on('unhandledRejection', take);
 }
 
 export function readyLine(

@@ -14,7 +14,7 @@ import type { Audit } from '../access/audit.ts';
 import type { FailureLimiter } from '../access/failures.ts';
 import type { ServerTls } from '../access/tls.ts';
 import type { Identity, Scope, Tokens } from '../access/tokens.ts';
-import { HeadwaterError, messageOf, type ErrorCode } from '../errors.ts';
+import { ERRORS, HeadwaterError, errorCode, messageOf } from '../errors.ts';
 import { readBody } from './body.ts';
 import { isLoopback, listen, type Address } from './listen.ts';
 
@@ -41,20 +41,6 @@ export type Route = (
   request: Request,
   response: ServerResponse,
 ) => Promise<Reply | undefined> | Reply | undefined;
-
-const STATUS: Partial<Record<ErrorCode, number>> = {
-  QUERY_INVALID: 400,
-  INPUT_FILE: 400,
-  PACKET_INVALID: 400,
-  UNAUTHORIZED: 401,
-  FORBIDDEN: 403,
-  NOT_FOUND: 404,
-  BODY_TOO_LARGE: 413,
-  TOO_MANY_REQUESTS: 429,
-  STORE_UNAVAILABLE: 503,
-  DATA_UNUSABLE: 503,
-  LOG_UNAVAILABLE: 503,
-};
 
 export interface HttpOptions {
   tokens: Tokens;
@@ -154,9 +140,8 @@ export class HttpServer {
       response.destroy();
       return;
     }
-    const known = error instanceof HeadwaterError;
-    const code = known ? error.code : 'INTERNAL';
-    const status = known ? (STATUS[error.code] ?? 500) : 500;
+    const code = errorCode(error);
+    const { status } = ERRORS[code];
     // What is left of a body is not read: the connection ends with the answer.
     if (status === 413) response.setHeader('connection', 'close');
     // `message` and `error` at the top are where InfluxDB's clients look.

@@ -2,7 +2,7 @@
  * The `readings` topic's record: JSON for anyone's consumer, documented in `docs/readings.md`. One record holds many
  * readings of one gateway; a series is named once and referred to by its index.
  */
-import { HeadwaterError, messageOf } from '../errors.ts';
+import { hasCode, HeadwaterError, messageOf } from '../errors.ts';
 import type { FieldValue, Reading, ReadingBatch } from './reading.ts';
 
 interface SeriesEntry {
@@ -164,7 +164,7 @@ export function readingsOf(value: Buffer): ReadingBatch | undefined {
   try {
     return decodeReadings(value);
   } catch (error) {
-    if (error instanceof HeadwaterError && error.code === 'WIRE_INVALID') return undefined;
+    if (hasCode(error, 'WIRE_INVALID')) return undefined;
     throw error;
   }
 }

@@ -15,7 +15,8 @@ import {
   type Produced,
   type StoredRecord,
 } from '../../log/log.ts';
-import { runStage, type Stage } from '../../log/stage.ts';
+import { runStage, type Stage } from '../../stage/stage.ts';
+import type { StageState } from '../../stage/state.ts';
 import { STREAM } from '../results.ts';
 import { ALERTS } from '../rules.ts';
 import { alertId, send, type Alert } from './senders.ts';
@@ -49,6 +50,7 @@ export class DeliveryStages {
     let sinceMs = 0;
     return runStage({
       name: `deliver_${target.name}`,
+      touches: 'elsewhere',
       log: this.log,
       notify: this.notify,
       consumer: {
@@ -85,6 +87,10 @@ export class DeliveryStages {
         return [...state.values()];
       },
     });
+  }
+
+  stageStates(): StageState[] {
+    return this.stages.map((stage) => stage.state());
   }
 
   async close(): Promise<void> {
