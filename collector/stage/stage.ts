@@ -153,8 +153,9 @@ class Runner implements Stage {
     const { group } = this.options.consumer;
     try {
       const found = this.options.log.groups().find((each) => each.group === group);
-      // While it has left the log, as many wait at least as before.
       if (found !== undefined) this.lastLag = found.lagRecords;
+      // While it has left the log, or has committed nothing, at least these wait.
+      else this.lastLag = Math.max(this.lastLag ?? 0, this.pending.length);
     } catch {
       this.lastLag = null; // What the log cannot say now, it cannot say now.
     }
