@@ -10,6 +10,7 @@ import {
   type Log,
   type LogRecord,
 } from '../../collector/log/log.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { runStage, type Stage, type StageOptions } from '../../collector/stage/stage.ts';
 import { Trouble } from '../../collector/stage/state.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
@@ -91,7 +92,7 @@ beforeEach(async () => {
     {
       folder: temporaryFolder(),
       cacheBytes: 1 << 20,
-      trim: {},
+      topics: topics(Infinity),
       now: () => Date.now(),
       reopenMs: 5,
     },
