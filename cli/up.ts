@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Collector } from '../collector/collector.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
-import { ZONES, lakeGroup } from '../collector/lake/layout.ts';
+import { LAKE_TOPICS, lakeGroup } from '../collector/log/topics.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
@@ -17,7 +17,7 @@ import {
 import { environmentName, loadConfig } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { assert } from '../shared/errors.ts';
-import { addressText, type Address } from '../shared/http/listen.ts';
+import { addressText, type Address } from '../shared/net/listen.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
 import { connectTo } from './client.ts';
 import { Progress } from './progress.ts';
@@ -200,7 +200,7 @@ async function showSample(
   }
   // Everything published is on its way through the log; when nothing lags it can be seen. The lake gathers for a minute
   // before it writes: nobody who looks at the page waits for that.
-  const lakes = new Set(ZONES.map(lakeGroup));
+  const lakes = new Set(LAKE_TOPICS.map(lakeGroup));
   while (!stopping()) {
     const waiting = buffer.stats().waitingMessages ?? 1;
     const lag = log

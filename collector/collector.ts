@@ -2,7 +2,7 @@
 import { claimFolder } from '../shared/config/data-folder.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
-import type { Address } from '../shared/http/listen.ts';
+import type { Address } from '../shared/net/listen.ts';
 import type { HttpServer } from '../shared/http/server.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import { GATEWAY_ID, UP_BYTES_MAX } from '../shared/wire/wire.ts';

@@ -1,8 +1,6 @@
 /** Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table. */
 import { accessSettings } from '../shared/access/settings.ts';
-import { CLIENT_ID_RULES } from './ingress/identities.ts';
-import { POLICIES } from './buffer/upkeep.ts';
-import { BACKLOG_ORDERS } from './uplink/session.ts';
+import { BACKLOG_ORDERS, CLIENT_ID_RULES, POLICIES } from './choices.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 
 const MIB = 1024 * 1024;

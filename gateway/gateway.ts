@@ -6,12 +6,12 @@ import { checkExposure } from '../shared/config/exposure.ts';
 import { optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError } from '../shared/errors.ts';
-import type { Address } from '../shared/http/listen.ts';
+import type { Address } from '../shared/net/listen.ts';
 import type { HttpServer } from '../shared/http/server.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import { GATEWAY_ID } from '../shared/wire/wire.ts';
 import type { BufferEvents, MessageBuffer } from './buffer/buffer.ts';
-import type { Policy } from './buffer/upkeep.ts';
+import type { BacklogOrder, Policy } from './choices.ts';
 import { openBuffer, type OpenBufferOptions } from './buffer/open.ts';
 import type { GatewayConfig } from './config.ts';
 import { Guard } from './ingress/guard.ts';
@@ -19,8 +19,7 @@ import { Ingress, type Ticket } from './ingress/ingress.ts';
 import { WebSocketListener } from './ingress/websocket.ts';
 import { gatewayApi } from './ops/api.ts';
 import { BufferSink } from './ops/ingest.ts';
-import type { BacklogOrder } from './uplink/session.ts';
-import { GatewayClock } from './clock.ts';
+import { GatewayClock } from './buffer/clock.ts';
 import { Uplink } from './uplink/uplink.ts';
 
 /** The gateway's id: configured, or made of the host's name. Throws CONFIG_INVALID. */

@@ -9,6 +9,7 @@ const steps = [
   ['lint', ['oxlint', '--type-aware']],
   ['format', ['biome', 'format', '.']],
   ['generated files', ['tsx', 'scripts/generate.ts', '--check']],
+  ['house', ['tsx', 'scripts/house.mjs']],
 ];
 for (const [name, args] of steps) {
   const [command, ...rest] = args;

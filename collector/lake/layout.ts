@@ -16,9 +16,6 @@ export type Zone = (typeof ZONES)[number];
 
 export const isZone = (name: string): name is Zone => (ZONES as readonly string[]).includes(name);
 
-/** The consumer group of a zone's stage. */
-export const lakeGroup = (zone: Zone): string => `headwater-lake-${zone}`;
-
 interface Column {
   name: string;
   /** In the Parquet file, as DuckDB names it. */

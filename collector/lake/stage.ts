@@ -22,11 +22,12 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
+import { lakeGroup } from '../log/topics.ts';
 import { runStage, type Announce, type Offsets, type Stage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { endOf, freshPart, isDue, isWhole, take, type LakeState, type Part } from './gather.ts';
 import type { Lake } from './lake.ts';
-import { lakeGroup, type Zone } from './layout.ts';
+import type { Zone } from './layout.ts';
 import { finishMerge, merge } from './merge.ts';
 import { Writer } from './write.ts';
 

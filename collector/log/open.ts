@@ -2,9 +2,8 @@
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
-import { ZONES, lakeGroup } from '../lake/layout.ts';
 import { LOG_CONTRACT_VERSION, type Log } from './log.ts';
-import { topics } from './topics.ts';
+import { LAKE_TOPICS, lakeGroup, topics } from './topics.ts';
 
 export interface LogContext {
   config: CollectorConfig;
@@ -30,7 +29,7 @@ export async function createLog(context: LogContext): Promise<Log> {
         cacheBytes: config['log.cacheBytes'],
         topics: topics(config['log.readingsBytesMax']),
         // Without a lake its stages are not there, and nothing may wait for them.
-        retired: config.lake === 'none' ? ZONES.map(lakeGroup) : [],
+        retired: config.lake === 'none' ? LAKE_TOPICS.map(lakeGroup) : [],
         now: nowMs,
       },
       notify,

@@ -44,3 +44,9 @@ export function topics(readingsBytesMax: number): readonly TopicSpec[] {
 export const HEADER_AGAIN = 'again';
 /** Header of raw frames that were put back into the log from the lake. */
 export const HEADER_FROM_LAKE = 'from-lake';
+
+/** Those that the lake keeps, each by a stage of its own: its zones have their names. */
+export const LAKE_TOPICS = [TOPIC_RAW, TOPIC_READINGS, TOPIC_RESULTS] as const;
+
+/** The consumer group that brings a topic into the lake. */
+export const lakeGroup = (topic: (typeof LAKE_TOPICS)[number]): string => `headwater-lake-${topic}`;

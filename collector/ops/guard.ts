@@ -2,14 +2,13 @@
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { openAccess } from '../../shared/access/settings.ts';
-import type { ServerTls } from '../../shared/access/tls.ts';
+import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
 import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
 import { checkExposure } from '../../shared/config/exposure.ts';
 import { optionalSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
-import type { ClientCertificates } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
 

@@ -12,7 +12,7 @@ import { objectOf, rowsOf } from '../lake/scan.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { Aggregate } from './aggregate.ts';
-import type { Place } from './engine.ts';
+import type { Place } from './place.ts';
 import { groupHash, type Results } from './results.ts';
 import { groupTags, isFrom, numbersOf, type Rule, type WindowRule } from './rules.ts';
 import { epochOf, resultOf, windowsOf } from './windows.ts';

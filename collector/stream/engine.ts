@@ -9,6 +9,7 @@ import { partitionOfHash } from './partition.ts';
 import type { Lake } from '../lake/lake.ts';
 import { Corrections, CORRECTION_PREFIX, type LakeProgress } from './corrections.ts';
 import { Results, STREAM, groupHash } from './results.ts';
+import type { Place } from './place.ts';
 import { groupTags, isFrom, numbersOf, type DeriveRule, type Rule, type Source } from './rules.ts';
 import { TRACK_PREFIX, Tracks, type Silence } from './tracks.ts';
 import { WINDOW_PREFIX, Windows, windowsOf } from './windows.ts';
@@ -37,12 +38,6 @@ interface Way {
   input: string | undefined;
   hash: string;
   tags: Record<string, string>;
-}
-
-/** Where a record came from, in the topic `readings`. */
-export interface Place {
-  partition: number;
-  offset: number;
 }
 
 export class Engine {

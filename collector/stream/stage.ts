@@ -25,8 +25,9 @@ import {
 } from '../log/log.ts';
 import { runStage, type Offsets, type Stage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
-import { Engine, waysOf, type Place } from './engine.ts';
+import { Engine, waysOf } from './engine.ts';
 import { partitionOfHash } from './partition.ts';
+import type { Place } from './place.ts';
 import type { Rule } from './rules.ts';
 import type { Silence } from './tracks.ts';
 

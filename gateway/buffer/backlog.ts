@@ -3,7 +3,7 @@
  * at a time so that the start does not wait for it.
  */
 import { readHeader } from '../../shared/frame/frame.ts';
-import type { FrameRef, StoredFrame } from './buffer.ts';
+import type { FrameRef, StoredFrame } from './stored-frame.ts';
 import { ordinalOf } from './position.ts';
 
 export class Backlog {

@@ -8,33 +8,11 @@
  * - When full or unable to write, nothing becomes durable and `congested` turns true: the caller stops reading (law 8).
  */
 import type { FrameMessage } from '../../shared/frame/builder.ts';
-import { readHeader, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
+import type { KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { EpochBook } from './epochs.ts';
-
-/** A stored frame and its place in the order of commits. */
-export interface StoredFrame {
-  /** Opaque; compares in commit order. */
-  position: Buffer;
-  /** The position right behind it, where a reader goes on. */
-  end: Buffer;
-  frame: Buffer;
-}
-
-/** What the reader keeps of a frame until it may be released. */
-export interface FrameRef {
-  position: Buffer;
-  /** Bytes of the frame and messages in it. */
-  bytes: number;
-  count: number;
-}
-
-export const refOf = ({ position, frame }: StoredFrame): FrameRef => ({
-  position,
-  bytes: frame.length,
-  count: readHeader(frame).count,
-});
+import type { FrameRef, StoredFrame } from './stored-frame.ts';
 
 export type BufferState =
   | { kind: 'open' }

@@ -11,7 +11,7 @@ import { seal, unseal } from '../../shared/kv/sealed.ts';
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import { readHeader } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, EpochHoldings } from '../../shared/frame/notes.ts';
-import type { StoredFrame } from './buffer.ts';
+import type { StoredFrame } from './stored-frame.ts';
 import { ordinalOf, positionOf, sequenceOf } from './position.ts';
 
 const PREFIX = Buffer.from('e');

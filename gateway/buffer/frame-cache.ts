@@ -1,5 +1,5 @@
 /** The newest committed frames in memory, so that an uplink that keeps up never reads the disk. */
-import type { StoredFrame } from './buffer.ts';
+import type { StoredFrame } from './stored-frame.ts';
 
 /** What a frame takes in memory beside its bytes, about: three Buffers and an object. Under light load frames are small. */
 const OVERHEAD = 512;

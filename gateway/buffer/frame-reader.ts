@@ -6,7 +6,7 @@
 import { messageOf } from '../../shared/errors.ts';
 import { HEADER_BYTES, checkFrame } from '../../shared/frame/frame.ts';
 import type { KvDatabase } from '../../shared/kv/kv.ts';
-import type { StoredFrame } from './buffer.ts';
+import type { StoredFrame } from './stored-frame.ts';
 import type { Epoch, Epochs, Run, Which } from './epochs.ts';
 import { positionOf, sequenceOf } from './position.ts';
 

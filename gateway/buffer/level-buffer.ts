@@ -19,16 +19,15 @@ import type { FrameMessage } from '../../shared/frame/builder.ts';
 import { KIND_LOSS, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, LossReport } from '../../shared/frame/notes.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
-import { plainClock, type BufferClock } from '../clock.ts';
+import type { Policy } from '../choices.ts';
+import { plainClock, type BufferClock } from './clock.ts';
 import {
-  refOf,
   type BufferEvents,
   type BufferState,
   type BufferStats,
-  type FrameRef,
   type MessageBuffer,
-  type StoredFrame,
 } from './buffer.ts';
+import { refOf, type FrameRef, type StoredFrame } from './stored-frame.ts';
 import { Backlog } from './backlog.ts';
 import { Epochs, type EpochBook, type Which } from './epochs.ts';
 import { FrameCache } from './frame-cache.ts';
@@ -39,7 +38,7 @@ import { positionOf } from './position.ts';
 import { isDamage, reopen, sleep } from './reopen.ts';
 import { Rescue, damageReports } from './rescue.ts';
 import type { BufferStorage } from './storage.ts';
-import { Upkeep, type Note, type Policy } from './upkeep.ts';
+import { Upkeep, type Note } from './upkeep.ts';
 
 export interface LevelBufferOptions {
   gateway: string;

@@ -5,7 +5,7 @@
 import { FrameBuilder, type FrameIdentity, type FrameMessage } from '../../shared/frame/builder.ts';
 import { noteFrame, type Notes } from '../../shared/frame/notes.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
-import type { BufferClock, Stamp } from '../clock.ts';
+import type { BufferClock, Stamp } from './clock.ts';
 import { positionOf } from './position.ts';
 
 export interface Group<Ticket> {

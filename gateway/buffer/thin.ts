@@ -17,7 +17,7 @@ import {
 } from '../../shared/frame/frame.ts';
 import type { Summary, SummarySeries } from '../../shared/frame/notes.ts';
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
-import type { StoredFrame } from './buffer.ts';
+import type { StoredFrame } from './stored-frame.ts';
 
 /** Messages that one entry of a summary stands for. */
 const MESSAGES_PER_ENTRY = 20;

@@ -7,15 +7,13 @@ import { KIND_LOSS, KIND_SUMMARY, readHeader } from '../../shared/frame/frame.ts
 import type { LossReport, Summary } from '../../shared/frame/notes.ts';
 import type { KvDatabase, KvOp } from '../../shared/kv/kv.ts';
 import type { Backlog } from './backlog.ts';
-import type { StoredFrame } from './buffer.ts';
+import type { Policy } from '../choices.ts';
+import type { StoredFrame } from './stored-frame.ts';
 import type { Epochs } from './epochs.ts';
 import type { FrameReader } from './frame-reader.ts';
 import { ordinalOf, positionOf, sequenceOf } from './position.ts';
 import type { BufferStorage } from './storage.ts';
 import { thin } from './thin.ts';
-
-export type Policy = 'block' | 'shed' | 'dropOldest';
-export const POLICIES: readonly Policy[] = ['block', 'shed', 'dropOldest'];
 
 /** Shares of the disk budget. */
 const EVICT_FROM = 0.7;

@@ -6,17 +6,17 @@
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { openAccess } from '../../shared/access/settings.ts';
-import type { ServerTls } from '../../shared/access/tls.ts';
+import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
 import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
 import { Passwords } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
-import type { ClientCertificates } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import type { ClientIdRule } from '../choices.ts';
 import type { GatewayConfig } from '../config.ts';
 import { AccessRules } from './access.ts';
-import { Identities, type ClientIdRule } from './identities.ts';
+import { Identities } from './identities.ts';
 
 /** CONNACK return codes [MQTT-3.2.2-6], table 3.1. */
 export const IDENTIFIER_REJECTED = 2;

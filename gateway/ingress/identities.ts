@@ -3,10 +3,7 @@
  * it over. Ids that take each other over in a loop are slowed down.
  */
 import type { Env } from '../../shared/env/env.ts';
-
-export const CLIENT_ID_RULES = ['owner', 'user', 'any'] as const;
-/** owner: an id in use is its user's; user: an id must also begin with the user's name; any: neither. */
-export type ClientIdRule = (typeof CLIENT_ID_RULES)[number];
+import type { ClientIdRule } from '../choices.ts';
 
 const MINUTE_US = 60_000_000;
 /** Ids whose connects are counted. */

@@ -8,12 +8,11 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer, type WebSocket } from 'ws';
-import type { ServerTls } from '../../shared/access/tls.ts';
-import { listen, type Address } from '../../shared/http/listen.ts';
+import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
+import { listen, type Address } from '../../shared/net/listen.ts';
 import {
   certificateName,
   showsForeignCertificate,
-  type ClientCertificates,
   type MqttServer,
 } from '../../shared/mqtt/server.ts';
 

@@ -13,7 +13,8 @@ import {
 } from '../../shared/frame/frame.ts';
 import { invalid, parseTime } from '../../shared/http/parameters.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
-import type { MessageBuffer, StoredFrame } from '../buffer/buffer.ts';
+import type { MessageBuffer } from '../buffer/buffer.ts';
+import type { StoredFrame } from '../buffer/stored-frame.ts';
 
 export interface HistoryQuery {
   /** Exact topic, or a beginning of it that ends with '#'. */

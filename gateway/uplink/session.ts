@@ -22,12 +22,11 @@ import {
   type EpochAck,
   type TimeAnswer,
 } from '../../shared/wire/wire.ts';
-import type { FrameRef, MessageBuffer, StoredFrame } from '../buffer/buffer.ts';
-import { anchorsOfEarlierBoots, type GatewayClock } from '../clock.ts';
+import type { BacklogOrder } from '../choices.ts';
+import type { MessageBuffer } from '../buffer/buffer.ts';
+import type { FrameRef, StoredFrame } from '../buffer/stored-frame.ts';
+import { anchorsOfEarlierBoots, type GatewayClock } from '../buffer/clock.ts';
 import { Window, type Budget } from './pace.ts';
-
-export type BacklogOrder = 'oldest' | 'newest';
-export const BACKLOG_ORDERS: readonly BacklogOrder[] = ['oldest', 'newest'];
 
 export interface SessionOptions {
   gateway: string;

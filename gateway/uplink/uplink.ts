@@ -11,7 +11,7 @@ import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { downTopic, upTopic } from '../../shared/wire/wire.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
-import type { GatewayClock } from '../clock.ts';
+import type { GatewayClock } from '../buffer/clock.ts';
 import { Budget, type BudgetState } from './pace.ts';
 import { connectSecurely, type UplinkTls } from './secure.ts';
 import {

@@ -1,9 +1,8 @@
 /** Settings of who may come that gateway and collector have alike, and what is made of them. */
 import type { ConfigOf, ConfigSpec } from '../config/spec.ts';
 import { optionalSecret } from '../config/secrets.ts';
-import { CLIENT_CERTIFICATES, type ClientCertificates } from '../mqtt/server.ts';
 import type { Notify } from '../telemetry/log.ts';
-import { ServerTls } from './tls.ts';
+import { CLIENT_CERTIFICATES, ServerTls, type ClientCertificates } from './tls.ts';
 import { Tokens } from './tokens.ts';
 
 /** `who` shows certificates: devices to a gateway, gateways to a collector. */

@@ -10,6 +10,10 @@ import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 import { WatchedFiles } from './watched.ts';
 
+/** Whether clients are asked for a certificate. */
+export const CLIENT_CERTIFICATES = ['none', 'optional', 'required'] as const;
+export type ClientCertificates = (typeof CLIENT_CERTIFICATES)[number];
+
 export interface TlsFiles {
   certFile: string;
   keyFile: string;

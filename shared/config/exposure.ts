@@ -1,6 +1,6 @@
 /** Everything binds to loopback unless told otherwise; anything else needs credentials, and without TLS an explicit flag. */
 import { HeadwaterError } from '../errors.ts';
-import { addressText, isLoopback, type Address } from '../http/listen.ts';
+import { addressText, isLoopback, type Address } from '../net/listen.ts';
 import type { Notify } from '../telemetry/log.ts';
 
 export interface Exposure {

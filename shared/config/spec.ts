@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { HeadwaterError, messageOf } from '../errors.ts';
-import type { Address } from '../http/listen.ts';
+import type { Address } from '../net/listen.ts';
 
 interface Key<T extends string, V> {
   type: T;

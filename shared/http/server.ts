@@ -16,7 +16,7 @@ import type { ServerTls } from '../access/tls.ts';
 import type { Identity, Scope, Tokens } from '../access/tokens.ts';
 import { ERRORS, HeadwaterError, errorCode, messageOf } from '../errors.ts';
 import { readBody } from './body.ts';
-import { isLoopback, listen, type Address } from './listen.ts';
+import { isLoopback, listen, type Address } from '../net/listen.ts';
 
 export interface Reply {
   status?: number;

@@ -6,8 +6,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
-import type { ServerTls } from '../access/tls.ts';
-import { listen, type Address } from '../http/listen.ts';
+import type { ClientCertificates, ServerTls } from '../access/tls.ts';
+import { listen, type Address } from '../net/listen.ts';
 import { MqttConnection, type MqttHandler, type MqttPeer } from './connection.ts';
 
 export interface ServerLimits {
@@ -16,9 +16,6 @@ export interface ServerLimits {
   /** From TCP accept to CONNACK, a TLS handshake included, milliseconds. */
   connectTimeoutMs: number;
 }
-
-export const CLIENT_CERTIFICATES = ['none', 'optional', 'required'] as const;
-export type ClientCertificates = (typeof CLIENT_CERTIFICATES)[number];
 
 const SWEEP_MS = 1000;
 

@@ -8,7 +8,7 @@ import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_RAW, type Log } from '../../collector/log/log.ts';
 import { openBuffer } from '../../gateway/buffer/open.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
-import { GatewayClock } from '../../gateway/clock.ts';
+import { GatewayClock } from '../../gateway/buffer/clock.ts';
 import { Uplink, type UplinkOptions } from '../../gateway/uplink/uplink.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { realEnv } from '../../shared/env/env.ts';

@@ -1,11 +1,7 @@
 /** The suite of the Buffer contract: every adapter passes it. */
 import { afterEach, describe, expect, it } from 'vitest';
-import type {
-  BufferEvents,
-  FrameRef,
-  MessageBuffer,
-  StoredFrame,
-} from '../../gateway/buffer/buffer.ts';
+import type { BufferEvents, MessageBuffer } from '../../gateway/buffer/buffer.ts';
+import type { FrameRef, StoredFrame } from '../../gateway/buffer/stored-frame.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import { checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { until } from '../support/process.ts';

@@ -8,7 +8,7 @@
 import { connect } from 'node:net';
 import { parser as createParser, type Packet } from 'mqtt-packet';
 import { openBuffer } from '../../gateway/buffer/open.ts';
-import { GatewayClock } from '../../gateway/clock.ts';
+import { GatewayClock } from '../../gateway/buffer/clock.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import { KIND_RECORDS, checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { Alive, MIB, rssBytes } from '../support/hostile.ts';

@@ -1,7 +1,7 @@
 /** What the gateway makes of the time: trust, anchors, and boots that nobody could ask in. */
 import { describe, expect, it } from 'vitest';
 import type { Epoch } from '../../gateway/buffer/epochs.ts';
-import { GatewayClock, NOT_BEFORE_US, anchorsOfEarlierBoots } from '../../gateway/clock.ts';
+import { GatewayClock, NOT_BEFORE_US, anchorsOfEarlierBoots } from '../../gateway/buffer/clock.ts';
 import { Budget, Window } from '../../gateway/uplink/pace.ts';
 import { realEnv, type Env } from '../../shared/env/env.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';

@@ -3,7 +3,8 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openBuffer, type OpenBufferOptions } from '../../gateway/buffer/open.ts';
-import type { MessageBuffer, StoredFrame } from '../../gateway/buffer/buffer.ts';
+import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
+import type { StoredFrame } from '../../gateway/buffer/stored-frame.ts';
 import { parseHistoryQuery, queryHistory } from '../../gateway/ops/history.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import {

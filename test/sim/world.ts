@@ -3,7 +3,7 @@
  * of them the real code, on a virtual clock, model disks and a model link. A seed decides everything.
  */
 import { LevelBuffer } from '../../gateway/buffer/level-buffer.ts';
-import { GatewayClock } from '../../gateway/clock.ts';
+import { GatewayClock } from '../../gateway/buffer/clock.ts';
 import { Budget } from '../../gateway/uplink/pace.ts';
 import { Session, freshStats } from '../../gateway/uplink/session.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';

@@ -3,11 +3,11 @@
  * collector said in this boot; until then frames are marked 'unknown', and an anchor (a reading of the monotonic clock
  * at a known time) puts them right later. Asking is one exchange: half its round trip bounds the error (RFC 5905 §8).
  */
-import type { Env } from '../shared/env/env.ts';
-import { CLOCK_ASSUMED, CLOCK_SYNCHRONISED, CLOCK_UNKNOWN } from '../shared/frame/frame.ts';
-import type { ClockAnchor } from '../shared/frame/notes.ts';
-import type { TimeAnswer } from '../shared/wire/wire.ts';
-import type { ClockReading, Epoch } from './buffer/epochs.ts';
+import type { Env } from '../../shared/env/env.ts';
+import { CLOCK_ASSUMED, CLOCK_SYNCHRONISED, CLOCK_UNKNOWN } from '../../shared/frame/frame.ts';
+import type { ClockAnchor } from '../../shared/frame/notes.ts';
+import type { TimeAnswer } from '../../shared/wire/wire.ts';
+import type { ClockReading, Epoch } from './epochs.ts';
 
 export interface Stamp extends ClockReading {
   clockQuality: number;
