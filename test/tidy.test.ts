@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { ROOT } from './support/process.ts';
 
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
@@ -164,7 +165,45 @@ describe('tidy', () => {
     const text = read('compose.yaml');
     for (const [, image] of text.matchAll(/image: (.+)/g)) expect(image).toMatch(/:\d+\.\d+\.\d+$/);
     expect(text).not.toMatch(/_PASSWORD: |admin:admin|changeme/);
+    // Only what asks devices for a password is published beyond loopback.
     for (const [, port] of text.matchAll(/ports: \["([^"]+)"/g))
-      expect(port).toMatch(/^127\.0\.0\.1:/);
+      expect(port).toMatch(/^127\.0\.0\.1:|^\$\{HEADWATER_MQTT_BIND:-0\.0\.0\.0\}:1883:1883$/);
+  });
+
+  it('compose.yaml hands each service secrets that its own user can read, and no file secret of the host', () => {
+    const { services } = parse(read('compose.yaml')) as {
+      services: Record<string, { secrets?: unknown; volumes?: string[]; user?: string }>;
+    };
+    const given = read('compose.yaml');
+    for (const [name, { secrets, volumes }] of Object.entries(services)) {
+      expect(secrets, name).toBeUndefined();
+      if (volumes?.includes(`${name}-secrets:/run/secrets:ro`))
+        expect(given).toMatch(new RegExp(`give ${name} \\d+ \\w`));
+    }
+    // As each image's entry point runs: Grafana 472, InfluxDB and ours 1000.
+    expect(given).toMatch(/give grafana 472 /);
+    expect(given.match(/\/run\/secrets\/\w+/g)?.sort()).toEqual(
+      [
+        'influxdb_password',
+        'influxdb_token',
+        'uplink_secret',
+        'api_token',
+        'uplink_secret',
+        'mqtt_passwords',
+        'grafana_password',
+      ]
+        .map((name) => `/run/secrets/${name}`)
+        .sort(),
+    );
+  });
+
+  it('the Dockerfile installs every workspace, and its context leaves out what no image needs', () => {
+    const { workspaces } = JSON.parse(read('package.json')) as { workspaces: string[] };
+    for (const name of workspaces)
+      expect(
+        read('Dockerfile').match(new RegExp(`^COPY ${name}/package.json ${name}/$`, 'gm')),
+        name,
+      ).toHaveLength(2);
+    expect(read('.dockerignore').split('\n')).toContain('*');
   });
 });
