@@ -19,6 +19,8 @@ export const LEDGER_HELP = helpText(
 /** What `GET /api/v1/ledger` answers. */
 interface LedgerAnswer {
   missing: boolean;
+  /** What the store lacks for now. */
+  incomplete?: { of: string; from: string | null; to: string | null; reason: string }[];
   gateways: {
     gateway: string;
     epochs: {
@@ -41,8 +43,12 @@ const span = (from: number, to: number | null): string =>
   from === to ? `sequence ${from}` : `sequences ${from} to ${to ?? '(not known)'}`;
 
 /** The answer as lines for a person. */
-export function ledgerText({ missing, gateways }: LedgerAnswer): string {
+export function ledgerText({ missing, gateways, incomplete = [] }: LedgerAnswer): string {
   const lines = [missing ? 'Something is missing:' : 'Nothing is missing.'];
+  for (const { of, from, to, reason } of incomplete)
+    lines.push(
+      `The store's ${of} are incomplete from ${from ?? 'the beginning'} to ${to ?? 'now'}: ${reason}.`,
+    );
   for (const { gateway, epochs } of gateways) {
     const received = epochs.reduce((sum, each) => sum + count(each.received), 0);
     const pending = epochs.reduce((sum, each) => sum + count(each.pending), 0);

@@ -179,7 +179,12 @@ export class Collector {
       });
     }
     if (roles.has('store') && this.store !== undefined) {
-      this.storeStage = new StoreStage(log, this.store, notify);
+      this.storeStage = new StoreStage({
+        log,
+        store: this.store,
+        notify,
+        fillRate: config['store.fillReadingsPerSecond'],
+      });
       this.storeStage.start();
     }
     if (roles.has('query')) {
@@ -218,6 +223,7 @@ export class Collector {
       });
     await replays?.start();
     if (replays !== undefined) this.processing.startRebuild(replays);
+    if (this.storeStage !== undefined) this.processing.fillFrom(this.storeStage.fill);
     if (roles.has('ingest'))
       this.sink = new LogSink(env, log, httpGateway(config), config['ingest.bodyBytesMax'], refuse);
     let uplink: Address | undefined;

@@ -57,6 +57,15 @@ export const COLLECTOR_CONFIG = {
     about:
       'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (1.8: `/DB`; token only by HEADWATER_INFLUXDB_TOKEN), or a package that provides one.',
   },
+  'store.fillReadingsPerSecond': {
+    type: 'integer',
+    default: 20_000,
+    min: 1,
+    max: 10_000_000,
+    unit: 'readings',
+    about:
+      'How fast a store that lacks what the log no longer has is filled from the lake at most, a second; what comes in goes first.',
+  },
   mappings: {
     type: 'string',
     default: '',

@@ -14,6 +14,7 @@ import { createLake } from './lake/open.ts';
 import { LakeStage } from './lake/stage.ts';
 import type { Log } from './log/log.ts';
 import { Rebuild } from './rebuild.ts';
+import type { Fill } from './store/fill.ts';
 import { DeliveryStages } from './stream/delivery/stage.ts';
 import { RuleFile } from './stream/rule-file.ts';
 import { explainSilence } from './stream/silence.ts';
@@ -86,6 +87,13 @@ export class Processing {
     const { log, env } = this.context;
     const newId = (): string => env.random.bytes(6).toString('hex');
     if (this.lake !== undefined) this.rebuild = new Rebuild(log, this.lake, replays, newId);
+  }
+
+  /** What a store lacks comes from the lake and, where that is short as well, from raw. */
+  fillFrom(fill: Fill): void {
+    const { lake, rebuild } = this;
+    fill.lake = lake;
+    if (rebuild !== undefined) fill.rebuild = () => rebuild.whole();
   }
 
   private startBatch(lake: Lake): void {

@@ -14,8 +14,9 @@ import { RangeSet } from '../shared/model/ranges.ts';
 import type { FieldValue, Reading } from '../shared/model/reading.ts';
 import { encodeReadings } from '../shared/model/readings-record.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
+import { rowsOf } from './duckdb/database.ts';
 import type { Lake } from './lake/lake.ts';
-import { entriesOf, objectOf, rowsOf } from './lake/scan.ts';
+import { entriesOf, objectOf } from './lake/scan.ts';
 import {
   HEADER_AGAIN,
   HEADER_FROM_LAKE,
@@ -68,6 +69,15 @@ export class Rebuild {
       .finally(() => {
         this.status.running = false;
       });
+  }
+
+  /** Begins one, unless one is running, and waits for its end. Throws what it failed with. */
+  async whole(): Promise<void> {
+    if (!this.status.running) this.begin();
+    await this.work;
+    const { failure } = this.status;
+    if (failure !== undefined || this.stopped)
+      throw new HeadwaterError('LAKE_UNAVAILABLE', `the rebuild: ${failure ?? 'it was stopped'}`);
   }
 
   private async run(): Promise<void> {

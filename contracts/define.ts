@@ -9,6 +9,7 @@ import { LOG_CONTRACT_VERSION } from './log.ts';
 import type { Notify } from './notice.ts';
 import { OBJECT_STORE_CONTRACT_VERSION, type ObjectStore } from './object-store.ts';
 import type { OptionsOf, OptionsSpec } from './options.ts';
+import { STORE_CONTRACT_VERSION, type StoreSupports, type TimeSeriesStore } from './store.ts';
 
 /** On every definition, whichever copy of this package made it. */
 export const ADAPTER: unique symbol = Symbol.for('headwater.adapter');
@@ -97,15 +98,23 @@ export function defineObjectStore<const O extends OptionsSpec>(
 
 /** Of a contract that is still at its first version. */
 export type OtherDefinition<
-  K extends 'store' | 'codec' | 'batchEngine',
+  K extends 'codec' | 'batchEngine',
   Instance,
   O extends OptionsSpec = OptionsSpec,
 > = Definition<K, O, object, AdapterContext<O>, Instance>;
 
-export function defineStore<Instance, const O extends OptionsSpec>(
-  definition: Given<OtherDefinition<'store', Instance, O>> & { contract: number },
-): Defined<OtherDefinition<'store', Instance, O>> {
-  return { ...definition, kind: 'store', [ADAPTER]: true };
+export type StoreDefinition<O extends OptionsSpec = OptionsSpec> = Definition<
+  'store',
+  O,
+  StoreSupports,
+  AdapterContext<O>,
+  TimeSeriesStore
+>;
+
+export function defineStore<const O extends OptionsSpec>(
+  definition: Given<StoreDefinition<O>>,
+): Defined<StoreDefinition<O>> {
+  return { contract: STORE_CONTRACT_VERSION, ...definition, kind: 'store', [ADAPTER]: true };
 }
 
 export function defineCodec<Instance, const O extends OptionsSpec>(

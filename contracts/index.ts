@@ -6,3 +6,4 @@ export * from './notice.ts';
 export * from './object-store.ts';
 export * from './options.ts';
 export * from './reading.ts';
+export * from './store.ts';

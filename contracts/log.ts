@@ -139,6 +139,13 @@ export interface Log {
   forget(group: string): Promise<void>;
   /** Whether it can be read and written now, as far as it knows without asking. */
   health(): Health;
+  /**
+   * Offset of the oldest record that a partition still has, or of the next one where it has none. Left out by a log that
+   * cannot tell: nobody knows then what a reader finds no more. Throws LOG_UNAVAILABLE.
+   */
+  first?(topic: string, partition: number): Promise<number>;
+  /** What a group has committed in a topic, by partition; without joining it. Throws LOG_UNAVAILABLE. */
+  committedBy?(group: string, topic: string): Promise<Map<number, number>>;
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */
   warnings(): string[];
   close(): Promise<void>;

@@ -32,3 +32,16 @@ export async function openDuckDb(
 export function quote(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
+
+/** Rows of a query as they come. */
+export async function* rowsOf(
+  connection: DuckDBConnection,
+  sql: string,
+): AsyncGenerator<unknown[]> {
+  const stream = await connection.stream(sql);
+  for (;;) {
+    const chunk = await stream.fetchChunk();
+    if (chunk === null || chunk.rowCount === 0) return;
+    yield* chunk.getRows();
+  }
+}

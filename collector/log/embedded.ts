@@ -341,6 +341,27 @@ export class EmbeddedLog implements Log {
     }
   }
 
+  async first(topic: string, _partition: number): Promise<number> {
+    const prefix = topicPrefix(topic);
+    const look = async (): Promise<number | undefined> => {
+      const [oldest] = await this.acrossReopening((db) =>
+        db.read({ gte: prefix, lt: after(prefix), limit: 1 }, 1),
+      );
+      return oldest === undefined ? undefined : Number(oldest[0].readBigUInt64BE(prefix.length));
+    };
+    const known = await look();
+    if (known !== undefined) return known;
+    const end = await this.end(topic);
+    // What has its offset by now is on the disk after this.
+    await this.submit([], []);
+    return (await look()) ?? end;
+  }
+
+  committedBy(group: string, topic: string): Promise<Map<number, number>> {
+    const next = this.committed(group, topic);
+    return Promise.resolve(new Map(next === undefined ? [] : [[0, next]]));
+  }
+
   committed(group: string, topic: string): number | undefined {
     return this.offsets.get(`${group}\0${topic}`)?.next;
   }

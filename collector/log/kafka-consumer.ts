@@ -159,9 +159,7 @@ export class KafkaConsumer implements LogConsumer {
     const placed: RdKafka.TopicPartitionOffset[] = [];
     const { onAssign } = this.options;
     const known =
-      onAssign === undefined
-        ? new Map<number, number>()
-        : await this.committed(consumer, assignment);
+      onAssign === undefined ? new Map<number, number>() : await committedOf(consumer, assignment);
     for (const { topic, partition } of assignment) {
       const own = await onAssign?.(partition, known.get(partition));
       placed.push({ topic, partition, offset: own ?? OFFSET_COMMITTED });
@@ -176,23 +174,6 @@ export class KafkaConsumer implements LogConsumer {
   }
 
   /** What the group has committed in these partitions. */
-  private async committed(
-    consumer: RdKafka.KafkaConsumer,
-    assignment: RdKafka.TopicPartition[],
-  ): Promise<Map<number, number>> {
-    const found = await call<RdKafka.TopicPartitionOffset[]>('reading committed offsets', (done) =>
-      consumer.committed(
-        assignment.map(({ topic, partition }) => ({ topic, partition })),
-        TIMEOUT_MS,
-        done,
-      ),
-    );
-    return new Map(
-      found.flatMap(({ partition, offset }) =>
-        typeof offset === 'number' && offset >= 0 ? [[partition, offset]] : [],
-      ),
-    );
-  }
 
   async poll(waitMs: number): Promise<StoredRecord[]> {
     await this.rebalancing;
@@ -430,4 +411,23 @@ export class KafkaConsumer implements LogConsumer {
     if (producer !== undefined)
       await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
   }
+}
+
+/** What the consumer's group has committed, by partition. */
+export async function committedOf(
+  consumer: RdKafka.KafkaConsumer,
+  partitions: readonly RdKafka.TopicPartition[],
+): Promise<Map<number, number>> {
+  const found = await call<RdKafka.TopicPartitionOffset[]>('reading committed offsets', (done) =>
+    consumer.committed(
+      partitions.map(({ topic, partition }) => ({ topic, partition })),
+      TIMEOUT_MS,
+      done,
+    ),
+  );
+  return new Map(
+    found.flatMap(({ partition, offset }) =>
+      typeof offset === 'number' && offset >= 0 ? [[partition, offset]] : [],
+    ),
+  );
 }

@@ -24,7 +24,7 @@ import {
   type Client,
 } from './kafka-client.ts';
 import { Follower } from './follow.ts';
-import { KafkaConsumer } from './kafka-consumer.ts';
+import { KafkaConsumer, committedOf } from './kafka-consumer.ts';
 import { readToEnd } from './kafka-read.ts';
 import { META, ensureTopics, type TopicsAccess } from './kafka-topics.ts';
 import type {
@@ -342,6 +342,31 @@ export class KafkaLog implements Log {
       else last.set(record.key, record);
     });
     return [...last.values()];
+  }
+
+  async first(topic: string, partition: number): Promise<number> {
+    const { producer } = this;
+    if (producer === undefined)
+      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka is not connected');
+    const { lowOffset } = await call<RdKafka.Watermarks>('reading where a topic begins', (done) =>
+      producer.queryWatermarkOffsets(this.name(topic), partition, TIMEOUT_MS, done),
+    );
+    return lowOffset;
+  }
+
+  async committedBy(group: string, topic: string): Promise<Map<number, number>> {
+    const consumer = new this.kafka.KafkaConsumer({ ...this.common, 'group.id': group }, {});
+    consumer.on('event.error', () => undefined); // What it is asked says so itself.
+    await connect(consumer, this.options.brokers);
+    try {
+      const all = Array.from({ length: this.partitionCount }, (_, partition) => ({
+        topic: this.name(topic),
+        partition,
+      }));
+      return await committedOf(consumer, all);
+    } finally {
+      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    }
   }
 
   async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {

@@ -34,6 +34,11 @@ export interface Metadata {
   topics: { name: string; partitions: { id: number; replicas: number[] }[] }[];
 }
 
+export interface Watermarks {
+  lowOffset: number;
+  highOffset: number;
+}
+
 type Done<T> = (error: KafkaError | null, value: T) => void;
 
 export interface Connection {
@@ -41,6 +46,12 @@ export interface Connection {
   disconnect(done?: () => void): unknown;
   isConnected(): boolean;
   getMetadata(options: { timeout: number }, done: Done<Metadata>): unknown;
+  queryWatermarkOffsets(
+    topic: string,
+    partition: number,
+    timeoutMs: number,
+    done: Done<Watermarks>,
+  ): unknown;
   on(event: 'event.error', listener: (error: KafkaError) => void): unknown;
   on(
     event: 'delivery-report',
@@ -86,7 +97,7 @@ export interface KafkaConsumer extends Connection {
     done: Done<TopicPartitionOffset[]>,
   ): void;
   commitSync(offsets: TopicPartitionOffset[]): unknown;
-  getWatermarkOffsets(topic: string, partition: number): { lowOffset: number; highOffset: number };
+  getWatermarkOffsets(topic: string, partition: number): Watermarks;
 }
 
 export interface AdminClient {

@@ -3,7 +3,13 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import { maySee, type Identity } from '../../shared/access/tokens.ts';
 import { serveIngest } from '../../shared/http/ingest.ts';
 import { invalid, parseTime } from '../../shared/http/parameters.ts';
-import { HttpServer, json, type HttpOptions, type Request } from '../../shared/http/server.ts';
+import {
+  HttpServer,
+  json,
+  type HttpOptions,
+  type Reply,
+  type Request,
+} from '../../shared/http/server.ts';
 import { Metrics, processMetrics } from '../../shared/telemetry/metrics.ts';
 import type { ReplayJobs, Selection } from '../decode/replay-jobs.ts';
 import type { DecodeStage } from '../decode/stage.ts';
@@ -12,8 +18,11 @@ import type { Ingest } from '../ingest/ingest.ts';
 import type { Processing } from '../processing.ts';
 import type { LedgerView } from '../ledger/view.ts';
 import type { Log } from '../log/log.ts';
+import { ask } from '../store/aggregate.ts';
+import { gathered } from '../store/pages.ts';
 import type { StoreStage } from '../store/stage.ts';
 import type { SeriesKey, TimeSeriesStore } from '../store/store.ts';
+import { headerOf, incompleteness } from './incomplete.ts';
 import type { LiveStream } from './live.ts';
 import { OPENAPI } from './openapi.ts';
 import { servePage } from './page.ts';
@@ -148,6 +157,18 @@ export function collectorMetrics(parts: Parts): Metrics {
       storeStage.refusedBy.read,
     );
   }
+  if (storeStage !== undefined) {
+    metrics.counter(
+      'headwater_store_filled_readings_total',
+      'Readings that the store was given from the lake, since the log no longer had them.',
+      () => storeStage.fill.filledReadings,
+    );
+    metrics.gauge(
+      'headwater_store_incomplete',
+      '1 while the store lacks something of what the lake or raw has.',
+      () => (storeStage.fill.incomplete().length > 0 ? 1 : 0),
+    );
+  }
   const { sink, quarantine } = parts;
   if (sink !== undefined)
     metrics.counter(
@@ -275,6 +296,44 @@ function serveQuarantine(
   );
 }
 
+/** What the store answers, with what it lacks for now. */
+function serveStore(
+  server: HttpServer,
+  { meta, storeStage, nowMs }: Parts,
+  store: TimeSeriesStore,
+): void {
+  const described = <T extends SeriesKey>(list: T[]): T[] => meta?.describe(list) ?? list;
+  /** With what the store lacks now, so that an answer that may be short says so. */
+  const answer = (series: unknown[]): Reply => {
+    const incomplete = incompleteness(storeStage);
+    return incomplete.length === 0
+      ? json({ series })
+      : {
+          ...json({ series, incomplete }),
+          headers: { 'headwater-incomplete': incomplete.map(headerOf).join(', ') },
+        };
+  };
+  server.on('GET', '/api/v1/series', async (request) => {
+    parseFilter(request.query);
+    return answer(described(seen(request, await store.series())));
+  });
+  server.on('GET', '/api/v1/latest', async (request) =>
+    answer(described(seen(request, await store.latest(parseFilter(request.query))))),
+  );
+  server.on('GET', '/api/v1/query', async (request) => {
+    const query = parseQuery(request.query, nowMs());
+    return answer(seen(request, await gathered(ask(store, query))));
+  });
+}
+
+function serveStream(server: HttpServer, live: LiveStream): void {
+  server.on('GET', '/api/v1/stream', ({ identity }, response) => {
+    if (!live.add(response, (gateway) => maySee(identity, gateway)))
+      throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
+    return undefined;
+  });
+}
+
 export function collectorApi(parts: Parts, options: HttpOptions): HttpServer {
   const { log, ingest, store, live, refuse, nowMs } = parts;
   const metrics = collectorMetrics(parts);
@@ -305,30 +364,19 @@ export function collectorApi(parts: Parts, options: HttpOptions): HttpServer {
   server.on('GET', '/api/v1/ledger', ({ query, identity }) => {
     const answer = parts.ledger.answer(query.get('gateway') ?? undefined);
     const gateways = visible(identity, answer.gateways);
-    return json(gateways.length === answer.gateways.length ? answer : parts.ledger.judge(gateways));
+    const judged =
+      gateways.length === answer.gateways.length ? answer : parts.ledger.judge(gateways);
+    const incomplete = incompleteness(parts.storeStage);
+    return json(incomplete.length === 0 ? judged : { ...judged, incomplete });
   });
-  const { quarantine, replays, meta, sink } = parts;
+  const { quarantine, replays, sink } = parts;
   if (quarantine !== undefined && replays !== undefined)
     serveQuarantine(server, quarantine, replays, nowMs, options);
   if (sink !== undefined) serveIngest(server, sink);
   serveProcessing(server, parts, options);
   if (store !== undefined && live !== undefined) {
-    const described = <T extends SeriesKey>(list: T[]): T[] => meta?.describe(list) ?? list;
-    server.on('GET', '/api/v1/series', async (request) => {
-      parseFilter(request.query);
-      return json({ series: described(seen(request, await store.series())) });
-    });
-    server.on('GET', '/api/v1/latest', async (request) =>
-      json({ series: described(seen(request, await store.latest(parseFilter(request.query)))) }),
-    );
-    server.on('GET', '/api/v1/query', async (request) =>
-      json({ series: seen(request, await store.query(parseQuery(request.query, nowMs()))) }),
-    );
-    server.on('GET', '/api/v1/stream', ({ identity }, response) => {
-      if (!live.add(response, (gateway) => maySee(identity, gateway)))
-        throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
-      return undefined;
-    });
+    serveStore(server, parts, store);
+    serveStream(server, live);
     servePage(server);
   }
   return server;

@@ -41,7 +41,7 @@ export type Touches = 'nothing' | 'elsewhere' | 'gathers';
 
 export interface StageOptions {
   name: string;
-  log: Log;
+  log: Pick<Log, 'consumer' | 'groups'>;
   notify: Notify;
   time?: Time;
   consumer: ConsumerOptions;

@@ -11,10 +11,17 @@
  */
 import { HttpError, InfluxDB, setLogger, type WriteApi } from '@influxdata/influxdb-client';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
-import type { FieldValue, Reading, ReadingBatch } from '../../shared/model/reading.ts';
+import { createHash } from 'node:crypto';
+import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { folded } from './changes.ts';
+import { Prefixes, digits, ident, lineOf, literal, tagTerms, whereOf } from './influxdb-lines.ts';
+import { paged } from './pages.ts';
 import {
+  seriesName,
+  type Change,
   type LatestPoint,
+  type PointsPart,
   type Refused,
   type SeriesFilter,
   type SeriesKey,
@@ -51,8 +58,7 @@ export function parseInfluxAddress(text: string): Omit<InfluxOptions, 'token'> {
 
 interface Line {
   text: string;
-  batch: ReadingBatch;
-  reading: Reading;
+  change: Change;
 }
 
 /** Lines in one request: InfluxDB's own advice. */
@@ -81,81 +87,6 @@ const FUNCTION_NAMES: Record<string, string> = {
   median: 'median',
 };
 
-// ---- line protocol ----
-
-const escapeKey = (text: string): string => text.replaceAll(/[,= ]/g, '\\$&');
-const escapeMeasurement = (text: string): string => text.replaceAll(/[, ]/g, '\\$&');
-
-/** Names that InfluxDB uses itself: as keys of tags or fields it drops or refuses them. */
-const RESERVED: ReadonlySet<string> = new Set(['time', '_field', '_measurement']);
-
-/** Line protocol has no way to write these literally; a wrong series would be worse than a refusal. */
-function unwritable(text: string): boolean {
-  return /[\n\r]/.test(text) || text.endsWith('\\') || text === '';
-}
-
-const unwritableKey = (text: string): boolean => unwritable(text) || RESERVED.has(text);
-
-function valueText(value: FieldValue): string {
-  if (typeof value === 'number') return String(value);
-  if (typeof value === 'boolean') return value ? 'true' : 'false';
-  return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
-}
-
-/** Measurement and tags as they begin a line; remembered per tags object, which readings of one topic share. */
-class Prefixes {
-  private readonly byTags = new WeakMap<Record<string, string>, Map<string, string>>();
-
-  /** Undefined when line protocol cannot say it. */
-  of(measurement: string, tags: Record<string, string>): string | undefined {
-    let byName = this.byTags.get(tags);
-    if (byName === undefined) this.byTags.set(tags, (byName = new Map()));
-    const known = byName.get(measurement);
-    if (known !== undefined) return known;
-    if (unwritable(measurement)) return undefined;
-    const parts = [escapeMeasurement(measurement)];
-    for (const [key, value] of tagTerms(tags).sort(([a], [b]) => (a < b ? -1 : 1))) {
-      if (unwritableKey(key) || unwritable(value)) return undefined;
-      parts.push(`${escapeKey(key)}=${escapeKey(value)}`);
-    }
-    const prefix = parts.join(',');
-    byName.set(measurement, prefix);
-    return prefix;
-  }
-}
-
-function lineOf({ fields, timeMs, ns }: Reading, prefix: string): string | undefined {
-  let text = '';
-  for (const name in fields) {
-    if (unwritableKey(name)) return undefined;
-    text += `${text === '' ? ' ' : ','}${escapeKey(name)}=${valueText(fields[name] as FieldValue)}`;
-  }
-  return `${prefix}${text} ${timeMs}${digits(ns)}`;
-}
-
-/** Nanoseconds below the millisecond, as they follow it in a timestamp. */
-const digits = (ns: number): string => String(ns).padStart(6, '0');
-
-/** An empty tag is no tag to InfluxDB. */
-const tagTerms = (tags: Record<string, string>): [string, string][] =>
-  Object.entries(tags).filter(([, value]) => value !== '');
-
-// ---- InfluxQL ----
-
-const ident = (text: string): string =>
-  `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
-const literal = (text: string): string =>
-  `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\n', '\\n')}'`;
-
-function whereOf({ tags, fromMs, toMs }: StoreQuery): string {
-  const conditions = Object.entries(tags ?? {}).map(
-    ([key, value]) => `${ident(key)} = ${literal(value)}`,
-  );
-  if (fromMs !== undefined) conditions.push(`time >= ${Math.ceil(fromMs)}ms`);
-  if (toMs !== undefined) conditions.push(`time < ${Math.ceil(toMs)}ms`);
-  return conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
-}
-
 function tagsOf(series: InfluxSeries): Record<string, string> {
   // GROUP BY * lists every tag key of the measurement; an empty value means that this series lacks it.
   return Object.fromEntries(tagTerms(series.tags ?? {}));
@@ -163,6 +94,7 @@ function tagsOf(series: InfluxSeries): Record<string, string> {
 
 export class InfluxStore implements TimeSeriesStore {
   readonly kind = 'influxdb';
+  readonly supports = { progress: false, remove: 'tombstone', aggregates: true } as const;
   private readonly options: InfluxOptions;
   private readonly notify: Notify;
   private readonly prefixes = new Prefixes();
@@ -201,29 +133,40 @@ export class InfluxStore implements TimeSeriesStore {
     }
   }
 
-  progress(): Promise<number | undefined> {
-    return Promise.resolve(undefined);
+  identity(): Promise<string> {
+    const { url, org, bucket } = this.options;
+    const name = createHash('sha256')
+      .update(JSON.stringify([url, org, bucket]))
+      .digest('hex');
+    return Promise.resolve(`influxdb-${name.slice(0, 16)}`);
   }
 
-  async write(batches: ReadingBatch[]): Promise<Refused[]> {
+  marks(): Promise<Map<string, string>> {
+    return Promise.resolve(new Map());
+  }
+
+  async apply(changes: readonly Change[]): Promise<Refused[]> {
     if (this.writeApis.length === 0)
       throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
-    const refused: Refused[] = [];
+    const list = folded(changes);
+    await this.remove(leaving(list));
+    const unwritable: Change[] = [];
     const lines: Line[] = [];
-    for (const batch of batches) {
-      for (const reading of batch.readings) {
-        const prefix = this.prefixes.of(reading.measurement, reading.tags);
-        const text = prefix === undefined ? undefined : lineOf(reading, prefix);
-        if (text === undefined)
-          refused.push({
-            ...batch,
-            reading,
-            reason:
-              'line protocol cannot write this name: a line break, a backslash at the end, nothing, or one that InfluxDB keeps for itself',
-          });
-        else lines.push({ text, batch, reading });
-      }
+    for (const change of list) {
+      const { put } = change;
+      if (put === undefined) continue;
+      const prefix = this.prefixes.of(put.measurement, put.tags);
+      const text = prefix === undefined ? undefined : lineOf(put, prefix);
+      if (text === undefined) unwritable.push(change);
+      else lines.push({ text, change });
     }
+    const refused: Refused[] = [];
+    if (unwritable.length > 0)
+      refused.push({
+        reason:
+          'line protocol cannot write this name: a line break, a backslash at the end, nothing, or one that InfluxDB keeps for itself',
+        changes: unwritable,
+      });
     let next = 0;
     const worker = async (writeApi: WriteApi): Promise<void> => {
       while (next < lines.length) {
@@ -248,12 +191,7 @@ export class InfluxStore implements TimeSeriesStore {
       if (first === undefined || ![400, 413, 422].includes(status)) throw this.unavailable(error);
       if (lines.length === 1) {
         const reason = `InfluxDB refuses the point: ${refusalText(error)}`;
-        refused.push({
-          gateway: first.batch.gateway,
-          epoch: first.batch.epoch,
-          reading: first.reading,
-          reason,
-        });
+        refused.push({ reason, changes: [first.change] });
         return;
       }
       const half = Math.ceil(lines.length / 2);
@@ -273,8 +211,9 @@ export class InfluxStore implements TimeSeriesStore {
     });
   }
 
-  async remove(batches: ReadingBatch[]): Promise<void> {
-    const readings = batches.flatMap((batch) => batch.readings);
+  /** All of these addresses. */
+  private async remove(readings: readonly Reading[]): Promise<void> {
+    if (readings.length === 0) return;
     if (this.options.org === '') {
       const statements = readings.map(({ measurement, tags, timeMs, ns }) => {
         const where = tagTerms(tags).map(
@@ -423,7 +362,11 @@ export class InfluxStore implements TimeSeriesStore {
     });
   }
 
-  async query(query: StoreQuery): Promise<SeriesPoints[]> {
+  query(query: StoreQuery): AsyncIterable<PointsPart> {
+    return paged(query, this.parts(query));
+  }
+
+  private async *parts(query: StoreQuery): AsyncGenerator<SeriesPoints> {
     const { everyMs, fn } = query;
     const raw = everyMs === undefined && fn === undefined;
     const name = fn ?? 'mean';
@@ -435,28 +378,32 @@ export class InfluxStore implements TimeSeriesStore {
       raw ? ident(field) : `${FUNCTION_NAMES[name]}(${ident(field)})`;
     const group =
       everyMs === undefined ? 'GROUP BY *' : `GROUP BY *, time(${everyMs}ms) fill(none)`;
-    const results = await this.inParts(
-      fields.map(
-        ({ measurement, field }) =>
-          `SELECT ${select(field)} FROM ${ident(measurement)}${where} ${group}`,
-      ),
-    );
     const single = fn !== undefined && everyMs === undefined;
     const firsts =
       single && query.fromMs === undefined ? await this.firstTimes(fields, where) : undefined;
-    return results.flatMap((list, index) => {
-      const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
-      return list.map((series): SeriesPoints => {
-        const tags = tagsOf(series);
-        const at = single
-          ? (query.fromMs ?? firsts?.get(JSON.stringify([measurement, field, tags])))
-          : undefined;
-        const points = (series.values ?? [])
-          .filter(([, value]) => value !== null)
-          .map(([time, value]): [number, FieldValue] => [at ?? Number(time), value as FieldValue]);
-        return { measurement, field, tags, points };
-      });
-    });
+    for (let from = 0; from < fields.length; from += STATEMENTS_MAX) {
+      const some = fields.slice(from, from + STATEMENTS_MAX);
+      const results = await this.influxQl(
+        some.map(
+          ({ measurement, field }) =>
+            `SELECT ${select(field)} FROM ${ident(measurement)}${where} ${group}`,
+        ),
+      );
+      for (const [index, list] of results.entries()) {
+        const { measurement, field } = some[index] as (typeof fields)[number]; // One result a statement.
+        for (const series of list) {
+          const key = { measurement, field, tags: tagsOf(series) };
+          const at = single ? (query.fromMs ?? firsts?.get(seriesName(key))) : undefined;
+          const points = (series.values ?? [])
+            .filter(([, value]) => value !== null)
+            .map(([time, value]): [number, FieldValue] => [
+              at ?? Number(time),
+              value as FieldValue,
+            ]);
+          yield { ...key, points };
+        }
+      }
+    }
   }
 
   /** `fn` alone answers one point at the first point's time; InfluxQL would say 1970. */
@@ -475,7 +422,7 @@ export class InfluxStore implements TimeSeriesStore {
       const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
       for (const series of list)
         times.set(
-          JSON.stringify([measurement, field, tagsOf(series)]),
+          seriesName({ measurement, field, tags: tagsOf(series) }),
           Number(series.values?.[0]?.[0]),
         );
     }
@@ -490,6 +437,17 @@ export class InfluxStore implements TimeSeriesStore {
     // Every batch was awaited: nothing is left in the client that a close could lose.
     for (const writeApi of this.writeApis.splice(0)) await writeApi.close().catch(() => undefined);
   }
+}
+
+/** Addresses at which nothing, or another point, shall be: each once. */
+function leaving(changes: readonly Change[]): Reading[] {
+  const addresses = new Map<string, Reading>();
+  for (const { was } of changes)
+    for (const reading of was ?? []) {
+      const { timeMs, ns } = reading;
+      addresses.set(`${seriesName({ ...reading, field: '' })} ${timeMs} ${ns}`, reading);
+    }
+  return [...addresses.values()];
 }
 
 function refusalText(error: unknown): string {

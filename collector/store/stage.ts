@@ -1,15 +1,19 @@
 /**
- * The store stage: readings and results → store. The offset is committed after the store has acknowledged; a store that keeps
- * progress in its own transaction decides where to go on.
+ * The store stage: readings and results → store. A step is applied, then committed; a store that keeps its place in its
+ * own transaction decides where to go on. The store's identity names the group: another bucket, server or file is
+ * another store, and is filled from the beginning.
+ *
+ * What a step says is applied in order. Where a log that is not the one read before stands under the same name (its last
+ * record is another one) all of it is read again: identities make that harmless (law 3).
  */
-import { processTime, type Time } from '../../shared/env/env.ts';
-import { messageOf } from '../../shared/errors.ts';
-import { encodeQuarantined } from '../../shared/model/quarantine-record.ts';
+import { processTime, wallMs, type Time } from '../../shared/env/env.ts';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import {
+  HEADER_AGAIN,
   TOPIC_QUARANTINE,
   TOPIC_READINGS,
   TOPIC_RESULTS,
@@ -17,9 +21,29 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
-import { runStage, type Stage } from '../stage/stage.ts';
+import { runStage, type Offsets, type Stage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
-import type { Refused, TimeSeriesStore } from './store.ts';
+import { changesOf } from './changes.ts';
+import { Corrected } from './corrected.ts';
+import { Fill } from './fill.ts';
+import { seenOf, type Place, type Seen } from './place.ts';
+import { Places } from './places.ts';
+import { refusedRecords, unreadableRecord } from './refusals.ts';
+import type { Change, Refused, TimeSeriesStore } from './store.ts';
+
+const SOURCES = [
+  { topic: TOPIC_READINGS, name: 'store' },
+  { topic: TOPIC_RESULTS, name: 'store_results' },
+] as const;
+
+export interface StoreStageOptions {
+  log: Log;
+  store: TimeSeriesStore;
+  notify: Notify;
+  time?: Time;
+  /** From the lake, most readings a second. */
+  fillRate: number;
+}
 
 export class StoreStage {
   readonly refusedBy = new CounterBy('reason');
@@ -27,121 +51,244 @@ export class StoreStage {
   movedReadings = 0;
   /** Points that a replay took away, since the mapping now in force puts them elsewhere. */
   removedReadings = 0;
+  readonly fill: Fill;
 
   private readonly log: Log;
   private readonly store: TimeSeriesStore;
   private readonly notify: Notify;
   private readonly time: Time;
-  private readonly stages: Stage[] = [];
+  private readonly places: Places;
+  private corrected = new Corrected();
+  private stages: Stage[] = [];
+  private turn: Promise<unknown> = Promise.resolve();
+  /** Topic → the store that it is read for. */
+  private readonly joined = new Map<string, string>();
+  /** Topic/partition → the record that this store read last, until the log has shown it again. */
+  private readonly expected = new Map<string, Seen>();
+  /** Partitions whose place changed without a record. */
+  private readonly dirty = new Map<string, Set<number>>();
 
-  constructor(log: Log, store: TimeSeriesStore, notify: Notify, time: Time = processTime) {
+  constructor({ log, store, notify, time = processTime, fillRate }: StoreStageOptions) {
     this.time = time;
     this.log = log;
     this.store = store;
     this.notify = notify;
+    this.places = new Places(log, store, notify, () => Math.round(wallMs(time)));
+    this.fill = new Fill({
+      log,
+      places: this.places,
+      notify,
+      time,
+      rate: fillRate,
+      isCaughtUp: (topic) =>
+        log
+          .groups()
+          .some(({ group, lagRecords }) => group === this.group(topic) && lagRecords === 0),
+      write: (topic, partition, changes, place) => this.fillIn(topic, partition, changes, place),
+    });
   }
 
   start(): void {
-    this.follow(TOPIC_READINGS, 'store', `headwater-store-${this.store.kind}`);
-    this.follow(TOPIC_RESULTS, 'store_results', `headwater-store-results-${this.store.kind}`);
+    this.stages = SOURCES.map(({ topic, name }) => this.follow(topic, name));
   }
 
-  private follow(topic: string, name: string, group: string): void {
-    const stage = runStage({
+  private group(topic: string): string {
+    const of = topic === TOPIC_READINGS ? '' : `${topic}-`;
+    return `headwater-store-${of}${this.places.identity}`;
+  }
+
+  private follow(topic: string, name: string): Stage {
+    const { log } = this;
+    const groupOf = (): string => this.group(topic);
+    return runStage({
       name,
       touches: 'elsewhere',
-      log: this.log,
+      log: {
+        groups: () => log.groups(),
+        // Whom it joins for is known once the store says who it is.
+        consumer: async (options) => {
+          await this.identify(topic);
+          return await log.consumer({ ...options, group: groupOf() });
+        },
+      },
       notify: this.notify,
       time: this.time,
       consumer: {
-        group,
+        get group() {
+          return groupOf();
+        },
         topic,
         from: 'start',
         bytesMax: 2 * 1024 * 1024,
-        onAssign: (partition) => this.store.progress(`${topic}/${partition}`),
+        onAssign: (partition) => this.assigned(topic, partition),
+        onRevoke: (partition) => this.places.forget(topic, partition),
       },
-      step: (records, offsets) => this.step(topic, records, offsets),
+      step: (records, offsets) => this.inTurn(() => this.step(topic, records, offsets)),
+      idle: () => Promise.resolve(this.changedPlaces(topic)),
     });
-    this.stages.push(stage);
   }
+
+  private async identify(topic: string): Promise<void> {
+    const identity = await this.store.identity();
+    if (identity !== this.places.identity) this.places.begin(identity);
+    this.joined.set(topic, identity);
+    await this.places.forgetOthers(new Set(SOURCES.map((source) => this.group(source.topic))));
+  }
+
+  /** Whether this topic is read for the store that is there now. */
+  private isJoined(topic: string): boolean {
+    return this.places.identity !== '' && this.joined.get(topic) === this.places.identity;
+  }
+
+  /** The record before the place is read once more: it shows whether this is the log that was read. */
+  private async assigned(topic: string, partition: number): Promise<number> {
+    const place = await this.places.load(topic, partition);
+    this.fill.look();
+    const key = `${topic}/${partition}`;
+    const { last } = place;
+    this.expected.delete(key);
+    if (last === undefined || last[0] < ((await this.log.first?.(topic, partition)) ?? 0))
+      return place.next;
+    this.expected.set(key, last);
+    return last[0];
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.turn.then(work);
+    this.turn = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
+    return run;
+  }
+
+  // ---- a step ----
 
   private async step(
     topic: string,
-    records: StoredRecord[],
-    offsets: Map<number, number>,
-  ): Promise<Produced[]> {
-    const batches: ReadingBatch[] = [];
+    given: StoredRecord[],
+    offsets: Offsets,
+  ): Promise<Produced[] | undefined> {
+    if (!this.isJoined(topic))
+      throw new HeadwaterError('STORE_RESET', 'the store is another one than this was read for');
+    const records = given.filter((record) => this.isFresh(topic, record));
+    const changes: Change[] = [];
     const produced: Produced[] = [];
     for (const record of records) {
       try {
-        batches.push(decodeReadings(record.value));
+        const batch = decodeReadings(record.value);
+        const said = changesOf([batch]);
+        this.noteCorrected(topic, record, said);
+        this.count(batch);
+        for (const change of said) changes.push(change);
       } catch (error) {
         // Somebody else may write to this topic too: what is not a readings record is set aside, not stumbled over.
-        produced.push(this.quarantined(record.key, '', 0, 0, messageOf(error), record.value));
+        this.refusedBy.add('not a readings record');
+        produced.push(unreadableRecord(record, messageOf(error)));
       }
     }
-    // Progress moves in the store's own transaction only when nothing else has to be committed with it.
-    const progress = new Map<string, number>();
-    if (produced.length === 0)
-      for (const [partition, next] of offsets) progress.set(`${topic}/${partition}`, next);
-    const refused = await this.write(batches, progress);
-    for (const batch of batches) this.storedReadings += batch.readings.length;
-    this.storedReadings -= refused.length;
-    for (const { gateway, epoch, reading, reason } of refused) {
-      const payload = Buffer.from(JSON.stringify(reading));
-      produced.push(
-        this.quarantined(gateway, epoch, reading.sequence, reading.index, reason, payload),
-      );
-    }
+    const places = this.places.after(topic, records, offsets);
+    // The place moves in the store's own transaction only when nothing else has to be committed with it.
+    const marks =
+      produced.length === 0 ? this.places.marksOf(topic, places) : new Map<string, string>();
+    const refused = await this.apply(changes, marks);
+    produced.push(...this.quarantined(refused), ...this.places.recordsOf(topic, places));
+    for (const [partition, place] of places) this.places.settled(topic, partition, place);
     return produced;
   }
 
-  /**
-   * In order: where a reading moves, what was written before it is in the store by then, its old point is removed, and
-   * none is left behind. Done again, it finds nothing more to remove.
-   */
-  private async write(batches: ReadingBatch[], progress: Map<string, number>): Promise<Refused[]> {
-    const refused: Refused[] = [];
-    let waiting: ReadingBatch[] = [];
-    for (const batch of batches) {
-      const old = batch.readings.flatMap(({ was, ...reading }) =>
-        was === undefined ? [] : [{ ...reading, ...was }],
-      );
-      this.removedReadings += batch.removed?.length ?? 0;
-      this.movedReadings += old.length;
-      old.push(...(batch.removed ?? []));
-      if (old.length > 0) {
-        if (waiting.length > 0) refused.push(...(await this.store.write(waiting, new Map())));
-        waiting = [];
-        await this.store.remove([{ ...batch, readings: old }]);
-      }
-      waiting.push(batch);
-    }
-    refused.push(...(await this.store.write(waiting, progress)));
-    return refused;
+  /** Not the record that was read before. */
+  private isFresh(topic: string, record: StoredRecord): boolean {
+    if (this.expected.size === 0) return true;
+    const key = `${topic}/${record.partition}`;
+    const seen = this.expected.get(key);
+    if (seen === undefined) return true;
+    this.expected.delete(key);
+    if (record.offset !== seen[0]) return true;
+    if (seenOf(record)[1] === seen[1]) return false;
+    this.notify({
+      level: 'warn',
+      event: 'store_other_log',
+      text: `the topic ${topic} is not the one that the store has read before: the log was restored or made anew; all of it is read again, and what the store has already stays as it is`,
+    });
+    this.places.restart(topic, record.partition);
+    throw new HeadwaterError('STORE_RESET', 'the log is read again from its beginning');
   }
 
-  private quarantined(
-    gateway: string,
-    epoch: string,
-    sequence: number,
-    index: number,
-    reason: string,
-    payload: Buffer,
-  ): Produced {
-    this.refusedBy.add(reason.replaceAll(/'[^']*'|"[^"]*"|\d+/g, '…').slice(0, 80));
-    const item = {
-      gateway,
-      epoch,
-      sequence,
-      index,
-      client: '',
-      topic: '',
-      reason,
-      receivedMs: 0,
-      payload,
-    };
-    return { topic: TOPIC_QUARANTINE, key: gateway, headers: {}, value: encodeQuarantined(item) };
+  /** What the lake still has of these is older. */
+  private noteCorrected(
+    topic: string,
+    { headers }: StoredRecord,
+    changes: readonly Change[],
+  ): void {
+    if (!this.places.list().some((each) => each.topic === topic && each.place.gap !== undefined))
+      return;
+    this.corrected.note(changes, topic === TOPIC_RESULTS || headers[HEADER_AGAIN] !== undefined);
+  }
+
+  private count({ readings, removed = [] }: ReadingBatch): void {
+    this.removedReadings += removed.length;
+    this.storedReadings += readings.length;
+    for (const { was } of readings) if (was !== undefined) this.movedReadings++;
+  }
+
+  private async apply(
+    changes: readonly Change[],
+    marks: ReadonlyMap<string, string>,
+  ): Promise<Refused[]> {
+    try {
+      return await this.store.apply(changes, marks);
+    } catch (error) {
+      // Nothing that is known of the store holds for the one that is there now.
+      if (codeOf(error) === 'STORE_RESET') this.places.begin('');
+      throw error;
+    }
+  }
+
+  private quarantined(refused: readonly Refused[]): Produced[] {
+    for (const { reason, changes } of refused) {
+      this.storedReadings -= changes.length;
+      this.refusedBy.add(
+        reason.replaceAll(/'[^']*'|"[^"]*"|\d+/g, '…').slice(0, 80),
+        changes.length,
+      );
+    }
+    return refusedRecords(refused);
+  }
+
+  // ---- places, and being filled ----
+
+  private changedPlaces(topic: string): Produced[] {
+    const partitions = this.dirty.get(topic);
+    if (partitions === undefined) return [];
+    this.dirty.delete(topic);
+    const places = new Map<number, Place>();
+    for (const partition of partitions) {
+      const place = this.places.get(topic, partition);
+      if (place !== undefined) places.set(partition, place);
+    }
+    return this.places.recordsOf(topic, places);
+  }
+
+  private async fillIn(
+    topic: string,
+    partition: number,
+    changes: readonly Change[],
+    next: (place: Place) => Place,
+  ): Promise<void> {
+    await this.inTurn(async () => {
+      const place = this.places.get(topic, partition);
+      if (place === undefined || !this.isJoined(topic)) return;
+      const after = next(place);
+      const marks = this.places.marksOf(topic, new Map([[partition, after]]));
+      const refused = await this.apply(this.corrected.without(changes), marks);
+      const produced = this.quarantined(refused);
+      if (produced.length > 0) await this.log.append(TOPIC_QUARANTINE, produced);
+      this.places.set(topic, partition, after);
+      if (!this.places.list().some((each) => each.place.gap !== undefined))
+        this.corrected = new Corrected();
+      if (this.store.supports.progress) return;
+      const dirty = this.dirty.get(topic);
+      if (dirty === undefined) this.dirty.set(topic, new Set([partition]));
+      else dirty.add(partition);
+    });
   }
 
   stageStates(): StageState[] {
@@ -149,6 +296,7 @@ export class StoreStage {
   }
 
   async close(): Promise<void> {
+    await this.fill.close();
     await Promise.all(this.stages.map((stage) => stage.close()));
   }
 }

@@ -8,7 +8,8 @@
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import { dateOf } from '../lake/layout.ts';
 import type { Lake } from '../lake/lake.ts';
-import { objectOf, rowsOf } from '../lake/scan.ts';
+import { rowsOf } from '../duckdb/database.ts';
+import { objectOf } from '../lake/scan.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { Aggregate } from './aggregate.ts';

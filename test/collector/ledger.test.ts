@@ -7,6 +7,7 @@ import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_LEDGER, TOPIC_RAW } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { gathered } from '../../collector/store/pages.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import { FrameBuilder, type FrameIdentity } from '../../shared/frame/builder.ts';
 import {
@@ -85,7 +86,12 @@ async function centre(folder: string): Promise<Centre> {
   const store = new DuckDbStore({ folder, memoryBytes: 128 << 20, now: () => Date.now() }, say);
   await store.open();
   const decode = new DecodeStage(log, new Mappings([]), { perClient: 1e6, perGateway: 1e6 }, say);
-  const storing = new StoreStage(log, store, say);
+  const storing = new StoreStage({
+    log,
+    store,
+    notify: say,
+    fillRate: 1e6,
+  });
   const ledger = new LedgerView(log);
   await ledger.start();
   decode.start();
@@ -118,6 +124,7 @@ async function centre(folder: string): Promise<Centre> {
         const groups = log.groups();
         const done =
           groups.some(({ group }) => group === 'headwater-decode') &&
+          groups.filter(({ group }) => group.startsWith('headwater-store-')).length === 2 &&
           groups.every(({ lagRecords }) => lagRecords === 0);
         quiet = done ? quiet + 1 : 0;
         return quiet >= 5 || undefined;
@@ -125,7 +132,7 @@ async function centre(folder: string): Promise<Centre> {
     },
     times: async () => {
       const found = new Map<number, number[]>();
-      for (const { points } of await store.query({ measurement: 'm', field: 'n' }))
+      for (const { points } of await gathered(store.query({ measurement: 'm', field: 'n' })))
         for (const [time, value] of points)
           found.set(Number(value), [
             ...(found.get(Number(value)) ?? []),

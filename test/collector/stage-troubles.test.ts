@@ -14,6 +14,7 @@ import { topics } from '../../collector/log/topics.ts';
 import { runStage, type Stage, type StageOptions } from '../../collector/stage/stage.ts';
 import { Trouble } from '../../collector/stage/state.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { gathered } from '../../collector/store/pages.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import { processTime, type Time } from '../../shared/env/env.ts';
@@ -145,7 +146,13 @@ describe('a stage', () => {
     const hostileStore: TimeSeriesStore = hostile(store, badStore);
     const limits = { perClient: 1e6, perGateway: 1e6 };
     const decode = new DecodeStage(hostileLog, new Mappings([]), limits, notify, fast);
-    const storing = new StoreStage(hostileLog, hostileStore, notify, fast);
+    const storing = new StoreStage({
+      log: hostileLog,
+      store: hostileStore,
+      notify,
+      time: fast,
+      fillRate: 1e6,
+    });
     badLog.now = true;
     badStore.now = true;
     decode.start();
@@ -183,7 +190,7 @@ describe('a stage', () => {
     await until(
       'everything stored',
       async () => {
-        const [count] = await store.query({ measurement: 'n', fn: 'count' });
+        const [count] = await gathered(store.query({ measurement: 'n', fn: 'count' }));
         return count?.points[0]?.[1] === 300 || undefined;
       },
       20_000,

@@ -11,6 +11,7 @@ import {
   type LogRecord,
 } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { gathered } from '../../collector/store/pages.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import { CLOCK_SYNCHRONISED } from '../../shared/frame/frame.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
@@ -95,7 +96,12 @@ describe('decode and store', () => {
       { perClient: 1e6, perGateway: 1e6 },
       () => undefined,
     );
-    const storing = new StoreStage(log, store, () => undefined);
+    const storing = new StoreStage({
+      log,
+      store,
+      notify: () => undefined,
+      fillRate: 1e6,
+    });
     decode.start();
     storing.start();
     Shaky.chance = next;
@@ -124,13 +130,13 @@ describe('decode and store', () => {
     await until(
       `everything stored, seed ${seed}`,
       async () => {
-        const [count] = await store.query({ measurement: 'n', fn: 'count' });
+        const [count] = await gathered(store.query({ measurement: 'n', fn: 'count' }));
         const lag = log.groups().reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
         return lag === 0 && (count?.points[0]?.[1] as number) >= nextValue ? true : undefined;
       },
       25_000,
     );
-    const [series] = await store.query({ measurement: 'n' });
+    const [series] = await gathered(store.query({ measurement: 'n' }));
     const values = series?.points.map(([, value]) => value as number).sort((a, b) => a - b);
     expect(values, `seed ${seed}`).toEqual(Array.from({ length: nextValue }, (_, i) => i));
     expect(Shaky.failures).toBeGreaterThan(5);

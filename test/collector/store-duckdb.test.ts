@@ -5,6 +5,7 @@ import { temporaryFolder } from '../support/process.ts';
 storeContract('embedded (DuckDB)', () => {
   const folder = temporaryFolder();
   return Promise.resolve({
+    supports: { progress: true, remove: 'rows', aggregates: true },
     create: () =>
       new DuckDbStore(
         { folder, memoryBytes: 256 * 1024 * 1024, now: () => Date.now() },

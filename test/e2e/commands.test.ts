@@ -288,9 +288,10 @@ describe('commands', () => {
 const points = [];
 export const createStore = () => ({
   kind: 'their-store',
-  open: async () => {}, close: async () => {}, warnings: () => ['theirs'], progress: async () => undefined, remove: async () => {},
-  write: async (batches) => { for (const batch of batches) points.push(...batch.readings); return []; },
-  series: async () => [], query: async () => [],
+  open: async () => {}, close: async () => {}, warnings: () => ['theirs'], identity: async () => 'theirs', marks: async () => new Map(),
+  supports: { progress: false, remove: 'none', aggregates: false },
+  apply: async (changes) => { for (const { put } of changes) if (put !== undefined) points.push(put); return []; },
+  series: async () => [], query: async function* () {},
   latest: async () => points.map(({ measurement, tags, timeMs }) => ({ measurement, field: 'value', tags, time: timeMs, value: 1 })),
 });`,
       );

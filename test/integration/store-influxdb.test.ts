@@ -2,9 +2,12 @@ import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.
 import { startInflux1, startInflux2 } from '../services/servers.ts';
 import { storeContract } from '../contract/store.ts';
 
+const supports = { progress: false, remove: 'tombstone', aggregates: true } as const;
+
 storeContract('InfluxDB 1.8', async () => {
   const influx = await startInflux1();
   return {
+    supports,
     create: () =>
       new InfluxStore({ ...parseInfluxAddress(influx.store), token: '' }, () => undefined),
     stop: () => influx.stop(),
@@ -14,6 +17,7 @@ storeContract('InfluxDB 1.8', async () => {
 storeContract('InfluxDB 2', async () => {
   const influx = await startInflux2();
   return {
+    supports,
     create: () =>
       new InfluxStore(
         { ...parseInfluxAddress(influx.store), token: influx.token },

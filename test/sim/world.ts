@@ -13,11 +13,11 @@ import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
-import type { TimeSeriesStore } from '../../collector/store/store.ts';
+import type { Change, Identity, PointsPart, TimeSeriesStore } from '../../collector/store/store.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { processTimers } from '../../shared/env/timers.ts';
 import { crc32c } from '../../shared/frame/crc32c.ts';
-import type { ReadingBatch } from '../../shared/model/reading.ts';
+import type { Reading } from '../../shared/model/reading.ts';
 import { upTopic } from '../../shared/wire/wire.ts';
 import { SimDisk, SimStorage, openSim } from './disk.ts';
 import type { Owner, VirtualTime } from './time.ts';
@@ -63,9 +63,10 @@ function generator(seed: number): () => number {
 /** A store that keeps points and progress in one transaction, as the embedded one does. */
 class SimStore implements TimeSeriesStore {
   readonly kind = 'sim';
+  readonly supports = { progress: true, remove: 'tombstone', aggregates: true } as const;
   /** Time in ms and ns, and value → identities that wrote it. */
   readonly points = new Map<string, Set<string>>();
-  private readonly progressOf = new Map<string, number>();
+  private readonly kept = new Map<string, string>();
   private readonly ignoresIdentity: boolean;
   private copies = 0;
 
@@ -73,40 +74,43 @@ class SimStore implements TimeSeriesStore {
     this.ignoresIdentity = ignoresIdentity;
   }
 
-  private each(batches: ReadingBatch[], work: (point: string, identity: string) => void): void {
-    for (const { gateway, epoch, readings } of batches)
-      for (const { fields, timeMs, ns, sequence, index } of readings) {
-        const copy = this.ignoresIdentity ? `/${this.copies++}` : '';
-        work(
-          `${timeMs}.${ns} ${String(fields['value'])}`,
-          `${gateway}/${epoch}/${sequence}/${index}${copy}`,
-        );
-      }
+  private each(
+    { gateway, epoch, sequence, index }: Identity,
+    { fields, timeMs, ns }: Reading,
+    work: (point: string, identity: string) => void,
+  ): void {
+    const copy = this.ignoresIdentity ? `/${this.copies++}` : '';
+    work(
+      `${timeMs}.${ns} ${String(fields['value'])}`,
+      `${gateway}/${epoch}/${sequence}/${index}${copy}`,
+    );
   }
 
-  write(batches: ReadingBatch[], progress: Map<string, number>): Promise<[]> {
-    this.each(batches, (point, identity) => {
-      const set = this.points.get(point) ?? new Set();
-      this.points.set(point, set.add(identity));
-    });
-    for (const [source, next] of progress) this.progressOf.set(source, next);
+  apply(changes: readonly Change[], marks: ReadonlyMap<string, string>): Promise<[]> {
+    for (const { identity, put, was = [] } of changes) {
+      for (const old of was) this.each(identity, old, (point) => this.points.delete(point));
+      if (put === undefined) continue;
+      this.each(identity, put, (point, name) => {
+        const set = this.points.get(point) ?? new Set();
+        this.points.set(point, set.add(name));
+      });
+    }
+    for (const [name, text] of marks) this.kept.set(name, text);
     return Promise.resolve([]);
   }
 
-  progress(source: string): Promise<number | undefined> {
-    return Promise.resolve(this.progressOf.get(source));
+  marks(prefix: string): Promise<Map<string, string>> {
+    return Promise.resolve(new Map([...this.kept].filter(([name]) => name.startsWith(prefix))));
   }
 
-  remove(batches: ReadingBatch[]): Promise<void> {
-    this.each(batches, (point) => this.points.delete(point));
-    return Promise.resolve();
-  }
-
+  identity = (): Promise<string> => Promise.resolve('sim');
   open = (): Promise<void> => Promise.resolve();
   close = (): Promise<void> => Promise.resolve();
   series = (): Promise<[]> => Promise.resolve([]);
   latest = (): Promise<[]> => Promise.resolve([]);
-  query = (): Promise<[]> => Promise.resolve([]);
+  async *query(): AsyncGenerator<PointsPart> {
+    yield* []; // Nobody asks: the points are looked at.
+  }
   warnings = (): string[] => [];
 }
 
@@ -396,7 +400,12 @@ export class World {
         { perClient: 1e6, perGateway: 1e6 },
         say,
       );
-      const storing = new StoreStage(log, this.store, say);
+      const storing = new StoreStage({
+        log,
+        store: this.store,
+        notify: say,
+        fillRate: 1e6,
+      });
       const ledger = new LedgerView(log);
       decode.start();
       storing.start();

@@ -1,0 +1,27 @@
+/** What the store's answers lack, as the API says it. */
+import type { StoreStage } from '../store/stage.ts';
+
+interface Said {
+  of: string;
+  /** ISO 8601; null: as far back as there is anything. */
+  from: string | null;
+  /** Exclusive; null: to the newest. */
+  to: string | null;
+  reason: string;
+  since: string;
+  filledReadings: number;
+}
+
+const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+
+export function incompleteness(stage: StoreStage | undefined): Said[] {
+  return (stage?.fill.incomplete() ?? []).map(({ from, to, since, ...rest }) => ({
+    ...rest,
+    from: iso(from),
+    to: iso(to),
+    since: new Date(since).toISOString(),
+  }));
+}
+
+/** One of them in a header: ISO 8601's interval, open where there is no bound. */
+export const headerOf = ({ of, from, to }: Said): string => `${of} ${from ?? '..'}/${to ?? '..'}`;

@@ -1,0 +1,93 @@
+/**
+ * Parts of a query's answer: limited, with cursors, and put together again.
+ *
+ * A cursor names a series, the millisecond of the last point given of it and how many points of that millisecond were
+ * given: points that arrive meanwhile elsewhere change nothing behind it.
+ */
+import { HeadwaterError } from '../../shared/errors.ts';
+import { seriesName, type PointsPart, type SeriesPoints, type StoreQuery } from './store.ts';
+
+export interface Cursor {
+  series: string;
+  timeMs: number;
+  /** Points of that millisecond that were given. */
+  given: number;
+}
+
+/** Points in one part at most. */
+export const PART_POINTS = 5000;
+
+const cursorText = ({ series, timeMs, given }: Cursor): string =>
+  Buffer.from(JSON.stringify([series, timeMs, given])).toString('base64url');
+
+/** Throws QUERY_INVALID. */
+export function parseCursor(text: string): Cursor {
+  try {
+    const [series, timeMs, given] = JSON.parse(
+      Buffer.from(text, 'base64url').toString('utf8'),
+    ) as unknown[];
+    if (typeof series === 'string' && typeof timeMs === 'number' && typeof given === 'number')
+      return { series, timeMs, given };
+  } catch {
+    // Told below.
+  }
+  throw new HeadwaterError('QUERY_INVALID', 'cursor: it is not one that an answer had');
+}
+
+/**
+ * Gives what `source` gives, in the same order each time, from the cursor on and up to the limit. A source may begin at
+ * the cursor's series and millisecond by itself. Throws QUERY_INVALID when the cursor's series is no more.
+ */
+export async function* paged(
+  { limit = Number.POSITIVE_INFINITY, cursor: text }: StoreQuery,
+  source: AsyncIterable<SeriesPoints>,
+): AsyncGenerator<PointsPart> {
+  const cursor = text === undefined ? undefined : parseCursor(text);
+  let isBehind = cursor === undefined;
+  let isAtSeries = false;
+  let left = limit;
+  let at: Cursor = { series: '', timeMs: Number.NaN, given: 0 };
+  for await (const { points, ...key } of source) {
+    const series = seriesName(key);
+    if (cursor !== undefined && !isBehind) {
+      if (series !== cursor.series) {
+        if (!isAtSeries) continue;
+        isBehind = true;
+      } else isAtSeries = true;
+    }
+    let kept: SeriesPoints['points'] = [];
+    for (const point of points) {
+      if (left <= 0) break;
+      if (series !== at.series || point[0] !== at.timeMs)
+        at = { series, timeMs: point[0], given: 0 };
+      at.given++;
+      if (isAtSeries && !isBehind && cursor !== undefined && isGiven(at, cursor)) continue;
+      left--;
+      kept.push(point);
+      if (kept.length < PART_POINTS) continue;
+      yield { ...key, points: kept, cursor: cursorText(at) };
+      kept = [];
+    }
+    if (kept.length > 0) yield { ...key, points: kept, cursor: cursorText(at) };
+    if (left <= 0) return;
+  }
+  if (cursor !== undefined && !isAtSeries)
+    throw new HeadwaterError('QUERY_INVALID', 'cursor: its series is no more: begin anew');
+}
+
+const isGiven = ({ timeMs, given }: Cursor, cursor: Cursor): boolean =>
+  timeMs < cursor.timeMs || (timeMs === cursor.timeMs && given <= cursor.given);
+
+/** The whole answer. */
+export async function gathered(parts: AsyncIterable<PointsPart>): Promise<SeriesPoints[]> {
+  const list: SeriesPoints[] = [];
+  let name = '';
+  for await (const { cursor: _, ...part } of parts) {
+    const last = list.at(-1);
+    const next = seriesName(part);
+    if (last === undefined || next !== name) list.push({ ...part, points: [...part.points] });
+    else for (const point of part.points) last.points.push(point);
+    name = next;
+  }
+  return list;
+}

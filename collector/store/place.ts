@@ -1,0 +1,47 @@
+/**
+ * How far a store has come in a partition of its source, and what of it the store lacks. Kept by the store in the
+ * transaction of its changes, or in the log with the step, by stores that keep nothing.
+ */
+import { crc32c } from '../../shared/frame/crc32c.ts';
+import type { StoredRecord } from '../log/log.ts';
+
+/** The last record read, so that another log under the same name is known for what it is. */
+export type Seen = [offset: number, checksum: number];
+
+/** What a store lacks of its source, as far as it is known. */
+export interface Gap {
+  /** Offsets that the log no longer had when the store came to them: from, and up to without. */
+  from: number;
+  to: number;
+  /** Epoch milliseconds. */
+  since: number;
+  /** YYYY-MM-DD: this day of the lake and all after it are here. */
+  day?: string;
+  /** Readings that came from the lake. */
+  filled: number;
+}
+
+export interface Place {
+  /** Offset of the next record to read. */
+  next: number;
+  last?: Seen;
+  gap?: Gap;
+}
+
+export const placeName = (topic: string, partition: number): string =>
+  `place/${topic}/${partition}`;
+
+export const parsePlace = (text: string | undefined): Place | undefined =>
+  text === undefined || text === '' ? undefined : (JSON.parse(text) as Place);
+
+export const seenOf = ({ offset, value }: StoredRecord): Seen => [offset, crc32c(value)];
+
+/**
+ * The place of a store that is given this log: what lies before the log's first record it will not get from there.
+ */
+export function withGap(place: Place | undefined, first: number, nowMs: number): Place {
+  const known: Place = place ?? { next: 0 };
+  if (first <= known.next) return known;
+  const gap: Gap = known.gap ?? { from: known.next, to: first, since: nowMs, filled: 0 };
+  return { next: first, gap: { ...gap, to: first } };
+}

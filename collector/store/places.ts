@@ -1,0 +1,174 @@
+/**
+ * How far a store has come in each partition of its sources, and where that is kept: by a store that supports progress,
+ * in the transaction of its changes; for any other, in the log's topic `state`, with the step.
+ */
+import { messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { TOPIC_STATE, type Log, type Produced, type StoredRecord } from '../log/log.ts';
+import { parsePlace, placeName, seenOf, withGap, type Place } from './place.ts';
+import type { TimeSeriesStore } from './store.ts';
+
+/** Before the identity of a store that keeps no progress, in the topic `state`. */
+export const STORE_PREFIX = 'store/';
+/** Which store has taken over the place of the group that older versions had for every store of its kind. */
+const ADOPTED = `${STORE_PREFIX}adopted/`;
+
+/** The groups that older versions had. */
+export const oldGroup = (topic: string, kind: string): string =>
+  topic === 'readings' ? `headwater-store-${kind}` : `headwater-store-${topic}-${kind}`;
+
+export class Places {
+  private readonly log: Log;
+  private readonly store: TimeSeriesStore;
+  private readonly notify: Notify;
+  private readonly nowMs: () => number;
+  private readonly places = new Map<string, { topic: string; partition: number; place: Place }>();
+  private readonly adopted = new Set<string>();
+  /** Read from the beginning when they are loaded next. */
+  private readonly restarts = new Set<string>();
+  identity = '';
+
+  constructor(log: Log, store: TimeSeriesStore, notify: Notify, nowMs: () => number) {
+    this.log = log;
+    this.store = store;
+    this.notify = notify;
+    this.nowMs = nowMs;
+  }
+
+  list(): { topic: string; partition: number; place: Place }[] {
+    return [...this.places.values()];
+  }
+
+  get(topic: string, partition: number): Place | undefined {
+    return this.places.get(placeName(topic, partition))?.place;
+  }
+
+  set(topic: string, partition: number, place: Place): void {
+    this.places.set(placeName(topic, partition), { topic, partition, place });
+  }
+
+  /** After a step: the place is kept. */
+  settled(topic: string, partition: number, place: Place): void {
+    this.restarts.delete(placeName(topic, partition));
+    this.set(topic, partition, place);
+  }
+
+  forget(topic: string, partition: number): void {
+    this.places.delete(placeName(topic, partition));
+  }
+
+  restart(topic: string, partition: number): void {
+    this.restarts.add(placeName(topic, partition));
+  }
+
+  /** Of another store: nothing is known of it. */
+  begin(identity: string): void {
+    this.identity = identity;
+    this.places.clear();
+  }
+
+  /** Where to go on in a partition. Throws STORE_UNAVAILABLE, LOG_UNAVAILABLE. */
+  async load(topic: string, partition: number): Promise<Place> {
+    const known = this.restarts.has(placeName(topic, partition))
+      ? undefined
+      : ((await this.kept(topic, partition)) ?? (await this.inherited(topic, partition)));
+    const first = (await this.log.first?.(topic, partition)) ?? 0;
+    const place = withGap(known, first, this.nowMs());
+    if (place.gap !== undefined && known?.gap === undefined)
+      this.tell(topic, place.gap.from, first);
+    this.set(topic, partition, place);
+    return place;
+  }
+
+  private tell(topic: string, from: number, first: number): void {
+    this.notify({
+      level: 'warn',
+      event: 'store_incomplete',
+      text: `the store lacks ${topic} from offset ${from} to ${first - 1}, which the log no longer has: it is filled from the lake, and answers say that they are incomplete until then`,
+    });
+  }
+
+  private stateKey(topic: string, partition: number): string {
+    return `${STORE_PREFIX}${this.identity}/${placeName(topic, partition)}`;
+  }
+
+  private async kept(topic: string, partition: number): Promise<Place | undefined> {
+    const name = placeName(topic, partition);
+    if (this.store.supports.progress) return parsePlace((await this.store.marks(name)).get(name));
+    const key = this.stateKey(topic, partition);
+    const records = await this.log.state(TOPIC_STATE, partition, key);
+    return parsePlace(records.find((record) => record.key === key)?.value.toString('utf8'));
+  }
+
+  /**
+   * The place of the group that older versions had for every store of its kind: the first store after an upgrade takes it
+   * over, if there is anything in it. Another one begins at the beginning.
+   */
+  private async inherited(topic: string, partition: number): Promise<Place | undefined> {
+    if (this.store.supports.progress || this.log.committedBy === undefined) return undefined;
+    const key = `${ADOPTED}${topic}/${partition}`;
+    if ((await this.log.state(TOPIC_STATE, partition, key)).some((record) => record.key === key))
+      return undefined;
+    const committed = await this.log.committedBy(oldGroup(topic, this.store.kind), topic);
+    const next = committed.get(partition);
+    if (next === undefined || (await this.store.series()).length === 0) return undefined;
+    this.adopted.add(key);
+    return { next };
+  }
+
+  /** Places after a step over these records. */
+  after(
+    topic: string,
+    records: readonly StoredRecord[],
+    offsets: ReadonlyMap<number, number>,
+  ): Map<number, Place> {
+    const last = new Map<number, StoredRecord>();
+    for (const record of records) last.set(record.partition, record);
+    const places = new Map<number, Place>();
+    for (const [partition, next] of offsets) {
+      const place: Place = { ...this.get(topic, partition), next };
+      const record = last.get(partition);
+      if (record !== undefined) place.last = seenOf(record);
+      places.set(partition, place);
+    }
+    return places;
+  }
+
+  /** For the store's own transaction; empty for one that keeps none. */
+  marksOf(topic: string, places: ReadonlyMap<number, Place>): Map<string, string> {
+    if (!this.store.supports.progress) return new Map();
+    return new Map(
+      [...places].map(([partition, place]) => [placeName(topic, partition), JSON.stringify(place)]),
+    );
+  }
+
+  /** For the log, with the step; none for a store that keeps them. */
+  recordsOf(topic: string, places: ReadonlyMap<number, Place>): Produced[] {
+    if (this.store.supports.progress) return [];
+    return [...places].flatMap(([partition, place]) => {
+      const record = (key: string, text: string): Produced => ({
+        topic: TOPIC_STATE,
+        partition,
+        key,
+        headers: {},
+        value: Buffer.from(text),
+      });
+      const records = [record(this.stateKey(topic, partition), JSON.stringify(place))];
+      const adopted = `${ADOPTED}${topic}/${partition}`;
+      if (this.adopted.delete(adopted)) records.push(record(adopted, this.identity));
+      return records;
+    });
+  }
+
+  /** Groups of stores that are no longer configured hold up nobody. */
+  async forgetOthers(groups: ReadonlySet<string>): Promise<void> {
+    for (const { group } of this.log.groups()) {
+      if (!group.startsWith('headwater-store-') || groups.has(group)) continue;
+      try {
+        await this.log.forget(group);
+      } catch (error) {
+        this.notify({ level: 'warn', event: 'store_group', text: messageOf(error) });
+      }
+    }
+  }
+}
