@@ -1,5 +1,15 @@
-/** Two projects: `quick` needs no server; `full` starts real ones, one file at a time, on a machine of two cores. */
+/**
+ * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run two side by
+ * side, since most of their time they wait; those of `alone` assert a time, a rate or memory, or take both cores.
+ */
 import { defineConfig } from 'vitest/config';
+
+const ALONE = [
+  'test/e2e/{bench,fuzz,hostile-packets,hostile-data,kill,lanes}.test.ts',
+  'test/{sim,chaos}/**/*.test.ts',
+];
+/** Wide: a machine that does other work as well is no failure. What a test may take at most is half of it. */
+const LIMITS = { testTimeout: 240_000, hookTimeout: 240_000 };
 
 export default defineConfig({
   test: {
@@ -12,17 +22,30 @@ export default defineConfig({
           include: ['test/{shared,gateway,collector,cli,docs}/**/*.test.ts', 'test/*.test.ts'],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+          sequence: { groupOrder: 0 },
         },
       },
       {
         extends: true,
         test: {
           name: 'full',
-          include: ['test/{integration,e2e,sim,chaos}/**/*.test.ts'],
-          // Wide: a machine that does other work as well is no failure. What a test may take at most is half of it.
-          testTimeout: 240_000,
-          hookTimeout: 240_000,
+          include: ['test/{integration,e2e}/**/*.test.ts'],
+          exclude: ALONE,
+          ...LIMITS,
+          globalSetup: 'test/services/global.ts',
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'alone',
+          include: ALONE,
+          ...LIMITS,
+          globalSetup: 'test/services/global.ts',
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

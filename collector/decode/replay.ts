@@ -94,12 +94,13 @@ export class Replayer {
   private async run(job: ReplayJob): Promise<void> {
     const { log, jobs } = this.options;
     const older = await this.olderMappings();
+    const group = `headwater-replay-${job.id}`;
     while (!this.stopped && !jobs.isFinished(job.id)) {
       const parts = new Map<number, Part>();
       let consumer: LogConsumer | undefined;
       try {
         consumer = await log.consumer({
-          group: `headwater-replay-${job.id}`,
+          group,
           topic: TOPIC_RAW,
           from: 'start',
           bytesMax: 1024 * 1024,
@@ -117,6 +118,11 @@ export class Replayer {
         await consumer?.close();
       }
     }
+    // Else it would lag behind what arrives from now on, for good. A process that is still in it does the same.
+    if (jobs.isFinished(job.id))
+      await log.forget(group).catch((error: unknown) => {
+        if (!isRetryable(error)) throw error;
+      });
   }
 
   /** Until every partition of the job is done, here or elsewhere. */

@@ -7,7 +7,13 @@ import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../shared/errors.ts';
-import { startInflux2, startMosquitto, startTelegraf, type Influx } from '../services/servers.ts';
+import {
+  bringPeers,
+  startInflux2,
+  startMosquitto,
+  startTelegraf,
+  type Influx,
+} from '../services/servers.ts';
 import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
 import {
   startCollector,
@@ -354,16 +360,7 @@ async function endToEnd() {
   };
 }
 
-if (!smoke || flags.install) {
-  execFileSync(
-    'bash',
-    ['test/services/install.sh', 'mosquitto', 'influxdb2', 'telegraf', 'kafka', 'rdkafka'],
-    {
-      cwd: ROOT,
-      stdio: 'inherit',
-    },
-  );
-}
+if (!smoke || flags.install) bringPeers('influxdb2', 'telegraf', 'kafka', 'rdkafka');
 if (flags['only-end-to-end']) {
   process.stdout.write(`${JSON.stringify(await endToEnd(), null, 2)}\n`);
   process.exit(0);

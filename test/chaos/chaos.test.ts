@@ -14,6 +14,8 @@ it(
       '1',
       '--rounds',
       '1',
+      '--at-once',
+      '2',
     ]);
     const code = await child.exited;
     process.stdout.write(child.output());

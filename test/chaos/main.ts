@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--controls]`: real processes and real faults, one trial of
+ * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N]`: real processes and real faults, one trial of
  * each after another until the time is over. Each trial reconciles what clients saw acknowledged with what is stored.
  */
 import { execFileSync } from 'node:child_process';
@@ -11,6 +11,7 @@ import * as kills from './kills.ts';
 import * as network from './network.ts';
 import { PEERS, peerTrial } from './peers.ts';
 import * as power from './power.ts';
+import { bringPeers } from '../services/servers.ts';
 import type { Chance, Result } from './site.ts';
 
 interface Fault {
@@ -58,6 +59,7 @@ const { values } = parseArgs({
     fault: { type: 'string' },
     seed: { type: 'string' },
     rounds: { type: 'string' },
+    'at-once': { type: 'string', default: '1' },
     peer: { type: 'string' },
     'no-controls': { type: 'boolean', default: false },
   },
@@ -92,7 +94,21 @@ interface Row extends Result {
   trials: number;
   firedCount: number;
   failures: string[];
+  /** All its trials together. */
+  ms: number;
 }
+
+const emptyRow = (): Row => ({
+  trials: 0,
+  fired: false,
+  firedCount: 0,
+  acknowledged: 0,
+  lost: 0,
+  extra: 0,
+  differing: 0,
+  failures: [],
+  ms: 0,
+});
 
 const minutes = Number(values.minutes);
 if (!(minutes > 0)) refuse('--minutes is a number');
@@ -115,52 +131,66 @@ for (const command of new Set(chosen.flatMap(([, { needs }]) => needs ?? [])))
   if (!present(command))
     refuse(`needs '${command}': bash test/services/install.sh faults brings it`);
 
+if (values.peer !== undefined) bringPeers('influxdb2', 'telegraf');
+
 const rows = new Map<string, Row>();
 const deadline = performance.now() + minutes * 60_000;
 process.stdout.write(`chaos: seed ${seed}\n`);
 const rounds = Number(values.rounds ?? Number.POSITIVE_INFINITY);
-let trial = 0;
-for (let round = 0; round < rounds && (round === 0 || performance.now() < deadline); round++) {
-  for (const [name, { run, repeat = 1 }] of chosen) {
-    if (round > 0 && performance.now() > deadline) break;
-    // A control that has failed as it should has said what it can.
-    if (name.startsWith('control') && (rows.get(name)?.lost ?? 0) > 0) continue;
-    const row: Row = rows.get(name) ?? {
-      trials: 0,
-      fired: false,
-      firedCount: 0,
-      acknowledged: 0,
-      lost: 0,
-      extra: 0,
-      differing: 0,
-      failures: [],
-    };
-    rows.set(name, row);
-    for (let i = 0; i < repeat; i++) {
-      const own = (seed + trial++ * 7919) % 2 ** 32;
-      row.trials++;
-      try {
-        const result = await run(generator(own));
-        if (result.fired) row.firedCount++;
-        row.acknowledged += result.acknowledged;
-        row.lost += result.lost;
-        row.extra += result.extra;
-        row.differing += result.differing;
-        if (result.lost + result.extra + result.differing > 0)
-          row.failures.push(
-            `trial seed ${own}: lost ${result.lost}, extra ${result.extra}, differing ${result.differing} ${result.note ?? ''}`,
-          );
-      } catch (error) {
-        row.differing++;
-        row.failures.push(
-          `trial seed ${own}: ${error instanceof Error ? error.message.slice(0, 600) : String(error)}`,
-        );
-      }
-    }
-    process.stdout.write(
-      `  ${name}: ${row.trials} trials, fired ${row.firedCount}, lost ${row.lost}, extra ${row.extra}, differing ${row.differing}\n`,
+const atOnce = Number(values['at-once']);
+if (!(Number.isInteger(atOnce) && atOnce >= 1)) refuse('--at-once is a whole number, 1 or more');
+
+async function oneTrial(row: Row, run: Fault['run'], own: number): Promise<void> {
+  row.trials++;
+  const began = performance.now();
+  try {
+    const result = await run(generator(own));
+    if (result.fired) row.firedCount++;
+    row.acknowledged += result.acknowledged;
+    row.lost += result.lost;
+    row.extra += result.extra;
+    row.differing += result.differing;
+    if (result.lost + result.extra + result.differing > 0)
+      row.failures.push(
+        `trial seed ${own}: lost ${result.lost}, extra ${result.extra}, differing ${result.differing} ${result.note ?? ''}`,
+      );
+  } catch (error) {
+    row.differing++;
+    row.failures.push(
+      `trial seed ${own}: ${error instanceof Error ? error.message.slice(0, 600) : String(error)}`,
     );
   }
+  row.ms += performance.now() - began;
+}
+
+let trial = 0;
+for (let round = 0; round < rounds && (round === 0 || performance.now() < deadline); round++) {
+  const queue = chosen.flatMap(([name, { run, repeat = 1 }]) =>
+    Array.from({ length: repeat }, (_, index) => ({
+      name,
+      run,
+      isLast: index === repeat - 1,
+      own: (seed + trial++ * 7919) % 2 ** 32,
+    })),
+  );
+  // Trials wait most of their time, each for servers of its own: several may run side by side.
+  const lane = async (): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const { name, run, isLast, own } = next;
+      if (round > 0 && performance.now() > deadline) return;
+      // A control that has failed as it should has said what it can.
+      if (name.startsWith('control') && (rows.get(name)?.lost ?? 0) > 0) continue;
+      const row = rows.get(name) ?? emptyRow();
+      rows.set(name, row);
+      await oneTrial(row, run, own);
+      const { trials, firedCount, lost, extra, differing, ms } = row;
+      if (isLast)
+        process.stdout.write(
+          `  ${name}: ${trials} trials, fired ${firedCount}, lost ${lost}, extra ${extra}, differing ${differing}, ${(ms / 1000).toFixed(1)} s\n`,
+        );
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, lane));
 }
 
 const width = Math.max(...[...rows.keys()].map((name) => name.length));

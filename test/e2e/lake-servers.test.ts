@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { LAKE_PYTHON, sparkForS3, startHdfs, startS3 } from '../services/servers.ts';
+import { LAKE_PYTHON, sparkForS3, startS3 } from '../services/servers.ts';
+import { sharedHdfs } from '../services/shared.ts';
 import {
   apart,
   collectorSettings,
@@ -32,11 +33,10 @@ describe('the lake on other servers', () => {
       };
     },
     HDFS: async () => {
-      const hdfs = await startHdfs();
-      opened.push(hdfs);
+      const hdfs = await sharedHdfs();
       return {
-        lake: `webhdfs://${hdfs.address}/a/b?user=root`,
-        spark: `hdfs://${hdfs.rpc}/a/b`,
+        lake: `webhdfs://${hdfs.address}/${hdfs.folder}/a/b?user=root`,
+        spark: `hdfs://${hdfs.rpc}/${hdfs.folder}/a/b`,
         settings: {},
         environment: {},
       };

@@ -44,13 +44,14 @@ const shown = (server: Headwater): Promise<true> =>
 
 beforeAll(async () => {
   writeFileSync(rules, RULES);
-  embedded = await startUp(folder, settings);
-  await shown(embedded);
   influx = await startInflux2();
-  onInflux = await startUp(influxFolder, settings, ['--store', influx.store], {
-    HEADWATER_INFLUXDB_TOKEN: influx.token,
-  });
-  await shown(onInflux);
+  [embedded, onInflux] = await Promise.all([
+    startUp(folder, settings),
+    startUp(influxFolder, settings, ['--store', influx.store], {
+      HEADWATER_INFLUXDB_TOKEN: influx.token,
+    }),
+  ]);
+  await Promise.all([shown(embedded), shown(onInflux)]);
   await processed([http(embedded), http(onInflux)]);
 });
 afterAll(async () => {
@@ -136,10 +137,13 @@ describe('the Aberdeen week', () => {
   it('embedded store, InfluxDB, DuckDB, pandas and Spark on the files give the same numbers', async () => {
     const expected = await byApi(embedded);
     expect(expected.size).toBeGreaterThan(120);
-    expectSame(await byApi(onInflux), expected);
-    expectSame(await byDuckDb(), expected);
-    expectSame(await byPython('pandas'), expected);
-    expectSame(await byPython('spark'), expected);
+    const found = await Promise.all([
+      byApi(onInflux),
+      byDuckDb(),
+      byPython('pandas'),
+      byPython('spark'),
+    ]);
+    for (const each of found) expectSame(each, expected);
   });
 
   it('windows are the same on both stores, and hold every reading once', async () => {

@@ -3,6 +3,7 @@ import { startCollector, startGateway, temporaryFolder } from '../support/proces
 import { runLoad, type LoadOptions } from '../support/load.ts';
 import { reconciled, settled } from '../support/reconcile.ts';
 import { startInflux2, startKafka } from '../services/servers.ts';
+import { sharedKafka } from '../services/shared.ts';
 import { FULL } from '../support/seed.ts';
 
 const MESSAGES = 200_000;
@@ -107,9 +108,9 @@ describe('outages', () => {
   }, 400_000);
 
   it('two collectors behind one list of addresses, one killed under load: all stored, each once', async () => {
-    const [kafka, influx] = [await startKafka(), await startInflux2()];
-    const environment = { HEADWATER_INFLUXDB_TOKEN: influx.token };
-    const more = ['--log', `kafka://${kafka.address}`, '--store', influx.store];
+    const [kafka, influx] = [await sharedKafka(), await startInflux2()];
+    const environment = { HEADWATER_INFLUXDB_TOKEN: influx.token, ...kafka.environment };
+    const more = ['--log', kafka.log, '--store', influx.store];
     const [first, second] = [
       await startCollector(more, environment),
       await startCollector(more, environment),
@@ -143,6 +144,6 @@ describe('outages', () => {
     }
     for (const gateway of gateways) await gateway.kill();
     await second.kill();
-    await Promise.all([kafka.stop(), influx.stop()]);
+    await influx.stop();
   }, 300_000);
 });

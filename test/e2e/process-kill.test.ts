@@ -5,8 +5,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startKafka, type Server } from '../services/servers.ts';
+import { describe, expect, it } from 'vitest';
+import { sharedKafka, type SharedKafka } from '../services/shared.ts';
 import { freePort } from '../support/free-port.ts';
 import { apart, collectorSettings, pointsOf, processed } from '../support/lake.ts';
 import {
@@ -28,13 +28,15 @@ const RULES = `rules:
   - { name: stuffy, from: { measurement: room, field: co2 }, alert: { above: 1000, clear: 800, for: 5m } }
 `;
 const MEASUREMENTS = ['room', 'hourly', 'sliding', 'felt', 'alerts', 'daily_summary'];
-const SLICES = FULL ? 20 : 6;
+const SLICES = FULL ? 20 : 4;
+/** Nearly three days of it, and with HEADWATER_FULL=1 the week. */
+const READINGS = FULL ? Number.POSITIVE_INFINITY : 4000;
 
-/** A week of an office, one reading a minute. */
+/** An office, one reading a minute. */
 const payloads = readFileSync(join(ROOT, 'data/uci-occupancy-datatraining.csv'), 'utf8')
   .trim()
   .split('\n')
-  .slice(1)
+  .slice(1, READINGS + 1)
   .map((line) => {
     const [, time = '', temperature, humidity, light, co2] = line.replaceAll('"', '').split(',');
     return JSON.stringify({
@@ -65,12 +67,6 @@ interface Role {
 }
 
 const { seed, next } = seeded();
-let kafka: Server;
-
-beforeAll(async () => {
-  kafka = await startKafka();
-});
-afterAll(async () => await kafka.stop());
 
 async function launch(
   flags: string[],
@@ -81,11 +77,10 @@ async function launch(
   return await startCollector(['--data', data, '--http', http, '--config', settings, ...flags]);
 }
 
-/** With expected results it is killed again and again. */
+/** With expected results, which come while it runs, it is killed again and again. */
 async function trial(
-  expected: string[] | undefined,
-  log: string | undefined,
-  prefix: string,
+  expected: Promise<Outcome> | undefined,
+  kafka: SharedKafka | undefined,
 ): Promise<Outcome> {
   const isKilled = expected !== undefined;
   const rules = join(temporaryFolder(), 'rules.yaml');
@@ -94,12 +89,12 @@ async function trial(
   const settings = collectorSettings({
     'lake.flushSeconds': 1,
     'stream.rules': rules,
-    'kafka.topicPrefix': `${prefix}.`,
+    ...(kafka === undefined ? {} : { 'kafka.topicPrefix': kafka.topicPrefix }),
   });
   const uplink = `127.0.0.1:${await freePort()}`;
-  const common = ['--lake', lake, ...(log === undefined ? [] : ['--log', log])];
+  const common = ['--lake', lake, ...(kafka === undefined ? [] : ['--log', kafka.log])];
   const parts =
-    log === undefined
+    kafka === undefined
       ? [['--uplink', uplink]]
       : [
           ['--roles', 'ingest,decode,store,query', '--uplink', uplink],
@@ -114,7 +109,7 @@ async function trial(
     const http = `127.0.0.1:${await freePort()}`;
     roles.push({ flags, data, http, child: await launch(flags, data, http, settings) });
   }
-  const victims = log === undefined ? roles : roles.slice(1);
+  const victims = kafka === undefined ? roles : roles.slice(1);
   let killed = 0;
   const strike = async (): Promise<void> => {
     if (!isKilled) return;
@@ -172,12 +167,14 @@ async function trial(
   const { code, output } = await run(job);
   expect(code, output).toBe(0);
   await processed(all);
-  if (expected !== undefined)
+  if (expected !== undefined) {
+    const { points } = await expected;
     await until(
       'the results to be there',
-      async () => apart((await look()).points, expected, isOfBatch) === undefined || undefined,
+      async () => apart((await look()).points, points, isOfBatch) === undefined || undefined,
       60_000,
     ).catch(() => undefined); // What differs is said by the caller.
+  }
   const outcome = await look();
   await gateway.kill();
   for (const { child } of roles) await child.kill();
@@ -185,13 +182,12 @@ async function trial(
 }
 
 describe.each([
-  ['embedded', (): string | undefined => undefined],
-  ['Kafka, roles apart', (): string | undefined => `kafka://${kafka.address}`],
-] as const)('%s', (name, log) => {
+  ['embedded', undefined],
+  ['Kafka, roles apart', sharedKafka],
+] as const)('%s', (_name, kafka) => {
   it('killed or not, the results are the same', async () => {
-    const prefix = name.slice(0, 3);
-    const calm = await trial(undefined, log(), `${prefix}-calm`);
-    const stormy = await trial(calm.points, log(), `${prefix}-stormy`);
+    const running = trial(undefined, await kafka?.());
+    const [calm, stormy] = await Promise.all([running, trial(running, await kafka?.())]);
     expect(calm.rows).toBe(payloads.length);
     expect(stormy.rows, `seed ${seed}`).toBe(payloads.length);
     expect(calm.points.length).toBeGreaterThan(payloads.length * 5);

@@ -18,13 +18,8 @@ import { promisify } from 'node:util';
 import { connectAsync } from 'mqtt';
 import { SMTPServer } from 'smtp-server';
 import { afterAll, describe, expect, it } from 'vitest';
-import {
-  LAKE_PYTHON,
-  startInflux2,
-  startKafka,
-  startMosquitto,
-  startS3,
-} from '../services/servers.ts';
+import { LAKE_PYTHON, startInflux2, startMosquitto, startS3 } from '../services/servers.ts';
+import { sharedKafka } from '../services/shared.ts';
 import { collectorSettings, ingest, pointsOf, processed, startUp } from '../support/lake.ts';
 import {
   ROOT,
@@ -126,7 +121,7 @@ deliver:
 `,
     );
     const data = temporaryFolder();
-    const settings = collectorSettings({ 'stream.rules': rules });
+    const settings = collectorSettings({ 'stream.rules': rules, 'lake.flushSeconds': 1 });
     let collector = await startCollector(['--data', data, '--config', settings]);
     for (const temperature of [20, 31, 32, 29, 27, -5]) {
       await ingest(collector, 'home/kitchen/climate', { temperature });
@@ -459,7 +454,8 @@ describe('examples and recipes of the docs', () => {
 
   it('the recipes for a server log and a JSON feed store each line and each answer once', async () => {
     const mappings = file('mappings.yaml', block('recipes.md', 'yaml', 0));
-    const collector = keep(await startCollector(['--mappings', mappings]));
+    const settings = collectorSettings({ 'lake.flushSeconds': 1 });
+    const collector = keep(await startCollector(['--mappings', mappings, '--config', settings]));
     const work = temporaryFolder();
     const line = (path: string, status: number, bytes: number): string =>
       `127.0.0.1 - - [10/Oct/2026:13:55:36 +0000] "GET ${path} HTTP/1.1" ${status} ${bytes} "-" "curl"`;
@@ -502,10 +498,9 @@ describe('examples and recipes of the docs', () => {
   });
 
   it("Spark's Structured Streaming makes session windows of the topic `readings`", async () => {
-    const kafka = await startKafka();
-    opened.push(kafka);
+    const kafka = await sharedKafka();
     const collector = keep(
-      await startCollector(['--log', `kafka://${kafka.address}`, '--lake', 'none']),
+      await startCollector(['--log', kafka.log, '--lake', 'none'], kafka.environment),
     );
     const minutes = [0, 1, 2, 30, 31, 200];
     for (const minute of minutes)
@@ -521,7 +516,7 @@ describe('examples and recipes of the docs', () => {
       [
         join(ROOT, 'docs/examples/sessions.py'),
         kafka.address,
-        'headwater.readings',
+        `${kafka.topicPrefix}readings`,
         output,
         join(temporaryFolder(), 'checkpoint'),
       ],

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SPECS, dashboards } from '../../dashboards/all.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
-import { startInflux2, startKafka, type Influx, type Server } from '../services/servers.ts';
+import { startInflux2, type Influx } from '../services/servers.ts';
+import { sharedKafka, type SharedKafka } from '../services/shared.ts';
 import {
   startCollector,
   startGateway,
@@ -52,21 +53,21 @@ async function publishAndSee(
 }
 
 describe('with real Kafka and InfluxDB', () => {
-  let kafka: Server;
+  let kafka: SharedKafka;
   let influx: Influx;
   const collectors: Headwater[] = [];
   let environment: Record<string, string>;
   beforeAll(async () => {
-    [kafka, influx] = [await startKafka(), await startInflux2()];
-    environment = { HEADWATER_INFLUXDB_TOKEN: influx.token };
+    [kafka, influx] = [await sharedKafka(), await startInflux2()];
+    environment = { HEADWATER_INFLUXDB_TOKEN: influx.token, ...kafka.environment };
   });
   afterAll(async () => {
     for (const each of collectors) await each.kill('SIGKILL');
-    await Promise.all([kafka.stop(), influx.stop()]);
+    await influx.stop();
   });
   const collector = async (...more: string[]): Promise<Headwater> => {
     const server = await startCollector(
-      ['--log', `kafka://${kafka.address}`, '--store', influx.store, ...more],
+      ['--log', kafka.log, '--store', influx.store, ...more],
       environment,
     );
     collectors.push(server);
@@ -94,7 +95,7 @@ describe('with real Kafka and InfluxDB', () => {
         kafka.address,
         '-C',
         '-t',
-        'headwater.readings',
+        `${kafka.topicPrefix}readings`,
         '-o',
         'beginning',
         '-e',
@@ -127,7 +128,7 @@ describe('with real Kafka and InfluxDB', () => {
         '--data',
         temporaryFolder(),
         '--log',
-        `kafka://${kafka.address}`,
+        kafka.log,
         '--store',
         influx.store,
         '--http',

@@ -3,13 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  startInflux1,
-  startInflux2,
-  startKafka,
-  type Influx,
-  type Server,
-} from '../services/servers.ts';
+import { startInflux1, startInflux2, type Influx } from '../services/servers.ts';
+import { sharedKafka, type SharedKafka } from '../services/shared.ts';
 import {
   run,
   startCollector,
@@ -35,13 +30,13 @@ describe.each([
   const folder = temporaryFolder();
   const mappings = join(folder, 'mappings.yaml');
   let influx: Influx | undefined;
-  let kafka: Server | undefined;
+  let kafka: SharedKafka | undefined;
   let collector: Headwater;
   let gateway: Headwater;
   let http: string;
 
   beforeAll(async () => {
-    if (kind.includes('kafka')) kafka = await startKafka();
+    if (kind.includes('kafka')) kafka = await sharedKafka();
     if (kind.startsWith('influxdb 2')) influx = await startInflux2();
     if (kind === 'influxdb 1.8') influx = await startInflux1();
     writeFileSync(
@@ -52,9 +47,12 @@ describe.each([
       [
         ...['--mappings', mappings],
         ...(influx === undefined ? [] : ['--store', influx.store]),
-        ...(kafka === undefined ? [] : ['--log', `kafka://${kafka.address}`]),
+        ...(kafka === undefined ? [] : ['--log', kafka.log]),
       ],
-      influx === undefined ? {} : { HEADWATER_INFLUXDB_TOKEN: influx.token },
+      {
+        ...(influx === undefined ? {} : { HEADWATER_INFLUXDB_TOKEN: influx.token }),
+        ...kafka?.environment,
+      },
     );
     http = `http://${collector.address['http']}`;
     gateway = await startGateway(collector.address['uplink']);
@@ -74,7 +72,6 @@ describe.each([
     await gateway.kill();
     await collector.kill();
     await influx?.stop();
-    await kafka?.stop();
   });
 
   const points = async (query: string): Promise<Points['series']> =>
@@ -170,21 +167,30 @@ describe.each([
       collector.address['http'] as string,
     ]);
     expect(stdout).toMatch(/finished, 21 messages, 21 readings/);
+    const counts = async (measurement: string): Promise<string> =>
+      (await points(`measurement=${measurement}`))
+        .map(({ field, points: list }) => `${field} ${list.length}`)
+        .sort()
+        .join();
+    // What a store has in between is some of both.
     await until(
-      'the old points to be gone',
-      async () => (await points('measurement=press')).length === 0 || undefined,
+      'the old points to be gone, and the new ones to be there',
+      async () =>
+        ((await counts('press')) === '' && (await counts('force')) === 'newton 1,newton_text 20') ||
+        undefined,
     );
     const all = await points('measurement=force');
-    expect(Object.fromEntries(all.map(({ field, points: list }) => [field, list.length]))).toEqual({
-      newton: 1,
-      newton_text: 20,
-    });
     const { series } = await getJson<Points>(`${http}/api/v1/series`);
     expect(series.find(({ field }) => field === 'newton')?.unit).toBe('N');
     // A second one changes nothing.
     await run(['quarantine', 'replay', '--all', '--http', collector.address['http'] as string]);
     await settled(gateway.address['http'] as string, collector.address['http'] as string);
     expect(await points('measurement=force')).toEqual(all);
+    // Those that have ended wait for nothing that arrives afterwards.
+    await until('the replays to be forgotten', async () => {
+      const { stages } = await getJson<{ stages: { group: string }[] }>(`${http}/api/v1/status`);
+      return !stages.some(({ group }) => group.startsWith('headwater-replay-')) || undefined;
+    });
   });
 
   it('bad requests get one clear sentence', async () => {

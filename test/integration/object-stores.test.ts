@@ -6,27 +6,31 @@ import { HdfsObjects } from '../../collector/lake/hdfs.ts';
 import { S3Objects } from '../../collector/lake/s3.ts';
 import type { ObjectStore } from '../../collector/lake/object-store.ts';
 import { objectStoreContract } from '../contract/object-store.ts';
-import { startHdfs, startS3, type S3Server, type Server } from '../services/servers.ts';
+import { startS3, type S3Server } from '../services/servers.ts';
+import { sharedHdfs, type SharedHdfs } from '../services/shared.ts';
 import { temporaryFolder } from '../support/process.ts';
 
 let s3: S3Server;
-let hdfs: Server;
+let hdfs: SharedHdfs;
 
 beforeAll(async () => {
   s3 = await startS3();
   // The client looks for them where AWS's tools do.
   Object.assign(process.env, s3.credentials);
-  hdfs = await startHdfs();
+  hdfs = await sharedHdfs();
 });
 afterAll(async () => {
   await s3.stop();
-  await hdfs.stop();
 });
 
 const onS3 = (bucket = s3.bucket): ObjectStore =>
   new S3Objects({ bucket, prefix: 'some/where/', endpoint: s3.endpoint, region: 'us-east-1' });
 const onHdfs = (): ObjectStore =>
-  new HdfsObjects({ base: `http://${hdfs.address}`, folder: '/some/where', user: 'headwater' });
+  new HdfsObjects({
+    base: `http://${hdfs.address}`,
+    folder: `/${hdfs.folder}/where`,
+    user: 'headwater',
+  });
 
 objectStoreContract('S3', () => Promise.resolve(onS3()));
 objectStoreContract('HDFS', () => Promise.resolve(onHdfs()));

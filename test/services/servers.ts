@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../support/free-port.ts';
-import { start, temporaryFolder, until, type Child } from '../support/process.ts';
+import { ROOT, start, temporaryFolder, until, type Child } from '../support/process.ts';
 
 const CACHE =
   process.env['HEADWATER_CACHE'] ??
@@ -198,6 +198,13 @@ export async function startInflux2(): Promise<Influx> {
   return { ...base, store: `influxdb://127.0.0.1:${port}/org/bucket`, token };
 }
 
+/** The peers at their newest, fetched if need be: from here on `mosquitto` is 2.1 and not the system's. */
+export function bringPeers(...names: string[]): void {
+  const services = ['test/services/install.sh', 'mosquitto2', ...names];
+  execFileSync('bash', services, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] });
+  process.env['PATH'] = `${join(CACHE, 'mosquitto2-2.1.2', 'bin')}:${process.env['PATH'] ?? ''}`;
+}
+
 /** Telegraf from MQTT to InfluxDB 2, as measurement `telegraf`; it acknowledges at MQTT what InfluxDB has. */
 export function startTelegraf(
   mqtt: string,
@@ -232,7 +239,7 @@ export function startTelegraf(
   bucket = "bucket"
 `,
   );
-  return start(join(CACHE, 'bin', 'telegraf-1.37.2', 'telegraf'), ['--config', file, '--quiet']);
+  return start(join(CACHE, 'bin', 'telegraf-1.39.3', 'telegraf'), ['--config', file, '--quiet']);
 }
 
 export interface S3Server extends Server {

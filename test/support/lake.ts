@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { headwater, temporaryFolder, until, type Headwater } from './process.ts';
-import { fetchOnce, getJson, type Points } from './reconcile.ts';
+import { fetchOnce, getJson, type Points, type StageLag } from './reconcile.ts';
 
 /** A file of a collector's settings; of `up`, which has those of both sides, the collector's part. */
 export function collectorSettings(
@@ -54,10 +54,6 @@ export async function ingest(server: Headwater, topic: string, payload: object):
   if (response.status !== 204) throw new Error(`${response.status}: ${await response.text()}`);
 }
 
-interface Lag {
-  stages: { group: string; topic: string; lagRecords: number | null }[];
-}
-
 /** Waits until no stage of any of these collectors has anything left to read, and no window waits, several times in a row. */
 export async function processed(collectors: readonly string[], ms = 120_000): Promise<void> {
   let quiet = 0;
@@ -66,11 +62,8 @@ export async function processed(collectors: readonly string[], ms = 120_000): Pr
     async () => {
       let busy = false;
       for (const http of collectors) {
-        const { stages } = await getJson<Lag>(`http://${http}/api/v1/status`);
-        // A replay that has ended reads no further: what arrives afterwards was decoded with the present mappings.
-        busy ||= stages.some(
-          ({ group, lagRecords }) => lagRecords !== 0 && !group.startsWith('headwater-replay-'),
-        );
+        const { stages } = await getJson<{ stages: StageLag[] }>(`http://${http}/api/v1/status`);
+        busy ||= stages.some(({ lagRecords }) => lagRecords !== 0);
         const metrics = await (await fetch(`http://${http}/metrics`)).text();
         busy ||= Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0) > 0;
       }

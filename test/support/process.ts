@@ -13,9 +13,14 @@ process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
+// vitest ends its workers by a signal, which by itself would end them without the lines above.
+process.on('SIGTERM', () => process.exit(143));
 
+/** In the folder of the run, which goes as a whole at its end, if vitest runs this. */
 export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'headwater-test-'));
+  const folder = mkdtempSync(
+    join(process.env['HEADWATER_TEST_FOLDER'] ?? tmpdir(), 'headwater-test-'),
+  );
   folders.push(folder);
   return folder;
 }

@@ -54,6 +54,11 @@ export async function forwarded(gateway: string): Promise<void> {
   });
 }
 
+export interface StageLag {
+  group: string;
+  lagRecords: number | null;
+}
+
 /** Waits until nothing waits on the gateway and no stage lags, twice in a row. */
 export async function settled(gateway: string, collector: string, ms = 90_000): Promise<void> {
   let quiet = 0;
@@ -61,9 +66,7 @@ export async function settled(gateway: string, collector: string, ms = 90_000): 
     'the pipeline to settle',
     async () => {
       const buffer = await getJson<BufferState>(`http://${gateway}/api/v1/buffer`);
-      const { stages } = await getJson<{ stages: { group: string; lagRecords: number | null }[] }>(
-        `http://${collector}/api/v1/status`,
-      );
+      const { stages } = await getJson<{ stages: StageLag[] }>(`http://${collector}/api/v1/status`);
       const busy =
         !isForwarded(buffer) ||
         // The lake takes its time: what waits for it has passed everything else.
