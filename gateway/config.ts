@@ -286,11 +286,12 @@ export const GATEWAY_CONFIG = {
   },
   'limits.connectionsMax': {
     type: 'integer',
-    default: 10_000,
+    default: 20_000,
     min: 1,
     max: 1_000_000,
     unit: 'connections',
-    about: 'Device connections at once.',
+    about:
+      'Device connections at once. Of this limit, as of all that hold for everybody, one address or user may have half of what the others leave: docs/limits.md.',
   },
   'limits.connectionsPerAddressMax': {
     type: 'integer',
@@ -298,7 +299,7 @@ export const GATEWAY_CONFIG = {
     min: 1,
     max: 1_000_000,
     unit: 'connections',
-    about: 'Device connections at once from one address.',
+    about: 'Device connections at once from one address (of IPv6: one /64).',
   },
   'limits.connectTimeoutMs': {
     type: 'integer',
@@ -336,12 +337,21 @@ export const GATEWAY_CONFIG = {
   },
   'limits.sessionsMax': {
     type: 'integer',
-    default: 10_000,
+    default: 20_000,
     min: 0,
     max: 1_000_000,
     unit: 'sessions',
     about:
       'Clients with subscriptions, those of persistent sessions that are away included; further ones may publish but not subscribe.',
+  },
+  'limits.sessionExpiryMs': {
+    type: 'integer',
+    default: 7 * 24 * 3_600_000,
+    min: 100,
+    max: 2 ** 50,
+    unit: 'ms',
+    about:
+      'A persistent session that is away for longer ends, and with it all that was kept for it.',
   },
   'limits.subscriptionsPerClientMax': {
     type: 'integer',
@@ -353,7 +363,7 @@ export const GATEWAY_CONFIG = {
   },
   'limits.subscriptionLevelsMax': {
     type: 'integer',
-    default: 20_000,
+    default: 40_000,
     min: 0,
     max: 10_000_000,
     unit: 'levels',
@@ -376,6 +386,14 @@ export const GATEWAY_CONFIG = {
     unit: 'messages',
     about: 'QoS 2 messages of one session waiting for PUBREL.',
   },
+  'limits.qos2Max': {
+    type: 'integer',
+    default: 200_000,
+    min: 1,
+    max: 10_000_000,
+    unit: 'messages',
+    about: 'QoS 2 messages of all sessions waiting for PUBREL.',
+  },
   'limits.offlineMessagesMax': {
     type: 'integer',
     default: 1000,
@@ -383,7 +401,7 @@ export const GATEWAY_CONFIG = {
     max: 1_000_000,
     unit: 'messages',
     about:
-      'QoS 1 and 2 messages queued for a local subscriber with a persistent session that is away; it does not see more. The collector gets all of them.',
+      'QoS 1 and 2 messages queued for a local subscriber with a persistent session that is away; for more its session ends, which it is told when it comes back. The collector gets all of them.',
   },
   'limits.offlineBytesMax': {
     type: 'integer',
@@ -400,15 +418,16 @@ export const GATEWAY_CONFIG = {
     min: 0,
     max: 10_000_000,
     unit: 'messages',
-    about: 'Retained messages kept; further ones are stored as data but not retained.',
+    about:
+      'Retained messages kept; further ones are stored as data but not retained, and take away what was retained on their topic.',
   },
   'limits.retainedBytesMax': {
     type: 'integer',
-    default: 8 * MIB,
+    default: 16 * MIB,
     min: 0,
     max: 1024 * MIB,
     unit: 'bytes',
-    about: 'Payload bytes of all retained messages.',
+    about: 'Bytes of all retained messages, their topics included.',
   },
   'limits.filtersMax': {
     type: 'integer',

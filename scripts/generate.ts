@@ -8,6 +8,7 @@ import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { gatewayMetrics } from '../gateway/ops/api.ts';
 import { dashboards } from '../dashboards/all.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
+import { MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
 import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
 import { ERRORS } from '../shared/errors.ts';
 import type { Metrics } from '../shared/telemetry/metrics.ts';
@@ -54,12 +55,23 @@ function metrics(title: string, list: Metrics): string {
   return `## ${title}\n\n| name | type | what it says |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 
+function limits(rows: readonly LimitRow[]): string {
+  const lines = rows.map(
+    ({ name, setting, what, answer }) =>
+      `| \`${setting}\` | ${cell(what)} | ${cell(answer)} | \`${name}\` |`,
+  );
+  return `| the whole | of what | when a share is reached | \`limit=\` |\n|---|---|---|---|\n${lines.join('\n')}\n`;
+}
+
 /** Metrics are declared with closures that are not called here: stand-ins for what they would read are never touched. */
 const untouched = new Proxy(
   {},
   {
     get: (_target, name) =>
-      name === 'closedBy' || name === 'refusedBy' || name === 'quarantinedBy'
+      name === 'closedBy' ||
+      name === 'endedSessions' ||
+      name === 'refusedBy' ||
+      name === 'quarantinedBy'
         ? { read: () => [] }
         : name === 'lakeStages'
           ? [untouched]
@@ -72,6 +84,7 @@ for (const { load } of Object.values(COMMANDS)) commands.push((await load()).hel
 
 const files: Record<string, string> = {
   'docs/errors.md': errors(),
+  'docs/limits.md': `# Limits that hold for all\n${NOTE}\nNobody can take all of what is there for everybody: one principal (the user where one is known, else the address; of IPv6 the /64) may have half of what the others leave of it, so that who comes next still gets something. Nothing is taken back from those who have it. What a persistent session holds that is away comes free after \`limits.sessionExpiryMs\`. Each is counted: \`headwater_limit_refused_total{limit}\`, \`headwater_limit_used\`, \`headwater_limit_max\`. Limits of one connection, session or request are among the [settings](configuration.md).\n\n## MQTT\n\n${limits(MQTT_LIMITS)}`,
   'docs/configuration.md': `# Configuration\n${NOTE}\nA value comes from, in falling order: flag, environment, YAML file (\`--config FILE\`), default. Unknown keys are refused. In YAML the parts of a key may be nested. \`headwater up\` reads the sections \`gateway\` and \`collector\` of one file. Samples: [gateway.yaml](samples/gateway.yaml), [collector.yaml](samples/collector.yaml).\n\n## Gateway\n\n${settings(GATEWAY_CONFIG)}\n## Collector\n\n${settings(COLLECTOR_CONFIG)}`,
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,
   'docs/samples/collector.yaml': `# Every setting of a collector with its default.\n\n${sample(COLLECTOR_CONFIG)}`,

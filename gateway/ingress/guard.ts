@@ -106,9 +106,14 @@ export class Guard {
       const refused = 'this client id connects too often';
       return this.refuse({ refused, returnCode: SERVER_UNAVAILABLE }, address, clientId, user);
     }
-    this.identities.claim(clientId, user);
-    if (user !== undefined) this.audit.say({ event: 'connected', user, client: clientId, address });
     return { user };
+  }
+
+  /** It comes in: the id is its user's as long as its session lasts. */
+  claim({ clientId, user, peer }: MqttConnection): void {
+    const { address, certificateName } = peer;
+    this.identities.claim(clientId, user, address, certificateName !== undefined);
+    if (user !== undefined) this.audit.say({ event: 'connected', user, client: clientId, address });
   }
 
   private async identify(

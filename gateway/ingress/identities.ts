@@ -1,7 +1,9 @@
 /**
  * Whose client ids are whose. A session belongs to the user that began it: another user's valid credentials do not take
- * it over. Ids that take each other over in a loop are slowed down.
+ * it over. Ids that take each other over in a loop are slowed down. Whoever is away with a persistent session stays the
+ * owner of its id, and how long it has been away is known.
  */
+import { principalOf } from '../../shared/access/shares.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { ClientIdRule } from '../choices.ts';
 
@@ -12,11 +14,21 @@ const COUNTED_MAX = 10_000;
 /** Control characters and wildcards are nobody's name; everything else is, and is encoded where it becomes a path or topic. */
 export const isClientId = (id: string): boolean => !/[\p{Cc}+#]/u.test(id);
 
+export interface Owner {
+  user: string | undefined;
+  /** Whom the session's share of the limits is counted for. */
+  principal: string;
+  /** By a certificate, which no password file knows. */
+  isCertified: boolean;
+  /** Monotonic; undefined while it is here. */
+  awaySinceUs: number | undefined;
+}
+
 export class Identities {
   private readonly rule: ClientIdRule;
   private readonly connectsPerMinuteMax: number;
   private readonly env: Env;
-  private readonly owners = new Map<string, string>();
+  private readonly owners = new Map<string, Owner>();
   private readonly connects = new Map<string, { sinceUs: number; count: number }>();
 
   constructor(rule: ClientIdRule, connectsPerMinuteMax: number, env: Env) {
@@ -26,21 +38,35 @@ export class Identities {
   }
 
   ownerOf(clientId: string): string | undefined {
-    return this.owners.get(clientId);
+    return this.owners.get(clientId)?.user;
+  }
+
+  /** Undefined for an id that nobody holds. */
+  principalOf(clientId: string): string | undefined {
+    return this.owners.get(clientId)?.principal;
+  }
+
+  /** Client ids that are away, and who they are. */
+  *away(): Iterable<[string, Owner & { awaySinceUs: number }]> {
+    for (const [clientId, owner] of this.owners) {
+      const { awaySinceUs } = owner;
+      if (awaySinceUs !== undefined) yield [clientId, { ...owner, awaySinceUs }];
+    }
   }
 
   /** Why a user may not have this id, or undefined. */
   refusal(clientId: string, user: string | undefined): string | undefined {
     if (!isClientId(clientId)) return 'the client id has control characters or wildcards';
-    if (this.rule === 'any' || user === undefined) return undefined;
+    if (this.rule === 'any') return undefined;
+    const owner = this.ownerOf(clientId);
+    if (owner !== undefined && owner !== user) return `the client id is another user's`;
     if (
       this.rule === 'user' &&
+      user !== undefined &&
       clientId !== user &&
       !new RegExp('^[-_/.:]').test(clientId.startsWith(user) ? clientId.slice(user.length) : '')
     )
       return `the client id does not begin with the user's name`;
-    if (this.owners.has(clientId) && this.owners.get(clientId) !== user)
-      return `the client id is another user's`;
     return undefined;
   }
 
@@ -59,8 +85,23 @@ export class Identities {
     return true;
   }
 
-  claim(clientId: string, user: string | undefined): void {
-    if (user !== undefined) this.owners.set(clientId, user);
+  claim(clientId: string, user: string | undefined, address: string, isCertified: boolean): void {
+    const principal = principalOf(user, address);
+    this.owners.set(clientId, { user, principal, isCertified, awaySinceUs: undefined });
+  }
+
+  /** It is away, and its session is kept; so are those of an earlier run, whose users are not known. */
+  left(clientId: string): void {
+    const owner = this.owners.get(clientId);
+    const awaySinceUs = this.env.clock.monotonicUs();
+    if (owner === undefined)
+      this.owners.set(clientId, {
+        user: undefined,
+        principal: '',
+        isCertified: false,
+        awaySinceUs,
+      });
+    else owner.awaySinceUs = awaySinceUs;
   }
 
   release(clientId: string): void {

@@ -24,11 +24,13 @@ import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { Seldom } from '../../shared/telemetry/seldom.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Guard } from './guard.ts';
-import { boundedPersistence, type BoundedPersistence } from './offline-queue.ts';
+import { OfflineQueues } from './offline-queue.ts';
 import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
-import { RETAINED_PREFIX, Retained, type RetainedLimits } from './retained.ts';
+import { RETAINED_PREFIX, Retained } from './retained.ts';
+import { IngressShares, type SharesMax } from './shares.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 /** Released when its group is durable. */
@@ -42,25 +44,20 @@ writeToStream.cacheNumbers = false;
 export interface IngressOptions {
   mqtt: MqttLimits;
   server: ServerLimits;
-  retained: RetainedLimits;
+  /** Of all together, each with a share of every principal. */
+  shares: SharesMax;
   /** QoS 2 messages of one session that may wait for their PUBREL. */
   qos2InFlightMax: number;
   /** Bytes a subscriber may leave unread before it is cut, by time: milliseconds. */
   subscriberStallMs: number;
-  /** QoS 1 and 2 messages queued for one persistent session, and the memory of those for all of them. */
+  /** QoS 1 and 2 messages queued for one persistent session. */
   offlineMessagesMax: number;
-  offlineBytesMax: number;
+  /** A persistent session that is away for longer ends. */
+  sessionExpiryMs: number;
   /** Of one connection; 0 is no limit. */
   messagesPerSecond: number;
-  subscriptions: SubscriptionLimits;
-}
-
-export interface SubscriptionLimits {
-  /** Clients with subscriptions. */
-  clientsMax: number;
-  perClientMax: number;
-  /** Levels of all filters, each shared beginning counted once. */
-  levelsMax: number;
+  /** Topic filters of one client. */
+  subscriptionsPerClientMax: number;
 }
 
 /** What a connection may publish, as it has turned out, and how much of its rate is left. */
@@ -74,8 +71,7 @@ interface Standing {
 /** Topics remembered for a connection. */
 const STANDING_TOPICS_MAX = 512;
 
-/** A subscription's QoS in SUBACK when it is denied [MQTT-3.9.3-2]. */
-const DENIED = 0x80;
+const EXPIRY_LOOK_MS = 60_000;
 
 const ALL_RIGHTS = { publish: true, retain: true } as const;
 
@@ -110,7 +106,8 @@ export class Ingress implements MqttHandler {
   readonly closedBy = new CounterBy('reason');
   receivedMessages = 0;
   receivedBytes = 0;
-  retainedRefused = 0;
+  readonly endedSessions = new CounterBy('reason');
+  private retainedRefused = 0;
   deniedPublishes = 0;
   deniedSubscriptions = 0;
 
@@ -122,13 +119,17 @@ export class Ingress implements MqttHandler {
   private readonly standings = new WeakMap<MqttConnection, Standing>();
   /** Of aedes's clients, for their wills: those are published when the connection is gone. */
   private readonly users = new WeakMap<Client, string>();
-  private readonly subscriptions = new Subscriptions();
-  private readonly sessions = new Qos2Sessions();
+  readonly shares: IngressShares;
+  private readonly subscriptions: Subscriptions;
+  private readonly sessions: Qos2Sessions;
   private readonly retained: Retained;
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly touched = new Set<MqttConnection>();
   private readonly heldBack = new HeldBack();
-  private readonly offline: BoundedPersistence;
+  private readonly offline: OfflineQueues;
+  private readonly seldom: Seldom;
+  private readonly byUser = new Set<MqttConnection>();
+  private expiry: NodeJS.Timeout | undefined;
   private broker: Aedes | undefined;
 
   constructor(
@@ -144,13 +145,23 @@ export class Ingress implements MqttHandler {
     this.limits = options.mqtt;
     this.buffer = buffer;
     this.notify = notify;
-    this.retained = new Retained(options.retained);
-    this.offline = boundedPersistence(options.offlineMessagesMax, options.offlineBytesMax);
+    this.seldom = new Seldom(() => env.clock.monotonicUs());
+    const shares = new IngressShares(options.shares);
+    this.shares = shares;
+    this.subscriptions = new Subscriptions(shares.sessions, shares.subscriptionLevels);
+    this.sessions = new Qos2Sessions(shares.qos2);
+    this.retained = new Retained(shares.retainedMessages, shares.retainedBytes);
+    this.offline = new OfflineQueues(
+      options.offlineMessagesMax,
+      shares.offlineBytes,
+      (clientId) => guard.identities.principalOf(clientId),
+      (clientId) => this.endSession(clientId, 'more is queued for it than is allowed'),
+    );
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 
   get offlineDropped(): number {
-    return this.offline.dropped();
+    return this.offline.dropped;
   }
 
   get retainedCount(): number {
@@ -179,13 +190,6 @@ export class Ingress implements MqttHandler {
       () => this.rightsChanged(),
     );
     broker.on('clientReady', (client) => this.bySide.get(client.conn)?.opened(client.id));
-    broker.on('subscribe', (subscriptions, client) =>
-      this.subscriptions.add(
-        client.id,
-        // Also those that were denied are in the list.
-        subscriptions.filter(({ qos }) => qos < DENIED).map(({ topic }) => topic),
-      ),
-    );
     broker.on('unsubscribe', (filters, client) => {
       // aedes also unsubscribes whoever disconnects; a persistent session keeps its subscriptions.
       if (client.clean || client.connected) this.subscriptions.remove(client.id, filters);
@@ -194,6 +198,12 @@ export class Ingress implements MqttHandler {
       this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
     );
     this.sessions.load(await this.buffer.entries(QOS2_PREFIX));
+    for (const clientId of this.sessions.clients()) this.guard.identities.left(clientId);
+    this.expiry = setInterval(
+      () => this.expireSessions(),
+      Math.min(EXPIRY_LOOK_MS, Math.max(50, options.sessionExpiryMs / 4)),
+    );
+    this.expiry.unref();
     for (const { topic, qos, payload } of this.retained.load(
       await this.buffer.entries(RETAINED_PREFIX),
     )) {
@@ -258,23 +268,19 @@ export class Ingress implements MqttHandler {
         connection.close('more QoS 2 messages without PUBREL than allowed');
         return;
       }
-      ops = this.sessions.store(client, packetId, connection.connect?.clean === false);
+      const principal = this.guard.identities.principalOf(client) ?? '';
+      const isDurable = connection.connect?.clean === false;
+      ops = this.sessions.store(client, principal, packetId, isDurable);
+      if (ops === undefined) {
+        connection.close('more QoS 2 messages without PUBREL than are left for all');
+        return;
+      }
     }
     let retain = packet.retain && rights.retain;
     if (retain) {
-      const retainOps = this.retained.set(topic, qos, payload);
-      if (retainOps === undefined) {
-        retain = false;
-        if (this.retainedRefused++ === 0) {
-          this.notify({
-            level: 'warn',
-            event: 'retained_full',
-            text: `retained messages have reached their limit; '${topic}' and others are stored as data but not retained`,
-          });
-        }
-      } else {
-        ops = ops === undefined ? retainOps : [...ops, ...retainOps];
-      }
+      const kept = this.retain(client, topic, qos, payload);
+      retain = kept.retain;
+      ops = ops === undefined ? kept.ops : [...ops, ...kept.ops];
     }
     const message: FrameMessage = {
       client,
@@ -292,6 +298,30 @@ export class Ingress implements MqttHandler {
     if (retain || this.subscriptions.wanted(topic))
       this.deliver(topic, qos, retain, Buffer.from(payload));
     if (this.buffer.congested) this.heldBack.hold(connection);
+  }
+
+  /** The topic's retained message, or none any more when this one cannot be kept: never an older one. */
+  private retain(
+    clientId: string,
+    topic: string,
+    qos: number,
+    payload: Buffer,
+  ): { ops: KvOp[]; retain: boolean } {
+    const principal = this.guard.identities.principalOf(clientId) ?? '';
+    const { ops, kept } = this.retained.set(topic, principal, qos, payload);
+    if (kept) return { ops, retain: true };
+    // Subscribers to come are told after the fsync, like those who are here.
+    if (ops.length > 0)
+      this.buffer.barrier({
+        durable: () => void this.offline.unretain(topic),
+      });
+    if (this.retainedRefused++ === 0)
+      this.notify({
+        level: 'warn',
+        event: 'retained_full',
+        text: `retained messages have reached their limit or the share of ${principal}; '${topic}' and others are stored as data but not retained, and what was retained on them before is gone (limits.retainedMessagesMax, limits.retainedBytesMax)`,
+      });
+    return { ops, retain: false };
   }
 
   private standingOf(connection: MqttConnection): Standing {
@@ -338,63 +368,83 @@ export class Ingress implements MqttHandler {
   private maySubscribe(client: Client | null, filter: string): boolean {
     // The broker's own topics name every client: they are nobody's to read. Shared subscriptions are not kept.
     if (client === null || filter.startsWith('$SYS') || filter.startsWith('$share/')) return false;
-    const { clientsMax, perClientMax, levelsMax } = this.options.subscriptions;
-    const { subscriptions, guard } = this;
+    const { subscriptions, guard, options } = this;
     const own = subscriptions.of(client.id);
     const user = guard.identities.ownerOf(client.id);
-    const isOver =
-      !own.has(filter) &&
-      ((own.size === 0 && subscriptions.clientCount >= clientsMax) ||
-        own.size >= perClientMax ||
-        subscriptions.levelCount + filter.split('/').length > levelsMax);
+    const principal = guard.identities.principalOf(client.id) ?? '';
     const isGranted = guard.rules?.maySubscribe({ user, client: client.id }, filter) ?? true;
-    if (isGranted && !isOver) {
-      // Counted now: many more may be asked for before the broker says that this one is there.
-      subscriptions.add(client.id, [filter]);
+    // Counted now: many more may be asked for before the broker says that this one is there.
+    if (
+      isGranted &&
+      (own.has(filter) || own.size < options.subscriptionsPerClientMax) &&
+      subscriptions.add(client.id, principal, filter)
+    )
       return true;
-    }
     this.deniedSubscriptions++;
     const reason = isGranted ? 'too many subscriptions' : 'not granted';
     guard.audit.say({ event: 'subscribe_denied', user, client: client.id, about: filter, reason });
     return false;
   }
 
-  /** Credentials that no longer count: their connections end, and nothing that waits for them is delivered. */
+  /** Credentials that no longer count: their sessions end, here or away, and nothing that waits for them is delivered. */
   private revoke(users: ReadonlySet<string>): void {
+    const { audit, identities } = this.guard;
     for (const connection of [...this.server.all()]) {
       const { user, clientId, peer } = connection;
       // A certificate is not of the password file.
       if (user === undefined || !users.has(user) || peer.certificateName !== undefined) continue;
-      this.guard.audit.say({ event: 'revoked', user, client: clientId, address: peer.address });
-      this.endSession(connection);
+      audit.say({ event: 'revoked', user, client: clientId, address: peer.address });
+      this.endSession(clientId, 'its credentials were revoked');
       connection.close('its credentials were revoked');
+    }
+    for (const [clientId, { user, isCertified }] of [...identities.away()]) {
+      if (user === undefined || !users.has(user) || isCertified) continue;
+      audit.say({ event: 'revoked', user, client: clientId });
+      this.endSession(clientId, 'its credentials were revoked');
     }
   }
 
   /** Rights have changed: what was remembered of them is forgotten, and who listens to what it may not is let go. */
   private rightsChanged(): void {
     const { rules, identities, audit } = this.guard;
-    for (const connection of [...this.server.all()]) {
-      this.standings.delete(connection);
-      const { clientId: client, peer } = connection;
+    for (const connection of this.server.all()) this.standings.delete(connection);
+    for (const client of this.subscriptions.clients()) {
       const user = identities.ownerOf(client);
       const lost = [...this.subscriptions.of(client)].find(
         (filter) => rules?.maySubscribe({ user, client }, filter) === false,
       );
       if (lost === undefined) continue;
-      audit.say({ event: 'revoked', user, client, address: peer.address, about: lost });
-      this.endSession(connection);
-      connection.close('it may no longer subscribe to what it has subscribed to');
+      audit.say({ event: 'revoked', user, client, about: lost });
+      this.endSession(client, 'it may no longer subscribe to what it has subscribed to');
     }
   }
 
-  /** The session ends with the connection, whatever it was: aedes forgets what it kept for it. */
-  private endSession({ clientId }: MqttConnection): void {
+  private expireSessions(): void {
+    const beforeUs = this.env.clock.monotonicUs() - this.options.sessionExpiryMs * 1000;
+    for (const [clientId, { awaySinceUs }] of [...this.guard.identities.away()])
+      if (awaySinceUs < beforeUs) this.endSession(clientId, 'it was away for too long');
+  }
+
+  /** The session ends, with its connection if there is one, and all that was kept for it is forgotten. */
+  private endSession(clientId: string, reason: string): void {
     const client = (this.broker as unknown as { clients?: Record<string, Client> } | undefined)
       ?.clients?.[clientId];
     if (client !== undefined) client.clean = true;
+    this.endedSessions.add(reason);
+    const unsaid = this.seldom.may(reason);
+    if (unsaid !== undefined)
+      this.notify({
+        level: 'warn',
+        event: 'session_ended',
+        text: `the session of '${clientId}' has ended: ${reason}${unsaid === 0 ? '' : ` (and ${unsaid} more since this was said last)`}`,
+      });
     this.subscriptions.removeClient(clientId);
+    const ops = this.sessions.clear(clientId);
+    if (ops.length > 0) this.buffer.barrier({ durable: () => undefined }, ops);
     this.guard.identities.release(clientId);
+    void this.offline.end(clientId);
+    for (const connection of [...this.server.all()])
+      if (connection.clientId === clientId) connection.close(reason);
   }
 
   /** A message that did not come by MQTT, to those who listen here. */
@@ -444,15 +494,19 @@ export class Ingress implements MqttHandler {
   closed(connection: MqttConnection, reason: string): void {
     this.heldBack.forget(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
-    const { connect, clientId } = connection;
+    const { connect, clientId, user } = connection;
+    if (this.byUser.delete(connection) && user !== undefined) this.shares.connections.give(user);
     if (clientId === '') return;
-    const keepsSession =
-      connect?.clean === false &&
-      (this.subscriptions.has(clientId) || this.sessions.inFlight(clientId) > 0);
-    if (keepsSession) return;
     // A takeover may have given the id to a newer connection, which has state of its own.
     for (const other of this.server.all())
       if (other !== connection && other.clientId === clientId) return;
+    const keepsSession =
+      connect?.clean === false &&
+      (this.subscriptions.has(clientId) || this.sessions.inFlight(clientId) > 0);
+    if (keepsSession) {
+      this.guard.identities.left(clientId);
+      return;
+    }
     this.sessions.clear(clientId);
     this.subscriptions.removeClient(clientId);
     this.guard.identities.release(clientId);
@@ -483,8 +537,20 @@ export class Ingress implements MqttHandler {
         );
         return;
       }
-      connection.user = admission.user;
-      if (admission.user !== undefined) this.users.set(client, admission.user);
+      if (connection.isClosed) throw new Error('the connection is gone');
+      const { user } = admission;
+      if (user !== undefined && !this.shares.connections.take(user)) {
+        connection.refusedFor('too many connections of this user');
+        done(Object.assign(new Error('too many connections'), { returnCode: 3 }), false);
+        return;
+      }
+      connection.clientId = client.id;
+      connection.user = user;
+      this.guard.claim(connection);
+      if (user !== undefined) {
+        this.byUser.add(connection);
+        this.users.set(client, user);
+      }
       if (client.clean) {
         // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
         const ops = this.sessions.clear(client.id);
@@ -525,8 +591,9 @@ export class Ingress implements MqttHandler {
     const qos = packet.qos ?? 0;
     let ops: KvOp[] | undefined;
     if (packet.retain === true) {
-      ops = this.retained.set(packet.topic, qos, payload);
-      if (ops === undefined) packet.retain = false;
+      const kept = this.retain(id, packet.topic, qos, payload);
+      ops = kept.ops;
+      packet.retain = kept.retain;
     }
     const message: FrameMessage = {
       client: id,
@@ -541,6 +608,7 @@ export class Ingress implements MqttHandler {
 
   /** Lets devices go. The buffer is closed by its owner. */
   async close(): Promise<void> {
+    clearInterval(this.expiry);
     await this.server.close();
     const { broker } = this;
     if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));

@@ -2,7 +2,11 @@
  * Which topics anybody on this gateway listens to. Most readings have no local subscriber; asking here first keeps
  * aedes's delivery out of their way. Filters are a trie of their levels, so that however many there are and however
  * they are made of wildcards, a topic looks at each node at most once.
+ *
+ * Bounded: clients with subscriptions, and levels of the trie. Each is counted for its principal (`Share`); a level that
+ * several have is counted for the first of them, and for the next when that one has let go.
  */
+import type { Share } from '../../shared/access/shares.ts';
 
 /** Answers remembered for topics; cleared when a subscription changes. */
 const CACHE_MAX = 10_000;
@@ -12,24 +16,42 @@ interface Node {
   count: number;
   /** Most nodes end a filter and have none. */
   children: Map<string, Node> | undefined;
+  /** For whom it is counted, and filters of theirs that pass here. */
+  owner: string;
+  owned: number;
+  /** The same of others: most levels have none. */
+  others: Map<string, number> | undefined;
 }
 
-const freshNode = (): Node => ({ count: 0, children: undefined });
+const freshNode = (owner: string): Node => ({
+  count: 0,
+  children: undefined,
+  owner,
+  owned: 0,
+  others: undefined,
+});
+
+interface Own {
+  principal: string;
+  filters: Set<string>;
+}
+
+const NONE: ReadonlySet<string> = new Set();
 
 export class Subscriptions {
-  private readonly byClient = new Map<string, Set<string>>();
-  private readonly root = freshNode();
+  private readonly byClient = new Map<string, Own>();
+  private readonly root = freshNode('');
   private readonly cache = new Map<string, boolean>();
-  private levels = 0;
+  private readonly sessions: Share;
+  private readonly levels: Share;
 
-  /** Clients with a subscription. */
-  get clientCount(): number {
-    return this.byClient.size;
+  constructor(sessions: Share, levels: Share) {
+    this.sessions = sessions;
+    this.levels = levels;
   }
 
-  /** Levels of all filters, beginnings that they share counted once. */
-  get levelCount(): number {
-    return this.levels;
+  clients(): string[] {
+    return [...this.byClient.keys()];
   }
 
   has(clientId: string): boolean {
@@ -37,35 +59,67 @@ export class Subscriptions {
   }
 
   of(clientId: string): ReadonlySet<string> {
-    return this.byClient.get(clientId) ?? new Set();
+    return this.byClient.get(clientId)?.filters ?? NONE;
   }
 
-  add(clientId: string, filters: Iterable<string>): void {
+  /** False, and nothing is kept, when the principal's share of sessions or levels is reached. */
+  add(clientId: string, principal: string, filter: string): boolean {
     let own = this.byClient.get(clientId);
-    if (own === undefined) this.byClient.set(clientId, (own = new Set()));
-    for (const filter of filters) {
-      if (own.has(filter)) continue;
-      own.add(filter);
-      let node = this.root;
-      for (const level of filter.split('/')) {
-        node.children ??= new Map();
-        let child = node.children.get(level);
-        if (child === undefined) {
-          node.children.set(level, (child = freshNode()));
-          this.levels++;
-        }
-        node = child;
-      }
-      node.count++;
+    if (own?.filters.has(filter) === true) return true;
+    const levels = filter.split('/');
+    if (!this.hasRoom(own?.principal ?? principal, levels, own === undefined)) return false;
+    if (own === undefined) {
+      this.sessions.add(principal, 1);
+      this.byClient.set(clientId, (own = { principal, filters: new Set() }));
     }
+    own.filters.add(filter);
+    let node = this.root;
+    for (const level of levels) {
+      node.children ??= new Map();
+      let child = node.children.get(level);
+      if (child === undefined) {
+        node.children.set(level, (child = freshNode(own.principal)));
+        this.levels.add(own.principal, 1);
+      }
+      node = child;
+      if (node.owner === own.principal) node.owned++;
+      else {
+        node.others ??= new Map();
+        node.others.set(own.principal, (node.others.get(own.principal) ?? 0) + 1);
+      }
+    }
+    node.count++;
     this.cache.clear();
+    return true;
+  }
+
+  private hasRoom(principal: string, levels: readonly string[], isNew: boolean): boolean {
+    const full = [
+      ...(isNew && this.sessions.room(principal) < 1 ? [this.sessions] : []),
+      ...(this.levels.room(principal) < this.missing(levels) ? [this.levels] : []),
+    ];
+    for (const share of full) share.refused++;
+    return full.length === 0;
+  }
+
+  /** Levels that are in nobody's filter yet. */
+  private missing(levels: readonly string[]): number {
+    let node: Node | undefined = this.root;
+    for (const [index, level] of levels.entries()) {
+      node = node.children?.get(level);
+      if (node === undefined) return levels.length - index;
+    }
+    return 0;
   }
 
   remove(clientId: string, filters: Iterable<string>): void {
     const own = this.byClient.get(clientId);
     if (own === undefined) return;
-    for (const filter of filters) if (own.delete(filter)) this.prune(filter);
-    if (own.size === 0) this.byClient.delete(clientId);
+    for (const filter of filters) if (own.filters.delete(filter)) this.prune(filter, own.principal);
+    if (own.filters.size === 0) {
+      this.byClient.delete(clientId);
+      this.sessions.give(own.principal);
+    }
     this.cache.clear();
   }
 
@@ -73,7 +127,7 @@ export class Subscriptions {
     this.remove(clientId, [...this.of(clientId)]);
   }
 
-  private prune(filter: string): void {
+  private prune(filter: string, principal: string): void {
     const levels = filter.split('/');
     const path: Node[] = [this.root];
     for (const level of levels) {
@@ -84,10 +138,28 @@ export class Subscriptions {
     (path.at(-1) as Node).count--; // The root at least is in it.
     for (let index = levels.length; index > 0; index--) {
       const node = path[index] as Node; // One node a level, and the root.
-      if (node.count > 0 || (node.children?.size ?? 0) > 0) return;
+      this.letGo(node, principal);
+      if (node.count > 0 || (node.children?.size ?? 0) > 0) continue;
       path[index - 1]?.children?.delete(levels[index - 1] as string);
-      this.levels--;
+      this.levels.give(node.owner);
     }
+  }
+
+  /** One filter less of the principal's; a level that others still have is theirs from now on. */
+  private letGo(node: Node, principal: string): void {
+    if (node.owner !== principal) {
+      const left = (node.others?.get(principal) ?? 1) - 1;
+      if (left > 0) node.others?.set(principal, left);
+      else node.others?.delete(principal);
+      return;
+    }
+    if (--node.owned > 0) return;
+    const [next] = node.others ?? [];
+    if (next === undefined) return;
+    node.others?.delete(next[0]);
+    this.levels.give(node.owner);
+    [node.owner, node.owned] = next;
+    this.levels.add(node.owner, 1);
   }
 
   wanted(topic: string): boolean {

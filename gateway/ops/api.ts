@@ -62,8 +62,29 @@ export function gatewayMetrics({ buffer, ingress, uplink, sink }: Parts): Metric
   );
   metrics.counter(
     'headwater_ingress_offline_dropped_total',
-    'Messages not queued for a local subscriber that is away, because its limit was reached.',
+    'Messages that a session has lost because more was queued for it than is allowed.',
     () => ingress.offlineDropped,
+  );
+  metrics.counter(
+    'headwater_limit_refused_total',
+    'Times that a user or address got nothing more of what is there for all, by limit (docs/limits.md).',
+    () =>
+      ingress.shares.read(
+        ingress.server.share,
+        ({ refused }) => refused,
+        (door, users) => door + users,
+      ),
+  );
+  metrics.gauge('headwater_limit_used', 'What is taken of a limit that holds for all.', () =>
+    ingress.shares.read(ingress.server.share, ({ used }) => used),
+  );
+  metrics.gauge('headwater_limit_max', 'The limit.', () =>
+    ingress.shares.read(ingress.server.share, ({ whole }) => whole),
+  );
+  metrics.counter(
+    'headwater_ingress_sessions_ended_total',
+    'Persistent and other sessions that were ended here, by reason.',
+    ingress.endedSessions.read,
   );
   metrics.gauge(
     'headwater_ingress_retained_messages',

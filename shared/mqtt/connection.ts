@@ -131,7 +131,7 @@ export class MqttConnection {
   connect: ConnectPacket | undefined;
   /** Who it is, when that was asked; set by the handler. */
   user: string | undefined;
-  /** Id under which the session runs; aedes gives one to a client without. */
+  /** Id under which the session runs, once it was let in; aedes gives one to a client without. */
   clientId = '';
   /** Monotonic microseconds of the last bytes received. */
   lastReceivedUs: number;
@@ -172,6 +172,10 @@ export class MqttConnection {
 
   get isOpen(): boolean {
     return this.state === 'open';
+  }
+
+  get isClosed(): boolean {
+    return this.state === 'closed';
   }
 
   get isHeld(): boolean {

@@ -1,11 +1,12 @@
 /**
  * Listens for MQTT connections, over TCP and TLS or brought by somebody else (WebSocket), and keeps the limits that
- * concern more than one of them: how many in all and from one address, how long a connection may take to introduce
+ * concern more than one of them: how many in all and from one address (an IPv6 one is its /64), how long a connection may take to introduce
  * itself, and keep alive [MQTT-3.1.2-24].
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
+import { Share, addressGroup } from '../access/shares.ts';
 import type { ClientCertificates, ServerTls } from '../access/tls.ts';
 import { listen, type Address } from '../net/listen.ts';
 import { MqttConnection, type MqttHandler, type MqttPeer } from './connection.ts';
@@ -37,8 +38,8 @@ export class MqttServer {
   private readonly monotonicUs: () => number;
   private readonly servers: Server[] = [];
   private readonly connections = new Map<MqttConnection, number>();
-  private readonly perAddress = new Map<string, number>();
-  private streams = 0;
+  /** Connections by address, those included that have not said a word yet. */
+  readonly share: Share;
   private sweeper: NodeJS.Timeout | undefined;
   refused = 0;
 
@@ -46,6 +47,7 @@ export class MqttServer {
     this.handler = handler;
     this.limits = limits;
     this.monotonicUs = monotonicUs;
+    this.share = new Share(limits.connectionsMax);
   }
 
   get connectionCount(): number {
@@ -112,25 +114,15 @@ export class MqttServer {
 
   /** Counts a stream until it is closed; one too many is destroyed. */
   admit(socket: Socket): boolean {
-    const address = socket.remoteAddress ?? '';
-    const same = this.perAddress.get(address) ?? 0;
-    if (
-      this.streams >= this.limits.connectionsMax ||
-      same >= this.limits.connectionsPerAddressMax
-    ) {
+    const address = addressGroup(socket.remoteAddress ?? '');
+    const { share, limits } = this;
+    if (share.of(address) >= limits.connectionsPerAddressMax || !share.take(address)) {
       this.refused++;
       socket.on('error', () => undefined); // Refused already; how it ends does not matter.
       socket.destroy();
       return false;
     }
-    this.streams++;
-    this.perAddress.set(address, same + 1);
-    socket.on('close', () => {
-      this.streams--;
-      const left = (this.perAddress.get(address) ?? 1) - 1;
-      if (left > 0) this.perAddress.set(address, left);
-      else this.perAddress.delete(address);
-    });
+    socket.on('close', () => share.give(address));
     return true;
   }
 

@@ -167,7 +167,7 @@ describe('MQTT for devices', () => {
     await later.endAsync(true);
   });
 
-  it('what is queued for a subscriber that is away is bounded; the buffer has all of it', async () => {
+  it('a queue that is full ends its session, which is told so; the buffer has all of it', async () => {
     const bounded = await startGateway(
       temporaryFolder(),
       {},
@@ -178,19 +178,33 @@ describe('MQTT for devices', () => {
     await away.subscribeAsync('news', { qos: 1 });
     await away.endAsync();
     const publisher = await connectAsync(url, { clientId: 'pub', reconnectPeriod: 0 });
-    for (let i = 0; i < 20; i++) await publisher.publishAsync('news', String(i), { qos: 1 });
+    for (let i = 0; i < 20; i++)
+      await publisher.publishAsync('news', String(i), { qos: 1, retain: true });
     expect((await bounded.stored()).filter(({ topic }) => topic === 'news')).toHaveLength(20);
     const metrics = await (await fetch(`${bounded.http}/metrics`)).text();
-    expect(metrics).toMatch(/^headwater_ingress_offline_dropped_total 15$/m);
+    // The sixth, and the five that waited: those that came later were for nobody.
+    expect(metrics).toMatch(/^headwater_ingress_offline_dropped_total 6$/m);
+    // It hears nothing old as if it were the newest: session present is 0, and a SUBSCRIBE brings the present state.
+    const heard: string[] = [];
+    const back = connect(url, { clientId: 'away', clean: false, reconnectPeriod: 0 });
+    back.on('message', (_topic, payload) => heard.push(payload.toString()));
+    const { sessionPresent } = await new Promise<{ sessionPresent: boolean }>((resolve) =>
+      back.once('connect', resolve),
+    );
+    expect(sessionPresent).toBe(false);
+    await back.subscribeAsync('news', { qos: 1 });
+    await until('the present state', () => heard.length > 0 || undefined);
+    expect(heard).toEqual(['19']);
+    await back.endAsync(true);
     await publisher.endAsync(true);
     await bounded.gateway.close();
   });
 
-  it('the memory of all queues together is bounded, and free again once they are taken or their session has ended', async () => {
+  it('the memory of all queues of one principal is bounded, and free again once they are taken or their session has ended', async () => {
     const bounded = await startGateway(
       temporaryFolder(),
       {},
-      { HEADWATER_LIMITS_OFFLINE_BYTES_MAX: '100000' },
+      { HEADWATER_LIMITS_OFFLINE_BYTES_MAX: '300000' },
     );
     const url = `mqtt://127.0.0.1:${bounded.port}`;
     for (const clientId of ['one', 'two']) {
@@ -203,14 +217,14 @@ describe('MQTT for devices', () => {
       for (let i = 0; i < 10; i++)
         await publisher.publishAsync('news', 'x'.repeat(8960), { qos: 1 });
     };
-    const dropped = async (): Promise<number> =>
-      Number(
-        /^headwater_ingress_offline_dropped_total (\d+)$/m.exec(
-          await (await fetch(`${bounded.http}/metrics`)).text(),
-        )?.[1],
-      );
+    const metric = async (pattern: RegExp): Promise<number> =>
+      Number(pattern.exec(await (await fetch(`${bounded.http}/metrics`)).text())?.[1]);
+    const dropped = /^headwater_ingress_offline_dropped_total (\d+)$/m;
+    const used = /^headwater_limit_used\{limit="offline_bytes"\} (\d+)$/m;
+    // 9,988 bytes each: fifteen fit into half of it, so the eighth ends one of the two sessions, and the other has all.
     await tell();
-    expect(await dropped()).toBe(20 - 10);
+    expect(await metric(dropped)).toBe(8);
+    expect(await metric(used)).toBe(10 * 9988);
     const heardBy = async (clientId: string, clean: boolean): Promise<number> => {
       let heard = 0;
       const client = connect(url, { clientId, clean, reconnectPeriod: 0 });
@@ -221,12 +235,13 @@ describe('MQTT for devices', () => {
       await client.endAsync();
       return heard;
     };
-    expect(await heardBy('one', false)).toBe(5);
+    expect(await heardBy('one', false)).toBe(10);
+    expect(await metric(used)).toBe(0);
     // [MQTT-3.1.2-6]: a clean session ends the one before, with all that waits for it.
     expect(await heardBy('two', true)).toBe(0);
     expect(await heardBy('two', false)).toBe(0);
     await tell();
-    expect(await dropped()).toBe(2 * (20 - 10));
+    expect(await metric(dropped)).toBe(2 * 8);
     await publisher.endAsync(true);
     await bounded.gateway.close();
   });
@@ -407,7 +422,7 @@ describe('who may connect', () => {
     ).rejects.toThrow(/--allow-plaintext/);
   });
 
-  it('connections beyond the limit are refused, others go on', async () => {
+  it("connections beyond an address's share are refused, others go on", async () => {
     const running = await startGateway(
       temporaryFolder(),
       {},
@@ -416,10 +431,10 @@ describe('who may connect', () => {
     const clients = [
       await connected(running.port, 'a'),
       await connected(running.port, 'b'),
-      await connected(running.port, 'c'),
+      await connected(running.port, 'c', undefined, '127.0.0.2'),
     ];
-    const fourth = await rawClient(running.port);
-    await fourth.closed();
+    const third = await rawClient(running.port);
+    await third.closed();
     clients[0]?.send([0xc0, 0]);
     expect((await clients[0]?.bytes(6))?.subarray(4)).toEqual(Buffer.from([0xd0, 0]));
     for (const { socket } of clients) socket.destroy();

@@ -77,8 +77,9 @@ export const publishRaw = (topic: Buffer, payload = 'x', qos = 1, id = 1): Buffe
 export async function tryConnect(
   port: number,
   fields: ConnectFields,
+  from?: string,
 ): Promise<{ code: number; client: RawClient }> {
-  const client = await rawClient(port);
+  const client = await rawClient(port, from);
   client.send(connectPacket(fields));
   const deadline = performance.now() + 10_000;
   while (client.received().length < 4 && !client.isClosed() && performance.now() < deadline)

@@ -13,8 +13,9 @@ export interface RawClient {
   isClosed(): boolean;
 }
 
-export async function rawClient(port: number): Promise<RawClient> {
-  const socket = connect({ host: '127.0.0.1', port, noDelay: true });
+/** `from` is the address that it comes from, for being somebody else. */
+export async function rawClient(port: number, from = '127.0.0.1'): Promise<RawClient> {
+  const socket = connect({ host: '127.0.0.1', port, noDelay: true, localAddress: from });
   let received = Buffer.alloc(0);
   let closed = false;
   socket.on('data', (chunk: Buffer) => {
@@ -45,8 +46,9 @@ export async function connected(
   port: number,
   clientId: string,
   connectBytes = encodeConnect(clientId),
+  from?: string,
 ): Promise<RawClient> {
-  const client = await rawClient(port);
+  const client = await rawClient(port, from);
   client.send(connectBytes);
   const ack = await client.bytes(4);
   if (ack[3] !== 0) throw new Error(`CONNACK ${ack.toString('hex')}`);

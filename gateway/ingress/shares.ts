@@ -1,0 +1,53 @@
+/** The limits that hold for all who come by MQTT, each with its share of a principal: see `shared/access/limits.ts`. */
+import { MQTT_LIMITS, type MqttLimitName } from '../../shared/access/limits.ts';
+import { Share } from '../../shared/access/shares.ts';
+import type { Labels } from '../../shared/telemetry/metrics.ts';
+
+export interface SharesMax {
+  connectionsMax: number;
+  sessionsMax: number;
+  subscriptionLevelsMax: number;
+  qos2Max: number;
+  offlineBytesMax: number;
+  retainedMessagesMax: number;
+  retainedBytesMax: number;
+}
+
+export class IngressShares {
+  /** By user; by address the server counts them. */
+  readonly connections: Share;
+  readonly sessions: Share;
+  readonly subscriptionLevels: Share;
+  readonly qos2: Share;
+  readonly offlineBytes: Share;
+  readonly retainedMessages: Share;
+  readonly retainedBytes: Share;
+
+  constructor(max: SharesMax) {
+    this.connections = new Share(max.connectionsMax);
+    this.sessions = new Share(max.sessionsMax);
+    this.subscriptionLevels = new Share(max.subscriptionLevelsMax);
+    this.qos2 = new Share(max.qos2Max);
+    this.offlineBytes = new Share(max.offlineBytesMax);
+    this.retainedMessages = new Share(max.retainedMessagesMax);
+    this.retainedBytes = new Share(max.retainedBytesMax);
+  }
+
+  /** Each row of the table with what is held; `atDoor` are connections, by address. */
+  read(
+    atDoor: Share,
+    value: (share: Share) => number,
+    together = (door: number, users: number): number => Math.max(door, users),
+  ): { labels: Labels; value: number }[] {
+    const of: Record<MqttLimitName, number> = {
+      connections: together(value(atDoor), value(this.connections)),
+      sessions: value(this.sessions),
+      subscription_levels: value(this.subscriptionLevels),
+      qos2: value(this.qos2),
+      offline_bytes: value(this.offlineBytes),
+      retained_messages: value(this.retainedMessages),
+      retained_bytes: value(this.retainedBytes),
+    };
+    return MQTT_LIMITS.map(({ name }) => ({ labels: { limit: name }, value: of[name] }));
+  }
+}

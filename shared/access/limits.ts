@@ -1,0 +1,60 @@
+/**
+ * Every limit that holds for all who come by MQTT: what it bounds, and what is said when it is reached. The page
+ * `docs/limits.md` and the test that exhausts each one as one user and asks as another are made of this table.
+ */
+export interface LimitRow {
+  /** Label of the metrics `headwater_limit_*`. */
+  name: string;
+  /** Setting of the whole. */
+  setting: string;
+  what: string;
+  /** What the one who asks for more is told. */
+  answer: string;
+}
+
+export const MQTT_LIMITS = [
+  {
+    name: 'connections',
+    setting: 'limits.connectionsMax',
+    what: 'device connections at once, by address, and once it is known by user',
+    answer: 'closed at once; CONNACK 3 where the user has too many',
+  },
+  {
+    name: 'sessions',
+    setting: 'limits.sessionsMax',
+    what: 'clients with subscriptions, persistent sessions that are away included',
+    answer: 'SUBACK 0x80',
+  },
+  {
+    name: 'subscription_levels',
+    setting: 'limits.subscriptionLevelsMax',
+    what: 'levels of all topic filters, each counted for whoever has it first',
+    answer: 'SUBACK 0x80',
+  },
+  {
+    name: 'qos2',
+    setting: 'limits.qos2Max',
+    what: 'QoS 2 messages that wait for their PUBREL, in sessions that are away too',
+    answer: 'closed, and the message is not stored',
+  },
+  {
+    name: 'offline_bytes',
+    setting: 'limits.offlineBytesMax',
+    what: 'memory of what is queued for persistent sessions',
+    answer: 'the session ends: session present is 0 when it comes again',
+  },
+  {
+    name: 'retained_messages',
+    setting: 'limits.retainedMessagesMax',
+    what: 'retained messages',
+    answer: 'stored as a reading; the topic has no retained message any more, not an older one',
+  },
+  {
+    name: 'retained_bytes',
+    setting: 'limits.retainedBytesMax',
+    what: 'bytes of retained messages, with their topics',
+    answer: 'as above',
+  },
+] as const satisfies readonly LimitRow[];
+
+export type MqttLimitName = (typeof MQTT_LIMITS)[number]['name'];

@@ -1,0 +1,294 @@
+/**
+ * Each limit that holds for all, exhausted by one and asked for by another, over real sockets. Who a device is is its
+ * address here: 127.0.0.2 takes what it can, 127.0.0.3 is a good device.
+ */
+import { afterEach, describe, expect, it } from 'vitest';
+import { connectAsync, type MqttClient } from 'mqtt';
+import { MQTT_LIMITS, type MqttLimitName } from '../../shared/access/limits.ts';
+import { Share, addressGroup } from '../../shared/access/shares.ts';
+import { connectPacket, subscribePacket, tryConnect } from '../support/hostile.ts';
+import { runGateway, type RunningGateway } from '../support/gateway.ts';
+import { encodePublish } from '../support/load.ts';
+import { temporaryFolder, until } from '../support/process.ts';
+import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
+
+const BAD = '127.0.0.2';
+const GOOD = '127.0.0.3';
+
+let running: RunningGateway | undefined;
+afterEach(async () => {
+  await running?.gateway.close();
+  running = undefined;
+});
+async function start(settings: Record<string, string>): Promise<RunningGateway> {
+  running = await runGateway(temporaryFolder(), settings);
+  return running;
+}
+
+const login = async (
+  { port }: RunningGateway,
+  id: string,
+  from: string,
+  clean = true,
+): Promise<RawClient> => await connected(port, id, connectPacket({ id, clean }), from);
+
+/** Return codes of the SUBACK. */
+async function subscribe(client: RawClient, ...filters: string[]): Promise<number[]> {
+  const from = client.received().length;
+  client.send(subscribePacket(1, ...filters));
+  const answer = await client.bytes(from + 4 + filters.length);
+  return [...answer.subarray(from + 4, from + 4 + filters.length)];
+}
+
+async function puback(client: RawClient, topic: string, payload: string, retain = false) {
+  const from = client.received().length;
+  client.send(encodePublish(topic, payload, 1, 7, retain ? 1 : 0));
+  const answer = await client.bytes(from + 4);
+  expect(answer.subarray(from, from + 4).toString('hex')).toBe('40020007');
+}
+
+/** What a new subscriber is told of a topic, as retained. */
+async function retainedOf({ port }: RunningGateway, topic: string): Promise<string[]> {
+  const heard: string[] = [];
+  const client: MqttClient = await connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0 });
+  client.on('message', (_topic, payload, { retain }) => {
+    if (retain) heard.push(payload.toString());
+  });
+  await client.subscribeAsync(topic, { qos: 1 });
+  await client.publishAsync('after', '1', { qos: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await client.endAsync(true);
+  return heard;
+}
+
+const LEVELS = (from: string): string =>
+  Array.from({ length: 98 }, (_, at) => `${from}-${at}`).join('/');
+
+/** For each limit: what the bad one does until it gets no more, and what the good one must get. */
+const ATTACKS: Record<
+  MqttLimitName,
+  { settings: Record<string, string>; run: (gateway: RunningGateway) => Promise<void> }
+> = {
+  connections: {
+    settings: { 'limits.connectionsMax': '20' },
+    run: async ({ port }) => {
+      const open = await Promise.all(Array.from({ length: 40 }, () => rawClient(port, BAD)));
+      await until('those over the share to be closed', () =>
+        open.filter((each) => each.isClosed()).length === 30 ? true : undefined,
+      );
+      for (let at = 0; at < 5; at++) await connected(port, `good-${at}`, undefined, GOOD);
+      for (const { socket } of open) socket.destroy();
+    },
+  },
+  sessions: {
+    settings: { 'limits.sessionsMax': '20' },
+    run: async (gateway) => {
+      const codes: number[] = [];
+      for (let at = 0; at < 20; at++) {
+        const client = await login(gateway, `bad-${at}`, BAD, false);
+        codes.push(...(await subscribe(client, 'x')));
+        client.socket.destroy();
+      }
+      expect(codes.filter((code) => code === 0x80)).toHaveLength(10);
+      expect(await subscribe(await login(gateway, 'good', GOOD), 'x')).toEqual([1]);
+    },
+  },
+  subscription_levels: {
+    settings: {},
+    run: async (gateway) => {
+      // Two sessions of 200 filters of 98 levels, then gone: as much as there once was for all.
+      let granted = 0;
+      for (const id of ['bad-1', 'bad-2']) {
+        const client = await login(gateway, id, BAD, false);
+        for (let part = 0; part < 2; part++) {
+          const filters = Array.from({ length: 100 }, (_, at) => LEVELS(`${id}-${part}-${at}`));
+          granted += (await subscribe(client, ...filters)).filter((code) => code !== 0x80).length;
+        }
+        client.socket.destroy();
+      }
+      expect(granted).toBe(Math.floor(20_000 / 98));
+      const good = await login(gateway, 'good', GOOD);
+      expect(await subscribe(good, 'commands/good/#', LEVELS('good'))).toEqual([1, 1]);
+    },
+  },
+  qos2: {
+    settings: { 'limits.qos2Max': '100' },
+    run: async (gateway) => {
+      for (const id of ['bad-1', 'bad-2', 'bad-3']) {
+        const client = await login(gateway, id, BAD, false);
+        for (let at = 1; at <= 40; at++) client.send(encodePublish('q', 'x', 2, at));
+        await until('an end', () =>
+          client.received().length === 4 + 40 * 4 || client.isClosed() ? true : undefined,
+        );
+        client.socket.destroy();
+      }
+      const good = await login(gateway, 'good', GOOD, false);
+      good.send(encodePublish('q', 'x', 2, 1));
+      expect((await good.bytes(8)).subarray(4).toString('hex')).toBe('50020001');
+    },
+  },
+  offline_bytes: {
+    settings: { 'limits.offlineBytesMax': '100000' },
+    run: async (gateway) => {
+      const away = async (id: string, from: string): Promise<void> => {
+        const client = await login(gateway, id, from, false);
+        await subscribe(client, `for/${id}`);
+        client.socket.destroy();
+        await until('it to be away', () => client.isClosed() || undefined);
+      };
+      await away('bad', BAD);
+      await away('good', GOOD);
+      const publisher = await login(gateway, 'publisher', BAD);
+      for (let at = 0; at < 60; at++) await puback(publisher, 'for/bad', 'x');
+      await puback(publisher, 'for/good', 'hello');
+      const { client: back } = await tryConnect(gateway.port, { id: 'good', clean: false }, GOOD);
+      await until('what waited', () => back.received().includes('hello') || undefined);
+      // Session present: nothing of its own was lost. The other's session has ended, and is told so.
+      expect(back.received()[2]).toBe(1);
+      const { client: ended } = await tryConnect(gateway.port, { id: 'bad', clean: false }, BAD);
+      expect(ended.received()[2]).toBe(0);
+    },
+  },
+  retained_messages: {
+    settings: { 'limits.retainedMessagesMax': '20' },
+    run: async (gateway) => {
+      const good = await login(gateway, 'good', GOOD);
+      await puback(good, 'state/good', 'old', true);
+      const bad = await login(gateway, 'bad', BAD);
+      for (let at = 0; at < 40; at++) await puback(bad, `bad/${at}`, 'x', true);
+      await puback(good, 'state/good', 'new', true);
+      expect(await retainedOf(gateway, 'state/good')).toEqual(['new']);
+      await puback(good, 'state/other', 'x', true);
+      expect(await retainedOf(gateway, 'state/other')).toEqual(['x']);
+    },
+  },
+  retained_bytes: {
+    settings: { 'limits.retainedBytesMax': '10000' },
+    run: async (gateway) => {
+      const good = await login(gateway, 'good', GOOD);
+      await puback(good, 'state/good', 'old', true);
+      const bad = await login(gateway, 'bad', BAD);
+      for (let at = 0; at < 40; at++) await puback(bad, `bad/${at}`, 'x'.repeat(500), true);
+      await puback(good, 'state/good', 'new, and longer', true);
+      expect(await retainedOf(gateway, 'state/good')).toEqual(['new, and longer']);
+    },
+  },
+};
+
+describe('limits that hold for all', () => {
+  it.each(
+    MQTT_LIMITS.map(({ name }) => name),
+  )('%s: one address takes what it can, another still gets what it asks for, and it is counted', async (name) => {
+    const { settings, run } = ATTACKS[name];
+    const gateway = await start(settings);
+    await run(gateway);
+    if (
+      name !== 'offline_bytes' ||
+      (await gateway.metric('headwater_ingress_offline_dropped_total')) === 0
+    )
+      expect(
+        await gateway.metric(`headwater_limit_refused_total{limit="${name}"}`),
+      ).toBeGreaterThan(0);
+    const good = await login(gateway, 'good-after', GOOD);
+    await puback(good, 'alive', '1');
+  });
+
+  it('a new state that cannot be retained takes the old one with it, through a restart too', async () => {
+    const folder = temporaryFolder();
+    const settings = { 'limits.retainedBytesMax': '4000' };
+    running = await runGateway(folder, settings);
+    const device = await login(running, 'device', GOOD);
+    await puback(device, 'state/door', 'closed', true);
+    await puback(device, 'state/door', `open ${'x'.repeat(3000)}`, true);
+    expect(await retainedOf(running, 'state/door')).toEqual([]);
+    expect(running.notices.map(({ event }) => event)).toContain('retained_full');
+    await running.gateway.close();
+    running = await runGateway(folder, settings);
+    expect(await retainedOf(running, 'state/door')).toEqual([]);
+    expect(await running.metric('headwater_limit_used{limit="retained_bytes"}')).toBe(0);
+  });
+
+  it('whose a retained message is is known after a restart', async () => {
+    const folder = temporaryFolder();
+    const settings = { 'limits.retainedMessagesMax': '10' };
+    running = await runGateway(folder, settings);
+    const bad = await login(running, 'bad', BAD);
+    for (let at = 0; at < 10; at++) await puback(bad, `bad/${at}`, 'x', true);
+    await running.gateway.close();
+    running = await runGateway(folder, settings);
+    expect(await running.metric('headwater_ingress_retained_messages')).toBe(5);
+    const again = await login(running, 'bad', BAD);
+    await puback(again, 'bad/more', 'x', true);
+    expect(await retainedOf(running, 'bad/more')).toEqual([]);
+    const good = await login(running, 'good', GOOD);
+    await puback(good, 'good', 'x', true);
+    expect(await retainedOf(running, 'good')).toEqual(['x']);
+  });
+
+  it('a will that cannot be retained takes the old state with it', async () => {
+    const gateway = await start({ 'limits.retainedBytesMax': '100' });
+    const watcher = await login(gateway, 'watcher', GOOD);
+    await puback(watcher, 'state/online', 'yes', true);
+    const id = 'dying';
+    const will = { topic: 'state/online', payload: `no${'!'.repeat(80)}`, retain: true };
+    const { client } = await tryConnect(gateway.port, { id, will }, BAD);
+    client.socket.destroy();
+    await until('the will', async () =>
+      (await gateway.metric('headwater_ingress_retained_messages')) === 0 ? true : undefined,
+    );
+    expect(await retainedOf(gateway, 'state/online')).toEqual([]);
+  });
+
+  it('what a session holds that is away for too long comes free, is said and counted', async () => {
+    const gateway = await start({ 'limits.sessionExpiryMs': '300' });
+    const client = await login(gateway, 'away', BAD, false);
+    await subscribe(client, 'a/b/c');
+    client.send(encodePublish('q', 'x', 2, 1));
+    await client.bytes(4 + 5 + 4);
+    client.socket.destroy();
+    await until('its levels to be free', async () =>
+      (await gateway.metric('headwater_limit_used{limit="subscription_levels"}')) === 0
+        ? true
+        : undefined,
+    );
+    expect(await gateway.metric('headwater_limit_used{limit="qos2"}')).toBe(0);
+    expect(await gateway.metric('headwater_limit_used{limit="sessions"}')).toBe(0);
+    expect(
+      await gateway.metric(
+        'headwater_ingress_sessions_ended_total{reason="it was away for too long"}',
+      ),
+    ).toBe(1);
+    expect(gateway.notices.some(({ text }) => text.includes("session of 'away' has ended"))).toBe(
+      true,
+    );
+    const { client: back } = await tryConnect(gateway.port, { id: 'away', clean: false }, BAD);
+    expect(back.received()[2]).toBe(0);
+  });
+});
+
+describe('shares', () => {
+  it('however many take what they can, the next one gets something, and the whole is never passed', () => {
+    const share = new Share(1000);
+    const got = Array.from({ length: 8 }, (_, who) => {
+      let count = 0;
+      while (share.take(`p${who}`)) count++;
+      return count;
+    });
+    expect(got).toEqual([500, 250, 125, 63, 31, 16, 8, 4]);
+    expect(share.used).toBeLessThanOrEqual(1000);
+    share.give('p0', 500);
+    expect(share.take('p9', 200)).toBe(true);
+  });
+
+  it.each([
+    ['192.0.2.7', '192.0.2.7'],
+    ['::ffff:192.0.2.7', '192.0.2.7'],
+    ['2001:db8:0:1:aaaa:bbbb:cccc:dddd', '2001:db8:0:1::/64'],
+    ['2001:db8:0:1::2', '2001:db8:0:1::/64'],
+    ['2001:DB8::1', '2001:db8:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['::1', '::1'],
+  ])('an address stands for its network: %s is %s', (address, group) => {
+    expect(addressGroup(address)).toBe(group);
+  });
+});

@@ -1,0 +1,43 @@
+/** A gateway in this process, listening on free ports of loopback, with what it said. */
+import { GATEWAY_CONFIG } from '../../gateway/config.ts';
+import { Gateway } from '../../gateway/gateway.ts';
+import { environmentName, loadConfig } from '../../shared/config/spec.ts';
+import { realEnv } from '../../shared/env/env.ts';
+import type { Notice } from '../../shared/telemetry/log.ts';
+
+export interface RunningGateway {
+  gateway: Gateway;
+  port: number;
+  http: string;
+  notices: Notice[];
+  /** Value of a metric; its labels, if it has any, as they are written. NaN where it is not there. */
+  metric(name: string): Promise<number>;
+}
+
+export async function runGateway(
+  folder: string,
+  settings: Record<string, string> = {},
+  flags: Record<string, string> = {},
+): Promise<RunningGateway> {
+  const config = loadConfig(GATEWAY_CONFIG, {
+    flags: { data: folder, id: 'gw', mqtt: '127.0.0.1:0', 'gateway-http': '127.0.0.1:0', ...flags },
+    environment: Object.fromEntries(
+      Object.entries(settings).map(([key, value]) => [environmentName(key), value]),
+    ),
+  });
+  const notices: Notice[] = [];
+  const gateway = new Gateway(realEnv(), config, (notice) => void notices.push(notice));
+  const { mqtt, http } = await gateway.start();
+  const base = `http://127.0.0.1:${http?.port}`;
+  return {
+    gateway,
+    port: mqtt?.port ?? 0,
+    http: base,
+    notices,
+    metric: async (name) => {
+      const text = await (await fetch(`${base}/metrics`)).text();
+      const line = text.split('\n').find((each) => each.startsWith(`${name} `));
+      return Number(line?.slice(name.length + 1) ?? Number.NaN);
+    },
+  };
+}
