@@ -10,7 +10,7 @@ export interface RunningGateway {
   port: number;
   http: string;
   notices: Notice[];
-  /** Value of a metric; its labels, if it has any, as they are written. NaN where it is not there. */
+  /** Value of a metric, named with its labels as they are written; NaN where it is not there. */
   metric(name: string): Promise<number>;
 }
 
