@@ -1,5 +1,6 @@
 /** A collector: ingest → log → decode → log → store, and the API over the store. Which of them run here is its roles. */
 import { claimFolder } from '../shared/config/data-folder.ts';
+import { builtMs } from '../shared/env/build.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import type { Address } from '../shared/net/listen.ts';
@@ -13,6 +14,7 @@ import type { SeriesLimits } from './decode/cardinality.ts';
 import { ReplayJobs } from './decode/replay-jobs.ts';
 import { Replayer } from './decode/replay.ts';
 import { DecodeStage } from './decode/stage.ts';
+import { CollectorClock } from './ingest/clock.ts';
 import { LogSink } from './ingest/http-sink.ts';
 import { CollectorGuard } from './ops/guard.ts';
 import { SeriesMeta } from './query/series-meta.ts';
@@ -106,6 +108,7 @@ export class Collector {
   private sink: LogSink | undefined;
   private mappings: MappingSet | undefined;
   private guard: DiskGuard | undefined;
+  private clock: CollectorClock | undefined;
   private processing: Processing | undefined;
   private closing: Promise<void> | undefined;
 
@@ -224,8 +227,23 @@ export class Collector {
     await replays?.start();
     if (replays !== undefined) this.processing.startRebuild(replays);
     if (this.storeStage !== undefined) this.processing.fillFrom(this.storeStage.fill);
+    const clock = new CollectorClock({
+      env,
+      notify,
+      trusted: config['clock.trusted'],
+      notBeforeMs: builtMs(),
+    });
+    this.clock = clock;
+    clock.start(this.ledger.newestMs());
     if (roles.has('ingest'))
-      this.sink = new LogSink(env, log, httpGateway(config), config['ingest.bodyBytesMax'], refuse);
+      this.sink = new LogSink(
+        env,
+        log,
+        httpGateway(config),
+        config['ingest.bodyBytesMax'],
+        refuse,
+        clock,
+      );
     let uplink: Address | undefined;
     const uplinkAddress = config['uplink.listen'];
     if (roles.has('ingest') && uplinkAddress !== undefined) {
@@ -250,6 +268,7 @@ export class Collector {
           failures: guarding.failures,
           audit: guarding.audit,
           refuse,
+          clock,
         },
         log,
         this.ledger,
@@ -334,6 +353,7 @@ export class Collector {
 
   private async shut(): Promise<void> {
     this.mappings?.close();
+    this.clock?.close();
     await this.ingest?.close();
     await this.api?.close();
     await this.live?.close();

@@ -24,6 +24,12 @@ export const COLLECTOR_CONFIG = {
     flag: 'uplink',
     about: 'Where gateways connect.',
   },
+  'clock.trusted': {
+    type: 'boolean',
+    default: false,
+    about:
+      "You answer for this machine's wall clock. Else a clock that is behind this version's making, or behind what the log has, is told to no gateway.",
+  },
   'http.listen': {
     type: 'address',
     default: '127.0.0.1:8080',

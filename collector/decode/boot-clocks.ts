@@ -5,6 +5,7 @@
  */
 import { CLOCK_UNKNOWN, type FrameHeader } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
+import { HEADER_UNSETTLED } from '../log/topics.ts';
 
 export const CLOCK_PREFIX = 'clock/';
 
@@ -14,6 +15,8 @@ const FINAL_ERROR_US = 100_000;
 const BETTER = 4;
 /** The monotonic clock drifts from true time by less, microseconds for each second. */
 const DRIFT = 200e-6;
+/** Beyond errors and drift, two anchors of one boot may differ by this and both be right, microseconds. */
+const TOLERANCE_US = 1e6;
 const ANCHORS_MAX = 16;
 /** Frames held by one partition, bytes. */
 export const HELD_BYTES_MAX = 64 * 1024 * 1024;
@@ -39,6 +42,7 @@ export class BootClocks {
   private readonly anchors = new Map<string, ClockAnchor[]>();
   /** `gateway/boot` → frames. */
   private readonly held = new Map<string, Map<string, HeldFrame>>();
+  private readonly unsettled = new Map<string, Map<string, HeldFrame>>();
   heldBytes = 0;
 
   /** Whether a frame's own wall clock is to be believed. */
@@ -50,10 +54,14 @@ export class BootClocks {
     return this.anchors.get(`${gateway}/${boot}`) ?? [];
   }
 
-  /** Adds an anchor. Returns the key and value under which they are kept. */
+  /**
+   * Adds an anchor. One that cannot be right together with those before was told after the collector's clock was set: they
+   * are forgotten. Returns the key and value under which they are kept.
+   */
   add(gateway: string, anchor: ClockAnchor): { key: string; value: Buffer } {
     const name = `${gateway}/${anchor.boot}`;
-    const list = [...(this.anchors.get(name) ?? []), anchor].slice(-ANCHORS_MAX);
+    const known = (this.anchors.get(name) ?? []).filter((each) => !contradict(each, anchor));
+    const list = [...known, anchor].slice(-ANCHORS_MAX);
     this.anchors.set(name, list);
     return { key: `${CLOCK_PREFIX}${name}`, value: Buffer.from(JSON.stringify(list)) };
   }
@@ -85,12 +93,24 @@ export class BootClocks {
     return before.every(({ errorUs }) => anchor.errorUs * BETTER <= errorUs);
   }
 
+  /** Frames of a gateway whose readings are written and that waited only for the collector's clock to settle: given once. */
+  takeUnsettled(gateway: string): HeldFrame[] {
+    const frames = this.unsettled.get(gateway);
+    if (frames === undefined) return [];
+    this.unsettled.delete(gateway);
+    return [...frames.values()];
+  }
+
   hold(frame: HeldFrame): void {
     const name = `${frame.gateway}/${frame.boot}`;
     let frames = this.held.get(name);
     if (frames === undefined) this.held.set(name, (frames = new Map()));
     this.heldBytes += frame.frame.length - (frames.get(frame.key)?.frame.length ?? 0);
     frames.set(frame.key, frame);
+    if (frame.usedUs === undefined || frame.headers[HEADER_UNSETTLED] === undefined) return;
+    const list = this.unsettled.get(frame.gateway);
+    if (list === undefined) this.unsettled.set(frame.gateway, new Map([[frame.key, frame]]));
+    else list.set(frame.key, frame);
   }
 
   heldOf(gateway: string, boot: string): HeldFrame[] {
@@ -102,6 +122,7 @@ export class BootClocks {
     const frames = this.held.get(name);
     if (frames?.delete(frame.key) === true) this.heldBytes -= frame.frame.length;
     if (frames?.size === 0) this.held.delete(name);
+    this.unsettled.get(frame.gateway)?.delete(frame.key);
   }
 
   /** The oldest frames whose readings are written: their places become final when there is no room. */
@@ -111,6 +132,13 @@ export class BootClocks {
     );
   }
 
+  /** All that are kept. */
+  get frames(): number {
+    let count = 0;
+    for (const frames of this.held.values()) count += frames.size;
+    return count;
+  }
+
   /** Frames that wait for an anchor. */
   get waitingFrames(): number {
     let count = 0;
@@ -118,4 +146,10 @@ export class BootClocks {
       for (const { usedUs } of frames.values()) if (usedUs === undefined) count++;
     return count;
   }
+}
+
+function contradict(a: ClockAnchor, b: ClockAnchor): boolean {
+  const age = b.monotonicUs - a.monotonicUs;
+  const apart = Math.abs(b.wallUs - (a.wallUs + age));
+  return apart > a.errorUs + b.errorUs + TOLERANCE_US + Math.abs(age) * DRIFT;
 }

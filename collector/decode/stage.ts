@@ -8,6 +8,7 @@
 import { processTime, type Time } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import {
+  CLOCK_ASSUMED,
   KIND_ANCHOR,
   KIND_LOSS,
   KIND_RECORDS,
@@ -32,6 +33,7 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
+import { HEADER_UNSETTLED } from '../log/topics.ts';
 import { runStage, type Stage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { BootClocks, CLOCK_PREFIX, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
@@ -39,6 +41,9 @@ import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
 import type { SeriesLimits } from './cardinality.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
 import type { Mappings } from './mapping/mappings.ts';
+
+/** A frame's own clock agrees with an anchor within this, microseconds. */
+const AGREES_US = 1e6;
 
 /** What is known of the gateways of one partition. */
 interface State {
@@ -113,6 +118,13 @@ export class DecodeStage {
   get heldFrames(): number {
     let count = 0;
     for (const { clocks } of this.states.values()) count += clocks.waitingFrames;
+    return count;
+  }
+
+  /** Frames that are kept to be moved, or wait for a clock. */
+  get keptFrames(): number {
+    let count = 0;
+    for (const { clocks } of this.states.values()) count += clocks.frames;
     return count;
   }
 
@@ -251,6 +263,7 @@ export class DecodeStage {
     const { gateway, epoch, firstSequence, count } = header;
     const last = firstSequence + count - 1;
     const ledger = this.epochOf(state, gateway, epoch);
+    if (!isUnsettled(record)) this.settle(state, gateway, record.partition, work);
     const { received } = ledger;
     work.touched.set(ledger, record.partition);
     if (received.covers(firstSequence, last)) {
@@ -286,7 +299,8 @@ export class DecodeStage {
     if (known !== undefined) {
       const job = this.job(state, record, header, known.offsetUs, isFresh);
       work.produced.push(...this.decoder.readings(job));
-      if (known.isFinal) return;
+      const mayMove = isUnsettled(record) && header.clockQuality !== CLOCK_ASSUMED;
+      if (known.isFinal && !mayMove) return;
     }
     this.hold(state, record, header, known?.offsetUs, work, isFresh);
   }
@@ -340,7 +354,8 @@ export class DecodeStage {
       return;
     }
     const key = `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
-    const headers = { arrived: record.headers['arrived'] ?? '0' };
+    const headers: Record<string, string> = { arrived: record.headers['arrived'] ?? '0' };
+    if (isUnsettled(record)) headers[HEADER_UNSETTLED] = 'true';
     const frame: HeldFrame = {
       key,
       gateway,
@@ -363,6 +378,16 @@ export class DecodeStage {
       headers: usedUs === undefined ? headers : { ...headers, used: String(usedUs) },
       value: frame.frame,
     });
+  }
+
+  /** The collector's clock has settled: what it placed stays where it is, unless its own anchor is still a poor one. */
+  private settle(state: State, gateway: string, partition: number, work: Work): void {
+    const { clocks } = state;
+    for (const frame of clocks.takeUnsettled(gateway)) {
+      const known = clocks.resolve(frame.header);
+      if (BootClocks.believes(frame.header) || known?.isFinal === true)
+        this.letGo(state, frame, partition, work);
+    }
   }
 
   private letGo(state: State, frame: HeldFrame, partition: number, work: Work): void {
@@ -447,14 +472,20 @@ export class DecodeStage {
     const { partition } = record;
     const { gateway } = header;
     const anchor = readNote(KIND_ANCHOR, record.value, header);
-    const improves = clocks.improves(gateway, anchor);
     const { key, value } = clocks.add(gateway, anchor);
+    const improves = clocks.improves(gateway, anchor);
     work.produced.push({ topic: TOPIC_LEDGER, partition, key, headers: {}, value });
     if (isReplay) return;
     for (const held of clocks.heldOf(gateway, anchor.boot)) {
-      const known = clocks.resolve(held.header);
-      if (known === undefined) continue;
-      if (held.usedUs === undefined || improves) {
+      const best = clocks.resolve(held.header);
+      if (best === undefined) continue;
+      const known = { ...best, isFinal: best.isFinal && !isUnsettled(record) };
+      // A clock of its own that agrees is as good as the anchor.
+      const agrees =
+        BootClocks.believes(held.header) &&
+        held.usedUs !== undefined &&
+        Math.abs(known.offsetUs - held.usedUs) < AGREES_US;
+      if (held.usedUs === undefined || (improves && !agrees)) {
         const { frame, header: frameHeader, headers, usedUs } = held;
         const stored = { value: frame, headers, partition };
         const all = (): boolean => true;
@@ -488,5 +519,7 @@ export class DecodeStage {
     await this.stage?.close();
   }
 }
+
+const isUnsettled = ({ headers }: StoredRecord): boolean => headers[HEADER_UNSETTLED] !== undefined;
 
 const arrivedOf = ({ headers }: StoredRecord): number => Number(headers['arrived'] ?? 0);

@@ -8,9 +8,17 @@ import { maySee } from '../../shared/access/tokens.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
-import { CLOCK_ASSUMED } from '../../shared/frame/frame.ts';
+import {
+  CLOCK_ASSUMED,
+  CLOCK_SYNCHRONISED,
+  CLOCK_UNKNOWN,
+  KIND_ANCHOR,
+} from '../../shared/frame/frame.ts';
+import { noteFrame } from '../../shared/frame/notes.ts';
 import type { HttpMessage, IngestSink } from '../../shared/http/ingest.ts';
 import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
+import { HEADER_UNSETTLED } from '../log/topics.ts';
+import type { CollectorClock } from './clock.ts';
 
 interface Waiting {
   message: HttpMessage;
@@ -32,6 +40,7 @@ export class LogSink implements IngestSink {
   private readonly log: Log;
   private readonly gateway: string;
   private readonly refuse: () => string | undefined;
+  private readonly clock: CollectorClock;
   private readonly epoch: Buffer;
   private nextSequence = 1;
   private queue: Waiting[] = [];
@@ -44,7 +53,10 @@ export class LogSink implements IngestSink {
     gateway: string,
     bodyBytesMax: number,
     refuse: () => string | undefined,
+    clock: CollectorClock,
   ) {
+    this.clock = clock;
+    clock.onChange(() => this.tellTime());
     this.env = env;
     this.log = log;
     this.gateway = gateway;
@@ -117,10 +129,34 @@ export class LogSink implements IngestSink {
       );
     }
     const identity = { gateway: this.gateway, epoch: this.epoch, bootId };
-    const value = builder.finish(identity, this.nextSequence, CLOCK_ASSUMED, true);
+    const value = builder.finish(identity, this.nextSequence, this.quality(), true);
     this.nextSequence += group.length;
-    const headers = { arrived: String(Math.round(wallUs / 1000)), lane: '0' };
-    return { key: this.gateway, headers, value };
+    return { key: this.gateway, headers: this.headers(), value };
+  }
+
+  private quality(): number {
+    if (this.clock.doubt !== undefined) return CLOCK_UNKNOWN;
+    return this.clock.isSettled ? CLOCK_ASSUMED : CLOCK_SYNCHRONISED;
+  }
+
+  private headers(): Record<string, string> {
+    const headers = { arrived: String(Math.round(this.clock.nowMs())), lane: '0' };
+    return this.clock.isSettled ? headers : { ...headers, [HEADER_UNSETTLED]: 'true' };
+  }
+
+  /** The clock is known now, or better than it was: what was received before is placed by an anchor, as a gateway's is. */
+  private tellTime(): void {
+    if (this.nextSequence === 1 || this.clock.doubt !== undefined) return;
+    const { clock, bootId } = this.env;
+    const [wallUs, monotonicUs] = [clock.wallUs(), clock.monotonicUs()];
+    const identity = { gateway: this.gateway, epoch: this.epoch, bootId };
+    const boot = bootId.toString('hex');
+    const anchor = { boot, monotonicUs, wallUs, errorUs: 1000, basis: 'own clock' as const };
+    const stamp = { wallUs, monotonicUs, clockQuality: this.quality() };
+    const value = noteFrame(KIND_ANCHOR, anchor, identity, this.nextSequence++, stamp);
+    const record = { key: this.gateway, headers: this.headers(), value };
+    // What is not told now is told with the next step; the log says for itself why it takes nothing.
+    void this.append(record).catch(() => undefined);
   }
 
   /** The same frame until the log has it: its sequences are given, and what comes twice is taken once. */

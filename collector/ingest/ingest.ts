@@ -25,6 +25,7 @@ import { GATEWAY_ID, downTopic, encodeDown } from '../../shared/wire/wire.ts';
 import type { LedgerView } from '../ledger/view.ts';
 import { Follower } from '../log/follow.ts';
 import { TOPIC_COMMANDS, type Log } from '../log/log.ts';
+import type { CollectorClock } from './clock.ts';
 import { Links } from './links.ts';
 import { Receiver, type Peer, type ReceiverOptions } from './receiver.ts';
 
@@ -39,6 +40,7 @@ export interface IngestOptions extends ReceiverOptions {
   reserved: string;
   failures: FailureLimiter;
   audit: Audit | undefined;
+  clock: CollectorClock;
 }
 
 export class Ingest implements MqttHandler {
@@ -70,10 +72,10 @@ export class Ingest implements MqttHandler {
     this.notify = notify;
     this.log = log;
     this.group = `headwater-commands-${env.random.bytes(6).toString('hex')}`;
-    this.receiver = new Receiver(env, options, log, ledger, notify, () =>
+    this.receiver = new Receiver(env, options, log, ledger, notify, options.clock, () =>
       this.heldBack.releaseAll(),
     );
-    this.links = new Links(log, notify, () => env.clock.wallUs() / 1000);
+    this.links = new Links(log, notify, () => options.clock.nowMs());
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 

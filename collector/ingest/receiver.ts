@@ -12,6 +12,8 @@ import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { UP_PREFIX, decodeUp, encodeDown, type EpochAck } from '../../shared/wire/wire.ts';
 import type { LedgerView } from '../ledger/view.ts';
+import { HEADER_UNSETTLED } from '../log/topics.ts';
+import type { CollectorClock } from './clock.ts';
 import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
 
 export interface ReceiverOptions {
@@ -60,6 +62,9 @@ export class Receiver {
   private readonly ledger: LedgerView | undefined;
   private readonly notify: Notify;
   private readonly onRelief: () => void;
+  private readonly clock: CollectorClock;
+  /** Gateway → its latest connection. */
+  private readonly peers = new Map<string, Peer>();
   private readonly seen = new Map<string, GatewaySeen>();
   /** Connection → epoch → what is committed, over the connection's life. */
   private readonly committed = new WeakMap<Peer, Map<string, RangeSet>>();
@@ -72,8 +77,11 @@ export class Receiver {
     log: Log,
     ledger: LedgerView | undefined,
     notify: Notify,
+    clock: CollectorClock,
     onRelief: () => void,
   ) {
+    this.clock = clock;
+    clock.onChange(() => this.askAll());
     this.env = env;
     this.options = options;
     this.log = log;
@@ -92,7 +100,7 @@ export class Receiver {
   }
 
   private get nowMs(): number {
-    return Math.round(this.env.clock.wallUs() / 1000);
+    return Math.round(this.clock.nowMs());
   }
 
   /** Takes an uplink message in. Throws when anything in it is wrong: then nothing of it was taken. */
@@ -105,7 +113,8 @@ export class Receiver {
     if (foreign !== undefined)
       throw new Error(`a frame speaks for gateway '${foreign.header.gateway}'`);
     const arrivedMs = this.nowMs;
-    const headers = { arrived: String(arrivedMs), lane: String(lane) };
+    const headers: Record<string, string> = { arrived: String(arrivedMs), lane: String(lane) };
+    if (!this.clock.isSettled) headers[HEADER_UNSETTLED] = 'true';
     // The payload is a view on the socket's buffer: what waits for the log is copied out of it.
     const records = frames.map(({ frame }) => ({
       key: gateway,
@@ -117,13 +126,16 @@ export class Receiver {
     for (const { header } of frames) {
       const { epoch, firstSequence, count } = header;
       if (header.kind === KIND_STATUS) {
+        this.clock.heard(gateway, header.wallUs / 1000);
         const time = { echoUs: header.monotonicUs, wallUs: this.env.clock.wallUs() };
-        peer.say(encodeDown({ time }));
+        // Who does not know the time says so at once: the gateway need not wait for it.
+        peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
         hasStatus = true;
       } else {
         sequences.push({ epoch, from: firstSequence, to: firstSequence + count - 1 });
       }
     }
+    this.peers.set(gateway, peer);
     this.note(gateway, records.length, sequences);
     const bytes = payload.length;
     this.receivedBytes += bytes;
@@ -132,6 +144,14 @@ export class Receiver {
     void this.store(peer, records, sequences, bytes).then((stored) => {
       if (stored && hasStatus) void this.reclaim(peer, arrivedMs);
     });
+  }
+
+  /** What was said of the time is no more: who is connected asks again. */
+  private askAll(): void {
+    for (const [gateway, peer] of this.peers) {
+      if (peer.isOpen) peer.say(encodeDown({ ask: true }));
+      else this.peers.delete(gateway);
+    }
   }
 
   private note(gateway: string, frames: number, sequences: Sequences[]): void {

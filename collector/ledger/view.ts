@@ -106,6 +106,15 @@ export class LedgerView {
     return { link: this.links.get(gateway), pending, held, lostSince };
   }
 
+  /** Latest moment that a collector dated anything of a gateway with, epoch milliseconds; 0: none yet. */
+  newestMs(): number {
+    let newest = 0;
+    for (const { at } of this.links.values()) newest = Math.max(newest, at);
+    for (const epochs of this.gateways.values())
+      for (const { statusMs } of epochs.values()) newest = Math.max(newest, statusMs);
+    return newest;
+  }
+
   /** Messages by state, for metrics. */
   totals(): { lost: Map<string, number>; missing: number; pending: number } {
     const lost = new Map<string, number>();

@@ -3,6 +3,7 @@
  * collector said in this boot; until then frames are marked 'unknown', and an anchor (a reading of the monotonic clock
  * at a known time) puts them right later. Asking is one exchange: half its round trip bounds the error (RFC 5905 §8).
  */
+import { NOT_BEFORE_US } from '../../shared/env/build.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { CLOCK_ASSUMED, CLOCK_SYNCHRONISED, CLOCK_UNKNOWN } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
@@ -41,8 +42,6 @@ const BETTER = 4;
 const GOOD_ENOUGH_US = 100_000;
 /** While the wall clock is wrong a new anchor follows the monotonic clock's drift. */
 const REFRESH_US = 3600e6;
-/** No gateway of this version ran before it was written: 2026-01-01. */
-export const NOT_BEFORE_US = 1_767_225_600_000_000;
 
 export class GatewayClock implements BufferClock {
   private readonly env: Env;
@@ -50,6 +49,9 @@ export class GatewayClock implements BufferClock {
   private lastOffsetUs: number | undefined;
   private best: ClockAnchor | undefined;
   private announced: ClockAnchor | undefined;
+
+  /** A warning has been said that the clocks are apart. */
+  isApart = false;
 
   /** `trusted`: the operator answers for the wall clock (a battery, NTP). */
   constructor(env: Env, trusted: boolean) {
@@ -88,6 +90,14 @@ export class GatewayClock implements BufferClock {
     return this.trusted ? clock.wallUs() / 1000 : undefined;
   }
 
+  /** By how much the wall clock is ahead of what the collector said, microseconds; undefined before it said anything. */
+  get apartUs(): number | undefined {
+    const { best } = this;
+    if (best === undefined) return undefined;
+    const { clock } = this.env;
+    return clock.wallUs() - (best.wallUs + clock.monotonicUs() - best.monotonicUs);
+  }
+
   get anchor(): ClockAnchor | undefined {
     return this.best;
   }
@@ -105,6 +115,12 @@ export class GatewayClock implements BufferClock {
       basis: 'collector',
     };
     const { best } = this;
+    // The collector's clock was set, or it is another one: what it says now counts, however well the old was known.
+    if (best !== undefined && contradict(best, fresh)) {
+      this.best = fresh;
+      this.announced = fresh;
+      return fresh;
+    }
     const agedError =
       best === undefined
         ? Number.POSITIVE_INFINITY
@@ -120,6 +136,13 @@ export class GatewayClock implements BufferClock {
     this.announced = fresh;
     return fresh;
   }
+}
+
+/** Two anchors of one boot that cannot both be right: the clock that they came from was set in between. */
+function contradict(a: ClockAnchor, b: ClockAnchor): boolean {
+  const age = b.monotonicUs - a.monotonicUs;
+  const apart = Math.abs(b.wallUs - (a.wallUs + age));
+  return apart > a.errorUs + b.errorUs + TOLERANCE_US + Math.abs(age) * DRIFT;
 }
 
 /**

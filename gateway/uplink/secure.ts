@@ -10,7 +10,7 @@ import { X509Certificate } from 'node:crypto';
 import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { readCertificates, secureOptions } from '../../shared/access/tls.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { NOT_BEFORE_US } from '../buffer/clock.ts';
+import { NOT_BEFORE_US } from '../../shared/env/build.ts';
 
 export interface UplinkTls {
   /** Authorities; '' for those of the system, which only a trusted clock may use. */

@@ -91,6 +91,8 @@ const TICK_MS = 500;
 const HELLO_MS = 3000;
 /** The clock is compared anew after this. */
 const TIME_US = 600e6;
+/** Clocks that differ by more are worth a warning. */
+const APART_US = 60e6;
 /** What live may have on its way beyond the window that a backlog has filled, as a share of the largest window. */
 const LIVE_SHARE = 1 / 16;
 const CHUNK_MIN = 16 * 1024;
@@ -399,7 +401,7 @@ export class Session {
   heard(payload: Buffer): void {
     if (this.ended) return;
     try {
-      const { acks, want, time, error, publish } = decodeDown(payload);
+      const { acks, want, time, timeless, ask, error, publish } = decodeDown(payload);
       if (error !== undefined) {
         this.notify({
           level: 'error',
@@ -410,6 +412,11 @@ export class Session {
       }
       this.lastHeardUs = this.env.clock.monotonicUs();
       if (time !== undefined) this.learnTime(time);
+      if (timeless) this.answered = true;
+      if (ask) {
+        this.statusText = '';
+        this.sendStatus();
+      }
       const done = acks.flatMap((ack) => this.acknowledged(ack));
       if (done.length > 0) void this.buffer.release(done);
       for (const each of want) void this.sendAgain(each);
@@ -465,11 +472,26 @@ export class Session {
     }
   }
 
+  /** Said once for each time that they come apart. */
+  private warnApart(apartUs: number | undefined): void {
+    const { clock, notify } = this;
+    if (apartUs === undefined || Math.abs(apartUs) <= APART_US) {
+      clock.isApart = false;
+      return;
+    }
+    if (clock.isApart) return;
+    clock.isApart = true;
+    const seconds = Math.round(Math.abs(apartUs) / 1e6);
+    const text = `this machine's clock is ${seconds} s ${apartUs > 0 ? 'ahead of' : 'behind'} the collector's; readings are put right by the collector's, if that is wrong set it`;
+    notify({ level: 'warn', event: 'clock_apart', text });
+  }
+
   /** Anchors go into the buffer, so that they are durable and travel in order, ahead of the backlog. */
   private learnTime(time: TimeAnswer): void {
     const { buffer, clock } = this;
     const anchor = clock.answered(time);
     this.answered = true;
+    this.warnApart(clock.apartUs);
     const present = clock.anchor;
     const told = anchor === undefined ? [] : [anchor];
     if (present !== undefined) told.push(...anchorsOfEarlierBoots(buffer.epochs.all, present));

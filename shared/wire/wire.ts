@@ -9,6 +9,7 @@
  *   merged over the connection's life, so one acknowledgement also stands for those before it;
  * - `"time":{"echoUs","wallUs"}`: answer to a status frame, with that frame's monotonic clock and the collector's wall
  *   clock, so that the gateway learns the time and half the round trip bounds the error;
+ * - `"timeless":true`: instead of it, while the collector doubts its own clock; `"ask":true`: its clock was set, ask again;
  * - `"want":[{"epoch","ranges"}]`: acknowledged before, but not in the log: send them again if they are still there;
  * - `"publish":[{"topic","payload"}]` (payload in base64): to be published on the gateway's own broker, for its devices;
  * - `"error":"…"`: why the collector is about to hang up.
@@ -80,6 +81,10 @@ export interface Down {
   acks: EpochAck[];
   want: EpochAck[];
   time: TimeAnswer | undefined;
+  /** The collector's own clock is in doubt: it tells no time. */
+  timeless: boolean;
+  /** The collector's clock was set: what it said of the time is no more, and a status is asked for. */
+  ask: boolean;
   error: string | undefined;
 }
 
@@ -97,7 +102,10 @@ export function decodeDown(payload: Buffer): Down {
       cause: error,
     });
   }
-  const { v, acks, want, time, error, publish } = (value ?? {}) as Record<string, unknown>;
+  const { v, acks, want, time, timeless, ask, error, publish } = (value ?? {}) as Record<
+    string,
+    unknown
+  >;
   const ackList = acks ?? [];
   const wantList = want ?? [];
   const publishList = publish ?? [];
@@ -118,6 +126,8 @@ export function decodeDown(payload: Buffer): Down {
     want: wantList,
     publish: publishList,
     time,
+    timeless: timeless === true,
+    ask: ask === true,
     error: typeof error === 'string' ? error : undefined,
   };
 }

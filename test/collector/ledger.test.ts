@@ -11,6 +11,7 @@ import { gathered } from '../../collector/store/pages.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import { FrameBuilder, type FrameIdentity } from '../../shared/frame/builder.ts';
 import {
+  CLOCK_ASSUMED,
   CLOCK_SYNCHRONISED,
   KIND_ANCHOR,
   KIND_LOSS,
@@ -69,6 +70,8 @@ interface Centre {
   store: DuckDbStore;
   notices: string[];
   append: (...frames: Buffer[]) => Promise<void>;
+  /** While the collector's clock is not settled. */
+  appendUnsettled: (...frames: Buffer[]) => Promise<void>;
   /** Times in seconds since T0, by value. */
   times: () => Promise<Map<number, number[]>>;
   stop: () => Promise<void>;
@@ -107,29 +110,30 @@ async function centre(folder: string): Promise<Centre> {
     await log.close();
   };
   cleanups.push(stop);
+  const append = async (frames: Buffer[], more: Record<string, string>): Promise<void> => {
+    const headers = { arrived: String(T0 / 1000 + 3_600_000), lane: '0', ...more };
+    await log.append(
+      TOPIC_RAW,
+      frames.map((value) => ({ key: 'gw', value, headers })),
+    );
+    let quiet = 0;
+    await until('no lag', () => {
+      const groups = log.groups();
+      const done =
+        groups.some(({ group }) => group === 'headwater-decode') &&
+        groups.every(({ lagRecords }) => lagRecords === 0);
+      quiet = done ? quiet + 1 : 0;
+      return quiet >= 5 || undefined;
+    });
+  };
   return {
     log,
     ledger,
     decode,
     store,
     notices,
-    append: async (...frames) => {
-      const headers = { arrived: String(T0 / 1000 + 3_600_000), lane: '0' };
-      await log.append(
-        TOPIC_RAW,
-        frames.map((value) => ({ key: 'gw', value, headers })),
-      );
-      let quiet = 0;
-      await until('no lag', () => {
-        const groups = log.groups();
-        const done =
-          groups.some(({ group }) => group === 'headwater-decode') &&
-          groups.filter(({ group }) => group.startsWith('headwater-store-')).length === 2 &&
-          groups.every(({ lagRecords }) => lagRecords === 0);
-        quiet = done ? quiet + 1 : 0;
-        return quiet >= 5 || undefined;
-      });
-    },
+    append: (...frames) => append(frames, {}),
+    appendUnsettled: (...frames) => append(frames, { unsettled: 'true' }),
     times: async () => {
       const found = new Map<number, number[]>();
       for (const { points } of await gathered(store.query({ measurement: 'm', field: 'n' })))
@@ -305,5 +309,33 @@ describe('clocks', () => {
     expect([...(await second.times()).values()]).toEqual([[-3100], [-3100], [-3100]]);
     await second.append(note(KIND_ANCHOR, anchor(50_000, T0), 6));
     expect([...(await second.times()).values()]).toEqual([[-100], [-100], [-100]]);
+  });
+
+  it("a collector's clock that is set moves what it had placed, whether the gateway's agreed with it or not, and nothing of a trusted one", async () => {
+    const { appendUnsettled, append, times, decode } = await centre(temporaryFolder());
+    const wrong = T0 - 20 * 86_400 * S;
+    // A synchronised clock (it agreed with the wrong one), one that nobody knew, one that its operator answers for.
+    await appendUnsettled(
+      note(KIND_ANCHOR, anchor(2000, wrong), 1),
+      records(2, 1, wrong, 1000 * S, CLOCK_SYNCHRONISED),
+      records(3, 1, 30 * S, 1000 * S, 0),
+      records(4, 1, T0, 1000 * S, CLOCK_ASSUMED),
+    );
+    const days = -20 * 86_400;
+    expect([...(await times())]).toEqual([
+      [2, [days]],
+      [3, [days]],
+      [4, [0]],
+    ]);
+    // Its wall clock is set 20 days ahead: the gateway tells its new anchor, which is no better than the old one.
+    await appendUnsettled(note(KIND_ANCHOR, anchor(2000, T0), 5));
+    expect([...(await times())].sort(([a], [b]) => a - b)).toEqual([
+      [2, [0]],
+      [3, [0]],
+      [4, [0]],
+    ]);
+    // Once it has settled nothing is kept for it any more.
+    await append(records(6, 1, T0, 1000 * S, CLOCK_SYNCHRONISED));
+    expect(decode.keptFrames).toBe(0);
   });
 });

@@ -2,6 +2,7 @@
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectAsync } from 'mqtt';
+import { CollectorClock } from '../../collector/ingest/clock.ts';
 import { Ingest } from '../../collector/ingest/ingest.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
@@ -42,6 +43,12 @@ async function far(
     () => undefined,
   );
   await log.open();
+  const clock = new CollectorClock({
+    env,
+    notify: () => undefined,
+    trusted: false,
+    notBeforeMs: 0,
+  });
   const ingest = new Ingest(
     env,
     {
@@ -59,6 +66,7 @@ async function far(
       failures: new FailureLimiter(1000, () => env.clock.monotonicUs()),
       audit: undefined,
       refuse,
+      clock,
     },
     log,
     undefined,

@@ -1,7 +1,8 @@
 /** What the gateway makes of the time: trust, anchors, and boots that nobody could ask in. */
 import { describe, expect, it } from 'vitest';
 import type { Epoch } from '../../gateway/buffer/epochs.ts';
-import { GatewayClock, NOT_BEFORE_US, anchorsOfEarlierBoots } from '../../gateway/buffer/clock.ts';
+import { GatewayClock, anchorsOfEarlierBoots } from '../../gateway/buffer/clock.ts';
+import { NOT_BEFORE_US } from '../../shared/env/build.ts';
 import { Budget, Window } from '../../gateway/uplink/pace.ts';
 import { realEnv, type Env } from '../../shared/env/env.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
@@ -53,6 +54,22 @@ describe('clock', () => {
     expect(clock.answered({ echoUs: at.mono - 0.001 * S, wallUs: NOW + 612 * S })).toBeUndefined();
     at.mono += 3600 * S;
     expect(clock.answered({ echoUs: at.mono, wallUs: NOW + 4212 * S })).toBeDefined();
+  });
+
+  it('a collector whose clock was set is believed at once: what cannot both be right makes a new anchor, however good the old', () => {
+    const { env, at } = fake(NOW, 10 * S);
+    const clock = new GatewayClock(env, false);
+    at.mono += 0.002 * S;
+    expect(clock.answered({ echoUs: 10 * S, wallUs: NOW - 400 * 86_400 * S })).toBeDefined();
+    expect(clock.apartUs).toBeCloseTo(400 * 86_400 * S, -6);
+    expect(clock.stamp().clockQuality).toBe(0);
+    at.mono += 60 * S;
+    at.wall += 60 * S;
+    // A slower answer, so a larger error, and right.
+    const anchor = clock.answered({ echoUs: at.mono - 3 * S, wallUs: at.wall - 1.5 * S });
+    expect(anchor).toMatchObject({ errorUs: 1.5 * S, basis: 'collector' });
+    expect(clock.stamp().clockQuality).toBe(2);
+    expect(Math.abs(clock.apartUs ?? Infinity)).toBeLessThan(S);
   });
 
   it('an operator who answers for it is believed', () => {

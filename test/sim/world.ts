@@ -8,12 +8,14 @@ import { Budget } from '../../gateway/uplink/pace.ts';
 import { Session, freshStats } from '../../gateway/uplink/session.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { CollectorClock } from '../../collector/ingest/clock.ts';
 import { Receiver } from '../../collector/ingest/receiver.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { Change, Identity, PointsPart, TimeSeriesStore } from '../../collector/store/store.ts';
+import { NOT_BEFORE_US } from '../../shared/env/build.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { processTimers } from '../../shared/env/timers.ts';
 import { crc32c } from '../../shared/frame/crc32c.ts';
@@ -47,6 +49,7 @@ export interface Outcome {
 const START_US = 1_795_000_000_000_000;
 const FAULTS_UNTIL_MS = 20_000;
 const QUIET_MS = 240_000;
+const DAY_US = 86_400e6;
 
 /** mulberry32. */
 function generator(seed: number): () => number {
@@ -143,6 +146,8 @@ export class World {
   private bootStartMs = 0;
   /** The gateway's wall clock is off by so much, microseconds. */
   private wallErrorUs = 0;
+  /** And the collector's. */
+  private farErrorUs = 0;
   private linkUp = true;
   private blackHole = false;
   private linkLatencyMs = 5;
@@ -185,10 +190,12 @@ export class World {
     const { time, chance } = this;
     const boot = Buffer.alloc(8);
     boot.writeUInt32LE(isNear ? this.boot + 1 : 999, 0);
-    const start = isNear ? this.bootStartMs : 0;
+    // The collector's machine has been up for an hour, but where its clock is wrong from the start.
+    const start = isNear ? this.bootStartMs : this.seed % 5 === 1 ? 0 : -3_600_000;
     return {
       clock: {
-        wallUs: () => Math.round(START_US + time.now * 1000 + (isNear ? this.wallErrorUs : 0)),
+        wallUs: () =>
+          Math.round(START_US + time.now * 1000 + (isNear ? this.wallErrorUs : this.farErrorUs)),
         monotonicUs: () => Math.round((time.now - start) * 1000) + 1_000_000,
       },
       // The process's timers are this world's.
@@ -423,9 +430,33 @@ export class World {
         };
       }
       const options = { pendingBytesMax: 1 << 20, refuse: () => undefined };
-      const receiver = new Receiver(env, options, log, ledger, say, () => undefined);
+      const collectorClock = new CollectorClock({
+        env,
+        notify: say,
+        trusted: false,
+        notBeforeMs: NOT_BEFORE_US / 1000,
+      });
+      collectorClock.start(ledger.newestMs());
+      const receiver = new Receiver(
+        env,
+        options,
+        log,
+        ledger,
+        say,
+        collectorClock,
+        () => undefined,
+      );
       this.far = { owner, receiver, ledger, log, decode };
     });
+  }
+
+  private wakeWrong(errorUs: number, forMs: number): void {
+    this.fire('collector clock');
+    this.farErrorUs = errorUs;
+    setTimeout(() => {
+      this.farErrorUs = 0;
+      this.trace('collector clock set');
+    }, forMs);
   }
 
   private killFar(power: boolean): void {
@@ -433,7 +464,11 @@ export class World {
     if (far === undefined) return;
     far.owner.alive = false;
     this.far = undefined;
-    if (power) this.farDisk.cutPower();
+    if (power) {
+      this.farDisk.cutPower();
+      // Without a battery it wakes long ago, and is set a while later.
+      if (this.chance() < 0.4) this.wakeWrong(-400 * DAY_US, 200 + this.chance() * 4000);
+    }
     setTimeout(() => void this.startFar(), 100 + this.chance() * 1000);
   }
 
@@ -523,6 +558,7 @@ export class World {
       disk.faults = { failedWrite: 0, failedButWritten: 0 };
     }
     this.wallErrorUs = 0;
+    this.farErrorUs = 0;
   }
 
   async run(): Promise<Outcome> {
@@ -564,6 +600,8 @@ export class World {
   }
 
   private async startedBoth(): Promise<void> {
+    // A clock that is wrong and plausible: nothing in the log is newer, and the gateway believes it, until it is set.
+    if (this.seed % 5 === 1) this.wakeWrong(-20 * DAY_US, 350);
     void this.startFar();
     void this.startNear();
     await this.time.run(50);
