@@ -232,7 +232,8 @@ describe('a stage', () => {
       if (touches === 'nothing') await log.append(TOPIC_READINGS, values.map(record));
       await until('the last record', () => seen.includes('v199') || undefined, 10_000);
       expect(new Set(seen)).toEqual(new Set(values.filter((value) => value !== 'poison')));
-      expect(stage.state()).toMatchObject({ state: 'works', asideRecords: 1, waitingRecords: 0 });
+      await until('its commit', () => stage.state().waitingRecords === 0 || undefined);
+      expect(stage.state()).toMatchObject({ state: 'works', asideRecords: 1 });
       await stage.close();
     }
     const aside = await quarantine();
