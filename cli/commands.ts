@@ -105,6 +105,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  'contract-test': {
+    about: 'Prove an adapter by the suites of its contract.',
+    load: async () => {
+      const { CONTRACT_TEST_HELP: help, contractTest: run } = await import('./contract-test.ts');
+      return { help, run };
+    },
+  },
   password: {
     about: 'Make a line for the password file.',
     load: async () => {

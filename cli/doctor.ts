@@ -115,7 +115,7 @@ async function server(
       ];
     }
     if (part === 'lake') {
-      const lake = await createObjectStore(config);
+      const lake = await createObjectStore(context);
       await lake.open();
       await lake.close();
       return [{ level: 'ok', text: `lake ${lake.address} answers` }];

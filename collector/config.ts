@@ -54,12 +54,15 @@ export const COLLECTOR_CONFIG = {
     type: 'string',
     default: 'embedded',
     flag: 'log',
-    about: 'The log: `embedded`, `kafka://HOST:PORT[,HOST:PORT]`, or a package that provides one.',
+    adapter: true,
+    about:
+      'The log: `embedded`, `kafka://HOST:PORT[,HOST:PORT]`, or a package that provides one (`NAME://ADDRESS`, see docs/adapters.md).',
   },
   store: {
     type: 'string',
     default: 'embedded',
     flag: 'store',
+    adapter: true,
     about:
       'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (1.8: `/DB`; token only by HEADWATER_INFLUXDB_TOKEN), or a package that provides one.',
   },
@@ -123,6 +126,20 @@ export const COLLECTOR_CONFIG = {
     unit: 'bytes',
     about:
       'How much of the topic `readings` the embedded log keeps after everybody has read it. `raw` is kept whole.',
+  },
+  'log.namespace': {
+    type: 'string',
+    default: 'headwater',
+    about:
+      'Under which a log of another package keeps everything on its server; two installations on one server need two.',
+  },
+  'log.partitions': {
+    type: 'integer',
+    default: 4,
+    min: 1,
+    max: 1000,
+    unit: 'partitions',
+    about: 'Partitions of a new log of another package, where it has several.',
   },
   'kafka.topicPrefix': {
     type: 'string',
@@ -188,6 +205,7 @@ export const COLLECTOR_CONFIG = {
     type: 'string',
     default: 'local',
     flag: 'lake',
+    adapter: true,
     about:
       'The lake: `local` (the folder `lake` under `data`), a folder, `s3://BUCKET/PREFIX` (credentials where AWS tools look for them), `webhdfs://HOST:PORT/PATH?user=NAME`, a package that provides an object store, or `none`.',
   },

@@ -47,11 +47,15 @@ export class Processing {
 
   /** Throws CONFIG_INVALID, ADAPTER_MISSING, ADAPTER_CONTRACT. */
   static async create(context: ProcessingContext): Promise<Processing> {
-    const { roles, config } = context;
+    const { roles, config, env, notify } = context;
     const needsLake = (['lake', 'stream', 'batch', 'query'] as const).some((role) =>
       roles.has(role),
     );
-    return new Processing(context, needsLake ? await createLake(config) : undefined);
+    const nowMs = (): number => env.clock.wallUs() / 1000;
+    return new Processing(
+      context,
+      needsLake ? await createLake({ config, notify, nowMs }) : undefined,
+    );
   }
 
   async start(): Promise<void> {

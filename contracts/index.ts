@@ -5,5 +5,6 @@ export * from './log.ts';
 export * from './notice.ts';
 export * from './object-store.ts';
 export * from './options.ts';
+export * from './partition.ts';
 export * from './reading.ts';
 export * from './store.ts';

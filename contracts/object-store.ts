@@ -1,5 +1,5 @@
 /**
- * The ObjectStore contract: where the lake's files lie. Its suite is `test/contract/object-store.ts`.
+ * The ObjectStore contract: where the lake's files lie. Its suite is `suite/object-store.ts`.
  *
  * - Keys are relative, `/` between their parts, without `..`; parts hold letters, digits and `_~=%.-`.
  * - `put` is atomic: a reader sees the object that was there or the new one, and never a part. It resolves when the

@@ -1,16 +1,18 @@
 /** The one place that knows the object stores' names; it also loads a package that someone else wrote. */
 import { isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { AnyDefinition, ObjectStoreDefinition } from '../../contracts/define.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
-import { loadPackage } from '../log/open.ts';
 import { Lake } from './lake.ts';
 import { OBJECT_STORE_CONTRACT_VERSION, type ObjectStore } from './object-store.ts';
 
-/** What a third-party package exports: `contract` names the version it was written for. */
-export interface ObjectStorePackage {
-  contract: { objectStore: number };
-  createObjectStore(config: CollectorConfig): ObjectStore;
+export interface LakeContext {
+  config: CollectorConfig;
+  notify: Notify;
+  nowMs: () => number;
 }
 
 const invalid = (text: string): never => {
@@ -21,7 +23,8 @@ const invalid = (text: string): never => {
 const trimmed = (path: string): string => path.replaceAll(/^\/+|\/+$/g, '');
 
 /** Throws CONFIG_INVALID, ADAPTER_MISSING, ADAPTER_CONTRACT; `open()` does the work. */
-export async function createObjectStore(config: CollectorConfig): Promise<ObjectStore> {
+export async function createObjectStore(context: LakeContext): Promise<ObjectStore> {
+  const { config, notify, nowMs } = context;
   const name = config.lake;
   if (name === 'local' || name.startsWith('file:') || isAbsolute(name) || name.startsWith('.')) {
     const { LocalObjects } = await import('./local.ts');
@@ -51,22 +54,19 @@ export async function createObjectStore(config: CollectorConfig): Promise<Object
       user: url.searchParams.get('user') ?? 'headwater',
     });
   }
-  const adapter = (await loadPackage(name, '--lake')) as Partial<ObjectStorePackage>;
-  if (
-    adapter.contract?.objectStore !== OBJECT_STORE_CONTRACT_VERSION ||
-    typeof adapter.createObjectStore !== 'function'
-  )
-    throw new HeadwaterError(
-      'ADAPTER_CONTRACT',
-      `--lake ${name}: the package provides no object store of contract version ${OBJECT_STORE_CONTRACT_VERSION}`,
-    );
-  return adapter.createObjectStore(config);
+  type Given = ObjectStoreDefinition & AnyDefinition;
+  const version = OBJECT_STORE_CONTRACT_VERSION;
+  const found = await loadAdapter<Given>('objectStore', version, name, '--lake', config);
+  const { definition, address, options } = found;
+  const folder = join(config.data, `lake-${definition.name}`);
+  return definition.create({ address, options, folder, notify, nowMs });
 }
 
 /** Undefined when there is to be none. Throws CONFIG_INVALID, ADAPTER_MISSING, ADAPTER_CONTRACT. */
-export async function createLake(config: CollectorConfig): Promise<Lake | undefined> {
+export async function createLake(context: LakeContext): Promise<Lake | undefined> {
+  const { config } = context;
   if (config.lake === 'none') return undefined;
-  return new Lake(await createObjectStore(config), {
+  return new Lake(await createObjectStore(context), {
     folder: config.data,
     memoryBytes: config['lake.memoryBytes'],
     cacheBytes: config['lake.cacheBytes'],

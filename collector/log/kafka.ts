@@ -10,6 +10,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { partitionOf } from '../../contracts/partition.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { deleteGroup, type AdminAccess } from './kafka-admin.ts';
@@ -318,11 +319,8 @@ export class KafkaLog implements Log {
     });
   }
 
-  /** The same partition for the same key in every topic, whatever client wrote it: FNV-1a. */
   partitionOf(key: string): number {
-    let hash = 0x811c9dc5;
-    for (const byte of Buffer.from(key)) hash = Math.imul(hash ^ byte, 0x01000193);
-    return (hash >>> 0) % this.partitionCount;
+    return partitionOf(key, this.partitionCount);
   }
 
   async consumer(options: ConsumerOptions): Promise<LogConsumer> {

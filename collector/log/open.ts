@@ -1,7 +1,11 @@
 /** The one place that knows the log adapters' names; it also loads a package that someone else wrote. */
-import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { join } from 'node:path';
+import type { AnyDefinition, LogDefinition } from '../../contracts/define.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
+import { GuardedLog } from './guarded.ts';
 import { LOG_CONTRACT_VERSION, type Log } from './log.ts';
 import { LAKE_TOPICS, lakeGroup, topics } from './topics.ts';
 
@@ -9,12 +13,6 @@ export interface LogContext {
   config: CollectorConfig;
   notify: Notify;
   nowMs: () => number;
-}
-
-/** What a third-party package exports: `contract` names the version it was written for. */
-export interface LogPackage {
-  contract: { log: number };
-  createLog(context: LogContext): Log;
 }
 
 /** Creates the configured log; `open()` does the work. Throws ADAPTER_MISSING, ADAPTER_CONTRACT, CONFIG_INVALID. */
@@ -48,36 +46,27 @@ export async function createLog(context: LogContext): Promise<Log> {
       notify,
     );
   }
-  const adapter = (await loadPackage(name, '--log')) as Partial<LogPackage>;
-  if (adapter.contract?.log !== LOG_CONTRACT_VERSION || typeof adapter.createLog !== 'function') {
+  type Definition = LogDefinition & AnyDefinition;
+  const found = await loadAdapter<Definition>('log', LOG_CONTRACT_VERSION, name, '--log', config);
+  const { definition, address, options } = found;
+  if (!definition.supports.atomicStep)
     throw new HeadwaterError(
       'ADAPTER_CONTRACT',
-      `--log ${name}: the package provides no log of contract version ${LOG_CONTRACT_VERSION}`,
+      `--log ${name}: it cannot commit a step as one (supports.atomicStep), and Headwater would store readings twice after a crash`,
     );
-  }
-  return adapter.createLog(context);
+  const log = definition.create({
+    address,
+    options,
+    notify,
+    nowMs,
+    folder: join(config.data, `log-${definition.name}`),
+    namespace: config['log.namespace'],
+    partitions: config['log.partitions'],
+    topics: topics(config['log.readingsBytesMax']),
+    retired: config.lake === 'none' ? LAKE_TOPICS.map(lakeGroup) : [],
+  });
+  return new GuardedLog(log, definition.name);
 }
 
-/** Imports a package by name from where the command was started. Throws ADAPTER_MISSING. */
-export async function loadPackage(name: string, flag: string): Promise<unknown> {
-  const { createRequire } = await import('node:module');
-  const { pathToFileURL } = await import('node:url');
-  const { join } = await import('node:path');
-  try {
-    const from = createRequire(join(process.cwd(), 'package.json'));
-    return (await import(pathToFileURL(from.resolve(name)).href)) as unknown;
-  } catch (error) {
-    if (codeOf(error) !== 'MODULE_NOT_FOUND' && codeOf(error) !== 'ERR_MODULE_NOT_FOUND') {
-      throw new HeadwaterError(
-        'ADAPTER_MISSING',
-        `${flag} ${name}: the package does not load: ${messageOf(error)}`,
-        { cause: error },
-      );
-    }
-    throw new HeadwaterError(
-      'ADAPTER_MISSING',
-      `${flag} ${name} is neither built in nor an installed package`,
-      { cause: error },
-    );
-  }
-}
+/** For those who load their own adapters. */
+export { loadPackage } from '../adapters.ts';

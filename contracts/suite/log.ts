@@ -45,10 +45,11 @@ export function skipReason(tested: LogUnderTest, { skip }: LogCase): string | un
   return skip?.(tested.supports, { canCrash: tested.crash !== undefined });
 }
 
-/** All cases, one after the other. */
+/** All cases whose name holds `only`, one after the other. */
 export async function runLogSuite(
   tested: LogUnderTest,
   onResult: (result: Result) => void,
+  only = '',
 ): Promise<Result[]> {
   return await runCases<LogBench, LogSupports>(
     LOG_CASES,
@@ -56,6 +57,7 @@ export async function runLogSuite(
     tested.crash !== undefined,
     (run) => LogBench.use(tested, run),
     onResult,
+    only,
   );
 }
 

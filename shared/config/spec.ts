@@ -18,7 +18,11 @@ interface Key<T extends string, V> {
 }
 
 export type KeySpec =
-  | (Key<'string', string> & { choices?: readonly string[] })
+  | (Key<'string', string> & {
+      choices?: readonly string[];
+      /** It may name an adapter (`NAME`, `NAME://ADDRESS`), whose own options are keys under that name. */
+      adapter?: true;
+    })
   | Key<'boolean', boolean>
   | Key<'list', readonly string[]>
   /** HOST:PORT; '' switches it off. */
@@ -164,30 +168,67 @@ function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
   return values;
 }
 
+function valueOf(
+  key: string,
+  each: KeySpec,
+  { flags, environment, file }: ConfigSources,
+  fromFile: Map<string, unknown>,
+): unknown {
+  const flagged = each.flag === undefined ? undefined : flags?.[each.flag];
+  if (flagged !== undefined) return convert(each, flagged, { text: `--${each.flag}` });
+  const name = environmentName(key);
+  const fromEnvironment = environment?.[name];
+  if (fromEnvironment !== undefined) return convert(each, fromEnvironment, { text: name });
+  if (fromFile.has(key)) return convert(each, fromFile.get(key), { text: `${file}: ${key}` });
+  return convert(each, each.default, { text: key });
+}
+
+/** Under which an adapter's options are found: `redis` of `redis://HOST` or `@some/redis`, `mine` of `./mine.mjs`. */
+export function adapterName(value: string): string {
+  const [reference = ''] = value.split('://');
+  return (reference.split('/').at(-1) ?? '').replace(/\.[cm]?[jt]s$/, '');
+}
+
+export interface AdapterSources extends ConfigSources {
+  /** Keys of the file that belong to an adapter, whole. */
+  values: ReadonlyMap<string, unknown>;
+}
+
+/** Where a configuration came from, for the options of adapters that are known only once they are loaded. */
+const adapterSources = new WeakMap<object, AdapterSources>();
+
+export function adapterSourcesOf(config: object): AdapterSources {
+  return adapterSources.get(config) ?? { values: new Map() };
+}
+
+/** One option of an adapter, by the same rules. Throws CONFIG_INVALID. */
+export function convertOption(spec: KeySpec, value: unknown, origin: string): unknown {
+  return convert(spec, value, { text: origin });
+}
+
 /** Reads, checks and freezes. Throws CONFIG_INVALID and CONFIG_UNKNOWN_KEY, naming the place. */
 export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources): ConfigOf<S> {
   const known = Object.keys(spec);
   const fromFile =
     sources.file === undefined ? new Map<string, unknown>() : readFile(sources.file, sources);
-  for (const key of fromFile.keys()) {
-    if (!(key in spec)) {
+  const result = Object.fromEntries(
+    Object.entries(spec).map(([key, each]) => [key, valueOf(key, each, sources, fromFile)]),
+  );
+  const adapters = Object.entries(spec)
+    .filter(([, each]) => each.type === 'string' && each.adapter === true)
+    .map(([key]) => `${adapterName(String(result[key]))}.`);
+  const left = new Map<string, unknown>();
+  for (const [key, value] of fromFile) {
+    if (key in spec) continue;
+    if (adapters.some((name) => key.startsWith(name))) left.set(key, value);
+    else {
       throw new HeadwaterError(
         'CONFIG_UNKNOWN_KEY',
         `${sources.file}: unknown key '${key}'${suggestion(key, known)}`,
       );
     }
   }
-  const result: Record<string, unknown> = {};
-  for (const [key, each] of Object.entries(spec)) {
-    const flagged = each.flag === undefined ? undefined : sources.flags?.[each.flag];
-    const name = environmentName(key);
-    const fromEnvironment = sources.environment?.[name];
-    if (flagged !== undefined) result[key] = convert(each, flagged, { text: `--${each.flag}` });
-    else if (fromEnvironment !== undefined)
-      result[key] = convert(each, fromEnvironment, { text: name });
-    else if (fromFile.has(key))
-      result[key] = convert(each, fromFile.get(key), { text: `${sources.file}: ${key}` });
-    else result[key] = convert(each, each.default, { text: key });
-  }
-  return Object.freeze(result) as ConfigOf<S>;
+  Object.freeze(result);
+  adapterSources.set(result, { ...sources, values: left });
+  return result as ConfigOf<S>;
 }

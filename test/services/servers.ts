@@ -112,6 +112,29 @@ auto.create.topics.enable=false
   return kafka;
 }
 
+/** Redis that writes to disk before it answers. */
+export async function startRedis(): Promise<Server> {
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const file = join(folder, 'redis.conf');
+  writeFileSync(
+    file,
+    `bind 127.0.0.1
+port ${port}
+dir ${folder}
+appendonly yes
+appendfsync always
+save ""
+maxmemory-policy noeviction
+`,
+  );
+  return await server(
+    port,
+    () => start('redis-server', [file]),
+    () => accepts(port),
+  );
+}
+
 export async function startMosquitto(extra = ''): Promise<Server> {
   const folder = temporaryFolder();
   const port = await freePort();

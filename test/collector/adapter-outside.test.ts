@@ -1,0 +1,97 @@
+/**
+ * An adapter of somebody else: compiled and run outside the workspace, with nothing of ours but the contracts, as
+ * docs/adapters.md shows it.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { ROOT, start, temporaryFolder, until } from '../support/process.ts';
+
+const folder = temporaryFolder();
+const adapter = join(folder, 'node_modules', 'headwater-lines');
+
+beforeAll(() => {
+  const modules = join(folder, 'node_modules');
+  mkdirSync(join(modules, '@headwater', 'contracts'), { recursive: true });
+  mkdirSync(join(modules, '@types'));
+  // As `npm install` of the packed package leaves it.
+  for (const part of ['package.json', 'dist'])
+    cpSync(join(ROOT, 'contracts', part), join(modules, '@headwater', 'contracts', part), {
+      recursive: true,
+    });
+  for (const types of ['@types/node', 'undici-types'])
+    symlinkSync(join(ROOT, 'node_modules', types), join(modules, types));
+  cpSync(join(ROOT, 'docs', 'examples', 'adapter'), adapter, { recursive: true });
+  execFileSync(join(ROOT, 'node_modules', '.bin', 'tsc'), ['-p', '.'], {
+    cwd: adapter,
+    stdio: 'pipe',
+    encoding: 'utf8',
+  });
+});
+
+const headwater = (...args: string[]): ReturnType<typeof start> =>
+  start(process.execPath, [join(ROOT, 'cli', 'bin.mjs'), ...args], {}, folder);
+
+describe('an adapter outside the workspace', () => {
+  it('passes the suite by its name, and the report has its figures', async () => {
+    const run = headwater('contract-test', 'lines', '--option', 'file=other.jsonl');
+    const code = await run.exited;
+    expect(run.output()).toMatch(/log lines: \d\d passed, 0 failed, \d+ skipped/);
+    expect(run.output()).toMatch(/append, 50 at once: \d+ records\/s/);
+    expect(code).toBe(0);
+  });
+
+  it('fails the suite where it is broken, which names the law and ends with 1', async () => {
+    writeFileSync(
+      join(folder, 'broken.mjs'),
+      `import lines from 'headwater-lines';
+import { defineLog } from '@headwater/contracts';
+export default defineLog({
+  ...lines,
+  name: 'broken',
+  create(context) {
+    const log = lines.create(context);
+    log.watch = () => Promise.reject(new Error('no watch today'));
+    return log;
+  },
+});
+`,
+    );
+    const run = headwater('contract-test', './broken.mjs', '--only', 'watch of nothing');
+    expect(await run.exited).toBe(1);
+    expect(run.output()).toMatch(
+      /FAILED {2}a watch of nothing resolves, and sees what comes .*\n.*no watch today/,
+    );
+  });
+
+  it('is a collector’s log by `--log NAME://`, with its options from file, environment and address', async () => {
+    const config = join(folder, 'collector.yaml');
+    writeFileSync(config, 'lines:\n  file: from-file.jsonl\n');
+    const flags = ['--data', join(folder, 'data'), '--lake', 'none', '--uplink', '127.0.0.1:0'];
+    const run = (...more: string[]): ReturnType<typeof start> =>
+      headwater('collector', ...flags, '--http', '127.0.0.1:0', ...more);
+    const collector = run('--log', 'lines://', '--config', config);
+    const address = await until(
+      'the collector',
+      () => /http=(\S+)/.exec(collector.stdout())?.[1],
+      20_000,
+    );
+    const posted = await fetch(`http://${address}/api/v2/write?bucket=b`, {
+      method: 'POST',
+      body: 'climate,room=a temperature=21.5',
+    });
+    expect(posted.ok, collector.output()).toBe(true);
+    await until('the reading', async () => {
+      const answer = await fetch(`http://${address}/api/v1/latest`);
+      return (await answer.text()).includes('21.5') || undefined;
+    });
+    expect(await collector.kill()).toBe(0);
+    expect(execFileSync('ls', [join(folder, 'data', 'log-lines')], { encoding: 'utf8' })).toBe(
+      'from-file.jsonl\n',
+    );
+    const wrong = run('--log', 'lines://?flie=x');
+    expect(await wrong.exited).toBe(1);
+    expect(wrong.output()).toContain("'flie' is no option of the adapter lines; it has file");
+  });
+});
