@@ -6,9 +6,16 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KINDS, type AnyDefinition, type Kind, type LogDefinition } from '../contracts/define.ts';
+import {
+  KINDS,
+  type AdapterContext,
+  type AnyDefinition,
+  type Kind,
+  type LogDefinition,
+  type ObjectStoreDefinition,
+  type StoreDefinition,
+} from '../contracts/define.ts';
 import type { Log } from '../contracts/log.ts';
-import type { ObjectStore } from '../contracts/object-store.ts';
 import type { OptionsOf, OptionsSpec } from '../contracts/options.ts';
 import type { Result } from '../contracts/suite/runner.ts';
 import { definitions, optionsOf } from '../collector/adapters.ts';
@@ -88,24 +95,42 @@ const SUITES: Partial<
     const results = await runLogSuite(tested, tell, only);
     return { results, figures: only === '' ? await logFigures(tested) : [] };
   },
-  objectStore: async (definition, { address, options, only }, tell) => {
+  store: async (definition, subject, tell) => {
+    const { runStoreSuite } = await import('../contracts/suite/store.ts');
+    const { supports, create } = definition as unknown as StoreDefinition;
+    return await onDisk(subject, async (context) => ({
+      results: await runStoreSuite({ supports, create: () => create(context) }, tell, subject.only),
+      figures: [],
+    }));
+  },
+  objectStore: async (definition, subject, tell) => {
     const { runObjectStoreSuite } = await import('../contracts/suite/object-store.ts');
-    const folder = await mkdtemp(join(tmpdir(), 'headwater-contract-'));
-    const create = (): ObjectStore =>
-      definition.create({
-        address,
-        options,
-        folder,
-        notify: () => undefined,
-        nowMs: () => Date.now(),
-      }) as ObjectStore;
-    try {
-      return { results: await runObjectStoreSuite({ create }, tell, only), figures: [] };
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+    const { create } = definition as unknown as ObjectStoreDefinition;
+    return await onDisk(subject, async (context) => ({
+      results: await runObjectStoreSuite({ create: () => create(context) }, tell, subject.only),
+      figures: [],
+    }));
   },
 };
+
+/** With a folder that is gone afterwards. */
+async function onDisk(
+  { address, options }: Subject,
+  work: (context: AdapterContext) => Promise<Report>,
+): Promise<Report> {
+  const folder = await mkdtemp(join(tmpdir(), 'headwater-contract-'));
+  try {
+    return await work({
+      address,
+      options,
+      folder,
+      notify: () => undefined,
+      nowMs: () => Date.now(),
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 function line({ name, outcome, reason, ms }: Result): string {
   if (outcome === 'passed') return `  ok      ${name} (${ms} ms)\n`;

@@ -67,6 +67,3 @@ export async function createLog(context: LogContext): Promise<Log> {
   });
   return new GuardedLog(log, definition.name);
 }
-
-/** For those who load their own adapters. */
-export { loadPackage } from '../adapters.ts';

@@ -1,8 +1,9 @@
 /** The one place that knows the store adapters' names; it also loads a package that someone else wrote. */
-import { HeadwaterError } from '../../shared/errors.ts';
+import { join } from 'node:path';
+import type { AnyDefinition, StoreDefinition } from '../../contracts/define.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
-import { loadPackage } from '../log/open.ts';
 import { STORE_CONTRACT_VERSION, type TimeSeriesStore } from './store.ts';
 
 export interface StoreContext {
@@ -11,12 +12,6 @@ export interface StoreContext {
   nowMs: () => number;
   /** From the environment only: a token on a command line can be read by everybody on the machine. */
   token: string | undefined;
-}
-
-/** What a third-party package exports: `contract` names the version it was written for. */
-export interface StorePackage {
-  contract: { store: number };
-  createStore(context: StoreContext): TimeSeriesStore;
 }
 
 /** Creates the configured store; `open()` does the work. Throws ADAPTER_MISSING, ADAPTER_CONTRACT, CONFIG_INVALID. */
@@ -34,15 +29,9 @@ export async function createStore(context: StoreContext): Promise<TimeSeriesStor
     const { InfluxStore, parseInfluxAddress } = await import('./influxdb.ts');
     return new InfluxStore({ ...parseInfluxAddress(name), token: token ?? '' }, notify);
   }
-  const adapter = (await loadPackage(name, '--store')) as Partial<StorePackage>;
-  if (
-    adapter.contract?.store !== STORE_CONTRACT_VERSION ||
-    typeof adapter.createStore !== 'function'
-  ) {
-    throw new HeadwaterError(
-      'ADAPTER_CONTRACT',
-      `--store ${name}: the package provides no store of contract version ${STORE_CONTRACT_VERSION}`,
-    );
-  }
-  return adapter.createStore(context);
+  type Given = StoreDefinition & AnyDefinition;
+  const found = await loadAdapter<Given>('store', STORE_CONTRACT_VERSION, name, '--store', config);
+  const { definition, address, options } = found;
+  const folder = join(config.data, `store-${definition.name}`);
+  return definition.create({ address, options, folder, notify, nowMs });
 }

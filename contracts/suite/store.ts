@@ -67,10 +67,11 @@ export function skipReason({ supports }: StoreUnderTest, { skip }: StoreCase): s
   return skip?.(supports, { canCrash: false });
 }
 
-/** All cases, one after the other. */
+/** All cases whose name holds `only`, one after the other. */
 export async function runStoreSuite(
   tested: StoreUnderTest,
   onResult: (result: Result) => void,
+  only = '',
 ): Promise<Result[]> {
   return await runCases<StoreBench, StoreSupports>(
     STORE_CASES,
@@ -78,5 +79,6 @@ export async function runStoreSuite(
     false,
     (run) => StoreBench.use(tested, run),
     onResult,
+    only,
   );
 }

@@ -284,16 +284,19 @@ describe('commands', () => {
       );
       writeFileSync(
         join(at, 'index.js'),
-        `export const contract = { store: ${version} };
-const points = [];
-export const createStore = () => ({
+        `const points = [];
+const create = () => ({
   kind: 'their-store',
   open: async () => {}, close: async () => {}, warnings: () => ['theirs'], identity: async () => 'theirs', marks: async () => new Map(),
   supports: { progress: false, remove: 'none', aggregates: false },
   apply: async (changes) => { for (const { put } of changes) if (put !== undefined) points.push(put); return []; },
   series: async () => [], query: async function* () {},
   latest: async () => points.map(({ measurement, tags, timeMs }) => ({ measurement, field: 'value', tags, time: timeMs, value: 1 })),
-});`,
+});
+export default {
+  [Symbol.for('headwater.adapter')]: true,
+  kind: 'store', contract: ${version}, name: 'their-store', about: '', options: {}, supports: {}, create,
+};`,
       );
     };
     install(STORE_CONTRACT_VERSION);
