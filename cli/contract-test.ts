@@ -6,9 +6,9 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { AdapterContext } from '../contracts/context.ts';
 import {
   KINDS,
-  type AdapterContext,
   type AnyDefinition,
   type Kind,
   type LogDefinition,

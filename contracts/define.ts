@@ -4,11 +4,11 @@
  *
  * `create` does no I/O; `open()` of what it returns does.
  */
+import type { AdapterContext } from './context.ts';
 import type { Log, LogContext, LogSupports } from './log.ts';
 import { LOG_CONTRACT_VERSION } from './log.ts';
-import type { Notify } from './notice.ts';
 import { OBJECT_STORE_CONTRACT_VERSION, type ObjectStore } from './object-store.ts';
-import type { OptionsOf, OptionsSpec } from './options.ts';
+import type { OptionsSpec } from './options.ts';
 import { STORE_CONTRACT_VERSION, type StoreSupports, type TimeSeriesStore } from './store.ts';
 
 /** On every definition, whichever copy of this package made it. */
@@ -16,17 +16,6 @@ export const ADAPTER: unique symbol = Symbol.for('headwater.adapter');
 
 export const KINDS = ['log', 'store', 'objectStore', 'codec', 'batchEngine'] as const;
 export type Kind = (typeof KINDS)[number];
-
-/** What every adapter is given. */
-export interface AdapterContext<O extends OptionsSpec = OptionsSpec> {
-  /** What stands behind `NAME://`, without a query; '' for none. */
-  address: string;
-  options: OptionsOf<O>;
-  /** For what it keeps on a local disk; it may not be there yet. */
-  folder: string;
-  notify: Notify;
-  nowMs: () => number;
-}
 
 export interface Definition<
   K extends Kind,

@@ -10,7 +10,7 @@
  * - Positions are numbers that grow within a partition: the first may be any, and there may be gaps. No stage counts with
  *   them. Partitions are the log's affair: a key stays in the partition that was first chosen for it.
  */
-import type { AdapterContext } from './define.ts';
+import type { AdapterContext } from './context.ts';
 import type { OptionsSpec } from './options.ts';
 
 export const LOG_CONTRACT_VERSION = 2;
