@@ -10,7 +10,7 @@ import { GATEWAY_ID, UP_BYTES_MAX } from '../shared/wire/wire.ts';
 import { ROLES, type CollectorConfig, type Role } from './config.ts';
 import type { Mappings } from './decode/mapping/mappings.ts';
 import { MAPPING_PREFIX, MappingSet, type MappingVersion } from './decode/mapping/set.ts';
-import type { SeriesLimits } from './decode/cardinality.ts';
+import type { SeriesLimits } from './decode/admission.ts';
 import { ReplayJobs } from './decode/replay-jobs.ts';
 import { Replayer } from './decode/replay.ts';
 import { DecodeStage } from './decode/stage.ts';
@@ -74,6 +74,9 @@ function checkRoles(roles: Set<Role>, config: CollectorConfig): void {
 const seriesLimits = (config: CollectorConfig): SeriesLimits => ({
   perClient: config['decode.seriesPerClientMax'],
   perGateway: config['decode.seriesPerGatewayMax'],
+  fieldsPerTopic: config['decode.fieldsPerTopicMax'],
+  fieldsPerGateway: config['decode.fieldsPerGatewayMax'],
+  fieldsInAll: config['decode.fieldsMax'],
 });
 
 /** Throws CONFIG_INVALID. */
@@ -139,6 +142,7 @@ export class Collector {
         extra: this.extraMappings,
         shipped: config['decode.shippedMappings'],
         localZone: config['decode.localZone'],
+        pastDays: config['decode.deviceTimePastDays'],
       },
       notify,
     );

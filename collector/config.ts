@@ -1,6 +1,8 @@
 /** Every setting of the collector: the check, `docs/configuration.md` and the sample file come from this table. */
 import { accessSettings } from '../shared/access/settings.ts';
+import { DEVICE_TIME_PAST_DAYS } from '../shared/codecs/time.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
+import { FIELD_LIMITS } from '../shared/model/limits.ts';
 
 const MIB = 1024 * 1024;
 
@@ -91,7 +93,7 @@ export const COLLECTOR_CONFIG = {
     type: 'string',
     default: '',
     about:
-      "Time zone (such as Europe/Berlin) of devices that send local time without saying so. Empty: such a time is not believed, and the gateway's receipt counts.",
+      "Time zone (such as Europe/Berlin) of devices that send local time without saying so. Empty: such a time is not believed, and the gateway's receipt counts. It holds with and without a mapping.",
   },
   'decode.seriesPerClientMax': {
     type: 'integer',
@@ -109,6 +111,40 @@ export const COLLECTOR_CONFIG = {
     max: 100_000_000,
     unit: 'series',
     about: 'The same for all clients of a gateway together.',
+  },
+  'decode.fieldsPerTopicMax': {
+    type: 'integer',
+    default: FIELD_LIMITS.perTopic,
+    min: 1,
+    max: 1_000_000,
+    unit: 'names',
+    about:
+      'Names of fields that one topic may bring; a value under one more goes to quarantine, since a key that changes belongs into a tag.',
+  },
+  'decode.fieldsPerGatewayMax': {
+    type: 'integer',
+    default: FIELD_LIMITS.perGateway,
+    min: 1,
+    max: 10_000_000,
+    unit: 'names',
+    about: 'The same for all topics of a gateway together.',
+  },
+  'decode.fieldsMax': {
+    type: 'integer',
+    default: FIELD_LIMITS.inAll,
+    min: 1,
+    max: 10_000_000,
+    unit: 'names',
+    about: 'The same for all gateways together.',
+  },
+  'decode.deviceTimePastDays': {
+    type: 'integer',
+    default: DEVICE_TIME_PAST_DAYS,
+    min: 1,
+    max: 36_500,
+    unit: 'days',
+    about:
+      "How long before its receipt a reading may have been measured by its device's own time; what is older is a clock that was never set, and stays a field.",
   },
   'log.cacheBytes': {
     type: 'integer',

@@ -1,42 +1,68 @@
 /**
  * What codecs with state remember (Sparkplug's aliases, Homie's data types, discovery), per gateway. It is loaded from
  * the ledger topic, and what changed in a step is committed with that step's readings, so that nothing is decoded with a
- * state that could be lost. Bounded: of one gateway the entries used longest ago give way.
+ * state that could be lost. Bounded in entries and characters: of one gateway the entries used longest ago give way. A
+ * key that a log could not take (a device can name a topic of any length) is kept by its hash.
  */
+import { createHash } from 'node:crypto';
 import { Undecodable } from '../../shared/codecs/codec.ts';
 import type { CodecState } from './codecs/context.ts';
 
 export const CODEC_PREFIX = 'codec/';
 const ENTRIES_MAX = 20_000;
 const VALUE_CHARS_MAX = 256 * 1024;
+/** Of one gateway. */
+const ALL_CHARS_MAX = 64 * 1024 * 1024;
+const KEY_CHARS_MAX = 1024;
 const NOTHING = Buffer.alloc(0);
 
+const keyOf = (key: string): string =>
+  key.length <= KEY_CHARS_MAX ? key : `#${createHash('sha256').update(key).digest('hex')}`;
+
+interface Entry {
+  value: unknown;
+  chars: number;
+}
+
 class GatewayState implements CodecState {
-  readonly values = new Map<string, unknown>();
+  private readonly entries = new Map<string, Entry>();
+  private chars = 0;
   readonly changed = new Set<string>();
 
-  get(key: string): unknown {
-    const value = this.values.get(key);
-    if (value !== undefined) {
-      // The order of a Map is that of use: the first one gives way.
-      this.values.delete(key);
-      this.values.set(key, value);
-    }
-    return value;
+  get(given: string): unknown {
+    const key = keyOf(given);
+    const entry = this.entries.get(key);
+    if (entry === undefined) return undefined;
+    // The order of a Map is that of use: the first one gives way.
+    this.entries.delete(key);
+    this.entries.set(key, entry);
+    return entry.value;
   }
 
-  set(key: string, value: unknown): void {
-    if (value !== undefined && JSON.stringify(value).length > VALUE_CHARS_MAX)
+  set(given: string, value: unknown): void {
+    const chars = value === undefined ? 0 : JSON.stringify(value).length;
+    if (chars > VALUE_CHARS_MAX)
       throw new Undecodable(`it describes more than ${VALUE_CHARS_MAX} characters can hold`);
-    this.values.delete(key);
-    if (value !== undefined) this.values.set(key, value);
+    const key = keyOf(given);
+    this.put(key, value, chars);
     this.changed.add(key);
-    while (this.values.size > ENTRIES_MAX) {
-      const [oldest] = this.values.keys();
+    while (this.entries.size > ENTRIES_MAX || this.chars > ALL_CHARS_MAX) {
+      const [oldest] = this.entries.keys();
       if (oldest === undefined) return;
-      this.values.delete(oldest);
+      this.put(oldest, undefined, 0);
       this.changed.add(oldest);
     }
+  }
+
+  /** By the key as it is kept. */
+  put(key: string, value: unknown, chars: number): void {
+    this.chars += chars - (this.entries.get(key)?.chars ?? 0);
+    this.entries.delete(key);
+    if (value !== undefined) this.entries.set(key, { value, chars });
+  }
+
+  kept(key: string): unknown {
+    return this.entries.get(key)?.value;
   }
 }
 
@@ -67,15 +93,16 @@ export class CodecStates {
   load(key: string, value: Buffer): void {
     const [gateway = '', ...rest] = key.slice(CODEC_PREFIX.length).split('/');
     const state = this.of(gateway) as GatewayState; // Made above.
-    state.values.set(rest.join('/'), JSON.parse(value.toString('utf8')));
+    state.put(rest.join('/'), JSON.parse(value.toString('utf8')), value.length);
   }
 
   /** What has changed since the last call, as entries of the ledger topic. */
   takeChanges(): { key: string; value: Buffer }[] {
     const changes: { key: string; value: Buffer }[] = [];
-    for (const [gateway, { values, changed }] of this.gateways) {
+    for (const [gateway, state] of this.gateways) {
+      const { changed } = state;
       for (const key of changed) {
-        const value = values.get(key);
+        const value = state.kept(key);
         changes.push({
           key: `${CODEC_PREFIX}${gateway}/${key}`,
           value: value === undefined ? NOTHING : Buffer.from(JSON.stringify(value)),

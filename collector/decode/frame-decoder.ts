@@ -1,36 +1,35 @@
 /**
  * Makes readings, as records of the `readings` topic, of the messages in a frame, and of summaries. What cannot be read
- * goes aside with its reason and holds up nobody (law 5).
+ * goes aside with its reason and holds up nobody (law 5): a message, or a part of it while the rest is taken.
+ *
+ * What a mapping leaves over of a message is counted, and told once for a topic and what it is: as an item of the
+ * quarantine, where a person looks for what is missing.
  */
-import { Undecodable } from '../../shared/codecs/codec.ts';
+import { Undecodable, type Problem } from '../../shared/codecs/codec.ts';
+import { messageOf } from '../../shared/errors.ts';
 import { readRecords, type FrameHeader, type FrameRecord } from '../../shared/frame/frame.ts';
-import type { Summary, SummarySeries } from '../../shared/frame/notes.ts';
-import {
-  identityDigits,
-  identitySeed,
-  type Quarantined,
-  type Reading,
-} from '../../shared/model/reading.ts';
+import type { Summary } from '../../shared/frame/notes.ts';
+import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
-import {
-  HEADER_AGAIN,
-  TOPIC_COMMANDS,
-  TOPIC_LEDGER,
-  TOPIC_READINGS,
-  type Produced,
-} from '../log/log.ts';
-import { seriesName } from '../store/store.ts';
-import { Cardinality, type SeriesLimits } from './cardinality.ts';
+import { HEADER_AGAIN, TOPIC_COMMANDS, TOPIC_READINGS, type Produced } from '../log/log.ts';
+import { Admission, type SeriesLimits } from './admission.ts';
 import type { CodecState, MessageContext } from './codecs/context.ts';
-import { decodeRecord, takeTags, type DecodedReading } from './decoder.ts';
+import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { FieldNotes } from './field-notes.ts';
+import { leftBehind } from './left-behind.ts';
+import { summaryReadings } from './summary-readings.ts';
 
-/** Readings in one record: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
+/** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
 const READINGS_PER_RECORD = 1000;
+const BYTES_PER_RECORD = 256 * 1024;
+const COMMAND_TOPIC_CHARS_MAX = 4096;
+/** Leftovers that have been told, remembered; beyond it they are told again. */
+const TOLD_MAX = 10_000;
+/** Beyond 9999, and before 1970, no gateway received anything: what a list of the quarantine can show. */
+const RECEIPT_MS_MAX = 253_402_300_799_999;
 /** From the gateway's receipt to the arrival at the collector: what takes longer is late. */
 const LATE_MS = 10_000;
-/** What is known of fields, in the ledger topic: `meta/` and the series' name. */
-export const META_PREFIX = 'meta/';
 
 /** A frame to be decoded, and how. */
 export interface FrameJob {
@@ -58,7 +57,8 @@ export interface Replay {
   isWanted: (message: FrameRecord) => boolean;
   /** Mappings that were in force before. */
   older: readonly Mappings[];
-  onDecoded: (sequence: number, readings: number) => void;
+  /** `isWhole`: nothing of it is left in quarantine. */
+  onDecoded: (sequence: number, readings: number, isWhole: boolean) => void;
   onQuarantined: (sequence: number) => void;
 }
 
@@ -67,12 +67,15 @@ export class FrameDecoder {
   decodedReadings = 0;
   emptyMessages = 0;
   lateReadings = 0;
+  /** Numbers that were none (NaN, infinities), and messages of which a mapping left something over. */
+  omittedValues = 0;
+  leftOverMessages = 0;
   mappings: Mappings;
 
   private readonly quarantine: (item: Quarantined) => Produced;
-  private readonly cardinality: Cardinality;
-  /** What has been said of fields already, by the tags of their series. */
-  private readonly said = new WeakMap<Record<string, string>, Map<string, string>>();
+  private readonly admission: Admission;
+  private readonly told = new Set<string>();
+  private readonly notes = new FieldNotes();
 
   constructor(
     mappings: Mappings,
@@ -80,7 +83,7 @@ export class FrameDecoder {
     quarantine: (item: Quarantined) => Produced,
   ) {
     this.mappings = mappings;
-    this.cardinality = new Cardinality(limits);
+    this.admission = new Admission(limits);
     this.quarantine = quarantine;
   }
 
@@ -92,6 +95,7 @@ export class FrameDecoder {
     const seed = identitySeed(gateway, epoch);
     let readings: Reading[] = [];
     let removed: Reading[] = [];
+    let bytes = 0;
     const { replay } = job;
     const isAgain = replay !== undefined || job.isAgain === true;
     const flush = (): void => {
@@ -99,6 +103,7 @@ export class FrameDecoder {
         produced.push(this.record(header, arrivedMs, readings, removed, isAgain));
       readings = [];
       removed = [];
+      bytes = 0;
     };
     const context = this.contextOf(job, produced);
     for (const message of readRecords(frame, header)) {
@@ -110,32 +115,33 @@ export class FrameDecoder {
       const late = arrivedMs - message.receivedUs / 1000 > LATE_MS;
       try {
         const decoded = decodeRecord(message, seed, context, this.mappings);
-        if (decoded.length === 0) this.emptyMessages++;
-        if (usedUs === undefined) this.admit(job, message.client, decoded);
-        else {
+        const taken = this.admit(job, message, decoded);
+        if (usedUs !== undefined) {
           this.place(context, message, deviceReceivedUs + usedUs, arrivedMs);
-          this.markMoved(decoded, decodeRecord(message, seed, context, this.mappings));
+          const before = decodeRecord(message, seed, context, this.mappings);
+          this.markMoved(taken, before.readings);
         }
+        const isWhole = this.tellProblems(job, message, decoded, produced);
         if (replay !== undefined) {
-          removed.push(...this.leftBehind(message, seed, context, decoded, replay.older));
-          replay.onDecoded(message.sequence, decoded.length);
+          removed.push(...leftBehind(message, seed, context, taken, replay.older));
+          replay.onDecoded(message.sequence, taken.length, isWhole);
         }
-        for (const reading of decoded) {
-          this.tell(job, reading, produced);
+        for (const reading of taken) {
+          this.notes.take(reading, job.partition, produced);
           if (late) {
             reading.late = true;
             this.lateReadings++;
           }
           readings.push(reading);
         }
-        if (readings.length >= READINGS_PER_RECORD) flush();
+        bytes += message.payload.length;
+        if (readings.length >= READINGS_PER_RECORD || bytes >= BYTES_PER_RECORD) flush();
       } catch (error) {
-        if (!(error instanceof Undecodable)) throw error;
         if (usedUs !== undefined) continue;
-        produced.push(this.setAside(header, message, error.message));
+        produced.push(this.setAside(header, message, asReason(error)));
         if (replay === undefined) continue;
         // What an older mapping made of it is no longer said by anything.
-        removed.push(...this.leftBehind(message, seed, context, [], replay.older));
+        removed.push(...leftBehind(message, seed, context, [], replay.older));
         replay.onQuarantined(message.sequence);
       }
     }
@@ -143,43 +149,68 @@ export class FrameDecoder {
     return produced;
   }
 
-  /** Points that older mappings gave this message and that are not where the present one puts them, or have other fields. */
-  private leftBehind(
-    message: FrameRecord,
-    seed: number,
-    context: MessageContext,
-    decoded: Reading[],
-    older: readonly Mappings[],
-  ): Reading[] {
-    const addressOf = ({ measurement, tags, timeMs, ns }: Reading): string =>
-      `${seriesName({ measurement, field: '', tags })} ${timeMs} ${ns}`;
-    const present = new Map(decoded.map((reading) => [addressOf(reading), reading]));
-    const gone = new Map<string, Reading>();
-    for (const mappings of older) {
-      for (const reading of this.quietly(message, seed, context, mappings)) {
-        const address = addressOf(reading);
-        const now = present.get(address);
-        const stays =
-          now !== undefined &&
-          Object.keys(reading.fields).every((name) => Object.hasOwn(now.fields, name));
-        if (!stays) gone.set(address, reading);
-      }
+  /** The readings of a message that the stores can take; what they cannot becomes a problem. Throws Undecodable. */
+  private admit(
+    { state, usedUs }: FrameJob,
+    { client, topic }: FrameRecord,
+    decoded: DecodedMessage,
+  ): DecodedReading[] {
+    const { readings, problems } = decoded;
+    let hasRefused = false;
+    for (const reading of readings) {
+      const refused = this.admission.admit(state, client, topic, reading);
+      if (refused === undefined) continue;
+      hasRefused = true;
+      for (const reason of refused) problems.push({ reason });
     }
-    return [...gone.values()];
+    const taken = hasRefused ? readings.filter(hasFields) : readings;
+    if (taken.length === 0) {
+      if (usedUs === undefined && problems.length === 0) this.emptyMessages++;
+      if (problems.length > 0 && problems.every(({ part }) => part === undefined))
+        throw new Undecodable(reasonOf(problems));
+    }
+    return taken;
   }
 
-  private quietly(
+  /** What of a message is not taken, while the rest is. True when all of it is. */
+  private tellProblems(
+    { header, usedUs }: FrameJob,
     message: FrameRecord,
-    seed: number,
-    context: MessageContext,
-    mappings: Mappings,
-  ): Reading[] {
-    try {
-      return decodeRecord(message, seed, { ...context, ask: () => undefined }, mappings);
-    } catch (error) {
-      if (error instanceof Undecodable) return [];
-      throw error;
+    { problems, omitted, left, readings }: DecodedMessage,
+    produced: Produced[],
+  ): boolean {
+    if (problems.length === 0 && omitted === 0 && left === undefined) return true;
+    if (usedUs !== undefined) return true;
+    this.omittedValues += omitted;
+    const whole: Problem[] = [];
+    for (const problem of problems) {
+      const { reason, part } = problem;
+      if (part === undefined) whole.push(problem);
+      else
+        produced.push(
+          this.setAside(header, { ...message, payload: part.payload }, reason, part.index),
+        );
     }
+    const reasons = whole.length === 0 ? [] : [reasonOf(whole)];
+    if (left !== undefined) {
+      this.leftOverMessages++;
+      const names = left.paths.join(', ');
+      if (this.isNews(`${header.gateway}\0${message.topic}\0${names}`))
+        reasons.push(
+          `mapping '${left.mapping}' leaves out ${names} (said once for this topic; a point or field that leads there takes it, rest: false says that it is not wanted)`,
+        );
+    }
+    if (reasons.length === 0) return whole.length === problems.length;
+    const rest = readings.length > 0 ? '; the rest of the message is stored' : '';
+    produced.push(this.setAside(header, message, `${reasons.join('; ')}${rest}`));
+    return false;
+  }
+
+  private isNews(what: string): boolean {
+    if (this.told.has(what)) return false;
+    if (this.told.size >= TOLD_MAX) this.told.clear();
+    this.told.add(what);
+    return true;
   }
 
   private contextOf({ header, state, hasAll }: FrameJob, produced: Produced[]): MessageContext {
@@ -193,8 +224,16 @@ export class FrameDecoder {
       latestMs: 0,
       state,
       hasAll,
-      ask: ({ topic, payload }) =>
-        produced.push({ topic: TOPIC_COMMANDS, key: gateway, headers: { topic }, value: payload }),
+      ask: ({ topic, payload }) => {
+        // A log's headers have a limit, and no node has such a name.
+        if (topic.length <= COMMAND_TOPIC_CHARS_MAX)
+          produced.push({
+            topic: TOPIC_COMMANDS,
+            key: gateway,
+            headers: { topic },
+            value: payload,
+          });
+      },
     };
   }
 
@@ -212,39 +251,10 @@ export class FrameDecoder {
     context.latestMs = Math.max(context.receivedMs, arrivedMs);
   }
 
-  /** All of a message or nothing of it. */
-  private admit({ state }: FrameJob, client: string, decoded: DecodedReading[]): void {
-    for (const { measurement, tags } of decoded)
-      this.cardinality.admit(state, client, measurement, tags);
-  }
-
-  /** Units and names, once, and again when they change. */
-  private tell({ partition }: FrameJob, reading: DecodedReading, produced: Produced[]): void {
-    const { meta, measurement, tags, fields } = reading;
-    if (meta === undefined) return;
-    delete reading.meta;
-    let said = this.said.get(tags);
-    if (said === undefined) this.said.set(tags, (said = new Map()));
-    for (const [name, what] of meta) {
-      const text = JSON.stringify(what);
-      for (const field of [name, `${name}_text`, `${name}_bool`]) {
-        const key = `${measurement}\0${field}`;
-        if (!Object.hasOwn(fields, field) || said.get(key) === text) continue;
-        said.set(key, text);
-        produced.push({
-          topic: TOPIC_LEDGER,
-          partition,
-          key: `${META_PREFIX}${seriesName({ measurement, field, tags })}`,
-          headers: {},
-          value: Buffer.from(text),
-        });
-      }
-    }
-  }
-
   private markMoved(decoded: Reading[], before: Reading[]): void {
-    for (const [index, reading] of decoded.entries()) {
-      const old = before[index];
+    const places = new Map(before.map((reading) => [reading.index, reading]));
+    for (const reading of decoded) {
+      const old = places.get(reading.index);
       if (old !== undefined && (old.timeMs !== reading.timeMs || old.ns !== reading.ns))
         reading.was = { timeMs: old.timeMs, ns: old.ns };
     }
@@ -267,15 +277,15 @@ export class FrameDecoder {
     };
   }
 
-  private setAside(header: FrameHeader, message: FrameRecord, reason: string): Produced {
+  private setAside(header: FrameHeader, message: FrameRecord, reason: string, index = 0): Produced {
     const { gateway, epoch } = header;
     const { sequence, client, topic, payload, receivedUs } = message;
-    const receivedMs = Math.floor(receivedUs / 1000);
+    const receivedMs = Math.min(Math.max(Math.floor(receivedUs / 1000), 0), RECEIPT_MS_MAX);
     return this.quarantine({
       gateway,
       epoch,
       sequence,
-      index: 0,
+      index,
       client,
       topic,
       reason,
@@ -296,45 +306,21 @@ export class FrameDecoder {
       .map((message) => this.setAside(header, message, reason));
   }
 
-  /** What is left of thinned messages: `<field>_min`, `_max`, `_mean` and `_count`, at the middle of their time. */
+  /** What is left of thinned messages. */
   summary(summary: Summary, header: FrameHeader, arrivedMs: number): Produced[] {
-    const { gateway, epoch, firstSequence } = header;
-    const seed = identitySeed(gateway, epoch);
-    const readings = summary.series.map((series, index): Reading => {
-      const ns = identityDigits(seed, firstSequence, index, 1_000_000);
-      const timeMs = Math.floor((series.fromUs + series.toUs) / 2000);
-      return { ...this.meaning(gateway, series), sequence: firstSequence, index, timeMs, ns };
-    });
+    const readings = summaryReadings(summary, header, this.mappings);
     // All of one identity in one record: a store may take what comes later under it for a correction.
     return readings.length === 0 ? [] : [this.record(header, arrivedMs, readings)];
   }
-
-  /** Names as the topic's first mapping gives them. */
-  private meaning(
-    gateway: string,
-    { topic, measurement, tags: ownTags, constants, numbers }: SummarySeries,
-  ): Pick<Reading, 'measurement' | 'tags' | 'fields'> {
-    const meaning = this.mappings.of(gateway, topic);
-    const [first] = meaning.candidates;
-    const bare = first?.names.get('field') ?? first?.mapping.rules[0]?.field ?? 'value';
-    const fields: [string, number][] = [];
-    for (const [name, [count, min, max, mean]] of Object.entries(numbers)) {
-      const field = name === 'value' && measurement === undefined ? bare : name;
-      fields.push(
-        [`${field}_min`, min],
-        [`${field}_max`, max],
-        [`${field}_mean`, mean],
-        [`${field}_count`, count],
-      );
-    }
-    const tags = { ...ownTags, ...(first?.tags ?? meaning.tags) };
-    for (const [name, source] of first?.mapping.rules[0]?.tags ?? [])
-      if ('constant' in source) tags[name] = source.constant;
-    takeTags(new Map(Object.entries(constants)), first?.mapping.rules[0]?.tagFields ?? [], tags);
-    return {
-      measurement: measurement ?? first?.measurement ?? meaning.measurement,
-      tags: this.mappings.shared(tags),
-      fields: Object.fromEntries(fields),
-    };
-  }
 }
+
+const hasFields = ({ fields }: Reading): boolean => {
+  for (const _name in fields) return true;
+  return false;
+};
+
+/** A fault of our own stands for one message: the others go on, and the item says whose fault it is. */
+const asReason = (error: unknown): string =>
+  error instanceof Undecodable
+    ? error.message
+    : `a fault of Headwater's, please report it with this payload: ${messageOf(error)}`;

@@ -31,7 +31,7 @@ import {
   type StoredRecord,
 } from '../log/log.ts';
 import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
-import type { SeriesLimits } from './cardinality.ts';
+import type { SeriesLimits } from './admission.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
 import { FrameDecoder } from './frame-decoder.ts';
 import { MAPPING_PREFIX, mappingsOf, type MappingVersion } from './mapping/set.ts';
@@ -238,10 +238,10 @@ export class Replayer {
       replay: {
         older,
         isWanted: (message) => isWanted(selection, message, offsetUs),
-        onDecoded: (sequence, readings) => {
+        onDecoded: (sequence, readings, isWhole) => {
           part.done.messages++;
           part.done.readings += readings;
-          if (open.has(sequence)) resolved.add(sequence, sequence);
+          if (isWhole && open.has(sequence)) resolved.add(sequence, sequence);
         },
         onQuarantined: () => {
           part.done.messages++;

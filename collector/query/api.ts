@@ -118,6 +118,16 @@ export function collectorMetrics(parts: Parts): Metrics {
       () => decode.decoder.emptyMessages,
     );
     metrics.counter(
+      'headwater_decode_omitted_values_total',
+      'Numbers that were none (NaN, infinities) beside others that were stored.',
+      () => decode.decoder.omittedValues,
+    );
+    metrics.counter(
+      'headwater_decode_left_over_total',
+      'Messages of which a mapping left a value over that it does not drop by name.',
+      () => decode.decoder.leftOverMessages,
+    );
+    metrics.counter(
       'headwater_decode_quarantined_total',
       'Messages that could not be decoded, by reason.',
       decode.quarantinedBy.read,

@@ -1,6 +1,6 @@
 /** Units and names of series, as codecs and discovery have said them: followed in the ledger topic, given with the series. */
 import type { FieldMeta } from '../../shared/codecs/codec.ts';
-import { META_PREFIX } from '../decode/frame-decoder.ts';
+import { META_PREFIX } from '../decode/field-notes.ts';
 import { TOPIC_LEDGER, type Log, type Watch } from '../log/log.ts';
 import { seriesName, type SeriesKey } from '../store/store.ts';
 

@@ -18,7 +18,10 @@ const MEMORY_BYTES_MAX = 16 * 1024 * 1024;
 const STACK_BYTES_MAX = 256 * 1024;
 const OUTPUT_CHARS_MAX = 1024 * 1024;
 
-/** A replay has to give the same again: the time is the message's, and chance begins anew with each. */
+/**
+ * A replay has to give the same again: the time is the message's, and chance begins anew with each. What decoders of
+ * makers expect of their network server is there too: a console, which nobody reads, and helpers for text and base64.
+ */
 const PRELUDE = `(function () {
   const Real = Date;
   let now = 0;
@@ -35,6 +38,41 @@ const PRELUDE = `(function () {
   globalThis.Date = MessageDate;
   delete globalThis.performance;
   Math.random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+  const quiet = () => undefined;
+  globalThis.console = { log: quiet, info: quiet, warn: quiet, error: quiet, debug: quiet, trace: quiet, table: quiet };
+  globalThis.TextDecoder ??= class {
+    constructor(label = 'utf-8') { this.encoding = String(label).toLowerCase(); }
+    decode(bytes = []) {
+      let text = '';
+      for (const byte of bytes) text += String.fromCharCode(byte);
+      return /^utf-?8$/.test(this.encoding) ? decodeURIComponent(escape(text)) : text;
+    }
+  };
+  globalThis.TextEncoder ??= class {
+    encode(text = '') { return Uint8Array.from(unescape(encodeURIComponent(text)), (char) => char.charCodeAt(0)); }
+  };
+  const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+  globalThis.atob ??= (text) => {
+    let bits = 0, value = 0, result = '';
+    for (const char of String(text).replace(/[=\\s]/g, '')) {
+      const digit = DIGITS.indexOf(char);
+      if (digit < 0) throw new Error('atob: not base64');
+      value = (value << 6) | digit;
+      bits += 6;
+      if (bits >= 8) { bits -= 8; result += String.fromCharCode((value >> bits) & 255); value &= (1 << bits) - 1; }
+    }
+    return result;
+  };
+  globalThis.btoa ??= (text) => {
+    let bits = 0, value = 0, result = '';
+    for (const char of String(text)) {
+      value = (value << 8) | (char.charCodeAt(0) & 255);
+      bits += 8;
+      while (bits >= 6) { bits -= 6; result += DIGITS[(value >> bits) & 63]; value &= (1 << bits) - 1; }
+    }
+    if (bits > 0) result += DIGITS[(value << (6 - bits)) & 63];
+    return result + '='.repeat((4 - (result.length % 4)) % 4);
+  };
   globalThis.__headwaterClock = (time) => { now = time; seed = 1; };
 })()`;
 

@@ -3,8 +3,7 @@
  * the channel: `temperature_3`. Source: myDevices' Cayenne LPP 1.2, with the types that ElectronicCats' and TTN's
  * libraries added; type numbers are those of IPSO objects less 3200.
  */
-import type { FieldValue } from '../model/reading.ts';
-import { Undecodable, setField, type Decoded, type FieldMeta } from './codec.ts';
+import { Fields, Undecodable, type Decoded, type FieldMeta } from './codec.ts';
 
 interface Value {
   /** Appended to the type's name; '' for a single value. */
@@ -74,7 +73,7 @@ const TYPES = new Map<number, Type>([
 
 /** Throws Undecodable. */
 export function decodeCayenneLpp(payload: Buffer): Decoded {
-  const fields = new Map<string, FieldValue>();
+  const fields = new Fields();
   const meta = new Map<string, FieldMeta>();
   for (let at = 0; at < payload.length; ) {
     const channel = payload[at++] as number; // Within the loop's bound.
@@ -90,7 +89,7 @@ export function decodeCayenneLpp(payload: Buffer): Decoded {
       const raw = signed ? payload.readIntBE(at, bytes) : payload.readUIntBE(at, bytes);
       at += bytes;
       const name = `${type.name}_${channel}${suffix}`;
-      setField(fields, name, raw / perUnit);
+      fields.set(name, raw / perUnit);
       if (type.unit !== undefined) meta.set(name, { unit: type.unit });
     }
   }

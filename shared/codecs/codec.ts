@@ -9,18 +9,15 @@ export interface FieldMeta {
   name?: string;
 }
 
-export interface Decoded {
-  /** The payload names its measurement itself (line protocol). */
-  measurement?: string;
-  tags?: Record<string, string>;
-  fields: Map<string, FieldValue>;
-  time?: DeviceTime;
-  /** By field name, without the suffix of its type. */
-  meta?: Map<string, FieldMeta>;
-}
-
 /** A payload that cannot be decoded: the message goes to quarantine with this reason. */
 export class Undecodable extends Error {}
+
+/** A part of a payload that cannot be taken, while the rest is: it goes to quarantine alone. */
+export interface Problem {
+  reason: string;
+  /** Where the part has a place of its own in the payload (a line): which, and its bytes. */
+  part?: { index: number; payload: Buffer };
+}
 
 /** Values that one message may hold. */
 export const FIELDS_MAX = 1000;
@@ -28,41 +25,120 @@ export const FIELDS_MAX = 1000;
 export const POINTS_MAX = 20_000;
 /** Levels of nesting that one message may have. */
 export const DEPTH_MAX = 32;
+/** Problems of one point that are named one by one. */
+const PROBLEMS_MAX = 20;
 
 /**
- * Puts a value under the name that its type decides. Two values with one name would bend one of them, and so would an
- * integer that a double does not hold, or a number that is none. Throws Undecodable.
+ * The values of one point, each under the name that its type decides. `set` keeps the rules, so that one bad value takes
+ * no other along:
+ * - NaN and infinities are no values: they are left out like null, and counted;
+ * - an integer that a double does not hold waits in `large`: a mapping may want it as text, else it is a problem;
+ * - two values with one name are both a problem: nobody knows which is meant;
+ * - more than FIELDS_MAX values are Undecodable, and the reason says what to do.
  */
-export function setField(
-  fields: Map<string, FieldValue>,
-  name: string,
-  value: FieldValue | bigint,
-): void {
-  const exact = typeof value === 'bigint' ? exactNumber(name, value) : value;
-  if (typeof exact === 'number' && !Number.isFinite(exact))
-    throw new Undecodable(`'${name}' is not a finite number`);
-  const typed =
-    typeof exact === 'number'
-      ? numberName(name)
-      : typeof exact === 'string'
-        ? `${name}_text`
-        : `${name}_bool`;
-  if (fields.has(typed)) throw new Undecodable(`two values have the name '${typed}'`);
-  if (fields.size >= FIELDS_MAX)
-    throw new Undecodable(`more than ${FIELDS_MAX} values in one message`);
-  fields.set(typed, exact);
+export class Fields extends Map<string, FieldValue> {
+  /** Numbers that were none. */
+  omitted: string[] | undefined;
+  /** By name, whole. */
+  large: Map<string, bigint> | undefined;
+  private clashes: Set<string> | undefined;
+  private problems: string[] | undefined;
+
+  override set(name: string, value: FieldValue | bigint): this {
+    switch (typeof value) {
+      case 'number':
+        if (Number.isFinite(value)) return this.put(numberName(name), value);
+        this.omitted ??= [];
+        if (this.omitted.length < FIELDS_MAX) this.omitted.push(name);
+        return this;
+      case 'bigint':
+        return this.integer(name, value);
+      case 'string':
+        return this.put(`${name}_text`, value);
+      default:
+        return this.put(`${name}_bool`, value);
+    }
+  }
+
+  private integer(name: string, value: bigint): this {
+    const number = Number(value);
+    if (BigInt(number) === value) return this.put(numberName(name), number);
+    this.large ??= new Map();
+    if (this.large.size < FIELDS_MAX) this.large.set(name, value);
+    return this;
+  }
+
+  private put(typed: string, value: FieldValue): this {
+    if (this.has(typed) || this.clashes?.has(typed) === true) {
+      this.clashes ??= new Set();
+      this.clashes.add(typed);
+      this.delete(typed);
+      this.problem(`two values have the name '${typed}'`);
+      return this;
+    }
+    if (this.size >= FIELDS_MAX) throw new Undecodable(TOO_MANY);
+    return super.set(typed, value);
+  }
+
+  /** A value that cannot be taken. */
+  problem(reason: string): void {
+    this.problems ??= [];
+    if (this.problems.includes(reason)) return;
+    if (this.problems.length < PROBLEMS_MAX) this.problems.push(reason);
+    else if (this.problems.length === PROBLEMS_MAX) this.problems.push('and more');
+  }
+
+  /** What of it cannot be taken, as reasons; undefined: nothing. */
+  get reasons(): readonly string[] | undefined {
+    for (const [name, value] of this.large ?? []) this.problem(tooLarge(name, value));
+    return this.problems;
+  }
+
+  /** Holds nothing, and nothing was left out of it. */
+  get isEmpty(): boolean {
+    return (
+      this.size === 0 &&
+      this.omitted === undefined &&
+      this.large === undefined &&
+      this.problems === undefined
+    );
+  }
+
+  /** Takes over what was wrong with the values of another, which became these. */
+  inherit({ omitted, problems }: Fields): void {
+    if (omitted !== undefined) this.omitted = [...(this.omitted ?? []), ...omitted];
+    for (const problem of problems ?? []) this.problem(problem);
+  }
+}
+
+const tooLarge = (name: string, value: bigint): string =>
+  `number ${value} ('${name}') is beyond 2^53 and cannot be stored exactly as a number; a mapping can keep it as text (types: { ${name}: text })`;
+
+const TOO_MANY = `more than ${FIELDS_MAX} values in one point: a mapping makes a point of each element of a list (each: PATH.*; time: { from: START, step: SECONDS } for samples of one rate), or names those that are wanted (fields, drop)`;
+
+export interface Decoded {
+  /** The payload names its measurement itself (line protocol). */
+  measurement?: string;
+  tags?: Record<string, string>;
+  fields: Fields;
+  time?: DeviceTime;
+  /** By field name, without the suffix of its type. */
+  meta?: Map<string, FieldMeta>;
 }
 
 /** InfluxDB drops a field called `time` without a word: a number of that name that is no time has another one everywhere. */
 const numberName = (name: string): string => (name === 'time' ? 'time_value' : name);
 
-/** Of an integer that a double holds exactly, as which it will be stored. Throws Undecodable. */
+/** The name that a value had before its type decided it. */
+export function plainName(typed: string, value: FieldValue): string {
+  if (typeof value === 'string') return typed.slice(0, -'_text'.length);
+  if (typeof value === 'boolean') return typed.slice(0, -'_bool'.length);
+  return typed === 'time_value' ? 'time' : typed;
+}
+
+/** Of an integer that a double holds exactly. Throws Undecodable. */
 export function exactNumber(name: string, value: bigint): number {
   const number = Number(value);
-  if (BigInt(number) !== value) {
-    throw new Undecodable(
-      `number ${value} ('${name}') is beyond 2^53 and cannot be stored exactly as a number; a mapping can keep it as text (types: { ${name}: text })`,
-    );
-  }
+  if (BigInt(number) !== value) throw new Undecodable(tooLarge(name, value));
   return number;
 }

@@ -60,15 +60,36 @@ function membersOf(value: Tree, depth: number): number {
   return count;
 }
 
-/** Throws Undecodable. */
-export function parseJson(text: string): Tree {
-  let value: Tree;
+/** Numbers that are none, as Python (NaN, Infinity) and C (nan, -inf, 1.#QNAN) write them, outside strings. */
+const NO_NUMBERS =
+  /"(?:[^"\\]|\\.)*"|(?<=[\s:,[]|^)[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#(?:QNAN|SNAN|INF|IND)\d*)(?=[\s,\]}]|$)/gis;
+/** What `JSON.parse` reads as infinity: a value that is left out. */
+const INFINITE = '1e999';
+
+/** The same text with numbers that are none as ones that JSON can say. */
+const withInfinities = (text: string): string =>
+  text.replaceAll(NO_NUMBERS, (token) => (token.startsWith('"') ? token : INFINITE));
+
+function parsed(text: string): Tree {
   try {
-    value = JSON.parse(text) as Tree;
+    return JSON.parse(text) as Tree;
   } catch (error) {
     throw new Undecodable(`not JSON: ${error instanceof Error ? error.message : 'unreadable'}`, {
       cause: error,
     });
+  }
+}
+
+/** JSON; NaN and infinities, which JSON has not, are infinite numbers. Throws Undecodable. */
+export function parseJson(given: string): Tree {
+  let text = given;
+  let value: Tree;
+  try {
+    value = parsed(text);
+  } catch (error) {
+    text = withInfinities(given);
+    if (text === given) throw error;
+    value = parsed(text);
   }
   const { members, longNumber } = scan(text);
   if (!longNumber && members === membersOf(value, 0)) return value;

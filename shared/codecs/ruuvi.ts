@@ -3,8 +3,7 @@
  * hexadecimal text, or inside the JSON of Ruuvi Gateway (`data` is the whole Bluetooth advertisement).
  * A value that the tag marks as not available is left out. Source: Ruuvi's data format specification.
  */
-import type { FieldValue } from '../model/reading.ts';
-import { Undecodable, setField, type Decoded, type FieldMeta } from './codec.ts';
+import { Fields, Undecodable, type Decoded, type FieldMeta } from './codec.ts';
 
 const UNITS: Record<string, string> = {
   temperature: '°C',
@@ -21,9 +20,9 @@ const META: ReadonlyMap<string, FieldMeta> = new Map(
 );
 
 function format5(data: Buffer): Decoded {
-  const fields = new Map<string, FieldValue>();
+  const fields = new Fields();
   const put = (name: string, raw: number, none: number, value: number): void => {
-    if (raw !== none) setField(fields, name, value);
+    if (raw !== none) fields.set(name, value);
   };
   const temperature = data.readInt16BE(1);
   put('temperature', temperature, -0x8000, temperature / 200);
@@ -50,15 +49,15 @@ function format5(data: Buffer): Decoded {
 }
 
 function format3(data: Buffer): Decoded {
-  const fields = new Map<string, FieldValue>();
+  const fields = new Fields();
   const [, humidity = 0, whole = 0, hundredths = 0] = data;
-  setField(fields, 'humidity', humidity / 2);
+  fields.set('humidity', humidity / 2);
   const degrees = ((whole & 0x7f) * 100 + hundredths) / 100;
-  setField(fields, 'temperature', whole & 0x80 ? -degrees : degrees);
-  setField(fields, 'pressure', data.readUInt16BE(4) + 50_000);
+  fields.set('temperature', whole & 0x80 ? -degrees : degrees);
+  fields.set('pressure', data.readUInt16BE(4) + 50_000);
   for (const [index, axis] of ['x', 'y', 'z'].entries())
-    setField(fields, `acceleration_${axis}`, data.readInt16BE(6 + index * 2) / 1000);
-  setField(fields, 'voltage', data.readUInt16BE(12) / 1000);
+    fields.set(`acceleration_${axis}`, data.readInt16BE(6 + index * 2) / 1000);
+  fields.set('voltage', data.readUInt16BE(12) / 1000);
   return { fields, meta: new Map(META) };
 }
 

@@ -1,11 +1,11 @@
 /** A bare value: a number, or a text such as `on`. The field is `value`, or what the topic's mapping calls it. */
-import type { FieldValue } from '../model/reading.ts';
-import { setField, type Decoded } from './codec.ts';
+import { Fields, type Decoded } from './codec.ts';
 
-const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+/** As JSON writes numbers, with any sign: what begins with zeros (a card's number) is a text. */
+const NUMBER = /^[-+]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
 
-/** Whole numbers that a double may bend stay whole. */
-export function scalarTree(text: string): number | bigint | boolean | string {
+/** Whole numbers that a double may bend stay whole; `null` is none. */
+export function scalarTree(text: string): null | number | bigint | boolean | string {
   const trimmed = text.trim();
   if (NUMBER.test(trimmed)) {
     const number = Number(trimmed);
@@ -14,11 +14,12 @@ export function scalarTree(text: string): number | bigint | boolean | string {
     if (Number.isFinite(number)) return number;
   }
   if (trimmed === 'true' || trimmed === 'false') return trimmed === 'true';
-  return text;
+  return trimmed === 'null' ? null : text;
 }
 
 export function decodeScalar(text: string, field = 'value'): Decoded {
-  const fields = new Map<string, FieldValue>();
-  setField(fields, field, scalarTree(text));
+  const fields = new Fields();
+  const value = scalarTree(text);
+  if (value !== null) fields.set(field, value);
   return { fields };
 }

@@ -3,9 +3,11 @@
  * reading. The name becomes the tag `name`, the unit the tag `unit` (records of one name may differ in nothing else:
  * RFC 8428, example 5); `v` is the field `value`, `vs` `value_text`, `vb` `value_bool`, `vd` `data_text` (as it was
  * sent, or of CBOR's bytes base64url without padding), `s` `sum`.
+ *
+ * A record that is wrong in itself goes aside alone; what other records build on (base fields, a version, a label that
+ * must be understood) refuses the pack.
  */
-import type { FieldValue } from '../model/reading.ts';
-import { POINTS_MAX, Undecodable, setField, type Decoded } from './codec.ts';
+import { Fields, POINTS_MAX, Undecodable, type Decoded, type Problem } from './codec.ts';
 import { fromEpoch, isPlausible, type DeviceTime } from './time.ts';
 import { isObject, own, type Tree, type TreeObject } from './tree.ts';
 
@@ -56,8 +58,8 @@ export function isSenml(value: Tree): value is TreeObject[] {
 function number(record: TreeObject, label: string): number | undefined {
   const value = record[label];
   if (value === undefined) return undefined;
-  if (typeof value !== 'number' || !Number.isFinite(value))
-    throw new Undecodable(`SenML: '${label}' is not a finite number`);
+  if (typeof value === 'bigint') return Number(value);
+  if (typeof value !== 'number') throw new Undecodable(`SenML: '${label}' is not a number`);
   return value;
 }
 
@@ -95,61 +97,86 @@ function timeOf(seconds: number, receivedMs: number): DeviceTime | undefined {
   return time !== undefined && isPlausible(time.ms, receivedMs) ? time : undefined;
 }
 
-function valuesOf(record: TreeObject, base: Base): Map<string, FieldValue> {
-  const fields = new Map<string, FieldValue>();
+function valuesOf(record: TreeObject, base: Base): Fields {
+  const fields = new Fields();
   const kinds = ['v', 'vs', 'vb', 'vd'].filter((label) => record[label] !== undefined);
   if (kinds.length > 1) throw new Undecodable(`SenML: a record has both ${kinds.join(' and ')}`);
   const sum = number(record, 's');
   const isEmpty = kinds.length === 0 && sum === undefined;
-  const value = number(record, 'v');
-  if (value !== undefined) setField(fields, 'value', value + (base.value ?? 0));
+  const { v, vb, vd } = record;
+  if (typeof v === 'bigint' && (base.value ?? 0) === 0) fields.set('value', v);
+  else if (v !== undefined) fields.set('value', (number(record, 'v') ?? 0) + (base.value ?? 0));
   // RFC 8428, section 4.5.3: with a base value or base sum a record without either still says it.
-  else if (isEmpty && base.value !== undefined) setField(fields, 'value', base.value);
+  else if (isEmpty && base.value !== undefined) fields.set('value', base.value);
   const string = text(record, 'vs');
-  if (string !== undefined) setField(fields, 'value', string);
-  const { vb, vd } = record;
+  if (string !== undefined) fields.set('value', string);
   if (vb !== undefined) {
     if (typeof vb !== 'boolean') throw new Undecodable("SenML: 'vb' is not true or false");
-    setField(fields, 'value', vb);
+    fields.set('value', vb);
   }
   if (vd !== undefined) {
     if (typeof vd !== 'string' && !(vd instanceof Uint8Array))
       throw new Undecodable("SenML: 'vd' is neither text nor bytes");
-    setField(fields, 'data', typeof vd === 'string' ? vd : Buffer.from(vd).toString('base64url'));
+    fields.set('data', typeof vd === 'string' ? vd : Buffer.from(vd).toString('base64url'));
   }
-  if (sum !== undefined) setField(fields, 'sum', sum + (base.sum ?? 0));
-  else if (isEmpty && base.sum !== undefined) setField(fields, 'sum', base.sum);
+  if (sum !== undefined) fields.set('sum', sum + (base.sum ?? 0));
+  else if (isEmpty && base.sum !== undefined) fields.set('sum', base.sum);
   return fields;
 }
 
+/** Takes what a record sets for itself and those behind it. Throws Undecodable. */
+function rebase(base: Base, record: TreeObject): void {
+  base.name = text(record, 'bn') ?? base.name;
+  base.time = number(record, 'bt') ?? base.time;
+  base.unit = text(record, 'bu') ?? base.unit;
+  base.value = number(record, 'bv') ?? base.value;
+  base.sum = number(record, 'bs') ?? base.sum;
+  const version = number(record, 'bver');
+  if (version !== undefined && version > VERSION)
+    throw new Undecodable(`SenML: version ${version} is not known`);
+}
+
+/** Undefined: it has no value of its own. Throws Undecodable. */
+function pointOf(record: TreeObject, base: Base, receivedMs: number): Decoded | undefined {
+  const fields = valuesOf(record, base);
+  if (fields.isEmpty) return undefined;
+  const name = `${base.name}${text(record, 'n') ?? ''}`;
+  if (!NAME.test(name)) throw new Undecodable(`SenML: '${name.slice(0, 40)}' is no name`);
+  const unit = text(record, 'u') ?? base.unit;
+  const tags: Record<string, string> = unit === undefined ? { name } : { name, unit };
+  const seconds = base.time + (number(record, 't') ?? 0);
+  // Neither a base time nor a time: now, which is the gateway's receipt.
+  const time = seconds === 0 ? undefined : timeOf(seconds, receivedMs);
+  return time === undefined ? { tags, fields } : { tags, fields, time };
+}
+
 /** Throws Undecodable; then nothing of the pack is taken. */
-export function decodeSenml(value: Tree, receivedMs: number): Decoded[] {
+export function decodeSenml(
+  value: Tree,
+  receivedMs: number,
+): { points: Decoded[]; problems: Problem[] } {
   if (!Array.isArray(value) || value.length === 0 || !value.every(isObject))
     throw new Undecodable('SenML: not an array of records');
   if (value.length > POINTS_MAX)
     throw new Undecodable(`SenML: more than ${POINTS_MAX} records in one message`);
   const base: Base = { name: '', time: 0, unit: undefined, value: undefined, sum: undefined };
-  const decoded: Decoded[] = [];
-  for (const each of value) {
+  const points: Decoded[] = [];
+  const problems: Problem[] = [];
+  for (const [index, each] of value.entries()) {
     const record = labelled(each);
-    base.name = text(record, 'bn') ?? base.name;
-    base.time = number(record, 'bt') ?? base.time;
-    base.unit = text(record, 'bu') ?? base.unit;
-    base.value = number(record, 'bv') ?? base.value;
-    base.sum = number(record, 'bs') ?? base.sum;
-    const version = number(record, 'bver');
-    if (version !== undefined && version > VERSION)
-      throw new Undecodable(`SenML: version ${version} is not known`);
-    const fields = valuesOf(record, base);
-    if (fields.size === 0) continue;
-    const name = `${base.name}${text(record, 'n') ?? ''}`;
-    if (!NAME.test(name)) throw new Undecodable(`SenML: '${name}' is no name`);
-    const unit = text(record, 'u') ?? base.unit;
-    const tags: Record<string, string> = unit === undefined ? { name } : { name, unit };
-    const seconds = base.time + (number(record, 't') ?? 0);
-    // Neither a base time nor a time: now, which is the gateway's receipt.
-    const time = seconds === 0 ? undefined : timeOf(seconds, receivedMs);
-    decoded.push(time === undefined ? { tags, fields } : { tags, fields, time });
+    rebase(base, record);
+    try {
+      const point = pointOf(record, base, receivedMs);
+      if (point !== undefined) points.push(point);
+    } catch (error) {
+      if (!(error instanceof Undecodable)) throw error;
+      const payload = Buffer.from(JSON.stringify(each, plain));
+      problems.push({ reason: error.message, part: { index, payload } });
+    }
   }
-  return decoded;
+  return { points, problems };
 }
+
+/** What JSON cannot say, for people. */
+const plain = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? String(value) : value;

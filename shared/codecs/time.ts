@@ -1,5 +1,9 @@
 /**
- * Device time: what a payload says of when it was measured, and whether that is plausible. 2019 is, 0 is not.
+ * Device time: what a payload says of when it was measured, and whether that is plausible.
+ *
+ * A format that marks its times as such (line protocol, SenML, Sparkplug, CBOR's tag 1) is believed from 2001 to a day
+ * ahead: so it can bring history. What is a time only by its key's name, or by a mapping, is believed in a window around
+ * receipt, since a counter of milliseconds and a clock that was never set look like times too.
  */
 
 export interface DeviceTime {
@@ -10,13 +14,40 @@ export interface DeviceTime {
   fine: boolean;
 }
 
-/** Sensors of this kind were not sold before; an earlier time is a clock that was never set. */
-const EARLIEST_MS = Date.UTC(2000, 0, 1);
+const DAY_MS = 24 * 3600 * 1000;
+/** Clocks that were never set begin in 1970, 1980 or 2000. */
+const EARLIEST_MS = Date.UTC(2001, 0, 1);
 /** A clock that is ahead by more is wrong. */
-const AHEAD_MS = 24 * 3600 * 1000;
+const AHEAD_MS = DAY_MS;
 
+/** Whether a time that a format marks as one is to be believed. */
 export function isPlausible(ms: number, receivedMs: number): boolean {
   return ms >= EARLIEST_MS && ms <= receivedMs + AHEAD_MS;
+}
+
+/** Whether a time that somebody has declared history is to be believed. */
+export const isHistoric = (ms: number, receivedMs: number): boolean =>
+  ms > 0 && ms <= receivedMs + AHEAD_MS;
+
+/** How texts and numbers are read as times at this site. */
+export interface TimeRules {
+  /** IANA zone of texts that name none; undefined: nobody has said, and such a text is no time. */
+  localZone: string | undefined;
+  /** Times that lie longer before receipt are not believed, milliseconds. */
+  pastMs: number;
+}
+
+/** Days before receipt. */
+export const DEVICE_TIME_PAST_DAYS = 3650;
+export const timeRules = (
+  localZone?: string,
+  pastDays: number = DEVICE_TIME_PAST_DAYS,
+): TimeRules => ({ localZone, pastMs: pastDays * DAY_MS });
+export const USUAL_TIME_RULES: TimeRules = timeRules();
+
+/** Whether what may be a time is to be believed. */
+export function isLikely(ms: number, receivedMs: number, { pastMs }: TimeRules): boolean {
+  return ms >= receivedMs - pastMs && isPlausible(ms, receivedMs);
 }
 
 export type EpochUnit = 's' | 'ms' | 'us' | 'ns';
@@ -50,12 +81,23 @@ export function fromEpoch(
   return { ms: Number(nanos / 1_000_000n), ns, fine: ns !== 0 };
 }
 
-const ISO =
-  /^(\d{4})[-./](\d{2})[-./](\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?\d*)?\s*(Z|[+-]\d{2}:?\d{2})?$/i;
+/** ISO 8601, also with dots or slashes in the date, and its basic form without any (20261125T200000Z). */
+const ZONE = '\\s*(Z|UTC|GMT|[+-]\\d{2}(?::?\\d{2})?)?$';
+const ISO = new RegExp(
+  `^(\\d{4})[-./](\\d{2})[-./](\\d{2})[T ](\\d{2}):(\\d{2})(?::(\\d{2})(?:[.,](\\d{1,9})\\d*)?)?${ZONE}`,
+  'i',
+);
+const BASIC = new RegExp(
+  `^(\\d{4})(\\d{2})(\\d{2})T(\\d{2})(\\d{2})(?:(\\d{2})(?:[.,](\\d{1,9})\\d*)?)?${ZONE}`,
+  'i',
+);
+const EPOCH_TEXT = /^\d{9,19}(?:\.\d+)?$/;
+const partsOf = (text: string): RegExpExecArray | null =>
+  text.length > 40 ? null : (ISO.exec(text) ?? BASIC.exec(text));
 
 /** Whether a text says a time without saying in which zone. */
 export const isLocalTime = (text: string): boolean => {
-  const match = ISO.exec(text);
+  const match = partsOf(text);
   return match !== null && match[8] === undefined;
 };
 
@@ -83,6 +125,12 @@ function offsetMs(zone: string, ms: number): number {
   return Date.UTC(year, month - 1, day, hour, minute, second) - Math.floor(ms / 1000) * 1000;
 }
 
+/** Whether day and month are what they were said to be: `Date.UTC` takes a 31st of June for the 1st of July. */
+export function isCalendar(ms: number, month: number, day: number): boolean {
+  const check = new Date(ms);
+  return check.getUTCDate() === day && check.getUTCMonth() === month - 1;
+}
+
 /** Throws RangeError. */
 export function checkZone(zone: string): void {
   offsetMs(zone, 0);
@@ -95,10 +143,10 @@ function fromZone(wallMs: number, zone: string): number {
   return earlier < first && earlier + offsetMs(zone, earlier) === wallMs ? earlier : first;
 }
 
-/** ISO 8601 / RFC 3339 with up to nanoseconds (dots and slashes in the date as well); without a zone it is `localZone`. */
+/** ISO 8601 / RFC 3339 with up to nanoseconds, or an epoch's digits; without a zone it is `localZone`. */
 export function fromText(text: string, localZone = 'UTC'): DeviceTime | undefined {
-  const match = ISO.exec(text);
-  if (match === null) return /^\d{9,19}$/.test(text) ? fromEpoch(Number(text), text) : undefined;
+  const match = partsOf(text);
+  if (match === null) return EPOCH_TEXT.test(text) ? fromEpoch(Number(text), text) : undefined;
   const [, year, month, day, hour, minute, second = '0', fraction = '', zone] = match;
   let ms = Date.UTC(
     Number(year),
@@ -108,18 +156,13 @@ export function fromText(text: string, localZone = 'UTC'): DeviceTime | undefine
     Number(minute),
     Number(second),
   );
-  const check = new Date(ms);
-  if (
-    Number.isNaN(ms) ||
-    check.getUTCDate() !== Number(day) ||
-    check.getUTCMonth() !== Number(month) - 1
-  )
-    return undefined;
+  if (!isCalendar(ms, Number(month), Number(day))) return undefined;
   if (zone === undefined) {
     if (localZone !== 'UTC') ms = fromZone(ms, localZone);
-  } else if (zone.toUpperCase() !== 'Z') {
+  } else if (/^[+-]/.test(zone)) {
     const sign = zone.startsWith('-') ? -1 : 1;
-    ms -= sign * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2))) * 60_000;
+    const minutes = zone.length > 3 ? Number(zone.slice(-2)) : 0;
+    ms -= sign * (Number(zone.slice(1, 3)) * 60 + minutes) * 60_000;
   }
   const nanos = Number(fraction.padEnd(9, '0'));
   const ns = nanos % 1_000_000;

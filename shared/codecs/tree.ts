@@ -3,7 +3,7 @@
  * a double cannot hold stay bigint, bytes stay bytes, times stay times: what becomes of them is decided once, here.
  */
 import type { FieldValue } from '../model/reading.ts';
-import { DEPTH_MAX, Undecodable, setField } from './codec.ts';
+import { DEPTH_MAX, Undecodable, type Fields } from './codec.ts';
 import type { DeviceTime } from './time.ts';
 
 /** A time that the format itself marks as one (CBOR tags 0 and 1, MessagePack's extension -1). */
@@ -55,11 +55,11 @@ export function scalarOf(value: Exclude<Tree, null | Tree[] | TreeObject>): Fiel
  * `put` stores one; without it the value's type decides the name.
  */
 export function flatten(
-  fields: Map<string, FieldValue>,
+  fields: Fields,
   name: string,
   value: Tree,
   put: (name: string, value: Exclude<Tree, null | Tree[] | TreeObject>) => void = (at, scalar) =>
-    setField(fields, at, scalarOf(scalar)),
+    fields.set(at, scalarOf(scalar)),
   depth = 0,
 ): void {
   if (value === null) return;

@@ -153,23 +153,40 @@ const isRanges = (value: unknown): boolean =>
       Number.isSafeInteger(range[1]),
   );
 
+/** Names of epochs and boots as frames have them; they become keys of the ledger. */
+const isId = (value: unknown): boolean => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value);
+const isTexts = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isSeries = (value: unknown): boolean => {
+  const each = (value ?? {}) as Partial<SummarySeries>;
+  return (
+    typeof each.client === 'string' &&
+    typeof each.topic === 'string' &&
+    isTexts(each.constants) &&
+    isTexts(each.numbers) &&
+    Number.isFinite(each.fromUs) &&
+    Number.isFinite(each.toUs)
+  );
+};
+
 const SHAPES: Record<keyof Notes, (value: Record<string, unknown>) => boolean> = {
-  [KIND_LOSS]: ({ where, reason, ranges }) =>
+  [KIND_LOSS]: ({ where, reason, ranges, epoch }) =>
+    (epoch === undefined || isId(epoch)) &&
     typeof where === 'string' &&
     typeof reason === 'string' &&
     (ranges === undefined ||
       (Array.isArray(ranges) &&
         ranges.every((range) => Array.isArray(range) && Number.isSafeInteger(range[0])))),
   [KIND_ANCHOR]: ({ boot, monotonicUs, wallUs, errorUs }) =>
-    typeof boot === 'string' && [monotonicUs, wallUs, errorUs].every(Number.isFinite),
+    isId(boot) && [monotonicUs, wallUs, errorUs].every(Number.isFinite),
   [KIND_SUMMARY]: ({ epoch, replaces, series }) =>
-    typeof epoch === 'string' && isRanges(replaces) && Array.isArray(series),
+    isId(epoch) && isRanges(replaces) && Array.isArray(series) && series.every(isSeries),
   [KIND_STATUS]: ({ epochs }) =>
     Array.isArray(epochs) &&
     epochs.every((entry: unknown) => {
       const { epoch, next, waiting, history, lost } = (entry ?? {}) as Partial<EpochHoldings>;
       return (
-        typeof epoch === 'string' &&
+        isId(epoch) &&
         Number.isSafeInteger(next) &&
         isRanges(waiting) &&
         isRanges(history) &&

@@ -1,6 +1,6 @@
 /** What goes wrong with real devices' payloads, one trap a test. Formats with a shipped mapping have more in `collector/mappings/`. */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { Cardinality } from '../../collector/decode/cardinality.ts';
+import { Admission } from '../../collector/decode/admission.ts';
 import { CodecStates, FrozenState } from '../../collector/decode/codec-state.ts';
 import type { Command } from '../../collector/decode/codecs/context.ts';
 import { Script } from '../../collector/decode/codecs/script.ts';
@@ -9,8 +9,16 @@ import { decodeSparkplugPayload } from '../../collector/decode/codecs/sparkplug-
 import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { Undecodable } from '../../shared/codecs/codec.ts';
+import type { Reading } from '../../shared/model/reading.ts';
 import { encodeProperties } from '../../shared/mqtt/properties.ts';
-import { RECEIVED, decodeMessage, freshState, mapped, shipped } from '../support/decode.ts';
+import {
+  RECEIVED,
+  decodeAll,
+  decodeMessage,
+  freshState,
+  mapped,
+  shipped,
+} from '../support/decode.ts';
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const fieldsOf = (topic: string, payload: string | Uint8Array, mappings?: Mappings) =>
@@ -376,9 +384,13 @@ describe('CBOR and MessagePack', () => {
       259: 14,
       '260_text': '9007199254740993',
     });
-    expect(() => fieldsOf('b', bytes, mapped('mappings: [{topic: b, codec: cbor}]'))).toThrow(
-      /9007199254740993/,
-    );
+    const without = decodeAll('b', bytes, {
+      mappings: mapped('mappings: [{topic: b, codec: cbor}]'),
+    });
+    expect(without.problems).toEqual([
+      { reason: expect.stringContaining('9007199254740993') as unknown },
+    ]);
+    expect(without.readings[0]?.fields).toEqual({ '258_text': '002-2.1.x', 259: 14 });
   });
   it('tag 1 is a time, bytes are hexadecimal text', () => {
     const mappings = mapped('mappings: [{topic: b, codec: cbor, time: at}]');
@@ -541,10 +553,10 @@ describe("a user's codec", () => {
     expect(() => script.decode(Uint8Array.of(0), 1, 0)).toThrow(/longer/);
     expect(script.decode(Uint8Array.of(7), 1, 0)).toEqual({ n: 7 });
   });
-  it('NaN, nothing, and too much are errors; a BigInt is exact', () => {
-    expect(() => run('function decodeUplink() { return { data: { t: 0 / 0 } }; }')).toThrow(
-      /'t' is NaN/,
-    );
+  it('nothing, and too much, are errors; a BigInt is exact; NaN is left to the decoder, which counts it', () => {
+    expect(run('function decodeUplink() { return { data: { t: 0 / 0 } }; }')).toEqual({
+      t: Number.NaN,
+    });
     expect(() => run('function decodeUplink() {}')).toThrow(/returned nothing/);
     expect(() =>
       run('function decodeUplink() { return { data: { t: "x".repeat(2e6) } }; }'),
@@ -568,11 +580,23 @@ describe("a user's codec", () => {
 });
 
 describe('cardinality', () => {
+  const reading = (
+    tags: Record<string, string>,
+    fields: Reading['fields'] = { v: 1 },
+  ): Reading => ({
+    measurement: 'm',
+    tags,
+    fields,
+    sequence: 1,
+    index: 0,
+    timeMs: RECEIVED,
+    ns: 0,
+  });
   it('a device that makes a new series with every message is stopped at its limit, others are not', () => {
     const states = new CodecStates();
-    const cardinality = new Cardinality({ perClient: 100, perGateway: 150 });
-    const admit = (client: string, id: number) =>
-      cardinality.admit(states.of('gw'), client, 'm', { id: String(id) });
+    const admission = new Admission({ perClient: 100, perGateway: 150 });
+    const admit = (client: string, id: number, on = admission, state = states) =>
+      on.admit(state.of('gw'), client, 'm', reading({ id: String(id) }));
     for (let id = 0; id < 100; id++) admit('bad', id);
     expect(() => admit('bad', 100)).toThrow(/seriesPerClientMax/);
     admit('bad', 5);
@@ -581,10 +605,33 @@ describe('cardinality', () => {
     // What has been counted survives a restart.
     const reloaded = new CodecStates();
     for (const { key, value } of states.takeChanges()) reloaded.load(key, value);
-    const again = new Cardinality({ perClient: 100, perGateway: 1000 });
-    again.admit(reloaded.of('gw'), 'bad', 'm', { id: '99' });
-    expect(() => again.admit(reloaded.of('gw'), 'bad', 'm', { id: 'new' })).toThrow(
-      /seriesPerClientMax/,
-    );
+    const again = new Admission({ perClient: 100, perGateway: 1000 });
+    admit('bad', 99, again, reloaded);
+    expect(() => admit('bad', 3000, again, reloaded)).toThrow(/seriesPerClientMax/);
+  });
+  it('names of fields are bounded by topic, gateway and in all: the fresh name alone is refused, and the reason names the cure', () => {
+    const limits = { perClient: 1e6, perGateway: 1e6 };
+    const own = { fieldsPerTopic: 100, fieldsPerGateway: 150, fieldsInAll: 180 };
+    const states = new CodecStates();
+    const admission = new Admission({ ...limits, ...own });
+    const admit = (gateway: string, topic: string, name: string, on = admission, all = states) => {
+      const given = reading({ topic, gateway }, { known: 1, [name]: 2 });
+      return { problems: on.admit(all.of(gateway), 'c', topic, given), fields: given.fields };
+    };
+    for (let id = 0; id < 99; id++) expect(admit('a', 't', `f${id}`).problems).toBeUndefined();
+    const refused = admit('a', 't', 'one-more');
+    expect(refused.fields).toEqual({ known: 1 });
+    expect(refused.problems?.[0]).toMatch(/fieldsPerTopicMax.*each: "\{id\}"/);
+    for (let id = 0; id < 50; id++) expect(admit('a', 'u', `g${id}`).problems).toBeUndefined();
+    expect(admit('a', 'u', 'more').problems?.[0]).toMatch(/fieldsPerGatewayMax/);
+    expect(admit('a', 'u', 'f7').problems).toBeUndefined();
+    for (let id = 0; id < 30; id++) expect(admit('b', 'u', `h${id}`).problems).toBeUndefined();
+    expect(admit('b', 'u', 'more').problems?.[0]).toMatch(/decode\.fieldsMax/);
+    // A topic with many names is remembered through a restart.
+    const reloaded = new CodecStates();
+    for (const { key, value } of states.takeChanges()) reloaded.load(key, value);
+    const again = new Admission({ ...limits, ...own });
+    expect(admit('a', 't', 'fresh', again, reloaded).problems).toHaveLength(1);
+    expect(admit('a', 't', 'f98', again, reloaded).problems).toBeUndefined();
   });
 });

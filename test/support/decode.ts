@@ -1,8 +1,14 @@
 /** One message through the decoder, as the decode stage would. */
 import { CodecStates } from '../../collector/decode/codec-state.ts';
 import type { Command, CodecState } from '../../collector/decode/codecs/context.ts';
-import { decodeRecord, type DecodedReading } from '../../collector/decode/decoder.ts';
+import {
+  decodeRecord,
+  reasonOf,
+  type DecodedMessage,
+  type DecodedReading,
+} from '../../collector/decode/decoder.ts';
 import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
+import { Undecodable } from '../../shared/codecs/codec.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
 
@@ -21,11 +27,23 @@ export const RECEIVED = Date.UTC(2026, 5, 1, 12);
 
 export const freshState = (): CodecState => new CodecStates().of('gw');
 
+/** The readings. Throws Undecodable where there are problems alone. */
 export function decodeMessage(
   topic: string,
   payload: string | Uint8Array,
   options: DecodeOptions = {},
 ): DecodedReading[] {
+  const { readings, problems } = decodeAll(topic, payload, options);
+  if (readings.length === 0 && problems.length > 0) throw new Undecodable(reasonOf(problems));
+  return readings;
+}
+
+/** Readings, what is wrong beside them, and what is left over. */
+export function decodeAll(
+  topic: string,
+  payload: string | Uint8Array,
+  options: DecodeOptions = {},
+): DecodedMessage {
   const receivedMs = options.receivedMs ?? RECEIVED;
   const sequence = options.sequence ?? 7;
   return decodeRecord(

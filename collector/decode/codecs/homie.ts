@@ -10,16 +10,12 @@
  * State: data type, unit and name of each property. A domain other than `homie` is one once a device has described
  * itself there as Homie 5.
  */
-import {
-  Undecodable,
-  setField,
-  type Decoded,
-  type FieldMeta,
-} from '../../../shared/codecs/codec.ts';
+import { Fields, Undecodable, type Decoded, type FieldMeta } from '../../../shared/codecs/codec.ts';
 import { parseJson } from '../../../shared/codecs/exact-json.ts';
+import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import { flatten, isObject, own, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
-import type { FieldValue } from '../../../shared/model/reading.ts';
 import type { MessageContext } from './context.ts';
+import { textOf } from './text.ts';
 
 interface Property {
   datatype?: string;
@@ -29,7 +25,7 @@ interface Property {
 
 type Properties = Record<string, Property>;
 
-const NUMBER = /^-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
 const ATTRIBUTES: Record<string, keyof Property> = {
   $datatype: 'datatype',
   $unit: 'unit',
@@ -67,31 +63,35 @@ function propertiesOf(document: Tree): Properties {
   return properties;
 }
 
-function put(fields: Map<string, FieldValue>, name: string, text: string, datatype: string): void {
+const NO_NUMBER = /^[-+]?(?:nan|inf|infinity)$/i;
+
+function put(fields: Fields, name: string, text: string, datatype: string): void {
+  const wrong = (): never => {
+    throw new Undecodable(`Homie: '${name}' is declared ${datatype} and is '${text.slice(0, 40)}'`);
+  };
   switch (datatype) {
     case 'integer':
-      if (!/^-?\d+$/.test(text))
-        throw new Undecodable(`Homie: '${name}' is declared integer and is '${text.slice(0, 40)}'`);
-      return setField(fields, name, BigInt(text));
+      fields.set(name, /^[-+]?\d+$/.test(text) ? BigInt(text.replace('+', '')) : wrong());
+      return;
     case 'float':
-      if (!NUMBER.test(text))
-        throw new Undecodable(`Homie: '${name}' is declared float and is '${text.slice(0, 40)}'`);
-      return setField(fields, name, Number(text));
+      if (NO_NUMBER.test(text)) fields.set(name, Number.NaN);
+      else fields.set(name, NUMBER.test(text) ? Number(text) : wrong());
+      return;
     case 'boolean':
-      if (text !== 'true' && text !== 'false')
-        throw new Undecodable(`Homie: '${name}' is declared boolean and is '${text.slice(0, 40)}'`);
-      return setField(fields, name, text === 'true');
+      fields.set(name, text === 'true' || text === 'false' ? text === 'true' : wrong());
+      return;
     case 'json':
-      return flatten(fields, name, parseJson(text));
+      flatten(fields, name, parseJson(text));
+      return;
     default:
-      return setField(fields, name, text);
+      fields.set(name, text);
   }
 }
 
 /** Without a declaration: what it looks like. */
-function guess(text: string): string {
-  if (NUMBER.test(text)) return 'float';
-  return text === 'true' || text === 'false' ? 'boolean' : 'string';
+function guess(fields: Fields, name: string, text: string): void {
+  const value = scalarTree(text);
+  if (value !== null) fields.set(name, value);
 }
 
 function reading(
@@ -101,8 +101,9 @@ function reading(
   text: string,
   property: Property | undefined,
 ): Decoded {
-  const fields = new Map<string, FieldValue>();
-  put(fields, name, text, property?.datatype ?? guess(text));
+  const fields = new Fields();
+  if (property?.datatype === undefined) guess(fields, name, text);
+  else put(fields, name, text, property.datatype);
   const { unit, name: label } = property ?? {};
   const decoded: Decoded = { measurement, tags, fields };
   if (unit !== undefined || label !== undefined) {
@@ -117,7 +118,7 @@ function reading(
 /** Throws Undecodable; undefined where nothing says that it is Homie. */
 export function decodeHomie(payload: Buffer, context: MessageContext): Decoded[] | undefined {
   const [domain = '', ...levels] = context.topic.split('/');
-  const text = payload.toString('utf8');
+  const text = textOf(payload);
   return levels[0] === '5'
     ? version5(domain, levels.slice(1), text, context)
     : version4(domain, levels, text, context);

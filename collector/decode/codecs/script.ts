@@ -2,7 +2,8 @@
  * A user's own codec: a JavaScript function in the form that LoRaWAN makers publish, run in the sandbox.
  *
  * `decodeUplink({bytes, fPort, recvTime})` → `{data, errors, warnings}` (The Things Stack, ChirpStack v4), or
- * `Decoder(bytes, port)` (The Things Stack v2) or `Decode(fPort, bytes)` (ChirpStack v3), which return the data.
+ * `Decoder(bytes, port)` (The Things Stack v2) or `Decode(fPort, bytes)` (ChirpStack v3), which return the data. The
+ * input also has the message's `topic` and MQTT 5 user `properties`. NaN and infinities are left out like null.
  */
 import { Undecodable } from '../../../shared/codecs/codec.ts';
 import { parseJson } from '../../../shared/codecs/exact-json.ts';
@@ -14,10 +15,11 @@ import { Sandbox } from '../../sandbox/sandbox.ts';
 export const SCRIPT_MS_MAX = 100;
 export const SCRIPT_BYTES_MAX = 1024 * 1024;
 
-/** What JSON cannot say is said with this before it. */
+/** What JSON cannot say is said with these before it. */
 const MARK = '\u0000int:';
+const NO_NUMBER = '\u0000nan';
 
-/** Calls whichever form the script has. Numbers that are none are an error: JSON would turn them into null. */
+/** Calls whichever form the script has. Numbers that are none are marked: JSON would turn them into null, uncounted. */
 const GLUE = `(function () {
   const form = typeof decodeUplink === 'function' ? 'uplink'
     : typeof Decoder === 'function' ? 'ttn2' : typeof Decode === 'function' ? 'chirpstack3' : '';
@@ -26,20 +28,21 @@ const GLUE = `(function () {
     const input = JSON.parse(text);
     setClock(input.recvTime);
     let result;
-    if (form === 'uplink') result = decodeUplink({ bytes: input.bytes, fPort: input.fPort, recvTime: new Date(input.recvTime), variables: {} });
+    if (form === 'uplink') result = decodeUplink({ bytes: input.bytes, fPort: input.fPort, recvTime: new Date(input.recvTime), variables: {}, topic: input.topic, properties: input.properties });
     else if (form === 'ttn2') result = { data: Decoder(input.bytes, input.fPort) };
     else result = { data: Decode(input.fPort, input.bytes, {}) };
     return JSON.stringify(result === undefined ? null : result, function (key, value) {
       if (typeof value === 'bigint') return '\\u0000int:' + value;
-      if (typeof value === 'number' && !isFinite(value)) throw new Error("value '" + key + "' is " + value);
+      if (typeof value === 'number' && !isFinite(value)) return '\\u0000nan';
       return value;
     });
   };
   return form;
 })()`;
 
-/** Integers that came marked, as bigint again. */
+/** What came marked, as it was. */
 function unmark(value: Tree): Tree {
+  if (value === NO_NUMBER) return Number.NaN;
   if (typeof value === 'string')
     return value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value;
   if (Array.isArray(value)) return value.map(unmark);
@@ -49,6 +52,14 @@ function unmark(value: Tree): Tree {
 
 const listText = (value: Tree | undefined): string =>
   (Array.isArray(value) ? value : []).map(String).filter(Boolean).join('; ');
+
+/** What a script may know of the message around the bytes. */
+export interface MessageFacts {
+  topic: string;
+  properties: readonly (readonly [string, string])[];
+}
+
+const NO_FACTS: MessageFacts = { topic: '', properties: [] };
 
 export class Script {
   private readonly name: string;
@@ -73,8 +84,20 @@ export class Script {
   }
 
   /** Runs it on one payload. Throws Undecodable, with what the function said. */
-  decode(bytes: Uint8Array, fPort: number, receivedMs: number): TreeObject | Tree[] {
-    const result = parseJson(this.call({ bytes: [...bytes], fPort, recvTime: receivedMs }));
+  decode(
+    bytes: Uint8Array,
+    fPort: number,
+    receivedMs: number,
+    { topic, properties }: MessageFacts = NO_FACTS,
+  ): TreeObject | Tree[] {
+    const input = {
+      bytes: [...bytes],
+      fPort,
+      recvTime: receivedMs,
+      topic,
+      properties: Object.fromEntries(properties),
+    };
+    const result = parseJson(this.call(input));
     if (!isObject(result)) throw new Undecodable(`codec ${this.name}: it returned nothing`);
     const data = own(result, 'data');
     const errors = listText(own(result, 'errors'));

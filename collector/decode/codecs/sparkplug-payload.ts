@@ -1,9 +1,12 @@
 /**
  * A Sparkplug B payload (Eclipse Sparkplug 3.0, chapter 6.4: the protobuf schema; 6.4.16: data types). Integers of
- * signed types travel in unsigned fields as two's complement.
+ * signed types travel in unsigned fields as two's complement. A value that is wrong in itself is its metric's problem
+ * alone. A payload whose uuid says that it is compressed (Ignition, Tahu) is opened, within PAYLOAD_BYTES_MAX.
  */
 import { isUtf8 } from 'node:buffer';
-import { Undecodable, exactNumber } from '../../../shared/codecs/codec.ts';
+import { gunzipSync, inflateSync } from 'node:zlib';
+import { DEPTH_MAX, Undecodable, exactNumber } from '../../../shared/codecs/codec.ts';
+import { messageOf } from '../../../shared/errors.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
 import { BYTES, FIXED32, FIXED64, VARINT, wireFields, type WireField } from './protobuf-wire.ts';
 
@@ -20,6 +23,10 @@ export interface SparkplugMetric {
   /** Values by a suffix of the name: '' for a scalar, more for a data set or template. */
   values: [suffix: string, value: FieldValue | bigint][];
   unit: string | undefined;
+  /** The property Quality (6.4.8): 192 is good, 0 bad, 500 stale; undefined: it says none. */
+  quality: number | undefined;
+  /** Why it has no value. */
+  problem: string | undefined;
 }
 
 export interface SparkplugPayload {
@@ -29,9 +36,14 @@ export interface SparkplugPayload {
   uuid: string | undefined;
 }
 
+/** What a compressed payload may become, bytes. */
+export const PAYLOAD_BYTES_MAX = 16 * 1024 * 1024;
+const COMPRESSED = 'SPBV1.0_COMPRESSED';
+
 const SIGNED: Record<number, number> = { 1: 8, 2: 16, 3: 32, 4: 64 };
 const UNSIGNED: Record<number, number> = { 5: 8, 6: 16, 7: 32, 8: 64 };
 const DATETIME = 13;
+const NOTHING = Buffer.alloc(0);
 /** Arrays, 22 to 34: element size and how one is read. */
 const ARRAYS: Record<
   number,
@@ -72,6 +84,13 @@ function millis(field: WireField): number {
   return exactNumber('timestamp', field.integer);
 }
 
+function dateText(ms: number): string {
+  const date = new Date(ms);
+  if (Number.isNaN(date.getTime()))
+    throw new Undecodable(`Sparkplug: ${ms} is beyond what a date can be`);
+  return date.toISOString();
+}
+
 /** Fields 10 to 16 of a metric, 1 to 7 of a data set's cell shifted by nine, and their like. */
 function scalarOf(kind: number, field: WireField, datatype: number): FieldValue | bigint {
   switch (kind) {
@@ -81,7 +100,7 @@ function scalarOf(kind: number, field: WireField, datatype: number): FieldValue 
       const signed = SIGNED[datatype];
       if (signed !== undefined) return BigInt.asIntN(signed, field.integer);
       const unsigned = UNSIGNED[datatype];
-      if (datatype === DATETIME) return new Date(millis(field)).toISOString();
+      if (datatype === DATETIME) return dateText(millis(field));
       return unsigned === undefined ? field.integer : BigInt.asUintN(unsigned, field.integer);
     }
     case 12:
@@ -159,34 +178,42 @@ function typesOf(field: WireField): number[] {
   return types;
 }
 
-/** Template, 6.4.14: its metrics, under its name. */
-function templateOf(bytes: Buffer): [string, FieldValue | bigint][] {
+/** Template, 6.4.14: its metrics, under its name. A definition says what is possible, and is no reading. */
+function templateOf(bytes: Buffer, depth: number): [string, FieldValue | bigint][] {
+  if (depth > DEPTH_MAX) throw new Undecodable(`nested more than ${DEPTH_MAX} levels deep`);
   const values: [string, FieldValue | bigint][] = [];
   for (const field of wireFields(bytes)) {
+    if (field.number === 5 && field.integer !== 0n) return [];
     if (field.number !== 2) continue;
-    const metric = metricOf(field.bytes);
+    const metric = metricOf(field.bytes, depth + 1);
+    if (metric.problem !== undefined) throw new Undecodable(metric.problem);
     for (const [suffix, value] of metric.values)
       values.push([`/${metric.name ?? String(metric.alias)}${suffix}`, value]);
   }
   return values;
 }
 
-/** The property `engUnit` of a property set: names (1) and values (2) side by side. */
-function unitOf(bytes: Buffer): string | undefined {
+/** `engUnit` and `Quality` of a property set: names (1) and values (2) side by side. */
+function propertiesOf(bytes: Buffer): Pick<SparkplugMetric, 'unit' | 'quality'> {
   const names: string[] = [];
   const values: Buffer[] = [];
   for (const field of wireFields(bytes)) {
     if (field.number === 1) names.push(textOf(field));
     else if (field.number === 2) values.push(field.bytes);
   }
-  const at = names.findIndex((name) => /^eng(ineering)?units?$/i.test(name));
-  const value = values[at];
-  if (value === undefined) return undefined;
-  for (const field of wireFields(value)) if (field.number === 8) return textOf(field);
-  return undefined;
+  let unit: string | undefined;
+  let quality: number | undefined;
+  for (const [index, name] of names.entries()) {
+    for (const field of wireFields(values[index] ?? NOTHING)) {
+      if (/^eng(ineering)?units?$/i.test(name) && field.number === 8) unit ??= textOf(field);
+      if (/^quality$/i.test(name) && (field.number === 3 || field.number === 4))
+        quality = Number(BigInt.asIntN(field.number === 3 ? 32 : 64, field.integer));
+    }
+  }
+  return { unit, quality };
 }
 
-export function metricOf(bytes: Buffer): SparkplugMetric {
+export function metricOf(bytes: Buffer, depth = 0): SparkplugMetric {
   const metric: SparkplugMetric = {
     name: undefined,
     alias: undefined,
@@ -197,6 +224,8 @@ export function metricOf(bytes: Buffer): SparkplugMetric {
     isNull: false,
     values: [],
     unit: undefined,
+    quality: undefined,
+    problem: undefined,
   };
   let value: WireField | undefined;
   for (const field of wireFields(bytes)) {
@@ -223,24 +252,34 @@ export function metricOf(bytes: Buffer): SparkplugMetric {
         metric.isNull = field.integer !== 0n;
         break;
       case 9:
-        metric.unit = unitOf(field.bytes);
+        Object.assign(metric, propertiesOf(field.bytes));
         break;
       default:
         if (field.number >= 10 && field.number <= 18) value = field;
     }
   }
-  if (value !== undefined && !metric.isNull) metric.values = valuesOf(metric, value);
+  if (value === undefined || metric.isNull) return metric;
+  try {
+    metric.values = valuesOf(metric, value, depth);
+  } catch (error) {
+    if (!(error instanceof Undecodable)) throw error;
+    metric.problem = error.message;
+  }
   return metric;
 }
 
-function valuesOf({ datatype }: SparkplugMetric, field: WireField): SparkplugMetric['values'] {
+function valuesOf(
+  { datatype }: SparkplugMetric,
+  field: WireField,
+  depth: number,
+): SparkplugMetric['values'] {
   switch (field.number) {
     case 16:
       return arrayOf(datatype, field.bytes) ?? [['', field.bytes.toString('hex')]];
     case 17:
       return dataSetOf(field.bytes);
     case 18:
-      return templateOf(field.bytes);
+      return templateOf(field.bytes, depth);
     default:
       return [['', scalarOf(field.number, field, datatype)]];
   }
@@ -248,19 +287,57 @@ function valuesOf({ datatype }: SparkplugMetric, field: WireField): SparkplugMet
 
 /** Throws Undecodable. */
 export function decodeSparkplugPayload(bytes: Buffer): SparkplugPayload {
+  const { payload, body } = readPayload(bytes);
+  return payload.uuid === COMPRESSED ? opened(payload, body) : payload;
+}
+
+function readPayload(bytes: Buffer): { payload: SparkplugPayload; body: Buffer | undefined } {
   const payload: SparkplugPayload = {
     timestamp: undefined,
     metrics: [],
     seq: undefined,
     uuid: undefined,
   };
+  let body: Buffer | undefined;
   for (const field of wireFields(bytes)) {
     if (field.number === 1) payload.timestamp = millis(field);
     else if (field.number === 2) payload.metrics.push(metricOf(field.bytes));
     else if (field.number === 3) payload.seq = Number(field.integer);
     else if (field.number === 4) payload.uuid = textOf(field);
+    else if (field.number === 5) body = field.bytes;
   }
-  return payload;
+  return { payload, body };
+}
+
+/** What is compressed in a payload, which says how in its metric `algorithm`. */
+function opened(outer: SparkplugPayload, body: Buffer | undefined): SparkplugPayload {
+  const said = outer.metrics.find(({ name }) => name === 'algorithm')?.values[0]?.[1];
+  // Tahu leaves it out for its default.
+  const algorithm = typeof said === 'string' ? said.toUpperCase() : 'DEFLATE';
+  if (body === undefined) throw new Undecodable('Sparkplug: a compressed payload has no body');
+  const inner = readPayload(inflated(body, algorithm)).payload;
+  if (inner.uuid === COMPRESSED) throw new Undecodable('Sparkplug: a payload is compressed twice');
+  return {
+    ...inner,
+    timestamp: inner.timestamp ?? outer.timestamp,
+    seq: inner.seq ?? outer.seq,
+  };
+}
+
+function inflated(body: Buffer, algorithm: string): Buffer {
+  const options = { maxOutputLength: PAYLOAD_BYTES_MAX };
+  try {
+    if (algorithm === 'GZIP') return gunzipSync(body, options);
+    if (algorithm === 'DEFLATE') return inflateSync(body, options);
+  } catch (error) {
+    throw new Undecodable(
+      `Sparkplug: the compressed payload cannot be opened (${algorithm}, at most ${PAYLOAD_BYTES_MAX} bytes): ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  throw new Undecodable(
+    `Sparkplug: the payload is compressed with '${algorithm.slice(0, 40)}'; known are GZIP and DEFLATE`,
+  );
 }
 
 /** The same metric with a data type that its BIRTH declared: integers are read anew. */
@@ -269,7 +346,7 @@ export function withDatatype(metric: SparkplugMetric, datatype: number): Sparkpl
   const values = metric.values.map(([suffix, value]): [string, FieldValue | bigint] => {
     if (typeof value !== 'bigint') return [suffix, value];
     if (bits !== undefined) return [suffix, BigInt.asIntN(bits, value)];
-    if (datatype === DATETIME) return [suffix, new Date(exactNumber('value', value)).toISOString()];
+    if (datatype === DATETIME) return [suffix, dateText(exactNumber('value', value))];
     return [suffix, value];
   });
   return { ...metric, datatype, values };

@@ -4,17 +4,15 @@
  * Measurement `sparkplug`, tags group, node, device; a metric's name is the field, its own timestamp the time, so a
  * DATA message with metrics of several moments becomes several readings. BIRTH and DEATH also say `online` in
  * `sparkplug_state`; commands are in `sparkplug_command`. Metrics that a device marks as historical have the tag-free
- * field `historical` beside them.
+ * field `historical` beside them; one whose Quality is not good has it beside it, as `NAME_quality`.
  *
  * State: a node's names, types and units by alias (from its BIRTHs; the newest counts), and the last `seq`. An alias
  * that nobody knows, or a gap in `seq` where the gateway has none, asks the node for a rebirth (6.4.22), at most once a
  * minute. With live readings ahead of the backlog, messages come out of order: a gap counts only when the gateway's own
  * sequence has none.
  */
-import { Undecodable, type Decoded, type FieldMeta } from '../../../shared/codecs/codec.ts';
-import { setField } from '../../../shared/codecs/codec.ts';
+import { Fields, Undecodable, type Decoded, type FieldMeta } from '../../../shared/codecs/codec.ts';
 import { fromEpoch, isPlausible } from '../../../shared/codecs/time.ts';
-import type { FieldValue } from '../../../shared/model/reading.ts';
 import type { MessageContext } from './context.ts';
 import {
   decodeSparkplugPayload,
@@ -24,6 +22,8 @@ import {
 } from './sparkplug-payload.ts';
 
 const ASK_MS = 60_000;
+/** 6.4.8. */
+const GOOD = 192;
 
 interface Birth {
   /** Of the BIRTH, epoch milliseconds. */
@@ -151,10 +151,17 @@ class Message {
     const birth: Birth = { at, bdSeq: this.bdSeq(), aliases: {}, names: {} };
     for (const { name, alias, datatype, unit } of payload.metrics) {
       if (name === undefined) throw new Undecodable('Sparkplug: a metric of a BIRTH has no name');
-      if (alias !== undefined)
+      if (alias !== undefined) {
+        // [tck-id-payloads-alias-uniqueness]: whose value would it be?
+        if (Object.hasOwn(birth.aliases, String(alias))) {
+          this.askRebirth();
+          throw new Undecodable(
+            `Sparkplug: alias ${alias} is of two metrics, '${birth.aliases[String(alias)]?.[0]}' and '${name}', in one BIRTH; the node is asked for another`,
+          );
+        }
         birth.aliases[String(alias)] =
           unit === undefined ? [name, datatype] : [name, datatype, unit];
-      else birth.names[name] = unit === undefined ? [datatype] : [datatype, unit];
+      } else birth.names[name] = unit === undefined ? [datatype] : [datatype, unit];
     }
     context.state.set(birthKey(place, place.device), birth);
   }
@@ -236,30 +243,32 @@ class Message {
     const byTime = new Map<number, Decoded>();
     for (const each of payload.metrics) {
       const { name, metric, unit } = this.named(each);
-      if (metric.values.length === 0) continue;
+      if (metric.values.length === 0 && metric.problem === undefined) continue;
       const ms = metric.timestamp ?? payload.timestamp ?? 0;
       let reading = byTime.get(ms);
       if (reading === undefined) {
-        reading = { measurement, tags: tagsOf(place), fields: new Map(), meta: new Map() };
+        reading = { measurement, tags: tagsOf(place), fields: new Fields(), meta: new Map() };
         const time = fromEpoch(ms, undefined, 'ms');
         if (time !== undefined && isPlausible(ms, context.latestMs)) reading.time = time;
         byTime.set(ms, reading);
       }
-      for (const [suffix, value] of metric.values)
-        setField(reading.fields, `${name}${suffix}`, value);
+      if (metric.problem !== undefined) reading.fields.problem(`'${name}': ${metric.problem}`);
+      for (const [suffix, value] of metric.values) reading.fields.set(`${name}${suffix}`, value);
+      if (metric.quality !== undefined && metric.quality !== GOOD)
+        reading.fields.set(`${name}_quality`, metric.quality);
       if (unit !== undefined) reading.meta?.set(name, { unit } satisfies FieldMeta);
       if (metric.isHistorical && !reading.fields.has('historical_bool'))
-        setField(reading.fields, 'historical', true);
+        reading.fields.set('historical', true);
     }
     return [...byTime.values()];
   }
 
   private state(online: boolean): Decoded {
     const { payload, context, place } = this;
-    const fields = new Map<string, FieldValue>();
-    setField(fields, 'online', online);
+    const fields = new Fields();
+    fields.set('online', online);
     const bdSeq = this.bdSeq();
-    if (bdSeq !== undefined) setField(fields, 'bdSeq', bdSeq);
+    if (bdSeq !== undefined) fields.set('bdSeq', bdSeq);
     const decoded: Decoded = { measurement: 'sparkplug_state', tags: tagsOf(place), fields };
     // A will was written when the node connected: its timestamp is not when the node died.
     const ms = place.type === 'NDEATH' ? undefined : payload.timestamp;

@@ -1,28 +1,20 @@
 /**
  * Mappings: what a topic means. A YAML file lists them; the first whose template and conditions hold decides.
  * `docs/mappings.md` describes the keys, and `collector/mappings/` has those that are shipped, each with its example.
+ * A key that the mapping's codec could not heed is an error: nothing that somebody writes is passed over.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { parse } from 'yaml';
-import { TIME_KEYS } from '../../../shared/codecs/json.ts';
-import { checkZone, type EpochUnit } from '../../../shared/codecs/time.ts';
-import type { Tree } from '../../../shared/codecs/tree.ts';
-import type { FieldValue } from '../../../shared/model/reading.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
-import { CODECS, type CodecName } from '../codecs/detect.ts';
 import { SCRIPT_BYTES_MAX, Script } from '../codecs/script.ts';
-import { compilePath, type Path } from './path.ts';
-import {
-  CONVERSIONS,
-  KINDS,
-  type Condition,
-  type Conversion,
-  type Kind,
-  type Rule,
-  type TextSource,
-  type TimeSource,
-} from './rule.ts';
+import { CODEC_NAMES, codecOf, type CodecName } from '../codecs/table.ts';
+import { isCharset } from '../codecs/text.ts';
+import type { Path } from './path.ts';
+import { Place } from './place.ts';
+import { PLACE_KEYS, RULE_KEYS, conditions, readRule } from './read-rule.ts';
+import { claimsOf, type Claims } from './rest.ts';
+import type { Condition, Rule } from './rule.ts';
 import { compileTemplate, type Template } from './template.ts';
 
 /** A user's codec within a mapping. */
@@ -40,22 +32,30 @@ export interface InnerCodec {
   codec: CodecName;
 }
 
+export const COMPRESSIONS = ['gzip', 'zlib', 'deflate'] as const;
+export type Compression = (typeof COMPRESSIONS)[number];
+
 export interface Mapping {
   /** For messages: file and entry. */
   name: string;
   templates: Template[];
   codec: CodecName;
+  /** Of text that is not UTF-8. */
+  charset: string | undefined;
+  compression: Compression | undefined;
   script: ScriptCodec | undefined;
   /** Bytes within the document that have a codec of their own; what it gives stands beside the document as `decoded`. */
   inner: InnerCodec | undefined;
   /** Where the sender's own id of a message is: one that comes again is the same message. */
   idempotency: Path | undefined;
-  /** Why a message without any point goes to quarantine; undefined: it may have none. */
-  empty: string | undefined;
+  /** Why a message without any point goes to quarantine; true: it may have none; undefined: the reason is said in general. */
+  empty: string | true | undefined;
   when: Condition[];
   /** Where a device or network says that it could not decode: then the message goes to quarantine with that text. */
   errors: Path | undefined;
   rules: Rule[];
+  /** What the rules take of a document. */
+  claims: Claims;
 }
 
 /** Everything that decides what readings a message gives, as text: kept, so that it can be known later what was written. */
@@ -64,260 +64,18 @@ export interface MappingSource {
   files: Record<string, string>;
 }
 
-const RULE_KEYS = [
-  'each',
-  'is',
-  'when',
-  'measurement',
-  'field',
-  'tags',
-  'tagFields',
-  'time',
-  'fields',
-  'drop',
-  'defaults',
-  'types',
-  'rename',
-  'units',
-  'pairs',
-  'unwrap',
-];
+const COMMON_KEYS = ['topic', 'name', 'about', 'codec'];
+/** What needs a document. */
+const DOCUMENT_KEYS = ['script', 'inner', 'idempotency', 'errors', 'points', 'rest'];
 const MAPPING_KEYS = [
-  'topic',
-  'name',
-  'about',
-  'codec',
-  'script',
-  'inner',
-  'idempotency',
+  ...COMMON_KEYS,
+  'charset',
+  'compression',
   'empty',
-  'errors',
-  'points',
+  ...DOCUMENT_KEYS,
   ...RULE_KEYS,
 ];
 const FILE_KEYS = ['mappings', 'name', 'about', 'examples'];
-const UNITS: readonly string[] = ['s', 'ms', 'us', 'ns'];
-
-const NO_PATH = compilePath('') as Path; // The empty path is valid.
-
-/** Reads one place of the document, with errors that name it. */
-class Place {
-  readonly where: string;
-  readonly value: unknown;
-
-  constructor(where: string, value: unknown) {
-    this.where = where;
-    this.value = value;
-  }
-
-  wrong(why: string): never {
-    throw new HeadwaterError('MAPPING_INVALID', `${this.where}: ${why}`);
-  }
-
-  get isThere(): boolean {
-    return this.value !== undefined && this.value !== null;
-  }
-
-  at(key: string): Place {
-    const value = (this.value as Record<string, unknown> | null | undefined)?.[key];
-    return new Place(`${this.where}: '${key}'`, value);
-  }
-
-  object(keys?: readonly string[]): Record<string, unknown> {
-    const { value } = this;
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      return this.wrong('is not a set of keys');
-    for (const key of Object.keys(value))
-      if (keys !== undefined && !keys.includes(key))
-        this.wrong(`unknown key '${key}'; known are ${keys.join(', ')}`);
-    return value as Record<string, unknown>;
-  }
-
-  text(): string {
-    const { value } = this;
-    if (typeof value !== 'string' || value === '') return this.wrong('is not a text');
-    return value;
-  }
-
-  optionalText(): string | undefined {
-    return this.isThere ? this.text() : undefined;
-  }
-
-  texts(): string[] {
-    if (!this.isThere) return [];
-    const list = Array.isArray(this.value) ? this.value : [this.value];
-    if (!list.every((each) => typeof each === 'string' && each !== ''))
-      return this.wrong('is not a list of names');
-    return list as string[];
-  }
-
-  entries(): [string, Place][] {
-    if (!this.isThere) return [];
-    return Object.entries(this.object()).map(([key, value]) => [
-      key,
-      new Place(`${this.where}: '${key}'`, value),
-    ]);
-  }
-
-  path(): Path {
-    const path = compilePath(typeof this.value === 'number' ? String(this.value) : this.text());
-    return 'error' in path ? this.wrong(path.error) : path;
-  }
-
-  optionalPath(): Path | undefined {
-    return this.isThere ? this.path() : undefined;
-  }
-}
-
-function conditions(place: Place): Condition[] {
-  return place.entries().map(([key, each]) => {
-    const path = new Place(each.where, key).path();
-    const { value } = each;
-    if (typeof value === 'boolean') return { path, expect: value };
-    const list: unknown[] = Array.isArray(value) ? value : [value];
-    if (!list.every((item) => ['string', 'number', 'boolean'].includes(typeof item)))
-      each.wrong('is neither true, false, a value nor a list of values');
-    return { path, expect: list as Tree[] };
-  });
-}
-
-/** A constant, or `{ from: PATH }`. */
-function textSource(place: Place): TextSource {
-  const { value } = place;
-  if (typeof value === 'object' && value !== null) {
-    place.object(['from']);
-    return { path: place.at('from').path() };
-  }
-  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
-    return place.wrong('is not a text');
-  return { constant: String(value) };
-}
-
-function timeSource(place: Place): TimeSource {
-  if (typeof place.value === 'string')
-    return { path: place.path(), unit: undefined, zone: undefined };
-  place.object(['from', 'unit', 'zone']);
-  const unit = place.at('unit').optionalText();
-  if (unit !== undefined && !UNITS.includes(unit))
-    place.at('unit').wrong(`'${unit}' is not one of ${UNITS.join(', ')}`);
-  const zone = place.at('zone').optionalText();
-  if (zone !== undefined && zone !== 'local') {
-    try {
-      checkZone(zone);
-    } catch {
-      place.at('zone').wrong(`'${zone}' is neither 'local' nor a time zone such as Europe/Berlin`);
-    }
-  }
-  return { path: place.at('from').path(), unit: unit as EpochUnit | undefined, zone };
-}
-
-const USUAL_TIMES: TimeSource[] = [...TIME_KEYS].map((key) => ({
-  path: compilePath(key) as Path, // A word is a valid path.
-  unit: undefined,
-  zone: undefined,
-}));
-
-function times(place: Place): TimeSource[] {
-  if (!place.isThere) return USUAL_TIMES;
-  if (place.value === false) return [];
-  const list = Array.isArray(place.value) ? place.value : [place.value];
-  return list.map((each, index) => timeSource(new Place(`${place.where}[${index}]`, each)));
-}
-
-/** `[a, b.c]`, named by their path, or `name: path`. */
-function fields(place: Place): [string, Path][] | undefined {
-  if (!place.isThere) return undefined;
-  if (Array.isArray(place.value))
-    return place.texts().map((text): [string, Path] => {
-      const path = new Place(place.where, text).path();
-      return [text.replace(/^[\^$]+\.?/, '').replaceAll('.', '_'), path];
-    });
-  return place.entries().map(([name, each]) => [name, each.path()]);
-}
-
-function conversions(place: Place): Map<string, Conversion> {
-  return new Map(
-    place.entries().map(([name, each]) => {
-      const text = each.text();
-      if (!(CONVERSIONS as readonly string[]).includes(text))
-        each.wrong(`'${text}' is not one of ${CONVERSIONS.join(', ')}`);
-      return [name, text as Conversion];
-    }),
-  );
-}
-
-function choice<T extends string>(place: Place, choices: readonly T[]): T | undefined {
-  const text = place.optionalText();
-  if (text !== undefined && !(choices as readonly string[]).includes(text))
-    place.wrong(`'${text}' is not one of ${choices.join(', ')}`);
-  return text as T | undefined;
-}
-
-function defaults(place: Place): Map<string, FieldValue> {
-  return new Map(
-    place.entries().map(([name, each]): [string, FieldValue] => {
-      const { value } = each;
-      if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
-        return [name, value];
-      return each.wrong('is no value');
-    }),
-  );
-}
-
-const textMap = (place: Place): Map<string, string> =>
-  new Map(place.entries().map(([name, each]) => [name, each.text()]));
-
-/** What is not said at a point is said by the mapping. */
-function rule(point: Place, base: Place): Rule {
-  const pick = (key: string): Place => {
-    const own = point.at(key);
-    return own.isThere || own.value === false ? own : base.at(key);
-  };
-  const pairs = pick('pairs');
-  const unwrap = pick('unwrap');
-  if (pairs.isThere) pairs.object(['from', 'name', 'value']);
-  if (unwrap.isThere) unwrap.object(['value', 'unit', 'name']);
-  const tags = new Map<string, TextSource>();
-  for (const source of [base.at('tags'), point.at('tags')])
-    for (const [name, each] of source.entries()) tags.set(name, textSource(each));
-  const measurement = pick('measurement');
-  const each = point.at('each').optionalPath() ?? NO_PATH;
-  const tagFields = new Set(pick('tagFields').texts());
-  return {
-    each,
-    hasFixedTags:
-      tagFields.size === 0 &&
-      each.segments.every(({ kind }) => kind !== 'pattern') &&
-      [...tags.values()].every((source) => 'constant' in source),
-    is: choice<Kind>(point.at('is'), KINDS),
-    when: point === base ? [] : conditions(point.at('when')),
-    measurement: measurement.isThere ? textSource(measurement) : undefined,
-    field: pick('field').optionalText(),
-    tags: [...tags],
-    tagFields,
-    time: times(pick('time')),
-    fields: fields(pick('fields')),
-    drop: new Set(pick('drop').texts()),
-    defaults: defaults(pick('defaults')),
-    types: conversions(pick('types')),
-    rename: textMap(pick('rename')),
-    units: textMap(pick('units')),
-    pairs: pairs.isThere
-      ? {
-          from: pairs.at('from').path(),
-          name: pairs.at('name').text(),
-          value: pairs.at('value').text(),
-        }
-      : undefined,
-    unwrap: unwrap.isThere
-      ? {
-          value: unwrap.at('value').text(),
-          unit: unwrap.at('unit').optionalText(),
-          name: unwrap.at('name').optionalText(),
-        }
-      : undefined,
-  };
-}
 
 function templates(place: Place): Template[] {
   const list = place.texts();
@@ -338,8 +96,8 @@ function innerCodec(place: Place): InnerCodec | undefined {
   place.object(['from', 'encoding', 'codec']);
   return {
     from: place.at('from').path(),
-    encoding: choice(place.at('encoding'), ENCODINGS) ?? 'base64',
-    codec: choice<CodecName>(place.at('codec'), CODECS) ?? 'auto',
+    encoding: place.at('encoding').choice(ENCODINGS) ?? 'base64',
+    codec: place.at('codec').choice<CodecName>(CODEC_NAMES) ?? 'auto',
   };
 }
 
@@ -348,7 +106,7 @@ function scriptCodec(place: Place, read: ReadScript, nowMs: () => number): Scrip
   const isFile = typeof place.value === 'string';
   if (!isFile) place.object(['file', 'bytes', 'encoding', 'port']);
   const file = isFile ? place.text() : place.at('file').text();
-  const encoding = isFile ? undefined : choice(place.at('encoding'), ENCODINGS);
+  const encoding = isFile ? undefined : place.at('encoding').choice(ENCODINGS);
   let source: string;
   try {
     source = read(file);
@@ -371,27 +129,81 @@ function scriptCodec(place: Place, read: ReadScript, nowMs: () => number): Scrip
   };
 }
 
+/** Keys that a codec leaves without effect. */
+function unheeded(codec: CodecName): readonly string[] {
+  switch (codecOf(codec)?.gives) {
+    case 'nothing':
+      return MAPPING_KEYS.filter((key) => !COMMON_KEYS.includes(key) && key !== 'when');
+    case 'points':
+      return [...DOCUMENT_KEYS, ...PLACE_KEYS, 'when'];
+    case 'protocol':
+      return [...DOCUMENT_KEYS, ...PLACE_KEYS, 'when', 'charset', 'compression', 'empty'];
+    default:
+      return [];
+  }
+}
+
+function checkHeeded(place: Place, codec: CodecName): void {
+  const without = unheeded(codec);
+  const key = Object.keys(place.object()).find((each) => without.includes(each));
+  if (key !== undefined)
+    place
+      .at(key)
+      .wrong(
+        codec === 'none'
+          ? "codec 'none' makes no readings, so it would have no effect"
+          : `codec '${codec}' makes points of its own, so it would have no effect`,
+      );
+}
+
+function emptyOf(place: Place): Mapping['empty'] {
+  return place.value === true ? true : place.optionalText();
+}
+
+function charsetOf(place: Place): string | undefined {
+  const name = place.optionalText();
+  if (name !== undefined && !isCharset(name)) place.wrong(`'${name}' is no encoding that is known`);
+  return name;
+}
+
 function mapping(place: Place, file: string, read: ReadScript, nowMs: () => number): Mapping {
   place.object(MAPPING_KEYS);
+  const codec = place.at('codec').choice<CodecName>(CODEC_NAMES) ?? 'auto';
+  checkHeeded(place, codec);
   const points = place.at('points');
   if (points.isThere && !Array.isArray(points.value)) points.wrong('is not a list');
   const list = points.isThere ? (points.value as unknown[]) : [];
-  const rules = list.map((each, index) => {
+  const own = list.map((each, index) => {
     const point = new Place(`${points.where}[${index}]`, each);
     point.object(RULE_KEYS);
-    return rule(point, place);
+    return readRule(point, place);
   });
+  const rules = own.length > 0 ? own : [readRule(place, place)];
+  const script = scriptCodec(place.at('script'), read, nowMs);
+  const inner = innerCodec(place.at('inner'));
+  const when = conditions(place.at('when'));
+  const errors = place.at('errors').optionalPath();
+  const idempotency = place.at('idempotency').optionalPath();
+  const named = [errors, idempotency, inner?.from, script?.bytes, script?.port];
   return {
     name: place.at('name').optionalText() ?? file,
     templates: templates(place.at('topic')),
-    codec: choice<CodecName>(place.at('codec'), CODECS) ?? 'auto',
-    script: scriptCodec(place.at('script'), read, nowMs),
-    inner: innerCodec(place.at('inner')),
-    idempotency: place.at('idempotency').optionalPath(),
-    empty: place.at('empty').optionalText(),
-    when: conditions(place.at('when')),
-    errors: place.at('errors').optionalPath(),
-    rules: rules.length > 0 ? rules : [rule(place, place)],
+    codec,
+    charset: charsetOf(place.at('charset')),
+    compression: place.at('compression').choice(COMPRESSIONS),
+    script,
+    inner,
+    idempotency,
+    empty: emptyOf(place.at('empty')),
+    when,
+    errors,
+    rules,
+    claims: place.at('rest').flag(true)
+      ? claimsOf(rules, [
+          ...when.map(({ path }) => path),
+          ...named.filter((path) => typeof path === 'object'),
+        ])
+      : undefined,
   };
 }
 

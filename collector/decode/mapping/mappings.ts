@@ -1,6 +1,7 @@
 /** Which mappings a topic has, remembered per gateway and topic, so that the readings of one topic share their tags. */
 import type { Mapping } from './mapping.ts';
 import { topicKey } from '../codecs/home-assistant.ts';
+import { timeRules, type TimeRules } from '../../../shared/codecs/time.ts';
 import type { Rule } from './rule.ts';
 import { matchTemplate } from './template.ts';
 
@@ -31,12 +32,12 @@ export class Mappings {
   private readonly mappings: readonly Mapping[];
   private readonly known = new Map<string, Meaning>();
   private readonly tagSets = new Map<string, Record<string, string>>();
-  /** IANA zone of devices that give local time. */
-  readonly localZone: string | undefined;
+  readonly times: TimeRules;
 
-  constructor(mappings: readonly Mapping[], localZone?: string) {
+  /** `localZone`: IANA zone of devices that give local time; `pastDays`: how old a device's time may be. */
+  constructor(mappings: readonly Mapping[], localZone?: string, pastDays?: number) {
     this.mappings = mappings;
-    this.localZone = localZone;
+    this.times = timeRules(localZone, pastDays);
   }
 
   of(gateway: string, topic: string): Meaning {
@@ -71,8 +72,8 @@ export class Mappings {
       if (names === undefined) continue;
       const tags: Record<string, string> = {};
       for (const [name, value] of names)
-        if (name !== 'measurement' && name !== 'field') tags[name] = value;
-      const measurement = names.get('measurement') ?? last;
+        if (name !== 'measurement' && name !== 'field' && value !== '') tags[name] = value;
+      const measurement = names.get('measurement') || last;
       const own = { ...tags, gateway };
       candidates.push({ mapping, names, measurement, tags: own, fixedTags: new Map() });
     }

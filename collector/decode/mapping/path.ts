@@ -7,7 +7,7 @@
 import { isObject, own, type Tree } from '../../../shared/codecs/tree.ts';
 import { compilePattern } from './template.ts';
 
-type Segment =
+export type Segment =
   | { kind: 'key'; key: string }
   | { kind: 'any' }
   | { kind: 'pattern'; pattern: RegExp; names: string[] };
@@ -26,7 +26,18 @@ export interface Match {
   node: Tree;
   above: Tree[];
   names: ReadonlyMap<string, string>;
+  /** Which of the places of its path it is. */
+  index: number;
 }
+
+export const NOTHING_ABOVE: Tree[] = [];
+export const NO_NAMES: ReadonlyMap<string, string> = new Map();
+export const root = (document: Tree): Match => ({
+  node: document,
+  above: NOTHING_ABOVE,
+  names: NO_NAMES,
+  index: 0,
+});
 
 export function compilePath(text: string): Path | { error: string } {
   let rest = text === '.' ? '' : text;
@@ -69,19 +80,19 @@ function childrenOf(node: Tree): [string, Tree][] {
 
 /** Every place that a path leads to, in the document's order. */
 export function select(document: Tree, path: Path): Match[] {
-  let matches: Match[] = [{ node: document, above: [], names: new Map() }];
+  let matches: Match[] = [root(document)];
   for (const segment of path.segments) {
     const next: Match[] = [];
     for (const { node, above, names } of matches) {
       const over = [...above, node];
       if (segment.kind === 'key') {
         const child = childOf(node, segment.key);
-        if (child !== undefined) next.push({ node: child, above: over, names });
+        if (child !== undefined) next.push({ node: child, above: over, names, index: next.length });
         continue;
       }
       for (const [key, child] of childrenOf(node)) {
         if (segment.kind === 'any') {
-          next.push({ node: child, above: over, names });
+          next.push({ node: child, above: over, names, index: next.length });
           continue;
         }
         const found = segment.pattern.exec(key);
@@ -90,7 +101,8 @@ export function select(document: Tree, path: Path): Match[] {
           name,
           found[index + 1] ?? '',
         ]);
-        next.push({ node: child, above: over, names: new Map([...names, ...more]) });
+        const all = new Map([...names, ...more]);
+        next.push({ node: child, above: over, names: all, index: next.length });
       }
     }
     matches = next;

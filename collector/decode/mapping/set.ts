@@ -21,6 +21,8 @@ export interface MappingOptions {
   shipped: boolean;
   /** IANA zone, '' when nobody has said. */
   localZone: string;
+  /** How old a device's time may be. */
+  pastDays: number;
 }
 
 /** What decides all names and values, as text. */
@@ -31,19 +33,25 @@ export interface MappingVersion {
   /** In this order after the main file. */
   others: { file: string; text: string }[];
   localZone: string;
+  /** Not in versions that were kept before there was such a limit. */
+  pastDays?: number;
 }
 
 export const MAPPING_PREFIX = 'mapping/';
 const WATCH_MS = 2000;
 
-function assemble(mappings: readonly Mapping[], localZone: string): Mappings {
+function assemble(
+  mappings: readonly Mapping[],
+  localZone: string,
+  pastDays: number | undefined,
+): Mappings {
   for (const { script } of mappings) script?.script.check();
-  return new Mappings(mappings, localZone === '' ? undefined : localZone);
+  return new Mappings(mappings, localZone === '' ? undefined : localZone, pastDays);
 }
 
 /** Mappings of a version, as they were. */
 export async function mappingsOf(version: MappingVersion): Promise<Mappings> {
-  const { main, files, others, localZone } = version;
+  const { main, files, others, localZone, pastDays } = version;
   const read = (file: string): string => {
     const text = files[file];
     if (text === undefined) throw new Error(`${file} was not kept`);
@@ -54,7 +62,7 @@ export async function mappingsOf(version: MappingVersion): Promise<Mappings> {
     ...others.flatMap(({ file, text }) => parseMappings(text, file)),
   ];
   if (all.some(({ script }) => script !== undefined)) await loadEngine();
-  return assemble(all, localZone);
+  return assemble(all, localZone, pastDays);
 }
 
 export class MappingSet {
@@ -72,7 +80,7 @@ export class MappingSet {
 
   /** Throws MAPPING_INVALID or CONFIG_INVALID. */
   async load(): Promise<{ mappings: Mappings; version: MappingVersion }> {
-    const { file, extra, shipped, localZone } = this.options;
+    const { file, extra, shipped, localZone, pastDays } = this.options;
     if (localZone !== '') {
       try {
         checkZone(localZone);
@@ -89,8 +97,8 @@ export class MappingSet {
     const others = [...extra, ...(shipped ? shippedMappings() : [])];
     const all = [...own, ...others.flatMap((each) => parseMappings(each.text, each.file))];
     if (all.some(({ script }) => script !== undefined)) await loadEngine();
-    const mappings = assemble(all, localZone);
-    const content = { main: file, files: source.files, others, localZone };
+    const mappings = assemble(all, localZone, pastDays);
+    const content = { main: file, files: source.files, others, localZone, pastDays };
     const hash = createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 16);
     this.current = { mappings, version: { hash, ...content } };
     this.stamp = await this.look();

@@ -1,0 +1,104 @@
+/**
+ * Frames of a clock that is not known, or not known well (law 9): they are kept in the ledger topic until their boot has
+ * an anchor, and those that were written under a bad one until it has a good one. What would be too much goes aside.
+ */
+import { KIND_ANCHOR, type FrameHeader } from '../../shared/frame/frame.ts';
+import { readNote } from '../../shared/frame/notes.ts';
+import { HELD_PREFIX } from '../ledger/view.ts';
+import type { Produced, StoredRecord } from '../log/log.ts';
+import { HEADER_UNSETTLED } from '../log/topics.ts';
+import { BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
+import { FrozenState } from './codec-state.ts';
+import type { FrameDecoder, FrameJob } from './frame-decoder.ts';
+import type { PartitionState } from './state.ts';
+
+const NOTHING = Buffer.alloc(0);
+/** A frame's own clock agrees with an anchor within this, microseconds. */
+const AGREES_US = 1e6;
+
+/** The collector doubted its own clock when it took this record. */
+export const isUnsettled = ({ headers }: Pick<StoredRecord, 'headers'>): boolean =>
+  headers[HEADER_UNSETTLED] !== undefined;
+
+function keep(state: PartitionState, frame: HeldFrame, produced: Produced[]): void {
+  const { key, headers, usedUs } = frame;
+  state.clocks.hold(frame);
+  const all = usedUs === undefined ? headers : { ...headers, used: String(usedUs) };
+  produced.push(state.entry(key, frame.frame, all));
+}
+
+function letGo(state: PartitionState, frame: HeldFrame, produced: Produced[]): void {
+  state.clocks.drop(frame);
+  produced.push(state.entry(frame.key, NOTHING));
+}
+
+/** Keeps a frame until its clock is known, or known well. `usedUs`: the correction that its readings are written with. */
+export function holdFrame(
+  state: PartitionState,
+  record: StoredRecord,
+  { header, isFresh }: Pick<FrameJob, 'header' | 'isFresh'>,
+  usedUs: number | undefined,
+  decoder: FrameDecoder,
+  produced: Produced[],
+): void {
+  const { clocks } = state;
+  const { gateway, bootId, epoch, firstSequence } = header;
+  const isFull = (): boolean => clocks.heldBytes + record.value.length > HELD_BYTES_MAX;
+  // What is written already gives way first: it stays where it is.
+  if (isFull()) for (const settled of clocks.settledFrames()) letGo(state, settled, produced);
+  if (isFull()) {
+    if (usedUs !== undefined) return;
+    const reason = `its clock is not known, and ${HELD_BYTES_MAX} bytes of such frames are held already`;
+    for (const each of decoder.aside(record.value, header, reason, isFresh)) produced.push(each);
+    return;
+  }
+  const key = `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
+  const headers: Record<string, string> = { arrived: record.headers['arrived'] ?? '0' };
+  if (isUnsettled(record)) headers[HEADER_UNSETTLED] = 'true';
+  const frame = record.value;
+  keep(state, { key, gateway, boot: bootId, frame, header, headers, usedUs }, produced);
+}
+
+/** The collector's clock has settled: what it placed stays where it is, unless its own anchor is still a poor one. */
+export function settleFrames(state: PartitionState, gateway: string, produced: Produced[]): void {
+  const { clocks } = state;
+  for (const frame of clocks.takeUnsettled(gateway))
+    if (BootClocks.believes(frame.header) || clocks.resolve(frame.header)?.isFinal === true)
+      letGo(state, frame, produced);
+}
+
+/** The clock of a boot is known, or known better: what waited for it goes on, what was misplaced moves. */
+export function takeAnchor(
+  state: PartitionState,
+  record: StoredRecord,
+  header: FrameHeader,
+  jobOf: (held: HeldFrame, offsetUs: number) => FrameJob,
+  decoder: FrameDecoder,
+  produced: Produced[],
+): void {
+  const { clocks } = state;
+  const { gateway } = header;
+  const anchor = readNote(KIND_ANCHOR, record.value, header);
+  const { key, value } = clocks.add(gateway, anchor);
+  const improves = clocks.improves(gateway, anchor);
+  produced.push(state.entry(key, value));
+  for (const held of clocks.heldOf(gateway, anchor.boot)) {
+    const best = clocks.resolve(held.header);
+    if (best === undefined) continue;
+    const known = { ...best, isFinal: best.isFinal && !isUnsettled(record) };
+    const { usedUs } = held;
+    // A clock of its own that agrees is as good as the anchor.
+    const agrees =
+      BootClocks.believes(held.header) &&
+      usedUs !== undefined &&
+      Math.abs(known.offsetUs - usedUs) < AGREES_US;
+    if (usedUs === undefined || (improves && !agrees)) {
+      const job = jobOf(held, known.offsetUs);
+      const again = { ...job, state: new FrozenState(job.state) };
+      const readings = decoder.readings(usedUs === undefined ? job : { ...again, usedUs });
+      for (const each of readings) produced.push(each);
+      if (!known.isFinal) keep(state, { ...held, usedUs: known.offsetUs }, produced);
+    }
+    if (known.isFinal) letGo(state, held, produced);
+  }
+}

@@ -1,0 +1,258 @@
+/** Reads what a mapping, or one of its points, says of readings. What is not said at a point is said by the mapping. */
+import { TIME_KEYS } from '../../../shared/codecs/json.ts';
+import type { EpochUnit } from '../../../shared/codecs/time.ts';
+import type { Tree } from '../../../shared/codecs/tree.ts';
+import type { FieldValue } from '../../../shared/model/reading.ts';
+import { CONVERSIONS, type Conversion } from './convert.ts';
+import { compilePath, type Path } from './path.ts';
+import { Place } from './place.ts';
+import {
+  KINDS,
+  type Condition,
+  type Kind,
+  type Rule,
+  type Scale,
+  type TextSource,
+  type TimeSource,
+} from './rule.ts';
+import { compileTimePattern, isZone } from './time-pattern.ts';
+
+/** What finds the places of points in a document; the points of a codec have none. */
+export const PLACE_KEYS = ['each', 'is', 'parallel', 'nested', 'pairs', 'unwrap', 'field'];
+export const RULE_KEYS = [
+  ...PLACE_KEYS,
+  'when',
+  'measurement',
+  'tags',
+  'tagFields',
+  'time',
+  'fields',
+  'drop',
+  'defaults',
+  'types',
+  'values',
+  'scale',
+  'rename',
+  'units',
+];
+const UNITS: readonly string[] = ['s', 'ms', 'us', 'ns'];
+const NO_PATH = compilePath('') as Path; // The empty path is valid.
+
+export function conditions(place: Place): Condition[] {
+  return place.entries().map(([key, each]) => {
+    const path = new Place(each.where, key).path();
+    const { value } = each;
+    if (typeof value === 'boolean') return { path, expect: value };
+    const list: unknown[] = Array.isArray(value) ? value : [value];
+    if (!list.every((item) => ['string', 'number', 'boolean'].includes(typeof item)))
+      each.wrong('is neither true, false, a value nor a list of values');
+    return { path, expect: list as Tree[] };
+  });
+}
+
+/** A constant, `{ from: PATH }` or `{ property: NAME }`. */
+function textSource(place: Place): TextSource {
+  const { value } = place;
+  if (typeof value === 'object' && value !== null) {
+    place.object(['from', 'property']);
+    const property = place.at('property').optionalText();
+    if (property !== undefined && place.at('from').isThere)
+      place.wrong("has both 'from' and 'property'");
+    return property === undefined ? { path: place.at('from').path() } : { property };
+  }
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
+    return place.wrong('is not a text');
+  return { constant: String(value) };
+}
+
+const USUAL: Omit<TimeSource, 'path'> = {
+  more: [],
+  unit: undefined,
+  zone: undefined,
+  pattern: undefined,
+  step: undefined,
+  isHistory: false,
+};
+
+function timePaths(place: Place): [Path, ...Path[]] {
+  if (!Array.isArray(place.value)) return [place.path()];
+  const [first, ...more] = place.value.map((each: unknown, index) =>
+    new Place(`${place.where}[${index}]`, each).path(),
+  );
+  return first === undefined ? place.wrong('is an empty list') : [first, ...more];
+}
+
+function timeSource(place: Place): TimeSource {
+  if (typeof place.value === 'string') return { ...USUAL, path: place.path() };
+  place.object(['from', 'unit', 'zone', 'format', 'step', 'history']);
+  const unit = place.at('unit').optionalText();
+  if (unit !== undefined && !UNITS.includes(unit))
+    place.at('unit').wrong(`'${unit}' is not one of ${UNITS.join(', ')}`);
+  const zone = place.at('zone').optionalText();
+  if (zone !== undefined && zone !== 'local' && !isZone(zone))
+    place.at('zone').wrong(`'${zone}' is neither 'local' nor a time zone such as Europe/Berlin`);
+  const format = place.at('format').optionalText();
+  const pattern = format === undefined ? undefined : compileTimePattern(format);
+  if (pattern !== undefined && 'error' in pattern) return place.at('format').wrong(pattern.error);
+  const step = place.at('step');
+  const [path, ...more] = timePaths(place.at('from'));
+  return {
+    path,
+    more,
+    unit: unit as EpochUnit | undefined,
+    zone: zone === 'local' ? undefined : zone,
+    pattern,
+    step: !step.isThere ? undefined : typeof step.value === 'number' ? step.number() : step.path(),
+    isHistory: place.at('history').flag(false),
+  };
+}
+
+const USUAL_TIMES: TimeSource[] = [...TIME_KEYS].map((key) => ({
+  ...USUAL,
+  path: compilePath(key) as Path, // A word is a valid path.
+}));
+
+function times(place: Place): TimeSource[] {
+  if (!place.isThere) return USUAL_TIMES;
+  if (place.value === false) return [];
+  const list = Array.isArray(place.value) ? place.value : [place.value];
+  return list.map((each, index) => timeSource(new Place(`${place.where}[${index}]`, each)));
+}
+
+/** `[a, b.c]`, named by their path, or `name: path`. */
+function fields(place: Place): [string, Path][] | undefined {
+  if (!place.isThere) return undefined;
+  if (Array.isArray(place.value))
+    return place.texts().map((text): [string, Path] => {
+      const path = new Place(place.where, text).path();
+      return [text.replace(/^[\^$]+\.?/, '').replaceAll('.', '_'), path];
+    });
+  return place.entries().map(([name, each]) => [name, each.path()]);
+}
+
+function conversions(place: Place): Map<string, Conversion> {
+  return new Map(
+    place.entries().map(([name, each]) => {
+      const text = each.text();
+      if (!(CONVERSIONS as readonly string[]).includes(text))
+        each.wrong(`'${text}' is not one of ${CONVERSIONS.join(', ')}`);
+      return [name, text as Conversion];
+    }),
+  );
+}
+
+function fieldValues(place: Place): Map<string, FieldValue> {
+  return new Map(
+    place.entries().map(([name, each]): [string, FieldValue] => {
+      const { value } = each;
+      if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+        return [name, value];
+      return each.wrong('is no value');
+    }),
+  );
+}
+
+/** A factor, or `{ by, add }`. */
+function scales(place: Place): Map<string, Scale> {
+  return new Map(
+    place.entries().map(([name, each]): [string, Scale] => {
+      if (typeof each.value === 'number') return [name, { by: each.number(), add: 0 }];
+      each.object(['by', 'add']);
+      const [by, add] = [each.at('by'), each.at('add')];
+      return [name, { by: by.isThere ? by.number() : 1, add: add.isThere ? add.number() : 0 }];
+    }),
+  );
+}
+
+const textMap = (place: Place): Map<string, string> =>
+  new Map(place.entries().map(([name, each]) => [name, each.text()]));
+
+function pairsOf(pairs: Place): Rule['pairs'] {
+  if (!pairs.isThere) return undefined;
+  pairs.object(['from', 'name', 'value']);
+  return {
+    from: pairs.at('from').path(),
+    name: pairs.at('name').text(),
+    value: pairs.at('value').text(),
+  };
+}
+
+function unwrapOf(unwrap: Place): Rule['unwrap'] {
+  if (!unwrap.isThere) return undefined;
+  unwrap.object(['value', 'unit', 'name']);
+  return {
+    value: unwrap.at('value').text(),
+    unit: unwrap.at('unit').optionalText(),
+    name: unwrap.at('name').optionalText(),
+  };
+}
+
+type Values = Pick<Rule, 'types' | 'values' | 'scale' | 'drop' | 'defaults' | 'rename' | 'units'>;
+
+function valuesOf(pick: (key: string) => Place): Values {
+  return {
+    drop: new Set(pick('drop').texts()),
+    defaults: fieldValues(pick('defaults')),
+    types: conversions(pick('types')),
+    values: new Map(
+      pick('values')
+        .entries()
+        .map(([name, each]) => [name, fieldValues(each)]),
+    ),
+    scale: scales(pick('scale')),
+    rename: textMap(pick('rename')),
+    units: textMap(pick('units')),
+  };
+}
+
+const sizeOf = (values: Values): number =>
+  Object.values(values).reduce((sum, { size }) => sum + size, 0);
+
+/** `point` is the mapping itself where it has no points. */
+export function readRule(point: Place, base: Place): Rule {
+  const pick = (key: string): Place => {
+    const own = point.at(key);
+    return own.isThere || own.value === false ? own : base.at(key);
+  };
+  const tags = new Map<string, TextSource>();
+  for (const source of [base.at('tags'), point.at('tags')])
+    for (const [name, each] of source.entries()) tags.set(name, textSource(each));
+  const [measurement, field, time, parallel] = [
+    pick('measurement'),
+    pick('field'),
+    pick('time'),
+    point.at('parallel'),
+  ];
+  const each = point.at('each').optionalPath() ?? NO_PATH;
+  const tagFields = new Set(pick('tagFields').texts());
+  const values = valuesOf(pick);
+  const list = fields(pick('fields'));
+  const areConstant = [...tags.values()].every((source) => 'constant' in source);
+  return {
+    ...values,
+    each,
+    hasFixedTags:
+      tagFields.size === 0 && areConstant && each.segments.every(({ kind }) => kind !== 'pattern'),
+    isPlain:
+      sizeOf(values) === 0 &&
+      list === undefined &&
+      !measurement.isThere &&
+      !time.isThere &&
+      time.value !== false &&
+      areConstant,
+    is: point.at('is').choice<Kind>(KINDS),
+    when: point === base ? [] : conditions(point.at('when')),
+    measurement: measurement.isThere ? textSource(measurement) : undefined,
+    field: field.isThere ? textSource(field) : undefined,
+    tags: [...tags],
+    tagFields,
+    time: times(time),
+    hasTime: time.isThere || time.value === false,
+    fields: list,
+    parallel: parallel.isThere ? fields(parallel) : undefined,
+    nested: point.at('nested').flag(true),
+    converts: values.types.size + values.values.size + values.scale.size > 0,
+    pairs: pairsOf(pick('pairs')),
+    unwrap: unwrapOf(pick('unwrap')),
+  };
+}

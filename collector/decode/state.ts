@@ -1,0 +1,120 @@
+/**
+ * What the decode stage knows of the gateways of one partition: which sequences of every epoch have been decoded (the
+ * ledger), the clocks of boots and the frames that wait for them, and what codecs remember. It is kept in the ledger
+ * topic, whose entries are committed together with the readings that came of them.
+ */
+import { checkFrame } from '../../shared/frame/frame.ts';
+import { EpochLedger } from '../ledger/epoch-ledger.ts';
+import { HELD_PREFIX, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
+import { TOPIC_LEDGER, type LogRecord, type Produced } from '../log/log.ts';
+import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
+import { CODEC_PREFIX, CodecStates } from './codec-state.ts';
+
+export class PartitionState {
+  readonly partition: number;
+  readonly clocks = new BootClocks();
+  readonly codecs = new CodecStates();
+  private readonly epochs = new Map<string, EpochLedger>();
+  private readonly touched = new Set<EpochLedger>();
+
+  constructor(partition: number) {
+    this.partition = partition;
+  }
+
+  /** Takes what the ledger topic has. */
+  load(records: readonly LogRecord[]): void {
+    for (const { key, value, headers } of records) {
+      if (key.startsWith(LEDGER_PREFIX)) {
+        const name = key.slice(LEDGER_PREFIX.length);
+        const [gateway = '', epoch = ''] = name.split('/');
+        const record = parseRecord(gateway, epoch, value);
+        this.epochs.set(name, new EpochLedger(gateway, epoch, record));
+      } else if (key.startsWith(CODEC_PREFIX)) {
+        this.codecs.load(key, value);
+      } else if (key.startsWith(CLOCK_PREFIX)) {
+        this.clocks.load(key, value);
+      } else if (key.startsWith(HELD_PREFIX)) {
+        const header = checkFrame(value);
+        const usedUs = headers['used'] === undefined ? undefined : Number(headers['used']);
+        const { gateway, bootId: boot } = header;
+        this.clocks.hold({ key, gateway, boot, frame: value, header, headers, usedUs });
+      }
+    }
+  }
+
+  epoch(gateway: string, epoch: string): EpochLedger {
+    const name = `${gateway}/${epoch}`;
+    let ledger = this.epochs.get(name);
+    if (ledger === undefined) this.epochs.set(name, (ledger = new EpochLedger(gateway, epoch)));
+    return ledger;
+  }
+
+  epochsOf(gateway: string): EpochLedger[] {
+    return [...this.epochs.values()].filter((ledger) => ledger.gateway === gateway);
+  }
+
+  /** Its entry is written with this step. */
+  touch(ledger: EpochLedger): EpochLedger {
+    this.touched.add(ledger);
+    return ledger;
+  }
+
+  /** All entries are written with the next step: they were rebuilt. */
+  touchAll(): void {
+    for (const ledger of this.epochs.values()) this.touched.add(ledger);
+  }
+
+  /** An entry of this partition's ledger topic; an empty value takes one back. */
+  entry(key: string, value: Buffer, headers: Record<string, string> = {}): Produced {
+    return { topic: TOPIC_LEDGER, partition: this.partition, key, headers, value };
+  }
+
+  /** The entries of what has changed since the last call. */
+  takeChanges(): Produced[] {
+    const entries = this.codecs.takeChanges().map(({ key, value }) => this.entry(key, value));
+    for (const ledger of this.touched) {
+      const key = `${LEDGER_PREFIX}${ledger.gateway}/${ledger.epoch}`;
+      entries.push(this.entry(key, Buffer.from(JSON.stringify(ledger.record))));
+    }
+    this.touched.clear();
+    return entries;
+  }
+}
+
+/** By partition. */
+export class DecodeState {
+  private readonly partitions = new Map<number, PartitionState>();
+
+  of(partition: number): PartitionState {
+    let state = this.partitions.get(partition);
+    if (state === undefined)
+      this.partitions.set(partition, (state = new PartitionState(partition)));
+    return state;
+  }
+
+  assign(state: PartitionState): void {
+    this.partitions.set(state.partition, state);
+  }
+
+  revoke(partition: number): void {
+    this.partitions.delete(partition);
+  }
+
+  takeChanges(): Produced[] {
+    return [...this.partitions.values()].flatMap((state) => state.takeChanges());
+  }
+
+  /** Frames that are kept to be moved, or wait for a clock. */
+  get keptFrames(): number {
+    let count = 0;
+    for (const { clocks } of this.partitions.values()) count += clocks.frames;
+    return count;
+  }
+
+  /** Frames that wait for their boot's clock. */
+  get heldFrames(): number {
+    let count = 0;
+    for (const { clocks } of this.partitions.values()) count += clocks.waitingFrames;
+    return count;
+  }
+}

@@ -1,0 +1,63 @@
+/** Readings of what is left of thinned messages: `<field>_min`, `_max`, `_mean` and `_count`, at the middle of their time. */
+import type { FrameHeader } from '../../shared/frame/frame.ts';
+import type { Summary, SummarySeries } from '../../shared/frame/notes.ts';
+import { isStorableTime, wrongSeries } from '../../shared/model/limits.ts';
+import { identityDigits, identitySeed, type Reading } from '../../shared/model/reading.ts';
+import type { Mappings } from './mapping/mappings.ts';
+import type { TextSource } from './mapping/rule.ts';
+import { takeTags } from './message-decoder.ts';
+
+/** What no store takes is left out: the ledger has said already that the messages are thinned. */
+export function summaryReadings(
+  { series }: Summary,
+  { gateway, epoch, firstSequence }: FrameHeader,
+  mappings: Mappings,
+): Reading[] {
+  const seed = identitySeed(gateway, epoch);
+  return series
+    .map((each, index): Reading => {
+      const ns = identityDigits(seed, firstSequence, index, 1_000_000);
+      const timeMs = Math.floor((each.fromUs + each.toUs) / 2000);
+      return { ...meaningOf(mappings, gateway, each), sequence: firstSequence, index, timeMs, ns };
+    })
+    .filter(
+      ({ measurement, tags, timeMs }) =>
+        isStorableTime(timeMs) && wrongSeries(measurement, tags) === undefined,
+    );
+}
+
+const constantOf = (source: TextSource | undefined): string | undefined =>
+  source !== undefined && 'constant' in source ? source.constant : undefined;
+
+/** Names as the topic's first mapping gives them. */
+function meaningOf(
+  mappings: Mappings,
+  gateway: string,
+  { topic, measurement, tags: ownTags, constants, numbers }: SummarySeries,
+): Pick<Reading, 'measurement' | 'tags' | 'fields'> {
+  const meaning = mappings.of(gateway, topic);
+  const [first] = meaning.candidates;
+  const rule = first?.mapping.rules[0];
+  const bare = first?.names.get('field') ?? constantOf(rule?.field) ?? 'value';
+  const fields: [string, number][] = [];
+  for (const [name, [count, min, max, mean]] of Object.entries(numbers)) {
+    const field = name === 'value' && measurement === undefined ? bare : name;
+    fields.push(
+      [`${field}_min`, min],
+      [`${field}_max`, max],
+      [`${field}_mean`, mean],
+      [`${field}_count`, count],
+    );
+  }
+  const tags = { ...ownTags, ...(first?.tags ?? meaning.tags) };
+  for (const [name, source] of rule?.tags ?? []) {
+    const constant = constantOf(source);
+    if (constant !== undefined) tags[name] = constant;
+  }
+  takeTags(new Map(Object.entries(constants)), rule?.tagFields ?? [], tags);
+  return {
+    measurement: measurement ?? first?.measurement ?? meaning.measurement,
+    tags: mappings.shared(tags),
+    fields: Object.fromEntries(fields),
+  };
+}

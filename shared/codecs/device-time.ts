@@ -1,0 +1,59 @@
+/** The time that a value of a document says, by one rule for what no mapping describes and for what one does. */
+import {
+  fromEpoch,
+  fromText,
+  isHistoric,
+  isLikely,
+  isLocalTime,
+  isPlausible,
+  type DeviceTime,
+  type EpochUnit,
+  type TimeRules,
+} from './time.ts';
+import { Moment, type Tree } from './tree.ts';
+
+/** What a mapping says of a time. */
+export interface TimeForm {
+  /** Of a number; undefined: its magnitude tells. */
+  unit?: EpochUnit | undefined;
+  /** IANA zone of a text that names none; undefined: the site's. */
+  zone?: string | undefined;
+  /** It may lie long before receipt. */
+  isHistory?: boolean | undefined;
+}
+
+const NO_FORM: TimeForm = {};
+const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+
+/** Before it is looked at whether it is plausible. */
+export function readTime(value: Tree, rules: TimeRules, form: TimeForm): DeviceTime | undefined {
+  const { unit, zone } = form;
+  if (typeof value === 'number')
+    return unit === undefined ? fromEpoch(value, undefined) : fromEpoch(value, undefined, unit);
+  if (typeof value === 'bigint')
+    return unit === undefined
+      ? fromEpoch(Number(value), String(value))
+      : fromEpoch(Number(value), String(value), unit);
+  if (value instanceof Moment) return value.time;
+  if (typeof value !== 'string') return undefined;
+  const text = value.trim();
+  if (unit !== undefined && NUMBER.test(text)) return fromEpoch(Number(text), text, unit);
+  const local = zone ?? rules.localZone;
+  // A clock reading of nobody knows which zone is not a time.
+  return local === undefined && isLocalTime(text) ? undefined : fromText(text, local);
+}
+
+/** Undefined: it says none that is plausible, and stays the value that it is. */
+export function deviceTime(
+  value: Tree,
+  receivedMs: number,
+  rules: TimeRules,
+  form: TimeForm = NO_FORM,
+): DeviceTime | undefined {
+  const time = readTime(value, rules, form);
+  if (time === undefined) return undefined;
+  if (form.isHistory === true) return isHistoric(time.ms, receivedMs) ? time : undefined;
+  // What the format itself marks as a time is one.
+  const believed = value instanceof Moment ? isPlausible : isLikely;
+  return believed(time.ms, receivedMs, rules) ? time : undefined;
+}
