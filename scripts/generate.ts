@@ -9,6 +9,8 @@ import { gatewayMetrics } from '../gateway/ops/api.ts';
 import { dashboards } from '../dashboards/all.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
 import { MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
+import { CODECS } from '../collector/decode/codecs/table.ts';
+import { LIMITS } from '../shared/model/limits.ts';
 import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
 import { ERRORS } from '../shared/errors.ts';
 import type { Metrics } from '../shared/telemetry/metrics.ts';
@@ -79,12 +81,48 @@ const untouched = new Proxy(
   },
 ) as never;
 
+const table = (head: string[], rows: string[][]): string =>
+  [head, head.map(() => '---'), ...rows]
+    .map((row) =>
+      `| ${row.map(cell).join(' | ')} |`.replaceAll('| ---', '|---').replaceAll('--- |', '---|'),
+    )
+    .join('\n');
+
+const codecs = (): string =>
+  table(
+    ['codec', 'what it is', 'content types', 'recognised by'],
+    CODECS.map(({ name, about, contentTypes, recognised }) => [
+      `\`${name}\``,
+      about,
+      contentTypes.map((type) => `\`${type}\``).join(', '),
+      recognised === '' ? 'a mapping' : recognised,
+    ]),
+  );
+
+const storeLimits = (): string =>
+  table(
+    ['what', 'at most', 'beyond'],
+    LIMITS.map(({ what, most, beyond }) => [what, most, beyond]),
+  );
+
+/** A page with tables between its marks. */
+function withTables(path: string, tables: Record<string, string>): string {
+  let text = readFileSync(join(root, path), 'utf8');
+  for (const [name, body] of Object.entries(tables))
+    text = text.replace(
+      new RegExp(`(<!-- ${name}: [^\\n]* -->\\n)[^]*?(<!-- end -->)`),
+      (_whole, start: string, end: string) => `${start}\n${body}\n\n${end}`,
+    );
+  return text;
+}
+
 const commands = [overview()];
 for (const { load } of Object.values(COMMANDS)) commands.push((await load()).help);
 
 const files: Record<string, string> = {
   'docs/errors.md': errors(),
   'docs/limits.md': `# Limits that hold for all\n${NOTE}\nNobody can take all of what is there for everybody: one principal (the user where one is known, else the address; of IPv6 the /64) may have half of what the others leave of it, so that who comes next still gets something. Nothing is taken back from those who have it. What a persistent session holds that is away comes free after \`limits.sessionExpiryMs\`. Each is counted: \`headwater_limit_refused_total{limit}\`, \`headwater_limit_used\`, \`headwater_limit_max\`. Limits of one connection, session or request are among the [settings](configuration.md).\n\n## MQTT\n\n${limits(MQTT_LIMITS)}`,
+  'docs/readings.md': withTables('docs/readings.md', { codecs: codecs(), limits: storeLimits() }),
   'docs/configuration.md': `# Configuration\n${NOTE}\nA value comes from, in falling order: flag, environment, YAML file (\`--config FILE\`), default. Unknown keys are refused. In YAML the parts of a key may be nested. \`headwater up\` reads the sections \`gateway\` and \`collector\` of one file. Samples: [gateway.yaml](samples/gateway.yaml), [collector.yaml](samples/collector.yaml).\n\n## Gateway\n\n${settings(GATEWAY_CONFIG)}\n## Collector\n\n${settings(COLLECTOR_CONFIG)}`,
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,
   'docs/samples/collector.yaml': `# Every setting of a collector with its default.\n\n${sample(COLLECTOR_CONFIG)}`,

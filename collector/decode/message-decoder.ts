@@ -1,69 +1,25 @@
 /** One message on its way through the mappings of its topic. */
 import { createHash } from 'node:crypto';
-import { gunzipSync, inflateRawSync, inflateSync } from 'node:zlib';
 import { Undecodable, type Decoded, type Problem } from '../../shared/codecs/codec.ts';
 import { decodeTree } from '../../shared/codecs/json.ts';
-import type { EpochUnit } from '../../shared/codecs/time.ts';
 import { isObject, type Tree } from '../../shared/codecs/tree.ts';
-import { messageOf } from '../../shared/errors.ts';
 import type { FrameRecord } from '../../shared/frame/frame.ts';
-import { IDEMPOTENCY_PROPERTY } from '../../shared/http/ingest.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
-import { readProperties } from '../../shared/mqtt/properties.ts';
 import type { MessageContext, ProtocolCodec } from './codecs/context.ts';
 import { parseAs } from './codecs/detect.ts';
 import { decodeDiscovery } from './codecs/home-assistant.ts';
 import { decodeHomie } from './codecs/homie.ts';
 import { decodeSparkplug } from './codecs/sparkplug.ts';
-import { codecOfContentType, type CodecName, type Parsed } from './codecs/table.ts';
-import { isCharset } from './codecs/text.ts';
+import type { CodecName, Parsed } from './codecs/table.ts';
+import { hintsOf, type Hints } from './hints.ts';
+import { bytesOf, inflated } from './inner-bytes.ts';
 import { applyRule } from './mapping/apply.ts';
-import type { Compression, InnerCodec, Mapping, ScriptCodec } from './mapping/mapping.ts';
+import type { InnerCodec, Mapping, ScriptCodec } from './mapping/mapping.ts';
 import type { Candidate, Mappings, Meaning } from './mapping/mappings.ts';
 import { root, valueAt } from './mapping/path.ts';
 import { refined } from './mapping/point.ts';
 import { hasValue, leftOver } from './mapping/rest.ts';
 import { holds, type Rule, type RuleContext } from './mapping/rule.ts';
-
-/** What a message is read with, besides its bytes. */
-interface Hints {
-  codec: CodecName | undefined;
-  charset: string | undefined;
-  precision: EpochUnit | undefined;
-  /** Given by an HTTP client. */
-  key: string | undefined;
-  user: readonly (readonly [string, string])[];
-}
-
-const NO_HINTS: Hints = {
-  codec: undefined,
-  charset: undefined,
-  precision: undefined,
-  key: undefined,
-  user: [],
-};
-const PRECISIONS: readonly string[] = ['s', 'ms', 'us', 'ns'];
-
-function charsetOf(contentType: string): string | undefined {
-  const name = /;\s*charset="?([\w.:-]+)/i.exec(contentType)?.[1]?.toLowerCase();
-  return name === undefined || name === 'utf-8' || !isCharset(name) ? undefined : name;
-}
-
-function hintsOf({ properties }: FrameRecord): Hints {
-  if (properties === undefined) return NO_HINTS;
-  const { contentType, user } = readProperties(properties);
-  const precision = user.find(([name]) => name === 'precision')?.[1];
-  return {
-    key: user.find(([name]) => name === IDEMPOTENCY_PROPERTY)?.[1],
-    codec: contentType === undefined ? undefined : codecOfContentType(contentType),
-    charset: contentType === undefined ? undefined : charsetOf(contentType),
-    precision:
-      precision !== undefined && PRECISIONS.includes(precision)
-        ? (precision as EpochUnit)
-        : undefined,
-    user,
-  };
-}
 
 /** Values that a mapping makes tags, which are taken out of the fields. An empty text is no tag. */
 export function takeTags(
@@ -89,45 +45,9 @@ const PROTOCOLS: Partial<Record<CodecName, ProtocolCodec>> = {
 
 /** Ids of one topic's messages that are remembered. */
 const IDS_MAX = 32;
-/** What a compressed payload may become, bytes. */
-const INFLATED_BYTES_MAX = 16 * 1024 * 1024;
-
-const INFLATE: Record<Compression, typeof gunzipSync> = {
-  gzip: gunzipSync,
-  zlib: inflateSync,
-  deflate: inflateRawSync,
-};
-
-function inflated(payload: Buffer, compression: Compression): Buffer {
-  try {
-    return INFLATE[compression](payload, { maxOutputLength: INFLATED_BYTES_MAX });
-  } catch (error) {
-    throw new Undecodable(
-      `not ${compression}, or more than ${INFLATED_BYTES_MAX} bytes when it is opened: ${messageOf(error)}`,
-      { cause: error },
-    );
-  }
-}
-
 /** What the rules say of the message around the bytes still holds: the result stands beside it. */
 const beside = (document: Tree, decoded: Tree): Tree =>
   isObject(document) ? { ...document, decoded } : decoded;
-
-/** Bytes of a text in a document. */
-function bytesOf(value: Tree | undefined, encoding: 'base64' | 'hex', where: string): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  if (typeof value !== 'string') throw new Undecodable(`there are no bytes at '${where}'`);
-  const bytes = Buffer.from(value, encoding);
-  const same = bytes.toString(encoding).replaceAll('=', '');
-  const given = value.replaceAll('=', '');
-  if (
-    encoding === 'hex'
-      ? same !== given.toLowerCase()
-      : same !== given.replaceAll('-', '+').replaceAll('_', '/')
-  )
-    throw new Undecodable(`'${where}' is not ${encoding}`);
-  return bytes;
-}
 
 /** What a message gives, before it has an identity. */
 export interface Outcome {
@@ -346,7 +266,7 @@ export class MessageDecoder {
 
   /** A mapping took the message and made nothing of it, though it holds values that the mapping does not drop by name. */
   private checkEmpty({ name, empty }: Mapping, document: Tree, { hasDropped }: RuleContext): void {
-    if (empty !== undefined || hasDropped || !hasValue(withoutTimes(document))) return;
+    if (empty !== undefined || hasDropped || !hasValue(document)) return;
     throw new Undecodable(
       `mapping '${name}' takes this message and makes no reading of it: none of its points or fields leads to a value (empty: true says that this may be)`,
     );
@@ -387,14 +307,6 @@ export class MessageDecoder {
 }
 
 const isEmpty = ({ fields }: Decoded): boolean => fields.isEmpty;
-
-/** A document that holds a time alone holds no reading. */
-function withoutTimes(document: Tree): Tree {
-  if (!isObject(document)) return document;
-  return Object.fromEntries(
-    Object.entries(document).filter(([key]) => !/^(ts|time|timestamp)$/i.test(key)),
-  );
-}
 
 /** A point of a codec with a rule's constant tags. */
 function withConstants(rule: Rule, point: Decoded): Decoded {

@@ -59,15 +59,21 @@ export const LIMITS: readonly Limit[] = [
 const isLonger = (text: string, bytesMax: number): boolean =>
   text.length > bytesMax || (text.length * 3 > bytesMax && Buffer.byteLength(text) > bytesMax);
 
-/** NUL, and halves of surrogate pairs, which UTF-8 has not. */
-const UNCLEAN = /[\0\p{Surrogate}]/u;
-const short = (text: string): string =>
-  `${text.slice(0, 40).replaceAll(/[\0\p{Surrogate}]/gu, '?')}${text.length > 40 ? '…' : ''}`;
+/** Halves of surrogate pairs, which UTF-8 has not. */
+const HALF = /\p{Surrogate}/u;
+const isUnclean = (text: string): boolean => text.includes('\0') || HALF.test(text);
+const short = (text: string): string => {
+  const head = text
+    .slice(0, 40)
+    .replaceAll('\0', '?')
+    .replaceAll(/\p{Surrogate}/gu, '?');
+  return text.length > 40 ? `${head}…` : head;
+};
 
 function wrongText(what: string, text: string, bytesMax: number): string | undefined {
   if (isLonger(text, bytesMax))
     return `${what} has more than ${bytesMax} bytes, which no store takes`;
-  return UNCLEAN.test(text)
+  return isUnclean(text)
     ? `${what} has a NUL or half of a surrogate pair in it, which no store takes`
     : undefined;
 }

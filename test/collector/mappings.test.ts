@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
-import { decodeMessage, shipped } from '../support/decode.ts';
+import { decodeAll, decodeMessage, shipped } from '../support/decode.ts';
 
 interface Example {
   topic: string;
@@ -24,6 +24,8 @@ describe.each(shippedMappings())('$file', ({ text }) => {
     const bytes = hex === undefined ? (payload ?? '') : Buffer.from(hex, 'hex');
     const receivedMs = Date.UTC(2026, 5, 1, 12);
     const decoded = decodeMessage(topic, bytes, { mappings: shipped(zone), receivedMs });
+    const { problems, left } = decodeAll(topic, bytes, { mappings: shipped(zone), receivedMs });
+    expect([problems, left]).toEqual([[], undefined]);
     expect(
       decoded.map(
         ({ measurement, tags: { gateway: _gateway, ...tags }, fields, timeMs, meta }) => ({

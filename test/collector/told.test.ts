@@ -1,4 +1,6 @@
 /** Nothing of a message vanishes without a word, and one bad value takes no neighbour along: each kind, with its neighbours. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { gzipSync, deflateSync } from 'node:zlib';
 import { encode as encodeCbor } from 'cborg';
 import { encode as encodeMsgpack } from '@msgpack/msgpack';
@@ -16,6 +18,7 @@ import {
   mapped,
   shipped,
 } from '../support/decode.ts';
+import { ROOT } from '../support/process.ts';
 import { sparkplug } from '../support/sparkplug.ts';
 
 const fieldsOf = (topic: string, payload: string | Uint8Array, mappings?: Mappings) =>
@@ -39,13 +42,12 @@ describe('what a mapping does not take', () => {
         /mapping 'mine' .* makes no reading/,
       );
   });
-  it('what the user drops by name, what may be empty, nulls and a time alone are nothing that vanished', () => {
+  it('what the user drops by name, what may be empty, and nulls, are nothing that vanished', () => {
     const cases: [string, string][] = [
       ['mappings: [{topic: a, drop: [t]}]', '{"t":1}'],
       ['mappings: [{topic: a, types: {t: skip}}]', '{"t":1}'],
       ['mappings: [{topic: a, empty: true, points: [{each: nope}]}]', '{"t":1}'],
       ['mappings: [{topic: a, points: [{each: nope}]}]', '{"t":null,"l":[]}'],
-      ['mappings: [{topic: a, points: [{each: nope}]}]', `{"ts":${RECEIVED}}`],
     ];
     for (const [yaml, payload] of cases)
       expect(decodeAll('a', payload, { mappings: mapped(yaml) })).toMatchObject({
@@ -518,6 +520,31 @@ describe('more than a point holds', () => {
       Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [`f${i}`, i])),
     );
     expect(() => decodeMessage('w', many)).toThrow(/more than 1000 values.*each: PATH.*step/);
+  });
+  it('the examples of the page are real ones', () => {
+    const page = readFileSync(join(ROOT, 'docs/mappings.md'), 'utf8');
+    const [yaml = ''] = [...page.matchAll(/```yml\n([^]*?)```/g)].map(([, body]) => body as string);
+    const mappings = mapped(yaml);
+    const wave = decodeMessage(
+      'press/p1/vibration',
+      `{"start":${RECEIVED - 1000},"dt":0.5,"samples":[0.1,0.3,0.2]}`,
+      { mappings },
+    );
+    expect(wave.map(({ timeMs, fields }) => [timeMs - RECEIVED, fields])).toEqual([
+      [-1000, { acceleration: 0.1 }],
+      [-500, { acceleration: 0.3 }],
+      [0, { acceleration: 0.2 }],
+      [0, { dt: 0.5 }],
+    ]);
+    const hourly = decodeMessage(
+      'weather/s/hourly',
+      '{"hourly":{"at":["2026-05-01T00:00Z","2026-05-01T01:00Z"],"t":[12.1,11],"rh":[80,null]}}',
+      { mappings },
+    );
+    expect(hourly.map(({ timeMs, fields }) => [timeMs, fields])).toEqual([
+      [Date.UTC(2026, 4, 1), { temperature: 12.1, humidity: 80 }],
+      [Date.UTC(2026, 4, 1, 1), { temperature: 11 }],
+    ]);
   });
   it('a waveform: 1,024 samples at their rate are a point each', () => {
     const wave = JSON.stringify({

@@ -15,7 +15,7 @@ export function unwrapped(payload: Buffer): Buffer {
 
 /** Throws Undecodable. */
 export function textOf(payload: Buffer, charset?: string): string {
-  if (charset !== undefined) return new TextDecoder(charset).decode(payload).replace(/\0+$/, '');
+  if (charset !== undefined) return new TextDecoder(charset).decode(unwrapped(payload));
   const bytes = unwrapped(payload);
   if (!isUtf8(bytes)) throw new Undecodable(`not UTF-8 text${seenAs(payload)}`);
   return bytes.toString('utf8');

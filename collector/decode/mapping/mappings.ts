@@ -28,6 +28,10 @@ export interface Meaning {
 /** Meanings and tag sets remembered; cleared when there are more. */
 const REMEMBERED_MAX = 100_000;
 
+/** Names that begin with an underscore are for other texts of the mapping alone. */
+const isTag = (name: string): boolean =>
+  name !== 'measurement' && name !== 'field' && !name.startsWith('_');
+
 export class Mappings {
   private readonly mappings: readonly Mapping[];
   private readonly known = new Map<string, Meaning>();
@@ -71,8 +75,7 @@ export class Mappings {
         .find((each) => each !== undefined);
       if (names === undefined) continue;
       const tags: Record<string, string> = {};
-      for (const [name, value] of names)
-        if (name !== 'measurement' && name !== 'field' && value !== '') tags[name] = value;
+      for (const [name, value] of names) if (isTag(name) && value !== '') tags[name] = value;
       const measurement = names.get('measurement') || last;
       const own = { ...tags, gateway };
       candidates.push({ mapping, names, measurement, tags: own, fixedTags: new Map() });

@@ -114,7 +114,8 @@ export class Point {
   private namedTags(): Record<string, string> {
     const tags: Record<string, string> = {};
     for (const [name, value] of this.match.names)
-      if (name !== 'measurement' && name !== 'field' && value !== '') tags[name] = value;
+      if (name !== 'measurement' && name !== 'field' && !name.startsWith('_') && value !== '')
+        tags[name] = value;
     return tags;
   }
 
@@ -179,8 +180,24 @@ export class Point {
         const value = node[key] as Tree;
         if (key !== this.timeKey && (rule.nested || !isObject(value))) this.put(key, value);
       }
-    } else if (rule.pairs === undefined) {
-      this.put(Array.isArray(node) ? '' : this.bareName(), node);
+    } else if (rule.pairs === undefined) this.bare(node);
+  }
+
+  private bare(node: Tree): void {
+    const name = Array.isArray(node) ? '' : this.bareName();
+    if (typeof node !== 'string' || this.rule.types.get(name) !== 'json') this.put(name, node);
+    else this.parsed(name, node);
+  }
+
+  /** A text that is a document: its values under their own names. */
+  private parsed(name: string, text: string): void {
+    try {
+      const value = parseJson(text);
+      if (!isObject(value)) this.put(name, value);
+      else for (const key of Object.keys(value)) this.put(key, value[key] as Tree);
+    } catch (error) {
+      if (!(error instanceof Undecodable)) throw error;
+      this.fields.problem(`'${name}': ${error.message}`);
     }
   }
 
