@@ -1,6 +1,7 @@
 /**
  * Readings over HTTP, the same on gateway and collector: every codec, by content type, on `/api/v1/ingest?topic=`, and line
- * protocol as InfluxDB's clients send it on `/write` and `/api/v2/write`. A 2xx is sent after the fsync (law 1).
+ * protocol as InfluxDB's clients send it on `/write` and `/api/v2/write`. A 2xx is sent after the fsync (law 1), and so is
+ * the 400 that names lines which are bad (`partial-write.ts`).
  *
  * A request with an `Idempotency-Key` that was answered before is answered again and not stored again. The key also goes
  * with the message, as a user property: what comes twice all the same (to another process, after a restart) is decoded
@@ -12,6 +13,7 @@ import type { Identity } from '../access/tokens.ts';
 import { checkTopicName, readString } from '../mqtt/packets.ts';
 import { encodeProperties } from '../mqtt/properties.ts';
 import { invalid } from './parameters.ts';
+import { partialWrite, type WriteApi } from './partial-write.ts';
 import { json, type HttpServer, type Reply, type Request } from './server.ts';
 
 export interface HttpMessage {
@@ -70,12 +72,13 @@ class HttpIngest {
     return await this.take(request, topic, request.headers['content-type'], []);
   }
 
-  async lines(request: Request, bucket: string | null): Promise<Reply> {
+  async lines(request: Request, bucket: string | null, api: WriteApi): Promise<Reply> {
     const given = request.query.get('precision') ?? 'ns';
     const precision = Object.hasOwn(PRECISIONS, given) ? PRECISIONS[given] : undefined;
     if (precision === undefined) invalid(`precision=${given} is not one of ns, us, ms, s`);
     const topic = `influxdb/${asLevel(bucket ?? '') || 'default'}`;
-    return await this.take(request, topic, LINE_PROTOCOL, [['precision', precision]]);
+    const look = (payload: Buffer): Reply | undefined => partialWrite(payload, Date.now(), api);
+    return await this.take(request, topic, LINE_PROTOCOL, [['precision', precision]], look);
   }
 
   private async take(
@@ -83,12 +86,14 @@ class HttpIngest {
     topic: string,
     contentType: string | undefined,
     user: [string, string][],
+    look: (payload: Buffer) => Reply | undefined = () => undefined,
   ): Promise<Reply> {
     const { identity } = request;
     this.checkTopic(topic);
     if (!this.sink.mayPublish(identity, topic))
       throw new HeadwaterError('FORBIDDEN', `this token may not publish to '${topic}'`);
     const payload = await request.body(this.sink.bodyBytesMax);
+    const partial = look(payload);
     const key = idempotencyKey(request);
     const client = identity.name === '' ? 'http' : `http:${identity.name}`;
     const properties = encodeProperties({
@@ -103,9 +108,10 @@ class HttpIngest {
     };
     if (key === undefined) {
       await this.sink.accept(message);
-      return { status: 204, body: '' };
+      return partial ?? { status: 204, body: '' };
     }
-    return await this.once(`${client}\0${key}`, message);
+    const reply = await this.once(`${client}\0${key}`, message);
+    return partial ?? reply;
   }
 
   private checkTopic(topic: string): void {
@@ -164,9 +170,9 @@ function idempotencyKey({ headers }: Request): string | undefined {
 export function serveIngest(server: HttpServer, sink: IngestSink): void {
   const ingest = new HttpIngest(sink);
   server.on('POST', '/api/v1/ingest', (request) => ingest.message(request));
-  server.on('POST', '/write', (request) => ingest.lines(request, request.query.get('db')));
+  server.on('POST', '/write', (request) => ingest.lines(request, request.query.get('db'), 1));
   server.on('POST', '/api/v2/write', (request) =>
-    ingest.lines(request, request.query.get('bucket')),
+    ingest.lines(request, request.query.get('bucket'), 2),
   );
   // What InfluxDB's clients ask before they write.
   server.onOpen('/ping', () => ({

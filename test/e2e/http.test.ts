@@ -203,15 +203,41 @@ describe.each(['gateway', 'collector'])('on the %s', (side) => {
   });
 });
 
-it('what cannot be decoded is stored all the same, and in quarantine', async () => {
-  expect(
-    (
-      await fetch(`http://${gateway.address['http']}/write?db=q`, {
-        method: 'POST',
-        body: 'not line protocol at all',
-      })
-    ).status,
-  ).toBe(204);
+it('of lines of which some are bad the good are stored, the bad are in quarantine one by one, and the answer is 400 with them', async () => {
+  for (const [path, key] of [
+    ['/write?db=q1', 'error'],
+    ['/api/v2/write?bucket=q2', 'message'],
+  ] as const) {
+    const body = 'partial v=1\npartial,a=1,a=2 v=2\npartial v=3 x\npartial v=4';
+    const url = `http://${gateway.address['http']}${path}`;
+    const response = await fetch(url, { method: 'POST', body });
+    const answer = (await response.json()) as Record<string, string>;
+    expect([response.status, answer[key]]).toEqual([
+      400,
+      "partial write: unable to parse 'partial,a=1,a=2 v=2': tag 'a' is there twice\nunable to parse 'partial v=3 x': 'x' is no time dropped=0",
+    ]);
+    expect(response.headers.get('x-influxdb-error')).toMatch(/^partial write: unable to parse/);
+    await still();
+    const topic = `influxdb/${path.slice(-2)}`;
+    const { series } = await getJson<{ series: { points: [number, number][] }[] }>(
+      `http://${collector.address['http']}/api/v1/query?measurement=partial&tag.topic=${topic}`,
+    );
+    expect(series.flatMap(({ points }) => points.map(([, value]) => value)).sort()).toEqual([1, 4]);
+    const { items } = await getJson<{ items: { payload: string }[] }>(
+      `http://${collector.address['http']}/api/v1/quarantine?topic=${topic}`,
+    );
+    expect(items.map(({ payload }) => payload).sort()).toEqual([
+      'partial v=3 x',
+      'partial,a=1,a=2 v=2',
+    ]);
+  }
+});
+
+it('a body without any line is stored all the same, in quarantine, and told; more lines than a message may have are refused', async () => {
+  const write = (body: string): Promise<Response> =>
+    fetch(`http://${gateway.address['http']}/write?db=q`, { method: 'POST', body });
+  expect((await write('not line protocol at all')).status).toBe(400);
+  expect((await write('m v=1\n'.repeat(20_001))).status).toBe(413);
   await still();
   const { items } = await getJson<{ items: { topic: string; payload: string }[] }>(
     `http://${collector.address['http']}/api/v1/quarantine?topic=influxdb/q`,
