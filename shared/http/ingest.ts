@@ -77,7 +77,7 @@ class HttpIngest {
     const precision = Object.hasOwn(PRECISIONS, given) ? PRECISIONS[given] : undefined;
     if (precision === undefined) invalid(`precision=${given} is not one of ns, us, ms, s`);
     const topic = `influxdb/${asLevel(bucket ?? '') || 'default'}`;
-    const look = (payload: Buffer): Reply | undefined => partialWrite(payload, Date.now(), api);
+    const look = (payload: Buffer): Reply | undefined => partialWrite(payload, api);
     return await this.take(request, topic, LINE_PROTOCOL, [['precision', precision]], look);
   }
 
