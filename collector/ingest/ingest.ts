@@ -179,10 +179,11 @@ export class Ingest implements MqttHandler {
     }
     if (needsCertificate && peer.transport === 'tls') return 'no certificate';
     if (secret === undefined) return undefined;
-    if (failures.isBlocked(peer.address)) return 'too many wrong credentials from this address';
+    // The secret is long and compared at once: the right one is not refused for wrong ones from the same address.
     if (username === id && sameSecret(String(password ?? ''), secret)) return undefined;
+    const isBlocked = failures.isBlocked(peer.address);
     failures.fail(peer.address);
-    return 'wrong uplink secret';
+    return isBlocked ? 'too many wrong credentials from this address' : 'wrong uplink secret';
   }
 
   attach(connection: MqttConnection, side: Duplex): void {

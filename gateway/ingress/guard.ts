@@ -5,8 +5,10 @@
  */
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
+import { HashQueue } from '../../shared/access/hash-queue.ts';
 import { openAccess } from '../../shared/access/settings.ts';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
+import { addressGroup } from '../../shared/access/shares.ts';
 import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
 import { Passwords } from '../../shared/config/secrets.ts';
@@ -23,6 +25,9 @@ export const IDENTIFIER_REJECTED = 2;
 export const SERVER_UNAVAILABLE = 3;
 export const NOT_AUTHORIZED = 5;
 
+/** Addresses remembered as those of somebody who came in. */
+const CAME_MAX = 10_000;
+
 export type Admission = { user: string | undefined } | { refused: string; returnCode: number };
 
 export class Guard {
@@ -32,8 +37,11 @@ export class Guard {
   readonly tokens: Tokens;
   readonly audit: Audit;
   readonly failures: FailureLimiter;
+  readonly hashes: HashQueue;
   readonly identities: Identities;
   readonly clientCertificates: ClientCertificates;
+  /** Groups of addresses from which somebody came in, the latest last. */
+  private readonly cameLately = new Set<string>();
   private readonly watched: WatchedFiles[] = [];
   private readonly config: GatewayConfig;
   private readonly notify: Notify;
@@ -52,6 +60,7 @@ export class Guard {
     this.clientCertificates = access.clientCertificates;
     const now = (): number => env.clock.monotonicUs();
     this.failures = new FailureLimiter(config['limits.authFailuresPerMinute'], now);
+    this.hashes = new HashQueue(now);
     this.audit = new Audit(config.data, () => env.clock.wallUs() / 1000, notify);
     this.identities = new Identities(
       config['mqtt.clientIds'] as ClientIdRule, // One of the setting's choices.
@@ -117,11 +126,12 @@ export class Guard {
   }
 
   private async identify(
-    { peer }: MqttConnection,
+    connection: MqttConnection,
     username: string | undefined,
     password: Buffer | undefined,
   ): Promise<Admission> {
-    const { address, certificateName } = peer;
+    const { peer } = connection;
+    const { certificateName } = peer;
     if (certificateName !== undefined) {
       // A certificate says who it is; a name beside it must be the same.
       return username === undefined || username === certificateName
@@ -134,14 +144,56 @@ export class Guard {
         ? { refused: 'no certificate', returnCode: NOT_AUTHORIZED }
         : { user: undefined };
     }
-    if (this.failures.isBlocked(address))
-      return {
-        refused: 'too many wrong credentials from this address',
-        returnCode: SERVER_UNAVAILABLE,
-      };
-    if (await this.passwords.verify(username, password)) return { user: username };
-    this.failures.fail(address);
-    return { refused: 'wrong credentials', returnCode: NOT_AUTHORIZED };
+    return await this.checkPassword(connection, this.passwords, username, password);
+  }
+
+  /**
+   * What is remembered as right comes in at once. Everything else costs a hash, is counted as wrong until it has turned
+   * out to be right, and waits for its turn among those of the same address.
+   */
+  private async checkPassword(
+    connection: MqttConnection,
+    passwords: Passwords,
+    username: string | undefined,
+    password: Buffer | undefined,
+  ): Promise<Admission> {
+    const { failures, hashes } = this;
+    const { address } = connection.peer;
+    const group = addressGroup(address);
+    if (!failures.isFlooding(address) && passwords.isRemembered(username, password)) {
+      this.cameFrom(group);
+      return { user: username };
+    }
+    const isBlocked = failures.isBlocked(address);
+    const isKnown = failures.isQuiet(address) && this.cameLately.has(group);
+    failures.fail(address);
+    const wrong = { refused: 'wrong credentials', returnCode: NOT_AUTHORIZED };
+    const tooMany = {
+      refused: 'too many wrong credentials from this address',
+      returnCode: SERVER_UNAVAILABLE,
+    };
+    if (username === undefined || password === undefined) return isBlocked ? tooMany : wrong;
+    const lane = isBlocked ? 'late' : isKnown ? 'known' : 'usual';
+    const isWanted = (): boolean => !connection.isClosed;
+    const isRight = await hashes.run(
+      { lane, address: group, name: username, isWanted },
+      async () => await passwords.verify(username, password),
+    );
+    if (isRight === true) {
+      failures.forgive(address);
+      this.cameFrom(group);
+      return { user: username };
+    }
+    // Whether a blocked one was looked at or not is not told.
+    return isBlocked || isRight === undefined ? tooMany : wrong;
+  }
+
+  private cameFrom(group: string): void {
+    this.cameLately.delete(group);
+    this.cameLately.add(group);
+    if (this.cameLately.size <= CAME_MAX) return;
+    const [oldest] = this.cameLately;
+    if (oldest !== undefined) this.cameLately.delete(oldest);
   }
 
   private refuse(

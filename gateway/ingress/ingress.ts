@@ -164,6 +164,10 @@ export class Ingress implements MqttHandler {
     return this.offline.dropped;
   }
 
+  get uncheckedLogins(): number {
+    return this.guard.hashes.refused + this.guard.hashes.dropped;
+  }
+
   get retainedCount(): number {
     return this.retained.count;
   }

@@ -56,6 +56,11 @@ export function gatewayMetrics({ buffer, ingress, uplink, sink }: Parts): Metric
     () => ingress.server.refused,
   );
   metrics.counter(
+    'headwater_ingress_logins_unchecked_total',
+    'Passwords that were not looked at: too many wrong ones from the address, or nobody waited any more.',
+    () => ingress.uncheckedLogins,
+  );
+  metrics.counter(
     'headwater_ingress_connections_closed_total',
     'Device connections closed, by reason.',
     ingress.closedBy.read,

@@ -48,6 +48,7 @@ export class Audit {
   private lines = 0;
   private suppressed = 0;
   private failed = false;
+  private isClosed = false;
 
   constructor(folder: string, nowMs: () => number, notify: Notify) {
     this.path = join(folder, 'audit.log');
@@ -56,6 +57,7 @@ export class Audit {
   }
 
   say(event: AuditEvent): void {
+    if (this.isClosed) return;
     const nowMs = this.nowMs();
     const second = Math.floor(nowMs / 1000);
     if (second !== this.second) {
@@ -112,6 +114,7 @@ export class Audit {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
     await this.writing;
     await this.file?.close();
     this.file = undefined;

@@ -71,9 +71,6 @@ interface Credential {
 
 /** Passwords accepted lately, so that a reconnecting fleet does not cost a scrypt each. */
 const REMEMBERED_MAX = 10_000;
-/** scrypt runs at once; more wait, so that wrong passwords cannot take the whole thread pool from the disk. */
-const HASHES_AT_ONCE = 1;
-
 export class Passwords {
   private users = new Map<string, Credential>();
   private readonly path: string;
@@ -83,8 +80,6 @@ export class Passwords {
     salt: randomBytes(16),
     key: randomBytes(HASH_BYTES),
   };
-  private running = 0;
-  private readonly waiting: (() => void)[] = [];
 
   /** Throws CONFIG_INVALID for any line that is not a credential: a mistake must not open the door. */
   constructor(path: string) {
@@ -130,30 +125,25 @@ export class Passwords {
     return users;
   }
 
-  /** The same work for a user that does not exist, so that time tells nothing. */
-  readonly verify = async (
-    username: string | undefined,
-    password: Buffer | undefined,
-  ): Promise<boolean> => {
-    if (username === undefined || password === undefined) return false;
-    const known = this.remembered.get(username);
-    if (known !== undefined && known.length === password.length && timingSafeEqual(known, password))
-      return true;
+  /** Whether it was right before: no work. */
+  isRemembered(username: string | undefined, password: Buffer | undefined): boolean {
+    const known = username === undefined ? undefined : this.remembered.get(username);
+    return (
+      known !== undefined && known.length === password?.length && timingSafeEqual(known, password)
+    );
+  }
+
+  /** One scrypt: whoever calls sees to it that there are not many at once. The same work for a user that does not exist, so that time tells nothing. */
+  async verify(username: string, password: Buffer): Promise<boolean> {
     const user = this.users.get(username);
     const { cost, salt, key } = user ?? this.decoy;
-    while (this.running >= HASHES_AT_ONCE)
-      await new Promise<void>((resolve) => this.waiting.push(resolve));
-    this.running++;
-    try {
-      const right = timingSafeEqual(await hash(password, salt, cost), key) && user !== undefined;
-      if (right && this.remembered.size < REMEMBERED_MAX)
-        this.remembered.set(username, Buffer.from(password));
-      return right;
-    } finally {
-      this.running--;
-      this.waiting.shift()?.();
-    }
-  };
+    const right = timingSafeEqual(await hash(password, salt, cost), key) && user !== undefined;
+    // The file may have changed meanwhile.
+    if (this.users.get(username) !== user) return false;
+    if (right && this.remembered.size < REMEMBERED_MAX)
+      this.remembered.set(username, Buffer.from(password));
+    return right;
+  }
 }
 
 /** Compares a presented token in constant time. */

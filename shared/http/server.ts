@@ -178,13 +178,14 @@ export class HttpServer {
     const { tokens, failures, audit } = this.options;
     const address = raw.socket.remoteAddress ?? '';
     const isOpen = this.open.has(url.pathname);
-    if (!isOpen && tokens.areNeeded && failures.isBlocked(address))
+    const presented = presentedToken(raw, url);
+    const identity = tokens.identify(presented);
+    // A right token is not refused for wrong ones from the same address: looking costs next to nothing.
+    if (!isOpen && identity === undefined && failures.isBlocked(address))
       throw new HeadwaterError(
         'TOO_MANY_REQUESTS',
         'too many wrong tokens from this address: try again in a minute',
       );
-    const presented = presentedToken(raw, url);
-    const identity = tokens.identify(presented);
     if (isOpen) return identity ?? { name: '', scopes: new Set(), gateways: new Set() };
     const deny = (reason: string): void =>
       audit?.say({
