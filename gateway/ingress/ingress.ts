@@ -26,17 +26,13 @@ import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { Seldom } from '../../shared/telemetry/seldom.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
+import { Ack, type Ticket } from './ack.ts';
 import type { Guard } from './guard.ts';
 import { OfflineQueues } from './offline-queue.ts';
 import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
 import { RETAINED_PREFIX, Retained } from './retained.ts';
 import { IngressShares, type SharesMax } from './shares.ts';
 import { Subscriptions } from './subscriptions.ts';
-
-/** Released when its group is durable. */
-export interface Ticket {
-  durable(): void;
-}
 
 // A Buffer for each of 65,536 numbers would take 7 MB; acknowledgements, the many small packets, are not written by it.
 writeToStream.cacheNumbers = false;
@@ -74,31 +70,6 @@ const STANDING_TOPICS_MAX = 512;
 const EXPIRY_LOOK_MS = 60_000;
 
 const ALL_RIGHTS = { publish: true, retain: true } as const;
-
-/** One acknowledgement. A class, not a closure: there is one for each message. */
-class Ack implements Ticket {
-  readonly connection: MqttConnection;
-  readonly type: typeof PUBACK | typeof PUBREC | typeof PUBCOMP;
-  readonly packetId: number;
-  readonly touched: Set<MqttConnection>;
-
-  constructor(
-    connection: MqttConnection,
-    type: typeof PUBACK | typeof PUBREC | typeof PUBCOMP,
-    packetId: number,
-    touched: Set<MqttConnection>,
-  ) {
-    this.connection = connection;
-    this.type = type;
-    this.packetId = packetId;
-    this.touched = touched;
-  }
-
-  durable(): void {
-    this.connection.acknowledge(this.type, this.packetId);
-    this.touched.add(this.connection);
-  }
-}
 
 export class Ingress implements MqttHandler {
   readonly limits: MqttLimits;

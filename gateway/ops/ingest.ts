@@ -4,7 +4,7 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { HttpMessage, IngestSink } from '../../shared/http/ingest.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { AccessRules } from '../ingress/access.ts';
-import type { Ticket } from '../ingress/ingress.ts';
+import type { Ticket } from '../ingress/ack.ts';
 
 /** Longest wait for the fsync. Beyond it the sender is told to try again; what was stored meanwhile has its identity. */
 const WAIT_MS = 20_000;

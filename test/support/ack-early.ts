@@ -3,7 +3,7 @@
  * control of the kill test: it must lose acknowledged messages, or the test proves nothing.
  */
 import { openBuffer } from '../../gateway/buffer/open.ts';
-import type { Ticket } from '../../gateway/ingress/ingress.ts';
+import type { Ticket } from '../../gateway/ingress/ack.ts';
 import type { BufferOpener } from '../../gateway/gateway.ts';
 import { runGateway } from '../../gateway/main.ts';
 
