@@ -1,19 +1,23 @@
 /**
  * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run two side by
- * side, since most of their time they wait; those of `alone` assert a time, a rate or memory, or take both cores.
+ * side, since most of their time they wait; those of `alone` assert a time or a rate, or take both cores.
  */
 import { defineConfig } from 'vitest/config';
 
-const ALONE = [
-  'test/e2e/{bench,fuzz,hostile-packets,hostile-data,kill,lanes}.test.ts',
-  'test/{sim,chaos}/**/*.test.ts',
-];
+const ALONE = ['test/e2e/{hostile-packets,lanes}.test.ts', 'test/{sim,chaos}/**/*.test.ts'];
 /** Wide: a machine that does other work as well is no failure. What a test may take at most is half of it. */
 const LIMITS = { testTimeout: 240_000, hookTimeout: 240_000 };
 
 export default defineConfig({
   test: {
     pool: 'forks',
+    // `npm run coverage`: of the quick tests, which run the code in their own process.
+    coverage: {
+      provider: 'v8',
+      include: ['{shared,gateway,collector,cli,contracts,dashboards}/**/*.ts'],
+      reporter: ['text-summary', 'html'],
+      reportsDirectory: 'test-results/coverage',
+    },
     projects: [
       {
         extends: true,
