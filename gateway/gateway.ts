@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { claimFolder } from '../shared/config/data-folder.ts';
 import { secureOptions } from '../shared/access/tls.ts';
-import { checkExposure } from '../shared/config/exposure.ts';
+import { checkExposure, clearSecret } from '../shared/config/exposure.ts';
 import { optionalSecret } from '../shared/config/secrets.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError } from '../shared/errors.ts';
@@ -96,7 +96,10 @@ export class Gateway {
       },
       'uplink',
     );
-    for (const url of collectors) checkCollector(url);
+    for (const url of collectors) {
+      checkCollector(url);
+      this.checkClear(url, secret);
+    }
     await claimFolder(config.data, 'gateway', this.id);
     const buffer = await this.open(
       env,
@@ -325,6 +328,20 @@ export class Gateway {
       config.allowPlaintext,
       notify,
     );
+  }
+
+  private checkClear(url: string, secret: string | undefined): void {
+    if (secret === undefined) return;
+    const clear = clearSecret({
+      what: `--collector ${url}`,
+      url,
+      secret: 'the uplink secret',
+      instead: 'mqtts:// with --uplink-ca FILE',
+      insist: 'add --allow-plaintext',
+    });
+    if (clear === undefined) return;
+    if (!this.config.allowPlaintext) throw new HeadwaterError('CONFIG_INVALID', clear);
+    this.notify({ level: 'warn', event: 'plaintext', text: clear });
   }
 
   /** What waits in the buffer, for the process that holds both sides. */

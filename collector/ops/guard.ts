@@ -5,7 +5,7 @@ import { openAccess } from '../../shared/access/settings.ts';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
 import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
-import { checkExposure } from '../../shared/config/exposure.ts';
+import { checkExposure, clearSecret } from '../../shared/config/exposure.ts';
 import { optionalSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
@@ -48,6 +48,19 @@ export class CollectorGuard {
         'CONFIG_INVALID',
         `${config['http.tls'] ? '--http-tls' : '--uplinks'} needs a certificate: give --tls-cert FILE and --tls-key FILE`,
       );
+    const endpoint = config['lake.s3Endpoint'];
+    const clear =
+      endpoint === '' || !URL.canParse(endpoint)
+        ? undefined
+        : clearSecret({
+            what: `lake.s3Endpoint ${endpoint}`,
+            url: endpoint,
+            secret: 'everything that is stored, signed with your credentials,',
+            instead: 'https://',
+            insist: 'add --allow-plaintext',
+          });
+    if (clear !== undefined && !config.allowPlaintext)
+      throw new HeadwaterError('CONFIG_INVALID', clear);
     const credentialFlag = '--uplink-secret-file FILE';
     checkExposure(
       [

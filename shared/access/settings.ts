@@ -63,7 +63,7 @@ export const accessSettings = (who: string) =>
       default: false,
       flag: 'allow-plaintext',
       about:
-        'Serve addresses beyond loopback without TLS. Whoever shares the network can read and change everything.',
+        'Serve addresses beyond loopback, and send secrets to other machines, without TLS. Whoever shares the network can read and change everything.',
     },
   }) as const satisfies ConfigSpec;
 

@@ -1,4 +1,7 @@
-/** Everything binds to loopback unless told otherwise; anything else needs credentials, and without TLS an explicit flag. */
+/**
+ * Everything binds to loopback unless told otherwise; anything else needs credentials, and without TLS an explicit flag.
+ * The same for what leaves: no secret goes to another machine in clear unless somebody asked for it.
+ */
 import { HeadwaterError } from '../errors.ts';
 import { addressText, isLoopback, type Address } from '../net/listen.ts';
 import type { Notify } from '../telemetry/log.ts';
@@ -42,4 +45,25 @@ export function checkExposure(
       text: `${flag} ${text} serves other machines without TLS: passwords and data can be read on the way`,
     });
   }
+}
+
+export interface Outgoing {
+  /** What it is, as the beginning of a sentence. */
+  what: string;
+  url: string;
+  /** What would be sent. */
+  secret: string;
+  /** The other scheme, and what insists. */
+  instead: string;
+  insist: string;
+}
+
+/** Schemes that begin in clear: what is sent can be read on the way. */
+const CLEAR = new Set(['http:', 'mqtt:', 'ws:', 'smtp:', 'tcp:']);
+
+/** One sentence when a secret would cross the network in clear; undefined where it would not. */
+export function clearSecret({ what, url, secret, instead, insist }: Outgoing): string | undefined {
+  const { protocol, hostname } = new URL(url);
+  if (!CLEAR.has(protocol) || isLoopback(hostname.replaceAll(/[[\]]/g, ''))) return undefined;
+  return `${what} would send ${secret} to ${hostname} in clear: use ${instead}, or ${insist} if that network is trusted`;
 }

@@ -14,6 +14,8 @@ declare module 'nodemailer' {
     host: string;
     port: number;
     secure: boolean;
+    requireTLS: boolean;
+    tls: { ca?: Buffer };
     auth?: { user: string; pass: string };
     connectionTimeout: number;
     greetingTimeout: number;

@@ -1,9 +1,11 @@
 /** How an alert gets to a webhook, a mailbox or an MQTT topic. Each says when the other side has taken it. */
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { connectAsync } from 'mqtt';
 import { createTransport } from 'nodemailer';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
+import { isLoopback } from '../../../shared/net/listen.ts';
 import type { MailTarget, MqttTarget, Target, WebhookTarget } from './targets.ts';
 
 /** What is said of an alert, to everybody in the same words. */
@@ -49,14 +51,22 @@ async function toWebhook({ url, authorizationFile }: WebhookTarget, alert: Alert
 const passwordOf = (file: string | undefined): string =>
   file === undefined ? '' : readPrivateFile(file, 'password').toString('utf8').trim();
 
+/** The other side's certificate and name are checked on every link; `caFile` says against whose authority. */
+const caOf = ({ caFile }: MailTarget | MqttTarget): { ca?: Buffer } =>
+  caFile === undefined ? {} : { ca: readFileSync(caFile) };
+
 async function toMail(target: MailTarget, alert: Alert): Promise<void> {
   const { server, from, to, user, passwordFile } = target;
   const url = new URL(server);
   const secure = url.protocol === 'smtps:';
+  const hasSecret = user !== undefined && !target.allowPlaintext && !isLoopback(url.hostname);
   const transport = createTransport({
     host: url.hostname,
     port: url.port === '' ? (secure ? 465 : 25) : Number(url.port),
     secure,
+    // Who strips STARTTLS from the greeting must not be given the password for it.
+    requireTLS: hasSecret,
+    tls: caOf(target),
     ...(user === undefined ? {} : { auth: { user, pass: passwordOf(passwordFile) } }),
     connectionTimeout: TIMEOUT_MS,
     greetingTimeout: TIMEOUT_MS,
@@ -84,6 +94,7 @@ async function toMqtt(target: MqttTarget, alert: Alert): Promise<void> {
   const client = await connectAsync(server, {
     connectTimeout: TIMEOUT_MS,
     reconnectPeriod: 0,
+    ...caOf(target),
     ...(user === undefined ? {} : { username: user, password: passwordOf(passwordFile) }),
   });
   try {
