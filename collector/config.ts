@@ -188,7 +188,44 @@ export const COLLECTOR_CONFIG = {
     min: 1,
     max: 1000,
     unit: 'partitions',
-    about: 'Partitions of topics that are created.',
+    about:
+      'Partitions of topics that are created for a new log. Later changes move nothing: keys stay where their state is.',
+  },
+  'kafka.tls': { type: 'boolean', default: false, about: 'Reach Kafka by TLS.' },
+  'kafka.caFile': {
+    type: 'string',
+    default: '',
+    about: "Authorities (PEM) that Kafka's certificate may be of. Empty: those of the system.",
+  },
+  'kafka.certFile': {
+    type: 'string',
+    default: '',
+    about: 'Certificate (PEM) to show to Kafka.',
+  },
+  'kafka.keyFile': { type: 'string', default: '', about: 'Its key (PEM), without a password.' },
+  'kafka.sasl': {
+    type: 'string',
+    default: 'none',
+    choices: ['none', 'PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512', 'OAUTHBEARER'],
+    about:
+      'How Headwater says to Kafka who it is. Without TLS passwords and tokens can be read on the way.',
+  },
+  'kafka.user': { type: 'string', default: '', about: 'For PLAIN and SCRAM.' },
+  'kafka.passwordFile': {
+    type: 'string',
+    default: '',
+    about: 'File (mode 0600) with the password of that user.',
+  },
+  'kafka.tokenFile': {
+    type: 'string',
+    default: '',
+    about: 'File (mode 0600) with the token for OAUTHBEARER; a new one is taken within seconds.',
+  },
+  'kafka.client': {
+    type: 'list',
+    default: [],
+    about:
+      'Settings of librdkafka as NAME=VALUE (such as socket.timeout.ms=20000). Those that acknowledgement, order, transactions and groups rest on are refused.',
   },
   'disk.freeBytesMin': {
     type: 'integer',

@@ -11,7 +11,6 @@ import {
   POLL_RECORDS_MAX,
   TIMEOUT_MS,
   call,
-  connect,
   headersOut,
   stored,
   unavailable,
@@ -109,7 +108,7 @@ export class KafkaConsumer implements LogConsumer {
       this.positions.set(partition, offset);
       this.atEnd.set(partition, offset);
     });
-    await connect(consumer, log.options.brokers);
+    await log.connect(consumer);
     this.consumer = consumer;
     consumer.setDefaultConsumeTimeout(CONSUME_MS);
     if (this.isWatcher) {
@@ -233,7 +232,7 @@ export class KafkaConsumer implements LogConsumer {
       {},
     );
     producer.on('event.error', () => undefined); // The transaction's calls say what matters.
-    await connect(producer, log.options.brokers);
+    await log.connect(producer);
     try {
       await call<void>('preparing transactions', (done) =>
         producer.initTransactions(TIMEOUT_MS, (error) => done(error, undefined)),
@@ -263,6 +262,7 @@ export class KafkaConsumer implements LogConsumer {
             `Kafka: partition ${partition} of ${this.topic} belongs to another collector now`,
           );
       }
+      for (const record of produce) this.log.checkSize(record.topic, record);
       if (produce.length === 0) {
         await this.commitOffsets(consumer, positions);
         return;
@@ -367,6 +367,11 @@ export class KafkaConsumer implements LogConsumer {
         await new Promise((resolve) => setTimeout(resolve, 1000));
       }
     }
+  }
+
+  renewToken(token: string): void {
+    this.consumer?.setOauthBearerToken(token);
+    this.producer?.setOauthBearerToken(token);
   }
 
   private measureLag(): void {

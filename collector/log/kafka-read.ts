@@ -1,31 +1,29 @@
 /** Reads a partition of Kafka to its end, outside of every group: for state, and for what the log keeps of itself. */
 import { HeadwaterError } from '../../shared/errors.ts';
-import {
-  MESSAGE_BYTES_MAX,
-  POLL_RECORDS_MAX,
-  call,
-  connect,
-  stored,
-  type Client,
-} from './kafka-client.ts';
+import { MESSAGE_BYTES_MAX, POLL_RECORDS_MAX, call, stored, type Client } from './kafka-client.ts';
 import type { StoredRecord } from './log.ts';
 import type * as RdKafka from './rdkafka-types.ts';
+
+/** What it needs of the log. */
+export interface Reading {
+  kafka: Client;
+  common: Record<string, unknown>;
+  connect: (client: RdKafka.Connection) => Promise<void>;
+}
 
 const READ_MS_MAX = 60_000;
 const LOOK_MS = 100;
 
 /** `topic` with its prefix. Throws LOG_UNAVAILABLE. */
 export async function readToEnd(
-  kafka: Client,
-  settings: Record<string, unknown>,
-  brokers: string,
+  { kafka, common, connect }: Reading,
   topic: string,
   partition: number,
   onRecord: (record: StoredRecord) => void,
 ): Promise<void> {
   const consumer = new kafka.KafkaConsumer(
     {
-      ...settings,
+      ...common,
       // A name that the library wants; what is assigned by hand joins no group.
       'group.id': `headwater-state-${process.pid}`,
       'enable.auto.commit': false,
@@ -37,7 +35,7 @@ export async function readToEnd(
     { 'auto.offset.reset': 'earliest' },
   );
   consumer.on('event.error', () => undefined); // A consume that fails says so itself.
-  await connect(consumer, brokers);
+  await connect(consumer);
   try {
     let ended = false;
     consumer.on('partition.eof', () => {

@@ -22,6 +22,7 @@ export interface TopicsAccess {
   settings: Record<string, unknown>;
   brokers: string;
   admin: AdminAccess;
+  token: (() => string) | undefined;
   /** With the prefix. */
   name: (topic: string) => string;
   topics: readonly TopicSpec[];
@@ -64,8 +65,8 @@ export async function ensureTopics(
   producer: RdKafka.Connection,
   partitions: { known: number | undefined; wanted: number },
 ): Promise<TopicsFound> {
-  const { kafka, settings, name, topics } = access;
-  const admin = kafka.AdminClient.create(settings);
+  const { kafka, settings, name, topics, token } = access;
+  const admin = kafka.AdminClient.create(settings, token?.());
   const metadata = async (): Promise<RdKafka.Metadata> =>
     await call<RdKafka.Metadata>('reading metadata', (done) =>
       producer.getMetadata({ timeout: TIMEOUT_MS }, done),

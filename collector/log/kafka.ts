@@ -13,7 +13,8 @@ import { randomBytes } from 'node:crypto';
 import { partitionOf } from '../../contracts/partition.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { deleteGroup, type AdminAccess } from './kafka-admin.ts';
+import type { KafkaAccess } from './kafka-access.ts';
+import { deleteGroup } from './kafka-admin.ts';
 import {
   MESSAGE_BYTES_MAX,
   TIMEOUT_MS,
@@ -26,7 +27,7 @@ import {
 } from './kafka-client.ts';
 import { Follower } from './follow.ts';
 import { KafkaConsumer, committedOf } from './kafka-consumer.ts';
-import { readToEnd } from './kafka-read.ts';
+import { readToEnd, type Reading } from './kafka-read.ts';
 import { META, ensureTopics, type TopicsAccess } from './kafka-topics.ts';
 import type {
   ConsumerOptions,
@@ -48,10 +49,8 @@ export interface KafkaOptions {
   /** Of topics that are made, when none is there that says otherwise. */
   partitions: number;
   topics: readonly TopicSpec[];
-  /** Settings of librdkafka: TLS, SASL, and what the user passes through. */
-  client?: Record<string, unknown>;
-  /** The same access for what librdkafka is not asked. */
-  admin?: AdminAccess;
+  /** TLS, SASL, and settings that are passed through. */
+  access?: KafkaAccess;
   now: () => number;
 }
 
@@ -62,6 +61,8 @@ export const KAFKA_SUPPORTS: LogSupports = {
   recordBytesMax: MESSAGE_BYTES_MAX,
 };
 
+/** What Kafka adds to a record and its batch, bytes. */
+const RECORD_OVERHEAD_BYTES = 128;
 const LOOK_EVERY_MS = 3000;
 const LOOK_MS_MAX = 2000;
 const ALL_BROKERS_DOWN = -187;
@@ -77,6 +78,8 @@ export class KafkaLog implements Log {
   private readonly compacted: ReadonlySet<string>;
   private producer: RdKafka.Producer | undefined;
   private said: string[] = [];
+  /** Largest record that a topic takes, where Kafka has said so. */
+  private bytesMax: ReadonlyMap<string, number> = new Map();
   private readonly consumers = new Set<KafkaConsumer>();
   private readonly waiting = new Map<number, (error: unknown) => void>();
   private nextToken = 1;
@@ -86,6 +89,7 @@ export class KafkaLog implements Log {
   /** What librdkafka said last of its connections. */
   private trouble = '';
   private isClosed = false;
+  private token = '';
 
   private constructor(kafka: Client, options: KafkaOptions, notify: Notify) {
     this.kafka = kafka;
@@ -120,7 +124,7 @@ export class KafkaLog implements Log {
       'socket.keepalive.enable': true,
       'reconnect.backoff.max.ms': 2000,
       'topic.metadata.refresh.interval.ms': 30_000,
-      ...this.options.client,
+      ...this.options.access?.client,
       'metadata.broker.list': this.options.brokers,
       'client.id': 'headwater',
     };
@@ -161,14 +165,37 @@ export class KafkaLog implements Log {
       this.waiting.delete(token);
       done?.(error);
     });
-    await connect(producer, this.options.brokers);
+    await this.connect(producer);
     return producer;
+  }
+
+  /** Throws LOG_UNAVAILABLE. */
+  async connect(client: RdKafka.Connection): Promise<void> {
+    const { access, brokers } = this.options;
+    if (access?.token !== undefined) client.setOauthBearerToken(access.token());
+    await connect(client, brokers);
+  }
+
+  /** A token that was renewed, for every connection. */
+  private renewToken(): void {
+    const token = this.options.access?.token?.();
+    if (token === undefined || token === this.token) return;
+    this.token = token;
+    this.producer?.setOauthBearerToken(token);
+    for (const consumer of this.consumers) consumer.renewToken(token);
+  }
+
+  private get reading(): Reading {
+    const { kafka, common } = this;
+    return { kafka, common, connect: (client) => this.connect(client) };
   }
 
   private get access(): TopicsAccess {
     const { kafka, common: settings, options } = this;
-    const { brokers, topics, admin = {} } = options;
-    return { kafka, settings, brokers, admin, topics, name: (topic) => this.name(topic) };
+    const { brokers, topics, access } = options;
+    const { admin = {}, token } = access ?? {};
+    const name = (topic: string): string => this.name(topic);
+    return { kafka, settings, brokers, admin, token, topics, name };
   }
 
   /** Topics as they must be; `known`: how many partitions keys are spread over, where that is decided. */
@@ -193,6 +220,7 @@ export class KafkaLog implements Log {
     this.partitionCount = count;
     const more = [...found.partitions].filter(([, partitions]) => partitions > count);
     this.said = found.warnings;
+    this.bytesMax = found.bytesMax;
     if (more.length > 0)
       this.said.push(
         `${more.map(([topic, partitions]) => `topic ${this.name(topic)} has ${partitions} partitions`).join(', ')}, and ${count} are used: keys stay where their state is, so partitions that were added get nothing; to spread over more, begin with another kafka.topicPrefix and rebuild from the lake`,
@@ -209,8 +237,7 @@ export class KafkaLog implements Log {
     );
     if (!topics.some(({ name }) => name === this.name(META))) return undefined;
     let first: number | undefined;
-    const { kafka, common, options } = this;
-    await readToEnd(kafka, common, options.brokers, this.name(META), 0, ({ key, value }) => {
+    await readToEnd(this.reading, this.name(META), 0, ({ key, value }) => {
       const count = Number(value.toString());
       if (key === 'partitions' && Number.isSafeInteger(count) && count > 0) first ??= count;
     });
@@ -261,6 +288,7 @@ export class KafkaLog implements Log {
     const { producer } = this;
     if (producer === undefined) return;
     try {
+      this.renewToken();
       const metadata = await call<RdKafka.Metadata>('reading metadata', (done) =>
         producer.getMetadata({ timeout: LOOK_MS_MAX }, done),
       );
@@ -289,6 +317,19 @@ export class KafkaLog implements Log {
     await Promise.all(records.map((record) => this.send(producer, topic, record)));
   }
 
+  /** Before it is sent: a record that is refused in a transaction takes the transaction with it. Throws LOG_TOO_LARGE. */
+  checkSize(topic: string, { key, value, headers }: LogRecord): void {
+    const limit = this.bytesMax.get(topic) ?? MESSAGE_BYTES_MAX;
+    if (value.length < limit / 2) return;
+    const bytes =
+      Buffer.byteLength(key) + value.length + Buffer.byteLength(JSON.stringify(headers));
+    if (bytes + RECORD_OVERHEAD_BYTES <= limit) return;
+    throw new HeadwaterError(
+      'LOG_TOO_LARGE',
+      `a record of ${bytes} bytes is larger than topic ${this.name(topic)} takes: its max.message.bytes is ${limit}`,
+    );
+  }
+
   private send(
     producer: RdKafka.Producer,
     topic: string,
@@ -296,6 +337,7 @@ export class KafkaLog implements Log {
     partition = this.partitionOf(key),
   ): Promise<void> {
     return new Promise((resolve, reject) => {
+      this.checkSize(topic, { key, value, headers });
       const token = this.nextToken++;
       this.waiting.set(token, (error) => {
         if (error === null || error === undefined) resolve();
@@ -333,8 +375,7 @@ export class KafkaLog implements Log {
   /** Reads a compacted partition to its end and keeps the last value of each key. */
   async state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]> {
     const last = new Map<string, LogRecord>();
-    const { kafka, common, options } = this;
-    await readToEnd(kafka, common, options.brokers, this.name(topic), partition, (record) => {
+    await readToEnd(this.reading, this.name(topic), partition, (record) => {
       if (!record.key.startsWith(keyPrefix)) return;
       if (record.value.length === 0) last.delete(record.key);
       else last.set(record.key, record);
@@ -382,8 +423,8 @@ export class KafkaLog implements Log {
   }
 
   async forget(group: string): Promise<void> {
-    const { brokers, admin = {} } = this.options;
-    await deleteGroup(brokers, admin, this.group(group));
+    const { brokers, access } = this.options;
+    await deleteGroup(brokers, access?.admin ?? {}, this.group(group));
   }
 
   /** Groups have the prefix of their topics: two installations on one Kafka share none. */

@@ -35,12 +35,14 @@ export async function createLog(context: LogContext): Promise<Log> {
   }
   if (name.startsWith('kafka://')) {
     const { KafkaLog } = await import('./kafka.ts');
+    const { kafkaAccess } = await import('./kafka-access.ts');
     return await KafkaLog.create(
       {
         brokers: name.slice('kafka://'.length),
         topicPrefix: config['kafka.topicPrefix'],
         partitions: config['kafka.partitions'],
         topics: topics(config['log.readingsBytesMax']),
+        access: kafkaAccess(config),
         now: nowMs,
       },
       notify,

@@ -45,6 +45,7 @@ export interface Connection {
   connect(options: { timeout: number }, done: Done<unknown>): unknown;
   disconnect(done?: () => void): unknown;
   isConnected(): boolean;
+  setOauthBearerToken(token: string): unknown;
   getMetadata(options: { timeout: number }, done: Done<Metadata>): unknown;
   queryWatermarkOffsets(
     topic: string,
@@ -125,6 +126,6 @@ type Settings = Record<string, unknown>;
 export interface KafkaClient {
   Producer: new (settings: Settings, topicSettings: Settings) => Producer;
   KafkaConsumer: new (settings: Settings, topicSettings: Settings) => KafkaConsumer;
-  AdminClient: { create(settings: Settings): AdminClient };
+  AdminClient: { create(settings: Settings, token?: string): AdminClient };
   CODES: { ERRORS: Record<string, number> };
 }

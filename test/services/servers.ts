@@ -1,9 +1,9 @@
 /** Real servers for tests, each on free loopback ports with a temporary folder. `install.sh` has brought them. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { freePort } from '../support/free-port.ts';
 import { ROOT, start, temporaryFolder, until, type Child } from '../support/process.ts';
 
@@ -133,6 +133,44 @@ maxmemory-policy noeviction
     () => start('redis-server', [file]),
     () => accepts(port),
   );
+}
+
+/** PostgreSQL of its own, which refuses to run as root; its user is `postgres`. */
+export async function startPostgres(): Promise<Server> {
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const versions = '/usr/lib/postgresql';
+  const bin = join(versions, readdirSync(versions).sort().at(-1) ?? '', 'bin');
+  const asPostgres =
+    process.getuid?.() === 0
+      ? ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups']
+      : ['env'];
+  if (process.getuid?.() === 0) {
+    execFileSync('chown', ['postgres:postgres', folder]);
+    chmodSync(dirname(folder), 0o711); // The way there.
+  }
+  const [command = '', ...words] = asPostgres;
+  const data = join(folder, 'data');
+  execFileSync(
+    command,
+    [...words, join(bin, 'initdb'), '-D', data, '-A', 'trust', '-U', 'postgres', '--no-locale'],
+    { stdio: 'pipe' },
+  );
+  const launch = (): Child =>
+    start(command, [
+      ...words,
+      join(bin, 'postgres'),
+      ...['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1'],
+      ...['-c', 'unix_socket_directories='],
+    ]);
+  const isUp = (): Promise<boolean> =>
+    new Promise((resolve) => {
+      // It listens before it answers.
+      execFile(join(bin, 'pg_isready'), ['-h', '127.0.0.1', '-p', String(port)], (error) =>
+        resolve(error === null),
+      );
+    });
+  return await server(port, launch, isUp);
 }
 
 export async function startMosquitto(extra = ''): Promise<Server> {
