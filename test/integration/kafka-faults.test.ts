@@ -52,7 +52,7 @@ afterAll(async () => {
 });
 
 /** As an administrator. */
-async function admin<T>(work: (client: Required<Admin>, done: Done) => T): Promise<void> {
+async function admin(work: (client: Required<Admin>, done: Done) => void): Promise<void> {
   const client = loadClient().AdminClient.create({ 'metadata.broker.list': kafka.address });
   await new Promise<void>((resolve, reject) => {
     work(client as Required<Admin>, (error) =>
