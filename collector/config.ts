@@ -355,6 +355,14 @@ export const COLLECTOR_CONFIG = {
     choices: ['duckdb', 'spark'],
     about: 'What runs the SQL of batch jobs; `spark` needs PySpark (`batch.python`).',
   },
+  'batch.secondsMax': {
+    type: 'integer',
+    default: 600,
+    min: 1,
+    max: 86_400,
+    unit: 's',
+    about: 'A job that runs longer for one day on DuckDB is stopped, and says so.',
+  },
   'batch.python': {
     type: 'string',
     default: 'python3',

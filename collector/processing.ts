@@ -108,6 +108,7 @@ export class Processing {
       lake,
       jobs: loadJobs(config['batch.jobs'], config['batch.shippedJobs']),
       engine: config['batch.engine'] === 'spark' ? 'spark' : 'duckdb',
+      timeoutMs: config['batch.secondsMax'] * 1000,
       spark: { python: config['batch.python'], lakeUrl: config['batch.sparkLake'], folder },
       folder,
       wallMs: () => env.clock.wallUs() / 1000,

@@ -6,6 +6,7 @@ import { operatingError } from '../../contracts/errors.ts';
 import { fileOfPackage } from '../../shared/config/root.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
+import { checkSql } from '../duckdb/sealed.ts';
 import { Lake, type FileFilter } from '../lake/lake.ts';
 import { COLUMNS, ZONES } from '../lake/layout.ts';
 
@@ -32,10 +33,19 @@ async function read(connection: DuckDBConnection, sql: string): Promise<Table> {
   const result = await connection.stream(sql);
   const columns = result.columnNames();
   const rows: unknown[][] = [];
+  let bytes = 0;
   for (;;) {
     const chunk = await result.fetchChunk();
     if (chunk === null || chunk.rowCount === 0) return { columns, rows };
-    for (const row of chunk.getRows()) rows.push(row);
+    for (const row of chunk.getRows()) {
+      for (const value of row) if (typeof value === 'string') bytes += value.length;
+      rows.push(row);
+    }
+    if (bytes > RESULT_BYTES_MAX)
+      throw new HeadwaterError(
+        'BATCH_INVALID',
+        `its rows have more than ${RESULT_BYTES_MAX} bytes of text for one day`,
+      );
     if (rows.length > ROWS_MAX)
       throw new HeadwaterError('BATCH_INVALID', `it gives more than ${ROWS_MAX} rows for one day`);
   }
@@ -44,10 +54,21 @@ async function read(connection: DuckDBConnection, sql: string): Promise<Table> {
 const firstLines = (text: string): string => text.split('\n').slice(0, 2).join(' ').slice(0, 500);
 
 const MISTAKES =
-  /(Parser|Binder|Catalog|Conversion|Invalid Input|Out of Range|Not implemented) Error/;
+  /(Parser|Binder|Catalog|Conversion|Invalid Input|Out of Range|Not implemented|Permission) Error/;
 
-export async function runOnDuckDb(lake: Lake, filter: FileFilter, sql: string): Promise<Table> {
-  return await lake.query(filter, async (connection) => {
+/** Of one run: temporary space, and what its rows may hold in memory. */
+const SPILL_BYTES_MAX = 8 * 1024 ** 3;
+const RESULT_BYTES_MAX = 256 * 1024 ** 2;
+
+export async function runOnDuckDb(
+  lake: Lake,
+  filter: FileFilter,
+  sql: string,
+  timeoutMs: number,
+): Promise<Table> {
+  const limits = { timeoutMs, spillBytesMax: SPILL_BYTES_MAX };
+  return await lake.sealed(filter, limits, async (connection) => {
+    await checkSql(connection, sql, VIEW_NAMES);
     try {
       return await read(connection, sql);
     } catch (error) {
@@ -60,6 +81,8 @@ export async function runOnDuckDb(lake: Lake, filter: FileFilter, sql: string): 
     }
   });
 }
+
+const VIEW_NAMES = [...ZONES, 'points'];
 
 const SPARK_TYPES: Record<string, string> = {
   VARCHAR: 'string',

@@ -30,6 +30,8 @@ export interface BatchOptions {
   engine: EngineName;
   spark: SparkOptions;
   folder: string;
+  /** Of one job's run for one day. */
+  timeoutMs: number;
   wallMs: () => number;
   notify: Notify;
 }
@@ -219,7 +221,7 @@ export class BatchRunner {
       table =
         engine === 'spark'
           ? await runOnSpark(lake, filter, sql, spark)
-          : await runOnDuckDb(lake, filter, sql);
+          : await runOnDuckDb(lake, filter, sql, this.options.timeoutMs);
     } catch (error) {
       if (!hasCode(error, 'BATCH_INVALID')) throw error;
       throw new HeadwaterError('BATCH_INVALID', `${job.file}, ${date}: ${messageOf(error)}`, {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { isRetryable } from '../../contracts/errors.ts';
 import { codeOf, hasCode, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
+import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
 import { COLUMNS, ZONES, current, folderOf, parseKey, type LakeFile, type Zone } from './layout.ts';
 import type { ObjectStore } from './object-store.ts';
 import { ParquetEngine, pathList } from './parquet.ts';
@@ -197,30 +198,51 @@ export class Lake {
         await this.prepare(connection, filter);
         return await work(connection);
       } catch (error) {
-        const isGone =
-          /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
-            messageOf(error),
-          ) || hasCode(error, 'NOT_FOUND');
-        if (!isGone || attempt === ATTEMPTS) throw error;
+        if (!isGone(error) || attempt === ATTEMPTS) throw error;
       } finally {
         connection.closeSync();
       }
     }
   }
 
+  /** The same for SQL that is not ours: it sees these views and nothing else (`duckdb/sealed.ts`). */
+  async sealed<T>(
+    filter: FileFilter,
+    limits: Omit<SealedLimits, 'spill' | 'memoryBytes'>,
+    work: (connection: DuckDBConnection) => Promise<T>,
+  ): Promise<T> {
+    const { folder, memoryBytes } = this.options;
+    const spill = join(folder, 'lake-work', 'job-spill');
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const given = await this.views(filter);
+        return await sealed(given, { ...limits, spill, memoryBytes }, work);
+      } catch (error) {
+        if (!isGone(error) || attempt === ATTEMPTS) throw error;
+      }
+    }
+  }
+
   private async prepare(connection: DuckDBConnection, filter: FileFilter): Promise<void> {
     await connection.run("SET TimeZone = 'UTC'");
+    for (const [name, sql] of (await this.views(filter)).views)
+      await connection.run(`CREATE OR REPLACE TEMP VIEW "${name}" AS ${sql}`);
+  }
+
+  /** The views of these dates, and the files that they read. */
+  private async views(filter: FileFilter): Promise<SealedViews> {
     const zones = filter.zones ?? ZONES;
+    const views = new Map<string, string>();
+    const files: string[] = [];
     for (const zone of zones) {
       const paths: string[] = [];
       for (const file of await this.files(zone, filter)) paths.push(await this.fetch(file));
+      files.push(...paths);
       const select = Lake.select(zone, paths);
-      await connection.run(
-        `CREATE OR REPLACE TEMP VIEW "${zone}" AS ${zone === 'results' ? Lake.newest(select) : select}`,
-      );
+      views.set(zone, zone === 'results' ? Lake.newest(select) : select);
     }
-    if (zones.includes('readings'))
-      await connection.run(`CREATE OR REPLACE TEMP VIEW points AS ${POINTS}`);
+    if (zones.includes('readings')) views.set('points', POINTS);
+    return { views, files };
   }
 
   async summary(): Promise<ZoneSummary[]> {
@@ -257,6 +279,13 @@ export class Lake {
     await this.store.close();
   }
 }
+
+/** A file that was listed is there no more, or is another one. */
+const isGone = (error: unknown): boolean =>
+  hasCode(error, 'NOT_FOUND') ||
+  /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
+    messageOf(error),
+  );
 
 const quoteName = (name: string): string => `"${name}"`;
 
