@@ -103,7 +103,7 @@ export async function checkSql(
     checkSource(node, known);
     const { from_table: from, function_name: name } = node;
     const kind = (from as Node | null | undefined)?.['type'];
-    if (kind !== undefined && !SOURCES.has(String(kind))) invalid(`it reads ${String(kind)}`);
+    if (typeof kind === 'string' && !SOURCES.has(kind)) invalid(`it reads ${kind}`);
     if (typeof name === 'string' && TELLERS.test(name.toLowerCase()))
       invalid(`it calls '${name}()', which is not about the lake`);
   }
@@ -140,7 +140,7 @@ export async function sealed<T>(
     return await work(connection);
   } catch (error) {
     if (isLate) invalid(`it takes longer than ${Math.ceil(timeoutMs / 1000)} s`, error);
-    if (/^Out of Memory Error/.test(messageOf(error)))
+    if (messageOf(error).startsWith('Out of Memory Error'))
       invalid(
         `it needs more memory or temporary space than it may have: ${messageOf(error)}`,
         error,
