@@ -12,7 +12,8 @@ import { loadConfig } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
 import { GATEWAY_CONFIG } from './config.ts';
-import { Gateway, type BufferOpener } from './gateway.ts';
+import { Gateway } from './gateway.ts';
+import type { BufferOpener } from './buffer/part.ts';
 
 const FLAGS: Flags = {
   config: { value: 'FILE', about: 'YAML file with settings; docs/configuration.md lists them.' },
@@ -43,8 +44,7 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
   const notify = stderrNotify('gateway', () => env.clock.wallUs() / 1000);
   failFast(notify);
   privateFiles();
-  const gateway =
-    open === undefined ? new Gateway(env, config, notify) : new Gateway(env, config, notify, open);
+  const gateway = new Gateway(env, config, notify, open);
   const stopped = untilSignal();
   const { mqtt, mqtts, ws, wss, http } = await gateway.start();
   process.stdout.write(readyLine({ mqtt, mqtts, ws, wss, http }));

@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
-import { collectorMetrics } from '../collector/query/api.ts';
+import { COLLECTOR_PARTS } from '../collector/collector.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
-import { gatewayMetrics } from '../gateway/ops/api.ts';
+import { GATEWAY_PARTS } from '../gateway/gateway.ts';
 import { dashboards } from '../dashboards/all.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
 import { MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
@@ -13,7 +13,7 @@ import { CODECS } from '../collector/decode/codecs/table.ts';
 import { LIMITS } from '../shared/model/limits.ts';
 import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
 import { ERRORS } from '../shared/errors.ts';
-import type { Metrics } from '../shared/telemetry/metrics.ts';
+import type { Part } from '../shared/parts/site.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const NOTE =
@@ -50,10 +50,10 @@ function errors(): string {
   return `# Errors\n${NOTE}\nEvery operating error has a code; a message is one sentence that says what, where and what to do. Over HTTP it is \`{"error":{"code","message"}}\` with the status. An error is known by its code, whatever package made it.\n\nIts scope says whom it concerns: the one who asked (request); one record, which goes to quarantine (record); a stage or link, which waits and tries again (stage); the start, which ends with the sentence (start); those who keep the code (bug). A stage tries everything again but what is marked otherwise, so no error of another system and no record ends it.\n\n| code | HTTP | scope | passes by itself | what it means |\n|---|---|---|---|---|\n${rows.join('\n')}\n`;
 }
 
-function metrics(title: string, list: Metrics): string {
-  const rows = list
-    .list()
-    .map(({ name, type, help }) => `| \`${name}\` | ${type} | ${cell(help)} |`);
+function metrics(title: string, parts: readonly Part<never, unknown>[]): string {
+  const rows = parts
+    .flatMap(({ metrics = {} }) => Object.entries(metrics))
+    .map(([name, { type, help }]) => `| \`${name}\` | ${type} | ${cell(help)} |`);
   return `## ${title}\n\n| name | type | what it says |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 
@@ -64,22 +64,6 @@ function limits(rows: readonly LimitRow[]): string {
   );
   return `| the whole | of what | when a share is reached | \`limit=\` |\n|---|---|---|---|\n${lines.join('\n')}\n`;
 }
-
-/** Metrics are declared with closures that are not called here: stand-ins for what they would read are never touched. */
-const untouched = new Proxy(
-  {},
-  {
-    get: (_target, name) =>
-      name === 'closedBy' ||
-      name === 'endedSessions' ||
-      name === 'refusedBy' ||
-      name === 'quarantinedBy'
-        ? { read: () => [] }
-        : name === 'lakeStages'
-          ? [untouched]
-          : untouched,
-  },
-) as never;
 
 const table = (head: string[], rows: string[][]): string =>
   [head, head.map(() => '---'), ...rows]
@@ -126,7 +110,7 @@ const files: Record<string, string> = {
   'docs/configuration.md': `# Configuration\n${NOTE}\nA value comes from, in falling order: flag, environment, YAML file (\`--config FILE\`), default. Unknown keys are refused. In YAML the parts of a key may be nested. \`headwater up\` reads the sections \`gateway\` and \`collector\` of one file. Samples: [gateway.yaml](samples/gateway.yaml), [collector.yaml](samples/collector.yaml).\n\n## Gateway\n\n${settings(GATEWAY_CONFIG)}\n## Collector\n\n${settings(COLLECTOR_CONFIG)}`,
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,
   'docs/samples/collector.yaml': `# Every setting of a collector with its default.\n\n${sample(COLLECTOR_CONFIG)}`,
-  'docs/metrics.md': `# Metrics\n${NOTE}\nPrometheus text at \`/metrics\` of both sides.\n\n${metrics('Gateway', gatewayMetrics({ id: '', buffer: untouched, ingress: untouched, uplink: untouched, sink: untouched, nowMs: () => 0 }))}\n${metrics('Collector', collectorMetrics({ log: untouched, ingest: untouched, decode: untouched, storeStage: untouched, store: untouched, live: untouched, quarantine: untouched, replays: untouched, meta: untouched, sink: untouched, processing: untouched, ledger: untouched, refuse: () => undefined, nowMs: () => 0 }))}`,
+  'docs/metrics.md': `# Metrics\n${NOTE}\nPrometheus text at \`/metrics\` of both sides.\n\n${metrics('Gateway', GATEWAY_PARTS)}\n${metrics('Collector', COLLECTOR_PARTS)}`,
   'docs/commands.md': `# Commands\n${NOTE}\n${commands.map((text) => `\`\`\`\n${text}\`\`\`\n`).join('\n')}`,
 };
 for (const [name, model] of Object.entries(dashboards())) {

@@ -159,6 +159,12 @@ export const ERRORS = {
     retryable: true,
     about: 'Too many wrong credentials from this address; it may try again in a minute.',
   },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    scope: 'request',
+    retryable: false,
+    about: 'The path is there, but not with this HTTP method.',
+  },
   INPUT_FILE: {
     status: 400,
     scope: 'request',

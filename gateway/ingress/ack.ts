@@ -1,11 +1,7 @@
 /** What waits in the buffer for the fsync of its group: an acknowledgement of a device's packet, mostly. */
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
+import type { Ticket } from '../buffer/ticket.ts';
 import type { PUBACK, PUBCOMP, PUBREC } from '../../shared/mqtt/packets.ts';
-
-/** Released when its group is durable. */
-export interface Ticket {
-  durable(): void;
-}
 
 /** One acknowledgement. A class, not a closure: there is one for each message. */
 export class Ack implements Ticket {

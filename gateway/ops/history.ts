@@ -11,10 +11,14 @@ import {
   readRecords,
   type FrameRecord,
 } from '../../shared/frame/frame.ts';
-import { invalid, parseTime } from '../../shared/http/parameters.ts';
+import { parseTime } from '../../shared/http/parameters.ts';
+import { json, type Parameters } from '../../shared/http/route.ts';
+import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
+import { bufferPart } from '../buffer/part.ts';
 import type { StoredFrame } from '../buffer/stored-frame.ts';
+import { READ_HERE, type GatewayPart } from '../part.ts';
 
 export interface HistoryQuery {
   /** Exact topic, or a beginning of it that ends with '#'. */
@@ -49,13 +53,16 @@ const READ_BYTES = 1024 * 1024;
 const SCAN_BYTES_MAX = 64 * 1024 * 1024;
 const HOUR_MS = 3_600_000;
 
+export const HISTORY_QUERY: Parameters = {
+  topic: { about: "An exact topic, or a beginning of it that ends with '#'." },
+  client: { about: 'Only of this client id.' },
+  from: { about: 'Received at or after: RFC 3339, epoch milliseconds, or now-1h (the usual).' },
+  to: { about: 'Received before.' },
+  limit: { about: 'At most so many; 1000 when left out.', integer: { min: 1, max: LIMIT_MAX } },
+};
+
 export function parseHistoryQuery(query: URLSearchParams, nowMs: number): HistoryQuery {
-  for (const name of query.keys())
-    if (!['topic', 'client', 'from', 'to', 'limit'].includes(name))
-      invalid(`'${name}' is no parameter; known are topic, client, from, to, limit`);
   const limit = Number(query.get('limit') ?? 1000);
-  if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT_MAX)
-    invalid(`limit=${query.get('limit')} is not a number from 1 to ${LIMIT_MAX}`);
   const [from, to] = [query.get('from'), query.get('to')];
   return {
     topic: query.get('topic') ?? undefined,
@@ -109,7 +116,7 @@ function search(stored: StoredFrame, query: HistoryQuery): HistoryMessage[] | un
     .toReversed();
 }
 
-/** Throws QUERY_INVALID from the parameters, and DATA_UNUSABLE while the buffer reopens. */
+/** Throws DATA_UNUSABLE while the buffer reopens. */
 export async function queryHistory(
   buffer: Pick<MessageBuffer<never>, 'readNewest'>,
   query: HistoryQuery,
@@ -132,3 +139,39 @@ export async function queryHistory(
     before = frames.at(-1)?.position;
   }
 }
+
+export const historyPart: GatewayPart<{
+  buffer: Pick<MessageBuffer<never>, 'readNewest'>;
+  nowMs: () => number;
+}> = {
+  name: 'history',
+  open: (site) => ({ buffer: site.get(bufferPart).buffer, nowMs: site.context.nowMs }),
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/query',
+      about: 'Messages of the last hours as they came, newest first.',
+      right: READ_HERE,
+      query: HISTORY_QUERY,
+      replies: {
+        200: {
+          about: 'Messages, and whether more match.',
+          schema: object({
+            messages: listOf({
+              time: INTEGER,
+              client: TEXT,
+              topic: TEXT,
+              qos: INTEGER,
+              payload: TEXT,
+              encoding: TEXT,
+              fields: orNull({ type: 'object' }),
+            }),
+            more: BOOLEAN,
+          }),
+        },
+      },
+      handle: async ({ buffer, nowMs }, { query }) =>
+        json(await queryHistory(buffer, parseHistoryQuery(query, nowMs()))),
+    },
+  ],
+};

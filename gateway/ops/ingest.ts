@@ -1,10 +1,20 @@
 /** Readings over HTTP on the gateway: into the same buffer as those over MQTT, and acknowledged after the same fsync. */
 import type { Identity } from '../../shared/access/tokens.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
-import type { HttpMessage, IngestSink } from '../../shared/http/ingest.ts';
+import {
+  HttpIngest,
+  INGEST_ROUTES,
+  type HttpMessage,
+  type IngestSink,
+} from '../../shared/http/ingest.ts';
+import { counter } from '../../shared/telemetry/metrics.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
+import { bufferPart } from '../buffer/part.ts';
+import type { Ticket } from '../buffer/ticket.ts';
 import type { AccessRules } from '../ingress/access.ts';
-import type { Ticket } from '../ingress/ack.ts';
+import { guardPart } from '../ingress/guard-part.ts';
+import { ingressPart } from '../ingress/part.ts';
+import type { GatewayPart } from '../part.ts';
 
 /** Longest wait for the fsync. Beyond it the sender is told to try again; what was stored meanwhile has its identity. */
 const WAIT_MS = 20_000;
@@ -65,3 +75,27 @@ export class BufferSink implements IngestSink {
     });
   }
 }
+
+export const sinkPart: GatewayPart<{ sink: BufferSink; ingest: HttpIngest }> = {
+  name: 'ingest by HTTP',
+  open: (site) => {
+    const { ingress } = site.get(ingressPart);
+    const sink = new BufferSink(
+      site.get(bufferPart).buffer,
+      site.get(guardPart).rules,
+      site.context.config['limits.bodyBytesMax'],
+      (topic, payload) => ingress.announce(topic, payload),
+    );
+    return { sink, ingest: new HttpIngest(sink) };
+  },
+  metrics: {
+    headwater_ingress_http_messages_total: counter(
+      'Messages that came by HTTP and are durable.',
+      ({ sink }) => sink.acceptedMessages,
+    ),
+  },
+  routes: INGEST_ROUTES.map((route) => ({
+    ...route,
+    handle: ({ ingest }, request, response) => route.handle(ingest, request, response),
+  })),
+};

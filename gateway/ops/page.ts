@@ -1,6 +1,6 @@
 /** The gateway's own page: one file without anything from elsewhere, for a browser beside a board without a network. */
 import { createHash } from 'node:crypto';
-import type { HttpServer } from '../../shared/http/server.ts';
+import type { GatewayPart } from '../part.ts';
 
 const SCRIPT = `
 const text = (id, value) => { document.getElementById(id).textContent = value; };
@@ -89,6 +89,18 @@ const HEADERS = {
   'referrer-policy': 'no-referrer',
 };
 
-export function servePage(server: HttpServer): void {
-  server.onOpen('/', () => ({ type: 'text/html; charset=utf-8', body: PAGE, headers: HEADERS }));
-}
+export const pagePart: GatewayPart<object> = {
+  name: 'page',
+  open: () => ({}),
+  routes: [
+    {
+      method: 'GET',
+      path: '/',
+      about: 'The page.',
+      right: 'open',
+      query: 'any',
+      replies: { 200: { about: 'The file.', type: 'text/html' } },
+      handle: () => ({ type: 'text/html; charset=utf-8', body: PAGE, headers: HEADERS }),
+    },
+  ],
+};

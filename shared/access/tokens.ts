@@ -22,9 +22,6 @@ export interface Identity {
 /** Where nobody is asked who they are: loopback only, which the configuration ensures. */
 export const ANYBODY: Identity = { name: '', scopes: new Set(SCOPES), gateways: undefined };
 
-export const maySee = ({ gateways }: Identity, gateway: string): boolean =>
-  gateways === undefined || gateways.has(gateway);
-
 interface Entry extends Identity {
   hash: Buffer;
 }

@@ -14,7 +14,15 @@ import { checkTopicName, readString } from '../mqtt/packets.ts';
 import { encodeProperties } from '../mqtt/properties.ts';
 import { invalid } from './parameters.ts';
 import { partialWrite, type WriteApi } from './partial-write.ts';
-import { json, type HttpServer, type Reply, type Request } from './server.ts';
+import {
+  json,
+  type Parameters,
+  type Reply,
+  type Request,
+  type Right,
+  type Route,
+} from './route.ts';
+import { TEXT, object } from './schema.ts';
 
 export interface HttpMessage {
   /** Of the sender: `http`, with the name of its token if it has one. */
@@ -58,8 +66,8 @@ interface Answered {
 const asLevel = (name: string): string =>
   name.replaceAll(/[/+#%\p{Cc}]/gu, (char) => encodeURIComponent(char));
 
-class HttpIngest {
-  private readonly sink: IngestSink;
+export class HttpIngest {
+  readonly sink: IngestSink;
   private readonly answered = new Map<string, Answered>();
 
   constructor(sink: IngestSink) {
@@ -68,7 +76,7 @@ class HttpIngest {
 
   async message(request: Request): Promise<Reply> {
     const topic = request.query.get('topic') ?? '';
-    if (topic === '') invalid('topic is missing: POST /api/v1/ingest?topic=TOPIC');
+    if (topic === '') invalid("'topic' is empty: POST /api/v1/ingest?topic=TOPIC");
     return await this.take(request, topic, request.headers['content-type'], []);
   }
 
@@ -167,20 +175,84 @@ function idempotencyKey({ headers }: Request): string | undefined {
   return key;
 }
 
-export function serveIngest(server: HttpServer, sink: IngestSink): void {
-  const ingest = new HttpIngest(sink);
-  server.on('POST', '/api/v1/ingest', (request) => ingest.message(request));
-  server.on('POST', '/write', (request) => ingest.lines(request, request.query.get('db'), 1));
-  server.on('POST', '/api/v2/write', (request) =>
-    ingest.lines(request, request.query.get('bucket'), 2),
-  );
-  // What InfluxDB's clients ask before they write.
-  server.onOpen('/ping', () => ({
-    status: 204,
-    body: '',
-    headers: { 'x-influxdb-version': 'headwater' },
-  }));
-  server.onOpen('/health', () =>
-    json({ name: 'headwater', status: 'pass', message: 'ready for queries and writes' }),
-  );
-}
+const STORED = { 204: { about: 'On stable storage.' } };
+const MAY_WRITE: Right = { scope: 'write', subject: 'here' };
+/** What InfluxDB's clients send with a write, and what has no meaning here. */
+const WITHOUT_MEANING: Parameters = {
+  u: { about: 'A user name, of InfluxDB 1.8; not looked at.' },
+  p: { about: 'The API token, where InfluxDB 1.8 has a password.' },
+  rp: { about: 'A retention policy; not looked at.' },
+  consistency: { about: 'Not looked at.' },
+  org: { about: 'Not looked at.' },
+  orgID: { about: 'Not looked at.' },
+};
+const KEY: Parameters = {
+  'idempotency-key': {
+    about: 'A message that comes again under the same key is the same message.',
+  },
+};
+
+export const INGEST_ROUTES: readonly Route<HttpIngest>[] = [
+  {
+    method: 'POST',
+    path: '/api/v1/ingest',
+    about: 'A message, as if it had come by MQTT; `Content-Type` names its codec.',
+    right: MAY_WRITE,
+    query: { topic: { about: 'Its topic.', required: true } },
+    headers: KEY,
+    body: { type: '*/*', schema: {} },
+    replies: STORED,
+    handle: (ingest, request) => ingest.message(request),
+  },
+  {
+    method: 'POST',
+    path: '/write',
+    about: 'Line protocol, as InfluxDB 1.8 takes it.',
+    right: MAY_WRITE,
+    query: {
+      db: { about: 'Names the topic.' },
+      precision: { about: 'ns, u, ms or s.' },
+      ...WITHOUT_MEANING,
+    },
+    headers: KEY,
+    body: { type: 'text/plain', schema: TEXT },
+    replies: STORED,
+    handle: (ingest, request) => ingest.lines(request, request.query.get('db'), 1),
+  },
+  {
+    method: 'POST',
+    path: '/api/v2/write',
+    about: 'Line protocol, as InfluxDB 2 takes it.',
+    right: MAY_WRITE,
+    query: {
+      bucket: { about: 'Names the topic.' },
+      precision: { about: 'ns, us, ms or s.' },
+      ...WITHOUT_MEANING,
+    },
+    headers: KEY,
+    body: { type: 'text/plain', schema: TEXT },
+    replies: STORED,
+    handle: (ingest, request) => ingest.lines(request, request.query.get('bucket'), 2),
+  },
+  {
+    method: 'GET',
+    path: '/ping',
+    about: "What InfluxDB 1.8's clients ask before they write.",
+    right: 'open',
+    query: 'any',
+    replies: { 204: { about: 'Here.' } },
+    handle: () => ({ status: 204, body: '', headers: { 'x-influxdb-version': 'headwater' } }),
+  },
+  {
+    method: 'GET',
+    path: '/health',
+    about: "What InfluxDB 2's clients ask before they write.",
+    right: 'open',
+    query: 'any',
+    replies: {
+      200: { about: 'Here.', schema: object({ name: TEXT, status: TEXT, message: TEXT }) },
+    },
+    handle: () =>
+      json({ name: 'headwater', status: 'pass', message: 'ready for queries and writes' }),
+  },
+];

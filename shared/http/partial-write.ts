@@ -7,7 +7,7 @@ import { isUtf8 } from 'node:buffer';
 import { POINTS_MAX, Undecodable } from '../codecs/codec.ts';
 import { decodeLines } from '../codecs/line-protocol.ts';
 import { HeadwaterError } from '../errors.ts';
-import type { Reply } from './server.ts';
+import type { Reply } from './route.ts';
 
 /** Lines that are named. */
 const NAMED_MAX = 20;

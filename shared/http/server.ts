@@ -1,6 +1,6 @@
 /**
- * A small HTTP server on node:http and node:https: routes with the scope that they need, one form of errors, bodies with
- * a limit, tokens where they are set. Errors are `{"error":{"code","message"}}` with the codes of `shared/errors.ts`.
+ * A small HTTP server on node:http and node:https that serves a table of routes: rights, parameters and bodies are checked
+ * against it, unknown ones refused. Errors are `{"error":{"code","message"}}` with the codes of `shared/errors.ts`.
  */
 import {
   createServer,
@@ -13,34 +13,22 @@ import { createServer as createSecureServer } from 'node:https';
 import type { Audit } from '../access/audit.ts';
 import type { FailureLimiter } from '../access/failures.ts';
 import type { ServerTls } from '../access/tls.ts';
-import type { Identity, Scope, Tokens } from '../access/tokens.ts';
-import { ERRORS, HeadwaterError, errorCode, messageOf } from '../errors.ts';
+import { refusal } from '../access/may.ts';
+import type { Identity, Tokens } from '../access/tokens.ts';
+import { ERRORS, HeadwaterError, assert, errorCode, messageOf } from '../errors.ts';
 import { readBody } from './body.ts';
 import { isLoopback, listen, type Address } from '../net/listen.ts';
-
-export interface Reply {
-  status?: number;
-  type?: string;
-  body: string | Buffer;
-  headers?: Record<string, string>;
-}
-
-export interface Request {
-  method: string;
-  path: string;
-  query: URLSearchParams;
-  headers: IncomingMessage['headers'];
-  identity: Identity;
-  address: string;
-  /** Throws BODY_TOO_LARGE. */
-  body(bytesMax: number): Promise<Buffer>;
-}
-
-/** Returns a reply, or undefined when it answers on `response` itself (a stream). */
-export type Route = (
-  request: Request,
-  response: ServerResponse,
-) => Promise<Reply | undefined> | Reply | undefined;
+import {
+  READ_EACH,
+  checkParameters,
+  json,
+  notServed,
+  parseFields,
+  type Endpoint,
+  type Reply,
+  type Request,
+  type Right,
+} from './route.ts';
 
 export interface HttpOptions {
   tokens: Tokens;
@@ -48,25 +36,27 @@ export interface HttpOptions {
   audit: Audit | undefined;
   /** Undefined: plain HTTP. */
   tls: ServerTls | undefined;
+  /** The gateway that this is, or the name under which a collector takes messages. */
+  here: string;
 }
 
-/** Paths that need no token: a load balancer has none. */
-const HEALTH_PATHS = ['/healthz', '/readyz', '/ping'];
 const CONNECTIONS_MAX = 2000;
-
-export function json(value: unknown, status = 200): Reply {
-  return { status, type: 'application/json; charset=utf-8', body: JSON.stringify(value) };
-}
+const FIELDS_BYTES_MAX = 64 * 1024;
 
 export class HttpServer {
-  private readonly routes = new Map<string, { route: Route; scope: Scope }>();
+  private readonly paths = new Map<string, Map<string, Endpoint>>();
   private readonly options: HttpOptions;
-  private readonly open = new Set(HEALTH_PATHS);
   private readonly server: Server;
   private onlyLoopback = false;
 
-  constructor(options: HttpOptions) {
+  constructor(endpoints: readonly Endpoint[], options: HttpOptions) {
     this.options = options;
+    for (const endpoint of endpoints) {
+      const { method, path } = endpoint.route;
+      const methods = this.paths.get(path) ?? new Map<string, Endpoint>();
+      assert(!methods.has(method), `${method} ${path} is there twice`);
+      this.paths.set(path, methods.set(method, endpoint));
+    }
     const times = { requestTimeout: 30_000, headersTimeout: 10_000 };
     const answer: RequestListener = (request, response) => {
       void this.answer(request, response);
@@ -85,22 +75,6 @@ export class HttpServer {
     this.server.maxConnections = CONNECTIONS_MAX;
   }
 
-  /** A path that holds no data and needs no token: the page itself, which then asks for one. */
-  onOpen(path: string, route: Route): void {
-    this.open.add(path);
-    this.on('GET', path, route);
-  }
-
-  /** `path` is exact. */
-  on(
-    method: 'GET' | 'POST',
-    path: string,
-    route: Route,
-    scope: Scope = method === 'GET' ? 'read' : 'write',
-  ): void {
-    this.routes.set(`${method} ${path}`, { route, scope });
-  }
-
   async listen(address: Address, flag: string): Promise<Address> {
     this.onlyLoopback = isLoopback(address.host);
     return await listen(this.server, address, flag);
@@ -112,13 +86,22 @@ export class HttpServer {
       const url = new URL(raw.url ?? '/', 'http://localhost');
       const method = head ? 'GET' : (raw.method ?? 'GET');
       this.checkOrigin(raw, method);
-      const found = this.routes.get(`${method} ${url.pathname}`);
-      const identity = this.authorize(raw, url, found?.scope ?? 'read');
-      if (found === undefined)
-        throw new HeadwaterError(
-          'NOT_FOUND',
-          `nothing at ${method} ${url.pathname.slice(0, 200)}: see /openapi.json`,
-        );
+      const methods = this.paths.get(url.pathname);
+      const found = methods?.get(method);
+      const identity = this.authorize(raw, url, found?.route.right ?? READ_EACH);
+      if (found === undefined) {
+        const allowed = [...(methods?.keys() ?? [])];
+        if (allowed.length > 0) response.setHeader('allow', allowed.join(', '));
+        throw notServed(method, url.pathname, allowed);
+      }
+      const { route, running, absent } = found;
+      if (running === undefined) throw new HeadwaterError('NOT_FOUND', absent);
+      if (route.query !== 'any') checkParameters(route.query ?? {}, url.searchParams);
+      const body = (bytesMax: number): Promise<Buffer> => readBody(raw, bytesMax);
+      const fields =
+        route.body === undefined || 'type' in route.body
+          ? {}
+          : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
       const request: Request = {
         method,
         path: url.pathname,
@@ -126,9 +109,10 @@ export class HttpServer {
         headers: raw.headers,
         identity,
         address: raw.socket.remoteAddress ?? '',
-        body: (bytesMax) => readBody(raw, bytesMax),
+        fields,
+        body,
       };
-      const reply = await found.route(request, response);
+      const reply = await route.handle(running, request, response);
       if (reply !== undefined) send(response, reply, head);
     } catch (error) {
       this.fail(response, error, head);
@@ -174,10 +158,10 @@ export class HttpServer {
       );
   }
 
-  private authorize(raw: IncomingMessage, url: URL, scope: Scope): Identity {
-    const { tokens, failures, audit } = this.options;
+  private authorize(raw: IncomingMessage, url: URL, right: Right | 'open'): Identity {
+    const { tokens, failures, audit, here } = this.options;
     const address = raw.socket.remoteAddress ?? '';
-    const isOpen = this.open.has(url.pathname);
+    const isOpen = right === 'open';
     const presented = presentedToken(raw, url);
     const identity = tokens.identify(presented);
     // A right token is not refused for wrong ones from the same address: looking costs next to nothing.
@@ -203,9 +187,11 @@ export class HttpServer {
       }
       throw new HeadwaterError('UNAUTHORIZED', 'send the API token as Authorization: Bearer TOKEN');
     }
-    if (!identity.scopes.has(scope) && !identity.scopes.has('admin')) {
-      deny(`scope ${scope} is missing`);
-      throw new HeadwaterError('FORBIDDEN', `this token has no scope '${scope}'`);
+    const { scope, subject } = right;
+    const why = refusal(identity, scope, subject === 'here' ? { gateway: here } : subject);
+    if (why !== undefined) {
+      deny(why);
+      throw new HeadwaterError('FORBIDDEN', why);
     }
     return identity;
   }

@@ -1,43 +1,72 @@
-/** Prometheus text exposition 0.0.4. A metric is declared once with its help text and read when it is asked for. */
+/**
+ * Metrics as tables: a name with its type and help text, and what reads it from the part that it is about, when it is
+ * asked for. Written as Prometheus text exposition 0.0.4. Why no client library: docs/decisions/0011.
+ */
+import type { Histogram } from './histogram.ts';
 
-export type Labels = Record<string, string>;
+export type Labels = Readonly<Record<string, string>>;
 
-interface Metric {
-  type: 'counter' | 'gauge';
-  help: string;
-  read: () => number | { labels: Labels; value: number }[];
+export interface Sample {
+  labels: Labels;
+  value: number;
 }
 
-export class Metrics {
-  private readonly metrics = new Map<string, Metric>();
-
-  /** A value that only grows; `name` ends in `_total`. */
-  counter(name: string, help: string, read: Metric['read']): void {
-    this.metrics.set(name, { type: 'counter', help, read });
-  }
-
-  gauge(name: string, help: string, read: Metric['read']): void {
-    this.metrics.set(name, { type: 'gauge', help, read });
-  }
-
-  /** Name, type and help of all that are declared: the reference page is made of it. */
-  list(): { name: string; type: string; help: string }[] {
-    return [...this.metrics].map(([name, { type, help }]) => ({ name, type, help }));
-  }
-
-  text(): string {
-    const lines: string[] = [];
-    for (const [name, { type, help, read }] of this.metrics) {
-      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-      const value = read();
-      if (typeof value === 'number') lines.push(`${name} ${value}`);
-      else
-        for (const { labels, value: each } of value)
-          lines.push(`${name}${labelText(labels)} ${each}`);
-    }
-    return `${lines.join('\n')}\n`;
-  }
+export interface Metric<Running> {
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  read(running: Running): number | readonly Sample[] | Histogram;
 }
+
+/** By name. */
+export type MetricTable<Running> = Readonly<Record<string, Metric<Running>>>;
+
+/** A value that only grows; its name ends in `_total`. */
+export function counter<Running>(
+  help: string,
+  read: (running: Running) => number | readonly Sample[],
+): Metric<Running> {
+  return { type: 'counter', help, read };
+}
+
+export function gauge<Running>(
+  help: string,
+  read: (running: Running) => number | readonly Sample[],
+): Metric<Running> {
+  return { type: 'gauge', help, read };
+}
+
+/** Its unit, seconds or bytes, ends its name. */
+export function histogram<Running>(
+  help: string,
+  read: (running: Running) => Histogram,
+): Metric<Running> {
+  return { type: 'histogram', help, read };
+}
+
+/** One metric with its values, as text. */
+export function exposition<Running>(
+  name: string,
+  { type, help, read }: Metric<Running>,
+  running: Running,
+): string {
+  const lines = [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`];
+  const value = read(running);
+  if (typeof value === 'number') lines.push(`${name} ${numberText(value)}`);
+  else if ('series' in value)
+    for (const { suffix, labels, value: each } of value.series())
+      lines.push(`${name}${suffix}${labelText(labels)} ${numberText(each)}`);
+  else
+    for (const { labels, value: each } of value)
+      lines.push(`${name}${labelText(labels)} ${numberText(each)}`);
+  return `${lines.join('\n')}\n`;
+}
+
+const numberText = (value: number): string =>
+  value === Number.POSITIVE_INFINITY
+    ? '+Inf'
+    : value === Number.NEGATIVE_INFINITY
+      ? '-Inf'
+      : String(value);
 
 function labelText(labels: Labels): string {
   const parts = Object.entries(labels).map(([key, value]) => {
@@ -60,27 +89,6 @@ export class CounterBy {
     this.counts.set(reason, (this.counts.get(reason) ?? 0) + by);
   }
 
-  read = (): { labels: Labels; value: number }[] =>
+  read = (): Sample[] =>
     [...this.counts].map(([reason, value]) => ({ labels: { [this.label]: reason }, value }));
-}
-
-/** What every process shows: memory, CPU, start. */
-export function processMetrics(metrics: Metrics): void {
-  metrics.gauge('headwater_process_resident_memory_bytes', 'Resident memory of the process.', () =>
-    process.memoryUsage.rss(),
-  );
-  metrics.counter(
-    'headwater_process_cpu_seconds_total',
-    'User and system CPU time of the process.',
-    () => {
-      const { user, system } = process.cpuUsage();
-      return (user + system) / 1e6;
-    },
-  );
-  const startedSeconds = Math.round(performance.timeOrigin / 1000);
-  metrics.gauge(
-    'headwater_process_start_time_seconds',
-    'When the process started, seconds since 1970 UTC.',
-    () => startedSeconds,
-  );
 }

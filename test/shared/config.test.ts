@@ -2,9 +2,10 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
-import { parseRoles } from '../../collector/collector.ts';
+import { parseRoles } from '../../collector/roles.ts';
 import { parseInfluxAddress } from '../../collector/store/influxdb.ts';
-import { parseQuery } from '../../collector/query/parameters.ts';
+import { QUERY, parseQuery } from '../../collector/api/parameters.ts';
+import { checkParameters } from '../../shared/http/route.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { gatewayId } from '../../gateway/gateway.ts';
 import { claimFolder } from '../../shared/config/data-folder.ts';
@@ -112,7 +113,11 @@ describe('configuration', () => {
 
 describe('query parameters', () => {
   const now = Date.UTC(2026, 0, 1);
-  const parse = (text: string) => parseQuery(new URLSearchParams(text), now);
+  const parse = (text: string) => {
+    const query = new URLSearchParams(text);
+    checkParameters(QUERY, query);
+    return parseQuery(query, now);
+  };
   it('understands times, durations, functions and tags', () => {
     expect(
       parse('measurement=m&tag.a=b&tag.c d=e&from=2019-03-10T00:00:00Z&to=now-1h&every=5m&fn=max'),

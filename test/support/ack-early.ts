@@ -3,8 +3,8 @@
  * control of the kill test: it must lose acknowledged messages, or the test proves nothing.
  */
 import { openBuffer } from '../../gateway/buffer/open.ts';
-import type { Ticket } from '../../gateway/ingress/ack.ts';
-import type { BufferOpener } from '../../gateway/gateway.ts';
+import type { Ticket } from '../../gateway/buffer/ticket.ts';
+import type { BufferOpener } from '../../gateway/buffer/part.ts';
 import { runGateway } from '../../gateway/main.ts';
 
 const early: BufferOpener = async (env, options, events) => {

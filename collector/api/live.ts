@@ -1,9 +1,14 @@
 /** The live stream: readings and results as they enter the log, to every listening page, as server-sent events. */
 import type { ServerResponse } from 'node:http';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
+import { maySee } from '../../shared/access/may.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import { READ_EACH } from '../../shared/http/route.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_READINGS, TOPIC_RESULTS, type Log, type StoredRecord } from '../log/log.ts';
 import { Follower } from '../log/follow.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart } from '../part.ts';
 
 const LISTENERS_MAX = 500;
 /** A listener that takes nothing is cut when so many bytes wait for it. */
@@ -86,3 +91,28 @@ export class LiveStream {
     await Promise.all(this.followers.map((follower) => follower.close()));
   }
 }
+
+export const livePart: CollectorPart<LiveStream> = {
+  name: 'live stream',
+  roles: ['query'],
+  open: (site) => {
+    const live = new LiveStream(site.get(logPart), site.context.notify);
+    live.start(`headwater-live-${site.context.newId()}`);
+    return live;
+  },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/stream',
+      about: 'Readings as they arrive, as server-sent events named `readings`.',
+      right: READ_EACH,
+      replies: { 200: { about: 'A stream.', type: 'text/event-stream' } },
+      handle: (live, { identity }, response) => {
+        if (!live.add(response, (gateway) => maySee(identity, gateway)))
+          throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
+        return undefined;
+      },
+    },
+  ],
+  close: (live) => live.close(),
+};

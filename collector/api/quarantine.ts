@@ -3,14 +3,21 @@
  * topic itself keeps everything; here are the newest items, and how many are open in all.
  */
 import { isUtf8 } from 'node:buffer';
+import { maySee } from '../../shared/access/may.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
+import { READ_EACH, json } from '../../shared/http/route.ts';
+import { INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
 import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantine-record.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { gauge } from '../../shared/telemetry/metrics.ts';
 import { selects, type Selection } from '../decode/replay-jobs.ts';
+import { SELECTION, selectionOf } from '../decode/replay-part.ts';
 import { TOPIC_QUARANTINE, type Log } from '../log/log.ts';
 import { Follower } from '../log/follow.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart } from '../part.ts';
 
 /** Items kept in memory, and what their payloads may take together. */
 const ITEMS_MAX = 1000;
@@ -141,19 +148,12 @@ export class QuarantineView {
     return [...this.open.values()].reduce((sum, set) => sum + set.count, this.nameless);
   }
 
-  /** The newest that are meant. `may` tells which gateways the asker may see. Throws QUERY_INVALID. */
+  /** The newest that are meant. `may` tells which gateways the asker may see. */
   list(
-    limitText: string | null,
+    limit: number,
     selection: Omit<Selection, 'which'> = {},
     may: (gateway: string) => boolean = () => true,
   ): QuarantineAnswer {
-    const limit = limitText === null ? 100 : Number(limitText);
-    if (!Number.isInteger(limit) || limit < 0 || limit > ITEMS_MAX) {
-      throw new HeadwaterError(
-        'QUERY_INVALID',
-        `limit=${limitText} is not a number from 0 to ${ITEMS_MAX}`,
-      );
-    }
     const all = [...this.items.values()].filter(
       (item) => may(item.gateway) && selects({ which: 'all', ...selection }, item),
     );
@@ -176,3 +176,64 @@ export class QuarantineView {
     await this.follower?.close();
   }
 }
+
+export const quarantinePart: CollectorPart<{ view: QuarantineView; nowMs: () => number }> = {
+  name: 'quarantine',
+  roles: ['query'],
+  open: (site) => {
+    const { notify, newId, nowMs } = site.context;
+    const view = new QuarantineView(site.get(logPart), notify);
+    view.start(`headwater-quarantine-${newId()}`);
+    return { view, nowMs };
+  },
+  metrics: {
+    headwater_quarantine_open_messages: gauge(
+      'Messages in quarantine that no replay has resolved.',
+      ({ view }) => view.count,
+    ),
+  },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/quarantine',
+      about: 'Messages that could not be decoded or stored, newest first, with the reason.',
+      right: READ_EACH,
+      query: {
+        limit: {
+          about: 'At most so many; 100 when left out.',
+          integer: { min: 0, max: ITEMS_MAX },
+        },
+        ...SELECTION,
+      },
+      replies: {
+        200: {
+          about: 'Items, how often each kind of reason, and how many wait in all.',
+          schema: object({
+            count: INTEGER,
+            items: listOf({
+              gateway: TEXT,
+              epoch: TEXT,
+              sequence: INTEGER,
+              topic: TEXT,
+              client: TEXT,
+              reason: TEXT,
+              receivedMs: INTEGER,
+              payload: TEXT,
+              encoding: TEXT,
+            }),
+            reasons: listOf({ reason: TEXT, count: INTEGER }),
+          }),
+        },
+      },
+      handle: async ({ view, nowMs }, { query, identity }) => {
+        await view.whenRead();
+        return json(
+          view.list(Number(query.get('limit') ?? 100), selectionOf(query, nowMs()), (gateway) =>
+            maySee(identity, gateway),
+          ),
+        );
+      },
+    },
+  ],
+  close: ({ view }) => view.close(),
+};

@@ -1,4 +1,5 @@
 /** What the store's answers lack, as the API says it. */
+import { INTEGER, TEXT, listOf, orNull } from '../../shared/http/schema.ts';
 import type { StoreStage } from '../store/stage.ts';
 
 interface Said {
@@ -25,3 +26,17 @@ export function incompleteness(stage: StoreStage | undefined): Said[] {
 
 /** One of them in a header: ISO 8601's interval, open where there is no bound. */
 export const headerOf = ({ of, from, to }: Said): string => `${of} ${from ?? '..'}/${to ?? '..'}`;
+
+/** As OpenAPI has it. */
+export const INCOMPLETE = {
+  ...listOf({
+    of: TEXT,
+    from: orNull(TEXT),
+    to: orNull(TEXT),
+    reason: TEXT,
+    since: TEXT,
+    filledReadings: INTEGER,
+  }),
+  description:
+    'What the store lacks now of what the lake or raw has; absent while it lacks nothing.',
+};

@@ -1,0 +1,52 @@
+/** Query parameters of the API: described, and read once they have been checked. Throws QUERY_INVALID naming the parameter. */
+import { invalid, parseDuration, parseTime } from '../../shared/http/parameters.ts';
+import type { Parameters } from '../../shared/http/route.ts';
+import {
+  FUNCTIONS,
+  type AggregateFunction,
+  type SeriesFilter,
+  type StoreQuery,
+} from '../store/store.ts';
+
+export const FILTER: Parameters = {
+  measurement: { about: 'Only this measurement.' },
+  field: { about: 'Only this field; texts are in `<field>_text`, booleans in `<field>_bool`.' },
+  tag: {
+    about: 'Only series with these tags: `tag.KEY=VALUE`, as often as needed.',
+    isMap: true,
+  },
+};
+
+export const QUERY: Parameters = {
+  ...FILTER,
+  from: { about: 'RFC 3339, epoch milliseconds, or now-1h; inclusive.' },
+  to: { about: 'The same; exclusive.' },
+  every: { about: 'Width of a bucket: 30s, 5m, 1h, 1d, or milliseconds.' },
+  fn: { about: 'Aggregate; `mean` when only `every` is given.', choices: FUNCTIONS },
+};
+
+export function parseFilter(query: URLSearchParams): SeriesFilter {
+  const filter: SeriesFilter = {};
+  const tags: [string, string][] = [];
+  for (const [key, value] of query) {
+    if (key === 'measurement') filter.measurement = value;
+    else if (key === 'field') filter.field = value;
+    else if (key.startsWith('tag.')) tags.push([key.slice(4), value]);
+  }
+  if (tags.length > 0) filter.tags = Object.fromEntries(tags);
+  return filter;
+}
+
+export function parseQuery(query: URLSearchParams, nowMs: number): StoreQuery {
+  const result: StoreQuery = parseFilter(query);
+  const [from, to, every, fn] = ['from', 'to', 'every', 'fn'].map(
+    (name) => query.get(name) ?? undefined,
+  );
+  if (from !== undefined) result.fromMs = parseTime(from, 'from', nowMs);
+  if (to !== undefined) result.toMs = parseTime(to, 'to', nowMs);
+  if (every !== undefined) result.everyMs = parseDuration(every, 'every');
+  if (fn !== undefined) result.fn = fn as AggregateFunction; // One of the choices.
+  if (result.fromMs !== undefined && result.toMs !== undefined && result.fromMs > result.toMs)
+    invalid('from is later than to');
+  return result;
+}

@@ -1,0 +1,127 @@
+/** Series, latest values and queries, of the store. */
+import { maySee } from '../../shared/access/may.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import { READ_EACH, json, type Reply, type Request } from '../../shared/http/route.ts';
+import { INTEGER, TAGS, TEXT, VALUE, listOf, object } from '../../shared/http/schema.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart } from '../part.ts';
+import { ask } from '../store/aggregate.ts';
+import { gathered } from '../store/pages.ts';
+import { storePart, storeStagePart } from '../store/part.ts';
+import type { StoreStage } from '../store/stage.ts';
+import type { TimeSeriesStore } from '../store/store.ts';
+import { INCOMPLETE, headerOf, incompleteness } from './incomplete.ts';
+import { FILTER, QUERY, parseFilter, parseQuery } from './parameters.ts';
+import { SeriesMeta } from './series-meta.ts';
+
+interface Series {
+  store: TimeSeriesStore;
+  stage: StoreStage | undefined;
+  meta: SeriesMeta;
+  nowMs: () => number;
+}
+
+/** Series carry their gateway as a tag. A filter for another one than an asker may see is an error, not an empty answer. */
+function seen<T extends { tags: Record<string, string> }>(
+  { identity, query }: Request,
+  list: T[],
+): T[] {
+  if (identity.gateways === undefined) return list;
+  const asked = query.get('tag.gateway');
+  if (asked !== null && !maySee(identity, asked))
+    throw new HeadwaterError('FORBIDDEN', `this token may not see gateway '${asked.slice(0, 64)}'`);
+  return list.filter(({ tags }) => maySee(identity, tags['gateway'] ?? ''));
+}
+
+/** With what the store lacks now, so that an answer that may be short says so. */
+function answer(stage: StoreStage | undefined, series: unknown[]): Reply {
+  const incomplete = incompleteness(stage);
+  return incomplete.length === 0
+    ? json({ series })
+    : {
+        ...json({ series, incomplete }),
+        headers: { 'headwater-incomplete': incomplete.map(headerOf).join(', ') },
+      };
+}
+
+const SERIES = { measurement: TEXT, field: TEXT, tags: TAGS };
+/** Where a device or a mapping says them. */
+const MEANING = { unit: TEXT, name: TEXT };
+
+export const seriesPart: CollectorPart<Series> = {
+  name: 'series',
+  roles: ['query'],
+  open: async (site) => {
+    const meta = new SeriesMeta(site.get(logPart));
+    await meta.start();
+    return {
+      store: site.get(storePart),
+      stage: site.find(storeStagePart),
+      meta,
+      nowMs: site.context.nowMs,
+    };
+  },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/series',
+      about: 'All series.',
+      right: READ_EACH,
+      query: FILTER,
+      replies: {
+        200: {
+          about: 'Series.',
+          schema: object({
+            series: listOf({ ...SERIES, ...MEANING }),
+            incomplete: INCOMPLETE,
+          }),
+        },
+      },
+      handle: async ({ store, stage, meta }, request) =>
+        answer(stage, meta.describe(seen(request, await store.series()))),
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/latest',
+      about: 'The newest point of each series.',
+      right: READ_EACH,
+      query: FILTER,
+      replies: {
+        200: {
+          about: 'Points.',
+          schema: object({
+            series: listOf({ ...SERIES, ...MEANING, time: INTEGER, value: VALUE }),
+            incomplete: INCOMPLETE,
+          }),
+        },
+      },
+      handle: async ({ store, stage, meta }, request) =>
+        answer(stage, meta.describe(seen(request, await store.latest(parseFilter(request.query))))),
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/query',
+      about:
+        'Points of series. Without `every` and `fn` the raw points, without a hidden limit; `fn` alone gives one point.',
+      right: READ_EACH,
+      query: QUERY,
+      replies: {
+        200: {
+          about: 'Points.',
+          schema: object({
+            series: listOf({
+              ...SERIES,
+              points: { type: 'array', items: { type: 'array', prefixItems: [INTEGER, VALUE] } },
+            }),
+            incomplete: INCOMPLETE,
+          }),
+        },
+      },
+      handle: async ({ store, stage, nowMs }, request) => {
+        const query = parseQuery(request.query, nowMs());
+        return answer(stage, seen(request, await gathered(ask(store, query))));
+      },
+    },
+  ],
+  close: ({ meta }) => meta.close(),
+};

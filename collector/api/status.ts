@@ -1,0 +1,71 @@
+/** What a collector says of itself as a whole. */
+import { maySee } from '../../shared/access/may.ts';
+import { READ_ALL, READ_EACH, json } from '../../shared/http/route.ts';
+import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import { blockedBy } from '../../shared/telemetry/health.ts';
+import { ingestPart } from '../ingest/part.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart, CollectorSite } from '../part.ts';
+import { storePart } from '../store/part.ts';
+
+function statusOf(site: CollectorSite): object {
+  const log = site.get(logPart);
+  const store = site.hasRole('query') ? site.find(storePart) : undefined;
+  return {
+    log: log.kind,
+    store: store?.kind ?? null,
+    stages: log.groups(),
+    blocked: blockedBy(site.health()) ?? null,
+    warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
+  };
+}
+
+export const statusPart: CollectorPart<CollectorSite> = {
+  name: 'status',
+  open: (site) => site,
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/gateways',
+      about: 'Gateways seen by this process.',
+      right: READ_EACH,
+      replies: {
+        200: {
+          about: 'Gateways.',
+          schema: object({
+            gateways: listOf({
+              gateway: TEXT,
+              connected: BOOLEAN,
+              lastSeenMs: INTEGER,
+              frames: INTEGER,
+              messages: INTEGER,
+            }),
+          }),
+        },
+      },
+      handle: (site, { identity }) => {
+        const gateways = site.find(ingestPart)?.ingest.receiver.gateways() ?? [];
+        return json({ gateways: gateways.filter(({ gateway }) => maySee(identity, gateway)) });
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/status',
+      about: 'Lag of each stage, counts, and warnings.',
+      right: READ_ALL,
+      replies: {
+        200: {
+          about: 'Status.',
+          schema: object({
+            log: TEXT,
+            store: orNull(TEXT),
+            stages: listOf({ group: TEXT, topic: TEXT, lagRecords: orNull(INTEGER) }),
+            blocked: orNull(TEXT),
+            warnings: { type: 'array', items: TEXT },
+          }),
+        },
+      },
+      handle: (site) => json(statusOf(site)),
+    },
+  ],
+};

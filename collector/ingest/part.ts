@@ -1,0 +1,168 @@
+/** What takes messages, as parts of a collector: gateways by their uplinks, and everybody else by HTTP. */
+import { builtMs } from '../../shared/env/build.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import { HttpIngest, INGEST_ROUTES } from '../../shared/http/ingest.ts';
+import type { Address } from '../../shared/net/listen.ts';
+import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { GATEWAY_ID, UP_BYTES_MAX } from '../../shared/wire/wire.ts';
+import type { CollectorConfig } from '../config.ts';
+import { ledgerPart } from '../ledger/part.ts';
+import { logPart } from '../log/part.ts';
+import { diskPart, guardPart } from '../ops/parts.ts';
+import type { DiskGuard } from '../ops/disk-guard.ts';
+import type { CollectorGuard } from '../ops/guard.ts';
+import type { CollectorPart, CollectorSite } from '../part.ts';
+import { CollectorClock } from './clock.ts';
+import { LogSink } from './http-sink.ts';
+import { Ingest } from './ingest.ts';
+
+/** The name under which the collector takes messages itself. Throws CONFIG_INVALID. */
+export function httpGateway(config: CollectorConfig): string {
+  const id = config['ingest.httpGateway'];
+  if (!GATEWAY_ID.test(id))
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `ingest.httpGateway: '${id}' cannot be a gateway's id`,
+    );
+  return id;
+}
+
+/** What this machine's clock is worth: asked by all that takes messages. */
+export const clockPart: CollectorPart<CollectorClock> = {
+  name: 'clock',
+  open: (site) => {
+    const { config, env, notify } = site.context;
+    const trusted = config['clock.trusted'];
+    const clock = new CollectorClock({ env, notify, trusted, notBeforeMs: builtMs() });
+    clock.start(site.get(ledgerPart).newestMs());
+    return clock;
+  },
+  close: (clock) => clock.close(),
+};
+
+export const sinkPart: CollectorPart<{ sink: LogSink; ingest: HttpIngest }> = {
+  name: 'ingest by HTTP',
+  roles: ['ingest'],
+  open: (site) => {
+    const { config, env } = site.context;
+    const disk = site.get(diskPart);
+    const sink = new LogSink(
+      env,
+      site.get(logPart),
+      httpGateway(config),
+      config['ingest.bodyBytesMax'],
+      () => disk.full,
+      site.get(clockPart),
+    );
+    return { sink, ingest: new HttpIngest(sink) };
+  },
+  metrics: {
+    headwater_ingest_http_messages_total: counter(
+      'Messages that came by HTTP and are in the log.',
+      ({ sink }) => sink.acceptedMessages,
+    ),
+  },
+  routes: INGEST_ROUTES.map((route) => ({
+    ...route,
+    handle: ({ ingest }, request, response) => route.handle(ingest, request, response),
+  })),
+};
+
+interface Uplinks {
+  ingest: Ingest;
+  disk: DiskGuard;
+  guard: CollectorGuard;
+  /** Once they listen. */
+  uplink: Address | undefined;
+  uplinks: Address | undefined;
+}
+
+function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): Ingest {
+  const { config, env, notify } = site.context;
+  const gatewaysMax = config['ingest.gatewaysMax'];
+  return new Ingest(
+    env,
+    {
+      mqtt: {
+        connectBytesMax: 4096,
+        packetBytesMax: UP_BYTES_MAX,
+        clientIdBytesMax: 80,
+        filtersMax: 10,
+      },
+      server: {
+        connectionsMax: gatewaysMax,
+        connectionsPerAddressMax: gatewaysMax,
+        connectTimeoutMs: 8000,
+      },
+      pendingBytesMax: config['ingest.pendingBytesMax'],
+      secret: guard.secret,
+      needsCertificate: guard.clientCertificates === 'required',
+      reserved: config['ingest.httpGateway'],
+      failures: guard.failures,
+      audit: guard.audit,
+      refuse: () => disk.full,
+      clock: site.get(clockPart),
+    },
+    site.get(logPart),
+    site.get(ledgerPart),
+    notify,
+  );
+}
+
+export const ingestPart: CollectorPart<Uplinks> = {
+  name: 'ingest',
+  roles: ['ingest'],
+  open: async (site) => {
+    const { config } = site.context;
+    if (config['uplink.listen'] === undefined && config['uplinks.listen'] === undefined)
+      return undefined;
+    const [disk, guard] = [site.get(diskPart), site.get(guardPart)];
+    const ingest = ingestOf(site, disk, guard);
+    await ingest.start();
+    return { ingest, disk, guard, uplink: undefined, uplinks: undefined };
+  },
+  start: async (running, { context: { config } }) => {
+    const { server } = running.ingest;
+    const { tls, clientCertificates } = running.guard;
+    const [plain, secure] = [config['uplink.listen'], config['uplinks.listen']];
+    if (plain !== undefined) running.uplink = await server.listen(plain, '--uplink');
+    if (secure === undefined || tls === undefined) return;
+    tls.onRevocation = () => server.closeCertified();
+    running.uplinks = await server.listenTls(secure, '--uplinks', tls, clientCertificates);
+  },
+  metrics: {
+    headwater_ingest_gateways: gauge(
+      'Gateway connections now.',
+      ({ ingest }) => ingest.server.connectionCount,
+    ),
+    headwater_ingest_frames_total: counter(
+      'Frames received, resends included.',
+      ({ ingest }) => ingest.receiver.receivedFrames,
+    ),
+    headwater_ingest_messages_total: counter(
+      'Messages received in frames, resends included.',
+      ({ ingest }) => ingest.receiver.receivedMessages,
+    ),
+    headwater_ingest_bytes_total: counter(
+      'Bytes of uplink messages received.',
+      ({ ingest }) => ingest.receiver.receivedBytes,
+    ),
+    headwater_ingest_acknowledged_messages_total: counter(
+      'Messages acknowledged to gateways: on the stable storage of the log.',
+      ({ ingest }) => ingest.receiver.acknowledgedMessages,
+    ),
+    headwater_ingest_refused_total: counter(
+      'Uplink messages and connections refused, by reason.',
+      ({ ingest }) => ingest.refusedBy.read(),
+    ),
+    headwater_ingest_reclaimed_messages_total: counter(
+      'Messages asked for again, because the log lacked what had been acknowledged.',
+      ({ ingest }) => ingest.receiver.reclaimedMessages,
+    ),
+    headwater_ingest_blocked: gauge(
+      '1 while the uplink is not acknowledged, because the disk is nearly full.',
+      ({ disk }) => (disk.full === undefined ? 0 : 1),
+    ),
+  },
+  close: ({ ingest }) => ingest.close(),
+};

@@ -1,0 +1,107 @@
+/** The lake, and the stages that fill it, as parts of a collector. */
+import { READ_ALL, json } from '../../shared/http/route.ts';
+import { INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
+import { counter, type Sample } from '../../shared/telemetry/metrics.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart } from '../part.ts';
+import type { Lake } from './lake.ts';
+import { ZONES } from './layout.ts';
+import { createLake } from './open.ts';
+import { LakeStage } from './stage.ts';
+
+export const NO_LAKE = 'this collector has no lake: see --lake';
+
+export const lakePart: CollectorPart<Lake> = {
+  name: 'lake',
+  roles: ['lake', 'stream', 'batch', 'query'],
+  absent: NO_LAKE,
+  open: async (site) => {
+    const { config, notify, nowMs } = site.context;
+    const lake = await createLake({ config, notify, nowMs });
+    if (lake === undefined) return undefined;
+    const trouble = await lake.open();
+    if (trouble !== undefined) notify({ level: 'warn', event: 'lake', text: trouble });
+    if (lake.store.kind === 'local' && site.get(logPart).kind !== 'embedded')
+      notify({
+        level: 'warn',
+        event: 'lake',
+        text: `the lake is a folder of this machine (${lake.store.address}): several collectors need one that all reach, such as s3://BUCKET/PREFIX`,
+      });
+    return lake;
+  },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/lake',
+      about: 'Where the lake is, and what each zone has.',
+      right: READ_ALL,
+      replies: {
+        200: {
+          about: 'The lake.',
+          schema: object({
+            kind: TEXT,
+            address: TEXT,
+            zones: listOf({
+              zone: TEXT,
+              files: INTEGER,
+              bytes: INTEGER,
+              rows: INTEGER,
+              gateways: INTEGER,
+              from: TEXT,
+              to: TEXT,
+            }),
+          }),
+        },
+      },
+      handle: async (lake) => {
+        const { kind, address } = lake.store;
+        return json({ kind, address, zones: await lake.summary() });
+      },
+    },
+  ],
+  close: (lake) => lake.close(),
+};
+
+const perZone =
+  (read: (stage: LakeStage) => number) =>
+  (stages: readonly LakeStage[]): Sample[] =>
+    stages.map((stage) => ({ labels: { zone: stage.zone }, value: read(stage) }));
+
+export const lakeStagesPart: CollectorPart<readonly LakeStage[]> = {
+  name: 'filling the lake',
+  roles: ['lake'],
+  open: (site) => {
+    const { config, notify } = site.context;
+    const lake = site.find(lakePart);
+    if (lake === undefined) return undefined;
+    return ZONES.map((zone) => {
+      const stage = new LakeStage({
+        zone,
+        log: site.get(logPart),
+        lake,
+        flushMs: config['lake.flushSeconds'] * 1000,
+        flushBytes: config['lake.flushBytes'],
+        notify,
+      });
+      stage.start();
+      return stage;
+    });
+  },
+  metrics: {
+    headwater_lake_rows_total: counter(
+      'Rows written to the lake, by zone.',
+      perZone(({ writtenRows }) => writtenRows),
+    ),
+    headwater_lake_rewritten_files_total: counter(
+      'Files rewritten because readings in them were moved or decoded again, by zone.',
+      perZone(({ rewrittenFiles }) => rewrittenFiles),
+    ),
+    headwater_lake_merged_files_total: counter(
+      'Small files merged into larger ones, by zone.',
+      perZone(({ mergedFiles }) => mergedFiles),
+    ),
+  },
+  close: async (stages) => {
+    await Promise.all(stages.map((stage) => stage.close()));
+  },
+};

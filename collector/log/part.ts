@@ -1,0 +1,32 @@
+/** The log as a part of a collector. */
+import { gauge } from '../../shared/telemetry/metrics.ts';
+import type { CollectorPart } from '../part.ts';
+import type { Log } from './log.ts';
+import { createLog } from './open.ts';
+
+export const logPart: CollectorPart<Log> = {
+  name: 'log',
+  open: async ({ context: { config, notify, nowMs } }) => {
+    const log = await createLog({ config, notify, nowMs });
+    try {
+      await log.open();
+    } catch (error) {
+      await log.close();
+      throw error;
+    }
+    for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
+    return log;
+  },
+  metrics: {
+    headwater_log_lag_records: gauge(
+      'Records that a stage has still to read; absent while that is not known.',
+      (log) =>
+        log
+          .groups()
+          .flatMap(({ group, topic, lagRecords }) =>
+            lagRecords === null ? [] : [{ labels: { group, topic }, value: lagRecords }],
+          ),
+    ),
+  },
+  close: (log) => log.close(),
+};

@@ -1,0 +1,29 @@
+/** Who may come, and whether there is room: the first parts of a collector. */
+import { claimFolder } from '../../shared/config/data-folder.ts';
+import type { CollectorPart } from '../part.ts';
+import { DiskGuard } from './disk-guard.ts';
+import { CollectorGuard } from './guard.ts';
+
+export const guardPart: CollectorPart<CollectorGuard> = {
+  name: 'guard',
+  open: (site) => {
+    const { config, env, notify } = site.context;
+    const guard = new CollectorGuard(config, env, notify);
+    guard.check(config, site.hasRole('ingest'), notify);
+    return guard;
+  },
+  close: (guard) => guard.close(),
+};
+
+/** The data folder: this process's own, and watched. */
+export const diskPart: CollectorPart<DiskGuard> = {
+  name: 'disk',
+  open: async ({ context: { config, notify } }) => {
+    await claimFolder(config.data, 'collector', '');
+    const guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
+    await guard.start();
+    return guard;
+  },
+  health: ({ full }) => [{ name: 'disk', why: full, isEssential: true }],
+  close: (guard) => guard.stop(),
+};

@@ -1,0 +1,71 @@
+/** The store, and the stage that fills it, as parts of a collector. */
+import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { lakePart } from '../lake/part.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart } from '../part.ts';
+import { createStore } from './open.ts';
+import { StoreStage } from './stage.ts';
+import type { TimeSeriesStore } from './store.ts';
+
+export const storePart: CollectorPart<TimeSeriesStore> = {
+  name: 'store',
+  roles: ['store', 'query'],
+  open: async ({ context: { config, notify, nowMs, influxToken } }) => {
+    const store = await createStore({ config, notify, nowMs, token: influxToken });
+    try {
+      await store.open();
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+    return store;
+  },
+  close: (store) => store.close(),
+};
+
+export const storeStagePart: CollectorPart<StoreStage> = {
+  name: 'storing',
+  roles: ['store'],
+  open: (site) => {
+    const { config, notify } = site.context;
+    const stage = new StoreStage({
+      log: site.get(logPart),
+      store: site.get(storePart),
+      notify,
+      fillRate: config['store.fillReadingsPerSecond'],
+    });
+    stage.start();
+    return stage;
+  },
+  // What a store lacks comes from the lake and, where that is short as well, from raw: the rebuild says so itself.
+  start: async (stage, site) => {
+    stage.fill.lake = site.find(lakePart);
+  },
+  metrics: {
+    headwater_store_moved_readings_total: counter(
+      'Readings whose time was put right after they had been written.',
+      (stage) => stage.movedReadings,
+    ),
+    headwater_store_readings_total: counter(
+      'Readings written to the store.',
+      (stage) => stage.storedReadings,
+    ),
+    headwater_store_removed_readings_total: counter(
+      'Points that a replay took away, since a changed mapping puts them elsewhere.',
+      (stage) => stage.removedReadings,
+    ),
+    headwater_store_refused_total: counter(
+      'Readings refused by the store, by reason.',
+      ({ refusedBy }) => refusedBy.read(),
+    ),
+    headwater_store_filled_readings_total: counter(
+      'Readings that the store was given from the lake, since the log no longer had them.',
+      ({ fill }) => fill.filledReadings,
+    ),
+    headwater_store_incomplete: gauge(
+      '1 while the store lacks something of what the lake or raw has.',
+      ({ fill }) => (fill.incomplete().length > 0 ? 1 : 0),
+    ),
+  },
+  close: (stage) => stage.close(),
+};

@@ -1,0 +1,75 @@
+/** Streams and their deliveries as a part of a collector. */
+import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { lakePart } from '../lake/part.ts';
+import { ledgerPart } from '../ledger/part.ts';
+import { logPart } from '../log/part.ts';
+import type { CollectorPart } from '../part.ts';
+import { DeliveryStages } from './delivery/stage.ts';
+import { RuleFile } from './rule-file.ts';
+import { explainSilence } from './silence.ts';
+import { StreamStage } from './stage.ts';
+
+interface Streaming {
+  ruleFile: RuleFile;
+  stream: StreamStage;
+  deliveries: DeliveryStages;
+}
+
+export const streamPart: CollectorPart<Streaming> = {
+  name: 'stream',
+  roles: ['stream'],
+  open: async (site) => {
+    const { config, notify, nowMs } = site.context;
+    const log = site.get(logPart);
+    const ruleFile = new RuleFile(config['stream.rules'], notify);
+    const { rules, delivery } = await ruleFile.load();
+    const stream = new StreamStage({
+      log,
+      lake: site.find(lakePart),
+      stateBytesMax: config['stream.stateBytesMax'],
+      wallMs: nowMs,
+      explain: explainSilence(site.get(ledgerPart), nowMs),
+      notify,
+    });
+    await stream.start(rules);
+    const deliveries = new DeliveryStages(log, notify, nowMs);
+    deliveries.start(delivery);
+    ruleFile.watch(async (changed) => {
+      await stream.change(changed.rules);
+      await deliveries.close();
+      deliveries.start(changed.delivery);
+    });
+    return { ruleFile, stream, deliveries };
+  },
+  metrics: {
+    headwater_stream_readings_total: counter(
+      'Readings that a stream rule is about.',
+      ({ stream }) => stream.processedReadings,
+    ),
+    headwater_stream_open_windows: gauge(
+      'Windows whose state is held.',
+      ({ stream }) => stream.openWindows,
+    ),
+    headwater_stream_state_bytes: gauge(
+      'Memory that their state takes, about.',
+      ({ stream }) => stream.stateBytes,
+    ),
+    headwater_stream_waiting_corrections: gauge(
+      'Windows that wait until the lake can settle them.',
+      ({ stream }) => stream.waitingCorrections,
+    ),
+    headwater_stream_settled_windows_total: counter(
+      'Windows computed again from the lake.',
+      ({ stream }) => stream.settledWindows,
+    ),
+    headwater_stream_delivered_alerts_total: counter(
+      'Alerts that a target has taken.',
+      ({ deliveries }) => deliveries.delivered,
+    ),
+  },
+  close: async ({ ruleFile, stream, deliveries }) => {
+    ruleFile.close();
+    await deliveries.close();
+    await stream.close();
+  },
+};

@@ -1,0 +1,58 @@
+/** The gateway's HTTP server, and how it is at a glance. */
+import { httpPart, type HttpSide } from '../../shared/parts/http.ts';
+import { json } from '../../shared/http/route.ts';
+import { bufferPart } from '../buffer/part.ts';
+import { guardPart } from '../ingress/guard-part.ts';
+import { READ_HERE, type GatewayContext, type GatewayPart, type GatewaySite } from '../part.ts';
+import { uplinkPart } from '../uplink/part.ts';
+
+export const GATEWAY_SIDE: HttpSide = {
+  title: 'Headwater gateway',
+  about: 'What waits here and why, and the messages of the last hours.',
+  whole: 'here',
+  flag: '--gateway-http',
+};
+
+export const gatewayHttpPart = httpPart<GatewayContext>(GATEWAY_SIDE, (site) => {
+  const { config, id } = site.context;
+  const { tokens, failures, audit, tls } = site.get(guardPart);
+  return {
+    address: config['http.listen'],
+    options: { tokens, failures, audit, tls: config['http.tls'] ? tls : undefined, here: id },
+  };
+});
+
+function waitingReason(site: GatewaySite): string {
+  if (site.find(uplinkPart) === undefined) return 'no collector is configured: messages stay here';
+  const why = site.health().find(({ why }) => why !== undefined)?.why;
+  if (why !== undefined) return why;
+  return (site.get(bufferPart).buffer.stats().waitingMessages ?? 0) === 0
+    ? 'nothing waits'
+    : 'on the way to the collector';
+}
+
+export const statusPart: GatewayPart<GatewaySite> = {
+  name: 'status',
+  open: (site) => site,
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/buffer',
+      about: 'What waits in the buffer and why, how full it is, and how the uplink is.',
+      right: READ_HERE,
+      replies: { 200: { about: 'The buffer.', schema: { type: 'object' } } },
+      handle: (site) => {
+        const { buffer } = site.get(bufferPart);
+        const { state } = buffer;
+        return json({
+          gateway: site.context.id,
+          epoch: buffer.epoch,
+          state: state.kind,
+          why: state.kind === 'blocked' ? state.why : waitingReason(site),
+          ...buffer.stats(),
+          uplink: site.find(uplinkPart)?.stats() ?? null,
+        });
+      },
+    },
+  ],
+};

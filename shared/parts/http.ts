@@ -1,0 +1,119 @@
+/**
+ * The HTTP side of a process as a part: it serves the routes of all parts, and of its own health, readiness, metrics and
+ * the description of them all. Both servers are made of it.
+ */
+import { endpointsOf, type Part, type Site } from './site.ts';
+import { blockedBy } from '../telemetry/health.ts';
+import { PROCESS_METRICS } from '../telemetry/process.ts';
+import type { Address } from '../net/listen.ts';
+import { openApi, type OpenApi } from '../http/openapi.ts';
+import { json, type Right, type Route } from '../http/route.ts';
+import { HttpServer, type HttpOptions } from '../http/server.ts';
+
+export interface HttpSide {
+  /** What the page of its API says. */
+  title: string;
+  about: string;
+  /** Who may see what is about the whole process. */
+  whole: Right['subject'];
+  flag: string;
+}
+
+export interface RunningHttp<Context> {
+  site: Site<Context>;
+  /** Undefined: this process serves no HTTP. */
+  address: Address | undefined;
+  options: HttpOptions;
+  description: OpenApi | undefined;
+  server: HttpServer | undefined;
+  /** Once it listens. */
+  listening: Address | undefined;
+}
+
+export const descriptionOf = (
+  { title, about }: HttpSide,
+  parts: readonly Part<never, unknown>[],
+): OpenApi =>
+  openApi(
+    title,
+    about,
+    endpointsOf(parts).map(({ route }) => route),
+  );
+
+/** A table: of the process as a whole. */
+const routesOf = <Context>(whole: Right['subject']): readonly Route<RunningHttp<Context>>[] => [
+  {
+    method: 'GET',
+    path: '/healthz',
+    about: 'The process lives.',
+    right: 'open',
+    query: 'any',
+    replies: { 200: { about: 'ok' } },
+    handle: () => ({ body: 'ok\n' }),
+  },
+  {
+    method: 'GET',
+    path: '/readyz',
+    about: 'The process takes and answers.',
+    right: 'open',
+    query: 'any',
+    replies: { 200: { about: 'ready' }, 503: { about: 'Why not.' } },
+    handle: ({ site }) => {
+      const why = blockedBy(site.health());
+      return why === undefined ? { body: 'ready\n' } : { status: 503, body: `${why}\n` };
+    },
+  },
+  {
+    method: 'GET',
+    path: '/metrics',
+    about: 'Prometheus metrics.',
+    right: { scope: 'read', subject: whole },
+    replies: { 200: { about: 'Text exposition 0.0.4.', type: 'text/plain' } },
+    handle: ({ site }) => ({
+      type: 'text/plain; version=0.0.4; charset=utf-8',
+      body: site.metrics(),
+    }),
+  },
+  {
+    method: 'GET',
+    path: '/openapi.json',
+    about: 'This description.',
+    right: { scope: 'read', subject: 'each' },
+    replies: { 200: { about: 'OpenAPI 3.1.', schema: { type: 'object' } } },
+    handle: ({ description }) => json(description),
+  },
+];
+
+/** `settings` tells where and how to serve. */
+export function httpPart<Context>(
+  side: HttpSide,
+  settings: (site: Site<Context>) => { address: Address | undefined; options: HttpOptions },
+): Part<Context, RunningHttp<Context>> {
+  const { title, about, whole, flag } = side;
+  return {
+    name: 'http',
+    open: (site) => ({
+      site,
+      ...settings(site),
+      description: undefined,
+      server: undefined,
+      listening: undefined,
+    }),
+    start: async (running, site) => {
+      if (running.address === undefined) return;
+      const endpoints = site.endpoints();
+      running.description = openApi(
+        title,
+        about,
+        endpoints.map(({ route }) => route),
+      );
+      running.server = new HttpServer(endpoints, running.options);
+      running.listening = await running.server.listen(running.address, flag);
+    },
+    metrics: PROCESS_METRICS,
+    routes: routesOf<Context>(whole),
+    close: async ({ server }) => {
+      await server?.close();
+    },
+  };
+}

@@ -1,0 +1,18 @@
+/** What every process shows of itself: memory, CPU, start. */
+import { counter, gauge, type MetricTable } from './metrics.ts';
+
+const startedSeconds = Math.round(performance.timeOrigin / 1000);
+
+export const PROCESS_METRICS: MetricTable<unknown> = {
+  headwater_process_resident_memory_bytes: gauge('Resident memory of the process.', () =>
+    process.memoryUsage.rss(),
+  ),
+  headwater_process_cpu_seconds_total: counter('User and system CPU time of the process.', () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1e6;
+  }),
+  headwater_process_start_time_seconds: gauge(
+    'When the process started, seconds since 1970 UTC.',
+    () => startedSeconds,
+  ),
+};
