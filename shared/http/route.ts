@@ -49,7 +49,7 @@ export interface Right {
 export type Body =
   /** An object of texts, under these names. */
   | { fields: Parameters }
-  /** As it is, for the handler to read; its content type in words, such as any. */
+  /** As it is, for the handler to read, with the content type that it may have. */
   | { type: string; schema: Schema };
 
 export interface Route<Running> {
