@@ -163,7 +163,7 @@ export const ingressPart: GatewayPart<Devices> = {
     headwater_limit_used: gauge('What is taken of a limit that holds for all.', ({ ingress }) =>
       ingress.shares.read(ingress.server.share, ({ used }) => used),
     ),
-    headwater_limit_max: gauge('The limit.', ({ ingress }) =>
+    headwater_limit_max: gauge('The most of it, for all together.', ({ ingress }) =>
       ingress.shares.read(ingress.server.share, ({ whole }) => whole),
     ),
     headwater_ingress_sessions_ended_total: counter(
