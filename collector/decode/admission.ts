@@ -34,6 +34,8 @@ interface Admitted {
   client: string;
   measurement: string;
   fields: Set<string>;
+  /** Names of the last reading in their order: most readings have the same again. */
+  last: string[];
 }
 
 /** Of one codec state. */
@@ -84,26 +86,44 @@ export class Admission {
       const wrong = known?.measurement === measurement ? undefined : wrongSeries(measurement, tags);
       if (wrong !== undefined) return emptied(reading, wrong);
       this.admitSeries(state, client, measurement, tags);
-      known = { client, measurement, fields: known?.fields ?? new Set() };
+      known = { client, measurement, fields: known?.fields ?? new Set(), last: known?.last ?? [] };
       this.admitted.set(tags, known);
     }
     if (!isStorableTime(timeMs))
       return emptied(reading, `its time, ${timeMs} ms since 1970, is beyond what stores can hold`);
+    const { last } = known;
     let problems: string[] | undefined;
+    let at = 0;
     for (const name in fields) {
       const value = fields[name];
-      let wrong: string | undefined;
-      if (typeof value === 'string') wrong = wrongValue(name, value);
-      if (wrong === undefined && !known.fields.has(name)) {
-        wrong = wrongField(name) ?? this.admitName(state, topic, name);
-        if (wrong === undefined) known.fields.add(name);
+      const isKnown = last[at] === name;
+      if (isKnown && typeof value !== 'string') {
+        at++;
+        continue;
       }
-      if (wrong === undefined) continue;
-      problems ??= [];
-      problems.push(wrong);
-      delete fields[name];
+      const wrong =
+        (typeof value === 'string' ? wrongValue(name, value) : undefined) ??
+        (isKnown ? undefined : this.admitField(known, state, topic, name));
+      if (wrong === undefined) last[at++] = name;
+      else {
+        problems ??= [];
+        problems.push(wrong);
+        delete fields[name];
+      }
     }
     return problems;
+  }
+
+  private admitField(
+    known: Admitted,
+    state: CodecState,
+    topic: string,
+    name: string,
+  ): string | undefined {
+    if (known.fields.has(name)) return undefined;
+    const wrong = wrongField(name) ?? this.admitName(state, topic, name);
+    if (wrong === undefined) known.fields.add(name);
+    return wrong;
   }
 
   private admitSeries(

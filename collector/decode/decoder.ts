@@ -46,9 +46,10 @@ export function decodeRecord(
   const readings: DecodedReading[] = [];
   const all = problems === undefined ? [] : [...problems];
   let omitted = 0;
-  for (const [index, point] of points.entries()) {
+  for (let index = 0; index < points.length; index++) {
+    const point = points[index] as Decoded; // Within the loop's bound.
     const { fields } = point;
-    omitted += fields.omitted?.length ?? 0;
+    if (fields.omitted !== undefined) omitted += fields.omitted.length;
     const { reasons } = fields;
     if (reasons !== undefined) all.push(...reasons.map((reason) => ({ reason })));
     if (fields.size > 0)
@@ -93,5 +94,10 @@ function readingOf(
 
 /** A Map as an object; `__proto__` becomes a field like any other. */
 function objectOf(fields: Map<string, FieldValue>): Record<string, FieldValue> {
-  return Object.fromEntries(fields);
+  if (fields.has('__proto__')) return Object.fromEntries(fields);
+  const result: Record<string, FieldValue> = {};
+  fields.forEach((value, name) => {
+    result[name] = value;
+  });
+  return result;
 }

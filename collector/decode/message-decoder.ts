@@ -236,7 +236,7 @@ export class MessageDecoder {
       names,
       receivedMs: this.context.latestMs,
       times: this.mappings.times,
-      properties: () => this.hints.user,
+      properties: this.hints.user,
       hasDropped: false,
     };
   }
@@ -252,11 +252,12 @@ export class MessageDecoder {
         throw new Undecodable(`the sender could not decode it: ${text.join('; ')}`);
     }
     const context = this.rules(candidate);
-    const points = mapping.rules.flatMap((rule) => {
+    let points: Decoded[] = [];
+    for (const rule of mapping.rules) {
       const decoded = applyRule(rule, document, context);
       for (const each of decoded) this.complete(candidate, rule, each, true);
-      return decoded;
-    });
+      points = points.length === 0 ? decoded : points.concat(decoded);
+    }
     const hasNone = points.every(isEmpty);
     if (hasNone) this.checkEmpty(mapping, document, context);
     if (mapping.claims === undefined || (hasNone && mapping.empty === true)) return { points };
@@ -278,9 +279,16 @@ export class MessageDecoder {
       ({ each, parallel }) => each.segments.length === 0 && parallel === undefined,
     );
     if (rule === undefined) return points.map((each) => this.bare(candidate, each));
+    if (rule.isPlain) {
+      for (const each of points) {
+        if (rule.constants !== undefined) each.tags = { ...each.tags, ...rule.constants };
+        this.complete(candidate, rule, each, false);
+      }
+      return points;
+    }
     const context = this.rules(candidate);
     return points.map((each) => {
-      const point = rule.isPlain ? withConstants(rule, each) : refined(rule, each, context);
+      const point = refined(rule, each, context);
       this.complete(candidate, rule, point, false);
       return point;
     });
@@ -307,11 +315,3 @@ export class MessageDecoder {
 }
 
 const isEmpty = ({ fields }: Decoded): boolean => fields.isEmpty;
-
-/** A point of a codec with a rule's constant tags. */
-function withConstants(rule: Rule, point: Decoded): Decoded {
-  const fixed = Object.fromEntries(
-    rule.tags.flatMap(([name, source]) => ('constant' in source ? [[name, source.constant]] : [])),
-  );
-  return { ...point, tags: { ...point.tags, ...fixed } };
-}

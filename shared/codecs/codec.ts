@@ -90,7 +90,8 @@ export class Fields extends Map<string, FieldValue> {
 
   /** What of it cannot be taken, as reasons; undefined: nothing. */
   get reasons(): readonly string[] | undefined {
-    for (const [name, value] of this.large ?? []) this.problem(tooLarge(name, value));
+    if (this.large !== undefined)
+      for (const [name, value] of this.large) this.problem(tooLarge(name, value));
     return this.problems;
   }
 

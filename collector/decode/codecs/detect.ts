@@ -52,11 +52,19 @@ function documentAs(codec: CodecName, payload: Buffer, hints: Hints): Tree {
   return 'document' in parsed ? parsed.document : null;
 }
 
+const SPACE = 0x20;
+
+/** The first character that is no white space. */
+function firstOf(text: string): string {
+  const code = text.charCodeAt(0);
+  return code > SPACE && code < 0x80 ? (text[0] as string) : (text.trimStart()[0] ?? '');
+}
+
 /** The first codec that knows a text. */
 function lookAt(bytes: Buffer, receivedMs: number): Parsed | undefined {
   if (bytes.length === 0 || !isUtf8(bytes)) return undefined;
   const text = bytes.toString('utf8');
-  const seen = { text, first: text.trimStart()[0] ?? '', receivedMs };
+  const seen = { text, first: firstOf(text), receivedMs };
   for (const look of LOOKING) {
     const parsed = look(seen);
     if (parsed !== undefined) return parsed;

@@ -228,6 +228,9 @@ export function readRule(point: Place, base: Place): Rule {
   const values = valuesOf(pick);
   const list = fields(pick('fields'));
   const areConstant = [...tags.values()].every((source) => 'constant' in source);
+  const fixed = [...tags].flatMap(([name, source]) =>
+    'constant' in source && !source.constant.includes('{') ? [[name, source.constant]] : [],
+  );
   return {
     ...values,
     each,
@@ -239,12 +242,13 @@ export function readRule(point: Place, base: Place): Rule {
       !measurement.isThere &&
       !time.isThere &&
       time.value !== false &&
-      areConstant,
+      fixed.length === tags.size,
     is: point.at('is').choice<Kind>(KINDS),
     when: point === base ? [] : conditions(point.at('when')),
     measurement: measurement.isThere ? textSource(measurement) : undefined,
     field: field.isThere ? textSource(field) : undefined,
     tags: [...tags],
+    constants: fixed.length === 0 ? undefined : Object.fromEntries(fixed),
     tagFields,
     time: times(time),
     hasTime: time.isThere || time.value === false,

@@ -55,6 +55,8 @@ export interface Rule {
   /** Name of a bare value. */
   field: TextSource | undefined;
   tags: [string, TextSource][];
+  /** Those of `tags` that are the same for every message, where the rule is plain. */
+  constants: Record<string, string> | undefined;
   /** Flattened names of values that become tags. */
   tagFields: ReadonlySet<string>;
   time: TimeSource[];
@@ -88,8 +90,8 @@ export interface RuleContext {
   names: ReadonlyMap<string, string>;
   receivedMs: number;
   times: TimeRules;
-  /** The message's user properties; read when somebody asks. */
-  properties: () => readonly (readonly [string, string])[];
+  /** The message's user properties. */
+  properties: readonly (readonly [string, string])[];
   /** Set when a rule has left out a value that it names: then nothing vanished. */
   hasDropped: boolean;
 }
@@ -116,7 +118,7 @@ function fill(text: string, ...names: ReadonlyMap<string, string>[]): string {
 export function textOf(source: TextSource, match: Match, context: RuleContext): string | undefined {
   if ('constant' in source) return fill(source.constant, match.names, context.names);
   if ('property' in source)
-    return context.properties().find(([name]) => name === source.property)?.[1];
+    return context.properties.find(([name]) => name === source.property)?.[1];
   const value = valueAt(match, source.path);
   if (value === undefined || value === null || Array.isArray(value) || isObject(value))
     return undefined;
