@@ -2,7 +2,8 @@
 import { processTime, type Time } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
-import { runStage, type Stage } from '../stage/stage.ts';
+import type { Stage } from '../stage/options.ts';
+import { runStage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { account } from './accounting.ts';
 import type { SeriesLimits } from './admission.ts';

@@ -23,7 +23,9 @@ import {
   type StoredRecord,
 } from '../log/log.ts';
 import { lakeGroup } from '../log/topics.ts';
-import { runStage, type Announce, type Offsets, type Stage } from '../stage/stage.ts';
+import type { Offsets } from '../stage/membership.ts';
+import type { Announce, Stage } from '../stage/options.ts';
+import { runStage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { endOf, freshPart, isDue, isWhole, take, type LakeState, type Part } from './gather.ts';
 import type { Lake } from './lake.ts';

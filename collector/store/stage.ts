@@ -21,7 +21,9 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
-import { runStage, type Offsets, type Stage } from '../stage/stage.ts';
+import type { Offsets } from '../stage/membership.ts';
+import type { Stage } from '../stage/options.ts';
+import { runStage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { changesOf } from './changes.ts';
 import { Corrected } from './corrected.ts';

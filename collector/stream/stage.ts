@@ -23,7 +23,9 @@ import {
   type StoredRecord,
   type Watch,
 } from '../log/log.ts';
-import { runStage, type Offsets, type Stage } from '../stage/stage.ts';
+import type { Offsets } from '../stage/membership.ts';
+import type { Stage } from '../stage/options.ts';
+import { runStage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { Engine, waysOf } from './engine.ts';
 import { partitionOfHash } from './partition.ts';

@@ -2,10 +2,11 @@
  * After a failed write: closes, waits for space, reopens and writes the failed group again, until that has succeeded
  * (F1: without the reopen 188 of 200 "successful" synced puts were gone).
  */
+import { Backoff } from '../../shared/env/backoff.ts';
 import { codeOf, messageOf } from '../../shared/errors.ts';
 import type { BufferStorage } from './storage.ts';
 
-const WAIT_MS = { first: 50, most: 2000 };
+const WAIT = { firstMs: 50, mostMs: 2000 };
 const SPACE_MS = 500;
 
 export interface ReopenHost {
@@ -23,7 +24,7 @@ export async function reopen(
   cause: unknown,
   host: ReopenHost,
 ): Promise<void> {
-  let waitMs = WAIT_MS.first;
+  const backoff = new Backoff(WAIT);
   let error = cause;
   while (!host.stopped()) {
     await host.close();
@@ -42,8 +43,7 @@ export async function reopen(
       error = again;
       host.failed(again);
     }
-    await sleep(waitMs);
-    waitMs = Math.min(waitMs * 2, WAIT_MS.most);
+    await sleep(backoff.next());
   }
 }
 

@@ -6,6 +6,7 @@
 import { MqttClient, connect } from 'mqtt';
 import type { IClientOptions } from 'mqtt';
 import type { TLSSocket } from 'node:tls';
+import { Backoff } from '../../shared/env/backoff.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -60,6 +61,7 @@ export class Uplink {
   private budget: Budget;
   private turn = 0;
   private failures = 0;
+  private readonly backoff: Backoff;
   private stopped = false;
   private timer: NodeJS.Timeout | undefined;
   private budgetTimer: NodeJS.Timeout | undefined;
@@ -81,6 +83,10 @@ export class Uplink {
     this.clock = clock;
     this.notify = notify;
     this.budget = new Budget(options.bytesPerSecond, options.bytesPerDay);
+    const { first: firstMs, most: mostMs } = options.reconnectMs;
+    // Half of each wait is chance.
+    const fraction = (): number => env.random.fraction();
+    this.backoff = new Backoff({ firstMs, mostMs, jitter: 0.5, fraction });
   }
 
   async start(): Promise<void> {
@@ -171,6 +177,7 @@ export class Uplink {
   private connected(client: MqttClient): void {
     if (client !== this.client || this.stopped) return;
     this.failures = 0;
+    this.backoff.reset();
     this.stat.connected = true;
     this.stat.connects++;
     this.notify({
@@ -211,10 +218,8 @@ export class Uplink {
       });
     }
     this.endSession();
-    const { first, most } = this.options.reconnectMs;
-    const ceiling = Math.min(most, first * 2 ** this.failures++);
-    // Full jitter below the ceiling, half of it at least.
-    this.timer = setTimeout(() => this.dial(), ceiling * (0.5 + this.env.random.fraction() / 2));
+    this.failures++;
+    this.timer = setTimeout(() => this.dial(), this.backoff.next());
   }
 
   private endSession(): void {

@@ -11,7 +11,8 @@ import {
   type LogRecord,
 } from '../../collector/log/log.ts';
 import { topics } from '../../collector/log/topics.ts';
-import { runStage, type Stage, type StageOptions } from '../../collector/stage/stage.ts';
+import type { Stage, StageOptions } from '../../collector/stage/options.ts';
+import { runStage } from '../../collector/stage/stage.ts';
 import { Trouble } from '../../collector/stage/state.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { gathered } from '../../collector/store/pages.ts';

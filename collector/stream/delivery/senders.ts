@@ -23,6 +23,10 @@ export interface Alert {
 }
 
 const TIMEOUT_MS = 10_000;
+/** Answers about this very message: it is too large, or not understood. */
+const REFUSALS: ReadonlySet<number> = new Set([400, 413, 415, 422]);
+
+class Refusal extends Error {}
 
 export function alertId(epoch: string, sequence: number, index: number): string {
   return createHash('sha256').update(`${epoch}/${sequence}/${index}`).digest('hex').slice(0, 24);
@@ -45,6 +49,7 @@ async function toWebhook({ url, authorizationFile }: WebhookTarget, alert: Alert
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
   await response.body?.cancel();
+  if (REFUSALS.has(response.status)) throw new Refusal(`it answers ${response.status}`);
   if (!response.ok) throw new Error(`it answers ${response.status}`);
 }
 
@@ -104,7 +109,7 @@ async function toMqtt(target: MqttTarget, alert: Alert): Promise<void> {
   }
 }
 
-/** Throws UNREACHABLE when it was not taken. */
+/** Throws UNREACHABLE when it was not taken, and RECORD_REFUSED when this very alert was refused. */
 export async function send(target: Target, alert: Alert): Promise<void> {
   try {
     if (target.kind === 'webhook') await toWebhook(target, alert);
@@ -114,7 +119,7 @@ export async function send(target: Target, alert: Alert): Promise<void> {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     const where = target.kind === 'webhook' ? target.url : target.server;
     throw new HeadwaterError(
-      'UNREACHABLE',
+      error instanceof Refusal ? 'RECORD_REFUSED' : 'UNREACHABLE',
       `alerts wait for ${target.kind} '${target.name}' at ${where}: ${messageOf(cause)}`,
       { cause: error },
     );

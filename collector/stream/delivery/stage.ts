@@ -4,6 +4,8 @@
  * once, and once more only if the process ends between the other side's answer and that commit; its id is the same then.
  * Late alerts, and those that a rebuild says again, go to nobody.
  */
+import { processTime, type Time } from '../../../shared/env/env.ts';
+import { hasCode, messageOf } from '../../../shared/errors.ts';
 import { readingsOf } from '../../../shared/model/readings-record.ts';
 import type { Reading } from '../../../shared/model/reading.ts';
 import type { Notify } from '../../../shared/telemetry/log.ts';
@@ -15,7 +17,9 @@ import {
   type Produced,
   type StoredRecord,
 } from '../../log/log.ts';
-import { runStage, type Stage } from '../../stage/stage.ts';
+import { asideRecord } from '../../stage/aside.ts';
+import type { Stage } from '../../stage/options.ts';
+import { runStage } from '../../stage/stage.ts';
 import type { StageState } from '../../stage/state.ts';
 import { STREAM } from '../results.ts';
 import { ALERTS } from '../rules.ts';
@@ -23,17 +27,22 @@ import { alertId, send, type Alert } from './senders.ts';
 import type { Delivery } from './targets.ts';
 
 const DELIVERED_PREFIX = 'deliver/';
+/** With the waits between, about half a minute. */
+const REFUSALS_MAX = 10;
 
 type Target = Delivery['targets'][number];
 
 export class DeliveryStages {
   delivered = 0;
+  refused = 0;
   private readonly log: Log;
   private readonly notify: Notify;
   private readonly nowMs: () => number;
+  private readonly time: Time;
   private stages: Stage[] = [];
 
-  constructor(log: Log, notify: Notify, nowMs: () => number) {
+  constructor(log: Log, notify: Notify, nowMs: () => number, time: Time = processTime) {
+    this.time = time;
     this.log = log;
     this.notify = notify;
     this.nowMs = nowMs;
@@ -46,13 +55,19 @@ export class DeliveryStages {
   private run(target: Target): Stage {
     const last = new Map<string, string>();
     const prefix = `${DELIVERED_PREFIX}${encodeURIComponent(target.name)}/`;
+    /** Alert → how often it was refused. */
+    const refusals = new Map<string, number>();
+    /** Alert → its quarantine record. */
+    const asides = new Map<string, Produced>();
     /** A target that is new hears of what happens from now on. */
     let sinceMs = 0;
     return runStage({
       name: `deliver_${target.name}`,
-      touches: 'elsewhere',
+      // Alerts go in order, and none is left out because others pass.
+      touches: 'gathers',
       log: this.log,
       notify: this.notify,
+      time: this.time,
       consumer: {
         group: `headwater-deliver-${encodeURIComponent(target.name)}`,
         topic: TOPIC_RESULTS,
@@ -70,11 +85,14 @@ export class DeliveryStages {
         for (const record of records) {
           for (const { key, alert } of alertsOf(record, target, sinceMs)) {
             const at = `${prefix}${key}`;
-            // Also when this step is tried again after another one of its alerts was not taken.
-            if (last.get(at) === alert.id) continue;
-            await send(target, alert);
-            this.delivered++;
-            last.set(at, alert.id);
+            // Not again when this step is tried again after another one of its alerts was not taken.
+            if (last.get(at) !== alert.id) {
+              if (await this.send(target, alert, refusals)) this.delivered++;
+              else asides.set(alert.id, aside(record, target, alert));
+              last.set(at, alert.id);
+            }
+            const refused = asides.get(alert.id);
+            if (refused !== undefined) state.set(`aside/${alert.id}`, refused);
             state.set(at, {
               topic: TOPIC_STATE,
               partition: record.partition,
@@ -89,6 +107,29 @@ export class DeliveryStages {
     });
   }
 
+  /** False: it has been refused so often, for itself, that the others no longer wait for it. */
+  private async send(
+    target: Target,
+    alert: Alert,
+    refusals: Map<string, number>,
+  ): Promise<boolean> {
+    try {
+      await send(target, alert);
+    } catch (error) {
+      if (!hasCode(error, 'RECORD_REFUSED')) throw error;
+      const count = (refusals.get(alert.id) ?? 0) + 1;
+      refusals.set(alert.id, count);
+      if (count < REFUSALS_MAX) throw error;
+      this.refused++;
+      const text = `${messageOf(error)}: refused ${count} times, so it is in quarantine and the others go on`;
+      this.notify({ level: 'error', event: 'alert_refused', text });
+      refusals.delete(alert.id);
+      return false;
+    }
+    refusals.delete(alert.id);
+    return true;
+  }
+
   stageStates(): StageState[] {
     return this.stages.map((stage) => stage.state());
   }
@@ -99,6 +140,13 @@ export class DeliveryStages {
     await Promise.all(stages.map((stage) => stage.close()));
   }
 }
+
+/** A refused alert, for a person to see. */
+const aside = (record: StoredRecord, { name }: Target, alert: Alert): Produced =>
+  asideRecord(
+    { ...record, value: Buffer.from(JSON.stringify(alert)) },
+    `target '${name}' refuses this alert of rule '${alert.rule}'`,
+  );
 
 function alertsOf(
   { value, headers }: StoredRecord,
