@@ -14,6 +14,7 @@ import { Authority } from '../support/certificates.ts';
 import { Alive, subscribePacket, tryConnect } from '../support/hostile.ts';
 import { encodePublish } from '../support/load.ts';
 import {
+  crowding,
   headwater,
   startCollector,
   startDevice,
@@ -129,7 +130,7 @@ describe('who comes in', () => {
           await new Promise<void>((resolve) => socket.once('close', () => resolve()));
       }),
     );
-    expect(performance.now() - began).toBeLessThan(12_000);
+    expect(performance.now() - began).toBeLessThan(12_000 * crowding());
     await alive.check('S6');
   });
 
@@ -351,7 +352,7 @@ describe('what it may do', () => {
     const began = performance.now();
     await writePasswords('a', 'b', 'dash', 'quiet');
     await listener.closed();
-    expect(performance.now() - began).toBeLessThan(5000);
+    expect(performance.now() - began).toBeLessThan(5000 * crowding());
     const { code, client } = await tryConnect(port, {
       id: 'gone-1',
       user: 'gone',
@@ -381,7 +382,7 @@ describe('what it may do', () => {
     // 5: looked at and wrong; 3: not looked at any more.
     expect([...codes].sort()).toEqual([3, 5]);
     expect(worked).toBeLessThanOrEqual(41);
-    expect(performance.now() - began).toBeLessThan(60_000);
+    expect(performance.now() - began).toBeLessThan(60_000 * crowding());
     expect(audit().some(({ reason }) => reason === 'wrong credentials')).toBe(true);
     expect(JSON.stringify(audit())).not.toContain('hunter2');
     expect(gateway.output()).not.toContain('hunter2');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Relay } from '../chaos/network.ts';
 import { Site, wait } from '../chaos/site.ts';
-import { run, until } from '../support/process.ts';
+import { crowding, run, until } from '../support/process.ts';
 import { getJson } from '../support/reconcile.ts';
 import { FULL } from '../support/seed.ts';
 
@@ -92,8 +92,9 @@ describe('lanes', () => {
         `lanes: ${ages.length} live readings beside a backlog of ${Math.round(BACKLOG_BYTES / MIB)} MB, p50 ${Math.round(ages[ages.length >> 1] ?? 0)} ms, p99 ${Math.round(p99)} ms from the start of the publishing process (at most ${Math.round(alone)} ms without a backlog), link used ${Math.round(used * 100)} %, anonymous memory ${Math.min(...memory).toFixed(0)} to ${Math.max(...memory).toFixed(0)} MB\n`,
       );
       expect(ages.length).toBeGreaterThan(5);
-      expect(p99 - alone).toBeLessThan(2000);
-      expect(used).toBeGreaterThan(0.8);
+      expect(p99 - alone).toBeLessThan(2000 * crowding());
+      // A process that gets no core fills no link.
+      expect(used).toBeGreaterThan(0.8 / crowding());
       expect(Math.max(...memory)).toBeLessThan(Math.min(...memory) + 48);
       expect(await site.reconcile(true)).toMatchObject({ lost: 0, extra: 0, differing: 0 });
       await relay.close();

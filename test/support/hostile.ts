@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { encodePublish } from './load.ts';
-import type { Headwater } from './process.ts';
+import { crowding, type Headwater } from './process.ts';
 import { connected, rawClient, type RawClient } from './raw-mqtt.ts';
 
 export const MIB = 1024 * 1024;
@@ -111,7 +111,7 @@ export class Alive {
     this.topic = topic;
   }
 
-  /** The process lives, within 64 MB of its baseline, and a well-behaved client gets its PUBACK within a second. */
+  /** The process lives, within 64 MB of its baseline, and a well-behaved client gets its PUBACK within a second (on a machine that is free). */
   async check(what: string): Promise<void> {
     const { server, login } = this;
     const port = server.port('mqtt');
@@ -123,7 +123,7 @@ export class Alive {
         : await connected(port, id, connectPacket({ ...login, id: login.id }));
     client.send(encodePublish(this.topic, '1', 1, 7));
     expect((await client.bytes(8)).subarray(4).toString('hex'), what).toBe('40020007');
-    expect(performance.now() - began, `${what}: PUBACK in time`).toBeLessThan(1000);
+    expect(performance.now() - began, `${what}: PUBACK in time`).toBeLessThan(1000 * crowding());
     client.socket.destroy();
     // A burst is given back within a moment; what is kept is not.
     const deadline = performance.now() + 20_000;

@@ -1,7 +1,7 @@
 /** Child processes of tests: started, awaited, and stopped by process id, whatever the test does. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -77,6 +77,13 @@ export function start(
     },
   };
 }
+
+/**
+ * How many times longer something may take because the machine has other work: 1 while the run queue of the last minute is
+ * at most twice its cores, which no test brings about by itself. A limit in milliseconds is a law for a machine that is free.
+ */
+export const crowding = (): number =>
+  Math.max(1, (loadavg()[0] ?? 0) / (2 * availableParallelism()));
 
 /** Waits until `probe` gives something, or throws what the child said. */
 export async function until<T>(
