@@ -19,10 +19,10 @@ export const SAMPLE_ROWS = 140_504;
 export const SAMPLE_TOPIC = 'aberdeen/{sensor_id}/{sensor_type}';
 export const SAMPLE_CLIENT = 'headwater-sample';
 
-/** What the topics of the sample mean. */
+/** What the topics of the sample mean. Its times name no zone, and are UTC. */
 export const SAMPLE_MAPPINGS = {
   file: 'built-in sample mapping',
-  text: 'mappings:\n  - topic: aberdeen/{sensor_id}/{measurement}\n',
+  text: 'mappings:\n  - topic: aberdeen/{sensor_id}/{measurement}\n    time: { from: timestamp, zone: UTC }\n',
 };
 
 export const samplePath = (): string => fileOfPackage(SAMPLE_FILE);

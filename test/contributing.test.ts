@@ -66,6 +66,9 @@ describe('contributor pages', () => {
       expect(run('tsx', 'scripts/generate.ts')).toBe('');
       expect(readFileSync(join(copy, 'docs/commands.md'), 'utf8')).toContain('headwater codecs');
       expect(readFileSync(join(copy, 'docs/readings.md'), 'utf8')).toContain('| `nmea` |');
+      expect(readFileSync(join(copy, 'docs/metrics.md'), 'utf8')).toContain(
+        '`headwater_decode_mappings`',
+      );
     },
   );
 });
