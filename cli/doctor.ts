@@ -1,6 +1,7 @@
 /** `headwater doctor`: looks at what the servers will stand on and says what is not as it should be. */
-import { mkdir, open, rm, statfs } from 'node:fs/promises';
+import { open, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '../shared/config/folder.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { createObjectStore } from '../collector/lake/open.ts';
 import { createLog } from '../collector/log/open.ts';
@@ -50,7 +51,7 @@ function clock(): Finding {
 async function disk(folder: string): Promise<Finding[]> {
   const path = join(folder, `doctor-${process.pid}`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const { bavail, bsize } = await statfs(folder);
     const free = bavail * bsize;
     const file = await open(path, 'w');

@@ -1,6 +1,6 @@
 /** `headwater up`: gateway and collector in one process, with the sample of real stations. */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '../shared/config/folder.ts';
 import { Collector } from '../collector/collector.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { LAKE_TOPICS, lakeGroup } from '../collector/log/topics.ts';
@@ -119,7 +119,7 @@ export async function up(args: string[]): Promise<void> {
     await collector.close();
   };
   try {
-    await mkdir(config.folder, { recursive: true, mode: 0o700 });
+    await makeFolder(config.folder, 0o700);
     const { http, uplink, uplinks } = await collector.start(
       process.env['HEADWATER_INFLUXDB_TOKEN'],
     );

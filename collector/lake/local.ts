@@ -1,6 +1,7 @@
 /** The lake on a local disk, or any mounted file system that renames atomically: a file is written beside and renamed. */
 import { copyFile, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeFolder } from '../../shared/config/folder.ts';
 import { operatingError } from '../../contracts/errors.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
@@ -29,7 +30,7 @@ export class LocalObjects implements ObjectStore {
 
   async open(): Promise<void> {
     await this.guard('opening', async () => {
-      await mkdir(this.folder, { recursive: true });
+      await makeFolder(this.folder);
       const probe = join(this.folder, `.probe${PART}`);
       await rm(probe, { force: true });
       await (await open(probe, 'w')).close();

@@ -4,8 +4,8 @@
  *
  * A write error fails every waiting write, closes and reopens (F1); callers try again, and identities make that harmless.
  */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '../../shared/config/folder.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
@@ -168,7 +168,7 @@ export class EmbeddedLog implements Log {
 
   private async openFolder(stamp: string): Promise<Recovery> {
     const folder = join(this.options.folder, 'log');
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const create =
       this.options.createDatabase ??
       ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));

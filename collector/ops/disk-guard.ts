@@ -1,12 +1,13 @@
 /**
  * Watches the free space under the data folder. When little is left the uplink is no longer acknowledged, so that
- * gateways keep what they have, while decoding, storing and queries go on.
+ * gateways keep what they have, while decoding, storing and queries go on. The same when the folder is not there any more.
  */
 import { statfs } from 'node:fs/promises';
+import { FolderWatch } from '../../shared/config/folder.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 
-const CHECK_MS = 1000;
+const CHECK_MS = 250;
 
 export class DiskGuard {
   /** Why nothing may be taken now, or undefined. */
@@ -14,15 +15,18 @@ export class DiskGuard {
   private readonly folder: string;
   private readonly freeBytesMin: number;
   private readonly notify: Notify;
+  private readonly watch: FolderWatch;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(folder: string, freeBytesMin: number, notify: Notify) {
     this.folder = folder;
     this.freeBytesMin = freeBytesMin;
     this.notify = notify;
+    this.watch = new FolderWatch(folder);
   }
 
   async start(): Promise<void> {
+    await this.watch.accept();
     await this.check();
     this.timer = setInterval(() => void this.check(), CHECK_MS);
     this.timer.unref();
@@ -34,9 +38,10 @@ export class DiskGuard {
       const free = bavail * bsize;
       const was = this.full;
       this.full =
-        free < this.freeBytesMin
+        (await this.watch.problem()) ??
+        (free < this.freeBytesMin
           ? `the disk under ${this.folder} has ${free} bytes free, ${this.freeBytesMin} are needed: gateways keep their messages until there is space`
-          : undefined;
+          : undefined);
       if (was === undefined && this.full !== undefined)
         this.notify({ level: 'error', event: 'disk_full', text: this.full });
       if (was !== undefined && this.full === undefined)
@@ -46,6 +51,8 @@ export class DiskGuard {
           text: 'the uplink is acknowledged again',
         });
     } catch (error) {
+      const problem = await this.watch.problem().catch(() => undefined);
+      if (problem !== undefined) this.full = problem;
       this.notify({ level: 'warn', event: 'disk_check_failed', text: messageOf(error) });
     }
   }

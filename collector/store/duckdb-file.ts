@@ -10,6 +10,7 @@
  */
 import { mkdir, open, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeFolder } from '../../shared/config/folder.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
@@ -112,7 +113,7 @@ export class DuckDbFile {
   /** What was left undone before it may be opened. */
   private async prepare(): Promise<void> {
     if (this.condemned !== undefined) await this.setAside(this.condemned);
-    await mkdir(dirname(this.path), { recursive: true });
+    await makeFolder(dirname(this.path));
     if (this.isSuspect) {
       for (const file of await this.files()) await passOver(file, true);
       this.isSuspect = false;

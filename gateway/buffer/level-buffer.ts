@@ -37,7 +37,7 @@ import { OpenGroup, type Group } from './open-group.ts';
 import { positionOf } from './position.ts';
 import { isDamage, reopen, sleep } from './reopen.ts';
 import { Rescue, damageReports } from './rescue.ts';
-import type { BufferStorage } from './storage.ts';
+import { writeKept, type BufferStorage } from './storage.ts';
 import { Upkeep, type Note } from './upkeep.ts';
 
 export interface LevelBufferOptions {
@@ -275,7 +275,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       value: frame,
     }));
     ops.push(...group.ops);
-    if (ops.length > 0) await db.write(ops, { sync: true });
+    if (ops.length > 0) await writeKept(this.storage, db, ops, this.env.clock.monotonicUs());
   }
 
   private readonly committed = (): void => {

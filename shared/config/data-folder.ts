@@ -1,9 +1,12 @@
 /** The data folder says whose it is and which layout it has, so that another version refuses it instead of guessing. */
-import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
+import { crc32c } from '../frame/crc32c.ts';
+import { makeFolder } from './folder.ts';
 
-const NAME = 'headwater.json';
+export const FOLDER_NOTE = 'headwater.json';
+const COPY = 'headwater.json.copy';
 const LAYOUT = 1;
 
 export interface FolderNote {
@@ -13,35 +16,61 @@ export interface FolderNote {
   id: string;
 }
 
-/** Creates the folder or checks it. Throws DATA_VERSION, DATA_UNUSABLE, CONFIG_INVALID (another gateway's folder). */
+/** With a checksum of the three, so that damage is not taken for another version's folder. */
+interface Written extends FolderNote {
+  crc: string;
+}
+
+const checksum = ({ layout, part, id }: Partial<FolderNote>): string =>
+  crc32c(Buffer.from(JSON.stringify([layout, part, id])))
+    .toString(16)
+    .padStart(8, '0');
+
+/** Undefined for one that is missing or damaged. One without a checksum is of another version. */
+function parse(text: string | undefined): Partial<FolderNote> | undefined {
+  try {
+    const note = JSON.parse(text ?? '') as Partial<Written> | null;
+    if (typeof note !== 'object' || note === null) return undefined;
+    return note.crc === undefined || note.crc === checksum(note) ? note : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function readNote(folder: string, path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw new HeadwaterError(
+      'DATA_UNUSABLE',
+      `data folder ${folder} cannot be used: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Creates the folder or checks it. A damaged note is made again, from its copy or from what is known (law 7).
+ * Throws DATA_VERSION, DATA_UNUSABLE, CONFIG_INVALID (another gateway's folder).
+ */
 export async function claimFolder(
   folder: string,
   part: FolderNote['part'],
   id: string,
 ): Promise<void> {
-  const path = join(folder, NAME);
-  let text: string | undefined;
   await create(folder);
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') {
-      throw new HeadwaterError(
-        'DATA_UNUSABLE',
-        `data folder ${folder} cannot be used: ${messageOf(error)}`,
-        { cause: error },
-      );
-    }
-  }
-  if (text === undefined || text.trim() === '')
-    return await write(folder, path, { layout: LAYOUT, part, id });
-  let note: Partial<FolderNote>;
-  try {
-    note = JSON.parse(text) as Partial<FolderNote>;
-  } catch {
-    // Damaged, and all it says is known: what lies beside it tells the rest (law 7).
-    return await write(folder, path, { layout: LAYOUT, part, id });
-  }
+  const [first, second] = [join(folder, FOLDER_NOTE), join(folder, COPY)];
+  const texts = [await readNote(folder, first), await readNote(folder, second)];
+  const own: FolderNote = { layout: LAYOUT, part, id };
+  const note = parse(texts[0]) ?? parse(texts[1]) ?? own;
+  check(folder, note, own);
+  const right = `${JSON.stringify({ ...own, crc: checksum(own) })}\n`;
+  if (texts[0] !== right) await write(folder, first, right);
+  if (texts[1] !== right) await write(folder, second, right);
+}
+
+function check(folder: string, note: Partial<FolderNote>, { part, id }: FolderNote): void {
   if (note.layout !== LAYOUT) {
     throw new HeadwaterError(
       'DATA_VERSION',
@@ -64,27 +93,21 @@ export async function claimFolder(
 
 async function create(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await stat(folder);
+    await makeFolder(folder, 0o700);
   } catch (error) {
-    // On a read-only disk the recursive call says "no such file": the plain one says what is wrong.
-    const cause = await mkdir(folder).then(
-      () => error,
-      (plain: unknown) => plain,
-    );
     throw new HeadwaterError(
       'DATA_UNUSABLE',
-      `data folder ${folder} cannot be used: ${messageOf(cause)}; make it writable, or choose another with --data`,
-      { cause },
+      `data folder ${folder} cannot be used: ${messageOf(error)}; make it writable, or choose another with --data`,
+      { cause: error },
     );
   }
 }
 
-async function write(folder: string, path: string, note: FolderNote): Promise<void> {
+async function write(folder: string, path: string, text: string): Promise<void> {
   try {
     const file = await open(`${path}.new`, 'w', 0o600);
     try {
-      await file.writeFile(`${JSON.stringify(note)}\n`);
+      await file.writeFile(text);
       await file.sync();
     } finally {
       await file.close();
