@@ -52,7 +52,8 @@ export class FolderStorage implements BufferStorage {
   private readonly reserve: Reserve;
   private readonly create: (folder: string) => KvDatabase;
   private readonly watch: FolderWatch;
-  private wasOpen = false;
+  /** Whether the folder was claimed: then it is known by its note. */
+  private hadNote = false;
   private lookedUs = 0;
 
   /** `folder` is the gateway's data folder; the database is in `buffer/` below it. */
@@ -66,20 +67,19 @@ export class FolderStorage implements BufferStorage {
 
   /** Never in a folder that stands where the gateway's was: it would begin anew, and what it held were forgotten. */
   async open(stamp: string, rebuild: boolean): Promise<Recovery> {
-    if (this.wasOpen) await this.checkFolder();
+    if (this.hadNote && !(await this.hasNote()))
+      throw new Error(
+        `the data folder ${this.folder} is not there any more: was it deleted, or unmounted?`,
+      );
     await makeFolder(this.database);
     const recovery = await openRecovering(this.database, stamp, this.create, rebuild);
     await this.watch.accept();
-    this.wasOpen = true;
+    this.hadNote = await this.hasNote();
     return recovery;
   }
 
-  private async checkFolder(): Promise<void> {
-    const { folder } = this;
-    if (await stat(join(folder, FOLDER_NOTE)).catch(() => undefined)) return;
-    throw new Error(
-      `the data folder ${folder} is not there any more: was it deleted, or unmounted?`,
-    );
+  private async hasNote(): Promise<boolean> {
+    return (await stat(join(this.folder, FOLDER_NOTE)).catch(() => undefined)) !== undefined;
   }
 
   problem(nowUs: number): Promise<string | undefined> | undefined {
