@@ -38,6 +38,7 @@ export class Follower {
 
   private async run(caughtUp: () => void): Promise<void> {
     const { log, notify, event, topic, from, group, onRecords } = this.options;
+    let told = '';
     while (!this.stopped) {
       try {
         this.consumer ??= await log.consumer({
@@ -49,8 +50,12 @@ export class Follower {
         });
         onRecords(await this.consumer.poll(POLL_MS));
         if (this.consumer.ended().size >= log.partitions) caughtUp();
+        told = '';
       } catch (error) {
-        if (!this.stopped) notify({ level: 'warn', event, text: messageOf(error) });
+        const text = messageOf(error);
+        // A trouble is told when it begins, and not each time that it is found again.
+        if (!this.stopped && text !== told) notify({ level: 'warn', event, text });
+        told = text;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
       }
     }

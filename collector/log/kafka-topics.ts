@@ -166,6 +166,15 @@ function finding(setting: string, is: string, must: string): string | undefined 
   }
 }
 
+/** What an administrator types to mend a topic. */
+export const mendCommand = (
+  brokers: string,
+  topic: string,
+  setting: string,
+  value: string | number,
+): string =>
+  `kafka-configs.sh --bootstrap-server ${brokers} --alter --entity-type topics --entity-name ${topic} --add-config ${setting}=${value}`;
+
 /** One warning for each setting that matters, with the command that mends it. */
 async function compare(
   { brokers, admin, name, topics }: TopicsAccess,
@@ -195,7 +204,7 @@ async function compare(
       const means = finding(setting, is, must);
       if (means !== undefined)
         warnings.push(
-          `topic ${name(topic.name)} has ${setting}=${is} instead of ${must}: ${means}; mend it: kafka-configs.sh --bootstrap-server ${brokers} --alter --entity-type topics --entity-name ${name(topic.name)} --add-config ${setting}=${must}`,
+          `topic ${name(topic.name)} has ${setting}=${is} instead of ${must}: ${means}; mend it: ${mendCommand(brokers, name(topic.name), setting, must)}`,
         );
     }
   }

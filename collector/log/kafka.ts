@@ -28,7 +28,7 @@ import {
 import { Follower } from './follow.ts';
 import { KafkaConsumer, committedOf } from './kafka-consumer.ts';
 import { readToEnd, type Reading } from './kafka-read.ts';
-import { META, ensureTopics, type TopicsAccess } from './kafka-topics.ts';
+import { META, ensureTopics, mendCommand, type TopicsAccess } from './kafka-topics.ts';
 import type {
   ConsumerOptions,
   GroupStats,
@@ -61,6 +61,7 @@ export const KAFKA_SUPPORTS: LogSupports = {
   recordBytesMax: MESSAGE_BYTES_MAX,
 };
 
+const TELL_EVERY_MS = 60_000;
 /** What Kafka adds to a record and its batch, bytes. */
 const RECORD_OVERHEAD_BYTES = 128;
 const LOOK_EVERY_MS = 3000;
@@ -81,6 +82,12 @@ export class KafkaLog implements Log {
   /** Largest record that a topic takes, where Kafka has said so. */
   private bytesMax: ReadonlyMap<string, number> = new Map();
   private readonly consumers = new Set<KafkaConsumer>();
+  /** Watches, caught up or not. */
+  private readonly followers = new Set<Follower>();
+  /** Resolves when the log is closed, for whoever waits for something of it. */
+  private readonly ended: Promise<void>;
+  private end: () => void = () => undefined;
+  private readonly toldTooLarge = new Map<string, number>();
   private readonly waiting = new Map<number, (error: unknown) => void>();
   private nextToken = 1;
   private present: Health;
@@ -100,6 +107,9 @@ export class KafkaLog implements Log {
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
     this.present = { up: false, sinceMs: options.now(), reason: 'not open yet' };
+    this.ended = new Promise((resolve) => {
+      this.end = resolve;
+    });
   }
 
   /** Throws ADAPTER_MISSING. */
@@ -324,10 +334,15 @@ export class KafkaLog implements Log {
     const bytes =
       Buffer.byteLength(key) + value.length + Buffer.byteLength(JSON.stringify(headers));
     if (bytes + RECORD_OVERHEAD_BYTES <= limit) return;
-    throw new HeadwaterError(
-      'LOG_TOO_LARGE',
-      `a record of ${bytes} bytes is larger than topic ${this.name(topic)} takes: its max.message.bytes is ${limit}`,
-    );
+    const name = this.name(topic);
+    const text = `a record of ${bytes} bytes is larger than topic ${name} takes: its max.message.bytes is ${limit}`;
+    const now = this.options.now();
+    if (limit < MESSAGE_BYTES_MAX && now - (this.toldTooLarge.get(topic) ?? 0) >= TELL_EVERY_MS) {
+      this.toldTooLarge.set(topic, now);
+      const mend = mendCommand(this.options.brokers, name, 'max.message.bytes', MESSAGE_BYTES_MAX);
+      this.notify({ level: 'warn', event: 'log_too_large', text: `${text}; mend it: ${mend}` });
+    }
+    throw new HeadwaterError('LOG_TOO_LARGE', text);
   }
 
   private send(
@@ -418,8 +433,16 @@ export class KafkaLog implements Log {
       group: `headwater-watch-${randomBytes(6).toString('hex')}`,
       onRecords,
     });
-    await follower.caughtUp;
-    return follower;
+    this.followers.add(follower);
+    await Promise.race([follower.caughtUp, this.ended]);
+    if (this.isClosed)
+      throw new HeadwaterError('LOG_UNAVAILABLE', `the log was closed before ${topic} was read`);
+    return {
+      close: async () => {
+        this.followers.delete(follower);
+        await follower.close();
+      },
+    };
   }
 
   async forget(group: string): Promise<void> {
@@ -447,6 +470,8 @@ export class KafkaLog implements Log {
   async close(): Promise<void> {
     this.isClosed = true;
     clearInterval(this.looking);
+    this.end();
+    for (const follower of this.followers) await follower.close();
     await this.isLooking;
     this.present = { up: false, sinceMs: this.options.now(), reason: 'it is closed' };
     for (const consumer of [...this.consumers]) await consumer.close();

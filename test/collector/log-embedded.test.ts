@@ -117,3 +117,27 @@ it('what a failed write of another cuts off is read again after the reopening', 
   expect(await log.end('another')).toBe(0);
   await log.close();
 });
+
+it('a key or headers longer than its layout holds are LOG_TOO_LARGE, and the next record is taken', async () => {
+  const log = new EmbeddedLog(
+    {
+      folder: temporaryFolder(),
+      cacheBytes: 1 << 20,
+      topics: topics(Infinity),
+      now: () => Date.now(),
+    },
+    () => undefined,
+  );
+  await log.open();
+  const long = 'x'.repeat(70_000);
+  const value = Buffer.from('v');
+  for (const record of [
+    { key: long, value, headers: {} },
+    { key: 'k', value, headers: { long } },
+  ])
+    for (const topic of [TOPIC_READINGS, TOPIC_LEDGER])
+      await expect(log.append(topic, [record])).rejects.toMatchObject({ code: 'LOG_TOO_LARGE' });
+  await log.append(TOPIC_READINGS, [{ key: 'k', value, headers: {} }]);
+  expect(await log.read(TOPIC_READINGS, 0, 1000)).toHaveLength(1);
+  await log.close();
+});
