@@ -4,7 +4,7 @@
  * that Kafka 2.1 to 4.x answers), one connection each, with the same TLS and SASL as the rest.
  */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
-import { connect as connectPlain, type Socket } from 'node:net';
+import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 
@@ -20,6 +20,7 @@ const TOPIC = 2;
 const DESCRIBE_CONFIGS = [32, 1] as const;
 const FIND_COORDINATOR = [10, 1] as const;
 const DELETE_GROUPS = [42, 1] as const;
+const API_VERSIONS = [18, 0] as const;
 const SASL_HANDSHAKE = [17, 1] as const;
 const SASL_AUTHENTICATE = [36, 0] as const;
 /** Error codes of the protocol. */
@@ -169,7 +170,7 @@ async function open(address: string, access: AdminAccess): Promise<Wire> {
   const wire = new Wire(
     access.tls === undefined
       ? connectPlain(target)
-      : connectTls({ ...target, servername: host, ...access.tls }),
+      : connectTls({ ...target, ...(isIP(host) === 0 ? { servername: host } : {}), ...access.tls }),
   );
   try {
     if (access.sasl !== undefined) await authenticate(wire, access.sasl);
@@ -201,6 +202,16 @@ async function ask<T>(
   throw new HeadwaterError('LOG_UNAVAILABLE', `Kafka at ${brokers}: ${messageOf(failure)}`, {
     cause: failure,
   });
+}
+
+/** Why the brokers do not answer, where librdkafka does not say it; '' if they do. */
+export async function reasonOf(brokers: string, access: AdminAccess): Promise<string> {
+  try {
+    await ask(brokers, access, async (wire) => await wire.request(API_VERSIONS, Buffer.alloc(0)));
+    return '';
+  } catch (error) {
+    return messageOf((error as { cause?: unknown }).cause ?? error);
+  }
 }
 
 /** Setting → value of each topic; one that is not there, or may not be looked at, is left out. Throws LOG_UNAVAILABLE. */

@@ -89,8 +89,12 @@ export function stored(message: RdKafka.Message): StoredRecord {
   };
 }
 
-/** Throws LOG_UNAVAILABLE. */
-export async function connect(client: RdKafka.Connection, brokers: string): Promise<void> {
+/** `reason` is asked when it fails. Throws LOG_UNAVAILABLE. */
+export async function connect(
+  client: RdKafka.Connection,
+  brokers: string,
+  reason: () => Promise<string>,
+): Promise<void> {
   try {
     await call<unknown>('connecting', (done) => client.connect({ timeout: TIMEOUT_MS }, done));
   } catch (error) {
@@ -99,8 +103,11 @@ export async function connect(client: RdKafka.Connection, brokers: string): Prom
     } catch {
       // It never was connected: there is nothing to take down.
     }
-    throw new HeadwaterError('LOG_UNAVAILABLE', `no Kafka broker answers at ${brokers}`, {
-      cause: error,
-    });
+    const why = await reason();
+    throw new HeadwaterError(
+      'LOG_UNAVAILABLE',
+      `no Kafka broker answers at ${brokers}${why === '' ? '' : `: ${why}`}`,
+      { cause: error },
+    );
   }
 }

@@ -14,7 +14,7 @@ import { partitionOf } from '../../contracts/partition.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { KafkaAccess } from './kafka-access.ts';
-import { deleteGroup } from './kafka-admin.ts';
+import { deleteGroup, reasonOf } from './kafka-admin.ts';
 import {
   MESSAGE_BYTES_MAX,
   TIMEOUT_MS,
@@ -153,20 +153,17 @@ export class KafkaLog implements Log {
   }
 
   private async connectProducer(): Promise<RdKafka.Producer> {
-    const producer = new this.kafka.Producer(
-      {
-        ...this.common,
-        'enable.idempotence': true,
-        acks: -1,
-        'linger.ms': 0,
-        'message.max.bytes': MESSAGE_BYTES_MAX,
-        'queue.buffering.max.kbytes': 128 * 1024,
-        // Not acknowledged for so long: the caller decides, and the gateway still has it.
-        'delivery.timeout.ms': 30_000,
-        dr_cb: true,
-      },
-      {},
-    );
+    const producer = this.producerOf({
+      ...this.common,
+      'enable.idempotence': true,
+      acks: -1,
+      'linger.ms': 0,
+      'message.max.bytes': MESSAGE_BYTES_MAX,
+      'queue.buffering.max.kbytes': 128 * 1024,
+      // Not acknowledged for so long: the caller decides, and the gateway still has it.
+      'delivery.timeout.ms': 30_000,
+      dr_cb: true,
+    });
     producer.setPollInterval(5);
     producer.on('event.error', (error) => this.note(producer, error));
     producer.on('delivery-report', (error, report) => {
@@ -179,11 +176,22 @@ export class KafkaLog implements Log {
     return producer;
   }
 
+  /** The first client that is made: librdkafka looks at its settings then. Throws CONFIG_INVALID. */
+  private producerOf(settings: Record<string, unknown>): RdKafka.Producer {
+    try {
+      return new this.kafka.Producer(settings, {});
+    } catch (error) {
+      throw new HeadwaterError('CONFIG_INVALID', `kafka.client: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
   /** Throws LOG_UNAVAILABLE. */
   async connect(client: RdKafka.Connection): Promise<void> {
     const { access, brokers } = this.options;
     if (access?.token !== undefined) client.setOauthBearerToken(access.token());
-    await connect(client, brokers);
+    await connect(client, brokers, () => reasonOf(brokers, access?.admin ?? {}));
   }
 
   /** A token that was renewed, for every connection. */

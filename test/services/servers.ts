@@ -60,19 +60,47 @@ async function server(
   };
 }
 
-export async function startKafka(): Promise<Server> {
+/** Of a listener with TLS and SASL. */
+export interface KafkaSecurity {
+  /** Key and certificates in one file, and whom clients' certificates are believed for. PEM. */
+  keyAndCert: string;
+  ca: string;
+  user: string;
+  password: string;
+}
+
+function securityProperties({ keyAndCert, ca, user, password }: KafkaSecurity): string {
+  const login = 'org.apache.kafka.common.security';
+  const listener = 'listener.name.sasl_ssl';
+  return `sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+ssl.keystore.type=PEM
+ssl.keystore.location=${keyAndCert}
+ssl.truststore.type=PEM
+ssl.truststore.location=${ca}
+ssl.client.auth=required
+${listener}.plain.sasl.jaas.config=${login}.plain.PlainLoginModule required user_${user}="${password}";
+${listener}.scram-sha-256.sasl.jaas.config=${login}.scram.ScramLoginModule required;
+${listener}.scram-sha-512.sasl.jaas.config=${login}.scram.ScramLoginModule required;
+${listener}.oauthbearer.sasl.jaas.config=${login}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="admin";
+`;
+}
+
+export async function startKafka(
+  security?: KafkaSecurity,
+): Promise<Server & { securePort: number }> {
   const folder = temporaryFolder();
-  const [port, controller] = [await freePort(), await freePort()];
+  const [port, controller, securePort] = [await freePort(), await freePort(), await freePort()];
   const properties = join(folder, 'server.properties');
+  const secure = security === undefined ? '' : `,SASL_SSL://127.0.0.1:${securePort}`;
   writeFileSync(
     properties,
     `process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:${controller}
-listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:${port}
+listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}${secure}
+advertised.listeners=PLAINTEXT://127.0.0.1:${port}${secure}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs=${join(folder, 'data')}
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -82,7 +110,12 @@ transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 message.max.bytes=9000000
 auto.create.topics.enable=false
-`,
+${security === undefined ? '' : securityProperties(security)}`,
+  );
+  const scram = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) =>
+    security === undefined
+      ? []
+      : ['--add-scram', `${mechanism}=[name=${security.user},password=${security.password}]`],
   );
   const libraries = join(CACHE, 'kafka-4.1.0', 'libs', '*');
   execFileSync(
@@ -96,6 +129,7 @@ auto.create.topics.enable=false
       'aGVhZHdhdGVyLXRlc3QtMQ',
       '-c',
       properties,
+      ...scram,
     ],
     { stdio: 'pipe' },
   );
@@ -108,8 +142,7 @@ auto.create.topics.enable=false
       'kafka.Kafka',
       properties,
     ]);
-  const kafka = await server(port, launch, () => accepts(port));
-  return kafka;
+  return { ...(await server(port, launch, () => accepts(port))), securePort };
 }
 
 /** Redis that writes to disk before it answers. */

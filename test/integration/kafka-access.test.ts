@@ -1,0 +1,171 @@
+/** Kafka over TLS with every kind of SASL, and what may not be passed through. */
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { kafkaAccess, passedThrough } from '../../collector/log/kafka-access.ts';
+import { KafkaLog } from '../../collector/log/kafka.ts';
+import { loadConfig } from '../../shared/config/spec.ts';
+import { startKafka } from '../services/servers.ts';
+import { Authority } from '../support/certificates.ts';
+import { temporaryFolder } from '../support/process.ts';
+
+const folder = temporaryFolder();
+const file = (name: string, content: string): string => {
+  const path = join(folder, name);
+  writeFileSync(path, content, { mode: 0o600 });
+  return path;
+};
+const PASSWORD = 'a-password-of-this-test';
+/** RFC 7519's unsecured form, which Kafka takes where nothing else is configured. */
+const token = (subject: string): string => {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const now = Math.floor(Date.now() / 1000);
+  return `${part({ alg: 'none' })}.${part({ sub: subject, iat: now - 10, exp: now + 3600 })}.`;
+};
+
+let kafka: Awaited<ReturnType<typeof startKafka>>;
+let tls: Record<string, string>;
+beforeAll(async () => {
+  const authority = new Authority(join(folder, 'ca'));
+  const server = authority.issue({ name: 'kafka', hosts: ['127.0.0.1'] });
+  const client = authority.issue({ name: 'headwater', use: 'clientAuth' });
+  const keyAndCert = file(
+    'kafka.pem',
+    `${readFileSync(server.key, 'utf8')}${readFileSync(server.cert, 'utf8')}${readFileSync(authority.cert, 'utf8')}`,
+  );
+  kafka = await startKafka({ keyAndCert, ca: authority.cert, user: 'test', password: PASSWORD });
+  tls = {
+    HEADWATER_KAFKA_TLS: 'true',
+    HEADWATER_KAFKA_CA_FILE: authority.cert,
+    HEADWATER_KAFKA_CERT_FILE: client.cert,
+    HEADWATER_KAFKA_KEY_FILE: client.key,
+  };
+});
+afterAll(async () => await kafka.stop());
+
+let logs = 0;
+const make = (environment: Record<string, string>): Promise<KafkaLog> =>
+  KafkaLog.create(
+    {
+      brokers: `127.0.0.1:${kafka.securePort}`,
+      topicPrefix: `secure-${logs++}.`,
+      partitions: 1,
+      topics: [
+        { name: 'events', compacted: false },
+        { name: 'state', compacted: true },
+      ],
+      access: kafkaAccess(loadConfig(COLLECTOR_CONFIG, { environment })),
+      now: () => Date.now(),
+    },
+    () => undefined,
+  );
+const withPassword = (mechanism: string, password: string): Record<string, string> => ({
+  ...tls,
+  HEADWATER_KAFKA_SASL: mechanism,
+  HEADWATER_KAFKA_USER: 'test',
+  HEADWATER_KAFKA_PASSWORD_FILE: file(`password-${mechanism}-${password.length}`, password),
+});
+
+/** Producer, transaction, consumer, administration and what librdkafka has no call for. */
+async function exercise(log: KafkaLog): Promise<void> {
+  await log.open();
+  const value = Buffer.from('v');
+  await log.append('events', [{ key: 'a', value, headers: {} }]);
+  const consumer = await log.consumer({
+    group: 'g',
+    topic: 'events',
+    from: 'start',
+    bytesMax: 1000,
+  });
+  let found: { offset: number }[] = [];
+  while (found.length === 0) found = await consumer.poll(500);
+  await consumer.commit({
+    produce: [{ topic: 'state', key: 'k', value, headers: {}, partition: 0 }],
+    offsets: new Map([[0, (found[0]?.offset ?? 0) + 1]]),
+  });
+  expect(await log.state('state', 0, '')).toHaveLength(1);
+  await consumer.close();
+  await log.forget('g');
+  expect(log.warnings().join()).not.toContain('could not be read');
+  await log.close();
+}
+
+describe('Kafka over TLS', () => {
+  it.each(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'])('with SASL %s', async (mechanism) => {
+    await exercise(await make(withPassword(mechanism, PASSWORD)));
+  });
+
+  it('with SASL OAUTHBEARER, by the token that the file holds', async () => {
+    const tokenFile = file('token', token('headwater'));
+    await exercise(
+      await make({
+        ...tls,
+        HEADWATER_KAFKA_SASL: 'OAUTHBEARER',
+        HEADWATER_KAFKA_TOKEN_FILE: tokenFile,
+      }),
+    );
+  });
+
+  it.each(['PLAIN', 'SCRAM-SHA-512'])('a wrong password for %s is said', async (mechanism) => {
+    const log = await make(withPassword(mechanism, `${PASSWORD}-not`));
+    await expect(log.open()).rejects.toThrow(
+      /no Kafka broker answers at .*([Aa]uthentication|credentials)/,
+    );
+    await log.close();
+  });
+});
+
+describe('settings', () => {
+  it('what acknowledgement, order, groups and secrets rest on is not passed through', () => {
+    expect(passedThrough(['socket.timeout.ms=20000', 'compression.codec = lz4'])).toEqual({
+      'socket.timeout.ms': '20000',
+      'compression.codec': 'lz4',
+    });
+    for (const name of [
+      'acks',
+      'enable.idempotence',
+      'enable.auto.commit',
+      'isolation.level',
+      'group.id',
+      'group.instance.id',
+      'auto.offset.reset',
+      'transactional.id',
+      'bootstrap.servers',
+      'sasl.password',
+      'ssl.key.password',
+      'partitioner',
+      'max.in.flight.requests.per.connection',
+    ])
+      expect(() => passedThrough([`${name}=1`]), name).toThrow(`kafka.client: ${name} cannot`);
+    expect(() => passedThrough(['nothing'])).toThrow('is not NAME=VALUE');
+  });
+
+  it('a setting that librdkafka does not know is one sentence', async () => {
+    const log = await make({ HEADWATER_KAFKA_CLIENT: 'no.such.setting=1' });
+    await expect(log.open()).rejects.toThrow(/^kafka.client: .*no\.such\.setting/);
+  });
+
+  it('half of an access is one sentence each', () => {
+    const access = (environment: Record<string, string>): (() => unknown) => {
+      return () => kafkaAccess(loadConfig(COLLECTOR_CONFIG, { environment }));
+    };
+    expect(access({ HEADWATER_KAFKA_SASL: 'PLAIN' })).toThrow('needs kafka.user and');
+    expect(access({ HEADWATER_KAFKA_SASL: 'OAUTHBEARER' })).toThrow('needs kafka.tokenFile');
+    expect(
+      access({ HEADWATER_KAFKA_TLS: 'true', HEADWATER_KAFKA_CERT_FILE: join(folder, 'token') }),
+    ).toThrow('go together');
+    expect(
+      access({ HEADWATER_KAFKA_TLS: 'true', HEADWATER_KAFKA_CA_FILE: join(folder, 'none.pem') }),
+    ).toThrow(/^kafka.caFile: .*none.pem/);
+    const open = file('open', PASSWORD);
+    chmodSync(open, 0o644);
+    expect(
+      access({
+        HEADWATER_KAFKA_SASL: 'PLAIN',
+        HEADWATER_KAFKA_USER: 'u',
+        HEADWATER_KAFKA_PASSWORD_FILE: open,
+      }),
+    ).toThrow('chmod 600');
+  });
+});
