@@ -419,7 +419,7 @@ export class KafkaLog implements Log {
   async committedBy(group: string, topic: string): Promise<Map<number, number>> {
     const consumer = new this.kafka.KafkaConsumer({ ...this.common, 'group.id': group }, {});
     consumer.on('event.error', () => undefined); // What it is asked says so itself.
-    await connect(consumer, this.options.brokers);
+    await this.connect(consumer);
     try {
       const all = Array.from({ length: this.partitionCount }, (_, partition) => ({
         topic: this.name(topic),
