@@ -13,7 +13,8 @@ import { CODECS } from '../collector/decode/codecs/table.ts';
 import { LIMITS } from '../shared/model/limits.ts';
 import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
 import { ERRORS } from '../shared/errors.ts';
-import type { Part } from '../shared/parts/site.ts';
+import { rightsOf } from '../shared/http/rights.ts';
+import { endpointsOf, type Part } from '../shared/parts/site.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const NOTE =
@@ -89,6 +90,18 @@ const storeLimits = (): string =>
     LIMITS.map(({ what, most, beyond }) => [what, most, beyond]),
   );
 
+const rights = (parts: readonly Part<never, unknown>[]): string =>
+  table(
+    ['route', 'scope', 'token for all gateways', 'for this one', 'for another'],
+    rightsOf(endpointsOf(parts).map(({ route }) => route)).map(({ route, scopes, byReach }) => [
+      `\`${route}\``,
+      scopes.length === 0 ? 'no token' : scopes.join(' or '),
+      byReach.all,
+      byReach.here,
+      byReach.other,
+    ]),
+  );
+
 /** A page with tables between its marks. */
 function withTables(path: string, tables: Record<string, string>): string {
   let text = readFileSync(join(root, path), 'utf8');
@@ -106,6 +119,10 @@ for (const { load } of Object.values(COMMANDS)) commands.push((await load()).hel
 const files: Record<string, string> = {
   'docs/errors.md': errors(),
   'docs/limits.md': `# Limits that hold for all\n${NOTE}\nNobody can take all of what is there for everybody: one principal (the user where one is known, else the address; of IPv6 the /64) may have half of what the others leave of it, so that who comes next still gets something. Nothing is taken back from those who have it. What a persistent session holds that is away comes free after \`limits.sessionExpiryMs\`. Each is counted: \`headwater_limit_refused_total{limit}\`, \`headwater_limit_used\`, \`headwater_limit_max\`. Limits of one connection, session or request are among the [settings](configuration.md).\n\n## MQTT\n\n${limits(MQTT_LIMITS)}`,
+  'docs/security.md': withTables('docs/security.md', {
+    'rights-collector': rights(COLLECTOR_PARTS),
+    'rights-gateway': rights(GATEWAY_PARTS),
+  }),
   'docs/readings.md': withTables('docs/readings.md', { codecs: codecs(), limits: storeLimits() }),
   'docs/configuration.md': `# Configuration\n${NOTE}\nA value comes from, in falling order: flag, environment, YAML file (\`--config FILE\`), default. Unknown keys are refused. In YAML the parts of a key may be nested. \`headwater up\` reads the sections \`gateway\` and \`collector\` of one file. Samples: [gateway.yaml](samples/gateway.yaml), [collector.yaml](samples/collector.yaml).\n\n## Gateway\n\n${settings(GATEWAY_CONFIG)}\n## Collector\n\n${settings(COLLECTOR_CONFIG)}`,
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,

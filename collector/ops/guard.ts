@@ -1,11 +1,12 @@
 /** Who may come to the collector: certificates and secrets of gateways, API tokens, limits on wrong ones, the audit log. */
 import { Audit } from '../../shared/access/audit.ts';
+import { DOORS, checkDoors } from '../../shared/access/doors.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { openAccess } from '../../shared/access/settings.ts';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
 import type { Tokens } from '../../shared/access/tokens.ts';
 import { WatchedFiles } from '../../shared/access/watched.ts';
-import { checkExposure, clearSecret } from '../../shared/config/exposure.ts';
+import { clearSecret } from '../../shared/config/exposure.ts';
 import { optionalSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
@@ -43,11 +44,6 @@ export class CollectorGuard {
   /** Throws ADDRESS_NOT_LOOPBACK and CONFIG_INVALID. */
   check(config: CollectorConfig, isIngest: boolean, notify: Notify): void {
     const { tls, secret, tokens, clientCertificates } = this;
-    if (tls === undefined && (config['uplinks.listen'] !== undefined || config['http.tls']))
-      throw new HeadwaterError(
-        'CONFIG_INVALID',
-        `${config['http.tls'] ? '--http-tls' : '--uplinks'} needs a certificate: give --tls-cert FILE and --tls-key FILE`,
-      );
     const endpoint = config['lake.s3Endpoint'];
     const clear =
       endpoint === '' || !URL.canParse(endpoint)
@@ -61,31 +57,16 @@ export class CollectorGuard {
           });
     if (clear !== undefined && !config.allowPlaintext)
       throw new HeadwaterError('CONFIG_INVALID', clear);
-    const credentialFlag = '--uplink-secret-file FILE';
-    checkExposure(
-      [
-        {
-          address: isIngest ? config['uplink.listen'] : undefined,
-          flag: '--uplink',
-          protected: secret !== undefined,
-          credentialFlag,
-        },
-        {
-          address: isIngest ? config['uplinks.listen'] : undefined,
-          flag: '--uplinks',
-          protected: secret !== undefined || clientCertificates === 'required',
-          secure: true,
-          credentialFlag: `${credentialFlag}, or authorities for gateways' certificates with --tls-client-ca FILE and tls.clientCertificates: required`,
-        },
-        {
-          address: config['http.listen'],
-          flag: '--http',
-          protected: tokens.areNeeded,
-          secure: config['http.tls'],
-          credentialFlag: '--token-file FILE or --tokens-file FILE',
-        },
-      ],
-      config.allowPlaintext,
+    checkDoors(
+      // Gateways come in only where that is this process's role.
+      DOORS.filter(({ side, asks }) => side === 'collector' && (isIngest || asks !== 'secret')),
+      config,
+      {
+        asked: { secret: secret !== undefined, token: tokens.areNeeded },
+        asksCertificate: clientCertificates === 'required',
+        hasCertificate: tls !== undefined,
+        allowPlaintext: config.allowPlaintext,
+      },
       notify,
     );
   }

@@ -9,7 +9,9 @@ import { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
+import { isLoopback } from '../../shared/net/address.ts';
 import { listen, type Address } from '../../shared/net/listen.ts';
+import { webRefusal } from '../../shared/net/web.ts';
 import {
   certificateName,
   showsForeignCertificate,
@@ -53,9 +55,6 @@ class WebSocketStream extends Duplex {
     done(error);
   }
 }
-
-const isOwn = (origin: string, host: string | undefined): boolean =>
-  URL.canParse(origin) && new URL(origin).host === host;
 
 export interface WebSocketOptions {
   address: Address;
@@ -110,6 +109,11 @@ export class WebSocketListener {
       response.writeHead(426, { 'content-type': 'text/plain' });
       response.end('MQTT over WebSocket is served here: connect with the subprotocol mqtt\n');
     });
+    const door = {
+      onlyLoopback: isLoopback(options.address.host),
+      asksWho: options.anyOrigin,
+      anyOrigin: options.anyOrigin,
+    };
     server.on('upgrade', (request, socket: Socket, head) => {
       if (socket instanceof TLSSocket && showsForeignCertificate(socket)) {
         socket.destroy();
@@ -121,7 +125,7 @@ export class WebSocketListener {
         return;
       }
       const { origin, host } = request.headers;
-      if (origin !== undefined && !options.anyOrigin && !isOwn(origin, host)) {
+      if (webRefusal({ host, origin, changes: true }, door) !== undefined) {
         socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
         return;
       }

@@ -3,7 +3,8 @@
  * The same for what leaves: no secret goes to another machine in clear unless somebody asked for it.
  */
 import { HeadwaterError } from '../errors.ts';
-import { addressText, isLoopback, type Address } from '../net/listen.ts';
+import { isLoopback } from '../net/address.ts';
+import { addressText, type Address } from '../net/listen.ts';
 import type { Notify } from '../telemetry/log.ts';
 
 export interface Exposure {
@@ -64,6 +65,6 @@ const CLEAR = new Set(['http:', 'mqtt:', 'ws:', 'smtp:', 'tcp:']);
 /** One sentence when a secret would cross the network in clear; undefined where it would not. */
 export function clearSecret({ what, url, secret, instead, insist }: Outgoing): string | undefined {
   const { protocol, hostname } = new URL(url);
-  if (!CLEAR.has(protocol) || isLoopback(hostname.replaceAll(/[[\]]/g, ''))) return undefined;
+  if (!CLEAR.has(protocol) || isLoopback(hostname)) return undefined;
   return `${what} would send ${secret} to ${hostname} in clear: use ${instead}, or ${insist} if that network is trusted`;
 }

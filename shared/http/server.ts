@@ -17,7 +17,9 @@ import { refusal } from '../access/may.ts';
 import type { Identity, Tokens } from '../access/tokens.ts';
 import { ERRORS, HeadwaterError, assert, errorCode, messageOf } from '../errors.ts';
 import { readBody } from './body.ts';
-import { isLoopback, listen, type Address } from '../net/listen.ts';
+import { isLoopback } from '../net/address.ts';
+import { listen, type Address } from '../net/listen.ts';
+import { webRefusal } from '../net/web.ts';
 import {
   READ_EACH,
   checkParameters,
@@ -85,7 +87,7 @@ export class HttpServer {
     try {
       const url = new URL(raw.url ?? '/', 'http://localhost');
       const method = head ? 'GET' : (raw.method ?? 'GET');
-      this.checkOrigin(raw, method);
+      this.checkWeb(raw, method);
       const methods = this.paths.get(url.pathname);
       const found = methods?.get(method);
       const identity = this.authorize(raw, url, found?.route.right ?? READ_EACH);
@@ -137,25 +139,16 @@ export class HttpServer {
     );
   }
 
-  /** A page from elsewhere, open in a browser on this machine or network, must not use this server in its user's name. */
-  private checkOrigin(raw: IncomingMessage, method: string): void {
-    const host = raw.headers.host ?? '';
-    const { origin } = raw.headers;
-    if (method !== 'GET' && origin !== undefined && originHost(origin) !== host)
-      throw new HeadwaterError(
-        'FORBIDDEN',
-        `requests from pages of ${origin.slice(0, 100)} are not taken`,
-      );
-    // Against DNS rebinding: who is not asked for a token must at least have meant this machine.
-    if (
-      this.onlyLoopback &&
-      !this.options.tokens.areNeeded &&
-      !isLoopback(host.replace(/:\d+$/, '').replaceAll(/[[\]]/g, ''))
-    )
-      throw new HeadwaterError(
-        'FORBIDDEN',
-        `'${host.slice(0, 100)}' is not a name of this machine`,
-      );
+  private checkWeb({ headers }: IncomingMessage, method: string): void {
+    const why = webRefusal(
+      { host: headers.host, origin: headers.origin, changes: method !== 'GET' },
+      {
+        onlyLoopback: this.onlyLoopback,
+        asksWho: this.options.tokens.areNeeded,
+        anyOrigin: false,
+      },
+    );
+    if (why !== undefined) throw new HeadwaterError('FORBIDDEN', why);
   }
 
   private authorize(raw: IncomingMessage, url: URL, right: Right | 'open'): Identity {
@@ -200,14 +193,6 @@ export class HttpServer {
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     this.server.closeAllConnections();
     await closed;
-  }
-}
-
-function originHost(origin: string): string {
-  try {
-    return new URL(origin).host;
-  } catch {
-    return '';
   }
 }
 

@@ -50,9 +50,3 @@ export function listen(server: Server, address: Address, flag: string): Promise<
     });
   });
 }
-
-const LOOPBACK = /^(127\.|::1$|localhost$|::ffff:127\.)/;
-
-export function isLoopback(host: string): boolean {
-  return LOOPBACK.test(host);
-}

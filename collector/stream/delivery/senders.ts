@@ -5,7 +5,7 @@ import { connectAsync } from 'mqtt';
 import { createTransport } from 'nodemailer';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
-import { isLoopback } from '../../../shared/net/listen.ts';
+import { isLoopback } from '../../../shared/net/address.ts';
 import type { MailTarget, MqttTarget, Target, WebhookTarget } from './targets.ts';
 
 /** What is said of an alert, to everybody in the same words. */
