@@ -77,6 +77,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  mapping: {
+    about: 'Try a mapping file on messages before it is in force.',
+    load: async () => {
+      const { MAPPING_HELP: help, mapping: run } = await import('./mapping.ts');
+      return { help, run };
+    },
+  },
   lake: {
     about: 'Say what is in the lake.',
     load: async () => {

@@ -1,7 +1,7 @@
 /** One message on its way through the mappings of its topic. */
 import { createHash } from 'node:crypto';
 import { Undecodable, type Decoded, type Problem } from '../../shared/codecs/codec.ts';
-import { decodeTree } from '../../shared/codecs/json.ts';
+import { decodeTrees } from '../../shared/codecs/json.ts';
 import { isObject, type Tree } from '../../shared/codecs/tree.ts';
 import type { FrameRecord } from '../../shared/frame/frame.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
@@ -86,10 +86,12 @@ export class MessageDecoder {
     const { measurement, tags } = this.meaning;
     const parsed = this.parse(this.hints.codec ?? 'auto');
     if ('document' in parsed) {
-      const decoded = decodeTree(parsed.document, this.context.latestMs, this.mappings.times);
-      decoded.measurement = measurement;
-      decoded.tags = tags;
-      return { points: [decoded] };
+      const points = decodeTrees(parsed.document, this.context.latestMs, this.mappings.times);
+      for (const each of points) {
+        each.measurement = measurement;
+        each.tags = tags;
+      }
+      return { points };
     }
     const points = parsed.points.map((each) => ({
       ...each,

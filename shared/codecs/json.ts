@@ -2,7 +2,7 @@
  * Documents without a mapping: scalars flattened with `_`, arrays by index, nulls skipped, a bare number as `value`,
  * and a key that is plainly a time, at the top level and plausible, as the device's time.
  */
-import { Fields, type Decoded } from './codec.ts';
+import { Fields, POINTS_MAX, type Decoded } from './codec.ts';
 import { deviceTime } from './device-time.ts';
 import { parseJson } from './exact-json.ts';
 import { USUAL_TIME_RULES, type DeviceTime, type TimeRules } from './time.ts';
@@ -46,6 +46,21 @@ export function decodeTree(
     fields.set('value', scalarOf(value));
   }
   return time === undefined ? { fields } : { fields, time };
+}
+
+/**
+ * The same, but a list of objects that each have a time of their own is a point each. Throws Undecodable.
+ */
+export function decodeTrees(value: Tree, receivedMs: number, rules: TimeRules): Decoded[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > POINTS_MAX)
+    return [decodeTree(value, receivedMs, rules)];
+  const points: Decoded[] = [];
+  for (const each of value) {
+    const point = isObject(each) ? decodeTree(each, receivedMs, rules) : undefined;
+    if (point?.time === undefined) return [decodeTree(value, receivedMs, rules)];
+    points.push(point);
+  }
+  return points;
 }
 
 /** Throws Undecodable. */

@@ -453,6 +453,139 @@ describe('time', () => {
   });
 });
 
+describe('lists', () => {
+  it('objects that each have a time of their own are a point each; others are one', () => {
+    const readings = decodeMessage('l', '[{"ts":1779000000,"t":1},{"ts":1779000060,"t":2}]');
+    expect(readings.map(({ timeMs, fields }) => [timeMs, fields])).toEqual([
+      [1_779_000_000_000, { t: 1 }],
+      [1_779_000_060_000, { t: 2 }],
+    ]);
+    expect(fieldsOf('l', '[{"ts":1779000000,"t":1},{"t":2}]')).toEqual({
+      '0_ts': 1_779_000_000,
+      '0_t': 1,
+      '1_t': 2,
+    });
+  });
+});
+
+describe('the mapping language', () => {
+  const one = (keys: string, payload: string, options: object = {}) =>
+    decodeMessage('d', payload, {
+      mappings: mapped(`mappings: [{topic: d, ${keys}}]`),
+      ...options,
+    })[0];
+  it.each([
+    [
+      'time: {from: at, format: "DD.MM.YYYY HH:mm:ss", zone: Europe/Berlin}',
+      '{"at":"25.05.2026 20:00:00","v":1}',
+      Date.UTC(2026, 4, 25, 18),
+    ],
+    [
+      'time: {from: at, format: "YYMMDDHHmmss?", zone: UTC}',
+      '{"at":"260525132257W","v":1}',
+      Date.UTC(2026, 4, 25, 13, 22, 57),
+    ],
+    [
+      'time: {from: [day, hour], format: "DD/MM/YYYY HH:mm", zone: UTC}',
+      '{"day":"25/05/2026","hour":"13:22","v":1}',
+      Date.UTC(2026, 4, 25, 13, 22),
+    ],
+    [
+      'time: {from: [day, hour], zone: UTC}',
+      '{"day":"2026-05-25","hour":"13:22:57","v":1}',
+      Date.UTC(2026, 4, 25, 13, 22, 57),
+    ],
+    [
+      'time: {from: at, format: "DD MMM YYYY HH:mm:ss Z"}',
+      '{"at":"25 May 2026 13:22:57 +02:00","v":1}',
+      Date.UTC(2026, 4, 25, 11, 22, 57),
+    ],
+    ['time: {from: at, format: "DD.MM.YYYY HH:mm"}', '{"at":"31.02.2026 20:00","v":1}', RECEIVED],
+    ['time: {from: at, format: "DD.MM.YYYY HH:mm"}', '{"at":"25.05.2026 20:00","v":1}', RECEIVED],
+  ])('%s', (keys, payload, ms) => {
+    expect(one(keys, payload)?.timeMs).toBe(ms);
+  });
+  it('a format that cannot be one is refused with its place', () => {
+    for (const format of ['HH:mm', 'YYYY YYYY MM DD'])
+      expect(() => mapped(`mappings: [{topic: d, time: {from: a, format: "${format}"}}]`)).toThrow(
+        /'format'/,
+      );
+  });
+  it('quantities with their unit, numbers where they are, JSON inside a text, value maps and scales', () => {
+    const reading = one(
+      'types: {u: quantity, t: quantity, n: "number?", m: "number?", j: json}, values: {door: {OPEN: 1, CLOSED: 0}}, scale: {raw: 0.1, temp: {by: 0.1, add: -40}}',
+      '{"u":"239 V","t":"21,5 °C","n":"12","m":"off","j":"{\\"a\\":1,\\"b\\":{\\"c\\":true}}","door":"OPEN","raw":239,"temp":615}',
+    );
+    expect(reading?.fields).toEqual({
+      u: 239,
+      t: 21.5,
+      n: 12,
+      m_text: 'off',
+      j_a: 1,
+      j_b_c_bool: true,
+      door: 1,
+      raw: 23.9,
+      temp: 21.5,
+    });
+    expect(Object.fromEntries(reading?.meta ?? [])).toEqual({
+      u: { unit: 'V' },
+      t: { unit: '°C' },
+    });
+  });
+  it('field from the document, names with several parts, user properties', () => {
+    expect(
+      one('points: [{each: v, field: {from: ^.name}}]', '{"name":"temp","v":3}')?.fields,
+    ).toEqual({ temp: 3 });
+    const mappings = mapped(
+      'mappings: [{topic: "x/{a}/{b}/{_c}", measurement: "{a}_{b}", tags: {z: "{_c}!"}}]',
+    );
+    expect(decodeMessage('x/1/2/3', '{"v":1}', { mappings })[0]).toMatchObject({
+      measurement: '1_2',
+      tags: { a: '1', b: '2', z: '3!' },
+    });
+    const properties = encodeProperties({ contentType: undefined, user: [['site', 'leeds']] });
+    expect(one('tags: {site: {property: site}}', '{"v":1}', { properties })?.tags['site']).toBe(
+      'leeds',
+    );
+  });
+  it('lines of JSON, key=value and query strings', () => {
+    expect(one('codec: key-value', 'temp=21.5 hum=45;state="on, ok" id=007')?.fields).toEqual({
+      temp: 21.5,
+      hum: 45,
+      state_text: 'on, ok',
+      id_text: '007',
+    });
+    expect(
+      one('codec: query-string', 'PASSKEY=A1&tempf=68.5&dateutc=2026-05-01+12%3A00%3A00')?.fields,
+    ).toEqual({
+      PASSKEY_text: 'A1',
+      tempf: 68.5,
+      dateutc_text: '2026-05-01 12:00:00',
+    });
+    expect(
+      decodeMessage('d', '{"t":1}\n{"t":2}\n', {
+        mappings: mapped('mappings: [{topic: d, codec: ndjson, points: [{each: "*"}]}]'),
+      }).map(({ fields }) => fields),
+    ).toEqual([{ t: 1 }, { t: 2 }]);
+  });
+  it('a script has a console, helpers for text, the topic and the properties', () => {
+    const script = `function decodeUplink({ bytes, topic, properties }) {
+      console.log('seen', bytes); console.warn('x');
+      return { data: { text: new TextDecoder().decode(bytes), back: btoa(atob('SGk=')), topic, site: properties.site } };
+    }`;
+    const mappings = new Mappings(
+      parseMappings('mappings: [{topic: d, script: s.js}]', 't', () => script),
+    );
+    const properties = encodeProperties({ contentType: undefined, user: [['site', 'leeds']] });
+    expect(decodeMessage('d', 'Köln', { mappings, properties })[0]?.fields).toEqual({
+      text_text: 'Köln',
+      back_text: 'SGk=',
+      topic_text: 'd',
+      site_text: 'leeds',
+    });
+  });
+});
+
 describe('bare text', () => {
   it.each([
     ['0012345678', { value_text: '0012345678' }],

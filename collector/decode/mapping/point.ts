@@ -184,7 +184,7 @@ export class Point {
   }
 
   private bare(node: Tree): void {
-    const name = Array.isArray(node) ? '' : this.bareName();
+    const name = this.bareName(Array.isArray(node) ? '' : 'value');
     if (typeof node !== 'string' || this.rule.types.get(name) !== 'json') this.put(name, node);
     else this.parsed(name, node);
   }
@@ -201,10 +201,10 @@ export class Point {
     }
   }
 
-  private bareName(): string {
+  private bareName(usual: string): string {
     const { match, context, rule } = this;
     const said = rule.field === undefined ? undefined : textOf(rule.field, match, context);
-    return match.names.get('field') ?? context.names.get('field') ?? said ?? 'value';
+    return match.names.get('field') ?? context.names.get('field') ?? said ?? usual;
   }
 
   /** `[{"value_type": "temperature", "value": "21.5"}]` and its like. */

@@ -43,9 +43,14 @@ export function conditions(place: Place): Condition[] {
     const path = new Place(each.where, key).path();
     const { value } = each;
     if (typeof value === 'boolean') return { path, expect: value };
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      each.object(['is']);
+      const is = each.at('is').choice<Kind>(KINDS) ?? each.at('is').wrong('is needed');
+      return { path, expect: { is } };
+    }
     const list: unknown[] = Array.isArray(value) ? value : [value];
     if (!list.every((item) => ['string', 'number', 'boolean'].includes(typeof item)))
-      each.wrong('is neither true, false, a value nor a list of values');
+      each.wrong('is neither true, false, a value, a list of values nor { is: KIND }');
     return { path, expect: list as Tree[] };
   });
 }

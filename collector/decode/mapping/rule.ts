@@ -13,10 +13,10 @@ export type Kind = (typeof KINDS)[number];
 export const kindOf = (value: Tree): Kind =>
   Array.isArray(value) ? 'array' : isObject(value) ? 'object' : 'scalar';
 
-/** What a value must be: there, not there, or one of these. */
+/** What a value must be: there, not there, one of these, or of a kind. */
 export interface Condition {
   path: Path;
-  expect: true | false | readonly Tree[];
+  expect: true | false | readonly Tree[] | { is: Kind };
 }
 
 export interface TimeSource {
@@ -100,7 +100,10 @@ export function holds(condition: Condition, match: Match): boolean {
   const value = valueAt(match, condition.path);
   if (condition.expect === true) return value !== undefined;
   if (condition.expect === false) return value === undefined;
-  return value !== undefined && condition.expect.some((each) => each === value);
+  if (value === undefined) return false;
+  return 'is' in condition.expect
+    ? kindOf(value) === condition.expect.is
+    : condition.expect.some((each) => each === value);
 }
 
 /** `{name}` replaced by what names have matched. */

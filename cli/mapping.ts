@@ -1,0 +1,240 @@
+/**
+ * `headwater mapping try FILE`: what a mapping file would make of messages, beside what is made of them today, before
+ * anything is written. The messages are given, or are the last ones of a topic that a gateway keeps and that lie in a
+ * collector's quarantine.
+ */
+import { readFileSync } from 'node:fs';
+import { CodecStates } from '../collector/decode/codec-state.ts';
+import { decodeRecord, reasonOf, type DecodedMessage } from '../collector/decode/decoder.ts';
+import { loadMappings, parseMappings, type Mapping } from '../collector/decode/mapping/mapping.ts';
+import { Mappings } from '../collector/decode/mapping/mappings.ts';
+import { shippedMappings } from '../collector/decode/mapping/shipped.ts';
+import { loadEngine } from '../collector/sandbox/sandbox.ts';
+import { Undecodable } from '../shared/codecs/codec.ts';
+import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { HeadwaterError, messageOf } from '../shared/errors.ts';
+import type { Reading } from '../shared/model/reading.ts';
+import { printable } from '../shared/telemetry/log.ts';
+import { ask } from './api.ts';
+
+const FLAGS: Flags = {
+  topic: { value: 'TOPIC', about: 'Topic of the message, or whose last messages are tried.' },
+  payload: { value: 'TEXT', about: 'A message, instead of the last ones; - reads standard input.' },
+  'payload-file': { value: 'FILE', about: 'The same from a file, bytes as they are.' },
+  before: { value: 'FILE', about: 'The mapping file in force now, if there is one.' },
+  zone: { value: 'ZONE', about: 'As decode.localZone: of times that name no zone.' },
+  http: {
+    value: 'HOST:PORT',
+    about: 'The collector, for its quarantine.',
+    default: '127.0.0.1:8080',
+  },
+  'gateway-http': {
+    value: 'HOST:PORT',
+    about: 'The gateway, for the messages that it keeps.',
+    default: '127.0.0.1:8081',
+  },
+  limit: { value: 'N', about: 'At most so many messages, the newest.', default: '5' },
+  json: { about: 'JSON instead of text.' },
+};
+
+export const MAPPING_HELP = helpText(
+  'mapping try FILE --topic TOPIC [flags]',
+  'Shows what the mappings of a file would make of messages, beside what is made of them today. Nothing is written; `headwater quarantine replay` applies what the collector has taken.',
+  FLAGS,
+  'The API token comes from HEADWATER_TOKEN.',
+);
+
+interface Sample {
+  topic: string;
+  payload: Buffer;
+  receivedMs: number;
+}
+
+interface Kept {
+  topic: string;
+  payload: string;
+  encoding: string;
+  time?: number;
+  receivedMs?: number;
+}
+
+/** What became of a message, for people and as JSON. */
+interface Made {
+  readings: Pick<Reading, 'measurement' | 'tags' | 'fields' | 'timeMs'>[];
+  told: string[];
+}
+
+const sampleOf = ({ topic, payload, encoding, time, receivedMs }: Kept): Sample => ({
+  topic,
+  payload: Buffer.from(payload, encoding === 'base64' ? 'base64' : 'utf8'),
+  receivedMs: time ?? receivedMs ?? Date.now(),
+});
+
+/** The newest messages of a topic that gateway and collector have. */
+async function lastOf(
+  topic: string,
+  limit: number,
+  values: Record<string, unknown>,
+): Promise<Sample[]> {
+  const query = new URLSearchParams({ topic, limit: String(limit) }).toString();
+  const troubles: string[] = [];
+  const from = async (address: unknown, path: string, list: string): Promise<Sample[]> => {
+    try {
+      const answer = (await ask(String(address), path)) as Record<string, Kept[]>;
+      return (answer[list] ?? []).map(sampleOf);
+    } catch (error) {
+      troubles.push(messageOf(error));
+      return [];
+    }
+  };
+  const found = [
+    ...(await from(
+      values['gateway-http'] ?? '127.0.0.1:8081',
+      `/api/v1/query?${query}&from=now-7d`,
+      'messages',
+    )),
+    ...(await from(values['http'] ?? '127.0.0.1:8080', `/api/v1/quarantine?${query}`, 'items')),
+  ];
+  const different = new Map(found.map((each) => [each.payload.toString('base64'), each]));
+  const newest = [...different.values()]
+    .sort((a, b) => b.receivedMs - a.receivedMs)
+    .slice(0, limit);
+  if (newest.length === 0)
+    throw new HeadwaterError(
+      'NOT_FOUND',
+      `no message of '${topic}' is kept${troubles.length === 0 ? '' : ` (${troubles.join('; ')})`}: give one with --payload`,
+    );
+  return newest;
+}
+
+function given(values: Record<string, unknown>, topic: string): Sample | undefined {
+  const { payload, 'payload-file': file } = values;
+  if (typeof file === 'string') {
+    try {
+      return { topic, payload: readFileSync(file), receivedMs: Date.now() };
+    } catch (error) {
+      throw new HeadwaterError('INPUT_FILE', messageOf(error), { cause: error });
+    }
+  }
+  if (typeof payload !== 'string') return undefined;
+  const bytes = payload === '-' ? readFileSync(0) : Buffer.from(payload);
+  return { topic, payload: bytes, receivedMs: Date.now() };
+}
+
+async function mappingsOf(file: string | undefined, zone: string | undefined): Promise<Mappings> {
+  const all: Mapping[] = [
+    ...(file === undefined ? [] : loadMappings(file)),
+    ...shippedMappings().flatMap((each) => parseMappings(each.text, each.file)),
+  ];
+  if (all.some(({ script }) => script !== undefined)) await loadEngine();
+  for (const { script } of all) script?.script.check();
+  return new Mappings(all, zone);
+}
+
+function make({ topic, payload, receivedMs }: Sample, mappings: Mappings): Made {
+  const record = {
+    sequence: 1,
+    client: 'try',
+    topic,
+    qos: 1,
+    retain: false,
+    dup: false,
+    receivedUs: receivedMs * 1000,
+    properties: undefined,
+    payload,
+  };
+  const context = {
+    gateway: 'gateway',
+    epoch: '0000000000000000',
+    sequence: 1,
+    topic,
+    receivedMs,
+    latestMs: receivedMs,
+    state: new CodecStates().of('gateway'),
+    hasAll: () => false,
+    ask: () => undefined,
+  };
+  let decoded: DecodedMessage;
+  try {
+    decoded = decodeRecord(record, 0, context, mappings);
+  } catch (error) {
+    if (!(error instanceof Undecodable)) throw error;
+    return { readings: [], told: [`quarantine: ${error.message}`] };
+  }
+  const { readings, problems, omitted, left } = decoded;
+  return {
+    readings: readings.map(({ measurement, tags, fields, timeMs }) => ({
+      measurement,
+      tags,
+      fields,
+      timeMs,
+    })),
+    told: [
+      ...(problems.length === 0 ? [] : [`quarantine, of a part: ${reasonOf(problems)}`]),
+      ...(omitted === 0 ? [] : [`${omitted} numbers are none and are left out`]),
+      ...(left === undefined
+        ? []
+        : [`mapping '${left.mapping}' leaves out ${left.paths.join(', ')}`]),
+    ],
+  };
+}
+
+function linesOf({ readings, told }: Made, receivedMs: number): string[] {
+  const lines = readings.map(({ measurement, tags, fields, timeMs }) => {
+    const at = timeMs === receivedMs ? 'at receipt' : new Date(timeMs).toISOString();
+    const pairs = (values: Record<string, unknown>): string =>
+      Object.entries(values)
+        .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+        .join(' ');
+    return `${measurement} {${pairs(tags)}} ${pairs(fields)} (${at})`;
+  });
+  const all = [...lines, ...told];
+  return all.length === 0 ? ['no reading'] : all;
+}
+
+function textOf(sample: Sample, today: Made, then: Made): string {
+  const shown = printable(sample.payload.toString('utf8').slice(0, 160));
+  const before = linesOf(today, sample.receivedMs);
+  const after = linesOf(then, sample.receivedMs);
+  const isSame = before.join('\n') === after.join('\n');
+  const block = (head: string, lines: string[]): string =>
+    `  ${head}\n${lines.map((line) => `    ${printable(line)}\n`).join('')}`;
+  return `${printable(sample.topic)}  ${shown}\n${
+    isSame
+      ? block('today and with the file', after)
+      : `${block('today', before)}${block('with the file', after)}`
+  }`;
+}
+
+export async function mapping(args: string[]): Promise<void> {
+  const { values, positionals, help } = parseFlags('mapping', args, FLAGS, 2);
+  if (help) {
+    process.stdout.write(MAPPING_HELP);
+    return;
+  }
+  const [action, file] = positionals;
+  const { topic, before, zone } = values;
+  if (action !== 'try' || file === undefined)
+    throw new HeadwaterError('USAGE', 'it is: headwater mapping try FILE --topic TOPIC');
+  if (typeof topic !== 'string')
+    throw new HeadwaterError('USAGE', 'whose messages? --topic TOPIC says it');
+  const limit = Number(values['limit'] ?? 5);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1000)
+    throw new HeadwaterError(
+      'USAGE',
+      `--limit ${String(values['limit'])} is not a number from 1 to 1000`,
+    );
+  const local = typeof zone === 'string' ? zone : undefined;
+  const today = await mappingsOf(typeof before === 'string' ? before : undefined, local);
+  const then = await mappingsOf(file, local);
+  const one = given(values, topic);
+  const samples = one === undefined ? await lastOf(topic, limit, values) : [one];
+  for (const sample of samples) {
+    const [now, next] = [make(sample, today), make(sample, then)];
+    process.stdout.write(
+      values['json'] === true
+        ? `${JSON.stringify({ topic: sample.topic, today: now, then: next })}\n`
+        : textOf(sample, now, next),
+    );
+  }
+}
