@@ -233,7 +233,7 @@ export async function mapping(args: string[]): Promise<void> {
     const [now, next] = [make(sample, today), make(sample, then)];
     process.stdout.write(
       values['json'] === true
-        ? `${JSON.stringify({ topic: sample.topic, today: now, then: next })}\n`
+        ? `${JSON.stringify({ topic: sample.topic, today: now, withFile: next })}\n`
         : textOf(sample, now, next),
     );
   }

@@ -70,7 +70,7 @@ describe('headwater mapping try', () => {
       unknown
     >;
     expect(answer).toMatchObject({
-      then: { readings: [{ measurement: 'tank', fields: { level: 239 } }] },
+      withFile: { readings: [{ measurement: 'tank', fields: { level: 239 } }] },
     });
   });
   it('a file with an error, and a topic of which nothing is kept, are one sentence', async () => {
