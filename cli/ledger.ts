@@ -32,6 +32,14 @@ interface LedgerAnswer {
       damage: { where: string; reason: string; since: number }[];
     }[];
   }[];
+  lake?: {
+    key: string;
+    rows: number;
+    kind: string;
+    reason: string;
+    since: number;
+    final: boolean;
+  }[];
 }
 
 export const EXIT_MISSING = 3;
@@ -43,7 +51,12 @@ const span = (from: number, to: number | null): string =>
   from === to ? `sequence ${from}` : `sequences ${from} to ${to ?? '(not known)'}`;
 
 /** The answer as lines for a person. */
-export function ledgerText({ missing, gateways, incomplete = [] }: LedgerAnswer): string {
+export function ledgerText({
+  missing,
+  gateways,
+  incomplete = [],
+  lake = [],
+}: LedgerAnswer): string {
   const lines = [missing ? 'Something is missing:' : 'Nothing is missing.'];
   for (const { of, from, to, reason } of incomplete)
     lines.push(
@@ -67,6 +80,10 @@ export function ledgerText({ missing, gateways, incomplete = [] }: LedgerAnswer)
         say(`damage of unknown extent in ${where}: ${reason}`, since);
     }
   }
+  for (const { key, rows, kind, reason, since, final } of lake)
+    lines.push(
+      `lake: ${key} is ${kind} (${reason}), since ${time(since)}: its ${rows} rows ${final ? 'cannot all be made again' : 'are being made again'}`,
+    );
   return `${lines.join('\n')}\n`;
 }
 

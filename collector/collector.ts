@@ -15,6 +15,7 @@ import type { CollectorConfig } from './config.ts';
 import { decodePart, mappingsPart } from './decode/part.ts';
 import { replayerPart, replaysPart } from './decode/replay-part.ts';
 import { clockPart, ingestPart, sinkPart } from './ingest/part.ts';
+import { lakeCheckPart } from './lake-check-part.ts';
 import { lakePart, lakeStagesPart } from './lake/part.ts';
 import { ledgerPart } from './ledger/part.ts';
 import type { Log } from './log/log.ts';
@@ -47,6 +48,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   replaysPart,
   replayerPart,
   rebuildPart,
+  lakeCheckPart,
   accountPart,
   statusPart,
   pagePart,

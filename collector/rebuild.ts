@@ -16,6 +16,7 @@ import { encodeReadings } from '../shared/model/readings-record.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import { rowsOf } from './duckdb/database.ts';
 import type { Lake } from './lake/lake.ts';
+import type { SpanSet, Spans } from './lake/manifest.ts';
 import { entriesOf, objectOf } from './lake/scan.ts';
 import {
   HEADER_AGAIN,
@@ -123,9 +124,10 @@ export class Rebuild {
     return known;
   }
 
-  private async restore(): Promise<void> {
+  /** Frames that the lake has and the log has not; `only`: of these gateways and sequences. */
+  async restore(only?: SpanSet): Promise<void> {
     const known = await this.inLog();
-    await this.lake.query({ zones: ['raw'] }, async (connection) => {
+    await this.lake.query({ zones: ['raw'], withoutLost: true }, async (connection) => {
       let batch: LogRecord[] = [];
       let bytes = 0;
       const flush = async (): Promise<void> => {
@@ -141,6 +143,8 @@ export class Rebuild {
         if (this.stopped) return;
         const from = Number(first);
         const to = from + Math.max(1, Number(count)) - 1;
+        const spans = { [String(epoch)]: [[from, to]] } satisfies Spans;
+        if (only !== undefined && !only.touches(String(gateway), spans)) continue;
         const name = `${String(gateway)}/${String(epoch)}/${String(kind)}`;
         let set = known.get(name);
         if (set === undefined) known.set(name, (set = new RangeSet()));
@@ -162,7 +166,7 @@ export class Rebuild {
 
   /** Under the revisions that they had: windows that are computed anew afterwards have higher ones. */
   private async sayResults(): Promise<void> {
-    await this.lake.query({ zones: ['results'] }, async (connection) => {
+    await this.lake.query({ zones: ['results'], withoutLost: true }, async (connection) => {
       let name = '';
       let readings: Reading[] = [];
       let revision = 0;

@@ -2,6 +2,7 @@
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
 import { BOOLEAN, object } from '../../shared/http/schema.ts';
+import { DAMAGES } from '../lake/schema.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storeStagePart } from '../store/part.ts';
@@ -24,6 +25,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
           schema: object({
             missing: BOOLEAN,
             gateways: { type: 'array', items: { type: 'object' } },
+            lake: DAMAGES,
             incomplete: INCOMPLETE,
           }),
         },

@@ -7,8 +7,8 @@ import { fileOfPackage } from '../../shared/config/root.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { checkSql } from '../duckdb/sealed.ts';
-import { Lake, type FileFilter } from '../lake/lake.ts';
-import { COLUMNS, ZONES } from '../lake/layout.ts';
+import { Lake } from '../lake/lake.ts';
+import { COLUMNS, ZONES, type FileFilter } from '../lake/layout.ts';
 
 export const ENGINES = ['duckdb', 'spark'] as const;
 export type EngineName = (typeof ENGINES)[number];

@@ -21,8 +21,8 @@ export const REPLAY_DONE_PREFIX = 'replay-done/';
 
 /** Which messages. Times are of receipt by the gateway, epoch milliseconds. */
 export interface Selection {
-  /** Those in quarantine, or all that the raw log has. */
-  which: 'quarantined' | 'all';
+  /** Those in quarantine, all that the raw log has, or the sequences that the job names. */
+  which: 'quarantined' | 'all' | 'named';
   gateway?: string;
   /** MQTT topic filter. */
   topic?: string;
@@ -139,8 +139,8 @@ export class ReplayJobs {
   }
 
   /** Makes a job. Throws NOT_FOUND when nothing in quarantine matches, QUERY_INVALID when too much does. */
-  async create(selection: Selection): Promise<ReplayJob> {
-    const ranges = await this.quarantined(selection);
+  async create(selection: Selection, named?: Record<string, Range[]>): Promise<ReplayJob> {
+    const ranges = named ?? (await this.quarantined(selection));
     const isEmpty = Object.keys(ranges).length === 0;
     if (selection.which === 'quarantined' && isEmpty)
       throw new HeadwaterError(

@@ -283,8 +283,8 @@ function isWanted(
   message: FrameRecord,
   offsetUs: number,
 ): boolean {
-  // Of those in quarantine the job names every single one.
-  if (which === 'quarantined') return true;
+  // Of those in quarantine, as of named ones, the job has every single one.
+  if (which !== 'all') return true;
   if (topic !== undefined && !filterMatches(topic, message.topic)) return false;
   const receivedMs = (message.receivedUs + offsetUs) / 1000;
   return (

@@ -1,51 +1,81 @@
 /**
  * What a partition of a zone's topic has given and the lake has not yet: records are gathered until there are enough or
- * they have waited long enough, and what was announced before a crash exactly as it was announced.
+ * they have waited long enough.
  */
 import type { StoredRecord } from '../log/log.ts';
 
 /** What the state topic says of a partition. */
 export interface LakeState {
+  /** With the partition the writer: whose files and manifests these are. */
   log: string;
+  /** Of the next files; their names are made of it. */
+  step: number;
   /** Everything before it is in the lake. */
   next: number;
-  /** Announced: files with the offsets up to and without this one are being written. */
-  to?: number;
-  /**
-   * The lake has rows of a log that is no more: what comes in may be among them (a gateway sends again what a log lacks),
-   * and replaces them.
-   */
-  foreign?: boolean;
+  /** Where the writer began: from there on its rows are what the log had. */
+  begins: number;
+  /** Files of this step, and what they replace, are being written, of these dates. */
+  writing?: string[];
   /** Being merged into this key: these are to be deleted once it is there. */
   merge?: { into: string; from: string[] };
+  /** Digest of the writer's root manifest, when nothing is being written or merged. */
+  seal?: string;
+}
+
+/** As versions before 0.2 wrote it: files were named by offsets, and there were no manifests. */
+interface OldState {
+  log: string;
+  next: number;
+  to?: number;
 }
 
 export interface Part {
   state: LakeState;
+  /** Files of an attempt of an older version, if there may be some. */
+  attempt?: { log: string; from: number };
+  /** What the lake has is known; it is looked at before the first step. */
+  isReady: boolean;
+  /** Nothing was known of the partition: the log is new, or has lost what it knew. */
+  isNew: boolean;
   records: StoredRecord[];
   bytes: number;
   /** Monotonic milliseconds of the oldest record. */
   since: number;
   /** Folders written to since the last merge. */
   touched: Set<string>;
+  /** Folders of results that may have what comes now; '' for all. */
+  suspects: Set<string>;
 }
 
-export const freshPart = (state: LakeState): Part => ({
+const emptyPart = (state: LakeState): Part => ({
   state,
+  isReady: false,
+  isNew: false,
   records: [],
   bytes: 0,
   since: 0,
   touched: new Set(),
+  suspects: new Set(),
 });
+
+/** A partition as its state says, or one that nothing is known of. `id`: for a writer that begins. */
+export function partOf(value: Buffer | undefined, id: () => string): Part {
+  if (value === undefined)
+    return {
+      ...emptyPart({ log: id(), step: 1, next: 0, begins: 0 }),
+      isNew: true,
+      suspects: new Set(['']),
+    };
+  const state = JSON.parse(value.toString('utf8')) as LakeState | OldState;
+  if ('step' in state) return emptyPart(state);
+  const { log, next, to } = state;
+  const part = emptyPart({ log: id(), step: 1, next, begins: next });
+  return to === undefined ? part : { ...part, attempt: { log, from: next } };
+}
 
 /** Offset after the last record that was gathered. */
 export const endOf = (records: readonly StoredRecord[]): number =>
   (records.at(-1)?.offset ?? -1) + 1;
-
-/** There is something to write; what was announced before a crash is written exactly so, once all of it is here again. */
-export function isWhole({ records, state }: Part): boolean {
-  return records.length > 0 && (state.to === undefined || endOf(records) >= state.to);
-}
 
 /** Takes a record in, unless it is here already: it is tried again after a failure. */
 export function take(part: Part, record: StoredRecord, now: number): void {
@@ -55,7 +85,7 @@ export function take(part: Part, record: StoredRecord, now: number): void {
   part.bytes += record.value.length;
 }
 
-/** Whether those that are whole are enough, or have waited long enough. */
+/** Whether what was gathered is enough, or has waited long enough. */
 export function isDue(
   parts: Iterable<Part>,
   now: number,
@@ -64,7 +94,7 @@ export function isDue(
   let bytes = 0;
   let oldest = now;
   for (const part of parts) {
-    if (!isWhole(part)) continue;
+    if (part.records.length === 0) continue;
     bytes += part.bytes;
     oldest = Math.min(oldest, part.since);
   }

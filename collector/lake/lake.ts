@@ -1,5 +1,6 @@
 /**
  * The lake as a whole: its store, its files, and SQL over them. Files that lie elsewhere are fetched once into a cache.
+ * What is read here was compared with its checksum before: see `check.ts`.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
@@ -8,7 +9,19 @@ import { isRetryable } from '../../contracts/errors.ts';
 import { codeOf, hasCode, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
-import { COLUMNS, ZONES, current, folderOf, parseKey, type LakeFile, type Zone } from './layout.ts';
+import { Catalog } from './catalog.ts';
+import { LakeCheck } from './check.ts';
+import {
+  COLUMNS,
+  ZONES,
+  current,
+  folderOf,
+  parseKey,
+  type FileFilter,
+  type LakeFile,
+  type Zone,
+} from './layout.ts';
+import { counts } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { ParquetEngine, pathList } from './parquet.ts';
 
@@ -30,15 +43,6 @@ export interface ZoneSummary {
   to?: string;
 }
 
-/** Which files. Dates are inclusive. */
-export interface FileFilter {
-  from?: string;
-  to?: string;
-  gateway?: string;
-  /** Views that a query needs; all when left out. `points` is of readings. */
-  zones?: readonly Zone[];
-}
-
 /** A file that a query was about to read was merged or rewritten: it is asked again. */
 const ATTEMPTS = 5;
 
@@ -49,6 +53,10 @@ const NEWEST =
 export class Lake {
   readonly store: ObjectStore;
   readonly parquet: ParquetEngine;
+  readonly check: LakeCheck;
+  /** Folders of results whose rows may be said again: see `Writer`. '' is all of them. */
+  readonly suspects = new Set<string>();
+  private readonly catalogs: Record<Zone, Catalog>;
   private readonly options: LakeOptions;
   private instance: DuckDBInstance | undefined;
   private opening: Promise<DuckDBInstance> | undefined;
@@ -56,7 +64,19 @@ export class Lake {
   constructor(store: ObjectStore, options: LakeOptions) {
     this.store = store;
     this.options = options;
-    this.parquet = new ParquetEngine(join(options.folder, 'lake-work'), options.memoryBytes);
+    const work = join(options.folder, 'lake-work');
+    this.parquet = new ParquetEngine(work, options.memoryBytes);
+    const manifests = join(work, 'manifests');
+    this.catalogs = {
+      raw: new Catalog(store, 'raw', manifests),
+      readings: new Catalog(store, 'readings', manifests),
+      results: new Catalog(store, 'results', manifests),
+    };
+    this.check = new LakeCheck(this, join(work, 'aside'));
+  }
+
+  catalog(zone: Zone): Catalog {
+    return this.catalogs[zone];
   }
 
   /** Gives why it cannot be used now, if so: those who use it wait for it. */
@@ -97,6 +117,21 @@ export class Lake {
         (gateway === undefined || file.gateway === gateway),
     );
     return current(wanted).valid;
+  }
+
+  /** Local paths of those that are as they were written; the others are set aside, and their rows made again. */
+  async whole(files: readonly LakeFile[], trustMs = 0): Promise<Map<string, LakeFile>> {
+    const paths = new Map<string, LakeFile>();
+    for (const file of files) {
+      const path = await this.check.whole(file, trustMs);
+      if (path !== undefined) paths.set(path, file);
+    }
+    return paths;
+  }
+
+  /** Forgets the copy of a file that lies elsewhere. */
+  async forget(path: string): Promise<void> {
+    if (path.startsWith(this.cache)) await rm(path, { force: true });
   }
 
   /** Local path of a file. */
@@ -150,8 +185,13 @@ export class Lake {
     try {
       await work();
     } finally {
-      for (const path of paths) await rm(path, { force: true });
+      await this.discard(paths);
     }
+  }
+
+  /** Local files that nobody wants any more. */
+  async discard(paths: readonly string[]): Promise<void> {
+    for (const path of paths) await rm(path, { force: true });
   }
 
   async remove(key: string): Promise<void> {
@@ -235,8 +275,10 @@ export class Lake {
     const views = new Map<string, string>();
     const files: string[] = [];
     for (const zone of zones) {
-      const paths: string[] = [];
-      for (const file of await this.files(zone, filter)) paths.push(await this.fetch(file));
+      const found = await this.check.files(zone, filter);
+      const paths = [...(await this.whole(found, filter.trustMs)).keys()];
+      // What was just found damaged is as much a reason to wait as what had been.
+      this.check.refuseLost(zone, filter);
       files.push(...paths);
       const select = Lake.select(zone, paths);
       views.set(zone, zone === 'results' ? Lake.newest(select) : select);
@@ -254,7 +296,7 @@ export class Lake {
         zone,
         files: files.length,
         bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-        rows: await this.rows(zone),
+        rows: await this.rows(zone, files),
         gateways: new Set(files.map(({ gateway }) => gateway)).size,
       };
       if (dates.length > 0) {
@@ -266,11 +308,23 @@ export class Lake {
     return summaries;
   }
 
-  private async rows(zone: Zone): Promise<number> {
-    return await this.query({ zones: [zone] }, async (connection) => {
-      const counted = await connection.runAndReadAll(`SELECT count(*) FROM ${quoteName(zone)}`);
-      return Number(counted.getRows()[0]?.[0]);
-    });
+  /** As the manifests say; a file that none of them speaks of is looked into. */
+  private async rows(zone: Zone, files: readonly LakeFile[]): Promise<number> {
+    const catalog = this.catalog(zone);
+    let rows = 0;
+    for (const file of files) {
+      const entry = (await catalog.day(file.date)).entries.get(file.key);
+      if (entry !== undefined) rows += counts(entry) ? entry.rows : 0;
+      else
+        rows += await this.fetch(file)
+          .then((path) => this.parquet.facts(zone, path))
+          .then((facts) => facts.rows)
+          .catch((error: unknown) => {
+            if (codeOf(error) !== 'LAKE_UNAVAILABLE') throw error;
+            return 0; // Whoever checks the lake says so.
+          });
+    }
+    return rows;
   }
 
   async close(): Promise<void> {
@@ -280,14 +334,12 @@ export class Lake {
   }
 }
 
-/** A file that was listed is there no more, or is another one. */
+/** A file that was about to be read was merged or rewritten. */
 const isGone = (error: unknown): boolean =>
   hasCode(error, 'NOT_FOUND') ||
   /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
     messageOf(error),
   );
-
-const quoteName = (name: string): string => `"${name}"`;
 
 const numbers = (view: string): string =>
   `SELECT time, time_ns, measurement, series, tags, unnest(map_keys(fields)) AS field, unnest(map_values(fields)) AS value, gateway, epoch, sequence, "index" FROM ${view}`;

@@ -5,11 +5,12 @@
  *
  * Zones: `raw` (a frame a row, the date is that of its arrival), `readings` (a reading a row) and `results` (a result of
  * a stream or batch rule a row, in every revision); there the date is that of the reading. Dates are UTC. GATEWAY is
- * percent-encoded; the column `gateway` has it as it is. LOG is the identity of the log that the rows come from,
- * PARTITION its partition, and the rows are of its offsets from FROM up to and without TO.
+ * percent-encoded; the column `gateway` has it as it is. LOG and PARTITION name the writer, and the rows are of its steps
+ * from FROM up to and without TO (in files of versions before 0.2: offsets of the log).
  *
- * A file whose offsets lie within those of another one of the same folder, log and partition was merged into it: it is
- * about to be deleted and counts no more. This is all that a reader has to know; there is no manifest to consult.
+ * A file whose steps lie within those of another one of the same folder, LOG and PARTITION was merged into it: it is
+ * about to be deleted and counts no more. This is all that a reader has to know; what must be there, and how it was
+ * written, is beside it (`manifest.ts`).
  */
 export const ZONES = ['raw', 'readings', 'results'] as const;
 export type Zone = (typeof ZONES)[number];
@@ -41,7 +42,7 @@ const instant = (name: string, about: string): Column => ({
 });
 
 const ORIGIN: Column[] = [
-  text('log', 'Identity of the log that the row comes from.'),
+  text('log', 'Name of the writer that wrote the row.'),
   { name: 'log_partition', type: 'INTEGER', about: 'Partition of the log.' },
   bigint('log_offset', "Offset of the row's record in it."),
 ];
@@ -109,6 +110,19 @@ export interface LakeFile {
   to: number;
   bytes: number;
   version: string;
+}
+
+/** Which files. Dates are inclusive. */
+export interface FileFilter {
+  from?: string;
+  to?: string;
+  gateway?: string;
+  /** Views that a query needs; all when left out. `points` is of readings. */
+  zones?: readonly Zone[];
+  /** A file that was compared with its checksum so recently need not be again, milliseconds. */
+  trustMs?: number;
+  /** Goes on without files that are lost and being made again; else LAKE_UNAVAILABLE until they are there. */
+  withoutLost?: boolean;
 }
 
 const DIGITS = 12;

@@ -1,5 +1,5 @@
 /** The lake on a local disk, or any mounted file system that renames atomically: a file is written beside and renamed. */
-import { copyFile, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import * as nodeFiles from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/config/folder.ts';
 import { operatingError } from '../../contracts/errors.ts';
@@ -9,32 +9,42 @@ import type { ObjectInfo, ObjectStore } from './object-store.ts';
 /** Beside the file it becomes; never listed. */
 const PART = '.part';
 
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
+/** What is asked of the file system: Node's own, or one that is watched. */
+export type FileCalls = Pick<
+  typeof nodeFiles,
+  'copyFile' | 'mkdir' | 'open' | 'readFile' | 'readdir' | 'rename' | 'rm' | 'stat'
+>;
 
 export class LocalObjects implements ObjectStore {
   readonly kind = 'local';
   readonly address: string;
   private readonly folder: string;
+  private readonly files: FileCalls;
+  /** Folders whose names are on stable storage. */
+  private readonly durable = new Set<string>();
 
-  constructor(folder: string) {
+  constructor(folder: string, files: FileCalls = nodeFiles) {
     this.folder = folder;
+    this.files = files;
     this.address = folder;
+  }
+
+  private async sync(path: string): Promise<void> {
+    const handle = await this.files.open(path, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
 
   async open(): Promise<void> {
     await this.guard('opening', async () => {
       await makeFolder(this.folder);
       const probe = join(this.folder, `.probe${PART}`);
-      await rm(probe, { force: true });
-      await (await open(probe, 'w')).close();
-      await rm(probe);
+      await this.files.rm(probe, { force: true });
+      await (await this.files.open(probe, 'w')).close();
+      await this.files.rm(probe);
     });
   }
 
@@ -60,26 +70,40 @@ export class LocalObjects implements ObjectStore {
     const target = this.path(key);
     const part = `${target}${PART}`;
     await this.guard(`writing ${key}`, async () => {
-      const made = await mkdir(dirname(target), { recursive: true });
+      await this.folderOf(target);
       try {
-        await rename(file, part);
+        await this.files.rename(file, part);
       } catch (error) {
+        // A folder has vanished: the next attempt makes it again.
+        if (codeOf(error) === 'ENOENT') this.durable.clear();
         if (codeOf(error) !== 'EXDEV') throw error;
-        await copyFile(file, part);
+        await this.files.copyFile(file, part);
       }
-      await sync(part);
-      await rename(part, target);
-      await sync(dirname(target));
-      // Folders that are new have names in folders as well.
-      for (let at = dirname(target); made !== undefined && at.length >= made.length; )
-        await sync((at = dirname(at)));
+      await this.sync(part);
+      await this.files.rename(part, target);
+      await this.sync(dirname(target));
     });
+  }
+
+  /**
+   * Makes the folder of a file. Folders have names in folders as well: those that this process has not seen on stable
+   * storage are synced up to the lake's own, and so that an attempt that failed half way is not taken for done.
+   */
+  private async folderOf(target: string): Promise<void> {
+    const folder = dirname(target);
+    if (this.durable.has(folder)) return;
+    await this.files.mkdir(folder, { recursive: true });
+    const made = [folder];
+    for (let at = folder; at !== this.folder && at !== dirname(at); made.push((at = dirname(at))))
+      if (this.durable.has(dirname(at))) break;
+    for (const each of made.toReversed()) await this.sync(dirname(each));
+    for (const each of made) this.durable.add(each);
   }
 
   async get(key: string): Promise<Buffer> {
     return await this.guard(`reading ${key}`, async () => {
       try {
-        return await readFile(this.path(key));
+        return await this.files.readFile(this.path(key));
       } catch (error) {
         if (codeOf(error) !== 'ENOENT') throw error;
         throw new HeadwaterError('NOT_FOUND', `the lake has no ${key}`, { cause: error });
@@ -96,17 +120,17 @@ export class LocalObjects implements ObjectStore {
   }
 
   private async walk(at: string, found: ObjectInfo[]): Promise<void> {
-    const entries = await readdir(this.path(at), { withFileTypes: true }).catch(
-      (error: unknown) => {
+    const entries = await this.files
+      .readdir(this.path(at), { withFileTypes: true })
+      .catch((error: unknown) => {
         if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return [];
         throw error;
-      },
-    );
+      });
     for (const entry of entries) {
       const key = at === '' ? entry.name : `${at}/${entry.name}`;
       if (entry.isDirectory()) await this.walk(key, found);
       else if (entry.isFile() && !key.endsWith(PART)) {
-        const facts = await stat(this.path(key)).catch((error: unknown) => {
+        const facts = await this.files.stat(this.path(key)).catch((error: unknown) => {
           if (codeOf(error) === 'ENOENT') return undefined; // Compacted away meanwhile.
           throw error;
         });
@@ -119,7 +143,20 @@ export class LocalObjects implements ObjectStore {
   }
 
   async remove(key: string): Promise<void> {
-    await this.guard(`removing ${key}`, () => rm(this.path(key), { force: true }));
+    await this.guard(`removing ${key}`, async () => {
+      const target = this.path(key);
+      const isThere = await this.files.stat(target).then(
+        () => true,
+        (error: unknown) => {
+          if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return false;
+          throw error;
+        },
+      );
+      if (!isThere) return;
+      await this.files.rm(target, { force: true });
+      // Else it may be there again after a power cut, with rows that others have by now.
+      await this.sync(dirname(target));
+    });
   }
 
   close(): Promise<void> {

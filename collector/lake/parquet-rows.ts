@@ -5,12 +5,12 @@
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import type { RawRow, ReadingRow, RecordFacts } from './rows.ts';
 
-/** A reading's place in the lake: what is written to it later replaces it. */
-export interface Address {
+/** Rows that are replaced: those of an identity, and only those of a time where one is named. */
+export interface Dead {
   epoch: string;
   sequence: number;
   index: number;
-  timeNs: bigint;
+  timeNs: bigint | undefined;
 }
 
 export const timeNs = (timeMs: number, ns: number): bigint =>
@@ -134,4 +134,24 @@ export async function stageRows(
     appender.endRow();
   }
   for (const each of [records, named, appender]) each.closeSync();
+}
+
+/** The table `dead`, for joins. */
+export async function stageDead(
+  connection: DuckDBConnection,
+  dead: readonly Dead[],
+): Promise<void> {
+  await connection.run(
+    'CREATE OR REPLACE TEMP TABLE dead (epoch VARCHAR, sequence BIGINT, "index" INTEGER, time_ns BIGINT)',
+  );
+  const appender = await connection.createAppender('dead');
+  for (const { epoch, sequence, index, timeNs: at } of dead) {
+    appender.appendVarchar(epoch);
+    appender.appendBigInt(BigInt(sequence));
+    appender.appendInteger(index);
+    if (at === undefined) appender.appendNull();
+    else appender.appendBigInt(at);
+    appender.endRow();
+  }
+  appender.closeSync();
 }

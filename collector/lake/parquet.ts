@@ -10,6 +10,8 @@ import {
   type DuckDBInstance,
 } from '../duckdb/database.ts';
 import { COLUMNS, ORDER, type Zone } from './layout.ts';
+import { factsOf, islands, type Facts } from './parquet-facts.ts';
+import type { Spans } from './manifest.ts';
 import { takeApart, type PlainRecords } from './parquet-plain.ts';
 import {
   DATE,
@@ -18,11 +20,23 @@ import {
   STAGED,
   appendRaw,
   stageRows,
-  type Address,
+  stageDead,
+  type Dead,
 } from './parquet-rows.ts';
 import type { RawRow, ReadingRow } from './rows.ts';
+import { objectOf } from './scan.ts';
 
 const FORMAT = 'FORMAT parquet, COMPRESSION zstd';
+
+/** Tables of a step. */
+const TABLES = ['records', 'named', 'rows', 'wide', 'given', 'parsed', 'series_of', 'said'];
+
+/** What makes a row the same as another one. */
+const IDENTITY: Record<Zone, string> = {
+  raw: 'gateway, epoch, kind, first_sequence, "count", frame',
+  readings: 'gateway, epoch, sequence, "index"',
+  results: 'gateway, epoch, sequence, "index", revision, removed',
+};
 
 export const pathList = (paths: readonly string[]): string => `[${paths.map(quote).join(', ')}]`;
 
@@ -30,8 +44,24 @@ export interface WrittenFile {
   /** YYYY-MM-DD. */
   date: string;
   gateway: string;
-  rows: number;
   path: string;
+  facts: Facts;
+}
+
+/** A file without some of its rows. */
+export interface Rewritten {
+  path: string;
+  rewritten: string;
+  facts: Facts;
+}
+
+/** What the rows of a step are of. */
+export interface Step {
+  files: WrittenFile[];
+  /** Gateway → sequences. */
+  spans: Map<string, Spans>;
+  /** Two records say something of the same sequence: one may replace the other. */
+  overlaps: boolean;
 }
 
 export class ParquetEngine {
@@ -81,8 +111,26 @@ export class ParquetEngine {
     return join(this.folder, `${this.files++}.parquet`);
   }
 
-  /** Path of a file with these frames, to be given to the store. */
-  writeRaw(rows: readonly RawRow[]): Promise<string> {
+  private async withFacts(
+    connection: DuckDBConnection,
+    zone: Zone,
+    path: string,
+  ): Promise<{ path: string; facts: Facts }> {
+    try {
+      return { path, facts: await factsOf(connection, zone, path) };
+    } catch (error) {
+      await rm(path, { force: true });
+      throw error;
+    }
+  }
+
+  /** What is to be known of a file that is there. */
+  facts(zone: Zone, path: string): Promise<Facts> {
+    return this.inTurn('reading a file', (connection) => factsOf(connection, zone, path));
+  }
+
+  /** A file with these frames, to be given to the store. */
+  writeRaw(rows: readonly RawRow[]): Promise<{ path: string; facts: Facts }> {
     return this.inTurn('writing a file', async (connection) => {
       const columns = COLUMNS.raw;
       const staged = columns.map(({ name, type, staged: own }) => `"${name}" ${own?.[0] ?? type}`);
@@ -95,7 +143,7 @@ export class ParquetEngine {
       );
       const path = await this.copy(connection, `SELECT ${list.join(', ')} FROM frames`, 'raw');
       await connection.run('DROP TABLE frames');
-      return path;
+      return await this.withFacts(connection, 'raw', path);
     });
   }
 
@@ -107,14 +155,13 @@ export class ParquetEngine {
     zone: 'readings' | 'results',
     rows: readonly ReadingRow[],
     plain: PlainRecords | undefined,
-  ): Promise<WrittenFile[] | undefined> {
+  ): Promise<Step | undefined> {
     return this.inTurn('writing files', async (connection) => {
       try {
         return await this.writeStep(connection, zone, rows, plain);
       } finally {
         // Their memory is wanted by nobody until the next step.
-        for (const name of ['records', 'named', 'rows', 'wide', 'given', 'parsed', 'series_of'])
-          await connection.run(`DROP TABLE IF EXISTS ${name}`);
+        for (const name of TABLES) await connection.run(`DROP TABLE IF EXISTS ${name}`);
       }
     });
   }
@@ -124,7 +171,7 @@ export class ParquetEngine {
     zone: 'readings' | 'results',
     rows: readonly ReadingRow[],
     plain: PlainRecords | undefined,
-  ): Promise<WrittenFile[] | undefined> {
+  ): Promise<Step | undefined> {
     for (const statement of STAGED) await connection.run(statement);
     await stageRows(connection, rows);
     const columns = READING_COLUMNS.join(', ');
@@ -132,22 +179,37 @@ export class ParquetEngine {
       `CREATE OR REPLACE TEMP TABLE wide AS SELECT ${columns}, revision, removed, ${DATE}, true AS possible FROM ${JOINED}`,
     );
     if (plain !== undefined && !(await takeApart(connection, plain))) return undefined;
+    await connection.run(
+      'CREATE OR REPLACE TEMP TABLE said AS SELECT date, gateway, epoch, log_offset, min(sequence) AS a, max(sequence) AS b FROM wide GROUP BY ALL',
+    );
+    const spans = new Map<string, Spans>();
+    let overlaps = false;
+    const whole =
+      'SELECT gateway, epoch, min(a) AS a, max(b) AS b FROM said GROUP BY gateway, epoch, log_offset';
+    const ranges = await connection.runAndReadAll(islands(whole, 'gateway, epoch'));
+    for (const [gateway, epoch, from, to, isTwice] of ranges.getRows()) {
+      let own = spans.get(String(gateway));
+      if (own === undefined) spans.set(String(gateway), (own = {}));
+      (own[String(epoch)] ??= []).push([Number(from), Number(to)]);
+      overlaps ||= isTwice === true;
+    }
     const found = await connection.runAndReadAll(
-      'SELECT date, gateway, count(*) FROM wide GROUP BY ALL ORDER BY ALL',
+      'SELECT DISTINCT date, gateway FROM said ORDER BY ALL',
     );
     const list = COLUMNS[zone].map(({ name }) => `"${name}"`).join(', ');
     const files: WrittenFile[] = [];
     try {
-      for (const [date, gateway, count] of found.getRows()) {
+      for (const [date, gateway] of found.getRows()) {
         const where = `date = ${quote(String(date))} AND gateway = ${quote(String(gateway))}`;
         const path = await this.copy(connection, `SELECT ${list} FROM wide WHERE ${where}`, zone);
-        files.push({ date: String(date), gateway: String(gateway), rows: Number(count), path });
+        const made = await this.withFacts(connection, zone, path);
+        files.push({ date: String(date), gateway: String(gateway), ...made });
       }
     } catch (error) {
       for (const { path } of files) await rm(path, { force: true });
       throw error;
     }
-    return files;
+    return { files, spans, overlaps };
   }
 
   private async copy(connection: DuckDBConnection, select: string, zone: Zone): Promise<string> {
@@ -164,49 +226,84 @@ export class ParquetEngine {
     return path;
   }
 
-  /** Of these files of one folder, each that has rows at one of the addresses, without those rows. */
-  without(
-    paths: readonly string[],
-    addresses: readonly Address[],
-  ): Promise<{ path: string; rewritten: string; rows: number }[]> {
+  /** Of these files, each that has rows of those that are dead, without them. */
+  without(paths: readonly string[], dead: readonly Dead[]): Promise<Rewritten[]> {
     return this.inTurn('rewriting files', async (connection) => {
-      await connection.run(
-        'CREATE OR REPLACE TEMP TABLE dead (epoch VARCHAR, sequence BIGINT, "index" INTEGER, time_ns BIGINT)',
-      );
-      const appender = await connection.createAppender('dead');
-      for (const { epoch, sequence, index, timeNs: at } of addresses) {
-        appender.appendVarchar(epoch);
-        appender.appendBigInt(BigInt(sequence));
-        appender.appendInteger(index);
-        appender.appendBigInt(at);
-        appender.endRow();
-      }
-      appender.closeSync();
-      const using = 'USING (epoch, sequence, "index", time_ns)';
+      await stageDead(connection, dead);
+      const on =
+        'file.epoch = dead.epoch AND file.sequence = dead.sequence AND file."index" = dead."index" AND (dead.time_ns IS NULL OR file.time_ns = dead.time_ns)';
       const found = await connection.runAndReadAll(
-        `SELECT DISTINCT filename FROM read_parquet(${pathList(paths)}, filename = true, hive_partitioning = false) SEMI JOIN dead ${using}`,
+        `SELECT DISTINCT filename FROM read_parquet(${pathList(paths)}, filename = true, hive_partitioning = false, union_by_name = true) AS file SEMI JOIN dead ON ${on}`,
       );
-      const done: { path: string; rewritten: string; rows: number }[] = [];
+      const done: Rewritten[] = [];
       for (const [name] of found.getRows()) {
         const path = String(name);
-        const from = `FROM read_parquet(${quote(path)}, hive_partitioning = false) ANTI JOIN dead ${using}`;
+        const from = `FROM read_parquet(${quote(path)}, hive_partitioning = false) AS file ANTI JOIN dead ON ${on}`;
         const rewritten = await this.copy(connection, `SELECT * ${from}`, 'readings');
-        const counted = await connection.runAndReadAll(
-          `SELECT count(*) FROM read_parquet(${quote(rewritten)})`,
-        );
-        done.push({ path, rewritten, rows: Number(counted.getRows()[0]?.[0]) });
+        const { facts } = await this.withFacts(connection, 'readings', rewritten);
+        done.push({ path, rewritten, facts });
       }
       await connection.run('DROP TABLE dead');
       return done;
     });
   }
 
-  /** Path of a file with the rows of all of them. */
-  merge(zone: Zone, paths: readonly string[]): Promise<string> {
+  /** Which of these frames are in these files, byte for byte: their places in the list. */
+  known(paths: readonly string[], rows: readonly RawRow[]): Promise<Set<number>> {
+    return this.inTurn('looking for frames', async (connection) => {
+      await connection.run(
+        'CREATE OR REPLACE TEMP TABLE asked (place INTEGER, epoch VARCHAR, kind INTEGER, first_sequence BIGINT, frame BLOB)',
+      );
+      const appender = await connection.createAppender('asked');
+      for (const [place, { epoch, kind, firstSequence, frame }] of rows.entries()) {
+        appender.appendInteger(place);
+        appender.appendVarchar(epoch);
+        appender.appendInteger(kind);
+        appender.appendBigInt(BigInt(firstSequence));
+        appender.appendBlob(frame);
+        appender.endRow();
+      }
+      appender.closeSync();
+      const found = await connection.runAndReadAll(
+        `SELECT place FROM asked SEMI JOIN read_parquet(${pathList(paths)}, hive_partitioning = false, union_by_name = true) AS file USING (epoch, kind, first_sequence, frame)`,
+      );
+      await connection.run('DROP TABLE asked');
+      return new Set(found.getRows().map(([place]) => Number(place)));
+    });
+  }
+
+  /** What can be read of the frames of a file that is damaged. Throws when nothing can. */
+  frames(path: string): Promise<{ frame: Buffer; headers: Record<string, string> }[]> {
+    return this.inTurn('reading a damaged file', async (connection) => {
+      const found = await connection.runAndReadAll(
+        `SELECT frame, headers FROM read_parquet(${quote(path)}, hive_partitioning = false)`,
+      );
+      return found.getRows().map(([frame, headers]) => ({
+        frame: Buffer.from((frame as { bytes: Uint8Array }).bytes),
+        headers: objectOf<string>(headers),
+      }));
+    });
+  }
+
+  /** The rows of a file that none of the others has, as a file. */
+  apart(zone: Zone, path: string, others: readonly string[]): Promise<Rewritten> {
+    return this.inTurn('comparing files', async (connection) => {
+      const read = (paths: readonly string[]): string =>
+        `read_parquet(${pathList(paths)}, hive_partitioning = false, union_by_name = true)`;
+      const own = `FROM ${read([path])} AS file ANTI JOIN ${read(others)} AS other USING (${IDENTITY[zone]})`;
+      const rewritten = await this.copy(connection, `SELECT * ${own}`, zone);
+      const { facts } = await this.withFacts(connection, zone, rewritten);
+      return { path, rewritten, facts };
+    });
+  }
+
+  /** A file with the rows of all of them. */
+  merge(zone: Zone, paths: readonly string[]): Promise<{ path: string; facts: Facts }> {
     const from = `read_parquet(${pathList(paths)}, hive_partitioning = false, union_by_name = true)`;
-    return this.inTurn('merging files', (connection) =>
-      this.copy(connection, `SELECT * FROM ${from}`, zone),
-    );
+    return this.inTurn('merging files', async (connection) => {
+      const path = await this.copy(connection, `SELECT * FROM ${from}`, zone);
+      return await this.withFacts(connection, zone, path);
+    });
   }
 
   async close(): Promise<void> {

@@ -1,12 +1,14 @@
 /** The lake, and the stages that fill it, as parts of a collector. */
 import { READ_ALL, json } from '../../shared/http/route.ts';
 import { INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
-import { counter, type Sample } from '../../shared/telemetry/metrics.ts';
+import { counter, gauge, type Sample } from '../../shared/telemetry/metrics.ts';
+import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
 import type { Lake } from './lake.ts';
 import { ZONES } from './layout.ts';
 import { createLake } from './open.ts';
+import { DAMAGES, PASS, orNull } from './schema.ts';
 import { LakeStage } from './stage.ts';
 
 export const NO_LAKE = 'this collector has no lake: see --lake';
@@ -19,6 +21,8 @@ export const lakePart: CollectorPart<Lake> = {
     const { config, notify, nowMs } = site.context;
     const lake = await createLake({ config, notify, nowMs });
     if (lake === undefined) return undefined;
+    lake.check.notify = notify;
+    site.get(ledgerPart).lake = () => lake.check.damages;
     const trouble = await lake.open();
     if (trouble !== undefined) notify({ level: 'warn', event: 'lake', text: trouble });
     if (lake.store.kind === 'local' && site.get(logPart).kind !== 'embedded')
@@ -50,15 +54,32 @@ export const lakePart: CollectorPart<Lake> = {
               from: TEXT,
               to: TEXT,
             }),
+            damages: DAMAGES,
+            checked: orNull(PASS),
           }),
         },
       },
       handle: async (lake) => {
         const { kind, address } = lake.store;
-        return json({ kind, address, zones: await lake.summary() });
+        const [zones, checked] = [await lake.summary(), lake.check.last ?? null];
+        return json({ kind, address, zones, damages: lake.check.damages, checked });
       },
     },
   ],
+  metrics: {
+    headwater_lake_checked_seconds: gauge(
+      'When the last check of the whole lake came to its end, epoch seconds; 0: none has.',
+      (lake) => Math.round((lake.check.last?.endedMs ?? 0) / 1000),
+    ),
+    headwater_lake_damaged_files_total: counter(
+      'Files of the lake found damaged or missing.',
+      (lake) => lake.check.found,
+    ),
+    headwater_lake_lost_files: gauge(
+      'Files of the lake whose rows are not all there again.',
+      (lake) => lake.check.lost.size,
+    ),
+  },
   close: (lake) => lake.close(),
 };
 

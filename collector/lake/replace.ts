@@ -1,39 +1,61 @@
-/** Readings that were moved, removed or decoded again: their rows are taken out of the step at hand, and out of files. */
+/**
+ * Readings that were moved, removed or decoded again: their rows are taken out of the step at hand, and out of files.
+ * A reading is known by its identity (gateway, epoch, sequence, index), wherever in the log or in time it lies.
+ */
 import type { ReadingBatch } from '../../shared/model/reading.ts';
-import type { Part } from './gather.ts';
+import { gatewayOf } from './catalog.ts';
 import type { Lake } from './lake.ts';
-import { dateOf, folderOf, type LakeFile } from './layout.ts';
-import { timeNs, type Address } from './parquet-rows.ts';
+import { dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
+import { union, type Spans } from './manifest.ts';
+import { timeNs, type Dead } from './parquet-rows.ts';
+import type { Rewritten } from './parquet.ts';
 import type { ReadingRow } from './rows.ts';
+
+/** What of a gateway is dead, and the dates that it was said to be of. */
+interface Killed {
+  dead: Dead[];
+  dates: Set<string>;
+}
 
 /** Rows of one step, where a later record may replace what an earlier one said. */
 export class Rows {
-  /** Folder → addresses whose rows in files are replaced. */
-  readonly dead = new Map<string, Address[]>();
+  /** By gateway: rows in files that are replaced. */
+  readonly killed = new Map<string, Killed>();
   private rows: (ReadingRow | undefined)[] = [];
   private places: Map<string, number[]> | undefined;
 
-  private static placeOf(gateway: string, { epoch, sequence, index, timeNs: at }: Address): string {
-    return `${gateway}/${epoch}/${sequence}/${index}/${at}`;
+  private static placeOf(gateway: string, epoch: string, sequence: number, index: number): string {
+    return `${gateway}/${epoch}/${sequence}/${index}`;
   }
 
-  /** Forgets what the batch's readings, or those that it removes, had written. */
-  replace({ gateway, epoch, readings, removed = [] }: ReadingBatch, isAgain: boolean): void {
-    const kill = (sequence: number, index: number, timeMs: number, ns: number): void => {
-      const address = { epoch, sequence, index, timeNs: timeNs(timeMs, ns) };
-      const folder = folderOf('readings', dateOf(timeMs), gateway);
-      const list = this.dead.get(folder);
-      if (list === undefined) this.dead.set(folder, [address]);
-      else list.push(address);
-      const places = this.known();
-      const place = Rows.placeOf(gateway, address);
-      for (const at of places.get(place) ?? []) this.rows[at] = undefined;
-      places.delete(place);
-    };
-    for (const { sequence, index, timeMs, ns } of removed) kill(sequence, index, timeMs, ns);
+  private kill(gateway: string, dead: Dead, timeMs: number): void {
+    let killed = this.killed.get(gateway);
+    if (killed === undefined) this.killed.set(gateway, (killed = { dead: [], dates: new Set() }));
+    killed.dead.push(dead);
+    killed.dates.add(dateOf(timeMs));
+    const { epoch, sequence, index, timeNs: only } = dead;
+    const place = Rows.placeOf(gateway, epoch, sequence, index);
+    for (const at of this.known().get(place) ?? []) {
+      const row = this.rows[at];
+      if (row === undefined) continue;
+      const { timeMs: ms, ns } = row.reading;
+      if (only === undefined || only === timeNs(ms, ns)) this.rows[at] = undefined;
+    }
+  }
+
+  /** Forgets what the batch's readings, or those that it removes, had written. `isKnown`: they may have been said before. */
+  replace({ gateway, epoch, readings, removed = [] }: ReadingBatch, isKnown: boolean): void {
+    for (const { sequence, index, timeMs, ns } of removed)
+      this.kill(gateway, { epoch, sequence, index, timeNs: timeNs(timeMs, ns) }, timeMs);
     for (const { sequence, index, timeMs, ns, was } of readings) {
-      if (was !== undefined) kill(sequence, index, was.timeMs, was.ns);
-      if (isAgain) kill(sequence, index, timeMs, ns);
+      const dead = { epoch, sequence, index };
+      if (was !== undefined) {
+        const at = timeNs(was.timeMs, was.ns);
+        this.kill(gateway, { ...dead, timeNs: isKnown ? undefined : at }, was.timeMs);
+      }
+      if (isKnown) this.kill(gateway, { ...dead, timeNs: undefined }, timeMs);
+      else if (was !== undefined)
+        this.kill(gateway, { ...dead, timeNs: timeNs(timeMs, ns) }, timeMs);
     }
   }
 
@@ -46,9 +68,7 @@ export class Rows {
   }
 
   private note({ gateway, record: { epoch }, reading }: ReadingRow, at: number): void {
-    const { sequence, index, timeMs, ns } = reading;
-    const address = { epoch, sequence, index, timeNs: timeNs(timeMs, ns) };
-    const place = Rows.placeOf(gateway, address);
+    const place = Rows.placeOf(gateway, epoch, reading.sequence, reading.index);
     const list = this.places?.get(place);
     if (list === undefined) this.places?.set(place, [at]);
     else list.push(at);
@@ -66,32 +86,51 @@ export class Rows {
   }
 }
 
-/** Takes rows out of the files that have them; gives how many files were rewritten. */
+/**
+ * Files of a gateway that may have rows of these sequences: by what the manifests say, and those of the folders of these
+ * dates that no manifest speaks of yet. `isOwn`: of the step at hand, from an attempt before this one.
+ */
+export async function filesWith(
+  lake: Lake,
+  zone: Zone,
+  gateway: string,
+  { spans, dates }: { spans: Spans; dates: Iterable<string> },
+  isOwn: (file: LakeFile) => boolean,
+): Promise<LakeFile[]> {
+  const catalog = lake.catalog(zone);
+  const named = new Set((await catalog.candidates(gateway, spans)).map(({ key }) => key));
+  const folders = new Set([...dates].map((date) => folderOf(zone, date, gateway)));
+  for (const key of named) folders.add(key.slice(0, key.lastIndexOf('/') + 1));
+  const found: LakeFile[] = [];
+  for (const folder of folders)
+    for (const file of await lake.folder(folder)) {
+      if (isOwn(file)) continue;
+      const { entries } = await catalog.day(file.date);
+      if (named.has(file.key) || !entries.has(file.key)) found.push(file);
+    }
+  return found;
+}
+
+export interface Replaced extends Rewritten {
+  file: LakeFile;
+}
+
+/** The files that have such rows, without them; nothing is put yet. */
 export async function rewrite(
   lake: Lake,
-  part: Part,
-  folder: string,
-  addresses: Address[],
-): Promise<number> {
-  const { log, next } = part.state;
-  // A file of the step at hand is from an attempt before this one: it is replaced as a whole.
-  const files = (await lake.folder(folder)).filter(
-    (file) => file.log !== log || file.from !== next,
-  );
-  if (files.length === 0) return 0;
-  const local = new Map<string, LakeFile>();
-  for (const file of files) local.set(await lake.fetch(file), file);
-  const changed = await lake.parquet.without([...local.keys()], addresses);
-  await lake.using(
-    changed.map(({ rewritten }) => rewritten),
-    async () => {
-      for (const { path, rewritten, rows } of changed) {
-        const file = local.get(path);
-        if (file === undefined) continue;
-        if (rows === 0) await lake.remove(file.key);
-        else await lake.put(file.key, rewritten);
-      }
-    },
-  );
-  return changed.length;
+  { killed }: Rows,
+  isOwn: (file: LakeFile) => boolean,
+): Promise<Replaced[]> {
+  const replaced: Replaced[] = [];
+  for (const [gateway, { dead, dates }] of killed) {
+    const spans = union(dead.map(({ epoch, sequence }) => ({ [epoch]: [[sequence, sequence]] })));
+    const files = await filesWith(lake, 'readings', gateway, { spans, dates }, isOwn);
+    const local = await lake.whole(files);
+    if (local.size === 0) continue;
+    for (const each of await lake.parquet.without([...local.keys()], dead)) {
+      const file = local.get(each.path);
+      if (file !== undefined && gatewayOf(file.key) === gateway) replaced.push({ ...each, file });
+    }
+  }
+  return replaced;
 }

@@ -1,17 +1,16 @@
 /**
  * The lake stage of one zone: records of its topic → Parquet files, once in effect.
  *
- * Records are gathered until there are enough or they have waited long enough. Then the offsets that the files will hold
- * are announced in the log (`lake/ZONE` in the topic `state`), the files are written under names made of those offsets,
- * and the offsets are committed. After a crash in between exactly the announced offsets are gathered again and the same
- * files replace those that may be there; so does a member that was overtaken and does not know it yet.
+ * Records are gathered until there are enough or they have waited long enough, and become files beside the lake. Then the
+ * step and the dates that it writes to are announced in the log (`lake/ZONE` in the topic `state`), the files are put
+ * under names made of the step, the manifests say what they are, and the offsets are committed. What is written once
+ * more, after a crash in between or by a log that says things again, is known by its identity: see `write.ts`.
  *
- * A reading that was moved, or decoded again, replaces its row: the files that have it are rewritten under their names.
  * Small files are merged as they become many (see `layout.ts` for what a reader sees meanwhile).
  */
 import { randomBytes } from 'node:crypto';
 import { isRetryable } from '../../contracts/errors.ts';
-import { messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
   TOPIC_RAW,
@@ -27,11 +26,13 @@ import type { Offsets } from '../stage/membership.ts';
 import type { Announce, Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
-import { endOf, freshPart, isDue, isWhole, take, type LakeState, type Part } from './gather.ts';
+import { endOf, isDue, partOf, take, type LakeState, type Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
 import { finishMerge, merge } from './merge.ts';
-import { Writer } from './write.ts';
+import { recover } from './recover.ts';
+import { remake } from './remake.ts';
+import { Writer, datesOf, pathsOf, type Prepared } from './write.ts';
 
 export const LAKE_PREFIX = 'lake/';
 
@@ -101,25 +102,13 @@ export class LakeStage {
     return `${LAKE_PREFIX}${this.zone}`;
   }
 
+  /** What the log knows; the lake is looked at before the first step, when it may be waited for. */
   private async load(partition: number): Promise<number> {
     const records = await this.options.log.state(TOPIC_STATE, partition, this.stateKey);
     const known = records.find(({ key }) => key === `${this.stateKey}/${partition}`)?.value;
-    const state =
-      known === undefined ? await this.begin() : (JSON.parse(known.toString('utf8')) as LakeState);
-    this.parts.set(partition, freshPart(state));
-    return state.next;
-  }
-
-  /** A partition that nothing is known of. */
-  private async begin(): Promise<LakeState> {
-    const { log, lake } = this.options;
-    const own = new Set<string>();
-    for (let partition = 0; partition < log.partitions; partition++)
-      for (const { value } of await log.state(TOPIC_STATE, partition, `${this.stateKey}/`))
-        own.add((JSON.parse(value.toString('utf8')) as LakeState).log);
-    const state: LakeState = { log: randomBytes(4).toString('hex'), next: 0 };
-    if ((await lake.files(this.zone)).some((file) => !own.has(file.log))) state.foreign = true;
-    return state;
+    const part = partOf(known, () => randomBytes(4).toString('hex'));
+    this.parts.set(partition, part);
+    return part.state.next;
   }
 
   private stateRecord(partition: number, state: LakeState): Produced {
@@ -142,40 +131,52 @@ export class LakeStage {
       const part = this.parts.get(record.partition);
       if (part !== undefined) take(part, record, now);
     }
+    const { lake } = this.options;
+    const catalog = lake.catalog(this.zone);
+    for (const broken of [...catalog.broken.values()]) await remake(lake, this.zone, broken);
+    for (const [partition, part] of this.parts) {
+      if (part.isReady) continue;
+      await recover(lake, this.zone, partition, part);
+    }
     if (isDue(this.parts.values(), now, this.options)) return await this.flush(offsets, announce);
     if (records.length === 0) await this.tidy(announce);
     return undefined;
   }
 
   private async flush(offsets: Offsets, announce: Announce): Promise<Produced[]> {
-    const due = [...this.parts].filter(([, part]) => isWhole(part));
-    const states: Produced[] = [];
-    for (const [partition, part] of due) {
-      const { state, records } = part;
-      if (state.merge !== undefined) await finishMerge(this.options.lake, part);
-      const to = state.to ?? endOf(records);
-      part.state = { ...part.state, to };
-      states.push(this.stateRecord(partition, part.state));
-    }
-    await announce(states);
-    if (this.isTroubled) await this.options.lake.store.open();
+    const { lake } = this.options;
+    const due = [...this.parts].filter(([, part]) => part.records.length > 0);
+    if (this.isTroubled) await lake.store.open();
     this.isTroubled = true;
-    const done: Produced[] = [];
-    for (const [partition, part] of due) {
-      const { to: announced, ...state } = part.state;
-      const to = announced ?? state.next;
-      const count = part.records.findIndex(({ offset }) => offset >= to);
-      const mine = count < 0 ? part.records : part.records.slice(0, count);
-      await this.writer.write(part, partition, mine);
-      part.records = count < 0 ? [] : part.records.slice(count);
-      part.bytes = part.records.reduce((sum, { value }) => sum + value.length, 0);
-      part.since = performance.now();
-      part.state = { ...state, next: to };
-      offsets.set(partition, to);
-      done.push(this.stateRecord(partition, part.state));
+    const made: [number, Part, Prepared][] = [];
+    try {
+      for (const [partition, part] of due) {
+        await finishMerge(lake, this.zone, partition, part);
+        const prepared = await this.writer.prepare(part, partition, part.records);
+        made.push([partition, part, prepared]);
+        const { seal: _, ...state } = part.state;
+        part.state = { ...state, writing: datesOf(prepared) };
+      }
+      // What they say was not looked at: it is made again first.
+      for (const { key } of lake.catalog(this.zone).broken.values())
+        throw new HeadwaterError('LAKE_UNAVAILABLE', `the lake: the manifest ${key} is damaged`);
+      await announce(made.map(([partition, part]) => this.stateRecord(partition, part.state)));
+      const done: Produced[] = [];
+      for (const [partition, part, prepared] of made) {
+        const seal = await this.writer.commit(part, partition, prepared);
+        const { log, step, begins } = part.state;
+        const next = endOf(part.records);
+        part.state = { log, step: step + 1, next, begins, seal };
+        part.records = [];
+        part.bytes = 0;
+        offsets.set(partition, next);
+        done.push(this.stateRecord(partition, part.state));
+      }
+      this.isTroubled = false;
+      return done;
+    } finally {
+      await lake.discard(made.flatMap(([, , prepared]) => pathsOf(prepared)));
     }
-    this.isTroubled = false;
-    return done;
   }
 
   /** Merges what has become many small files. */
@@ -183,7 +184,7 @@ export class LakeStage {
     const { lake } = this.options;
     for (const [partition, part] of this.parts) {
       try {
-        if (part.state.merge !== undefined) await finishMerge(lake, part);
+        await finishMerge(lake, this.zone, partition, part);
         for (const folder of part.touched) {
           part.touched.delete(folder);
           const say = (): Promise<void> => announce([this.stateRecord(partition, part.state)]);

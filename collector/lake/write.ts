@@ -1,17 +1,70 @@
-/** A step's records become files: one for each date and gateway, under the name that the offsets of the step give it. */
+/**
+ * A step's records become files: one for each date and gateway, under the name that the step gives it. What the lake has
+ * already, by its identity, is left out or replaced, so that a log that says things again changes nothing.
+ *
+ * First everything is made here, beside the lake; `commit` puts it there: what is replaced is announced in the manifests,
+ * then the files, then the manifests say what is so.
+ */
 import { readingsOf } from '../../shared/model/readings-record.ts';
-import { HEADER_AGAIN, HEADER_FROM_LAKE, type StoredRecord } from '../log/log.ts';
+import { HEADER_AGAIN, type StoredRecord } from '../log/log.ts';
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
-import { fileName, folderOf, type Zone } from './layout.ts';
+import { fileName, folderOf, type LakeFile, type Zone } from './layout.ts';
+import { union, writerOf, type FileEntry, type Spans } from './manifest.ts';
 import { isPlain } from './parquet-plain.ts';
-import type { WrittenFile } from './parquet.ts';
-import { Rows, rewrite } from './replace.ts';
+import type { Facts } from './parquet-facts.ts';
+import type { Step, WrittenFile } from './parquet.ts';
+import { Rows, filesWith, rewrite, type Replaced } from './replace.ts';
 import { rawRow, readingRows, type RawRow } from './rows.ts';
+import { sumFile } from './sums.ts';
 
 /** It may take back what was said before it. */
 const replaces = ({ headers, value }: StoredRecord): boolean =>
   headers[HEADER_AGAIN] !== undefined || value.includes('"was":') || value.includes('"removed":');
+
+/** Puts at once. */
+const PUTS = 8;
+
+interface NewFile {
+  key: string;
+  date: string;
+  path: string;
+  entry: FileEntry;
+}
+
+/** What a step makes, on this disk. */
+export interface Prepared {
+  files: NewFile[];
+  replaced: Replaced[];
+}
+
+export const datesOf = ({ files, replaced }: Prepared): string[] => [
+  ...new Set([...files.map(({ date }) => date), ...replaced.map(({ file }) => file.date)]),
+];
+
+export const pathsOf = ({ files, replaced }: Prepared): string[] => [
+  ...files.map(({ path }) => path),
+  ...replaced.map(({ rewritten }) => rewritten),
+];
+
+/** The entry of a file that lies here. */
+export async function entryOf(key: string, path: string, facts: Facts): Promise<FileEntry> {
+  const { rows, spans } = facts;
+  return { key, rows, spans, gen: 0, ...(await sumFile(path, facts.groups)) };
+}
+
+const replacedBy = (old: FileEntry, { bytes, crc }: FileEntry): FileEntry => ({
+  ...old,
+  or: [...(old.or ?? []), { bytes, crc }],
+});
+
+type Changes = Map<string, { put: FileEntry[]; dropped: string[] }>;
+
+function note(changes: Changes, date: string, entry: FileEntry): void {
+  const own = changes.get(date);
+  if (own === undefined) changes.set(date, { put: [entry], dropped: [] });
+  else own.put.push(entry);
+}
 
 export class Writer {
   writtenRows = 0;
@@ -24,77 +77,145 @@ export class Writer {
     this.zone = zone;
   }
 
-  /** Resolves when all of them are in the lake. */
-  async write(part: Part, partition: number, records: StoredRecord[]): Promise<void> {
-    if (this.zone === 'raw') await this.writeRaw(part, partition, records);
-    else await this.writeReadings(part, partition, records);
+  async prepare(part: Part, partition: number, records: StoredRecord[]): Promise<Prepared> {
+    return this.zone === 'raw'
+      ? await this.raw(part, partition, records)
+      : await this.readings(part, partition, records);
   }
 
-  /** Under the name that the offsets of the step give it. */
-  private async put(
-    part: Part,
+  private static isOwn({ state }: Part): (file: LakeFile) => boolean {
+    return (file) => file.log === state.log && file.from === state.step;
+  }
+
+  private async newFile(
+    { state: { log, step } }: Part,
     partition: number,
-    date: string,
-    gateway: string,
-    path: string,
-  ): Promise<void> {
-    const { log, next, to = next } = part.state;
-    const folder = folderOf(this.zone, date, gateway);
-    await this.lake.put(`${folder}${fileName(log, partition, next, to)}`, path);
-    part.touched.add(folder);
+    { date, gateway, path, facts }: WrittenFile,
+  ): Promise<NewFile> {
+    const key = `${folderOf(this.zone, date, gateway)}${fileName(log, partition, step, step + 1)}`;
+    return { key, date, path, entry: await entryOf(key, path, facts) };
   }
 
-  private async writeRaw(part: Part, partition: number, records: StoredRecord[]): Promise<void> {
-    const folders = new Map<string, RawRow[]>();
+  // ---- raw ----
+
+  private async raw(part: Part, partition: number, records: StoredRecord[]): Promise<Prepared> {
+    const gateways = new Map<string, RawRow[]>();
     for (const record of records) {
-      // The lake has them already: they were put back into the log from there.
-      if (record.headers[HEADER_FROM_LAKE] !== undefined) continue;
       const row = rawRow(record, part.state.log);
-      const folder = folderOf('raw', row.date, row.gateway);
-      const list = folders.get(folder);
-      if (list === undefined) folders.set(folder, [row]);
+      const list = gateways.get(row.gateway);
+      if (list === undefined) gateways.set(row.gateway, [row]);
       else list.push(row);
     }
-    const { parquet } = this.lake;
-    for (const list of folders.values()) {
-      const { date, gateway } = list[0] as RawRow; // Made with one.
-      await this.put(part, partition, date, gateway, await parquet.writeRaw(list));
-      this.writtenRows += list.length;
+    const files: NewFile[] = [];
+    for (const [gateway, all] of gateways) {
+      const fresh = await this.unknown(part, gateway, all);
+      for (const date of new Set(fresh.map((row) => row.date))) {
+        const made = await this.lake.parquet.writeRaw(fresh.filter((row) => row.date === date));
+        files.push(await this.newFile(part, partition, { date, gateway, ...made }));
+      }
     }
+    return { files, replaced: [] };
   }
 
-  private async writeReadings(
+  /** Those that the lake has not, byte for byte. */
+  private async unknown(part: Part, gateway: string, rows: RawRow[]): Promise<RawRow[]> {
+    const seen = new Map<string, Buffer>();
+    const once = rows.filter(({ epoch, kind, firstSequence, frame }) => {
+      if (kind < 0) return true;
+      const place = `${epoch}/${kind}/${firstSequence}`;
+      if (seen.get(place)?.equals(frame) === true) return false;
+      seen.set(place, frame);
+      return true;
+    });
+    const spans = union(once.map(spanOf));
+    if (!(await this.lake.catalog('raw').hasAny(gateway, spans))) return once;
+    const files = await filesWith(
+      this.lake,
+      'raw',
+      gateway,
+      { spans, dates: new Set(once.map(({ date }) => date)) },
+      Writer.isOwn(part),
+    );
+    const local = await this.lake.whole(files);
+    if (local.size === 0) return once;
+    const known = await this.lake.parquet.known([...local.keys()], once);
+    return once.filter((_, place) => !known.has(place));
+  }
+
+  // ---- readings and results ----
+
+  private async readings(
     part: Part,
     partition: number,
     records: StoredRecord[],
-  ): Promise<void> {
+  ): Promise<Prepared> {
     // Where nothing is replaced DuckDB takes records apart by itself; the others are looked at here.
-    const isSimple =
-      this.zone === 'readings' && part.state.foreign !== true && !records.some(replaces);
+    const isSimple = this.zone === 'readings' && !records.some(replaces);
     const plain: StoredRecord[] = [];
     const others: StoredRecord[] = [];
     for (const record of records) (isSimple && isPlain(record.value) ? plain : others).push(record);
-    const files =
-      (await this.files(part, partition, others, plain)) ??
-      (await this.files(part, partition, records, [])) ??
-      [];
-    await this.lake.using(
-      files.map(({ path }) => path),
-      async () => {
-        for (const { date, gateway, path, rows } of files) {
-          await this.put(part, partition, date, gateway, path);
-          this.writtenRows += rows;
-        }
-      },
-    );
+    const first = await this.step(part, partition, others, plain, false);
+    if (first !== undefined && !(await this.isSaidAgain(first.step))) {
+      return await this.finish(part, partition, first);
+    }
+    await this.drop(first);
+    const second = await this.step(part, partition, records, [], this.zone === 'readings');
+    return second === undefined
+      ? { files: [], replaced: [] }
+      : await this.finish(part, partition, second);
   }
 
-  private async files(
+  private async isSaidAgain({ spans, overlaps }: Step): Promise<boolean> {
+    if (this.zone !== 'readings') return false;
+    if (overlaps) return true;
+    const catalog = this.lake.catalog('readings');
+    for (const [gateway, own] of spans) if (await catalog.hasAny(gateway, own)) return true;
+    return false;
+  }
+
+  private async drop(made: { step: Step; replaced: Replaced[] } | undefined): Promise<void> {
+    if (made === undefined) return;
+    const paths = [...made.step.files, ...made.replaced.map(({ rewritten: path }) => ({ path }))];
+    await this.lake.discard(paths.map(({ path }) => path));
+  }
+
+  private async finish(
+    part: Part,
+    partition: number,
+    { step, replaced }: { step: Step; replaced: Replaced[] },
+  ): Promise<Prepared> {
+    const files: NewFile[] = [];
+    for (const file of step.files) {
+      const kept = this.zone === 'results' ? await this.fresh(part, file) : file;
+      if (kept !== undefined) files.push(await this.newFile(part, partition, kept));
+    }
+    return { files, replaced };
+  }
+
+  /** Of results, those rows that files do not have that may hold them already: see `Part.suspects`. */
+  private async fresh(part: Part, file: WrittenFile): Promise<WrittenFile | undefined> {
+    const folder = folderOf('results', file.date, file.gateway);
+    const isSuspect = [part.suspects, this.lake.suspects].some(
+      (set) => set.has(folder) || set.has(''),
+    );
+    if (!isSuspect) return file;
+    const others = (await this.lake.folder(folder)).filter((each) => !Writer.isOwn(part)(each));
+    const local = await this.lake.whole(others);
+    if (local.size === 0) return file;
+    const { rewritten, facts } = await this.lake.parquet.apart('results', file.path, [
+      ...local.keys(),
+    ]);
+    await this.lake.discard(facts.rows === 0 ? [file.path, rewritten] : [file.path]);
+    return facts.rows === 0 ? undefined : { ...file, path: rewritten, facts };
+  }
+
+  private async step(
     part: Part,
     partition: number,
     records: StoredRecord[],
     plain: StoredRecord[],
-  ): Promise<WrittenFile[] | undefined> {
+    areKnown: boolean,
+  ): Promise<{ step: Step; replaced: Replaced[] } | undefined> {
     const { log } = part.state;
     const isResults = this.zone === 'results';
     const rows = new Rows();
@@ -103,18 +224,73 @@ export class Writer {
       const batch = readingsOf(value);
       if (batch === undefined) continue;
       const isAgain = headers[HEADER_AGAIN] !== undefined;
-      const isKnown = isAgain || part.state.foreign === true;
       // Results keep all their revisions; what a rebuild says again, the lake has.
       if (isResults && isAgain) continue;
-      if (!isResults) rows.replace(batch, isKnown);
+      if (!isResults) rows.replace(batch, isAgain || areKnown);
       rows.add(readingRows(batch, { log, partition, offset }, isResults));
     }
-    for (const [folder, addresses] of rows.dead)
-      this.rewrittenFiles += await rewrite(this.lake, part, folder, addresses);
-    return await this.lake.parquet.writeReadings(
+    const step = await this.lake.parquet.writeReadings(
       isResults ? 'results' : 'readings',
       rows.list(),
       plain.length === 0 ? undefined : { log, partition, records: plain },
     );
+    if (step === undefined) return undefined;
+    const replaced =
+      rows.killed.size === 0 ? [] : await rewrite(this.lake, rows, Writer.isOwn(part));
+    return { step, replaced };
   }
+
+  // ---- into the lake ----
+
+  /** Gives the digest of the writer's root. Resolves when all of it is in the lake; no local file is left behind. */
+  async commit(part: Part, partition: number, { files, replaced }: Prepared): Promise<string> {
+    const { lake, zone } = this;
+    const catalog = lake.catalog(zone);
+    const writer = writerOf(part.state.log, partition);
+    let digest = '';
+    await lake.using(pathsOf({ files, replaced }), async () => {
+      const before: Changes = new Map();
+      const after: Changes = new Map();
+      for (const { file, path, rewritten, facts } of replaced) {
+        const { entries } = await catalog.day(file.date);
+        const old = entries.get(file.key) ?? (await this.describe(file, path));
+        const entry = await entryOf(file.key, rewritten, facts);
+        if (facts.rows === 0) note(before, file.date, { ...old, gone: 'emptied' });
+        else {
+          note(before, file.date, replacedBy(old, entry));
+          note(after, file.date, entry);
+        }
+      }
+      for (const { key, date, entry } of files) {
+        const old = (await catalog.day(date)).entries.get(key);
+        if (old !== undefined && old.gone === undefined) note(before, date, replacedBy(old, entry));
+        note(after, date, entry);
+      }
+      if (before.size > 0) digest = await catalog.commit(writer, before);
+      for (const { file, rewritten, facts } of replaced) {
+        if (facts.rows === 0) await lake.remove(file.key);
+        else await lake.put(file.key, rewritten);
+        this.rewrittenFiles++;
+      }
+      for (let at = 0; at < files.length; at += PUTS)
+        await Promise.all(files.slice(at, at + PUTS).map(({ key, path }) => lake.put(key, path)));
+      if (after.size > 0) digest = await catalog.commit(writer, after);
+      else if (digest === '') digest = await catalog.digest(writer);
+    });
+    for (const { key, entry } of files) {
+      this.writtenRows += entry.rows;
+      part.touched.add(key.slice(0, key.lastIndexOf('/') + 1));
+    }
+    return digest;
+  }
+
+  private async describe(file: LakeFile, path: string): Promise<FileEntry> {
+    return await entryOf(file.key, path, await this.lake.parquet.facts(this.zone, path));
+  }
+}
+
+function spanOf({ kind, epoch, firstSequence, count }: RawRow): Spans {
+  // As `parquet-facts.ts` has it.
+  if (kind < 0 || kind > 3) return {};
+  return { [epoch]: [[firstSequence, firstSequence + Math.max(1, count) - 1]] };
 }

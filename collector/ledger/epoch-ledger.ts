@@ -171,8 +171,9 @@ export function accountOf(record: EpochRecord): EpochAccount {
   };
 }
 
-/** Acknowledged to the gateway, not in the log, and still there: to be asked for again. */
-export function wantedOf({ ranges, history }: EpochRecord): Range[] {
+/** Acknowledged to the gateway, not in the log or `lost` from all that had it, and still there: to be asked for again. */
+export function wantedOf({ ranges, history }: EpochRecord, lost: readonly Range[] = []): Range[] {
   const received = new RangeSet(ranges);
+  for (const [from, to] of lost) received.remove(from, to);
   return history.flatMap(([from, to]) => received.gaps(from, to));
 }

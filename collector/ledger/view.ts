@@ -15,10 +15,25 @@ export interface Link {
   at: number;
 }
 
+/** A file of the lake whose rows are lost, and made again where something still has them. */
+export interface LakeLoss {
+  zone: string;
+  key: string;
+  gateway: string;
+  rows: number;
+  kind: 'damaged' | 'missing';
+  reason: string;
+  /** Epoch milliseconds. */
+  since: number;
+  /** No source has all of them. */
+  final: boolean;
+}
+
 export interface LedgerAnswer {
   /** Something acknowledged will not come, or is nowhere to be found. */
   missing: boolean;
   gateways: { gateway: string; epochs: EpochAccount[] }[];
+  lake: LakeLoss[];
 }
 
 export class LedgerView {
@@ -27,6 +42,10 @@ export class LedgerView {
   private readonly links = new Map<string, Link>();
   private readonly held = new Map<string, Set<string>>();
   private watch: Watch | undefined;
+  /** What the lake has lost. */
+  lake: () => readonly LakeLoss[] = () => [];
+  /** Frames of a gateway that log and lake have lost, by epoch. */
+  wantedRaw: (gateway: string) => Record<string, Range[]> = () => ({});
 
   constructor(log: Log) {
     this.log = log;
@@ -68,12 +87,14 @@ export class LedgerView {
 
   /** The answer for these gateways alone. */
   judge(gateways: LedgerAnswer['gateways']): LedgerAnswer {
-    const missing = gateways.some(({ epochs }) =>
+    const names = new Set(gateways.map(({ gateway }) => gateway));
+    const lake = this.lake().filter(({ gateway }) => names.has(gateway) || gateway.startsWith('~'));
+    const isMissing = gateways.some(({ epochs }) =>
       epochs.some(
         (each) => each.lost.length > 0 || each.missing.length > 0 || each.damage.length > 0,
       ),
     );
-    return { missing, gateways };
+    return { missing: isMissing || lake.length > 0, gateways, lake };
   }
 
   /**
@@ -82,8 +103,9 @@ export class LedgerView {
   wanted(gateway: string, atMs: number): { epoch: string; ranges: Range[] }[] | undefined {
     const epochs = [...(this.gateways.get(gateway)?.values() ?? [])];
     if (!epochs.some(({ statusMs }) => statusMs >= atMs)) return undefined;
+    const raw = this.wantedRaw(gateway);
     return epochs
-      .map((record) => ({ epoch: record.epoch, ranges: wantedOf(record) }))
+      .map((record) => ({ epoch: record.epoch, ranges: wantedOf(record, raw[record.epoch]) }))
       .filter(({ ranges }) => ranges.length > 0);
   }
 

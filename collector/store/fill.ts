@@ -138,7 +138,7 @@ export class Fill {
       if (gap.day !== undefined && day >= gap.day) continue;
       await this.day(source, topic, partition, day, state.log);
     }
-    if (!(await source.covers(state))) await this.fromRaw(topic, partition, gap);
+    if (!source.covers(state)) await this.fromRaw(topic, partition, gap);
     const { filled } = this.gap(topic, partition);
     await this.options.write(topic, partition, [], ({ gap: _, ...whole }) => whole);
     notify({

@@ -23,6 +23,7 @@ export interface AuditEvent {
     | 'http_denied'
     | 'replay'
     | 'rebuild'
+    | 'lake_forget'
     | 'batch'
     | 'reloaded';
   /** Who it was, as far as is known. */

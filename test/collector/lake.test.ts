@@ -1,5 +1,5 @@
 /** The lake on a real log, DuckDB and disk: every row once, through crashes, moves, replays and merging. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -116,6 +116,12 @@ const values = async (lake: Lake, zone = 'readings'): Promise<unknown[][]> =>
   ).map(([sequence, value, time]) => [Number(sequence), value, Number(time)]);
 
 const expected = (numbers: number[]): unknown[][] => numbers.map((n) => [n, n * 10, T0 + n * 1000]);
+
+const stateOf = (state: object): LogRecord => ({
+  key: 'lake/readings/0',
+  headers: {},
+  value: Buffer.from(JSON.stringify(state)),
+});
 
 describe('layout', () => {
   it('a gateway of any name is one folder, and comes back as it was', () => {
@@ -301,33 +307,55 @@ describe('lake stage', () => {
     await at.close();
   });
 
-  it('killed after its files and before its offsets, it writes the same files again and no row twice', async () => {
+  it.each([
+    ['manifests and all', false],
+    ['and before its manifests', true],
+  ])('killed after its files %s and before its offsets, no row is twice', async (_, isEarly) => {
     const folder = temporaryFolder();
     let at = await site(folder);
     await at.log.append(TOPIC_READINGS, [record([reading(1, 10)]), record([reading(2, 20)])]);
     await caughtUp(at);
     const [state] = await at.log.state(TOPIC_STATE, 0, 'lake/readings/0');
     await at.close();
-    const { log: id, next } = JSON.parse(String(state?.value)) as { log: string; next: number };
+    const { log, step } = JSON.parse(String(state?.value)) as { log: string; step: number };
     // The announcement as it stood before the commit; the file of it is there.
-    at = await site(folder, (store) => store);
+    at = await site(folder);
     await Promise.all(at.stages.map((stage) => stage.close()));
-    await at.log.append(TOPIC_STATE, [
-      {
-        key: 'lake/readings/0',
-        headers: {},
-        value: Buffer.from(JSON.stringify({ log: id, next: 0, to: next })),
-      },
-    ]);
+    const announced = { log, step: step - 1, next: 0, writing: ['2026-05-01'] };
+    await at.log.append(TOPIC_STATE, [stateOf(announced)]);
     await at.log.append(TOPIC_READINGS, [record([reading(3, 30)])]);
     await at.close();
+    if (isEarly) await rm(join(folder, 'lake/_manifest/readings'), { recursive: true });
+    if (isEarly) await rm(join(folder, 'lake/_manifest/roots/readings'), { recursive: true });
     at = await site(folder);
     await until('the third reading', async () => (await values(at.lake)).length >= 3 || undefined);
     expect(await values(at.lake)).toEqual(expected([1, 2, 3]));
-    const files = await at.lake.files('readings');
-    expect(files.map(({ from, to }) => [from, to])).toEqual([
-      [0, 2],
-      [2, 3],
+    expect(at.lake.check.found).toBe(0);
+    await at.close();
+  });
+
+  it('a lake whose files are named by offsets, and that has no manifests, is read and written on, also in the middle of a step', async () => {
+    const folder = temporaryFolder();
+    let at = await site(folder);
+    await at.log.append(TOPIC_READINGS, [record([reading(1, 10)]), record([reading(2, 20)])]);
+    await caughtUp(at);
+    await Promise.all(at.stages.map((stage) => stage.close()));
+    await at.log.append(TOPIC_STATE, [stateOf({ log: 'aabbccdd', next: 0, to: 2 })]);
+    await at.log.append(TOPIC_READINGS, [
+      record([reading(2, 21, { was: { timeMs: T0 + 2000, ns: 7 } })]),
+      record([reading(3, 30)]),
+    ]);
+    await at.close();
+    const day = join(folder, 'lake/readings/date=2026-05-01/gw=gw');
+    const [file = ''] = readdirSync(day);
+    renameSync(join(day, file), join(day, 'aabbccdd-0-000000000000-000000000002.parquet'));
+    await rm(join(folder, 'lake/_manifest'), { recursive: true });
+    at = await site(folder);
+    await until('the third reading', async () => (await values(at.lake)).length >= 3 || undefined);
+    expect(await values(at.lake)).toEqual([
+      [1, 10, T0 + 1000],
+      [2, 21, T0 + 2000],
+      [3, 30, T0 + 3000],
     ]);
     await at.close();
   });

@@ -1,0 +1,360 @@
+/**
+ * Makes rows of the lake again that are lost: raw frames from the log, from what can be read of the file that was set
+ * aside (a frame has a checksum of its own), and at last from gateways that still hold them; readings from raw frames,
+ * decoded again; results from the log, where their identity keeps them once. What comes back takes the usual way, so the
+ * store has it too. What no source has is told, and nobody waits for it any more.
+ */
+import { isRetryable } from '../contracts/errors.ts';
+import { codeOf, messageOf } from '../shared/errors.ts';
+import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
+import { readingsOf } from '../shared/model/readings-record.ts';
+import { TOPIC_RAW, TOPIC_RESULTS, type Log, type LogRecord } from './log/log.ts';
+import { lakeGroup } from './log/topics.ts';
+import type { ReplayJobs } from './decode/replay-jobs.ts';
+import type { Rebuild } from './rebuild.ts';
+import { dateOfKey, gatewayOf } from './lake/catalog.ts';
+import { ASIDE } from './lake/check.ts';
+import type { Lake } from './lake/lake.ts';
+import { dateOf, folderOf, type Zone } from './lake/layout.ts';
+import {
+  SpanSet,
+  beyond,
+  counts,
+  touches,
+  union,
+  type FileEntry,
+  type Spans,
+} from './lake/manifest.ts';
+
+const POLL_MS = 300;
+const RETRY_MS = 5000;
+/** What is lost at the same time is made again at once. */
+const GATHER_MS = 1000;
+const APPEND_BYTES = 1024 * 1024;
+/** Of the lake stages, to have what was said again. */
+const CAUGHT_UP_MS = 600_000;
+
+export interface HealOptions {
+  log: Log;
+  lake: Lake;
+  rebuild: Rebuild;
+  replays: ReplayJobs;
+  newId: () => string;
+}
+
+type Lost = { zone: Zone; entry: FileEntry };
+export class Heal {
+  /** Raw frames that neither log nor lake has: gateways that hold them are asked. */
+  readonly wanted = new Map<string, Spans>();
+  private readonly options: HealOptions;
+  private running: Promise<void> | undefined;
+  private isAsked = false;
+  private stopped = false;
+
+  constructor(options: HealOptions) {
+    this.options = options;
+    const { check } = options.lake;
+    check.onLost = () => this.ask();
+    // What was found before.
+    if (check.lost.size + check.less.size > 0) this.ask();
+  }
+
+  ask(): void {
+    this.isAsked = true;
+    if (this.stopped) return;
+    this.running ??= this.run().finally(() => (this.running = undefined));
+  }
+
+  private async run(): Promise<void> {
+    const { notify } = this.options.lake.check;
+    let said = '';
+    while (this.isAsked && !this.stopped) {
+      this.isAsked = false;
+      await this.rest(GATHER_MS);
+      try {
+        await this.round();
+      } catch (error) {
+        this.isAsked = true;
+        const text = `lost rows of the lake wait to be made again: ${messageOf(error)}`;
+        if (!isRetryable(error) && codeOf(error) === '') throw error;
+        if (text !== said) notify({ level: 'warn', event: 'lake_heal', text });
+        said = text;
+        await this.rest(RETRY_MS);
+      }
+    }
+  }
+
+  private async rest(ms: number): Promise<void> {
+    for (let waited = 0; waited < ms && !this.stopped; waited += POLL_MS)
+      await new Promise((resolve) => setTimeout(resolve, Math.min(POLL_MS, ms - waited)));
+  }
+
+  private of(zone: Zone): Lost[] {
+    return [...this.options.lake.check.lost.values()].filter(
+      (lost) => lost.zone === zone && lost.entry.final !== true,
+    );
+  }
+
+  private async round(): Promise<void> {
+    const { less } = this.options.lake.check;
+    const zones = new Set(less);
+    await this.raw(zones.has('raw'));
+    await this.readings(zones.has('readings'));
+    await this.results(zones.has('results'));
+    for (const zone of zones) less.delete(zone);
+  }
+
+  // ---- raw ----
+
+  private async raw(isAll: boolean): Promise<void> {
+    const lost = this.of('raw');
+    if (lost.length === 0 && !isAll) return;
+    const catalog = this.options.lake.catalog('raw');
+    const wanted = spansBy(lost);
+    const there = isAll ? await this.zoneSpans('raw') : new SpanSet();
+    const said = new SpanSet();
+    await this.sayAgain(TOPIC_RAW, ({ value }) => {
+      const found = frameOf(value);
+      if (found === undefined || said.touches(found.gateway, found.spans)) return false;
+      const isMissing =
+        wanted.touches(found.gateway, found.spans) ||
+        (isAll && !there.covers(found.gateway, found.spans));
+      if (isMissing) said.add(found.gateway, found.spans);
+      return isMissing;
+    });
+    for (const { entry } of lost) {
+      const rest = beyond(entry.spans, said.of(gatewayOf(entry.key)));
+      if (Object.keys(rest).length > 0) await this.salvage(entry, rest);
+    }
+    await this.caughtUp('raw');
+    catalog.refresh();
+    for (const { entry } of lost) await this.judge('raw', entry, isAll, 'neither log nor lake has');
+  }
+
+  /** What the files of a zone have that are not lost. */
+  private async zoneSpans(zone: Zone): Promise<SpanSet> {
+    const catalog = this.options.lake.catalog(zone);
+    const all = new SpanSet();
+    for (const date of await catalog.dates())
+      for (const entry of (await catalog.day(date)).entries.values())
+        if (counts(entry)) all.add(gatewayOf(entry.key), entry.spans);
+    return all;
+  }
+
+  /** Whole frames of a file that was set aside. */
+  private async salvage(entry: FileEntry, rest: Spans): Promise<void> {
+    const { lake, log } = this.options;
+    if (entry.gone !== 'damaged') return;
+    const key = `${ASIDE}${entry.key}.${entry.since ?? 0}`;
+    const path = await lake.fetch({ key, version: '' }).catch((error: unknown) => {
+      if (codeOf(error) !== 'NOT_FOUND') throw error;
+      return undefined;
+    });
+    if (path === undefined) return;
+    const rows = await lake.parquet.frames(path).catch(() => []); // Nothing of it can be read.
+    const records: LogRecord[] = [];
+    for (const { frame, headers } of rows) {
+      const found = frameOf(frame);
+      const isAsked = found !== undefined && found.gateway === gatewayOf(entry.key);
+      if (!isAsked || !touches(rest, found.spans)) continue;
+      if (dateOf(Number(headers['arrived'] ?? 0)) !== dateOfKey(entry.key)) continue;
+      records.push({ key: found.gateway, value: frame, headers });
+    }
+    if (records.length > 0) await log.append(TOPIC_RAW, records);
+  }
+
+  // ---- readings ----
+
+  private async readings(isAll: boolean): Promise<void> {
+    const lost = this.of('readings');
+    if (lost.length === 0 && !isAll) return;
+    const { lake, rebuild, replays } = this.options;
+    const wanted = spansBy(lost);
+    if (isAll) {
+      const raw = await this.rawThere();
+      const readings = await this.zoneSpans('readings');
+      for (const gateway of raw.gateways) {
+        wanted.add(gateway, beyond(raw.of(gateway), readings.of(gateway)));
+      }
+    }
+    await rebuild.restore(wanted);
+    const named = Object.fromEntries(
+      wanted.gateways.flatMap((gateway) =>
+        Object.entries(wanted.of(gateway)).map(
+          ([epoch, ranges]) => [`${gateway}/${epoch}`, ranges] as const,
+        ),
+      ),
+    );
+    if (Object.keys(named).length > 0) {
+      const { id } = await replays.create({ which: 'named' }, named);
+      while (!replays.isFinished(id) && !this.stopped) await this.rest(POLL_MS);
+    }
+    await this.caughtUp('readings');
+    lake.catalog('readings').refresh();
+    for (const { entry } of lost) await this.judge('readings', entry, isAll, 'no raw frame has');
+  }
+
+  /** What the lake's raw zone and the log have. */
+  private async rawThere(): Promise<SpanSet> {
+    const all = await this.zoneSpans('raw');
+    await this.scan(TOPIC_RAW, ({ value }) => {
+      const found = frameOf(value);
+      if (found !== undefined) all.add(found.gateway, found.spans);
+      return Promise.resolve();
+    });
+    return all;
+  }
+
+  // ---- results ----
+
+  private async results(isAll: boolean): Promise<void> {
+    const lost = this.of('results');
+    if (lost.length === 0 && !isAll) return;
+    const { lake } = this.options;
+    const folders = new Set(lost.map(({ entry }) => folderOfKey(entry.key)));
+    const before = new Map<string, number>();
+    for (const folder of folders) before.set(folder, await this.rowsIn(folder));
+    for (const folder of folders) lake.suspects.add(folder);
+    if (isAll) lake.suspects.add('');
+    const since = performance.timeOrigin + performance.now();
+    await this.sayAgain(
+      TOPIC_RESULTS,
+      ({ value, headers }) => {
+        const batch = readingsOf(value);
+        if (batch === undefined || Number(headers[HEADER_HEALED] ?? 0) > 0) return false;
+        const all = [...batch.readings, ...(batch.removed ?? [])];
+        const isAsked = all.some(({ timeMs }) =>
+          folders.has(folderOf('results', dateOf(timeMs), batch.gateway)),
+        );
+        return isAll || isAsked;
+      },
+      { [HEADER_HEALED]: String(Math.round(since)) },
+    );
+    await this.caughtUp('results');
+    lake.catalog('results').refresh();
+    for (const { entry } of lost) {
+      const folder = folderOfKey(entry.key);
+      const now = (await this.rowsIn(folder)) - (before.get(folder) ?? 0);
+      if (now >= entry.rows) await lake.check.settle(entry.key);
+      else
+        await lake.check.giveUp(
+          entry.key,
+          `the lake: of the ${entry.rows} results of ${entry.key} ${now} are there again; the log has no more of them, and what streams and batches made of those days can be made again by 'headwater rebuild' and 'headwater batch'`,
+        );
+    }
+  }
+
+  private async rowsIn(folder: string): Promise<number> {
+    const { lake } = this.options;
+    const catalog = lake.catalog('results');
+    let rows = 0;
+    for (const { key, date } of await lake.folder(folder))
+      rows += (await catalog.day(date)).entries.get(key)?.rows ?? 0;
+    return rows;
+  }
+
+  // ---- what all share ----
+
+  /** Settled when everything of it is there again; else told, and nobody waits any more. */
+  private async judge(zone: Zone, entry: FileEntry, isAll: boolean, none: string): Promise<void> {
+    const { lake } = this.options;
+    const gateway = gatewayOf(entry.key);
+    const rest = beyond(entry.spans, await lake.catalog(zone).spansOf(gateway));
+    const isKnown = Object.keys(entry.spans).length > 0;
+    // Of what nothing is known, everything that is known was looked for.
+    if ((isKnown || isAll) && Object.keys(rest).length === 0) {
+      this.wanted.delete(gateway);
+      await lake.check.settle(entry.key);
+      return;
+    }
+    if (zone === 'raw') this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
+    const what = Object.entries(rest)
+      .map(
+        ([epoch, ranges]) => `epoch ${epoch}: ${ranges.map((each) => each.join('-')).join(', ')}`,
+      )
+      .join('; ');
+    await lake.check.giveUp(
+      entry.key,
+      `the lake: not all of the ${entry.rows} rows of ${entry.key} can be made again: ${none} ${isKnown ? what : 'what it had, which nobody knows'}`,
+    );
+  }
+
+  /** Appends again what the log has now and is asked for. */
+  private async sayAgain(
+    topic: string,
+    isAsked: (record: LogRecord) => boolean,
+    headers: Record<string, string> = {},
+  ): Promise<void> {
+    const { log } = this.options;
+    let batch: LogRecord[] = [];
+    let bytes = 0;
+    const flush = async (): Promise<void> => {
+      if (batch.length > 0) await log.append(topic, batch);
+      batch = [];
+      bytes = 0;
+    };
+    await this.scan(topic, async (record) => {
+      if (!isAsked(record)) return;
+      const { key, value } = record;
+      batch.push({ key, value, headers: { ...record.headers, ...headers } });
+      bytes += value.length;
+      if (bytes >= APPEND_BYTES) await flush();
+    });
+    await flush();
+  }
+
+  private async scan(topic: string, take: (record: LogRecord) => Promise<void>): Promise<void> {
+    const { log, newId } = this.options;
+    const consumer = await log.consumer({
+      group: `headwater-heal-${newId()}`,
+      topic,
+      from: 'start',
+      bytesMax: 4 * 1024 * 1024,
+    });
+    try {
+      while (!this.stopped && consumer.ended().size < log.partitions)
+        for (const record of await consumer.poll(POLL_MS)) await take(record);
+    } finally {
+      await consumer.close();
+    }
+  }
+
+  /** Until the lake's stage of a zone has what the log has. */
+  private async caughtUp(zone: Zone): Promise<void> {
+    const { log } = this.options;
+    const end = performance.now() + CAUGHT_UP_MS;
+    for (let quiet = 0; quiet < 2 && !this.stopped && performance.now() < end; ) {
+      await this.rest(POLL_MS);
+      const groups = log.groups().filter(({ group }) => group.endsWith(lakeGroup(zone)));
+      quiet = groups.every(({ lagRecords }) => lagRecords === 0) ? quiet + 1 : 0;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    await this.running?.catch(() => undefined); // Reported where it was thrown.
+  }
+}
+
+/** When what is said again was said again: it is so once. */
+const HEADER_HEALED = 'healed';
+
+const folderOfKey = (key: string): string => key.slice(0, key.lastIndexOf('/') + 1);
+
+function spansBy(lost: readonly Lost[]): SpanSet {
+  const wanted = new SpanSet();
+  for (const { entry } of lost) wanted.add(gatewayOf(entry.key), entry.spans);
+  return wanted;
+}
+
+/** As `parquet-facts.ts` has it. */
+function frameOf(frame: Buffer): { gateway: string; spans: Spans } | undefined {
+  try {
+    const { gateway, epoch, kind, firstSequence, count } = checkFrame(frame);
+    if (kind >= KIND_STATUS) return undefined;
+    const last = firstSequence + Math.max(1, count) - 1;
+    return { gateway, spans: { [epoch]: [[firstSequence, last]] } };
+  } catch {
+    return undefined; // Not a whole frame: it is in quarantine.
+  }
+}

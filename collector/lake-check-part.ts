@@ -1,0 +1,91 @@
+/** Checking and healing the lake as a part of a collector: where the lake is written, and replays can be asked for. */
+import type { Audit } from '../shared/access/audit.ts';
+import { HeadwaterError } from '../shared/errors.ts';
+import { ADMIN_ALL, READ_ALL, json } from '../shared/http/route.ts';
+import { BOOLEAN, INTEGER, TEXT, object } from '../shared/http/schema.ts';
+import { replaysPart } from './decode/replay-part.ts';
+import { Heal } from './heal.ts';
+import type { Lake } from './lake/lake.ts';
+import { NO_LAKE, lakePart } from './lake/part.ts';
+import { DAMAGES, PASS, orNull } from './lake/schema.ts';
+import { Scrub } from './lake/scrub.ts';
+import { ledgerPart } from './ledger/part.ts';
+import { logPart } from './log/part.ts';
+import { guardPart } from './ops/parts.ts';
+import type { CollectorPart } from './part.ts';
+import { rebuildPart } from './rebuild-part.ts';
+
+interface Checking {
+  lake: Lake;
+  scrub: Scrub;
+  heal: Heal;
+  audit: Audit;
+}
+
+const CHECK = object({ running: BOOLEAN, pass: orNull(PASS), failure: TEXT, damages: DAMAGES });
+
+const answer = ({ scrub, lake }: Checking): object => ({
+  ...scrub.asked,
+  damages: lake.check.damages,
+});
+
+export const lakeCheckPart: CollectorPart<Checking> = {
+  name: 'checking the lake',
+  roles: ['lake'],
+  absent: NO_LAKE,
+  open: (site) => {
+    const lake = site.find(lakePart);
+    const replays = site.find(replaysPart);
+    const rebuilding = site.find(rebuildPart);
+    if (lake === undefined || replays === undefined || rebuilding === undefined) return undefined;
+    const { notify, nowMs, newId } = site.context;
+    const log = site.get(logPart);
+    const heal = new Heal({ log, lake, rebuild: rebuilding.rebuild, replays: replays.jobs, newId });
+    site.get(ledgerPart).wantedRaw = (gateway) => heal.wanted.get(gateway) ?? {};
+    const scrub = new Scrub(lake, notify, nowMs);
+    scrub.start();
+    return { lake, scrub, heal, audit: site.get(guardPart).audit };
+  },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/lake/check',
+      about: 'The check of the whole lake that was asked for, and what is damaged.',
+      right: READ_ALL,
+      replies: { 200: { about: 'It.', schema: CHECK } },
+      handle: (checking) => json(answer(checking)),
+    },
+    {
+      method: 'POST',
+      path: '/api/v1/lake/check',
+      about: 'Compares every file of the lake with its checksum and with what must be there.',
+      right: ADMIN_ALL,
+      body: { fields: {} },
+      replies: { 202: { about: 'Begun.', schema: CHECK } },
+      handle: (checking) => {
+        checking.scrub.begin();
+        return json(answer(checking), 202);
+      },
+    },
+    {
+      method: 'POST',
+      path: '/api/v1/lake/forget',
+      about: 'Deletes every file of the lake of days before a date.',
+      right: ADMIN_ALL,
+      body: { fields: { before: { about: 'YYYY-MM-DD; it stays itself.', required: true } } },
+      replies: { 200: { about: 'Done.', schema: object({ files: INTEGER }) } },
+      handle: async ({ lake, audit }, { identity, address, fields }) => {
+        const { before = '' } = fields;
+        if (!/^\d{4}-\d\d-\d\d$/.test(before))
+          throw new HeadwaterError('QUERY_INVALID', `before '${before}' is no date (YYYY-MM-DD)`);
+        const files = await lake.check.forget(before);
+        audit.say({ event: 'lake_forget', user: identity.name, address, about: before });
+        return json({ files });
+      },
+    },
+  ],
+  close: async ({ scrub, heal }) => {
+    await scrub.close();
+    await heal.close();
+  },
+};

@@ -1,0 +1,59 @@
+/** Files that no manifest speaks of: of an older version, of an attempt that was not committed, of a day whose manifest was lost. */
+import { messageOf } from '../../shared/errors.ts';
+import type { Lake } from './lake.ts';
+import type { LakeFile, Zone } from './layout.ts';
+import type { FileEntry } from './manifest.ts';
+import { sumFile } from './sums.ts';
+import { entryOf } from './write.ts';
+
+/** Manifests are written for so many files at once. */
+const FILES_AT_ONCE = 64;
+
+/** Says in the writer's manifests what files have of which no manifest speaks; gives those that nothing can be read of. */
+export async function adopt(
+  lake: Lake,
+  zone: Zone,
+  writer: string,
+  files: readonly LakeFile[],
+  date?: string,
+): Promise<LakeFile[]> {
+  // The manifest of this day is written in any case: there was none that could be read.
+  if (date !== undefined)
+    await lake.catalog(zone).commit(writer, new Map([[date, { put: [], isAnew: true }]]));
+  const unreadable: LakeFile[] = [];
+  for (let at = 0; at < files.length; at += FILES_AT_ONCE) {
+    const changes = new Map<string, { put: FileEntry[] }>();
+    for (const file of files.slice(at, at + FILES_AT_ONCE)) {
+      const path = await lake.fetch(file);
+      const entry = await lake.parquet
+        .facts(zone, path)
+        .then((facts) => entryOf(file.key, path, facts))
+        .catch(async (error: unknown) => {
+          // The disk's trouble or the file's own: its bytes can be read, and say nothing.
+          if (/out of memory|no space|too many open/i.test(messageOf(error))) throw error;
+          await sumFile(path);
+          return undefined;
+        });
+      if (entry === undefined) unreadable.push(file);
+      else {
+        const own = changes.get(file.date);
+        if (own === undefined) changes.set(file.date, { put: [entry] });
+        else own.put.push(entry);
+      }
+    }
+    if (changes.size > 0) await lake.catalog(zone).commit(writer, changes);
+  }
+  return unreadable;
+}
+
+/** Files that count and that no manifest speaks of. */
+export async function unlisted(
+  lake: Lake,
+  zone: Zone,
+  files: readonly LakeFile[],
+): Promise<LakeFile[]> {
+  const found: LakeFile[] = [];
+  for (const file of files)
+    if (!(await lake.catalog(zone).day(file.date)).entries.has(file.key)) found.push(file);
+  return found;
+}

@@ -1,0 +1,352 @@
+/**
+ * The manifests of a zone, read and written. What a writer's own say is written by nobody else, so nothing is lost between
+ * two writers; what others say of a file is overruled by a higher `gen`. Writes of one process take turns.
+ *
+ * A manifest that is damaged or gone is made again from the files (`scrub.ts`), and proven by the digest that is kept
+ * above it: a day's in the root, a root's in the log.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HeadwaterError, codeOf } from '../../shared/errors.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
+import { encodeName, type Zone } from './layout.ts';
+import {
+  MANIFESTS,
+  counts,
+  dateFolder,
+  decodeManifest,
+  encodeManifest,
+  rootDigest,
+  rootFolder,
+  sealOf,
+  touches,
+  union,
+  widen,
+  type DateManifest,
+  type EpochSpan,
+  type FileEntry,
+  type Root,
+  type Spans,
+} from './manifest.ts';
+import type { ObjectStore } from './object-store.ts';
+
+/** Days whose manifests are kept in memory. */
+const DAYS_MAX = 64;
+
+export interface Day {
+  byWriter: Map<string, FileEntry[]>;
+  /** By key, what counts of each. */
+  entries: Map<string, FileEntry>;
+}
+
+/** What is so of a day from now on. `isAnew`: there is no manifest of it that could be read. */
+export interface Change {
+  put?: FileEntry[];
+  dropped?: string[];
+  isAnew?: true;
+}
+
+/** A manifest that is damaged or gone. */
+export interface Broken {
+  key: string;
+  writer: string;
+  /** Undefined: the root. */
+  date?: string;
+}
+
+const NAME = /\/([^/]+)\.json$/;
+const DATE = /\/date=(\d{4}-\d\d-\d\d)\//;
+
+export class Catalog {
+  readonly zone: Zone;
+  private readonly store: ObjectStore;
+  private readonly folder: string;
+  private roots: Map<string, Root> | undefined;
+  private readonly days = new Map<string, Day>();
+  private turn: Promise<unknown> = Promise.resolve();
+  private files = 0;
+  /** Found on reading, to be made again before anything is written. */
+  readonly broken = new Map<string, Broken>();
+  private writes = 0;
+
+  /** `folder`: for files on their way. */
+  constructor(store: ObjectStore, zone: Zone, folder: string) {
+    this.store = store;
+    this.zone = zone;
+    this.folder = folder;
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.turn.then(work);
+    this.turn = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
+    return run;
+  }
+
+  /** Forgets what was read: others may have written since. */
+  refresh(): void {
+    this.roots = undefined;
+    this.days.clear();
+  }
+
+  /** The same of one day. */
+  forget(date: string): void {
+    this.days.delete(date);
+  }
+
+  private async object(key: string): Promise<unknown> {
+    try {
+      return decodeManifest(await this.store.get(key));
+    } catch (error) {
+      if (codeOf(error) !== 'NOT_FOUND') throw error;
+      return undefined;
+    }
+  }
+
+  /** Those that are damaged, or that a root speaks of and nobody has; read anew. */
+  async brokenOnes(): Promise<Broken[]> {
+    const broken: Broken[] = [];
+    const found = new Set<string>();
+    const look = async (key: string, date?: string): Promise<void> => {
+      const writer = NAME.exec(key)?.[1];
+      if (writer === undefined) return;
+      found.add(`${date ?? ''} ${writer}`);
+      if ((await this.object(key)) === undefined)
+        broken.push({ key, writer, ...(date === undefined ? {} : { date }) });
+    };
+    for (const { key } of await this.store.list(rootFolder(this.zone))) await look(key);
+    for (const { key } of await this.store.list(`${MANIFESTS}${this.zone}/`))
+      await look(key, DATE.exec(key)?.[1]);
+    for (const [writer, { dates }] of await this.loadRoots()) {
+      const root = `${rootFolder(this.zone)}${writer}.json`;
+      if (!found.has(` ${writer}`)) broken.push({ key: root, writer });
+      for (const date of Object.keys(dates))
+        if (!found.has(`${date} ${writer}`))
+          broken.push({ key: `${dateFolder(this.zone, date)}${writer}.json`, writer, date });
+    }
+    return broken;
+  }
+
+  /** What is read while something is written is read again: it may be what was there before. */
+  private async settled<T>(read: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const before = this.writes;
+      const found = await read();
+      if (before === this.writes) return found;
+    }
+  }
+
+  async loadRoots(): Promise<Map<string, Root>> {
+    this.roots ??= await this.settled(() => this.readRoots());
+    return this.roots;
+  }
+
+  private async readRoots(): Promise<Map<string, Root>> {
+    const roots = new Map<string, Root>();
+    for (const { key } of await this.store.list(rootFolder(this.zone))) {
+      const writer = NAME.exec(key)?.[1];
+      if (writer === undefined) continue;
+      const root = (await this.object(key)) as Root | undefined; // As its name says.
+      if (root === undefined) this.broken.set(key, { key, writer });
+      else roots.set(writer, root);
+    }
+    return roots;
+  }
+
+  async day(date: string): Promise<Day> {
+    const known = this.days.get(date);
+    if (known !== undefined) return known;
+    const day = await this.settled(() => this.readDay(date));
+    this.days.set(date, day);
+    for (const old of this.days.keys()) {
+      if (this.days.size <= DAYS_MAX) break;
+      this.days.delete(old);
+    }
+    return day;
+  }
+
+  private async readDay(date: string): Promise<Day> {
+    const byWriter = new Map<string, FileEntry[]>();
+    for (const { key } of await this.store.list(dateFolder(this.zone, date))) {
+      const writer = NAME.exec(key)?.[1];
+      if (writer === undefined) continue;
+      const manifest = (await this.object(key)) as DateManifest | undefined; // As its name says.
+      if (manifest !== undefined) byWriter.set(writer, manifest.files);
+    }
+    for (const [writer, { dates }] of await this.loadRoots()) {
+      const key = `${dateFolder(this.zone, date)}${writer}.json`;
+      if (dates[date] !== undefined && !byWriter.has(writer))
+        this.broken.set(key, { key, writer, date });
+    }
+    return { byWriter, entries: entriesOf(byWriter) };
+  }
+
+  /** Days that a manifest speaks of: in a root, or by a manifest of their own. */
+  async dates(): Promise<string[]> {
+    const dates = new Set<string>();
+    for (const { dates: own } of (await this.loadRoots()).values())
+      for (const date of Object.keys(own)) dates.add(date);
+    for (const { key } of await this.store.list(`${MANIFESTS}${this.zone}/`)) {
+      const date = DATE.exec(key)?.[1];
+      if (date !== undefined) dates.add(date);
+    }
+    return [...dates].sort();
+  }
+
+  /** What the lake has of an epoch of a gateway, as far as manifests say. */
+  async span(gateway: string, epoch: string): Promise<EpochSpan | undefined> {
+    const own: Record<string, EpochSpan> = {};
+    for (const { spans } of (await this.loadRoots()).values()) {
+      const span = spans[gateway]?.[epoch];
+      if (span === undefined) continue;
+      widen(own, { [epoch]: span.ranges }, span.from);
+      widen(own, { [epoch]: [] }, span.to);
+    }
+    return own[epoch];
+  }
+
+  /** Whether the lake may have something of these. */
+  async hasAny(gateway: string, spans: Spans): Promise<boolean> {
+    for (const [epoch, ranges] of Object.entries(spans)) {
+      const span = await this.span(gateway, epoch);
+      if (span !== undefined && touches({ [epoch]: ranges }, { [epoch]: span.ranges })) return true;
+    }
+    return false;
+  }
+
+  /** Whether all of them are in spans of the lake. */
+  async covers(gateway: string, epoch: string, from: number, to: number): Promise<boolean> {
+    const span = await this.span(gateway, epoch);
+    return span !== undefined && new RangeSet(span.ranges).covers(from, to);
+  }
+
+  /** Keys of files of a gateway that may have something of these. */
+  async candidates(gateway: string, spans: Spans): Promise<FileEntry[]> {
+    const dates = new Set<string>();
+    const all = await this.dates();
+    for (const epoch of Object.keys(spans)) {
+      const span = await this.span(gateway, epoch);
+      if (span === undefined) continue;
+      for (const date of all) if (date >= span.from && date <= span.to) dates.add(date);
+    }
+    const found: FileEntry[] = [];
+    const folder = `/gw=${encodeName(gateway)}/`;
+    for (const date of dates)
+      for (const entry of (await this.day(date)).entries.values())
+        if (counts(entry) && entry.key.includes(folder) && touches(entry.spans, spans))
+          found.push(entry);
+    return found;
+  }
+
+  private async write(key: string, document: Root | DateManifest): Promise<void> {
+    await mkdir(this.folder, { recursive: true });
+    const path = join(this.folder, `${this.zone}-${this.files++}.json`);
+    await writeFile(path, encodeManifest(document));
+    await this.store.put(key, path);
+    this.writes++;
+  }
+
+  /**
+   * Says of files what is so from now on, in the manifests of this writer; `dropped` are keys that it speaks of no more.
+   * Resolves with the digest of the writer's root when all of it is on stable storage.
+   */
+  commit(writer: string, changes: ReadonlyMap<string, Change>): Promise<string> {
+    return this.inTurn(async () => {
+      const root = await this.rootOf(writer);
+      for (const [date, { put = [], dropped = [], isAnew = false }] of changes) {
+        const day = await this.day(date);
+        const isLost = root.dates[date] !== undefined && !day.byWriter.has(writer);
+        if (isLost && !isAnew) this.refuse(`${dateFolder(this.zone, date)}${writer}.json`);
+        const files = new Map((day.byWriter.get(writer) ?? []).map((entry) => [entry.key, entry]));
+        for (const key of dropped) files.delete(key);
+        for (const entry of put) {
+          const gen = Math.max(0, (day.entries.get(entry.key)?.gen ?? 0) + 1);
+          files.set(entry.key, { ...entry, gen });
+          if (!counts(entry)) continue;
+          const gateway = gatewayOf(entry.key);
+          widen((root.spans[gateway] ??= {}), entry.spans, date);
+        }
+        const list = [...files.values()];
+        await this.write(`${dateFolder(this.zone, date)}${writer}.json`, {
+          zone: this.zone,
+          writer,
+          date,
+          files: list,
+        });
+        day.byWriter.set(writer, list);
+        day.entries = entriesOf(day.byWriter);
+        this.days.set(date, day);
+        root.dates[date] = sealOf(list);
+      }
+      await this.write(`${rootFolder(this.zone)}${writer}.json`, root);
+      this.roots?.set(writer, root);
+      return rootDigest(root);
+    }).catch((error: unknown) => {
+      // What is in memory may not be what is there.
+      this.refresh();
+      throw error;
+    });
+  }
+
+  /** The writer's root made again from the manifests of its days; gives its digest. */
+  async remakeRoot(writer: string): Promise<string> {
+    const root: Root = { zone: this.zone, writer, dates: {}, spans: {} };
+    for (const date of await this.dates()) {
+      const files = (await this.day(date)).byWriter.get(writer);
+      if (files === undefined) continue;
+      root.dates[date] = sealOf(files);
+      for (const entry of files)
+        if (counts(entry)) widen((root.spans[gatewayOf(entry.key)] ??= {}), entry.spans, date);
+    }
+    return await this.inTurn(async () => {
+      await this.loadRoots();
+      await this.write(`${rootFolder(this.zone)}${writer}.json`, root);
+      this.roots?.set(writer, root);
+      return rootDigest(root);
+    });
+  }
+
+  /** Nothing is written on what could not be read: it is made again first. */
+  private refuse(key: string): never {
+    throw new HeadwaterError(
+      'LAKE_UNAVAILABLE',
+      `the lake: the manifest ${key} is damaged or gone and is made again`,
+    );
+  }
+
+  private async rootOf(writer: string): Promise<Root> {
+    const known = (await this.loadRoots()).get(writer);
+    const key = `${rootFolder(this.zone)}${writer}.json`;
+    if (known === undefined && this.broken.has(key)) this.refuse(key);
+    return structuredClone(known ?? { zone: this.zone, writer, dates: {}, spans: {} });
+  }
+
+  async digest(writer: string): Promise<string> {
+    return rootDigest(await this.rootOf(writer));
+  }
+
+  /** What files of a gateway have, without those that are lost. */
+  async spansOf(gateway: string): Promise<Spans> {
+    const folder = `/gw=${encodeName(gateway)}/`;
+    const all: Spans[] = [];
+    for (const date of await this.dates())
+      for (const entry of (await this.day(date)).entries.values())
+        if (counts(entry) && entry.key.includes(folder)) all.push(entry.spans);
+    return union(all);
+  }
+}
+
+/** Of each key the entry with the highest `gen`. */
+function entriesOf(byWriter: ReadonlyMap<string, FileEntry[]>): Map<string, FileEntry> {
+  const entries = new Map<string, FileEntry>();
+  for (const files of byWriter.values())
+    for (const entry of files) {
+      const known = entries.get(entry.key);
+      if (known === undefined || entry.gen > known.gen) entries.set(entry.key, entry);
+    }
+  return entries;
+}
+
+const GATEWAY = /\/gw=([^/]+)\//;
+
+export const gatewayOf = (key: string): string => decodeURIComponent(GATEWAY.exec(key)?.[1] ?? '');
+export const dateOfKey = (key: string): string => DATE.exec(key)?.[1] ?? '';

@@ -1,0 +1,326 @@
+/**
+ * Whether the lake is as it was written. A file is compared with the checksum of its manifest entry before it is merged,
+ * rewritten or queried, and by the scrub (`scrub.ts`) from time to time; what is damaged is set aside under `_aside/`, what
+ * is missing is noted, both are told, and their rows are made again (`heal.ts`). An error of the disk is not damage: it is
+ * thrown, and whoever asked tries again.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
+import { ZONES, current, parseKey, type LakeFile, type Zone, type FileFilter } from './layout.ts';
+import { counts, isAs, isLost, type FileEntry } from './manifest.ts';
+import type { ObjectStore } from './object-store.ts';
+import { sumFile } from './sums.ts';
+
+export const ASIDE = '_aside/';
+
+/** What is known of a file that is not as it was written. */
+export interface Damage {
+  zone: Zone;
+  key: string;
+  date: string;
+  gateway: string;
+  rows: number;
+  kind: 'damaged' | 'missing';
+  reason: string;
+  /** Epoch milliseconds. */
+  since: number;
+  /** No source has all of its rows. */
+  final: boolean;
+}
+
+/** A look at all of the lake (`scrub.ts`). */
+export interface Pass {
+  /** Epoch milliseconds. */
+  startedMs: number;
+  endedMs: number;
+  files: number;
+  bytes: number;
+  /** Damaged or missing, found in this pass. */
+  found: number;
+  manifests: number;
+}
+
+/** What of the lake is looked at. */
+export interface Checked {
+  store: ObjectStore;
+  catalog(zone: Zone): Catalog;
+  files(zone: Zone, filter?: FileFilter): Promise<LakeFile[]>;
+  folder(folder: string): Promise<LakeFile[]>;
+  fetch(file: Pick<LakeFile, 'key' | 'version'>): Promise<string>;
+  /** The copy of a file that lies elsewhere. */
+  forget(path: string): Promise<void>;
+  remove(key: string): Promise<void>;
+}
+
+export class LakeCheck {
+  notify: Notify = () => undefined;
+  /** Called when rows have to be made again: those of `lost`, and whatever the zones of `less` lack. */
+  onLost: () => void = () => undefined;
+  /** Zones that have less than they had, and nobody knows what. */
+  readonly less = new Set<Zone>();
+  /** The last look at all of it that came to its end. */
+  last: Pass | undefined;
+  /** Files found damaged or missing since the start. */
+  found = 0;
+  /** Open ones, by key. */
+  readonly lost = new Map<string, { zone: Zone; entry: FileEntry }>();
+  private readonly lake: Checked;
+  private readonly folder: string;
+  /** Of what this process says of files that others wrote. */
+  readonly writer = `${randomBytes(4).toString('hex')}-check`;
+  private readonly seen = new Map<string, { version: string; at: number }>();
+  private copies = 0;
+
+  /** `folder`: for what is set aside, on its way. */
+  constructor(lake: Checked, folder: string) {
+    this.lake = lake;
+    this.folder = folder;
+  }
+
+  get damages(): Damage[] {
+    return [...this.lost].map(([key, { zone, entry }]) => ({
+      zone,
+      key,
+      date: dateOfKey(key),
+      gateway: gatewayOf(key),
+      rows: entry.rows,
+      kind: entry.gone === 'missing' ? 'missing' : 'damaged',
+      reason: entry.reason ?? '',
+      since: entry.since ?? 0,
+      final: entry.final === true,
+    }));
+  }
+
+  /** Local path of a file that is as it was written; undefined: it is not, and counts no more. */
+  async whole(file: LakeFile, trustMs: number): Promise<string | undefined> {
+    const catalog = this.lake.catalog(file.zone);
+    let entry = (await catalog.day(file.date)).entries.get(file.key);
+    if (entry === undefined) {
+      // Another process may have written it since.
+      catalog.forget(file.date);
+      entry = (await catalog.day(file.date)).entries.get(file.key);
+    }
+    if (entry === undefined) return await this.lake.fetch(file);
+    if (!counts(entry)) return undefined;
+    const seen = this.seen.get(file.key);
+    const path = await this.lake.fetch(file);
+    if (seen?.version === file.version && performance.now() - seen.at < trustMs) return path;
+    const reason = await this.compare(file, entry, path);
+    if (reason === undefined) {
+      this.seen.set(file.key, { version: file.version, at: performance.now() });
+      return path;
+    }
+    return await this.again(file);
+  }
+
+  /** Why it is not as it was written. Throws LAKE_UNAVAILABLE when it cannot be read, NOT_FOUND when it is gone. */
+  private async compare(
+    { key }: LakeFile,
+    entry: FileEntry,
+    path: string,
+  ): Promise<string | undefined> {
+    try {
+      const sum = await sumFile(path);
+      if (isAs(entry, sum)) return undefined;
+      return sum.bytes === entry.bytes
+        ? `its checksum is ${sum.crc} and was ${entry.crc}`
+        : `it has ${sum.bytes} bytes and had ${entry.bytes}`;
+    } catch (error) {
+      const code = codeOf(error) === 'ENOENT' ? 'NOT_FOUND' : 'LAKE_UNAVAILABLE';
+      const text = `the lake: reading ${key}: ${messageOf(error)}`;
+      throw new HeadwaterError(code, text, { cause: error });
+    }
+  }
+
+  /** Looked at once more, with what store and manifests say now: it may have been replaced in this moment. */
+  private async again(file: LakeFile): Promise<string | undefined> {
+    const { key, zone, date } = file;
+    const catalog = this.lake.catalog(zone);
+    catalog.forget(date);
+    const folder = key.slice(0, key.lastIndexOf('/') + 1);
+    const now = (await this.lake.folder(folder)).find((each) => each.key === key);
+    const entry = (await catalog.day(date)).entries.get(key);
+    if (now === undefined) throw new HeadwaterError('NOT_FOUND', `the lake has no ${key} any more`);
+    await this.lake.forget(await this.lake.fetch(now));
+    const path = await this.lake.fetch(now);
+    if (entry === undefined) return path;
+    if (!counts(entry)) return undefined;
+    const reason = await this.compare(now, entry, path);
+    if (reason === undefined) return path;
+    await this.setAside(zone, entry, 'damaged', reason);
+    return undefined;
+  }
+
+  /** Files that count of these dates; what manifests have and the store has not is noted as missing. */
+  async files(zone: Zone, filter: FileFilter): Promise<LakeFile[]> {
+    const files = await this.lake.files(zone, filter);
+    const catalog = this.lake.catalog(zone);
+    const { from = '', to = '~', gateway } = filter;
+    const isAsked = (date: string): boolean => date >= from && date <= to;
+    const dates = new Set((await catalog.dates()).filter(isAsked));
+    for (const date of dates)
+      for (const entry of await this.missing(zone, date, files))
+        if (gateway === undefined || gatewayOf(entry.key) === gateway)
+          await this.setAside(zone, entry, 'missing', 'it is not there');
+    return files;
+  }
+
+  /** Entries of a day whose file is neither there nor merged into one that is. */
+  async missing(zone: Zone, date: string, files: readonly LakeFile[]): Promise<FileEntry[]> {
+    const catalog = this.lake.catalog(zone);
+    if (absent((await catalog.day(date)).entries.values(), files).length === 0) return [];
+    // With what store and manifests say now: it may have been merged in this moment.
+    catalog.forget(date);
+    const { entries } = await catalog.day(date);
+    return absent(entries.values(), await this.lake.files(zone, { from: date, to: date }));
+  }
+
+  /** Throws LAKE_UNAVAILABLE while something of these dates is lost and may come again. */
+  refuseLost(zone: Zone, { from = '', to = '~', gateway, withoutLost = false }: FileFilter): void {
+    if (withoutLost) return;
+    for (const damage of this.damages) {
+      if (damage.zone !== zone || damage.final || damage.date < from || damage.date > to) continue;
+      if (gateway !== undefined && damage.gateway !== gateway) continue;
+      throw new HeadwaterError(
+        'LAKE_UNAVAILABLE',
+        `the lake: ${damage.key} is ${damage.kind} (${damage.reason}) and its ${damage.rows} rows are being made again`,
+      );
+    }
+  }
+
+  /** Counts no more from here on; its rows are to be made again. Resolves when that is on stable storage. */
+  async setAside(
+    zone: Zone,
+    entry: FileEntry,
+    gone: 'damaged' | 'missing',
+    reason: string,
+  ): Promise<void> {
+    const { key } = entry;
+    const since = Math.round(performance.timeOrigin + performance.now());
+    const lost: FileEntry = { ...entry, gone, reason, since };
+    await this.say(zone, lost);
+    let where = '';
+    if (gone === 'damaged')
+      where = `; what there is of it is kept as ${await this.move(key, since)}`;
+    this.found++;
+    this.lost.set(key, { zone, entry: lost });
+    this.notify({
+      level: 'error',
+      event: 'lake_damaged',
+      text: `the lake: ${key} is ${gone}: ${reason}${where}; its ${entry.rows} rows are made again from what still has them`,
+    });
+    this.onLost();
+  }
+
+  /** A file that no manifest speaks of and nothing can be read of. */
+  async unreadable({ key, bytes, zone }: LakeFile): Promise<void> {
+    const entry = { key, bytes, crc: '', rows: 0, groups: [], spans: {}, gen: 0 };
+    await this.setAside(zone, entry, 'damaged', 'it is no Parquet file that can be read');
+    // What it had is not known.
+    this.hasLess(zone);
+  }
+
+  hasLess(zone: Zone): void {
+    this.less.add(zone);
+    this.onLost();
+  }
+
+  /** In the manifests of this process. */
+  async say(zone: Zone, entry: FileEntry): Promise<void> {
+    // What it said before of this day and is damaged now, is found out again.
+    const changes = new Map([[dateOfKey(entry.key), { put: [entry], isAnew: true as const }]]);
+    await this.lake.catalog(zone).commit(this.writer, changes);
+  }
+
+  private async move(key: string, since: number): Promise<string> {
+    const aside = `${ASIDE}${key}.${since}`;
+    const { store } = this.lake;
+    const bytes = await store.get(key).catch((error: unknown) => {
+      if (codeOf(error) !== 'NOT_FOUND') throw error;
+      return undefined;
+    });
+    if (bytes === undefined) return '';
+    await mkdir(this.folder, { recursive: true });
+    const path = join(this.folder, String(this.copies++));
+    await writeFile(path, bytes);
+    await store.put(aside, path);
+    await store.remove(key);
+    return `; what there is of it is kept as ${aside}`;
+  }
+
+  /** Deletes every file of days before this one, on purpose; gives how many. */
+  async forget(before: string): Promise<number> {
+    let files = 0;
+    for (const zone of ZONES) {
+      const catalog = this.lake.catalog(zone);
+      const listed = await this.lake.files(zone);
+      const dates = new Set([...(await catalog.dates()), ...listed.map(({ date }) => date)]);
+      for (const date of [...dates].filter((each) => each < before)) {
+        const entries = [...(await catalog.day(date)).entries.values()];
+        const put = entries
+          .filter((entry) => entry.gone !== 'emptied')
+          .map((entry): FileEntry => ({ ...entry, gone: 'emptied' }));
+        if (put.length > 0)
+          await catalog.commit(this.writer, new Map([[date, { put, isAnew: true as const }]]));
+        for (const { key } of put) this.lost.delete(key);
+        for (const { key } of listed.filter((file) => file.date === date)) {
+          await this.lake.remove(key);
+          files++;
+        }
+      }
+    }
+    this.notify({
+      level: 'info',
+      event: 'lake_forgotten',
+      text: `the lake: ${files} files of days before ${before} were deleted, as was asked for`,
+    });
+    return files;
+  }
+
+  /** Its rows are here again. */
+  async settle(key: string): Promise<void> {
+    const lost = this.lost.get(key);
+    if (lost === undefined) return;
+    const { final: _, ...entry } = lost.entry;
+    await this.say(lost.zone, { ...entry, gone: 'emptied' });
+    this.lost.delete(key);
+    this.notify({
+      level: 'info',
+      event: 'lake_healed',
+      text: `the lake: the ${entry.rows} rows of ${key} are there again`,
+    });
+  }
+
+  /** No source has all of its rows: nobody waits for them any more. */
+  async giveUp(key: string, text: string): Promise<void> {
+    const lost = this.lost.get(key);
+    if (lost === undefined || lost.entry.final === true) return;
+    lost.entry = { ...lost.entry, final: true };
+    await this.say(lost.zone, lost.entry);
+    this.notify({ level: 'error', event: 'lake_lost', text });
+  }
+
+  /** What an earlier process found, and was not made again. */
+  learn(zone: Zone, entry: FileEntry): void {
+    if (!isLost(entry) || this.lost.has(entry.key)) return;
+    this.lost.set(entry.key, { zone, entry });
+    this.onLost();
+  }
+}
+
+function absent(entries: Iterable<FileEntry>, files: readonly LakeFile[]): FileEntry[] {
+  const there = new Set(files.map(({ key }) => key));
+  return [...entries].filter((entry) => {
+    if (!counts(entry) || there.has(entry.key)) return false;
+    const file = parseKey({ key: entry.key, bytes: entry.bytes, version: '' });
+    if (file === undefined) return false;
+    const beside = files.filter(({ key }) =>
+      key.startsWith(entry.key.slice(0, entry.key.lastIndexOf('/') + 1)),
+    );
+    return !current([...beside, file]).merged.includes(file);
+  });
+}

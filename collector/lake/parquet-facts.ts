@@ -1,0 +1,58 @@
+/** What is to be known of a Parquet file, asked of DuckDB: its rows, its row groups, and which sequences it has. */
+import { quote, type DuckDBConnection } from '../duckdb/database.ts';
+import type { Zone } from './layout.ts';
+import type { Spans } from './manifest.ts';
+import type { Group } from './sums.ts';
+
+export interface Facts {
+  rows: number;
+  groups: Group[];
+  spans: Spans;
+}
+
+/** First and last sequence of each record of the log, by what a span is of. Results have none: a window is no sequence. */
+const RECORDS: Record<Zone, string> = {
+  // Status reports have no sequence of their own, and what is not a whole frame has none that can be believed.
+  raw: `SELECT epoch, first_sequence AS a, first_sequence + greatest("count", 1) - 1 AS b FROM % WHERE kind BETWEEN 0 AND 3`,
+  readings: `SELECT epoch, min(sequence) AS a, max(sequence) AS b FROM % GROUP BY epoch, log, log_partition, log_offset`,
+  results: '',
+};
+
+/**
+ * SQL of ranges without gaps between them, from records with `a` and `b`, apart by `keys`; `overlaps` where two records
+ * say something of the same sequence.
+ */
+export function islands(records: string, keys: string): string {
+  const window = `PARTITION BY ${keys} ORDER BY a, b ROWS`;
+  return `WITH records AS (${records}),
+    marked AS (SELECT *, max(b) OVER (${window} BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM records),
+    numbered AS (SELECT *, sum(CASE WHEN before IS NULL OR a > before + 1 THEN 1 ELSE 0 END) OVER (${window} UNBOUNDED PRECEDING) AS island FROM marked)
+    SELECT ${keys}, min(a) AS a, max(b) AS b, coalesce(bool_or(a <= before), false) AS overlaps FROM numbered GROUP BY ${keys}, island ORDER BY ${keys}, a`;
+}
+
+/** Row groups lie one after the other; each begins with its first column's dictionary or data. */
+const GROUPS = `SELECT row_group_id, any_value(row_group_num_rows), min(start), max(start + total_compressed_size) FROM
+  (SELECT *, CASE WHEN dictionary_page_offset > 0 THEN least(dictionary_page_offset, data_page_offset) ELSE data_page_offset END AS start FROM parquet_metadata(%))
+  GROUP BY row_group_id ORDER BY row_group_id`;
+
+export async function factsOf(
+  connection: DuckDBConnection,
+  zone: Zone,
+  path: string,
+): Promise<Facts> {
+  const file = quote(path);
+  const found = (await connection.runAndReadAll(GROUPS.replace('%', file))).getRows();
+  const groups = found.map(([, rows, from, to]) => ({
+    at: Number(from),
+    bytes: Number(to) - Number(from),
+    rows: Number(rows),
+  }));
+  const spans: Spans = {};
+  if (zone !== 'results') {
+    const rows = `read_parquet(${file}, hive_partitioning = false)`;
+    const sql = islands(RECORDS[zone].replace('%', rows), 'epoch');
+    for (const [epoch, from, to] of (await connection.runAndReadAll(sql)).getRows())
+      (spans[String(epoch)] ??= []).push([Number(from), Number(to)]);
+  }
+  return { rows: groups.reduce((sum, { rows }) => sum + rows, 0), groups, spans };
+}

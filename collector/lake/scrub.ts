@@ -1,0 +1,195 @@
+/**
+ * Looks at the whole lake from time to time: at each manifest, at what manifests and store have of each other, and at the
+ * checksum of each file. It rests fifty times as long as it works, so it takes less than 2 % of a core, and goes round
+ * again after a pause. What it finds is for `check.ts` to set aside and for `heal.ts` to make again.
+ */
+import { isRetryable } from '../../contracts/errors.ts';
+import { codeOf, messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { adopt, unlisted } from './adopt.ts';
+import type { Pass } from './check.ts';
+import type { Lake } from './lake.ts';
+import { ZONES, type LakeFile, type Zone } from './layout.ts';
+import { writerOf } from './manifest.ts';
+import { remake } from './remake.ts';
+import { filesWith } from './replace.ts';
+
+/** Rest for each millisecond of work. */
+const REST = 50;
+const REST_MS_MAX = 60_000;
+/** Between two rounds. */
+const PAUSE_MS = { local: 600_000, elsewhere: 6 * 3_600_000 };
+const RETRY_MS = 30_000;
+
+export class Scrub {
+  private readonly lake: Lake;
+  private readonly notify: Notify;
+  private readonly nowMs: () => number;
+  private stopped = false;
+  private wake: (() => void) | undefined;
+  private running: Promise<void> | undefined;
+  private said = '';
+  /** What a person asked for. */
+  asked: { running: boolean; pass: Pass | null; failure?: string } = { running: false, pass: null };
+  private answering: Promise<void> | undefined;
+  /** Found without a manifest in an earlier round. */
+  private readonly strange = new Set<string>();
+
+  constructor(lake: Lake, notify: Notify, nowMs: () => number) {
+    this.lake = lake;
+    this.notify = notify;
+    this.nowMs = nowMs;
+  }
+
+  /** Begins one at full speed, if none was asked for and still runs. */
+  begin(): void {
+    if (this.asked.running) return;
+    this.asked = { running: true, pass: null };
+    this.answering = this.pass()
+      .then((pass) => void (this.asked = { running: false, pass }))
+      .catch((error: unknown) => {
+        this.asked = { running: false, pass: null, failure: messageOf(error) };
+      });
+  }
+
+  start(): void {
+    this.running = this.loop();
+  }
+
+  private async loop(): Promise<void> {
+    const pauseMs = this.lake.store.kind === 'local' ? PAUSE_MS.local : PAUSE_MS.elsewhere;
+    while (!this.stopped) {
+      let restMs = pauseMs;
+      try {
+        await this.pass((workMs) => this.rest(Math.min(workMs * REST, REST_MS_MAX)));
+        this.said = '';
+      } catch (error) {
+        if (!isRetryable(error) && codeOf(error) === '') throw error;
+        const text = `the lake could not be looked at: ${messageOf(error)}`;
+        if (text !== this.said) this.notify({ level: 'warn', event: 'lake_scrub', text });
+        this.said = text;
+        restMs = RETRY_MS;
+      }
+      await this.rest(restMs);
+    }
+  }
+
+  private rest(ms: number): Promise<void> {
+    if (this.stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** All of the lake once. Throws LAKE_UNAVAILABLE. */
+  async pass(rest: (workMs: number) => Promise<void> = () => Promise.resolve()): Promise<Pass> {
+    const { lake } = this;
+    const before = lake.check.found;
+    const pass = { startedMs: this.nowMs(), files: 0, bytes: 0, manifests: 0 };
+    for (const zone of ZONES) {
+      const begin = performance.now();
+      for (const broken of await lake.catalog(zone).brokenOnes()) {
+        await remake(lake, zone, broken);
+        pass.manifests++;
+      }
+      const dates = new Set(await lake.catalog(zone).dates());
+      const files = await lake.files(zone);
+      for (const { date } of files) dates.add(date);
+      await rest(performance.now() - begin);
+      for (const date of [...dates].sort()) {
+        const found = await this.day(zone, date, files, rest);
+        pass.files += found.files;
+        pass.bytes += found.bytes;
+        if (this.stopped) break;
+      }
+    }
+    const found = lake.check.found - before;
+    const last = { ...pass, endedMs: this.nowMs(), found };
+    lake.check.last = last;
+    return last;
+  }
+
+  private async day(
+    zone: Zone,
+    date: string,
+    listed: readonly LakeFile[],
+    rest: (workMs: number) => Promise<void>,
+  ): Promise<{ files: number; bytes: number }> {
+    const { lake } = this;
+    let begin = performance.now();
+    const before = listed.filter((file) => file.date === date);
+    for (const entry of (await lake.catalog(zone).day(date)).entries.values())
+      lake.check.learn(zone, entry);
+    for (const entry of await lake.check.missing(zone, date, before))
+      await lake.check.setAside(zone, entry, 'missing', 'it is not there');
+    await this.strays(zone, before);
+    await this.resurrected(zone, date, before);
+    await rest(performance.now() - begin);
+    let bytes = 0;
+    let files = 0;
+    for (const file of before) {
+      if (this.stopped) break;
+      begin = performance.now();
+      try {
+        await lake.check.whole(file, 0);
+        files++;
+        bytes += file.bytes;
+      } catch (error) {
+        // Merged or replaced since it was listed: the next round has what became of it.
+        if (codeOf(error) !== 'NOT_FOUND') throw error;
+      }
+      await rest(performance.now() - begin);
+    }
+    return { files, bytes };
+  }
+
+  /** Files that no manifest speaks of: of an older version, of a writer that was overtaken, or being written now. */
+  private async strays(zone: Zone, files: readonly LakeFile[]): Promise<void> {
+    const { lake } = this;
+    const writers = new Set((await lake.catalog(zone).loadRoots()).keys());
+    const strays: LakeFile[] = [];
+    for (const file of await unlisted(lake, zone, files)) {
+      const isAtWork = writers.has(writerOf(file.log, file.partition));
+      // What a writer that is at work has put this moment, its manifest has by the next round.
+      if (isAtWork && !this.strange.has(file.key)) this.strange.add(file.key);
+      else if (!isAtWork || (await this.apart(zone, file))) strays.push(file);
+    }
+    const unreadable = await adopt(lake, zone, lake.check.writer, strays);
+    for (const file of unreadable) await lake.check.unreadable(file);
+  }
+
+  /** Files all of whose rows others have, deleted and there again after a power cut. */
+  private async resurrected(zone: Zone, date: string, files: readonly LakeFile[]): Promise<void> {
+    const { lake } = this;
+    const { entries } = await lake.catalog(zone).day(date);
+    for (const { key } of files) if (entries.get(key)?.gone === 'emptied') await lake.remove(key);
+  }
+
+  /** Leaves in a file only what no other file has: whoever wrote it was overtaken. Whether there is something left. */
+  private async apart(zone: Zone, file: LakeFile): Promise<boolean> {
+    const { lake } = this;
+    const path = await lake.fetch(file);
+    const { rows, spans } = await lake.parquet.facts(zone, path);
+    const where = { spans, dates: [file.date] };
+    const others = await filesWith(lake, zone, file.gateway, where, ({ key }) => key === file.key);
+    const local = await lake.whole(others);
+    if (local.size === 0) return true;
+    const { rewritten, facts } = await lake.parquet.apart(zone, path, [...local.keys()]);
+    await lake.using([rewritten], async () => {
+      if (facts.rows === 0) await lake.remove(file.key);
+      else if (facts.rows < rows) await lake.put(file.key, rewritten);
+    });
+    return facts.rows > 0;
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    this.wake?.();
+    await this.running;
+    await this.answering;
+  }
+}

@@ -1,0 +1,73 @@
+/** A lake that is damaged says so and is made again; nobody reads what is not as it was written. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { allRows, damage, filesOf, fill, trial } from '../support/lake-damage.ts';
+import { LakeSite } from '../support/lake-site.ts';
+import { temporaryFolder } from '../support/process.ts';
+import { seeded } from '../support/seed.ts';
+
+async function filled(): Promise<LakeSite> {
+  const site = new LakeSite(temporaryFolder());
+  await site.open();
+  await fill(site);
+  return site;
+}
+
+describe('a damaged lake', () => {
+  it('flips, truncations and deletions in files and manifests are each told, and every row is there again', async () => {
+    const { seed, next } = seeded();
+    const site = await filled();
+    const before = await allRows(site);
+    expect(before['readings']).toHaveLength(600);
+    for (let round = 0; round < 2; round++) {
+      const keys = filesOf(site.lakeFolder).filter(() => next() < 0.4);
+      const { untold, differing } = await trial(site, before, keys, next);
+      expect({ seed, round, untold, differing }).toEqual({
+        seed,
+        round,
+        untold: [],
+        differing: [],
+      });
+    }
+    await site.close();
+  });
+
+  it('a query waits for rows that are being made again, and what the lake has is still said', async () => {
+    const { next } = seeded();
+    const site = await filled();
+    site.heal.ask = () => undefined;
+    site.lake.check.onLost = () => undefined;
+    const [key = ''] = filesOf(site.lakeFolder).filter((each) => each.startsWith('readings/'));
+    damage(join(site.lakeFolder, key), next);
+    await expect(
+      site.lake.query({ zones: ['readings'] }, () => Promise.resolve()),
+    ).rejects.toMatchObject({ code: 'LAKE_UNAVAILABLE' });
+    expect(site.lake.check.damages).toMatchObject([{ key, zone: 'readings', final: false }]);
+    const summary = await site.lake.summary();
+    expect(summary.find(({ zone }) => zone === 'readings')?.rows).toBe(
+      600 - (site.lake.check.damages[0]?.rows ?? 0),
+    );
+    await site.close();
+  });
+
+  it('a lake that was emptied while nobody looked is known from the log, and filled again from it', async () => {
+    const site = await filled();
+    const before = await allRows(site);
+    await site.close();
+    rmSync(site.lakeFolder, { recursive: true });
+    await site.open();
+    await site.scrub.pass();
+    await site.caughtUp();
+    const { raw, readings, results } = before;
+    const all = async (): Promise<true | undefined> => {
+      const now = await allRows(site);
+      return JSON.stringify(now) === JSON.stringify({ raw, readings, results }) || undefined;
+    };
+    for (let tries = 0; tries < 100 && (await all()) === undefined; tries++)
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await allRows(site)).toEqual(before);
+    expect(site.said.join('\n')).toContain('is not as this collector left it');
+    await site.close();
+  });
+});

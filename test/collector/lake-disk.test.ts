@@ -1,0 +1,180 @@
+/** The lake on a disk that is watched, and one that fails: what is committed is on stable storage, and an error is no damage. */
+import * as nodeFiles from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { LocalObjects, type FileCalls } from '../../collector/lake/local.ts';
+import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import type { Step } from '../../collector/log/log.ts';
+import { LakeSite, frameOf } from '../support/lake-site.ts';
+import { temporaryFolder, until } from '../support/process.ts';
+
+type Call = keyof FileCalls | 'sync';
+
+/** The file system, with what is done to it told before and after. */
+function watched(
+  before: (call: Call, path: string) => void,
+  after: (call: Call, path: string, to?: string) => void,
+): FileCalls {
+  const around = async <T>(
+    call: Call,
+    path: unknown,
+    work: () => Promise<T>,
+    to?: unknown,
+  ): Promise<T> => {
+    before(call, String(path));
+    const done = await work();
+    after(call, String(path), typeof to === 'string' ? to : undefined);
+    return done;
+  };
+  const calls = { ...nodeFiles };
+  for (const name of [
+    'mkdir',
+    'readFile',
+    'readdir',
+    'rename',
+    'rm',
+    'stat',
+    'copyFile',
+  ] as const) {
+    const real = nodeFiles[name] as (...args: unknown[]) => Promise<unknown>;
+    Object.assign(calls, {
+      [name]: async (...args: unknown[]) =>
+        await around(name, args[0], () => real(...args), args[1]),
+    });
+  }
+  const open: typeof nodeFiles.open = async (path, flags, mode) =>
+    await around('open', path, async () => {
+      const handle = await nodeFiles.open(path, flags, mode);
+      const sync = handle.sync.bind(handle);
+      handle.sync = async () => await around('sync', path, sync);
+      return handle;
+    });
+  return { ...calls, open };
+}
+
+describe('the lake on a disk', () => {
+  it('a file, its name and the names of its folders are synced before a put is done, also after an attempt that failed', async () => {
+    const folder = join(temporaryFolder(), 'new/lake');
+    const events: string[] = [];
+    let failing = true;
+    const name = (path: string): string => relative(dirname(dirname(folder)), path);
+    const files = watched(
+      (call, path) => {
+        if (failing && call === 'rename' && path.endsWith('.part')) {
+          failing = false;
+          throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' });
+        }
+      },
+      (call, path, to) => {
+        if (call === 'sync') events.push(`sync ${name(path)}`);
+        if (call === 'rename') events.push(`rename ${name(to ?? '')}`);
+        if (call === 'rm') events.push(`rm ${name(path)}`);
+      },
+    );
+    const store = new LocalObjects(folder, files);
+    const source = join(temporaryFolder(), 'x');
+    await nodeFiles.writeFile(source, 'one');
+    await expect(store.put('raw/date=1/gw=a/x', source)).rejects.toMatchObject({
+      code: 'LAKE_UNAVAILABLE',
+    });
+    await nodeFiles.writeFile(source, 'two');
+    events.length = 0;
+    await new LocalObjects(folder, files).put('raw/date=1/gw=a/x', source);
+    const at = (event: string): number => events.indexOf(event);
+    for (const each of ['', 'new', 'new/lake', 'new/lake/raw', 'new/lake/raw/date=1'])
+      expect(at(`sync ${each}`), each).toBeGreaterThanOrEqual(each === '' ? -1 : 0);
+    const renamed = at('rename new/lake/raw/date=1/gw=a/x');
+    expect(at('sync new/lake/raw/date=1/gw=a/x.part')).toBeGreaterThanOrEqual(0);
+    expect(at('sync new/lake/raw/date=1/gw=a/x.part')).toBeLessThan(renamed);
+    expect(events.lastIndexOf('sync new/lake/raw/date=1/gw=a')).toBeGreaterThan(renamed);
+    events.length = 0;
+    await store.remove('raw/date=1/gw=a/x');
+    expect(events).toEqual(['rm new/lake/raw/date=1/gw=a/x', 'sync new/lake/raw/date=1/gw=a']);
+  });
+
+  it('offsets are committed only after every file and manifest of their step has been put', async () => {
+    const events: string[] = [];
+    class Watched extends EmbeddedLog {
+      override async commit(group: string, topic: string, step: Step): Promise<void> {
+        const value = step.produce.at(0)?.value.toString('utf8') ?? '';
+        if (group === 'headwater-lake-raw' && value.includes('"seal"')) events.push('commit');
+        await super.commit(group, topic, step);
+      }
+    }
+    const site = new LakeSite(temporaryFolder(), { Log: Watched });
+    await site.open();
+    const { store } = site.lake;
+    const put = store.put.bind(store);
+    store.put = async (key, file) => {
+      if (/^raw|^_manifest\/(roots\/)?raw/.test(key)) events.push(`begin ${key}`);
+      await put(key, file);
+      if (/^raw|^_manifest\/(roots\/)?raw/.test(key)) events.push(`end ${key}`);
+    };
+    for (let at = 0; at < 3; at++) {
+      await site.append([frameOf(1 + at * 10, 10)]);
+      await site.caughtUp();
+    }
+    const open = new Set<string>();
+    const kinds = new Set<string>();
+    let commits = 0;
+    for (const event of events) {
+      const [what = '', key = ''] = event.split(' ');
+      if (what === 'begin') open.add(key);
+      if (what === 'end') kinds.add(key.split('/').slice(0, 2).join('/'));
+      if (what === 'end') open.delete(key);
+      if (what !== 'commit') continue;
+      expect([...open]).toEqual([]);
+      commits++;
+    }
+    expect(commits).toBeGreaterThanOrEqual(3);
+    expect(kinds).toEqual(new Set(['raw/date=2026-05-01', '_manifest/raw', '_manifest/roots']));
+    await site.close();
+  });
+
+  it('an error at any call of the disk is waited for and told, sets nothing aside, and every row is there once', async () => {
+    let broken: { call: Call; code: string; left: number } | undefined;
+    let met = 0;
+    const files = watched(
+      (call, path) => {
+        if (broken?.call !== call || broken.left === 0 || path.endsWith('.probe.part')) return;
+        broken.left--;
+        met++;
+        const { code } = broken;
+        throw Object.assign(new Error(`${code}: injected`), { code });
+      },
+      () => undefined,
+    );
+    const site = new LakeSite(temporaryFolder(), { files });
+    await site.open();
+    await site.append([frameOf(1, 10)]);
+    await site.caughtUp();
+    let first = 11;
+    const faults: [Call, string][] = [
+      ['open', 'EMFILE'],
+      ['sync', 'EIO'],
+      ['rename', 'EROFS'],
+      ['mkdir', 'ENOSPC'],
+      ['readdir', 'EACCES'],
+      ['readdir', 'EIO'],
+      ['stat', 'EIO'],
+      ['rename', 'EIO'],
+      ['sync', 'ENOSPC'],
+    ];
+    for (const [at, [call, code]] of faults.entries()) {
+      // A day of its own: a folder has to be made.
+      const dayMs = Date.UTC(2026, 4, 2 + at, 12);
+      broken = { call, code, left: 2 };
+      await site.append([frameOf(first, 10, { dayMs })]);
+      first += 10;
+      await until(`${call} to fail twice`, () => broken?.left === 0 || undefined);
+      await site.caughtUp();
+    }
+    broken = undefined;
+    expect(met).toBe(faults.length * 2);
+    expect(await site.rows('raw')).toHaveLength(faults.length + 1);
+    expect(await site.rows('readings')).toHaveLength((faults.length + 1) * 10);
+    expect(site.lake.check.found).toBe(0);
+    expect(site.said.some((text) => text.includes('injected'))).toBe(true);
+    await site.close();
+  });
+});
