@@ -139,12 +139,21 @@ async function collector(address: string | boolean | undefined): Promise<Finding
   if (typeof address !== 'string') return [];
   try {
     const { ask } = await import('./api.ts');
-    const { warnings, blocked } = (await ask(address, '/api/v1/status')) as {
+    const {
+      warnings,
+      blocked,
+      waiting = [],
+    } = (await ask(address, '/api/v1/status')) as {
       warnings: string[];
       blocked: string | null;
+      /** Not from a collector of an older version. */
+      waiting?: { name: string; why: string }[];
     };
     const findings: Finding[] = [{ level: 'ok', text: `collector ${address} answers` }];
     if (blocked !== null) findings.push({ level: 'fail', text: blocked });
+    // What blocks all is one of them.
+    for (const { name, why } of waiting)
+      if (why !== blocked) findings.push({ level: 'fail', text: `${name} waits: ${why}` });
     return [...findings, ...warnings.map((text): Finding => ({ level: 'warn', text }))];
   } catch (error) {
     return [{ level: 'fail', text: messageOf(error) }];

@@ -9,6 +9,7 @@ import { livePart } from './api/live.ts';
 import { pagePart } from './api/page.ts';
 import { quarantinePart } from './api/quarantine.ts';
 import { seriesPart } from './api/series.ts';
+import { stagesPart } from './api/stages.ts';
 import { statusPart } from './api/status.ts';
 import { batchPart } from './batch/part.ts';
 import type { CollectorConfig } from './config.ts';
@@ -51,6 +52,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   lakeCheckPart,
   accountPart,
   statusPart,
+  stagesPart,
   pagePart,
   clockPart,
   sinkPart,

@@ -16,6 +16,7 @@ function statusOf(site: CollectorSite): object {
     store: store?.kind ?? null,
     stages: log.groups(),
     blocked: blockedBy(site.health()) ?? null,
+    waiting: site.health().flatMap(({ name, why }) => (why === undefined ? [] : [{ name, why }])),
     warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
   };
 }
@@ -61,6 +62,7 @@ export const statusPart: CollectorPart<CollectorSite> = {
             store: orNull(TEXT),
             stages: listOf({ group: TEXT, topic: TEXT, lagRecords: orNull(INTEGER) }),
             blocked: orNull(TEXT),
+            waiting: listOf({ name: TEXT, why: TEXT }),
             warnings: { type: 'array', items: TEXT },
           }),
         },

@@ -37,6 +37,17 @@ export const clockPart: CollectorPart<CollectorClock> = {
     clock.start(site.get(ledgerPart).newestMs());
     return clock;
   },
+  health: ({ doubt }) => [{ name: 'clock', why: doubt, isEssential: false }],
+  metrics: {
+    headwater_clock_doubted: gauge(
+      "1 while this machine's clock is behind this version's making or what the log has, so that gateways are told no time.",
+      ({ doubt }) => (doubt === undefined ? 0 : 1),
+    ),
+    headwater_gateway_clock_offset_seconds: gauge(
+      "By how much a gateway's wall clock was ahead of this machine's when it was last heard, by gateway.",
+      (clock) => clock.offsets(),
+    ),
+  },
   close: (clock) => clock.close(),
 };
 

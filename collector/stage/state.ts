@@ -86,7 +86,7 @@ export class Trouble {
 
   /** It came forward: the trouble, if there was one, is over. With `what`: if it was that. */
   passed(what?: string): void {
-    this.succeededMs = this.options.wallMs();
+    this.succeededMs = Math.round(this.options.wallMs());
     if (this.present === undefined || (what !== undefined && this.present.what !== what)) return;
     this.isStuck = false;
     this.present = undefined;
@@ -112,7 +112,7 @@ export class Trouble {
     const way = wayOf(`${what}: ${reason}`);
     const known = this.present;
     if (known === undefined) {
-      this.present = { what, reason, sinceMs: wallMs(), toldAt: now, toldWay: way };
+      this.present = { what, reason, sinceMs: Math.round(wallMs()), toldAt: now, toldWay: way };
       notify({ level: 'warn', event: `${name}_waits`, text: `${what}: ${reason}` });
       return;
     }

@@ -122,6 +122,10 @@ export const uplinkPart: GatewayPart<Uplink> = {
     return [{ name: 'uplink', why: connected ? undefined : why, isEssential: false }];
   },
   metrics: {
+    headwater_clock_offset_seconds: gauge(
+      "By how much this machine's wall clock is ahead of the collector's; absent before a collector has told the time.",
+      (uplink) => uplink.clockOffsets(),
+    ),
     headwater_uplink_connected: gauge('1 while connected to a collector.', (uplink) =>
       uplink.stats().connected ? 1 : 0,
     ),

@@ -222,6 +222,12 @@ export class Uplink {
     this.timer = setTimeout(() => this.dial(), this.backoff.next());
   }
 
+  /** Seconds that the wall clock is ahead of what a collector said. */
+  clockOffsets(): { labels: Record<string, string>; value: number }[] {
+    const { apartUs } = this.clock;
+    return apartUs === undefined ? [] : [{ labels: {}, value: apartUs / 1e6 }];
+  }
+
   private endSession(): void {
     this.session?.end();
     this.session = undefined;

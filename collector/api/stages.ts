@@ -1,0 +1,96 @@
+/** How each stage of this process is: works, or waits, for what, since when, why, and how much waits. */
+import { READ_ALL, json } from '../../shared/http/route.ts';
+import { INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import { counter, gauge, type Sample } from '../../shared/telemetry/metrics.ts';
+import { decodePart } from '../decode/part.ts';
+import { lakeStagesPart } from '../lake/part.ts';
+import type { CollectorPart, CollectorSite } from '../part.ts';
+import type { StageState } from '../stage/state.ts';
+import { storeStagePart } from '../store/part.ts';
+import { streamPart } from '../stream/part.ts';
+
+interface Stages {
+  states(): StageState[];
+  nowMs(): number;
+}
+
+function statesOf(site: CollectorSite): StageState[] {
+  const streaming = site.find(streamPart);
+  const running = [
+    site.find(decodePart)?.stage,
+    site.find(storeStagePart),
+    ...(site.find(lakeStagesPart) ?? []),
+    streaming?.stream,
+    streaming?.deliveries,
+  ];
+  return running.flatMap((each) => each?.stageStates() ?? []);
+}
+
+/** A sample of each stage; of those of which it is known. */
+const each =
+  (read: (state: StageState, nowMs: number) => number | undefined) =>
+  (stages: Stages): Sample[] =>
+    stages.states().flatMap((state) => {
+      const value = read(state, stages.nowMs());
+      return value === undefined ? [] : [{ labels: { stage: state.name }, value }];
+    });
+
+/** One sentence, while it waits. */
+function whyOf({ name, state, waitsFor, reason, waitingRecords }: StageState): string | undefined {
+  if (state === 'works') return undefined;
+  const count = waitingRecords === null ? '' : `; ${waitingRecords} records wait`;
+  return `${name}: ${waitsFor ?? 'working'}: ${reason ?? ''}${count}`;
+}
+
+export const stagesPart: CollectorPart<Stages> = {
+  name: 'stages',
+  open: (site) => ({ states: () => statesOf(site), nowMs: site.context.nowMs }),
+  health: (stages) =>
+    stages.states().map((state) => ({ name: state.name, why: whyOf(state), isEssential: false })),
+  metrics: {
+    headwater_stage_stalled_seconds: gauge(
+      'For how long the stage has been waiting for something that fails; 0 while it works.',
+      each(({ sinceMs }, nowMs) =>
+        sinceMs === undefined ? 0 : Math.max(0, nowMs - sinceMs) / 1000,
+      ),
+    ),
+    headwater_stage_waiting_records: gauge(
+      'Records of the log that wait for the stage, where that is known.',
+      each(({ waitingRecords }) => waitingRecords ?? undefined),
+    ),
+    headwater_stage_last_success_time_seconds: gauge(
+      'When the stage last came forward or found nothing to do, seconds since 1970 UTC; 0: not since the start.',
+      each(({ succeededMs }) => (succeededMs ?? 0) / 1000),
+    ),
+    headwater_stage_set_aside_records_total: counter(
+      'Records that the stage could not take and put into quarantine.',
+      each(({ asideRecords }) => asideRecords),
+    ),
+  },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/stages',
+      about: 'How each stage of this process is, and what it waits for.',
+      right: READ_ALL,
+      replies: {
+        200: {
+          about: 'Stages.',
+          schema: object({
+            stages: listOf({
+              name: TEXT,
+              state: TEXT,
+              waitsFor: TEXT,
+              sinceMs: INTEGER,
+              reason: TEXT,
+              waitingRecords: orNull(INTEGER),
+              succeededMs: INTEGER,
+              asideRecords: INTEGER,
+            }),
+          }),
+        },
+      },
+      handle: (stages) => json({ stages: stages.states() }),
+    },
+  ],
+};
