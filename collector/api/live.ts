@@ -2,7 +2,6 @@
 import type { ServerResponse } from 'node:http';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { maySee } from '../../shared/access/may.ts';
-import { HeadwaterError } from '../../shared/errors.ts';
 import { READ_EACH } from '../../shared/http/route.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_READINGS, TOPIC_RESULTS, type Log, type StoredRecord } from '../log/log.ts';
@@ -10,7 +9,6 @@ import { Follower } from '../log/follow.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
 
-const LISTENERS_MAX = 500;
 /** A listener that takes nothing is cut when so many bytes wait for it. */
 const BEHIND_BYTES_MAX = 1024 * 1024;
 /** Readings in one event; of more, the newest. */
@@ -71,9 +69,7 @@ export class LiveStream {
     }
   }
 
-  /** Whether there was room for one more. */
-  add(response: ServerResponse, may: (gateway: string) => boolean): boolean {
-    if (this.listeners.size >= LISTENERS_MAX) return false;
+  add(response: ServerResponse, may: (gateway: string) => boolean): void {
     response.writeHead(200, {
       'content-type': 'text/event-stream',
       'cache-control': 'no-store',
@@ -82,7 +78,6 @@ export class LiveStream {
     response.write('retry: 2000\n\n');
     this.listeners.set(response, may);
     response.on('close', () => this.listeners.delete(response));
-    return true;
   }
 
   async close(): Promise<void> {
@@ -104,12 +99,12 @@ export const livePart: CollectorPart<LiveStream> = {
     {
       method: 'GET',
       path: '/api/v1/stream',
+      isStream: true,
       about: 'Readings as they arrive, as server-sent events named `readings`.',
       right: READ_EACH,
       replies: { 200: { about: 'A stream.', type: 'text/event-stream' } },
       handle: (live, { identity }, response) => {
-        if (!live.add(response, (gateway) => maySee(identity, gateway)))
-          throw new HeadwaterError('UNREACHABLE', 'too many listeners: try again later');
+        live.add(response, (gateway) => maySee(identity, gateway));
         return undefined;
       },
     },

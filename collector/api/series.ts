@@ -65,6 +65,7 @@ export const seriesPart: CollectorPart<Series> = {
     {
       method: 'GET',
       path: '/api/v1/series',
+      isCostly: true,
       about: 'All series.',
       right: READ_EACH,
       query: FILTER,
@@ -83,6 +84,7 @@ export const seriesPart: CollectorPart<Series> = {
     {
       method: 'GET',
       path: '/api/v1/latest',
+      isCostly: true,
       about: 'The newest point of each series.',
       right: READ_EACH,
       query: FILTER,
@@ -101,6 +103,7 @@ export const seriesPart: CollectorPart<Series> = {
     {
       method: 'GET',
       path: '/api/v1/query',
+      isCostly: true,
       about:
         'Points of series. Without `every` and `fn` the raw points, without a hidden limit; `fn` alone gives one point.',
       right: READ_EACH,

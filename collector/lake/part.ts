@@ -37,6 +37,7 @@ export const lakePart: CollectorPart<Lake> = {
     {
       method: 'GET',
       path: '/api/v1/lake',
+      isCostly: true,
       about: 'Where the lake is, and what each zone has.',
       right: READ_ALL,
       replies: {

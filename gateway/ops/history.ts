@@ -150,6 +150,7 @@ export const historyPart: GatewayPart<{
     {
       method: 'GET',
       path: '/api/v1/query',
+      isCostly: true,
       about: 'Messages of the last hours as they came, newest first.',
       right: READ_HERE,
       query: HISTORY_QUERY,

@@ -57,4 +57,32 @@ export const MQTT_LIMITS = [
   },
 ] as const satisfies readonly LimitRow[];
 
+/** The same for HTTP, on both servers. */
+export const HTTP_LIMITS = [
+  {
+    name: 'connections',
+    setting: '2000',
+    what: 'HTTP connections at once, by address',
+    answer: 'closed at once',
+  },
+  {
+    name: 'questions',
+    setting: '4',
+    what: 'questions that read much (series, latest, query, lake), at once',
+    answer: 'they wait for their turn',
+  },
+  {
+    name: 'queued_questions',
+    setting: '64',
+    what: 'questions that wait',
+    answer: '429 with Retry-After',
+  },
+  {
+    name: 'streams',
+    setting: '500',
+    what: 'event streams (`/api/v1/stream`)',
+    answer: '429 with Retry-After',
+  },
+] as const satisfies readonly LimitRow[];
+
 export type MqttLimitName = (typeof MQTT_LIMITS)[number]['name'];

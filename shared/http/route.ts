@@ -22,6 +22,8 @@ export interface Request {
   headers: IncomingHttpHeaders;
   identity: Identity;
   address: string;
+  /** Whose share a limit is of: the token's name where there is one, else the address. */
+  principal: string;
   /** What the route's body has, checked. */
   fields: Record<string, string>;
   /** Throws BODY_TOO_LARGE. */
@@ -64,6 +66,10 @@ export interface Route<Running> {
   readonly headers?: Parameters;
   readonly body?: Body;
   readonly replies: Readonly<Record<number, Answer>>;
+  /** It reads much: it waits for its turn, see `turns.ts`. */
+  readonly isCostly?: boolean;
+  /** It stays open and counts as a stream. */
+  readonly isStream?: boolean;
   /** Returns a reply, or undefined when it answers on `response` itself (a stream). */
   handle(
     running: Running,

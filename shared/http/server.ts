@@ -10,10 +10,12 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Audit } from '../access/audit.ts';
 import type { FailureLimiter } from '../access/failures.ts';
 import type { ServerTls } from '../access/tls.ts';
 import { refusal } from '../access/may.ts';
+import { Share, addressGroup } from '../access/shares.ts';
 import type { Identity, Tokens } from '../access/tokens.ts';
 import { ERRORS, HeadwaterError, assert, errorCode, messageOf } from '../errors.ts';
 import { readBody } from './body.ts';
@@ -31,6 +33,7 @@ import {
   type Request,
   type Right,
 } from './route.ts';
+import { Busy, Turns } from './turns.ts';
 
 export interface HttpOptions {
   tokens: Tokens;
@@ -42,7 +45,8 @@ export interface HttpOptions {
   here: string;
 }
 
-const CONNECTIONS_MAX = 2000;
+export const CONNECTIONS_MAX = 2000;
+export const STREAMS_MAX = 500;
 const FIELDS_BYTES_MAX = 64 * 1024;
 
 export class HttpServer {
@@ -50,6 +54,14 @@ export class HttpServer {
   private readonly options: HttpOptions;
   private readonly server: Server;
   private onlyLoopback = false;
+  private readonly turns = new Turns();
+  /** What is there for all, by its name in `HTTP_LIMITS`. */
+  readonly shares = {
+    connections: new Share(CONNECTIONS_MAX),
+    questions: this.turns.running,
+    queued_questions: this.turns.queued,
+    streams: new Share(STREAMS_MAX),
+  };
 
   constructor(endpoints: readonly Endpoint[], options: HttpOptions) {
     this.options = options;
@@ -59,7 +71,11 @@ export class HttpServer {
       assert(!methods.has(method), `${method} ${path} is there twice`);
       this.paths.set(path, methods.set(method, endpoint));
     }
-    const times = { requestTimeout: 30_000, headersTimeout: 10_000 };
+    const times = {
+      requestTimeout: 30_000,
+      headersTimeout: 10_000,
+      connectionsCheckingInterval: 5000,
+    };
     const answer: RequestListener = (request, response) => {
       void this.answer(request, response);
     };
@@ -74,7 +90,25 @@ export class HttpServer {
       tls.renew(secure);
       this.server = secure;
     }
-    this.server.maxConnections = CONNECTIONS_MAX;
+    // Before TLS: who may not come costs no handshake.
+    this.server.on('connection', (socket: Socket) => this.admit(socket));
+  }
+
+  /** One address, or a /64, cannot have all connections. */
+  private admit(socket: Socket): void {
+    const principal = addressGroup(socket.remoteAddress ?? '');
+    if (!this.shares.connections.take(principal)) {
+      socket.destroy();
+      return;
+    }
+    socket.once('close', () => this.shares.connections.give(principal));
+  }
+
+  /** Throws TOO_MANY_REQUESTS. */
+  private takeStream(principal: string, response: ServerResponse): void {
+    const { streams } = this.shares;
+    if (!streams.take(principal)) throw new Busy('too many streams are open', 10);
+    response.once('close', () => streams.give(principal));
   }
 
   async listen(address: Address, flag: string): Promise<Address> {
@@ -104,17 +138,25 @@ export class HttpServer {
         route.body === undefined || 'type' in route.body
           ? {}
           : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
+      const address = raw.socket.remoteAddress ?? '';
       const request: Request = {
         method,
         path: url.pathname,
         query: url.searchParams,
         headers: raw.headers,
         identity,
-        address: raw.socket.remoteAddress ?? '',
+        address,
+        principal: identity.name === '' ? addressGroup(address) : identity.name,
         fields,
         body,
       };
-      const reply = await route.handle(running, request, response);
+      const answer = async (): Promise<Reply | undefined> =>
+        await route.handle(running, request, response);
+      if (route.isStream === true) this.takeStream(request.principal, response);
+      const reply =
+        route.isCostly === true
+          ? await this.turns.run(request.principal, () => !response.destroyed, answer)
+          : await answer();
       if (reply !== undefined) send(response, reply, head);
     } catch (error) {
       this.fail(response, error, head);
@@ -130,6 +172,8 @@ export class HttpServer {
     const { status } = ERRORS[code];
     // What is left of a body is not read: the connection ends with the answer.
     if (status === 413) response.setHeader('connection', 'close');
+    if (status === 429 || status === 503)
+      response.setHeader('retry-after', retryAfterSeconds(error, status));
     // `message` and `error` at the top are where InfluxDB's clients look.
     const text = messageOf(error);
     send(
@@ -195,6 +239,9 @@ export class HttpServer {
     await closed;
   }
 }
+
+const retryAfterSeconds = (error: unknown, status: number): number =>
+  error instanceof Busy ? error.retryAfterSeconds : status === 429 ? 60 : 5;
 
 /** Bearer; `Token` and Basic as InfluxDB's clients and Grafana send it; the page's cookie; `p=` of InfluxDB 1.x on its own paths. */
 function presentedToken(raw: IncomingMessage, url: URL): string {

@@ -3,6 +3,8 @@
  * the description of them all. Both servers are made of it.
  */
 import { endpointsOf, type Part, type Site } from './site.ts';
+import type { Share } from '../access/shares.ts';
+import { counter, gauge, type MetricTable, type Sample } from '../telemetry/metrics.ts';
 import { blockedBy } from '../telemetry/health.ts';
 import { PROCESS_METRICS } from '../telemetry/process.ts';
 import type { Address } from '../net/listen.ts';
@@ -39,6 +41,31 @@ export const descriptionOf = (
     about,
     endpointsOf(parts).map(({ route }) => route),
   );
+
+const limits =
+  (read: (share: Share) => number) =>
+  ({ server }: RunningHttp<never>): Sample[] =>
+    server === undefined
+      ? []
+      : Object.entries(server.shares).map(([limit, share]) => ({
+          labels: { limit },
+          value: read(share),
+        }));
+
+const LIMIT_METRICS: MetricTable<RunningHttp<never>> = {
+  headwater_http_limit_refused_total: counter(
+    'Times that a token or address got nothing more of what is there for all, by limit (docs/limits.md).',
+    limits(({ refused }) => refused),
+  ),
+  headwater_http_limit_used: gauge(
+    'What is taken of a limit that holds for all.',
+    limits(({ used }) => used),
+  ),
+  headwater_http_limit_max: gauge(
+    'The most of it, for all together.',
+    limits(({ whole }) => whole),
+  ),
+};
 
 /** A table: of the process as a whole. */
 const routesOf = <Context>(whole: Right['subject']): readonly Route<RunningHttp<Context>>[] => [
@@ -110,7 +137,7 @@ export function httpPart<Context>(
       running.server = new HttpServer(endpoints, running.options);
       running.listening = await running.server.listen(running.address, flag);
     },
-    metrics: PROCESS_METRICS,
+    metrics: { ...PROCESS_METRICS, ...LIMIT_METRICS },
     routes: routesOf<Context>(whole),
     close: async ({ server }) => {
       await server?.close();

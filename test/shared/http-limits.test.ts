@@ -1,0 +1,182 @@
+/** Every limit of the HTTP servers, exhausted as one principal and asked as another, over the real sockets. */
+import { request } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { HTTP_LIMITS } from '../../shared/access/limits.ts';
+import { FailureLimiter } from '../../shared/access/failures.ts';
+import { Tokens } from '../../shared/access/tokens.ts';
+import type { Route } from '../../shared/http/route.ts';
+import { HttpServer } from '../../shared/http/server.ts';
+import { until } from '../support/process.ts';
+
+interface Gate {
+  waiting: (() => void)[];
+  answered: number;
+}
+
+const base = { method: 'GET', about: 'For this test.', right: 'open', replies: {} } as const;
+const ROUTES: readonly Route<Gate>[] = [
+  {
+    ...base,
+    path: '/costly',
+    isCostly: true,
+    handle: async (gate) => {
+      await new Promise<void>((resolve) => gate.waiting.push(resolve));
+      gate.answered++;
+      return { body: 'ok' };
+    },
+  },
+  {
+    ...base,
+    path: '/stream',
+    isStream: true,
+    handle: (_gate, _request, response) => {
+      response.writeHead(200);
+      response.write('x');
+      return undefined;
+    },
+  },
+  { ...base, path: '/healthz', handle: () => ({ body: 'ok' }) },
+];
+
+interface Running {
+  server: HttpServer;
+  port: number;
+  gate: Gate;
+}
+
+const sockets: Socket[] = [];
+let running: Running | undefined;
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await running?.server.close();
+});
+
+async function start(): Promise<Running> {
+  const gate: Gate = { waiting: [], answered: 0 };
+  const server = new HttpServer(
+    ROUTES.map((route) => ({ route, running: gate, absent: '' }) as never), // A route of this gate.
+    {
+      tokens: new Tokens(undefined, ''),
+      failures: new FailureLimiter(10, () => 0),
+      audit: undefined,
+      tls: undefined,
+      here: 'here',
+    },
+  );
+  const { port } = await server.listen({ host: '127.0.0.1', port: 0 }, '--http');
+  running = { server, port, gate };
+  return running;
+}
+
+interface Answer {
+  status: number;
+  retryAfter: string | undefined;
+}
+
+/** `from` is whose share it is. */
+function ask(port: number, path: string, from: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      { host: '127.0.0.1', port, path, localAddress: from, agent: false },
+      (response) => {
+        sockets.push(response.socket);
+        resolve({ status: response.statusCode ?? 0, retryAfter: response.headers['retry-after'] });
+      },
+    );
+    sent.on('error', reject);
+    sent.end();
+  });
+}
+
+const A = '127.0.0.2';
+const B = '127.0.0.3';
+
+/** By limit: one principal takes what it gets; then the other gets something all the same. */
+const trials: Record<(typeof HTTP_LIMITS)[number]['name'], () => Promise<void>> = {
+  connections: async () => {
+    const { port, server } = await start();
+    let closed = 0;
+    for (let batch = 0; batch < 1100; batch += 100) {
+      const opened = Array.from({ length: 100 }, () => {
+        const socket = connect({ host: '127.0.0.1', port, localAddress: A });
+        sockets.push(socket);
+        socket.on('error', () => undefined);
+        socket.on('close', () => closed++);
+        return new Promise((resolve) => socket.once('connect', resolve));
+      });
+      await Promise.all(opened);
+    }
+    await until('those beyond the share to be closed', () => closed >= 100);
+    expect(server.shares.connections.of(A)).toBe(1000);
+    expect((await ask(port, '/healthz', B)).status).toBe(200);
+  },
+  questions: async () => {
+    const { port, gate, server } = await start();
+    const asked = Array.from({ length: 20 }, () => ask(port, '/costly', A));
+    await until('its share to run', () => server.shares.questions.of(A) === 2);
+    await until('the others to wait', () => server.shares.queued_questions.of(A) === 18);
+    expect(gate.waiting).toHaveLength(2);
+    const other = ask(port, '/costly', B);
+    await until('the other one to run beside', () => gate.waiting.length === 3);
+    expect((await ask(port, '/healthz', A)).status).toBe(200);
+    gate.waiting.pop()?.();
+    expect((await other).status).toBe(200);
+    const opening = setInterval(() => gate.waiting.shift()?.(), 1);
+    const answers = await Promise.all(asked);
+    clearInterval(opening);
+    expect(answers.every(({ status }) => status === 200)).toBe(true);
+    expect(server.shares.questions.used).toBe(0);
+  },
+  queued_questions: async () => {
+    const { port, gate, server } = await start();
+    const asked = Array.from({ length: 60 }, () => ask(port, '/costly', A));
+    await until('its share to wait', () => server.shares.queued_questions.refused >= 26);
+    const other = Array.from({ length: 3 }, () => ask(port, '/costly', B));
+    const opening = setInterval(() => gate.waiting.shift()?.(), 1);
+    const answers = await Promise.all(asked);
+    expect((await Promise.all(other)).map(({ status }) => status)).toEqual([200, 200, 200]);
+    clearInterval(opening);
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused).toHaveLength(26);
+    expect(refused.every(({ retryAfter }) => retryAfter === '1')).toBe(true);
+    expect(gate.answered).toBe(37);
+  },
+  streams: async () => {
+    const { port } = await start();
+    for (let count = 0; count < 250; count++)
+      expect((await ask(port, '/stream', A)).status).toBe(200);
+    expect(await ask(port, '/stream', A)).toEqual({ status: 429, retryAfter: '10' });
+    expect((await ask(port, '/stream', B)).status).toBe(200);
+  },
+};
+
+describe('what is there for all', () => {
+  it.each(
+    HTTP_LIMITS.map(({ name }) => name),
+  )('%s: who takes all that he gets leaves something for another', async (name) => {
+    await trials[name]();
+  });
+
+  it('a question that nobody waits for any more is not worked on', async () => {
+    const { port, gate, server } = await start();
+    const first = [ask(port, '/costly', A), ask(port, '/costly', A)];
+    await until('its share to run', () => gate.waiting.length === 2);
+    const left = request({
+      host: '127.0.0.1',
+      port,
+      path: '/costly',
+      localAddress: A,
+      agent: false,
+    });
+    left.on('error', () => undefined);
+    left.end();
+    await until('the third to wait', () => server.shares.queued_questions.of(A) === 1);
+    left.destroy();
+    await until('it to be gone', () => server.shares.connections.of(A) === 2);
+    for (const open of gate.waiting.splice(0)) open();
+    await Promise.all(first);
+    expect(server.shares.queued_questions.used).toBe(0);
+    expect(gate.answered).toBe(2);
+  });
+});
