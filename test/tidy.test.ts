@@ -59,6 +59,7 @@ describe('tidy', () => {
     '@influxdata/influxdb-client',
     'node-rdkafka',
     'cborg',
+    'csv-parse/sync',
     '@msgpack/msgpack',
     'quickjs-emscripten-core',
     '@aws-sdk/client-s3',

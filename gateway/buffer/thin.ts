@@ -56,8 +56,12 @@ function numbersOf({ payload, receivedUs }: FrameRecord): Decoded[] | undefined 
         : looksLikeLineProtocol(text)
           ? decodeLineProtocol(text, receivedMs)
           : [decodeScalar(text, 'value')];
-    const hasNumbers = decoded.every(({ fields }) =>
-      [...fields.values()].some((value) => typeof value === 'number'),
+    // What has a value that cannot be taken stays whole: of its summary nobody could tell.
+    const hasNumbers = decoded.every(
+      ({ fields }) =>
+        fields.omitted === undefined &&
+        fields.reasons === undefined &&
+        [...fields.values()].some((value) => typeof value === 'number'),
     );
     return hasNumbers && decoded.length > 0 ? decoded : undefined;
   } catch (error) {

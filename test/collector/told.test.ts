@@ -568,6 +568,25 @@ describe('the mapping language', () => {
       }).map(({ fields }) => fields),
     ).toEqual([{ t: 1 }, { t: 2 }]);
   });
+  it('CSV, with names and without, in any separator', () => {
+    const csv = (keys: string, payload: string) =>
+      decodeMessage('d', payload, {
+        mappings: mapped(`mappings: [{topic: d, codec: csv, ${keys}}]`),
+      }).map(({ fields, timeMs }) => [fields, timeMs]);
+    expect(
+      csv(
+        'points: [{each: "*"}]',
+        'time;temp;place\n2026-05-01T00:00:00Z;21.5;"a;b"\n2026-05-01T01:00:00Z;;c\n',
+      ),
+    ).toEqual([
+      [{ temp: 21.5, place_text: 'a;b' }, Date.UTC(2026, 4, 1)],
+      [{ place_text: 'c' }, Date.UTC(2026, 4, 1, 1)],
+    ]);
+    expect(csv('points: [{each: "*", fields: {temp: "0", hum: "1"}}]', '21.5,45')).toEqual([
+      [{ temp: 21.5, hum: 45 }, RECEIVED],
+    ]);
+    expect(() => csv('points: [{each: "*"}]', 'a,b\n"1,2')).toThrow(/not CSV/);
+  });
   it('a script has a console, helpers for text, the topic and the properties', () => {
     const script = `function decodeUplink({ bytes, topic, properties }) {
       console.log('seen', bytes); console.warn('x');

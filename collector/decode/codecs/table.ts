@@ -12,6 +12,7 @@ import { decodeSenml, isSenml } from '../../../shared/codecs/senml.ts';
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
 import type { Tree } from '../../../shared/codecs/tree.ts';
 import { decodeCbor } from './cbor.ts';
+import { csvTree } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
 import { keyValueTree, ndjsonTree, queryTree } from './tables.ts';
 import { hasControl, textOf } from './text.ts';
@@ -129,6 +130,15 @@ const ROWS = [
     about: 'a JSON document a line: a list',
     recognised: 'content type',
     parse: text(ndjsonTree),
+  },
+  {
+    name: 'csv',
+    contentTypes: ['text/csv'],
+    gives: 'document',
+    about:
+      'a list of rows by the names in the first line, or a list of lists where that line has a number',
+    recognised: 'content type',
+    parse: text(csvTree),
   },
   {
     name: 'key-value',

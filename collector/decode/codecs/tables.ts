@@ -7,10 +7,11 @@ import { parseJson } from '../../../shared/codecs/exact-json.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import type { Tree, TreeObject } from '../../../shared/codecs/tree.ts';
 
-const valueOf = (text: string): Tree => (text.trim() === '' ? null : scalarTree(text.trim()));
+export const valueOf = (text: string): Tree =>
+  text.trim() === '' ? null : scalarTree(text.trim());
 
 /** Two places of one name would bend one of them. */
-function objectOf(entries: Iterable<[string, Tree]>): TreeObject {
+export function objectOf(entries: Iterable<[string, Tree]>): TreeObject {
   const result = new Map<string, Tree>();
   for (const [name, value] of entries) {
     if (result.has(name)) throw new Undecodable(`two values have the name '${name.slice(0, 40)}'`);
