@@ -27,6 +27,13 @@ export const logPart: CollectorPart<Log> = {
             lagRecords === null ? [] : [{ labels: { group, topic }, value: lagRecords }],
           ),
     ),
+    headwater_log_up: gauge('1 while the log can be read and written.', (log) =>
+      log.health().up ? 1 : 0,
+    ),
+  },
+  health: (log) => {
+    const { up, reason } = log.health();
+    return [{ name: 'log', why: up ? undefined : `the log: ${reason}`, isEssential: true }];
   },
   close: (log) => log.close(),
 };

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { EMBEDDED_SUPPORTS, EmbeddedLog } from '../../collector/log/embedded.ts';
+import { logPart } from '../../collector/log/part.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_LEDGER, TOPIC_READINGS } from '../../collector/log/log.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
@@ -105,7 +106,9 @@ it('what a failed write of another cuts off is read again after the reopening', 
     isFailing = true;
     await expect(log.append(TOPIC_READINGS, [record])).rejects.toThrow('No space left');
     isFailing = false;
+    expect(logPart.health?.(log)[0]?.why).toMatch(/the log: .*No space left/);
     await log.ready();
+    expect(logPart.health?.(log)).toEqual([{ name: 'log', why: undefined, isEssential: true }]);
   };
   beforeRead = failMeanwhile;
   const keys: string[] = [];
