@@ -10,12 +10,8 @@ import type { FailureLimiter } from '../../shared/access/failures.ts';
 import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
-import type {
-  IncomingPublish,
-  MqttConnection,
-  MqttHandler,
-  MqttLimits,
-} from '../../shared/mqtt/connection.ts';
+import type { MqttConnection, MqttHandler } from '../../shared/mqtt/connection.ts';
+import type { IncomingPublish, MqttLimits } from '../../shared/mqtt/protocol.ts';
 import { PUBACK } from '../../shared/mqtt/packets.ts';
 import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';

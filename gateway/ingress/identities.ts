@@ -90,6 +90,12 @@ export class Identities {
     this.owners.set(clientId, { user, principal, isCertified, awaySinceUs: undefined });
   }
 
+  /** A session of an earlier run, whose client has not come back yet. */
+  restored(clientId: string, user: string | undefined, principal: string): void {
+    const awaySinceUs = this.env.clock.monotonicUs();
+    this.owners.set(clientId, { user, principal, isCertified: false, awaySinceUs });
+  }
+
   /** It is away, and its session is kept; so are those of an earlier run, whose users are not known. */
   left(clientId: string): void {
     const owner = this.owners.get(clientId);

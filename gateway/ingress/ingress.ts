@@ -4,6 +4,7 @@
  *
  * aedes keeps sessions, subscriptions and wills. A will passes `authorizePublish`, which waits for the buffer as well:
  * the PUBLISH packets themselves never reach aedes's handler, since it would acknowledge before storing (F5).
+ * Clients of MQTT 5 have sessions of ours beside it (`front5.ts`); a message goes to the subscribers of both.
  */
 import type { Duplex } from 'node:stream';
 import type { EventEmitter } from 'node:events';
@@ -13,13 +14,9 @@ import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
-import type {
-  IncomingPublish,
-  MqttConnection,
-  MqttHandler,
-  MqttLimits,
-} from '../../shared/mqtt/connection.ts';
-import { PUBACK, PUBCOMP, PUBREC, checkTopicName } from '../../shared/mqtt/packets.ts';
+import type { MqttConnection, MqttHandler } from '../../shared/mqtt/connection.ts';
+import type { IncomingPublish, MqttLimits, Protocol5 } from '../../shared/mqtt/protocol.ts';
+import { PUBACK, PUBCOMP, PUBREC } from '../../shared/mqtt/packets.ts';
 import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
@@ -28,6 +25,14 @@ import { Seldom } from '../../shared/telemetry/seldom.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import { Ack } from './ack.ts';
+import type { Delivery } from '../mqtt5/broker.ts';
+import type { Message } from '../mqtt5/message.ts';
+import { REASON } from '../mqtt5/reasons.ts';
+import { SESSION_PREFIX } from '../mqtt5/session-disk.ts';
+import { Front5, type Front5Context } from './front5.ts';
+import { LocalDelivery } from './local.ts';
+import { Standings } from './standing.ts';
+import { Wills } from './wills.ts';
 import type { Guard } from './guard.ts';
 import { OfflineQueues } from './offline-queue.ts';
 import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
@@ -57,20 +62,7 @@ export interface IngressOptions {
   subscriptionsPerClientMax: number;
 }
 
-/** What a connection may publish, as it has turned out, and how much of its rate is left. */
-interface Standing {
-  /** Topic → whether it may, and may have it retained. */
-  topics: Map<string, { publish: boolean; retain: boolean }>;
-  tokens: number;
-  filledUs: number;
-}
-
-/** Topics remembered for a connection. */
-const STANDING_TOPICS_MAX = 512;
-
 const EXPIRY_LOOK_MS = 60_000;
-
-const ALL_RIGHTS = { publish: true, retain: true } as const;
 
 export class Ingress implements MqttHandler {
   readonly limits: MqttLimits;
@@ -79,7 +71,6 @@ export class Ingress implements MqttHandler {
   receivedMessages = 0;
   receivedBytes = 0;
   readonly endedSessions = new CounterBy('reason');
-  private retainedRefused = 0;
   deniedPublishes = 0;
   deniedSubscriptions = 0;
 
@@ -88,9 +79,9 @@ export class Ingress implements MqttHandler {
   private readonly notify: Notify;
   private readonly guard: Guard;
   private readonly env: Env;
-  private readonly standings = new WeakMap<MqttConnection, Standing>();
-  /** Of aedes's clients, for their wills: those are published when the connection is gone. */
-  private readonly users = new WeakMap<Client, string>();
+  private readonly standings: Standings;
+  private readonly local: LocalDelivery;
+  private readonly wills: Wills;
   readonly shares: IngressShares;
   private readonly subscriptions: Subscriptions;
   private readonly sessions: Qos2Sessions;
@@ -102,6 +93,7 @@ export class Ingress implements MqttHandler {
   private readonly seldom: Seldom;
   private readonly byUser = new Set<MqttConnection>();
   private expiry: NodeJS.Timeout | undefined;
+  readonly front5: Front5;
   private broker: Aedes | undefined;
 
   constructor(
@@ -129,6 +121,32 @@ export class Ingress implements MqttHandler {
       (clientId) => guard.identities.principalOf(clientId),
       (clientId) => this.endSession(clientId, 'more is queued for it than is allowed'),
     );
+    this.standings = new Standings(env, guard, options.messagesPerSecond);
+    this.local = new LocalDelivery({
+      env,
+      buffer,
+      notify,
+      subscriptions: this.subscriptions,
+      retained: this.retained,
+      offline: this.offline,
+      principalOf: (clientId) => guard.identities.principalOf(clientId) ?? '',
+    });
+    this.wills = new Wills(guard, buffer, this.local);
+    this.front5 = new Front5(
+      this.context5(),
+      {
+        packetBytesMax: options.mqtt.packetBytesMax,
+        filtersMax: options.mqtt.filtersMax,
+        receiveMaximum: Math.min(options.qos2InFlightMax, 65_535),
+        sessionExpirySecondsMax: options.sessionExpiryMs / 1000,
+      },
+      {
+        sessionsMax: options.shares.sessionsMax,
+        messagesMax: options.offlineMessagesMax,
+        bytes: shares.offlineBytes,
+      },
+      options.subscriberStallMs,
+    );
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 
@@ -154,9 +172,9 @@ export class Ingress implements MqttHandler {
       maxClientsIdLength: options.mqtt.clientIdBytesMax,
       authenticate: (client, username, password, done) =>
         void this.authenticate(client, username, password, done),
-      authorizePublish: (client, packet, done) => this.storeWill(client, packet, done),
+      authorizePublish: (client, packet, done) => this.wills.ofAedes(client, packet, done),
       authorizeSubscribe: (client, subscription, done) =>
-        done(null, this.maySubscribe(client, subscription.topic) ? subscription : null),
+        done(null, this.maySubscribe311(client, subscription.topic) ? subscription : null),
     });
     this.broker = broker;
     if (this.guard.tls !== undefined)
@@ -180,17 +198,8 @@ export class Ingress implements MqttHandler {
       Math.min(EXPIRY_LOOK_MS, Math.max(50, options.sessionExpiryMs / 4)),
     );
     this.expiry.unref();
-    for (const { topic, qos, payload } of this.retained.load(
-      await this.buffer.entries(RETAINED_PREFIX),
-    )) {
-      // Nobody is connected yet: publishing only puts it back among the retained.
-      await new Promise<void>((resolve) => {
-        broker.publish(
-          { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: true, dup: false },
-          () => resolve(),
-        );
-      });
-    }
+    this.front5.start(await this.buffer.entries(SESSION_PREFIX));
+    await this.local.start(broker, this.front5, await this.buffer.entries(RETAINED_PREFIX));
   }
 
   /** The buffer's tickets of one group: acknowledged in their order, one write a connection. */
@@ -216,7 +225,7 @@ export class Ingress implements MqttHandler {
   publish(connection: MqttConnection, packet: IncomingPublish): void {
     const { qos, packetId, topic, payload } = packet;
     const client = connection.clientId;
-    const rights = this.rightsOf(connection, topic);
+    const rights = this.standings.rightsOf(connection, topic);
     if (!rights.publish) {
       // MQTT 3.1.1 has no way to refuse a message but to close [MQTT-3.3.5-2].
       this.deniedPublishes++;
@@ -227,36 +236,35 @@ export class Ingress implements MqttHandler {
         address: connection.peer.address,
         about: topic,
       });
-      connection.close('publish to a topic that it may not use');
+      if (connection.five !== undefined)
+        connection.five.refusePublish(packet, REASON.notAuthorized, 'not granted to this user');
+      else connection.close('publish to a topic that it may not use');
       return;
     }
-    if (this.options.messagesPerSecond > 0) this.pace(connection);
+    this.standings.pace(connection);
     this.receivedMessages++;
     this.receivedBytes += payload.length;
-    if (qos === 2 && this.sessions.has(client, packetId)) {
-      // A repeat of what is stored or about to be: PUBREC once more, nothing stored [MQTT-4.3.3-2].
-      this.buffer.barrier(new Ack(connection, PUBREC, packetId, this.touched));
-      return;
-    }
     let ops: KvOp[] | undefined;
     if (qos === 2) {
-      if (this.sessions.inFlight(client) >= this.options.qos2InFlightMax) {
-        connection.close('more QoS 2 messages without PUBREL than allowed');
-        return;
-      }
-      const principal = this.guard.identities.principalOf(client) ?? '';
-      const isDurable = connection.connect?.clean === false;
-      ops = this.sessions.store(client, principal, packetId, isDurable);
-      if (ops === undefined) {
-        connection.close('more QoS 2 messages without PUBREL than are left for all');
-        return;
-      }
+      ops = this.remember(connection, packetId);
+      if (ops === undefined) return;
     }
-    let retain = packet.retain && rights.retain;
-    if (retain) {
-      const kept = this.retain(client, topic, qos, payload);
-      retain = kept.retain;
-      ops = ops === undefined ? kept.ops : [...ops, ...kept.ops];
+    const { properties } = packet;
+    const retain = packet.retain && rights.retain;
+    let local: Message | undefined;
+    let isRetained = false;
+    let copies: Delivery | undefined;
+    if (retain || this.subscriptions.wanted(topic)) {
+      const extras = this.local.extrasOf(properties);
+      local = { topic, qos, retain, payload: Buffer.from(payload), publisher: client, ...extras };
+      ops ??= [];
+      if (retain) {
+        const retained = this.local.retain(local);
+        isRetained = retained.kept;
+        ops.push(...retained.ops);
+      }
+      copies = this.local.prepare(local);
+      if (copies !== undefined) ops.push(...copies.ops);
     }
     const message: FrameMessage = {
       client,
@@ -265,101 +273,72 @@ export class Ingress implements MqttHandler {
       retain: packet.retain,
       dup: packet.dup,
       payload,
+      ...(properties?.recorded === undefined ? {} : { properties: properties.recorded }),
     };
     const ticket =
       qos === 0
         ? undefined
         : new Ack(connection, qos === 1 ? PUBACK : PUBREC, packetId, this.touched);
     this.buffer.append(message, ticket, ops);
-    if (retain || this.subscriptions.wanted(topic))
-      this.deliver(topic, qos, retain, Buffer.from(payload));
+    if (local !== undefined) this.local.deliver(local, isRetained, copies);
     if (this.buffer.congested) this.heldBack.hold(connection);
   }
 
-  /** The topic's retained message, or none any more when this one cannot be kept: never an older one. */
-  private retain(
-    clientId: string,
-    topic: string,
-    qos: number,
-    payload: Buffer,
-  ): { ops: KvOp[]; retain: boolean } {
-    const principal = this.guard.identities.principalOf(clientId) ?? '';
-    const { ops, kept } = this.retained.set(topic, principal, qos, payload);
-    if (kept) return { ops, retain: true };
-    // Subscribers to come are told after the fsync, like those who are here.
-    if (ops.length > 0)
-      this.buffer.barrier({
-        durable: () => void this.offline.unretain(topic),
-      });
-    if (this.retainedRefused++ === 0)
-      this.notify({
-        level: 'warn',
-        event: 'retained_full',
-        text: `retained messages have reached their limit or the share of ${principal}; '${topic}' and others are stored as data but not retained, and what was retained on them before is gone (limits.retainedMessagesMax, limits.retainedBytesMax)`,
-      });
-    return { ops, retain: false };
-  }
-
-  private standingOf(connection: MqttConnection): Standing {
-    let standing = this.standings.get(connection);
-    if (standing === undefined) {
-      const filledUs = this.env.clock.monotonicUs();
-      standing = { topics: new Map(), tokens: this.options.messagesPerSecond, filledUs };
-      this.standings.set(connection, standing);
+  /** Keeps a QoS 2 id until its PUBREL; undefined: there is nothing to store, and the client was answered. */
+  private remember(connection: MqttConnection, packetId: number): KvOp[] | undefined {
+    const { clientId } = connection;
+    if (this.sessions.has(clientId, packetId)) {
+      // A repeat of what is stored or about to be: PUBREC once more, nothing stored [MQTT-4.3.3-2].
+      this.buffer.barrier(new Ack(connection, PUBREC, packetId, this.touched));
+      return undefined;
     }
-    return standing;
+    if (this.sessions.inFlight(clientId) >= this.options.qos2InFlightMax) {
+      connection.close(
+        'more QoS 2 messages without PUBREL than allowed',
+        REASON.receiveMaximumExceeded,
+      );
+      return undefined;
+    }
+    const principal = this.guard.identities.principalOf(clientId) ?? '';
+    const isDurable = connection.connect?.clean === false;
+    const ops = this.sessions.store(clientId, principal, packetId, isDurable);
+    if (ops === undefined)
+      connection.close(
+        'more QoS 2 messages without PUBREL than are left for all',
+        REASON.quotaExceeded,
+      );
+    return ops;
   }
 
-  private rightsOf(
-    connection: MqttConnection,
-    topic: string,
-  ): { publish: boolean; retain: boolean } {
-    const { rules } = this.guard;
-    if (rules === undefined) return ALL_RIGHTS;
-    const { topics } = this.standingOf(connection);
-    const known = topics.get(topic);
-    if (known !== undefined) return known;
-    const who = { user: connection.user, client: connection.clientId };
-    const publish = rules.mayPublish(who, topic);
-    const rights = { publish, retain: publish && rules.mayRetain(who, topic) };
-    if (topics.size >= STANDING_TOPICS_MAX) topics.clear();
-    topics.set(topic, rights);
-    return rights;
+  /** Shared subscriptions are those of MQTT 5 [MQTT-4.8.2-1]: 3.1.1 does not know them, and a filter of that name would hear nothing. */
+  private maySubscribe311(client: Client | null, filter: string): boolean {
+    return (
+      client !== null &&
+      !filter.startsWith('$share/') &&
+      this.maySubscribe(client.id, filter) === 'yes'
+    );
   }
 
-  /** A token bucket of one second: who is ahead of it is not read from until it has filled again. */
-  private pace(connection: MqttConnection): void {
-    const { messagesPerSecond } = this.options;
-    const standing = this.standingOf(connection);
-    const nowUs = this.env.clock.monotonicUs();
-    const filled = ((nowUs - standing.filledUs) / 1e6) * messagesPerSecond;
-    standing.tokens = Math.min(messagesPerSecond, standing.tokens + filled) - 1;
-    standing.filledUs = nowUs;
-    if (standing.tokens >= 0 || connection.isHeld) return;
-    connection.hold();
-    const waitMs = Math.ceil((1 - standing.tokens) * (1000 / messagesPerSecond));
-    setTimeout(() => connection.release(), waitMs).unref();
-  }
-
-  private maySubscribe(client: Client | null, filter: string): boolean {
-    // The broker's own topics name every client: they are nobody's to read. Shared subscriptions are not kept.
-    if (client === null || filter.startsWith('$SYS') || filter.startsWith('$share/')) return false;
+  private maySubscribe(clientId: string, filter: string): 'yes' | 'not granted' | 'too many' {
     const { subscriptions, guard, options } = this;
-    const own = subscriptions.of(client.id);
-    const user = guard.identities.ownerOf(client.id);
-    const principal = guard.identities.principalOf(client.id) ?? '';
-    const isGranted = guard.rules?.maySubscribe({ user, client: client.id }, filter) ?? true;
+    const own = subscriptions.of(clientId);
+    const user = guard.identities.ownerOf(clientId);
+    const principal = guard.identities.principalOf(clientId) ?? '';
+    // The broker's own topics name every client: they are nobody's to read.
+    const isGranted =
+      !filter.startsWith('$SYS') &&
+      (guard.rules?.maySubscribe({ user, client: clientId }, filter) ?? true);
     // Counted now: many more may be asked for before the broker says that this one is there.
     if (
       isGranted &&
       (own.has(filter) || own.size < options.subscriptionsPerClientMax) &&
-      subscriptions.add(client.id, principal, filter)
+      subscriptions.add(clientId, principal, filter)
     )
-      return true;
+      return 'yes';
     this.deniedSubscriptions++;
     const reason = isGranted ? 'too many subscriptions' : 'not granted';
-    guard.audit.say({ event: 'subscribe_denied', user, client: client.id, about: filter, reason });
-    return false;
+    guard.audit.say({ event: 'subscribe_denied', user, client: clientId, about: filter, reason });
+    return isGranted ? 'too many' : 'not granted';
   }
 
   /** Credentials that no longer count: their sessions end, here or away, and nothing that waits for them is delivered. */
@@ -371,7 +350,7 @@ export class Ingress implements MqttHandler {
       if (user === undefined || !users.has(user) || peer.certificateName !== undefined) continue;
       audit.say({ event: 'revoked', user, client: clientId, address: peer.address });
       this.endSession(clientId, 'its credentials were revoked');
-      connection.close('its credentials were revoked');
+      connection.close('its credentials were revoked', REASON.notAuthorized);
     }
     for (const [clientId, { user, isCertified }] of [...identities.away()]) {
       if (user === undefined || !users.has(user) || isCertified) continue;
@@ -383,7 +362,7 @@ export class Ingress implements MqttHandler {
   /** Rights have changed: what was remembered of them is forgotten, and who listens to what it may not is let go. */
   private rightsChanged(): void {
     const { rules, identities, audit } = this.guard;
-    for (const connection of this.server.all()) this.standings.delete(connection);
+    for (const connection of this.server.all()) this.standings.forget(connection);
     for (const client of this.subscriptions.clients()) {
       const user = identities.ownerOf(client);
       const lost = [...this.subscriptions.of(client)].find(
@@ -415,51 +394,22 @@ export class Ingress implements MqttHandler {
         text: `the session of '${clientId}' has ended: ${reason}${unsaid === 0 ? '' : ` (and ${unsaid} more since this was said last)`}`,
       });
     this.subscriptions.removeClient(clientId);
-    const ops = this.sessions.clear(clientId);
-    if (ops.length > 0) this.buffer.barrier({ durable: () => undefined }, ops);
+    this.local.write(this.sessions.clear(clientId));
     this.guard.identities.release(clientId);
     void this.offline.end(clientId);
+    this.front5.end(clientId, REASON.notAuthorized, reason);
     for (const connection of [...this.server.all()])
-      if (connection.clientId === clientId) connection.close(reason);
+      if (connection.clientId === clientId) connection.close(reason, REASON.notAuthorized);
   }
 
   /** A message that did not come by MQTT, to those who listen here. */
   announce(topic: string, payload: Buffer): void {
-    if (this.subscriptions.wanted(topic)) this.deliver(topic, 1, false, payload);
+    this.local.announce(topic, payload);
   }
 
-  /** To local subscribers, after the fsync: nobody sees what could still be lost. */
-  private deliver(topic: string, qos: number, retain: boolean, payload: Buffer): void {
-    this.buffer.barrier({
-      durable: () => {
-        this.broker?.publish(
-          { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain, dup: false },
-          (error) => {
-            if (error)
-              this.notify({ level: 'warn', event: 'local_delivery', text: messageOf(error) });
-          },
-        );
-      },
-    });
-  }
-
-  /**
-   * From the collector to devices, who may be asked to say again what they are (Sparkplug 3.0, 6.4.22), and nothing
-   * else: whoever holds the collector does not hold the actuators. Not a reading: it is not stored.
-   */
+  /** From the collector to devices: see `LocalDelivery.command`. */
   command(topic: string, payload: Buffer): void {
-    if (!/^spBv1\.0\/[^/+#]+\/NCMD\/[^/+#]+$/.test(topic)) {
-      this.notify({
-        level: 'warn',
-        event: 'command_refused',
-        text: `the collector wanted to publish to '${topic}', which only devices' owners may`,
-      });
-      return;
-    }
-    this.broker?.publish(
-      { cmd: 'publish', topic, qos: 0, payload, retain: false, dup: false },
-      () => undefined,
-    );
+    this.local.command(topic, payload);
   }
 
   pubrel(connection: MqttConnection, packetId: number): void {
@@ -472,7 +422,7 @@ export class Ingress implements MqttHandler {
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     const { connect, clientId, user } = connection;
     if (this.byUser.delete(connection) && user !== undefined) this.shares.connections.give(user);
-    if (clientId === '') return;
+    if (clientId === '' || connection.five !== undefined) return;
     // A takeover may have given the id to a newer connection, which has state of its own.
     for (const other of this.server.all())
       if (other !== connection && other.clientId === clientId) return;
@@ -520,12 +470,13 @@ export class Ingress implements MqttHandler {
         done(Object.assign(new Error('too many connections'), { returnCode: 3 }), false);
         return;
       }
+      this.front5.end(client.id, REASON.sessionTakenOver, 'a client of MQTT 3.1.1 has its id now');
       connection.clientId = client.id;
       connection.user = user;
       this.guard.claim(connection);
       if (user !== undefined) {
         this.byUser.add(connection);
-        this.users.set(client, user);
+        this.wills.users.set(client, user);
       }
       if (client.clean) {
         // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
@@ -540,52 +491,71 @@ export class Ingress implements MqttHandler {
     }
   }
 
-  /** A will is a message like others: stored before it is published. `client` is null when aedes finds it later. */
-  private storeWill(
-    client: Client | null,
-    packet: { topic: string; payload: string | Buffer; qos?: number; retain?: boolean },
-    done: (error?: Error | null) => void,
-  ): void {
-    try {
-      checkTopicName(packet.topic);
-    } catch (error) {
-      done(error instanceof Error ? error : new Error(messageOf(error)));
-      return;
-    }
-    const { rules, audit } = this.guard;
-    const id = client?.id ?? '';
-    const who = { user: client === null ? undefined : this.users.get(client), client: id };
-    // Asked now, not when it connected: a right that was revoked since is none.
-    if (rules !== undefined && (client === null || !rules.mayPublish(who, packet.topic))) {
-      audit.say({ event: 'will_denied', ...who, about: packet.topic });
-      done(new Error('a will on a topic that its client may not use'));
-      return;
-    }
-    if (packet.retain === true && rules?.mayRetain(who, packet.topic) === false)
-      packet.retain = false;
-    const payload = Buffer.from(packet.payload);
-    const qos = packet.qos ?? 0;
-    let ops: KvOp[] | undefined;
-    if (packet.retain === true) {
-      const kept = this.retain(id, packet.topic, qos, payload);
-      ops = kept.ops;
-      packet.retain = kept.retain;
-    }
-    const message: FrameMessage = {
-      client: id,
-      topic: packet.topic,
-      qos,
-      retain: packet.retain === true,
-      dup: false,
-      payload,
+  // ---- MQTT 5 ----
+
+  attach5(connection: MqttConnection, body: Buffer): Protocol5 {
+    return this.front5.attach(connection, body);
+  }
+
+  private context5(): Front5Context {
+    const { env, guard } = this;
+    return {
+      env,
+      guard,
+      durable: (ops) => new Promise((resolve) => this.buffer.barrier({ durable: resolve }, ops)),
+      write: (ops) => this.local.write(ops),
+      publish: (connection, packet) => this.publish(connection, packet),
+      hasReceived: (clientId, packetId) => this.sessions.has(clientId, packetId),
+      release: (connection, packetId) => this.pubrel(connection, packetId),
+      answerInOrder: (connection, bytes) =>
+        this.buffer.barrier({
+          durable: () => {
+            connection.acknowledgeBytes(bytes);
+            this.touched.add(connection);
+          },
+        }),
+      publishWill: (will, user, recorded) => this.wills.of5(will, user, recorded),
+      admitUser: (connection, user) => {
+        if (user === undefined) return true;
+        if (!this.shares.connections.take(user)) return false;
+        this.byUser.add(connection);
+        return true;
+      },
+      maySubscribe: (clientId, filter) => this.maySubscribe(clientId, filter),
+      forgetFilter: (clientId, filter) => this.subscriptions.remove(clientId, [filter]),
+      forgetClient: (clientId) => {
+        this.local.write(this.sessions.clear(clientId));
+        this.subscriptions.removeClient(clientId);
+        this.guard.identities.release(clientId);
+      },
+      evict311: (clientId) => this.evict311(clientId),
+      retained: (filter) => this.local.retainedFor(filter),
     };
-    this.buffer.append(message, { durable: () => done(null) }, ops);
+  }
+
+  /** An id has one session: that of 3.1.1 ends when a client of 5 comes with it. */
+  private async evict311(clientId: string): Promise<void> {
+    let has = this.subscriptions.has(clientId) || this.sessions.inFlight(clientId) > 0;
+    for (const connection of [...this.server.all()]) {
+      if (connection.clientId !== clientId || connection.five !== undefined) continue;
+      has = true;
+      connection.close('a client of MQTT 5 has its id now');
+    }
+    if (!has || this.front5.has(clientId)) return;
+    const client = (this.broker as unknown as { clients?: Record<string, Client> } | undefined)
+      ?.clients?.[clientId];
+    if (client !== undefined) client.clean = true;
+    this.subscriptions.removeClient(clientId);
+    this.local.write(this.sessions.clear(clientId));
+    await this.offline.end(clientId);
   }
 
   /** Lets devices go. The buffer is closed by its owner. */
   async close(): Promise<void> {
     clearInterval(this.expiry);
     await this.server.close();
+    this.front5.close();
+    this.local.close();
     const { broker } = this;
     if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));
   }

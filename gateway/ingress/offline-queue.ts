@@ -6,6 +6,7 @@
  */
 import memory from 'aedes-persistence';
 import type { Share } from '../../shared/access/shares.ts';
+import { filterMatches } from '../../shared/mqtt/packets.ts';
 
 interface Subscriber {
   clientId: string;
@@ -24,6 +25,11 @@ interface Persistence {
   outgoingStream(client: { id: string }): AsyncIterable<unknown>;
   cleanSubscriptions(client: { id: string }): Promise<unknown>;
   storeRetained(packet: Queued): Promise<unknown>;
+  createRetainedStreamCombi(filters: string[]): AsyncIterable<RetainedPacket>;
+}
+
+interface RetainedPacket extends Queued {
+  qos: number;
 }
 
 /** What a queued message takes beside its topic and payload, about, bytes. */
@@ -122,5 +128,11 @@ export class OfflineQueues {
   /** Subscribers to come are not given the topic's retained message any more. */
   async unretain(topic: string): Promise<void> {
     await this.persistence.storeRetained({ topic, payload: '' });
+  }
+
+  /** What is retained on topics that a filter matches. */
+  async *retained(filter: string): AsyncIterable<RetainedPacket> {
+    for await (const packet of this.persistence.createRetainedStreamCombi([filter]))
+      if (filterMatches(filter, packet.topic)) yield packet;
   }
 }

@@ -170,6 +170,14 @@ export const ingressPart: GatewayPart<Devices> = {
       'Persistent and other sessions that were ended here, by reason.',
       ({ ingress }) => ingress.endedSessions.read(),
     ),
+    headwater_ingress_mqtt5_sessions: gauge(
+      'Sessions of MQTT 5 clients, with or without a connection.',
+      ({ ingress }) => ingress.front5.broker.sessionCount,
+    ),
+    headwater_ingress_mqtt5_dropped_total: counter(
+      'Messages not delivered to a local subscriber of MQTT 5, by reason.',
+      ({ ingress }) => ingress.front5.broker.droppedBy.read(),
+    ),
     headwater_ingress_retained_messages: gauge(
       'Retained messages kept.',
       ({ ingress }) => ingress.retainedCount,

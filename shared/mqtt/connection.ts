@@ -11,7 +11,7 @@
  * - Before the CONNACK no other packet is looked at; what a client sends early waits in at most one socket read.
  * - Keep alive is kept here [MQTT-3.1.2-24]; aedes is shown a keep alive of 0, since it does not see every packet.
  */
-import { Duplex } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { messageOf } from '../errors.ts';
 import {
   CONNECT,
@@ -33,50 +33,23 @@ import {
   refuse,
   type ConnectPacket,
 } from './packets.ts';
+import { AedesSide } from './aedes-side.ts';
+import {
+  LOCAL_PEER,
+  type IncomingPublish,
+  type MqttLimits,
+  type MqttPeer,
+  type Protocol5,
+} from './protocol.ts';
 import { PacketScanner, type RawPacket } from './scanner.ts';
-
-export interface MqttLimits {
-  /** Largest CONNECT, bytes. */
-  connectBytesMax: number;
-  /** Largest packet after CONNECT, bytes. */
-  packetBytesMax: number;
-  /** Longest client id, bytes. */
-  clientIdBytesMax: number;
-  /** Topic filters in one SUBSCRIBE. */
-  filtersMax: number;
-}
-
-export interface IncomingPublish {
-  topic: string;
-  qos: number;
-  retain: boolean;
-  dup: boolean;
-  /** 0 for QoS 0. */
-  packetId: number;
-  /** A view on the received bytes: copy what is kept. */
-  payload: Buffer;
-}
-
-/** Who is at the other end, as far as the transport knows. */
-export interface MqttPeer {
-  address: string;
-  transport: 'tcp' | 'tls' | 'ws' | 'wss';
-  /** Common name of a client certificate that an accepted authority has signed. */
-  certificateName: string | undefined;
-}
-
-/** Where nothing is known but that it is a stream (tests). */
-export const LOCAL_PEER: MqttPeer = {
-  address: '127.0.0.1',
-  transport: 'tcp',
-  certificateName: undefined,
-};
 
 /** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
 export interface MqttHandler {
   readonly limits: MqttLimits;
   /** Hands the connection to aedes. Called once, with a CONNECT that is valid. */
   attach(connection: MqttConnection, side: Duplex): void;
+  /** A CONNECT of MQTT 5, not yet looked at; sets `connection.connect`. Left out: version 5 is refused with 0x84. */
+  attach5?(connection: MqttConnection, body: Buffer): Protocol5;
   publish(connection: MqttConnection, packet: IncomingPublish): void;
   pubrel(connection: MqttConnection, packetId: number): void;
   closed(connection: MqttConnection, reason: string): void;
@@ -86,43 +59,6 @@ export interface MqttHandler {
 const UNREAD_ACK_BYTES_MAX = 64 * 1024;
 /** Distinct topics remembered per connection, so that a known one is neither decoded nor checked again. */
 const TOPIC_CACHE_MAX = 512;
-
-/** The stream that aedes reads and writes. What it writes goes to the socket, packet by packet. */
-class AedesSide extends Duplex {
-  private readonly socket: Duplex;
-  private readonly wanted: () => void;
-
-  /** `wanted` is called when aedes has taken what was pushed. */
-  constructor(socket: Duplex, wanted: () => void) {
-    super();
-    this.socket = socket;
-    this.wanted = wanted;
-  }
-
-  override _read(): void {
-    this.wanted();
-  }
-
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
-    if (this.socket.write(chunk)) done();
-    else this.socket.once('drain', done);
-  }
-
-  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    this.socket.cork();
-    let flowing = true;
-    for (const { chunk } of chunks) flowing = this.socket.write(chunk);
-    this.socket.uncork();
-    if (flowing) done();
-    else this.socket.once('drain', done);
-  }
-
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    // What was written last (a CONNACK that refuses) still goes out.
-    if (!this.socket.destroyed) this.socket.end(() => this.socket.destroy());
-    done(error);
-  }
-}
 
 export class MqttConnection {
   readonly socket: Duplex;
@@ -135,6 +71,8 @@ export class MqttConnection {
   clientId = '';
   /** Monotonic microseconds of the last bytes received. */
   lastReceivedUs: number;
+  /** Of a client that speaks MQTT 5. */
+  five: Protocol5 | undefined;
 
   private readonly handler: MqttHandler;
   private readonly now: () => number;
@@ -148,6 +86,7 @@ export class MqttConnection {
   private acks: Buffer = Buffer.allocUnsafe(256);
   private ackBytes = 0;
   private reason = 'closed by the client';
+  private isLeaving = false;
 
   /** `now` is the monotonic clock in microseconds. */
   constructor(socket: Duplex, handler: MqttHandler, now: () => number, peer = LOCAL_PEER) {
@@ -221,6 +160,16 @@ export class MqttConnection {
     this.acks[this.ackBytes++] = packetId & 255;
   }
 
+  /** The same for an acknowledgement that is longer than four bytes. */
+  acknowledgeBytes(bytes: Buffer): void {
+    while (this.ackBytes + bytes.length > this.acks.length) {
+      const larger = Buffer.allocUnsafe(this.acks.length * 2);
+      this.acks.copy(larger, 0, 0, this.ackBytes);
+      this.acks = larger;
+    }
+    this.ackBytes += bytes.copy(this.acks, this.ackBytes);
+  }
+
   flush(): void {
     if (this.ackBytes === 0) return;
     if (!this.socket.destroyed) {
@@ -236,11 +185,27 @@ export class MqttConnection {
     this.ackBytes = 0;
   }
 
-  /** Closes the connection; `reason` is what the log and the metrics say. */
-  close(reason: string): void {
+  /** Closes the connection; `reason` is what the log and the metrics say, `code` what a client of MQTT 5 is told. */
+  close(reason: string, code?: number): void {
     if (this.state === 'closed') return;
+    if (code !== undefined && this.five !== undefined) {
+      this.five.goodbye(code, reason);
+      return;
+    }
     this.reason = reason;
     this.socket.destroy();
+  }
+
+  /** Writes the last bytes and closes, at the latest after `withinMs`; nothing more is read. */
+  farewell(bytes: Buffer | undefined, reason: string, withinMs: number): void {
+    if (this.state === 'closed' || this.isLeaving) return;
+    this.isLeaving = true;
+    this.reason = reason;
+    // What waits to be said goes first: acknowledgements of what is stored.
+    this.flush();
+    if (bytes === undefined) this.socket.end(() => this.socket.destroy());
+    else this.socket.end(bytes, () => this.socket.destroy());
+    setTimeout(() => this.socket.destroy(), withinMs).unref();
   }
 
   /** aedes will close it: why is known here. */
@@ -251,6 +216,7 @@ export class MqttConnection {
   private ended(): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
+    this.five?.ended();
     // End of file in order, so that aedes sees a DISCONNECT before it and keeps the will to itself.
     this.side.push(null);
     this.side.resume();
@@ -266,18 +232,24 @@ export class MqttConnection {
 
   private drain(): void {
     try {
-      while ((this.state === 'connect' || this.state === 'open') && this.held === 0) {
+      while (
+        (this.state === 'connect' || this.state === 'open') &&
+        this.held === 0 &&
+        !this.isLeaving
+      ) {
         const packet = this.scanner.next();
         if (packet === undefined) return;
         this.take(packet);
       }
     } catch (error) {
-      this.close(messageOf(error));
+      if (this.five === undefined) this.close(messageOf(error));
+      else this.five.fail(error);
     }
   }
 
   private take(packet: RawPacket): void {
     if (this.state === 'connect') return this.takeConnect(packet);
+    if (this.five !== undefined) return this.five.take(packet);
     const body = packet.bytes.subarray(packet.bodyOffset);
     switch (packet.type) {
       case PUBLISH:
@@ -315,6 +287,10 @@ export class MqttConnection {
       connect = readConnect(body);
     } catch (error) {
       if (error instanceof UnsupportedVersion) {
+        if (error.version === 5 && this.handler.attach5 !== undefined) {
+          this.takeConnect5(body);
+          return;
+        }
         // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
         this.answerAndClose(
           error.version === 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1],
@@ -341,6 +317,25 @@ export class MqttConnection {
     forAedes.writeUInt16BE(0, packet.bodyOffset + connect.keepAliveOffset);
     this.handler.attach(this, this.side);
     this.side.push(forAedes);
+  }
+
+  private takeConnect5(body: Buffer): void {
+    this.state = 'connecting';
+    this.hold();
+    try {
+      this.five = this.handler.attach5?.(this, body);
+    } catch (error) {
+      // Not a CONNECT: MQTT 5 allows an answer or none [MQTT-3.1.4-1]; it gets the reason.
+      const code = (error as { reason?: unknown }).reason;
+      this.answerAndClose(
+        [0x20, 3, 0, typeof code === 'number' ? code : 0x81, 0],
+        messageOf(error),
+      );
+      return;
+    }
+    const idBytes = Buffer.byteLength(this.connect?.clientId ?? '');
+    if (idBytes > this.handler.limits.clientIdBytesMax)
+      this.five?.goodbye(0x85, 'client id is too long');
   }
 
   private answerAndClose(bytes: number[], reason: string): void {

@@ -15,6 +15,7 @@ export const SUBSCRIBE = 8;
 export const UNSUBSCRIBE = 10;
 export const PINGREQ = 12;
 export const DISCONNECT = 14;
+export const AUTH = 15;
 
 /** aedes cannot match deeper topics; it clamps its own limit to this. */
 export const TOPIC_LEVELS_MAX = 100;

@@ -9,7 +9,8 @@ import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import { Share, addressGroup } from '../access/shares.ts';
 import type { ClientCertificates, ServerTls } from '../access/tls.ts';
 import { listen, type Address } from '../net/listen.ts';
-import { MqttConnection, type MqttHandler, type MqttPeer } from './connection.ts';
+import { MqttConnection, type MqttHandler } from './connection.ts';
+import { KEEP_ALIVE_TIMEOUT, SERVER_SHUTTING_DOWN, type MqttPeer } from './protocol.ts';
 
 export interface ServerLimits {
   connectionsMax: number;
@@ -149,7 +150,7 @@ export class MqttServer {
         !connection.isHeld &&
         now - connection.lastReceivedUs > keepAlive * 1_500_000
       ) {
-        connection.close('keep alive expired');
+        connection.close('keep alive expired', KEEP_ALIVE_TIMEOUT); // [MQTT-3.1.2-22]
       }
     }
   }
@@ -161,7 +162,8 @@ export class MqttServer {
     const closed = this.servers.map(
       (server) => new Promise<void>((resolve) => server.close(() => resolve())),
     );
-    for (const connection of this.connections.keys()) connection.close('the server stops');
+    for (const connection of this.connections.keys())
+      connection.close('the server stops', SERVER_SHUTTING_DOWN);
     await Promise.all(closed);
   }
 

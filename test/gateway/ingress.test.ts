@@ -267,17 +267,17 @@ describe('MQTT for devices', () => {
     expect(await storedOn('will/x')).toEqual(['dead']);
   });
 
-  it('an MQTT 5 client is told in its own language that it is not understood', async () => {
+  it('a version that does not exist is refused with return code 1 [MQTT-3.1.2-2]', async () => {
     const client = await rawClient(running.port);
     client.send(
       Buffer.concat([
         Buffer.from([0x10, 14, 0, 4]),
         Buffer.from('MQTT'),
-        Buffer.from([5, 2, 0, 0, 0, 0, 1, 0x61]),
+        Buffer.from([6, 2, 0, 0, 0, 0, 1, 0x61]),
       ]),
     );
     await client.closed();
-    expect(client.received()).toEqual(Buffer.from([0x20, 3, 0, 0x84, 0]));
+    expect(client.received()).toEqual(Buffer.from([0x20, 2, 0, 1]));
   });
 
   it('an empty client id without a clean session is refused with code 2 [MQTT-3.1.3-8]', async () => {
@@ -335,12 +335,20 @@ describe('MQTT for devices', () => {
     ['password without user', connectWith('w', 0b01000010, 0, Buffer.from([0, 1, 0x61]))],
     ['the reserved flag', connectWith('w', 3)],
     ['bytes after the payload', connectWith('w', 2, 0, Buffer.from([0]))],
-    ['random bytes', Buffer.from('101000044d5154540502003c0321001400006202d301e0020020', 'hex')],
+    ['random bytes', Buffer.from('101000044d5154540402003c0321001400006202d301e0020020', 'hex')],
   ])('before CONNACK: %s closes the connection', async (_name, bytes) => {
     const client = await rawClient(running.port);
     client.send(bytes);
     await client.closed();
     expect(client.received().length).toBeLessThanOrEqual(5);
+    await alive();
+  });
+
+  it('aedes#612: a PUBREL that nobody waits for, from a client of MQTT 5, is answered and ends nothing', async () => {
+    const client = await rawClient(running.port);
+    client.send(Buffer.from('101000044d5154540502003c0321001400006202d301e0020020', 'hex'));
+    await client.closed();
+    expect(client.received().subarray(0, 1)).toEqual(Buffer.from([0x20]));
     await alive();
   });
 

@@ -1,0 +1,354 @@
+/**
+ * MQTT 5 in front of the buffer: CONNECT, SUBSCRIBE and wills of its clients, with the same guard, limits and way of a
+ * message as those of 3.1.1. A client id has one session, of one version: whoever connects with the other ends it.
+ */
+import type { Env } from '../../shared/env/env.ts';
+import type { KvOp } from '../../shared/kv/kv.ts';
+import type { MqttConnection } from '../../shared/mqtt/connection.ts';
+import type { IncomingPublish, Protocol5 } from '../../shared/mqtt/protocol.ts';
+import { checkTopicFilter } from '../../shared/mqtt/packets.ts';
+import { Broker5, type BrokerHost, type BrokerOptions, type Delivery } from '../mqtt5/broker.ts';
+import {
+  Link,
+  type Admitted,
+  type LinkHost,
+  type LinkLimits,
+  type SubscribeResult,
+} from '../mqtt5/link.ts';
+import type { Message } from '../mqtt5/message.ts';
+import { readConnect5, type Connect, type Filter, type Publish } from '../mqtt5/packets.ts';
+import { property } from '../mqtt5/properties.ts';
+import { REASON, Refusal, type Reason } from '../mqtt5/reasons.ts';
+import type { Session } from '../mqtt5/session.ts';
+import type { PendingWill } from '../mqtt5/session-disk.ts';
+import { sharedFilter } from '../mqtt5/topics.ts';
+import { IDENTIFIER_REJECTED, NOT_AUTHORIZED, type Guard } from './guard.ts';
+
+/** What the front needs of the ingress, which both versions share. */
+export interface Front5Context {
+  env: Env;
+  guard: Guard;
+  /** Resolves when what was given to it is on stable storage, in order with messages. */
+  durable(ops: KvOp[]): Promise<void>;
+  write(ops: KvOp[]): void;
+  /** Into the buffer and to local subscribers; answered in order. */
+  publish(connection: MqttConnection, packet: IncomingPublish): void;
+  /** Whether the session has got this QoS 2 id, and has not released it. */
+  hasReceived(clientId: string, packetId: number): boolean;
+  release(connection: MqttConnection, packetId: number): void;
+  answerInOrder(connection: MqttConnection, bytes: Buffer): void;
+  /** `recorded`: its properties as a frame keeps them. */
+  publishWill(will: Message, user: string | undefined, recorded: Buffer | undefined): void;
+  /** One more connection of this user; false: it has its share. */
+  admitUser(connection: MqttConnection, user: string | undefined): boolean;
+  /** Asks the rules and the limits, and counts it; says why not. */
+  maySubscribe(clientId: string, filter: string): 'yes' | 'not granted' | 'too many';
+  forgetFilter(clientId: string, filter: string): void;
+  /** Everything that is kept under the id beside the session itself. */
+  forgetClient(clientId: string): void;
+  /** A session of 3.1.1 with this id ends, connected or not. */
+  evict311(clientId: string): Promise<void>;
+  retained(filter: string): AsyncIterable<Message>;
+}
+
+/** Bytes of a message's properties as a frame's record keeps them. */
+export function recordProperties(
+  forwarded: Buffer | undefined,
+  messageExpiry: number | undefined,
+): Buffer | undefined {
+  if (messageExpiry === undefined) return forwarded;
+  const expiry = Buffer.from(property('messageExpiry', messageExpiry));
+  return forwarded === undefined ? expiry : Buffer.concat([forwarded, expiry]);
+}
+
+export class Front5 implements LinkHost, BrokerHost {
+  readonly limits: LinkLimits;
+  readonly broker: Broker5;
+  private readonly context: Front5Context;
+  private readonly stallMs: number;
+  /** The newest connection of each id. */
+  private readonly owners = new Map<string, Link>();
+  private sweeper: NodeJS.Timeout | undefined;
+
+  constructor(context: Front5Context, limits: LinkLimits, options: BrokerOptions, stallMs: number) {
+    this.context = context;
+    this.limits = limits;
+    this.stallMs = stallMs;
+    this.broker = new Broker5(context.env, options, this);
+  }
+
+  nowMs(): number {
+    return this.context.env.clock.wallUs() / 1000;
+  }
+
+  start(entries: [Buffer, Buffer][]): void {
+    this.broker.start(entries);
+    this.sweeper = setInterval(() => this.cutStalled(), 1000);
+    this.sweeper.unref();
+  }
+
+  /** A subscriber that does not read is let go, so that nothing piles up for it in memory. */
+  private cutStalled(): void {
+    const since = this.nowMs() - this.stallMs;
+    for (const link of this.owners.values())
+      if ((link.outbox.stalledSinceMs ?? Number.POSITIVE_INFINITY) < since)
+        link.connection.close('does not read what it subscribed to');
+  }
+
+  /** A CONNECT of version 5. Throws Refusal for one that is malformed. */
+  attach(connection: MqttConnection, body: Buffer): Protocol5 {
+    const connect = readConnect5(body);
+    const link = new Link(connection, this, connect);
+    connection.connect = {
+      version: 5,
+      clientId: connect.clientId,
+      clean: (connect.properties.numbers.sessionExpiry ?? 0) === 0,
+      keepAliveSeconds: connect.keepAliveSeconds,
+      keepAliveOffset: 0,
+      username: connect.username,
+      password: connect.password,
+    };
+    void link.open();
+    return link;
+  }
+
+  // ---- LinkHost ----
+
+  async admit(link: Link, connect: Connect): Promise<Admitted> {
+    const { guard, env } = this.context;
+    const { connection } = link;
+    const clientId =
+      connect.clientId === '' ? `auto-${env.random.bytes(10).toString('hex')}` : connect.clientId;
+    const admission = await guard.admit(connection, clientId, connect.username, connect.password);
+    if ('refused' in admission) throw refusalOf(admission);
+    const { user } = admission;
+    await this.context.evict311(clientId);
+    if (connection.isClosed) throw new Refusal(REASON.serverUnavailable, 'the connection is gone');
+    if (!this.context.admitUser(connection, user))
+      throw new Refusal(REASON.quotaExceeded, 'too many connections of this user');
+    connection.clientId = clientId;
+    connection.user = user;
+    guard.claim(connection);
+    // From here to the write everything is done at once: the newest connection of an id has its session.
+    const before = this.owners.get(clientId);
+    this.owners.set(clientId, link);
+    before?.goodbye(REASON.sessionTakenOver, 'another connection took its session over'); // [MQTT-3.1.4-3]
+    const { session, sessionPresent } = this.sessionFor(clientId, connect, before !== undefined);
+    session.user = user;
+    this.broker.countFor(session, guard.identities.principalOf(clientId) ?? '');
+    session.expirySeconds = link.expirySeconds;
+    session.awaySinceMs = undefined;
+    this.broker.setWill(clientId, willOf(connect));
+    if (sessionPresent) this.recheck(session);
+    this.broker.keep(session);
+    await this.context.durable([]);
+    if (this.owners.get(clientId) !== link)
+      throw new Refusal(REASON.sessionTakenOver, 'another connection took its session over');
+    link.outbox.onDrain = () => session.pump();
+    return { session, sessionPresent, clientId };
+  }
+
+  private sessionFor(
+    clientId: string,
+    { cleanStart }: Connect,
+    isTakeover: boolean,
+  ): { session: Session; sessionPresent: boolean } {
+    const { broker } = this;
+    const found = broker.find(clientId);
+    if (found !== undefined) {
+      // A connection that is taken over has ended without a DISCONNECT: its will is sent, but for one that waits
+      // for a session that goes on [MQTT-3.1.3-9].
+      const goesOn = !cleanStart && found.expirySeconds > 0;
+      if (isTakeover) broker.endConnection(found, goesOn);
+      else if (goesOn) broker.setWill(clientId, undefined);
+      if (goesOn) return { session: found, sessionPresent: true };
+      broker.end(found);
+    }
+    const session = broker.create(clientId);
+    if (session === undefined) {
+      this.owners.delete(clientId);
+      throw new Refusal(REASON.quotaExceeded, 'there are as many sessions as there may be');
+    }
+    return { session, sessionPresent: false };
+  }
+
+  /** Rights may have changed while it was away: what it may no longer subscribe to is not delivered again. */
+  private recheck(session: Session): void {
+    const { rules } = this.context.guard;
+    if (rules === undefined) return;
+    for (const filter of [...session.subscriptions.keys()]) {
+      const who = { user: session.user, client: session.clientId };
+      if (rules.maySubscribe(who, sharedFilter(filter) ?? filter)) continue;
+      this.broker.unsubscribe(session, filter);
+      this.context.forgetFilter(session.clientId, sharedFilter(filter) ?? filter);
+    }
+  }
+
+  publish(link: Link, { properties, topic, ...packet }: Publish): void {
+    const { forwarded, numbers } = properties;
+    const { messageExpiry } = numbers;
+    const recorded = recordProperties(forwarded, messageExpiry);
+    this.context.publish(link.connection, {
+      ...packet,
+      topic,
+      ...(recorded === undefined ? {} : { properties: { forwarded, messageExpiry, recorded } }),
+    });
+  }
+
+  answerInOrder(link: Link, bytes: Buffer): void {
+    this.context.answerInOrder(link.connection, bytes);
+  }
+
+  release(link: Link, packetId: number): boolean {
+    if (!this.context.hasReceived(link.connection.clientId, packetId)) return false;
+    this.context.release(link.connection, packetId);
+    return true;
+  }
+
+  async subscribe(link: Link, filters: Filter[], id: number | undefined): Promise<SubscribeResult> {
+    const { session } = link;
+    if (session === undefined) return { reasons: [], retained: () => Promise.resolve() };
+    const fresh: Filter[] = [];
+    const reasons = filters.map((each) => {
+      const isNew = !session.subscriptions.has(each.filter);
+      const reason = this.refusesFilter(session.clientId, each.filter);
+      if (reason !== undefined) return reason;
+      const { filter, qos, noLocal, retainAsPublished, retainHandling } = each;
+      this.broker.subscribe({ session, filter, qos, noLocal, retainAsPublished, id });
+      // [MQTT-3.3.1-9 to -11]; shared subscriptions get nothing retained [MQTT-4.8.2-7].
+      const isShared = filter.startsWith('$share/');
+      if (!isShared && (retainHandling === 0 || (retainHandling === 1 && isNew))) fresh.push(each);
+      return qos;
+    });
+    this.broker.keep(session);
+    await this.context.durable([]);
+    const retained = async (): Promise<void> => {
+      for (const { filter, qos } of fresh)
+        for await (const message of this.context.retained(filter))
+          this.broker.offer(session, message, qos, id);
+    };
+    return { reasons, retained };
+  }
+
+  private refusesFilter(clientId: string, filter: string): Reason | undefined {
+    const inner = filter.startsWith('$share/') ? sharedFilter(filter) : filter;
+    if (inner === undefined) return REASON.topicFilterInvalid;
+    try {
+      checkTopicFilter(inner);
+    } catch {
+      return REASON.topicFilterInvalid; // What is wrong with it is the client's to find: MQTT has no place for it here.
+    }
+    const may = this.context.maySubscribe(clientId, inner);
+    if (may === 'yes') return undefined;
+    return may === 'too many' ? REASON.quotaExceeded : REASON.notAuthorized;
+  }
+
+  async unsubscribe(link: Link, filters: string[]): Promise<number[]> {
+    const { session } = link;
+    if (session === undefined) return [];
+    const reasons = filters.map((filter) => {
+      if (!this.broker.unsubscribe(session, filter)) return REASON.noSubscriptionExisted;
+      const inner = sharedFilter(filter) ?? filter;
+      // The same filter may be subscribed to as it is and shared.
+      const isLeft = [...session.subscriptions.keys()].some(
+        (each) => (sharedFilter(each) ?? each) === inner,
+      );
+      if (!isLeft) this.context.forgetFilter(session.clientId, inner);
+      return REASON.success;
+    });
+    this.broker.keep(session);
+    await this.context.durable([]);
+    return reasons;
+  }
+
+  closed(link: Link, sendsWill: boolean): void {
+    const { session } = link;
+    if (session === undefined || this.owners.get(session.clientId) !== link) return;
+    this.owners.delete(session.clientId);
+    this.broker.away(session, sendsWill);
+    if (this.has(session.clientId)) this.context.guard.identities.left(session.clientId);
+  }
+
+  // ---- for the ingress ----
+
+  has(clientId: string): boolean {
+    return this.broker.find(clientId) !== undefined;
+  }
+
+  /** The session of an id ends, and its connection with it. */
+  end(clientId: string, reason: Reason, text: string): void {
+    const link = this.owners.get(clientId);
+    this.owners.delete(clientId);
+    link?.goodbye(reason, text);
+    const session = this.broker.find(clientId);
+    if (session !== undefined) this.broker.end(session);
+  }
+
+  /** Copies for whoever of version 5 listens; undefined: nobody. */
+  prepare(message: Message): Delivery | undefined {
+    return this.broker.prepare(message);
+  }
+
+  dispatch(delivery: Delivery): void {
+    this.broker.dispatch(delivery);
+  }
+
+  close(): void {
+    clearInterval(this.sweeper);
+    this.broker.close();
+  }
+
+  // ---- BrokerHost ----
+
+  write(ops: KvOp[]): void {
+    if (ops.length > 0) this.context.write(ops);
+  }
+
+  publishWill(clientId: string, user: string | undefined, will: PendingWill): void {
+    const { topic, payload, qos, retain, forwarded, messageExpiry } = will;
+    const expiresAtMs =
+      messageExpiry === undefined ? undefined : this.nowMs() + messageExpiry * 1000;
+    this.context.publishWill(
+      { topic, payload, qos, retain, publisher: clientId, forwarded, expiresAtMs },
+      user,
+      recordProperties(forwarded, messageExpiry),
+    );
+  }
+
+  overflow({ clientId }: Session): void {
+    this.end(clientId, REASON.quotaExceeded, 'more is queued for it than is allowed');
+  }
+
+  sessionEnded(clientId: string): void {
+    this.context.forgetClient(clientId);
+  }
+
+  sessionRestored(session: Session): void {
+    const { clientId, user, principal } = session;
+    this.context.guard.identities.restored(clientId, user, principal);
+    for (const filter of session.subscriptions.keys())
+      this.context.maySubscribe(clientId, sharedFilter(filter) ?? filter);
+  }
+}
+
+/** A refusal that will pass is said by closing: clients that are told a reason do not come again. */
+function refusalOf({ refused, returnCode }: { refused: string; returnCode: number }): Refusal {
+  if (returnCode === IDENTIFIER_REJECTED) return new Refusal(REASON.clientIdNotValid, refused);
+  if (returnCode === NOT_AUTHORIZED) return new Refusal(REASON.notAuthorized, refused);
+  return new Refusal(REASON.serverBusy, refused);
+}
+
+function willOf({ will }: Connect): PendingWill | undefined {
+  if (will === undefined) return undefined;
+  const { topic, payload, qos, retain, properties } = will;
+  return {
+    topic,
+    payload,
+    qos,
+    retain,
+    forwarded: properties.forwarded,
+    messageExpiry: properties.numbers.messageExpiry,
+    delaySeconds: properties.numbers.willDelay ?? 0,
+    dueMs: undefined,
+  };
+}

@@ -1,0 +1,181 @@
+/**
+ * Messages to those who listen on this gateway: subscribers of 3.1.1, which are aedes's, and of 5, which are ours, and
+ * what is retained for both. Nobody sees what could still be lost: copies for sessions that outlive their connection are
+ * written with the message, and everything is sent after the fsync.
+ */
+import type { Aedes } from 'aedes';
+import type { Env } from '../../shared/env/env.ts';
+import { messageOf } from '../../shared/errors.ts';
+import type { KvOp } from '../../shared/kv/kv.ts';
+import type { PublishProperties } from '../../shared/mqtt/protocol.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { MessageBuffer } from '../buffer/buffer.ts';
+import type { Delivery } from '../mqtt5/broker.ts';
+import type { Message } from '../mqtt5/message.ts';
+import type { Ticket } from '../buffer/ticket.ts';
+import type { OfflineQueues } from './offline-queue.ts';
+import type { Retained, RetainedExtras } from './retained.ts';
+import type { Subscriptions } from './subscriptions.ts';
+
+/** What the sessions of MQTT 5 do with a message. */
+interface Copies {
+  prepare(message: Message): Delivery | undefined;
+  dispatch(delivery: Delivery): void;
+}
+
+export interface LocalParts {
+  env: Env;
+  buffer: MessageBuffer<Ticket>;
+  notify: Notify;
+  subscriptions: Subscriptions;
+  retained: Retained;
+  offline: OfflineQueues;
+  principalOf: (clientId: string) => string;
+}
+
+const EXPIRY_LOOK_MS = 1000;
+
+export class LocalDelivery {
+  retainedRefused = 0;
+  private readonly parts: LocalParts;
+  private broker: Aedes | undefined;
+  private five: Copies | undefined;
+  private expiry: NodeJS.Timeout | undefined;
+
+  constructor(parts: LocalParts) {
+    this.parts = parts;
+  }
+
+  /** Takes up what is retained from an earlier run, before anybody is connected. */
+  async start(broker: Aedes, five: Copies, entries: [Buffer, Buffer][]): Promise<void> {
+    this.broker = broker;
+    this.five = five;
+    for (const { topic, qos, payload } of this.parts.retained.load(entries)) {
+      // Nobody is connected yet: publishing only puts it back among the retained.
+      await new Promise<void>((resolve) => {
+        broker.publish(
+          { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: true, dup: false },
+          () => resolve(),
+        );
+      });
+    }
+    this.expiry = setInterval(() => this.expireRetained(), EXPIRY_LOOK_MS);
+    this.expiry.unref();
+  }
+
+  close(): void {
+    clearInterval(this.expiry);
+  }
+
+  write(ops: KvOp[]): void {
+    if (ops.length > 0) this.parts.buffer.barrier({ durable: () => undefined }, ops);
+  }
+
+  /** What a publisher of MQTT 5 said beside its payload, with its expiry as a time. */
+  extrasOf(properties: PublishProperties | undefined): RetainedExtras {
+    const { forwarded, messageExpiry } = properties ?? {};
+    if (messageExpiry === undefined) return { forwarded, expiresAtMs: undefined };
+    return { forwarded, expiresAtMs: this.nowMs() + messageExpiry * 1000 };
+  }
+
+  private nowMs(): number {
+    return this.parts.env.clock.wallUs() / 1000;
+  }
+
+  /** The topic's retained message, or none any more when this one cannot be kept: never an older one. */
+  retain(message: Message): { ops: KvOp[]; kept: boolean } {
+    const { retained, buffer, offline, notify, principalOf } = this.parts;
+    const { topic, qos, payload, publisher } = message;
+    const principal = principalOf(publisher);
+    const result = retained.set(topic, principal, qos, payload, message);
+    if (result.kept) return result;
+    // Subscribers to come are told after the fsync, like those who are here.
+    if (result.ops.length > 0) buffer.barrier({ durable: () => void offline.unretain(topic) });
+    if (this.retainedRefused++ === 0)
+      notify({
+        level: 'warn',
+        event: 'retained_full',
+        text: `retained messages have reached their limit or the share of ${principal}; '${topic}' and others are stored as data but not retained, and what was retained on them before is gone (limits.retainedMessagesMax, limits.retainedBytesMax)`,
+      });
+    return result;
+  }
+
+  /** Copies for MQTT 5; their `ops` are to be written with the message. */
+  prepare(message: Message): Delivery | undefined {
+    return this.five?.prepare(message);
+  }
+
+  /** After the fsync of everything that was appended so far. */
+  deliver(message: Message, isRetained: boolean, copies: Delivery | undefined): void {
+    this.parts.buffer.barrier({ durable: () => this.deliverNow(message, isRetained, copies) });
+  }
+
+  deliverNow(message: Message, isRetained: boolean, copies: Delivery | undefined): void {
+    const { topic, qos, payload } = message;
+    this.broker?.publish(
+      { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: isRetained, dup: false },
+      (error) => {
+        if (error)
+          this.parts.notify({ level: 'warn', event: 'local_delivery', text: messageOf(error) });
+      },
+    );
+    this.dispatch(copies);
+  }
+
+  dispatch(copies: Delivery | undefined): void {
+    if (copies !== undefined) this.five?.dispatch(copies);
+  }
+
+  /** A message that did not come by MQTT, to those who listen here. */
+  announce(topic: string, payload: Buffer): void {
+    if (!this.parts.subscriptions.wanted(topic)) return;
+    const message = plain(topic, 1, payload);
+    const copies = this.prepare(message);
+    if (copies !== undefined) this.write(copies.ops);
+    this.deliver(message, false, copies);
+  }
+
+  /**
+   * From the collector to devices, who may be asked to say again what they are (Sparkplug 3.0, 6.4.22), and nothing
+   * else: whoever holds the collector does not hold the actuators. Not a reading: it is not stored.
+   */
+  command(topic: string, payload: Buffer): void {
+    if (!/^spBv1\.0\/[^/+#]+\/NCMD\/[^/+#]+$/.test(topic)) {
+      this.parts.notify({
+        level: 'warn',
+        event: 'command_refused',
+        text: `the collector wanted to publish to '${topic}', which only devices' owners may`,
+      });
+      return;
+    }
+    const message = plain(topic, 0, payload);
+    this.deliverNow(message, false, this.prepare(message));
+  }
+
+  /** What is retained on topics that a filter matches, for a new subscription. */
+  async *retainedFor(filter: string): AsyncIterable<Message> {
+    const { offline, retained } = this.parts;
+    const nowMs = this.nowMs();
+    for await (const { topic, payload, qos } of offline.retained(filter)) {
+      const extras = retained.extrasOf(topic);
+      if ((extras.expiresAtMs ?? Number.POSITIVE_INFINITY) <= nowMs) continue;
+      yield { topic, payload: Buffer.from(payload), qos, retain: true, publisher: '', ...extras };
+    }
+  }
+
+  private expireRetained(): void {
+    const { topics, ops } = this.parts.retained.expired(this.nowMs());
+    this.write(ops);
+    for (const topic of topics) void this.parts.offline.unretain(topic);
+  }
+}
+
+const plain = (topic: string, qos: number, payload: Buffer): Message => ({
+  topic,
+  qos,
+  payload,
+  retain: false,
+  publisher: '',
+  forwarded: undefined,
+  expiresAtMs: undefined,
+});

@@ -1,0 +1,366 @@
+/**
+ * Sessions of MQTT 5 clients, and what is delivered to them. aedes keeps those of 3.1.1; a message goes to both.
+ *
+ * - `prepare` is asked before a message is committed, so that its copies for sessions that outlive their connection are
+ *   written in the message's own batch: what was acknowledged to the publisher is queued on disk for them (law 2).
+ *   `dispatch` sends the copies after that fsync: nobody sees what could still be lost.
+ * - A session is on disk as long as it may outlive its connection; what is damaged there is left out and counted.
+ * - Every queue has a limit in messages, all of them together one in bytes, of which each principal has a share. A session
+ *   that reaches it ends, as those of 3.1.1 do: it would come back to old messages as if nothing had followed.
+ * - Deadlines (session expiry, will delay, message expiry) are times of the wall clock, kept on disk, and looked at each second.
+ */
+import type { KvOp } from '../../shared/kv/kv.ts';
+import type { Share } from '../../shared/access/shares.ts';
+import type { Env } from '../../shared/env/env.ts';
+import { CounterBy } from '../../shared/telemetry/metrics.ts';
+import { encodeOutgoing, sizeOf, type Message, type Outgoing } from './message.ts';
+import { Session, type SessionStore } from './session.ts';
+import {
+  inFlightKey,
+  loadSessions,
+  messageKey,
+  recordOps,
+  removalOps,
+  type PendingWill,
+} from './session-disk.ts';
+import { Topics, type Group, type Subscription } from './topics.ts';
+
+export interface BrokerOptions {
+  /** Sessions, with or without a connection. */
+  sessionsMax: number;
+  /** QoS 1 and 2 messages that wait for one session. */
+  messagesMax: number;
+  /** Of all of them, shared by principals. */
+  bytes: Share;
+}
+
+/** What the sessions stand on and report to. */
+export interface BrokerHost {
+  /** Written with the next group, in order. */
+  write(ops: KvOp[]): void;
+  /** A will whose time has come. */
+  publishWill(clientId: string, user: string | undefined, will: PendingWill): void;
+  /** A session is gone: its rights, its ids and its filters are nobody's. */
+  sessionEnded(clientId: string): void;
+  /** More would be queued than may be: the session and its connection are to end. */
+  overflow(session: Session): void;
+  /** A session is taken up again at the start. */
+  sessionRestored(session: Session): void;
+}
+
+export interface Delivery {
+  copies: { session: Session; out: Outgoing }[];
+  /** To be written with the message. */
+  ops: KvOp[];
+}
+
+const SWEEP_MS = 1000;
+
+export class Broker5 implements SessionStore {
+  readonly droppedBy = new CounterBy('reason');
+  private readonly topics = new Topics<Session>();
+  private readonly sessions = new Map<string, Session>();
+  private readonly wills = new Map<string, PendingWill>();
+  private readonly options: BrokerOptions;
+  private readonly host: BrokerHost;
+  private readonly env: Env;
+  private sequence = 0;
+  private sweeper: NodeJS.Timeout | undefined;
+
+  constructor(env: Env, options: BrokerOptions, host: BrokerHost) {
+    this.env = env;
+    this.options = options;
+    this.host = host;
+  }
+
+  get sessionCount(): number {
+    return this.sessions.size;
+  }
+
+  nowMs(): number {
+    return this.env.clock.wallUs() / 1000;
+  }
+
+  /** Takes up the sessions of an earlier run, before anybody connects. */
+  start(entries: [Buffer, Buffer][]): void {
+    const { sessions, wills, sequence, damaged } = loadSessions(entries, this);
+    for (let i = 0; i < damaged; i++) this.droppedBy.add('damaged');
+    this.sequence = sequence;
+    for (const session of sessions) {
+      // Whoever was connected when this process ended has been away since now.
+      session.awaySinceMs ??= this.nowMs();
+      this.sessions.set(session.clientId, session);
+      this.options.bytes.add(session.principal, session.queuedBytes);
+      for (const subscription of session.subscriptions.values()) this.topics.add(subscription);
+      this.host.sessionRestored(session);
+    }
+    for (const [clientId, will] of wills) {
+      // The connection ended with the process, not by the client's word.
+      will.dueMs ??= this.nowMs() + will.delaySeconds * 1000;
+      this.wills.set(clientId, will);
+    }
+    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
+    this.sweeper.unref();
+  }
+
+  find(clientId: string): Session | undefined {
+    return this.sessions.get(clientId);
+  }
+
+  /** A session for a client that has none. Undefined when there are as many as there may be. */
+  create(clientId: string): Session | undefined {
+    if (this.sessions.size >= this.options.sessionsMax) return undefined;
+    const session = new Session(clientId, this);
+    this.sessions.set(clientId, session);
+    return session;
+  }
+
+  /** What waits for it is its principal's, who may have come from another address. */
+  countFor(session: Session, principal: string): void {
+    this.options.bytes.give(session.principal, session.queuedBytes);
+    session.principal = principal;
+    this.options.bytes.add(principal, session.queuedBytes);
+  }
+
+  /** Writes what a session is now; with a ticket's group, like everything else. */
+  keep(session: Session): void {
+    const will = this.wills.get(session.clientId);
+    if (session.expirySeconds > 0) this.host.write(recordOps(session, will));
+    else this.host.write(removalOps(session, []));
+  }
+
+  /** The will of a connection; undefined: it has none (any more). */
+  setWill(clientId: string, will: PendingWill | undefined): void {
+    if (will === undefined) this.wills.delete(clientId);
+    else this.wills.set(clientId, will);
+  }
+
+  subscribe(subscription: Subscription<Session>): void {
+    const { session, filter } = subscription;
+    session.subscriptions.set(filter, subscription);
+    this.topics.add(subscription);
+  }
+
+  /** Whether there was such a subscription. */
+  unsubscribe(session: Session, filter: string): boolean {
+    const subscription = session.subscriptions.get(filter);
+    if (subscription === undefined) return false;
+    session.subscriptions.delete(filter);
+    this.topics.remove(subscription);
+    return true;
+  }
+
+  /** Its connection has ended. */
+  away(session: Session, sendsWill: boolean): void {
+    session.link = undefined;
+    session.awaySinceMs = this.nowMs();
+    const will = this.wills.get(session.clientId);
+    if (will !== undefined && !sendsWill) this.wills.delete(session.clientId);
+    else if (will !== undefined) {
+      will.dueMs = this.nowMs() + Math.min(will.delaySeconds, session.expirySeconds) * 1000;
+      if (will.dueMs <= this.nowMs()) this.publishWill(session.clientId, session.user, will);
+    }
+    if (session.expirySeconds === 0) this.end(session);
+    else this.keep(session);
+  }
+
+  /** A newer connection takes over: the one before has ended without a word. `waits`: a will with a delay is called off. */
+  endConnection(session: Session, waits: boolean): void {
+    session.link = undefined;
+    const will = this.wills.get(session.clientId);
+    if (will === undefined) return;
+    if (waits && will.delaySeconds > 0) this.wills.delete(session.clientId);
+    else this.publishWill(session.clientId, session.user, will);
+  }
+
+  /** The session ends: its will is sent [MQTT-3.1.2-8], what was shared goes to another member, the rest is forgotten. */
+  end(session: Session): void {
+    const { clientId } = session;
+    if (this.sessions.get(clientId) !== session) return;
+    this.sessions.delete(clientId);
+    const will = this.wills.get(clientId);
+    if (will !== undefined) this.publishWill(clientId, session.user, will);
+    for (const subscription of session.subscriptions.values()) this.topics.remove(subscription);
+    const shared = session.untakenShared();
+    this.options.bytes.give(session.principal, session.queuedBytes);
+    session.queuedBytes = 0;
+    this.host.write(removalOps(session, session.kept()));
+    this.host.sessionEnded(clientId);
+    const ops: KvOp[] = [];
+    for (const out of shared) {
+      const group = this.topics.group(out.shared ?? '');
+      const copy = group === undefined ? undefined : this.toMember(group, out.message, ops);
+      if (copy !== undefined) copy.session.send(copy.out);
+    }
+    if (ops.length > 0) this.host.write(ops);
+  }
+
+  private publishWill(clientId: string, user: string | undefined, will: PendingWill): void {
+    this.wills.delete(clientId);
+    this.host.publishWill(clientId, user, will);
+  }
+
+  private sweep(): void {
+    const now = this.nowMs();
+    for (const [clientId, will] of [...this.wills]) {
+      if (will.dueMs === undefined || will.dueMs > now) continue;
+      const session = this.sessions.get(clientId);
+      this.publishWill(clientId, session?.user, will);
+      if (session !== undefined) this.keep(session);
+    }
+    for (const session of [...this.sessions.values()]) {
+      const { awaySinceMs, expirySeconds } = session;
+      if (awaySinceMs !== undefined && awaySinceMs + expirySeconds * 1000 <= now) this.end(session);
+    }
+  }
+
+  /** Copies of a message for whoever is subscribed to its topic; undefined: nobody. */
+  prepare(message: Message): Delivery | undefined {
+    if (this.sessions.size === 0) return undefined;
+    const { plain, groups } = this.topics.match(message.topic);
+    if (plain.length === 0 && groups.length === 0) return undefined;
+    const ops: KvOp[] = [];
+    const copies: Delivery['copies'] = [];
+    const merged = new Map<Session, { qos: number; retain: boolean }>();
+    for (const { session, qos, noLocal, retainAsPublished, id } of plain) {
+      if (noLocal && session.clientId === message.publisher) continue; // [MQTT-3.8.3-3]
+      const retain = retainAsPublished && message.retain; // [MQTT-3.3.1-12, -13]
+      if (id !== undefined) {
+        const copy = this.copy(session, message, qos, retain, id, undefined, ops);
+        if (copy !== undefined) copies.push(copy);
+        continue;
+      }
+      // Overlapping subscriptions without identifiers: once, at the highest QoS [MQTT-3.3.4-2].
+      const before = merged.get(session);
+      merged.set(session, {
+        qos: Math.max(qos, before?.qos ?? 0),
+        retain: retain || (before?.retain ?? false),
+      });
+    }
+    for (const [session, { qos, retain }] of merged) {
+      const copy = this.copy(session, message, qos, retain, undefined, undefined, ops);
+      if (copy !== undefined) copies.push(copy);
+    }
+    for (const group of groups) {
+      const copy = this.toMember(group, message, ops);
+      if (copy !== undefined) copies.push(copy);
+    }
+    return { copies, ops };
+  }
+
+  dispatch({ copies }: Delivery): void {
+    for (const { session, out } of copies) {
+      // It may have ended meanwhile.
+      if (this.sessions.get(session.clientId) === session) session.send(out);
+      else if (out.qos > 0) this.options.bytes.give(session.principal, sizeOf(out));
+    }
+  }
+
+  /** The next member that can take it at once, else the next with a connection, else any. */
+  private toMember(
+    group: Group<Session>,
+    message: Message,
+    ops: KvOp[],
+  ): Delivery['copies'][number] | undefined {
+    const members = [...group.members.values()];
+    const from = group.turn++;
+    const turn = members.map(
+      (_each, i) => members[(from + i) % members.length] as Subscription<Session>,
+    ); // Within its length.
+    const chosen =
+      turn.find(({ session }) => session.isReady) ??
+      turn.find(({ session }) => session.isConnected) ??
+      turn[0];
+    if (chosen === undefined) return undefined;
+    const { session, qos, retainAsPublished, id } = chosen;
+    return this.copy(
+      session,
+      message,
+      qos,
+      retainAsPublished && message.retain,
+      id,
+      group.name,
+      ops,
+    );
+  }
+
+  private copy(
+    session: Session,
+    message: Message,
+    qosMax: number,
+    retain: boolean,
+    subscriptionId: number | undefined,
+    shared: string | undefined,
+    ops: KvOp[],
+  ): Delivery['copies'][number] | undefined {
+    const qos = Math.min(message.qos, qosMax);
+    const out: Outgoing = { message, qos, retain, subscriptionId, shared, sequence: 0 };
+    if (qos === 0) return session.isConnected ? { session, out } : undefined;
+    const size = sizeOf(out);
+    if (this.sessions.get(session.clientId) !== session) return undefined;
+    if (
+      session.queuedCount >= this.options.messagesMax ||
+      !this.options.bytes.take(session.principal, size)
+    ) {
+      this.droppedBy.add('queue full');
+      this.host.overflow(session);
+      return undefined;
+    }
+    if (session.expirySeconds > 0) {
+      out.sequence = ++this.sequence;
+      ops.push({
+        type: 'put',
+        key: messageKey(session.clientId, out.sequence),
+        value: encodeOutgoing(out),
+      });
+    }
+    return { session, out };
+  }
+
+  /** A retained message for one new subscription. */
+  offer(
+    session: Session,
+    message: Message,
+    qosMax: number,
+    subscriptionId: number | undefined,
+  ): void {
+    const ops: KvOp[] = [];
+    const copy = this.copy(session, message, qosMax, true, subscriptionId, undefined, ops);
+    if (ops.length > 0) this.host.write(ops);
+    if (copy !== undefined) session.send(copy.out);
+  }
+
+  // ---- SessionStore ----
+
+  done(session: Session, out: Outgoing): void {
+    this.options.bytes.give(session.principal, sizeOf(out));
+    if (out.sequence > 0)
+      this.host.write([{ type: 'del', key: messageKey(session.clientId, out.sequence) }]);
+  }
+
+  inFlight(
+    session: Session,
+    packetId: number,
+    out: Outgoing,
+    state: 'sent' | 'released' | undefined,
+  ): void {
+    if (out.sequence === 0) return;
+    const key = inFlightKey(session.clientId, packetId);
+    if (state === undefined) {
+      this.host.write([{ type: 'del', key }]);
+      return;
+    }
+    const value = Buffer.alloc(9);
+    value.writeBigUInt64BE(BigInt(out.sequence));
+    value[8] = state === 'released' ? 1 : 0;
+    this.host.write([{ type: 'put', key, value }]);
+  }
+
+  dropped(why: 'expired' | 'too large' | 'slow'): void {
+    this.droppedBy.add(why);
+  }
+
+  close(): void {
+    clearInterval(this.sweeper);
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * One MQTT 5 connection: what comes is checked and answered with the reason code that fits, what goes keeps to what the
+ * client said it takes. PUBLISH goes the way of every message (`Ingress.publish`): PUBACK and PUBREC leave after the fsync
+ * of their group, in order (law 1). Where a client breaks the protocol it is told by a DISCONNECT [MQTT-4.13.1-1].
+ */
+import { isUtf8 } from 'node:buffer';
+import type { MqttConnection } from '../../shared/mqtt/connection.ts';
+import type { Protocol5 } from '../../shared/mqtt/protocol.ts';
+import {
+  AUTH,
+  DISCONNECT,
+  PINGREQ,
+  PUBACK,
+  PUBCOMP,
+  PUBLISH,
+  PUBREC,
+  PUBREL,
+  SUBSCRIBE,
+  UNSUBSCRIBE,
+} from '../../shared/mqtt/packets.ts';
+import type { RawPacket } from '../../shared/mqtt/scanner.ts';
+import { Outbox } from './outbox.ts';
+import {
+  ack,
+  checkName,
+  connack,
+  disconnect,
+  readAck,
+  readDisconnect,
+  readPublish,
+  readSubscribe,
+  readUnsubscribe,
+  subscriptionAck,
+  type Connect,
+  type Filter,
+  type Publish,
+} from './packets.ts';
+import { property } from './properties.ts';
+import { REASON, Refusal, protocolError, type Reason } from './reasons.ts';
+import type { Session } from './session.ts';
+
+/** Topic aliases that a client may use [MQTT-3.2.2-17]; some use eight without asking. */
+export const ALIASES_MAX = 16;
+/** A client that does not read what it is told as it is disconnected. */
+const GOODBYE_MS = 1000;
+
+export interface LinkLimits {
+  packetBytesMax: number;
+  filtersMax: number;
+  /** QoS 1 and 2 messages that a client may have unacknowledged. */
+  receiveMaximum: number;
+  /** A session stays no longer, seconds. */
+  sessionExpirySecondsMax: number;
+}
+
+export interface Admitted {
+  session: Session;
+  sessionPresent: boolean;
+  clientId: string;
+}
+
+/** What stands behind a link: the ingress with its guard, and the sessions. */
+export interface LinkHost {
+  readonly limits: LinkLimits;
+  /** Asks the guard, ends what this id had before, and takes up or makes the session. Rejects with a Refusal. */
+  admit(link: Link, connect: Connect): Promise<Admitted>;
+  /** The topic is a name. Answered after the fsync, in order. */
+  publish(link: Link, packet: Publish): void;
+  /** An acknowledgement in order with those of messages before it. */
+  answerInOrder(link: Link, bytes: Buffer): void;
+  /** PUBREL; false: no such message waits for it. */
+  release(link: Link, packetId: number): boolean;
+  /** A reason for each filter; resolves after they are kept. */
+  subscribe(link: Link, filters: Filter[], id: number | undefined): Promise<SubscribeResult>;
+  unsubscribe(link: Link, filters: string[]): Promise<number[]>;
+  /** The connection has ended; `sendsWill`: not by the client's own word. */
+  closed(link: Link, sendsWill: boolean): void;
+  nowMs(): number;
+}
+
+export interface SubscribeResult {
+  reasons: number[];
+  /** Sends what is retained for the new subscriptions: after the SUBACK. */
+  retained: () => Promise<void>;
+}
+
+export class Link implements Protocol5 {
+  readonly connection: MqttConnection;
+  readonly outbox: Outbox;
+  session: Session | undefined;
+  /** Of the CONNECT; at most what the server allows. */
+  expirySeconds = 0;
+  private readonly host: LinkHost;
+  private readonly connect: Connect;
+  private readonly aliases = new Map<number, string>();
+  /** What SUBSCRIBE and UNSUBSCRIBE do is done in their order. */
+  private order: Promise<void> = Promise.resolve();
+  private sendsWill = true;
+  private isOver = false;
+
+  constructor(connection: MqttConnection, host: LinkHost, connect: Connect) {
+    this.connection = connection;
+    this.host = host;
+    this.connect = connect;
+    this.outbox = new Outbox(connection, connect.properties, () => host.nowMs());
+  }
+
+  /** Answers the CONNECT. Never rejects. */
+  async open(): Promise<void> {
+    try {
+      const { numbers, texts } = this.connect.properties;
+      if (texts.authenticationMethod !== undefined)
+        throw new Refusal(
+          REASON.badAuthenticationMethod,
+          `authentication method '${texts.authenticationMethod.slice(0, 64)}' is not known here`,
+        ); // [MQTT-4.12.0-1]
+      this.expirySeconds = this.allowedExpiry(numbers.sessionExpiry ?? 0);
+      const { session, sessionPresent, clientId } = await this.host.admit(this, this.connect);
+      if (this.isOver) {
+        this.host.closed(this, true);
+        return;
+      }
+      this.session = session;
+      this.connection.socket.write(this.welcome(sessionPresent, clientId));
+      this.connection.opened(clientId);
+      session.resume(this.outbox);
+    } catch (error) {
+      const refusal =
+        error instanceof Refusal
+          ? error
+          : new Refusal(REASON.serverUnavailable, 'the gateway cannot take anybody now');
+      this.answerRefused(refusal);
+      if (!(error instanceof Refusal)) throw error;
+    }
+  }
+
+  private allowedExpiry(asked: number): number {
+    const { sessionExpirySecondsMax } = this.host.limits;
+    // 0xFFFFFFFF: never [3.1.2.11.2].
+    return Math.min(
+      asked === 0xffff_ffff ? Number.POSITIVE_INFINITY : asked,
+      sessionExpirySecondsMax,
+    );
+  }
+
+  private welcome(sessionPresent: boolean, clientId: string): Buffer {
+    const { limits } = this.host;
+    const asked = this.connect.properties.numbers.sessionExpiry ?? 0;
+    const given = this.expirySeconds;
+    return connack(sessionPresent, REASON.success, [
+      ...(given === asked || !Number.isFinite(given) ? [] : property('sessionExpiry', given)),
+      ...property('receiveMaximum', limits.receiveMaximum),
+      ...property('maximumPacketSize', limits.packetBytesMax),
+      ...property('topicAliasMaximum', ALIASES_MAX),
+      ...(this.connect.clientId === '' ? property('assignedClientId', clientId) : []), // [MQTT-3.2.2-16]
+    ]);
+  }
+
+  private answerRefused({ reason, message }: Refusal): void {
+    this.isOver = true;
+    const why = this.mayExplain ? property('reasonString', message) : [];
+    // A client that is told a reason does not come again (MQTT.js, Home Assistant): what will pass is said by closing.
+    const isPassing = reason === REASON.serverBusy || reason === REASON.serverUnavailable;
+    this.connection.farewell(
+      isPassing ? undefined : connack(false, reason, why),
+      message,
+      GOODBYE_MS,
+    );
+  }
+
+  /** [MQTT-3.1.2-29] is about other packets than CONNACK and DISCONNECT; a client that asks for none gets none there either. */
+  private get mayExplain(): boolean {
+    return this.connect.properties.numbers.requestProblemInformation !== 0;
+  }
+
+  /** Ends the connection with a DISCONNECT. Idempotent. */
+  goodbye(reason: number, text: string): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    if (this.session === undefined) {
+      this.connection.farewell(connack(false, reason, []), text, GOODBYE_MS);
+      return;
+    }
+    const why = this.mayExplain ? property('reasonString', text.slice(0, 200)) : [];
+    this.connection.farewell(disconnect(reason, why), text, GOODBYE_MS);
+  }
+
+  /** What a packet broke. */
+  fail(error: unknown): void {
+    if (error instanceof Refusal) this.goodbye(error.reason, error.message);
+    else if (error instanceof Error && /^packet of \d+ bytes/.test(error.message))
+      this.goodbye(REASON.packetTooLarge, error.message); // [MQTT-3.1.2-24]
+    else if (error instanceof Error) this.goodbye(REASON.malformedPacket, error.message);
+  }
+
+  ended(): void {
+    this.isOver = true;
+    this.outbox.close();
+    if (this.session !== undefined) this.host.closed(this, this.sendsWill);
+  }
+
+  take(packet: RawPacket): void {
+    const { type, flags } = packet;
+    const body = packet.bytes.subarray(packet.bodyOffset);
+    switch (type) {
+      case PUBLISH:
+        return this.takePublish(flags, body);
+      case PUBACK:
+        return this.session?.acknowledged(readAck(flags, 0, body).packetId);
+      case PUBREC: {
+        const { packetId, reason } = readAck(flags, 0, body);
+        return this.session?.received(packetId, reason);
+      }
+      case PUBCOMP:
+        return this.session?.completed(readAck(flags, 0, body).packetId);
+      case PUBREL:
+        return this.takePubrel(readAck(flags, 2, body).packetId);
+      case SUBSCRIBE:
+        return this.takeSubscribe(flags, body);
+      case UNSUBSCRIBE: {
+        const { packetId, filters } = readUnsubscribe(flags, body);
+        return this.inOrder(async () => {
+          const reasons = await this.host.unsubscribe(this, filters);
+          this.outbox.write(subscriptionAck(11, packetId, reasons));
+        });
+      }
+      case PINGREQ:
+        if (flags !== 0 || body.length > 0) protocolError('a PINGREQ has nothing in it');
+        return this.outbox.write(Buffer.from([0xd0, 0]));
+      case DISCONNECT:
+        return this.takeDisconnect(flags, body);
+      case AUTH:
+        return protocolError('no authentication was begun'); // [MQTT-4.12.0-6]
+      default:
+        return protocolError(`packet of type ${type} is not for a client to send here`); // [MQTT-3.1.0-2] too
+    }
+  }
+
+  /** [MQTT-4.3.3-11]; one that nobody waits for gets its reason, also after a PUBREC that refused. */
+  private takePubrel(packetId: number): void {
+    if (!this.host.release(this, packetId))
+      this.host.answerInOrder(this, ack(PUBCOMP, packetId, REASON.packetIdNotFound));
+  }
+
+  private inOrder(work: () => Promise<void>): void {
+    this.order = this.order.then(work).catch((error: unknown) => this.fail(error));
+  }
+
+  private takePublish(flags: number, body: Buffer): void {
+    const packet = readPublish(flags, body);
+    packet.topic = this.topicOf(packet);
+    checkName(packet.topic);
+    if (
+      packet.properties.numbers.payloadFormat === 1 &&
+      packet.qos > 0 &&
+      !isUtf8(packet.payload)
+    ) {
+      this.refusePublish(packet, REASON.payloadFormatInvalid, 'the payload is not UTF-8');
+      return;
+    }
+    this.host.publish(this, packet);
+  }
+
+  /** [MQTT-3.3.2-7 to -12] */
+  private topicOf({ topic, properties }: Publish): string {
+    const alias = properties.numbers.topicAlias;
+    if (alias === undefined) {
+      if (topic === '') protocolError('neither topic nor alias');
+      return topic;
+    }
+    if (alias === 0 || alias > ALIASES_MAX)
+      throw new Refusal(
+        REASON.topicAliasInvalid,
+        `topic alias ${alias}, ${ALIASES_MAX} is the largest`,
+      );
+    if (topic === '')
+      return this.aliases.get(alias) ?? protocolError(`topic alias ${alias} is not known`);
+    checkName(topic);
+    this.aliases.set(alias, topic);
+    return topic;
+  }
+
+  /** Not taken: QoS 1 and 2 are answered in order, QoS 0 is passed over. */
+  refusePublish(
+    { qos, packetId }: { qos: number; packetId: number },
+    reason: Reason,
+    text: string,
+  ): void {
+    if (qos === 0) return;
+    this.host.answerInOrder(
+      this,
+      ack(qos === 1 ? PUBACK : PUBREC, packetId, reason, this.mayExplain ? text : undefined),
+    );
+  }
+
+  private takeSubscribe(flags: number, body: Buffer): void {
+    const { packetId, subscriptionId, filters } = readSubscribe(
+      flags,
+      body,
+      this.host.limits.filtersMax,
+    );
+    this.inOrder(async () => {
+      const { reasons, retained } = await this.host.subscribe(this, filters, subscriptionId);
+      this.outbox.write(subscriptionAck(9, packetId, reasons));
+      await retained();
+    });
+  }
+
+  private takeDisconnect(flags: number, body: Buffer): void {
+    const { reason, properties } = readDisconnect(flags, body);
+    const expiry = properties.numbers.sessionExpiry;
+    if (expiry !== undefined) {
+      // [3.14.2.2.2]: what began without a session does not get one at its end.
+      if (expiry > 0 && (this.connect.properties.numbers.sessionExpiry ?? 0) === 0)
+        protocolError('a session expiry at the end of a connection that had none');
+      this.expirySeconds = this.allowedExpiry(expiry);
+      if (this.session !== undefined) this.session.expirySeconds = this.expirySeconds;
+    }
+    this.sendsWill = reason !== REASON.success; // [MQTT-3.14.4-3]
+    this.isOver = true;
+    this.connection.farewell(undefined, 'closed by the client', GOODBYE_MS);
+  }
+}

@@ -1,0 +1,86 @@
+/** What goes to one client, within what it said that it takes: size of packets, unacknowledged messages, topic aliases. */
+import type { MqttConnection } from '../../shared/mqtt/connection.ts';
+import type { Outgoing } from './message.ts';
+import { publish } from './packets.ts';
+import type { Properties } from './properties.ts';
+import type { SessionLink } from './session.ts';
+
+/** Bytes that may wait to be read by the client: more stays in its queue, and QoS 0 is dropped. */
+const UNREAD_BYTES_MAX = 1024 * 1024;
+/** Topics that get an alias of ours, if the client takes as many. */
+const ALIASES_MAX = 64;
+
+export class Outbox implements SessionLink {
+  readonly receiveMaximum: number;
+  /** Sends what has waited; set by who has the queue. */
+  onDrain: (() => void) | undefined;
+  private readonly connection: MqttConnection;
+  private readonly packetBytesMax: number;
+  private readonly aliasesMax: number;
+  private readonly aliases = new Map<string, number>();
+  private readonly nowMs: () => number;
+  private waits = false;
+  /** Epoch milliseconds since when the client has not read; undefined: it reads. */
+  stalledSinceMs: number | undefined;
+
+  constructor(connection: MqttConnection, { numbers }: Properties, nowMs: () => number) {
+    this.connection = connection;
+    this.nowMs = nowMs;
+    this.receiveMaximum = numbers.receiveMaximum ?? 65_535;
+    this.packetBytesMax = numbers.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+    this.aliasesMax = Math.min(numbers.topicAliasMaximum ?? 0, ALIASES_MAX);
+  }
+
+  get isFull(): boolean {
+    return this.waits;
+  }
+
+  write(bytes: Buffer): void {
+    const { socket } = this.connection;
+    if (socket.destroyed || socket.writableEnded) return;
+    socket.write(bytes);
+    if (this.waits || socket.writableLength <= UNREAD_BYTES_MAX) return;
+    this.waits = true;
+    this.stalledSinceMs = this.nowMs();
+    socket.once('drain', () => {
+      this.waits = false;
+      this.stalledSinceMs = undefined;
+      this.onDrain?.();
+    });
+  }
+
+  deliver(
+    { message, qos, retain, subscriptionId }: Outgoing,
+    packetId: number,
+    dup: boolean,
+  ): boolean {
+    const { topic, payload, forwarded, expiresAtMs } = message;
+    const known = this.aliases.get(topic);
+    const isNew = known === undefined && this.aliases.size < this.aliasesMax;
+    const topicAlias = known ?? (isNew ? this.aliases.size + 1 : undefined);
+    const bytes = publish({
+      topic: known === undefined ? topic : '',
+      payload,
+      qos,
+      retain,
+      dup,
+      packetId,
+      forwarded,
+      messageExpiry:
+        expiresAtMs === undefined
+          ? undefined
+          : Math.max(1, Math.ceil((expiresAtMs - this.nowMs()) / 1000)),
+      subscriptionId,
+      topicAlias,
+    });
+    if (bytes.length > this.packetBytesMax) return false;
+    // Only what is sent makes an alias known to the client.
+    if (isNew && topicAlias !== undefined) this.aliases.set(topic, topicAlias);
+    this.write(bytes);
+    return true;
+  }
+
+  close(): void {
+    this.onDrain = undefined;
+  }
+}

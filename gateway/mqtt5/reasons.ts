@@ -1,0 +1,52 @@
+/** Reason codes of MQTT 5 (OASIS MQTT 5.0, 2.4), and the error that carries one to the packet that says it. */
+export const REASON = {
+  success: 0x00,
+  disconnectWithWill: 0x04,
+  noSubscriptionExisted: 0x11,
+  unspecified: 0x80,
+  malformedPacket: 0x81,
+  protocolError: 0x82,
+  implementationSpecific: 0x83,
+  unsupportedVersion: 0x84,
+  clientIdNotValid: 0x85,
+  badUserNameOrPassword: 0x86,
+  notAuthorized: 0x87,
+  serverUnavailable: 0x88,
+  serverBusy: 0x89,
+  serverShuttingDown: 0x8b,
+  badAuthenticationMethod: 0x8c,
+  keepAliveTimeout: 0x8d,
+  sessionTakenOver: 0x8e,
+  topicFilterInvalid: 0x8f,
+  topicNameInvalid: 0x90,
+  packetIdInUse: 0x91,
+  packetIdNotFound: 0x92,
+  receiveMaximumExceeded: 0x93,
+  topicAliasInvalid: 0x94,
+  packetTooLarge: 0x95,
+  quotaExceeded: 0x97,
+  administrativeAction: 0x98,
+  payloadFormatInvalid: 0x99,
+  sharedNotSupported: 0x9e,
+} as const;
+
+export type Reason = (typeof REASON)[keyof typeof REASON];
+
+/** A client did what it may not: the connection ends with this reason and sentence. */
+export class Refusal extends Error {
+  readonly reason: Reason;
+  constructor(reason: Reason, text: string) {
+    super(text);
+    this.reason = reason;
+  }
+}
+
+/** [MQTT-4.13.1-1]: bytes that are not a packet. */
+export function malformed(text: string): never {
+  throw new Refusal(REASON.malformedPacket, text);
+}
+
+/** A packet that is well formed and not allowed here. */
+export function protocolError(text: string): never {
+  throw new Refusal(REASON.protocolError, text);
+}

@@ -1,0 +1,215 @@
+/**
+ * What one MQTT 5 client has here beyond its connection: subscriptions, messages that wait for it, and those that it
+ * has got and not yet acknowledged. In order [MQTT-4.6.0-6], at most as many unacknowledged as the client takes
+ * [MQTT-3.3.4-9], and QoS 2 exactly once: a PUBREC turns the message into a PUBREL [MQTT-4.3.3-3 to -6].
+ */
+import { ack } from './packets.ts';
+import { REASON } from './reasons.ts';
+import { sizeOf, type Outgoing } from './message.ts';
+import type { Subscription } from './topics.ts';
+
+/** What a session needs of its connection. */
+export interface SessionLink {
+  /** Unacknowledged QoS 1 and 2 messages that the client takes. */
+  readonly receiveMaximum: number;
+  /** Nothing more is written before what was written has gone out. */
+  readonly isFull: boolean;
+  /** Writes a PUBLISH; false: it is larger than the client takes, and was not sent [MQTT-3.1.2-25]. */
+  deliver(out: Outgoing, packetId: number, dup: boolean): boolean;
+  write(bytes: Buffer): void;
+}
+
+interface InFlight {
+  out: Outgoing;
+  /** PUBREC has come: what is owed is the PUBREL. */
+  released: boolean;
+}
+
+/** What a session reports, so that its disk copy follows. */
+export interface SessionStore {
+  /** The message needs no more to be kept for this session. */
+  done(session: Session, out: Outgoing): void;
+  /** A QoS 2 message is with the client under this id, or is released, or has ended (undefined). */
+  inFlight(
+    session: Session,
+    packetId: number,
+    out: Outgoing,
+    state: 'sent' | 'released' | undefined,
+  ): void;
+  dropped(why: 'expired' | 'too large' | 'slow'): void;
+  nowMs(): number;
+}
+
+export class Session {
+  readonly clientId: string;
+  user: string | undefined;
+  /** Whom its queue is counted for. */
+  principal = '';
+  /** Seconds that it stays after its connection; 0: it ends with it; Infinity: for good. */
+  expirySeconds = 0;
+  /** Epoch milliseconds since when it has no connection; undefined: it has one. */
+  awaySinceMs: number | undefined;
+  readonly subscriptions = new Map<string, Subscription<Session>>();
+  link: SessionLink | undefined;
+  queuedBytes = 0;
+  private readonly store: SessionStore;
+  private waiting: Outgoing[] = [];
+  private readonly unacknowledged = new Map<number, InFlight>();
+  private lastId = 0;
+
+  constructor(clientId: string, store: SessionStore) {
+    this.clientId = clientId;
+    this.store = store;
+  }
+
+  /** Messages that wait or are not acknowledged. */
+  get queuedCount(): number {
+    return this.waiting.length + this.unacknowledged.size;
+  }
+
+  get isConnected(): boolean {
+    return this.link !== undefined;
+  }
+
+  /** It could take one more at once. */
+  get isReady(): boolean {
+    const { link } = this;
+    return (
+      link !== undefined &&
+      !link.isFull &&
+      this.unacknowledged.size < link.receiveMaximum &&
+      this.waiting.length === 0
+    );
+  }
+
+  /** A copy for this client, after the fsync of its message. */
+  send(out: Outgoing): void {
+    if (out.qos === 0) {
+      if (this.link === undefined) return;
+      if (this.link.isFull) this.store.dropped('slow');
+      else if (!this.isExpired(out) && !this.link.deliver(out, 0, false))
+        this.store.dropped('too large');
+      return;
+    }
+    this.waiting.push(out);
+    this.queuedBytes += sizeOf(out);
+    this.pump();
+  }
+
+  /** Takes up what an earlier run kept. */
+  restore(out: Outgoing, packetId: number | undefined, released: boolean): void {
+    this.queuedBytes += sizeOf(out);
+    if (packetId === undefined) this.waiting.push(out);
+    else this.unacknowledged.set(packetId, { out, released });
+  }
+
+  private isExpired({ message }: Outgoing): boolean {
+    return message.expiresAtMs !== undefined && message.expiresAtMs <= this.store.nowMs();
+  }
+
+  /** Sends what waits, as far as the client takes it. */
+  pump(): void {
+    const { link } = this;
+    if (link === undefined) return;
+    let taken = 0;
+    while (
+      taken < this.waiting.length &&
+      !link.isFull &&
+      this.unacknowledged.size < link.receiveMaximum
+    ) {
+      const out = this.waiting[taken++] as Outgoing; // Within its length.
+      if (this.isExpired(out)) {
+        this.store.dropped('expired');
+        this.end(out);
+        continue;
+      }
+      const packetId = this.freeId();
+      this.unacknowledged.set(packetId, { out, released: false });
+      if (out.qos === 2) this.store.inFlight(this, packetId, out, 'sent');
+      if (!link.deliver(out, packetId, false)) {
+        this.store.dropped('too large');
+        this.complete(packetId, out);
+      }
+    }
+    if (taken > 0) this.waiting = this.waiting.slice(taken);
+  }
+
+  private freeId(): number {
+    do this.lastId = (this.lastId % 65_535) + 1;
+    while (this.unacknowledged.has(this.lastId));
+    return this.lastId;
+  }
+
+  private end(out: Outgoing): void {
+    this.queuedBytes -= sizeOf(out);
+    this.store.done(this, out);
+  }
+
+  private complete(packetId: number, out: Outgoing): void {
+    this.unacknowledged.delete(packetId);
+    if (out.qos === 2) this.store.inFlight(this, packetId, out, undefined);
+    this.end(out);
+  }
+
+  /** PUBACK, whatever its reason: the client has it or will never take it. */
+  acknowledged(packetId: number): void {
+    const entry = this.unacknowledged.get(packetId);
+    if (entry === undefined || entry.out.qos !== 1) return;
+    this.complete(packetId, entry.out);
+    this.pump();
+  }
+
+  received(packetId: number, reason: number): void {
+    const entry = this.unacknowledged.get(packetId);
+    if (entry === undefined || entry.out.qos !== 2) {
+      this.link?.write(ack(6, packetId, REASON.packetIdNotFound));
+      return;
+    }
+    if (reason >= 0x80) {
+      this.complete(packetId, entry.out);
+      this.pump();
+      return;
+    }
+    entry.released = true;
+    this.store.inFlight(this, packetId, entry.out, 'released');
+    this.link?.write(ack(6, packetId, REASON.success));
+  }
+
+  /** PUBCOMP. */
+  completed(packetId: number): void {
+    const entry = this.unacknowledged.get(packetId);
+    if (entry === undefined || !entry.released) return;
+    this.complete(packetId, entry.out);
+    this.pump();
+  }
+
+  /** A new connection of the same session: what was not acknowledged comes again, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1]. */
+  resume(link: SessionLink): void {
+    this.link = link;
+    this.awaySinceMs = undefined;
+    for (const [packetId, { out, released }] of [...this.unacknowledged]) {
+      if (released) link.write(ack(6, packetId, REASON.success));
+      else if (!link.deliver(out, packetId, true)) this.complete(packetId, out);
+    }
+    this.pump();
+  }
+
+  /** What of shared subscriptions nobody has taken: for another member, when this session is gone [MQTT-4.8.2-5]. */
+  untakenShared(): Outgoing[] {
+    return [
+      ...[...this.unacknowledged.values()]
+        .filter(({ released }) => !released)
+        .map(({ out }) => out),
+      ...this.waiting,
+    ].filter(({ shared }) => shared !== undefined);
+  }
+
+  /** Every entry that is kept for it. */
+  kept(): Outgoing[] {
+    return [...[...this.unacknowledged.values()].map(({ out }) => out), ...this.waiting];
+  }
+
+  inFlightIds(): number[] {
+    return [...this.unacknowledged].filter(([, { out }]) => out.qos === 2).map(([id]) => id);
+  }
+}

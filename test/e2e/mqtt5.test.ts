@@ -1,0 +1,295 @@
+/** MQTT 5 with real clients (mosquitto_pub and _sub, MQTT.js, paho-mqtt) on one gateway, and its sessions through kill -9. */
+import { execFile, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { connect, connectAsync, type IPublishPacket } from 'mqtt';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  startCollector,
+  startGateway,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
+import { P, ack5, connected5, disconnect5, publish5, subscribe5 } from '../support/raw-mqtt5.ts';
+import { getJson } from '../support/reconcile.ts';
+import { seeded } from '../support/seed.ts';
+
+const run = promisify(execFile);
+const python = join(
+  process.env['HEADWATER_CACHE'] ??
+    join(process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '', '.cache'), 'headwater'),
+  'paho-2.1.0',
+  'bin',
+  'python',
+);
+
+describe('real clients of version 5', () => {
+  let gateway: Headwater;
+  let collector: Headwater;
+  const folder = temporaryFolder();
+  beforeAll(async () => {
+    collector = await startCollector();
+    gateway = await startGateway(collector.address['uplink']);
+  });
+  afterAll(async () => {
+    expect(await gateway.kill()).toBe(0);
+    expect(await collector.kill()).toBe(0);
+  });
+  const port = (): number => gateway.port('mqtt');
+
+  it('MQTT.js: properties, alias, expiry, will with delay, shared subscription, receive maximum, session', async () => {
+    const url = `mqtt://127.0.0.1:${port()}`;
+    const heard: IPublishPacket[] = [];
+    const listener = await connectAsync(url, {
+      protocolVersion: 5,
+      clientId: 'js5-listener',
+      clean: false,
+      properties: { sessionExpiryInterval: 600, receiveMaximum: 1, topicAliasMaximum: 10 },
+    });
+    listener.on('message', (_topic, _payload, packet) => heard.push(packet));
+    await listener.subscribeAsync('js5/#', {
+      qos: 2,
+      nl: true,
+      rap: true,
+      properties: { subscriptionIdentifier: 7 },
+    });
+    const dying = await connectAsync(url, {
+      protocolVersion: 5,
+      clientId: 'js5-dying',
+      reconnectPeriod: 0,
+      will: {
+        topic: 'js5/will',
+        payload: Buffer.from('gone'),
+        qos: 1,
+        properties: { willDelayInterval: 0 },
+      },
+    });
+    const members = await Promise.all(
+      ['a', 'b'].map((name) => connectAsync(url, { protocolVersion: 5, clientId: `js5-${name}` })),
+    );
+    const shared: string[] = [];
+    for (const member of members) {
+      member.on('message', (_topic, payload) => shared.push(payload.toString()));
+      await member.subscribeAsync('$share/g/js5/shared', { qos: 1 });
+    }
+    const publisher = await connectAsync(url, { protocolVersion: 5, clientId: 'js5-publisher' });
+    for (const qos of [0, 1, 2] as const)
+      await publisher.publishAsync('js5/x', `q${qos}`, {
+        qos,
+        properties: {
+          userProperties: { site: ['north', 'south'] },
+          contentType: 'text/plain',
+          messageExpiryInterval: 60,
+          topicAlias: 3,
+        },
+      });
+    for (let i = 0; i < 20; i++) await publisher.publishAsync('js5/shared', `s${i}`, { qos: 1 });
+    dying.stream.destroy();
+    await until('everything at the listener', () => heard.length === 24 || undefined);
+    expect(
+      heard
+        .slice(0, 3)
+        .map(({ payload, qos, properties }) => [
+          payload.toString(),
+          qos,
+          properties?.userProperties?.['site'],
+          properties?.subscriptionIdentifier,
+        ]),
+    ).toEqual([0, 1, 2].map((qos) => [`q${qos}`, qos, ['north', 'south'], 7]));
+    expect(heard.some(({ topic }) => topic === 'js5/will')).toBe(true);
+    await until('each shared message once', () => shared.length === 20 || undefined);
+    expect(new Set(shared).size).toBe(20);
+    await listener.endAsync();
+    await publisher.publishAsync('js5/late', 'kept', { qos: 1 });
+    // Listening before it connects: what waits comes with the CONNACK.
+    const back = connect(url, {
+      protocolVersion: 5,
+      clientId: 'js5-listener',
+      clean: false,
+      properties: { sessionExpiryInterval: 600 },
+    });
+    const late = await new Promise<string>((resolve) =>
+      back.on('message', (_topic, payload) => resolve(payload.toString())),
+    );
+    expect(late).toBe('kept');
+    for (const client of [back, publisher, ...members]) await client.endAsync();
+  });
+
+  it('the content type and user properties of a device reach the reading', async () => {
+    const client = await connectAsync(`mqtt://127.0.0.1:${port()}`, {
+      protocolVersion: 5,
+      clientId: 'typed',
+    });
+    await client.publishAsync('typed/a', Buffer.from([0xa1, 0x61, 0x74, 0x18, 0x2a]), {
+      qos: 1,
+      properties: { contentType: 'application/cbor' },
+    });
+    await client.endAsync();
+    const reading = await until('the reading', async () => {
+      const { series } = await getJson<{ series: { field: string; value: number }[] }>(
+        `http://${collector.address['http']}/api/v1/latest?tag.topic=typed/a`,
+      );
+      return series[0];
+    });
+    expect(reading).toMatchObject({ field: 't', value: 42 });
+  });
+
+  it('mosquitto_pub and mosquitto_sub -V 5', async () => {
+    const args = ['-V', '5', '-p', String(port())];
+    const listener = spawn('mosquitto_sub', [
+      ...args,
+      '-t',
+      'mosq5/#',
+      '-q',
+      '2',
+      '-C',
+      '4',
+      '-W',
+      '30',
+      '-F',
+      '%q %p %P',
+      '-D',
+      'subscribe',
+      'subscription-identifier',
+      '3',
+    ]);
+    let heard = '';
+    listener.stdout.on('data', (chunk: Buffer) => {
+      heard += chunk.toString();
+    });
+    const ended = new Promise<number>((resolve) =>
+      listener.on('close', (code) => resolve(code ?? 1)),
+    );
+    await until('the subscription', async () => {
+      await run('mosquitto_pub', [...args, '-t', 'mosq5/probe', '-m', 'probe', '-q', '1']);
+      return heard.includes('probe') || undefined;
+    });
+    for (const qos of ['0', '1', '2'])
+      await run('mosquitto_pub', [
+        ...args,
+        '-t',
+        'mosq5/x',
+        '-m',
+        `m${qos}`,
+        '-q',
+        qos,
+        '-D',
+        'publish',
+        'user-property',
+        'a',
+        '1',
+        '-D',
+        'publish',
+        'message-expiry-interval',
+        '60',
+      ]);
+    expect(await ended).toBe(0);
+    const lines = heard.split('\n').filter((line) => line !== '' && !line.includes('probe'));
+    expect(lines.length).toBeGreaterThanOrEqual(2);
+    for (const line of lines) expect(line).toMatch(/^[012] m[012] a:1$/);
+  });
+
+  it('paho-mqtt 2 with protocol 5', async () => {
+    const script = join(folder, 'paho5.py');
+    writeFileSync(
+      script,
+      `
+import sys, threading
+import paho.mqtt.client as mqtt
+from paho.mqtt.properties import Properties
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.subscribeoptions import SubscribeOptions
+heard, done, ready = [], threading.Event(), threading.Event()
+c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="paho5", protocol=mqtt.MQTTv5)
+p = Properties(PacketTypes.CONNECT); p.SessionExpiryInterval = 60; p.ReceiveMaximum = 1
+def on_connect(client, userdata, flags, reason, properties):
+    s = Properties(PacketTypes.SUBSCRIBE); s.SubscriptionIdentifier = 9
+    client.subscribe("paho5/#", options=SubscribeOptions(qos=2, noLocal=False, retainAsPublished=True), properties=s)
+def on_message(client, userdata, message):
+    heard.append("%s:%s:%s" % (message.payload.decode(), message.properties.UserProperty[0][1], message.properties.SubscriptionIdentifier[0]))
+    if len(heard) == 3: done.set()
+c.on_connect, c.on_message = on_connect, on_message
+c.on_subscribe = lambda *args: ready.set()
+c.connect("127.0.0.1", int(sys.argv[1]), 20, clean_start=True, properties=p)
+c.loop_start()
+if ready.wait(10):
+    for qos in (0, 1, 2):
+        u = Properties(PacketTypes.PUBLISH); u.UserProperty = ("k", "v%d" % qos)
+        c.publish("paho5/x", "q%d" % qos, qos, properties=u).wait_for_publish(10)
+done.wait(10)
+c.disconnect(); c.loop_stop()
+print(",".join(sorted(heard)))
+`,
+    );
+    const { stdout } = await run(python, [script, String(port())]);
+    expect(stdout.trim()).toBe('q0:v0:9,q1:v1:9,q2:v2:9');
+  });
+});
+
+describe('sessions of version 5 through kill -9', () => {
+  const SESSIONS = 20;
+  const KILLS = 5;
+  it(`${KILLS} kills under load, ${SESSIONS} sessions that are away: every acknowledged message reaches each of them, in order, QoS 2 once`, async () => {
+    const { seed, next: random } = seeded();
+    const data = temporaryFolder();
+    const settings = { HEADWATER_LIMITS_OFFLINE_MESSAGES_MAX: '100000' };
+    const begin = (): Promise<Headwater> => startGateway(undefined, ['--data', data], settings);
+    let gateway = await begin();
+    const session = { clean: false, properties: [P.sessionExpiry(3600)] };
+    for (let i = 0; i < SESSIONS; i++) {
+      const each = await connected5(gateway.port('mqtt'), `s${i}`, session);
+      each.send(subscribe5(1, [[`load/${i % 4}`, 1 + (i % 2)]]));
+      await each.next(9);
+      each.send(disconnect5());
+      await each.closed();
+    }
+    const acknowledged: string[][] = [[], [], [], []];
+    let number = 0;
+    for (let kill = 0; kill < KILLS; kill++) {
+      const from = await connected5(gateway.port('mqtt'), 'from');
+      const sent: [topic: number, payload: string][] = [];
+      const until_ = 100 + Math.floor(random() * 300);
+      for (let i = 0; i < 600; i++) {
+        const topic = number % 4;
+        sent.push([topic, `m${number++}`]);
+        from.send(publish5(`load/${topic}`, sent[i]?.[1] ?? '', { qos: 1 + (i % 2), id: i + 1 }));
+      }
+      const acks = () => from.packets().filter(({ type }) => type === 4 || type === 5);
+      await until(
+        `${until_} acknowledgements (seed ${seed})`,
+        () => acks().length >= until_ || undefined,
+      );
+      await gateway.kill('SIGKILL');
+      for (const { id } of acks()) {
+        const [topic, payload] = sent[id - 1] ?? [0, ''];
+        acknowledged[topic]?.push(payload);
+      }
+      gateway = await begin();
+    }
+    for (let i = 0; i < SESSIONS; i++) {
+      const each = await connected5(gateway.port('mqtt'), `s${i}`, session);
+      expect(each.connack.body[0], `session ${i} (seed ${seed})`).toBe(1);
+      const wanted = acknowledged[i % 4] ?? [];
+      const last = wanted.at(-1) ?? '';
+      const got: string[] = [];
+      for (let seen = 0; got.at(-1) !== last; ) {
+        const packet = await each.next(3);
+        got.push(packet.payload);
+        seen++;
+        if (packet.qos === 1) each.send(ack5(4, packet.id));
+        else {
+          each.send(ack5(5, packet.id));
+          each.send(ack5(7, packet.id));
+        }
+        expect(seen).toBeLessThan(10_000);
+      }
+      // What was acknowledged is all there, in order; more may be: sent and stored, its acknowledgement cut off by the kill.
+      expect(got.filter((payload) => wanted.includes(payload))).toEqual(wanted);
+      expect(new Set(got).size, `twice at session ${i} (seed ${seed})`).toBe(got.length);
+      each.socket.destroy();
+    }
+    await gateway.kill();
+  });
+});
