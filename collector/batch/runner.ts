@@ -11,6 +11,8 @@ import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
 import { dateOf } from '../lake/layout.ts';
+import { quote } from '../duckdb/database.ts';
+import { decodeManifest, encodeManifest } from '../lake/manifest.ts';
 import { objectOf } from '../lake/scan.ts';
 import { TOPIC_RESULTS, type Log } from '../log/log.ts';
 import { BATCH, Results, groupHash } from '../stream/results.ts';
@@ -181,13 +183,37 @@ export class BatchRunner {
   }
 
   async manifest(job: Job, date: string): Promise<Manifest | undefined> {
+    const key = this.manifestKey(job, date);
+    let bytes: Buffer;
     try {
-      const bytes = await this.options.lake.store.get(this.manifestKey(job, date));
-      return JSON.parse(bytes.toString('utf8')) as Manifest;
+      bytes = await this.options.lake.store.get(key);
     } catch (error) {
       if (hasCode(error, 'NOT_FOUND')) return undefined;
       throw error;
     }
+    // As versions before 0.2 wrote it, it has no checksum.
+    const found = decodeManifest(bytes) ?? withoutChecksum(bytes);
+    if (found !== undefined) return found as Manifest; // As its name says.
+    this.options.notify({
+      level: 'warn',
+      event: 'batch_manifest',
+      text: `the lake: ${key} is damaged: ${job.name} is run again for ${date}`,
+    });
+    return await this.remade(job, date);
+  }
+
+  /** What a run gave, from the results themselves. */
+  private async remade(job: Job, date: string): Promise<Manifest> {
+    const rows: Manifest['rows'] = [];
+    const filter = { from: date, to: date, gateway: BATCH, zones: ['results' as const] };
+    await this.options.lake.query(filter, async (connection) => {
+      const own = `epoch[1:${job.name.length + 1}] = ${quote(`${job.name}/`)}`;
+      const sql = `SELECT tags, time_ns // 1000000 FROM results WHERE ${own}`;
+      rows.length = 0;
+      for (const [tags, time] of (await connection.runAndReadAll(sql)).getRows())
+        rows.push({ tags: objectOf<string>(tags), time: Number(time) });
+    });
+    return { job: job.name, date, fingerprint: '', engine: 'duckdb', ranMs: 0, rows };
   }
 
   /** Of the job and of what it would read now. */
@@ -293,7 +319,7 @@ export class BatchRunner {
     const { folder, lake } = this.options;
     await mkdir(folder, { recursive: true });
     const file = join(folder, `${job.name}-${date}.json`);
-    await writeFile(file, `${JSON.stringify(manifest)}\n`);
+    await writeFile(file, encodeManifest(manifest));
     await lake.put(this.manifestKey(job, date), file);
   }
 
@@ -305,5 +331,14 @@ export class BatchRunner {
   async close(): Promise<void> {
     this.stopped = true;
     await this.turn;
+  }
+}
+
+function withoutChecksum(bytes: Buffer): unknown {
+  try {
+    const found = JSON.parse(bytes.toString('utf8')) as object;
+    return 'job' in found && 'rows' in found ? found : undefined;
+  } catch {
+    return undefined; // Damaged.
   }
 }

@@ -83,7 +83,8 @@ const OF = '","of":';
 
 export const hex = (crc: number): string => crc.toString(16).padStart(8, '0');
 
-export function encodeManifest(document: Root | DateManifest): Buffer {
+/** As JSON with its checksum. */
+export function encodeManifest(document: object): Buffer {
   const text = Buffer.from(JSON.stringify(document));
   return Buffer.from(`${HEAD}${hex(crc32c(text))}${OF}${text.toString('utf8')}}\n`);
 }

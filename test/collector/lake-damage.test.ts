@@ -2,13 +2,15 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { loadJobs } from '../../collector/batch/job.ts';
+import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
 import { allRows, damage, filesOf, fill, trial } from '../support/lake-damage.ts';
 import { LakeSite } from '../support/lake-site.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { temporaryFolder, until } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
 
-async function filled(): Promise<LakeSite> {
-  const site = new LakeSite(temporaryFolder());
+async function filled(isElsewhere = false): Promise<LakeSite> {
+  const site = new LakeSite(temporaryFolder(), { isElsewhere });
   await site.open();
   await fill(site);
   return site;
@@ -33,6 +35,16 @@ describe('a damaged lake', () => {
     await site.close();
   });
 
+  it('so is a lake that lies elsewhere, whose files are fetched to be read', async () => {
+    const { seed, next } = seeded();
+    const site = await filled(true);
+    const before = await allRows(site);
+    const keys = filesOf(site.lakeFolder).filter(() => next() < 0.3);
+    const { untold, differing } = await trial(site, before, keys, next);
+    expect({ seed, untold, differing }).toEqual({ seed, untold: [], differing: [] });
+    await site.close();
+  });
+
   it('a query waits for rows that are being made again, and what the lake has is still said', async () => {
     const { next } = seeded();
     const site = await filled();
@@ -48,6 +60,42 @@ describe('a damaged lake', () => {
     expect(summary.find(({ zone }) => zone === 'readings')?.rows).toBe(
       600 - (site.lake.check.damages[0]?.rows ?? 0),
     );
+    await site.close();
+  });
+
+  it('a batch whose own note in the lake is damaged is run again, takes its rows for what they are, and gives the same', async () => {
+    const { next } = seeded();
+    const site = await filled();
+    const folder = join(site.folder, 'batch-work');
+    const runner = new BatchRunner({
+      log: site.log,
+      lake: site.lake,
+      jobs: loadJobs('', true),
+      engine: 'duckdb',
+      spark: { python: '', lakeUrl: '', folder },
+      folder,
+      timeoutMs: 60_000,
+      wallMs: () => Date.now(),
+      notify: ({ text }) => void site.said.push(text),
+    });
+    const run = async (): Promise<RunOutcome | undefined> => {
+      const task = runner.begin('daily_summary', ['2026-05-02'], 'duckdb', false);
+      await until('the batch to end', () => task.finished || undefined);
+      expect(task.failure).toBeUndefined();
+      await site.caughtUp();
+      return task.done[0];
+    };
+    const first = await run();
+    expect(first?.rows).toBeGreaterThan(0);
+    const before = await site.rows('results');
+    const note = join(site.lakeFolder, 'batch/daily_summary/2026-05-02.json');
+    // A flip, at a place of chance.
+    let draws = 0;
+    damage(note, () => (draws++ === 0 ? 0 : next()));
+    expect(await run()).toMatchObject({ rows: first?.rows, removed: 0, unchanged: false });
+    expect(await site.rows('results')).toEqual(before);
+    expect(site.said.join('\n')).toContain('batch/daily_summary/2026-05-02.json is damaged');
+    await runner.close();
     await site.close();
   });
 

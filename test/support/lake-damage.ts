@@ -115,6 +115,8 @@ export async function trial(
     (key, at) => `${key} (${already?.[at] ?? damage(join(site.lakeFolder, key), next)})`,
   );
   await site.scrub.pass();
+  await site.healed();
+  await site.caughtUp();
   const told = site.said.slice(from).join('\n');
   // Of a file whose day has lost its list as well nobody knows the name: the day is told.
   const isTold = (key: string): boolean =>
@@ -127,8 +129,6 @@ export async function trial(
     ) ||
     keys.some((other) => told.includes(other) && other.startsWith(`_manifest/${dayOf(key)}/`));
   const untold = done.filter((_, at) => !isTold(keys[at] ?? ''));
-  await site.healed();
-  await site.caughtUp();
   const now = await allRows(site);
   const differing = ZONES.filter((zone) => now[zone]?.join('\n') !== before[zone]?.join('\n')).map(
     (zone) => `${zone}: ${now[zone]?.length ?? 0} rows of ${before[zone]?.length ?? 0}`,

@@ -8,6 +8,7 @@ import { Heal } from '../../collector/heal.ts';
 import { Lake } from '../../collector/lake/lake.ts';
 import { ZONES, type Zone } from '../../collector/lake/layout.ts';
 import { LocalObjects, type FileCalls } from '../../collector/lake/local.ts';
+import type { ObjectStore } from '../../collector/lake/object-store.ts';
 import { Scrub } from '../../collector/lake/scrub.ts';
 import { LakeStage } from '../../collector/lake/stage.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
@@ -45,6 +46,18 @@ export function frameOf(
   return { key: gateway, value, headers: { arrived: String(dayMs + first * 1000), lane: '0' } };
 }
 
+const elsewhere = (store: LocalObjects): ObjectStore => ({
+  kind: 'elsewhere',
+  address: store.address,
+  open: () => store.open(),
+  put: (key, file) => store.put(key, file),
+  get: (key) => store.get(key),
+  list: (prefix) => store.list(prefix),
+  remove: (key) => store.remove(key),
+  path: () => undefined,
+  close: () => store.close(),
+});
+
 export class LakeSite {
   readonly folder: string;
   readonly said: string[] = [];
@@ -55,10 +68,13 @@ export class LakeSite {
   private stages: { close(): Promise<void> }[] = [];
   private ids = 0;
 
-  private readonly parts: { Log?: typeof EmbeddedLog; files?: FileCalls };
+  private readonly parts: { Log?: typeof EmbeddedLog; files?: FileCalls; isElsewhere?: boolean };
 
   /** `parts`: ones that are watched. */
-  constructor(folder: string, parts: { Log?: typeof EmbeddedLog; files?: FileCalls } = {}) {
+  constructor(
+    folder: string,
+    parts: { Log?: typeof EmbeddedLog; files?: FileCalls; isElsewhere?: boolean } = {},
+  ) {
     this.folder = folder;
     this.parts = parts;
   }
@@ -71,7 +87,7 @@ export class LakeSite {
     const { folder } = this;
     const notify = ({ text }: { text: string }): void => void this.said.push(text);
     const nowMs = (): number => Date.now();
-    const { Log = EmbeddedLog, files } = this.parts;
+    const { Log = EmbeddedLog, files, isElsewhere = false } = this.parts;
     const log = new Log(
       { folder, cacheBytes: 1 << 22, topics: topics(Infinity), now: nowMs, reopenMs: 5 },
       notify,
@@ -85,7 +101,9 @@ export class LakeSite {
     const replayer = new Replayer({ log, jobs, mappings, limits: LIMITS, nowMs, notify });
     await jobs.start();
     const options = { folder, memoryBytes: 256 << 20, cacheBytes: 1 << 24 };
-    const lake = new Lake(new LocalObjects(this.lakeFolder, files), options);
+    const store = new LocalObjects(this.lakeFolder, files);
+    // As on S3 or HDFS: every file is fetched before it is read.
+    const lake = new Lake(isElsewhere ? elsewhere(store) : store, options);
     lake.check.notify = notify;
     await lake.open();
     const stages = ZONES.map(
