@@ -24,6 +24,7 @@ import {
 import { lakeGroup } from '../log/topics.ts';
 import type { Offsets } from '../stage/membership.ts';
 import type { Announce, Stage } from '../stage/options.ts';
+import { asideRecord } from '../stage/aside.ts';
 import { runStage } from '../stage/stage.ts';
 import type { StageState } from '../stage/state.ts';
 import { endOf, isDue, partOf, take, type LakeState, type Part } from './gather.ts';
@@ -32,7 +33,11 @@ import type { Zone } from './layout.ts';
 import { finishMerge, merge } from './merge.ts';
 import { recover } from './recover.ts';
 import { remake } from './remake.ts';
+import { sift } from './sift.ts';
 import { Writer, datesOf, pathsOf, type Prepared } from './write.ts';
+
+/** Making the files of a step has failed so often, before the record that is the reason is looked for. */
+const SIFT_AFTER = 5;
 
 export const LAKE_PREFIX = 'lake/';
 
@@ -62,6 +67,8 @@ export class LakeStage {
   private readonly parts = new Map<number, Part>();
   /** What was written last did not arrive: whether the store is there is asked before all is made again. */
   private isTroubled = false;
+  /** Of making files, in a row. */
+  private failures = 0;
   private stage: Stage | undefined;
 
   constructor(options: LakeStageOptions) {
@@ -143,16 +150,53 @@ export class LakeStage {
     return undefined;
   }
 
+  /** The files of a step. A record that none can be made of goes aside once that has failed often enough. */
+  private async prepare(
+    part: Part,
+    partition: number,
+  ): Promise<{ prepared: Prepared; aside: Produced[] }> {
+    const { lake, notify } = this.options;
+    const { records } = part;
+    try {
+      const prepared = await this.writer.prepare(part, partition, records);
+      this.failures = 0;
+      return { prepared, aside: [] };
+    } catch (error) {
+      if (++this.failures < SIFT_AFTER) throw error;
+      this.failures = 0;
+      const found = await sift(records, async (some) => {
+        const tried = await this.writer.prepare(part, partition, some);
+        await lake.discard(pathsOf(tried));
+      });
+      if (found.size === 0) throw error;
+      const rest = records.filter((record) => !found.has(record));
+      const prepared = await this.writer.prepare(part, partition, rest);
+      const aside = [...found].map(([record, why]) => {
+        const place = `${TOPIC_OF[this.zone]}/${record.partition}, offset ${record.offset}`;
+        const reason = `the lake cannot take this record (${place}): ${messageOf(why)}`;
+        notify({
+          level: 'error',
+          event: `lake_${this.zone}_aside`,
+          text: `${reason}; it is in quarantine`,
+        });
+        return asideRecord(record, reason);
+      });
+      return { prepared, aside };
+    }
+  }
+
   private async flush(offsets: Offsets, announce: Announce): Promise<Produced[]> {
     const { lake } = this.options;
     const due = [...this.parts].filter(([, part]) => part.records.length > 0);
     if (this.isTroubled) await lake.store.open();
     this.isTroubled = true;
     const made: [number, Part, Prepared][] = [];
+    const asides: Produced[] = [];
     try {
       for (const [partition, part] of due) {
         await finishMerge(lake, this.zone, partition, part);
-        const prepared = await this.writer.prepare(part, partition, part.records);
+        const { prepared, aside } = await this.prepare(part, partition);
+        asides.push(...aside);
         made.push([partition, part, prepared]);
         const { seal: _, ...state } = part.state;
         part.state = { ...state, writing: datesOf(prepared) };
@@ -161,7 +205,7 @@ export class LakeStage {
       for (const { key } of lake.catalog(this.zone).broken.values())
         throw new HeadwaterError('LAKE_UNAVAILABLE', `the lake: the manifest ${key} is damaged`);
       await announce(made.map(([partition, part]) => this.stateRecord(partition, part.state)));
-      const done: Produced[] = [];
+      const done: Produced[] = [...asides];
       for (const [partition, part, prepared] of made) {
         const seal = await this.writer.commit(part, partition, prepared);
         const { log, step, begins } = part.state;

@@ -419,3 +419,27 @@ describe('lake stage', () => {
     expect(existsSync(folder)).toBe(false);
   });
 });
+
+describe('a record that the lake cannot take', () => {
+  it('goes to quarantine with its place, and what is around it is in the lake', async () => {
+    const here = await site(temporaryFolder());
+    const { parquet } = here.lake;
+    const real = parquet.writeReadings.bind(parquet);
+    // What DuckDB cannot convert, whatever it is.
+    parquet.writeReadings = (zone, rows, plain) =>
+      JSON.stringify(
+        [rows, plain?.records.map(({ value }) => value.toString())],
+        (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
+      ).includes('poison')
+        ? Promise.reject(new HeadwaterError('LAKE_UNAVAILABLE', 'Conversion Error'))
+        : real(zone, rows, plain);
+    await here.log.append(
+      TOPIC_READINGS,
+      [1, 2, 3].map((n) => record([reading(n, n * 10, n === 2 ? { tags: { id: 'poison' } } : {})])),
+    );
+    await caughtUp(here);
+    expect(await values(here.lake)).toEqual(expected([1, 3]));
+    expect(here.said.join()).toMatch(/the lake cannot take this record \(readings\/0, offset 1\)/);
+    await here.close();
+  });
+});
