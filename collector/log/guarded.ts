@@ -17,10 +17,18 @@ import type {
 export class GuardedLog implements Log {
   private readonly log: Log;
   private readonly name: string;
+  /** What a log need not have is there where it has it. */
+  first?: NonNullable<Log['first']>;
+  committedBy?: NonNullable<Log['committedBy']>;
 
   constructor(log: Log, name: string) {
     this.log = log;
     this.name = name;
+    const { first, committedBy } = log;
+    if (first !== undefined)
+      this.first = (topic, partition) => this.guard(() => first.call(log, topic, partition));
+    if (committedBy !== undefined)
+      this.committedBy = (group, topic) => this.guard(() => committedBy.call(log, group, topic));
   }
 
   get kind(): string {

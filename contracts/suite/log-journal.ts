@@ -168,6 +168,9 @@ export const JOURNAL: readonly LogCase[] = [
       await again.append(EVENTS, [record('a', 'next')]);
       const later = await all(again, EVENTS);
       assert.deepEqual(texts(later).at(-1), 'next');
+      const [oldest] = later;
+      if (again.first !== undefined && oldest !== undefined)
+        assert.equal(await again.first(EVENTS, oldest.partition), oldest.offset);
       const offsets = later.map(({ offset }) => offset);
       assert.deepEqual(
         offsets,

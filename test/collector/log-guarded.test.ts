@@ -36,6 +36,7 @@ describe('a log that throws everything at every call', () => {
       watch: fail,
       groups: fail,
       forget: reject,
+      first: fail,
       health: fail,
       warnings: fail,
       close: reject,
@@ -49,6 +50,7 @@ describe('a log that throws everything at every call', () => {
       log.watch('t', () => undefined),
       log.forget('g'),
       log.close(),
+      log.first?.('t', 0) ?? Promise.resolve('it has none'),
       consumer.poll(0),
       consumer.commit({ produce: [], offsets: new Map() }),
       consumer.close(),
@@ -59,6 +61,7 @@ describe('a log that throws everything at every call', () => {
       expect(error).toMatchObject({ code, retryable });
       expect((error as Error).message).toContain('log theirs: ');
     }
+    expect(log.committedBy).toBeUndefined();
     expect([...consumer.ended()]).toEqual([]);
     expect(log.groups()).toEqual([]);
     expect(log.health().up).toBe(false);
