@@ -61,15 +61,23 @@ interface Sent {
   publishes: Map<number, string[]>;
   /** The client id of a session that outlives its connection. */
   session: string | undefined;
+  /** The other parser stopped: what came behind is not known. */
+  isCutOff: boolean;
 }
 
 /** What was sent, as another parser reads it. */
-function sentIn(parts: Buffer[]): Sent {
+function sentIn(parts: Buffer[], version: 4 | 5): Sent {
   const sent = new Map<number, string[]>();
   let session: string | undefined;
-  const parser = createParser({ protocolVersion: 4 });
+  const parser = createParser({ protocolVersion: version });
   parser.on('packet', (packet: Packet) => {
-    if (packet.cmd === 'connect' && packet.clean === false) session ??= packet.clientId;
+    if (packet.cmd === 'connect') {
+      const lasts =
+        version === 5
+          ? (packet.properties?.sessionExpiryInterval ?? 0) > 0
+          : packet.clean === false;
+      if (lasts) session ??= packet.clientId;
+    }
     if (packet.cmd !== 'publish' || packet.messageId === undefined) return;
     const list = sent.get(packet.messageId) ?? [];
     list.push(Buffer.from(packet.payload as Buffer).toString('hex'));
@@ -84,10 +92,10 @@ function sentIn(parts: Buffer[]): Sent {
     try {
       parser.parse(part);
     } catch {
-      break;
+      broken = true;
     }
   }
-  return { publishes: sent, session };
+  return { publishes: sent, session, isCutOff: broken };
 }
 
 /** Packets of a server are short: their types and, of acknowledgements, ids. */
@@ -104,7 +112,9 @@ function acknowledgementsIn(received: Buffer): { type: number; id: number }[] {
       if (byte < 0x80) break;
     }
     offset++;
-    if ((type === PUBACK || type === PUBREC) && offset + 2 <= received.length)
+    // A reason of 0x80 or more says that it was not taken (MQTT 5, 3.4.2.1).
+    const reason = length > 2 ? (received[offset + 2] ?? 0) : 0;
+    if ((type === PUBACK || type === PUBREC) && offset + 2 <= received.length && reason < 0x80)
       found.push({ type, id: received.readUInt16BE(offset) });
     at = offset + length;
   }
@@ -144,14 +154,17 @@ function talk(port: number, parts: Buffer[], localAddress: string): Promise<Buff
 
 async function attempt(port: number, seed: number, index: number): Promise<Outcome> {
   const next = rng(seed * 1_000_003 + index);
-  const parts = conversation(next, `${seed}.${index}`);
+  const version = index % 5 < 2 ? 5 : 4;
+  const parts = conversation(next, `${seed}.${index}`, version);
   // From many addresses, so that ports do not run out.
   const received = await talk(port, parts, `127.0.1.${1 + (index % 200)}`);
   const accepted = received[0] === 0x20 && received[3] === 0;
-  const sent = sentIn(parts);
+  const sent = sentIn(parts, version);
   const acknowledged: Acknowledged[] = [];
   for (const { type, id } of acknowledgementsIn(received)) {
     const payloads = sent.publishes.get(id);
+    // mqtt-packet takes some of what is right in version 5 for wrong, and reads no further.
+    if (payloads === undefined && version === 5 && sent.isCutOff) continue;
     if (!accepted || payloads === undefined) {
       const problem = `connection ${index}: ${type === PUBACK ? 'PUBACK' : 'PUBREC'} ${id} for nothing that was sent: ${Buffer.concat(parts).toString('hex')} was answered with ${received.toString('hex')}`;
       return { accepted, acknowledged, sent, problem };

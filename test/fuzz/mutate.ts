@@ -1,6 +1,16 @@
 /** What a fuzzed connection sends: packets as a client would, then damage. All of it follows from the seed. */
 import { connectPacket, packet, publishRaw, subscribePacket } from '../support/hostile.ts';
 import { encodePublish } from '../support/load.ts';
+import {
+  P,
+  ack5,
+  connect5,
+  disconnect5,
+  packet5,
+  publish5,
+  subscribe5,
+  unsubscribe5,
+} from '../support/raw-mqtt5.ts';
 
 export type Random = () => number;
 
@@ -102,20 +112,89 @@ function damage(next: Random, bytes: Buffer): Buffer {
   }
 }
 
-/** The parts of a connection, each sent in a write of its own. `token` makes its payloads its own. */
-export function conversation(next: Random, token: string): Buffer[] {
-  if (next() < 0.01) return [Buffer.from(pick(next, KNOWN), 'hex')];
-  const clean = next() < 0.9;
+/** Properties of every kind, right or wrong for where they stand, once, twice or by the hundred. */
+function properties(next: Random): number[][] {
+  const some = (): number[] =>
+    pick(next, [
+      () => P.user(text(next).toString(), 'x'),
+      () => P.contentType('text/plain'),
+      () => P.messageExpiry(whole(next, 100)),
+      () => P.topicAlias(whole(next, 20)),
+      () => P.payloadFormat(whole(next, 3)),
+      () => P.responseTopic('a/b'),
+      () => P.correlationData('c'),
+      () => P.subscriptionId(whole(next, 3)),
+      () => P.sessionExpiry(whole(next, 5)),
+      () => P.receiveMaximum(whole(next, 3)),
+      () => P.maximumPacketSize(whole(next, 300)),
+      () => P.topicAliasMaximum(whole(next, 5)),
+      () => P.willDelay(whole(next, 3)),
+      () => [whole(next, 256), whole(next, 256), whole(next, 256)],
+    ])();
+  const count = next() < 0.7 ? 0 : next() < 0.97 ? 1 + whole(next, 3) : 300;
+  return Array.from({ length: count }, some);
+}
+
+function one5(next: Random, token: string): Buffer {
+  const id = whole(next, 5) === 0 ? whole(next, 65_536) : 1 + whole(next, 50);
+  switch (whole(next, 30)) {
+    case 0:
+      return subscribe5(id, [[text(next).toString(), whole(next, 64)]], properties(next));
+    case 1:
+      return subscribe5(id, [[`$share/g/${text(next).toString()}`, whole(next, 3)]]);
+    case 2:
+      return unsubscribe5(id, [text(next).toString()]);
+    case 3:
+      return ack5(pick(next, [4, 5, 6, 7]), id, pick(next, [0, 0x10, 0x80, 0x92]));
+    case 4:
+      return disconnect5(pick(next, [0, 4, 0x80]), properties(next));
+    case 5:
+      return packet5(pick(next, [0xf0, 0xc0, 0x20, 0xd0]), [0x18, 0]);
+    case 6:
+      return connect5('again', { properties: properties(next) });
+    default:
+      return publish5(pick(next, ['fuzz/a', 'fuzz/b/c', 'x']), token, {
+        qos: pick(next, [0, 1, 1, 1, 2]),
+        id: Math.max(1, id),
+        retain: next() < 0.05,
+        properties: properties(next),
+      });
+  }
+}
+
+function whole5(next: Random, token: string): Buffer[] {
+  const options = {
+    clean: next() < 0.8,
+    properties: next() < 0.8 ? [] : properties(next),
+    ...(next() < 0.1 ? { username: 'u', password: 'p' } : {}),
+    ...(next() < 0.1
+      ? { will: { topic: 'fuzz/will', payload: token, properties: properties(next) } }
+      : {}),
+  };
+  const parts = [connect5(next() < 0.9 ? `fuzz-${token}` : text(next).toString(), options)];
+  const count = 1 + whole(next, 6);
+  for (let index = 0; index < count; index++) parts.push(one5(next, `${token}.${index}`));
+  return parts;
+}
+
+function whole311(next: Random, token: string): Buffer[] {
   const parts = [
     connectPacket({
       id: next() < 0.9 ? `fuzz-${token}` : text(next),
-      clean,
+      clean: next() < 0.9,
       ...(next() < 0.1 ? { user: 'u', password: 'p' } : {}),
       ...(next() < 0.1 ? { will: { topic: 'fuzz/will', payload: token } } : {}),
     }),
   ];
   const count = 1 + whole(next, 6);
   for (let index = 0; index < count; index++) parts.push(one(next, `${token}.${index}`));
+  return parts;
+}
+
+/** The parts of a connection, each sent in a write of its own. `token` makes its payloads its own. */
+export function conversation(next: Random, token: string, version: 4 | 5): Buffer[] {
+  if (next() < 0.01) return [Buffer.from(pick(next, KNOWN), 'hex')];
+  const parts = version === 5 ? whole5(next, token) : whole311(next, token);
   // A quarter is left as it is: what is right must go on being right among what is not.
   const rounds = next() < 0.25 ? 0 : 1 + whole(next, 3);
   for (let round = 0; round < rounds; round++) {
