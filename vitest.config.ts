@@ -26,6 +26,8 @@ export default defineConfig({
           include: ['test/{shared,gateway,collector,cli,docs}/**/*.test.ts', 'test/*.test.ts'],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+          // By itself vitest would leave one core of two to itself.
+          maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
       },

@@ -1,7 +1,7 @@
 // Bundles the command into dist/: one file for each entry and lazily loaded part. Native packages and what is large
 // and only needed by one adapter stay outside the bundle and are resolved from node_modules. Compiles contracts/ as well.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -14,13 +14,16 @@ try {
   process.exit(process.env.npm_lifecycle_event === 'prepare' ? 0 : 1);
 }
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+// Whole or not at all: whoever starts the command meanwhile gets the one before.
 const outdir = join(root, 'dist');
-rmSync(outdir, { recursive: true, force: true });
-mkdirSync(outdir);
+const [made, before] = [
+  join(root, `dist.${process.pid}.new`),
+  join(root, `dist.${process.pid}.old`),
+];
 await build({
   absWorkingDir: root,
   entryPoints: { headwater: 'cli/main.ts', gateway: 'gateway/main.ts' },
-  outdir,
+  outdir: made,
   bundle: true,
   splitting: true,
   format: 'esm',
@@ -30,6 +33,14 @@ await build({
   sourcemap: true,
   logLevel: 'warning',
 });
+
+try {
+  renameSync(outdir, before);
+} catch (error) {
+  if (error.code !== 'ENOENT') throw error; // The first one.
+}
+renameSync(made, outdir);
+rmSync(before, { recursive: true, force: true });
 
 // What adapters are written against, one file for each source, with its types: `contracts/package.json` exports them.
 rmSync(join(root, 'contracts', 'dist'), { recursive: true, force: true });

@@ -123,7 +123,7 @@ const stateOf = (state: object): LogRecord => ({
   value: Buffer.from(JSON.stringify(state)),
 });
 
-describe('layout', () => {
+describe.concurrent('layout', () => {
   it('a gateway of any name is one folder, and comes back as it was', () => {
     for (const name of ['gw-1', '../../etc', 'a/b', 'ü %2F', '..', 'CON', "x'y", '{{x}}']) {
       const folder = `readings/date=2026-01-01/gw=${encodeName(name)}/`;
@@ -166,7 +166,7 @@ describe('layout', () => {
   });
 });
 
-describe('lake stage', () => {
+describe.concurrent('lake stage', () => {
   it('writes each reading once, by date and gateway, and goes on after a restart', async () => {
     const folder = temporaryFolder();
     let at = await site(folder);

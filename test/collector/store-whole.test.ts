@@ -168,7 +168,7 @@ function flip(file: string, at: number[]): void {
   writeFileSync(file, bytes);
 }
 
-describe('a store that begins with less than its source once had', () => {
+describe.concurrent('a store that begins with less than its source once had', () => {
   it('deleted: it is filled from the log and the lake, and says what it lacks until then', async () => {
     const folder = temporaryFolder();
     await cut(folder);
@@ -297,7 +297,7 @@ describe('a store that begins with less than its source once had', () => {
   });
 });
 
-describe('a log that is not the one that was read before', () => {
+describe.concurrent('a log that is not the one that was read before', () => {
   it('made anew, restored, or grown beyond the place again: the store stays as it was, and gets what is new', async () => {
     const folder = temporaryFolder();
     const first = await site(folder);

@@ -39,7 +39,7 @@ const shown = (server: Headwater): Promise<true> =>
   until(
     `the sample: ${server.output()}`,
     () => server.stdout().includes('Ctrl-C stops it') || undefined,
-    90_000,
+    180_000,
   );
 
 beforeAll(async () => {

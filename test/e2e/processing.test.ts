@@ -425,7 +425,7 @@ describe('examples and recipes of the docs', () => {
   it('the notebook runs: pandas and Spark read the lake, it plots, and its result is in store and lake', async () => {
     const folder = temporaryFolder();
     const up = keep(await startUp(folder, { 'lake.flushSeconds': 1 }));
-    await until('the sample', () => up.stdout().includes('Ctrl-C stops it') || undefined, 90_000);
+    await until('the sample', () => up.stdout().includes('Ctrl-C stops it') || undefined, 180_000);
     await processed([http(up)]);
     const work = temporaryFolder();
     const notebook = join(work, 'notebook.ipynb');

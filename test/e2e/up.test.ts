@@ -52,7 +52,7 @@ const shown = (server: Headwater): Promise<true> =>
   until(
     `the sample to be shown: ${server.output()}`,
     () => server.stdout().includes('Ctrl-C stops it') || undefined,
-    90_000,
+    180_000,
   );
 
 async function count(server: Headwater, field: string): Promise<number> {

@@ -98,6 +98,8 @@ describe('wire', () => {
       want: [],
       publish: [],
       time: undefined,
+      timeless: false,
+      ask: false,
       error: undefined,
     });
     const time = { echoUs: 5, wallUs: 7 };
@@ -106,6 +108,8 @@ describe('wire', () => {
       want: acks,
       publish: [],
       time,
+      timeless: false,
+      ask: false,
       error: undefined,
     });
   });

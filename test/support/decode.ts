@@ -74,11 +74,16 @@ export function decodeAll(
   );
 }
 
-/** The shipped mappings, with a zone for local times if one is given. */
-export const shipped = (zone?: string): Mappings =>
-  new Mappings(
-    shippedMappings().flatMap(({ file, text }) => parseMappings(text, file)),
-    zone,
-  );
+const known = new Map<string | undefined, Mappings>();
+
+/** The shipped mappings, with a zone for local times if one is given; read once. */
+export function shipped(zone?: string): Mappings {
+  let mappings = known.get(zone);
+  if (mappings === undefined) {
+    const all = shippedMappings().flatMap(({ file, text }) => parseMappings(text, file));
+    known.set(zone, (mappings = new Mappings(all, zone)));
+  }
+  return mappings;
+}
 
 export const mapped = (yaml: string): Mappings => new Mappings(parseMappings(yaml, 'test.yaml'));
