@@ -4,6 +4,7 @@ import { didYouMean } from '../shared/config/nearest.ts';
 import { failProcess } from '../shared/config/process.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { COMMANDS, overview, type Command } from './commands.ts';
+import { printableLines } from '../shared/telemetry/log.ts';
 
 /** Throws USAGE. */
 function commandOf(name: string): Command {
@@ -33,9 +34,23 @@ function endWithReader(): void {
   });
 }
 
+/** What devices and servers said reaches the terminal as text, whichever command shows it. */
+function showAsText(): void {
+  const write = process.stdout.write.bind(process.stdout) as (
+    chunk: string | Uint8Array,
+    ...rest: unknown[]
+  ) => boolean;
+  process.stdout.write = ((chunk: string | Uint8Array, ...rest: unknown[]) =>
+    write(
+      typeof chunk === 'string' ? printableLines(chunk) : chunk,
+      ...rest,
+    )) as typeof process.stdout.write;
+}
+
 export async function main(args: string[]): Promise<void> {
   const [name, ...rest] = args;
   endWithReader();
+  showAsText();
   try {
     if (name === undefined) {
       process.stderr.write(overview());

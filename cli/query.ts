@@ -18,6 +18,9 @@ const FLAGS: Flags = {
   fn: { value: 'NAME', about: 'mean, min, max, sum, count, first, last or median.' },
   latest: { about: 'Only the newest point of each series.' },
   series: { about: 'Only the names of the series.' },
+  spreadsheet: {
+    about: 'Cells that a spreadsheet would take for a formula begin with an apostrophe.',
+  },
   json: { about: "The API's JSON instead of CSV." },
 };
 
@@ -40,8 +43,13 @@ interface Answer {
   error?: { message: string };
 }
 
-function csv(value: unknown): string {
-  const text = String(value);
+/** What a spreadsheet would run: =, +, -, @, also behind a tab or CR; a number is none. */
+const isFormula = (text: string): boolean =>
+  /^[=+\-@\t\r]/.test(text) && !/^[+-]?(\d|\.\d)[\d.eE+-]*$/.test(text);
+
+function csv(value: unknown, isSpreadsheet: boolean): string {
+  const plain = String(value);
+  const text = isSpreadsheet && isFormula(plain) ? `'${plain}` : plain;
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -69,6 +77,7 @@ export async function query(args: string[]): Promise<void> {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;
   }
+  const cell = (value: unknown): string => csv(value, values['spreadsheet'] === true);
   const out: string[] = [
     path === 'series' ? 'measurement,field,tags' : 'time,measurement,field,tags,value',
   ];
@@ -80,12 +89,12 @@ export async function query(args: string[]): Promise<void> {
         .map(([key, each]) => `${key}=${each}`)
         .join(' '),
     ]
-      .map(csv)
+      .map(cell)
       .join(',');
     if (path === 'series') out.push(name);
-    else if (time !== undefined) out.push(`${new Date(time).toISOString()},${name},${csv(value)}`);
+    else if (time !== undefined) out.push(`${new Date(time).toISOString()},${name},${cell(value)}`);
     for (const [at, each] of points ?? [])
-      out.push(`${new Date(at).toISOString()},${name},${csv(each)}`);
+      out.push(`${new Date(at).toISOString()},${name},${cell(each)}`);
   }
   process.stdout.write(`${out.join('\n')}\n`);
   if (out.length === 1)

@@ -262,11 +262,12 @@ export const GATEWAY_CONFIG = {
   },
   'limits.packetBytesMax': {
     type: 'integer',
-    default: 256 * 1024,
+    default: MIB,
     min: 1024,
     max: 2 * MIB,
     unit: 'bytes',
-    about: 'Largest MQTT packet of a device.',
+    about:
+      'Largest MQTT packet of a device. A larger one closes its connection, which the log says once a minute for each client.',
   },
   'limits.connectBytesMax': {
     type: 'integer',

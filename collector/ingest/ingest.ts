@@ -206,6 +206,7 @@ export class Ingest implements MqttHandler {
   private peerOf(connection: MqttConnection, gateway: string): Peer {
     return {
       gateway,
+      address: connection.peer.address,
       get isOpen() {
         return connection.isOpen;
       },

@@ -170,6 +170,10 @@ export const ingestPart: CollectorPart<Uplinks> = {
       'Messages asked for again, because the log lacked what had been acknowledged.',
       ({ ingest }) => ingest.receiver.reclaimedMessages,
     ),
+    headwater_ingest_doubled_gateways: gauge(
+      'Gateways of whose name two machines have come since the start.',
+      ({ ingest }) => ingest.receiver.doubledGateways,
+    ),
     headwater_ingest_blocked: gauge(
       '1 while the uplink is not acknowledged, because the disk is nearly full.',
       ({ disk }) => (disk.full === undefined ? 0 : 1),

@@ -12,6 +12,7 @@ import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { UP_PREFIX, decodeUp, encodeDown, type EpochAck } from '../../shared/wire/wire.ts';
 import type { LedgerView } from '../ledger/view.ts';
+import { Twins } from './twins.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
 import type { CollectorClock } from './clock.ts';
 import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
@@ -25,6 +26,8 @@ export interface ReceiverOptions {
 /** One gateway's connection. */
 export interface Peer {
   readonly gateway: string;
+  /** Where it is, when that is known. */
+  readonly address?: string;
   readonly isOpen: boolean;
   say(payload: Buffer): void;
   /** Stop reading from it, until `relieve`. */
@@ -65,6 +68,7 @@ export class Receiver {
   private readonly clock: CollectorClock;
   /** Gateway → its latest connection. */
   private readonly peers = new Map<string, Peer>();
+  private readonly twins: Twins;
   private readonly seen = new Map<string, GatewaySeen>();
   /** Connection → epoch → what is committed, over the connection's life. */
   private readonly committed = new WeakMap<Peer, Map<string, RangeSet>>();
@@ -88,6 +92,12 @@ export class Receiver {
     this.ledger = ledger;
     this.notify = notify;
     this.onRelief = onRelief;
+    this.twins = new Twins(() => env.clock.monotonicUs(), notify);
+  }
+
+  /** Gateways of whose name there are two. */
+  get doubledGateways(): number {
+    return this.twins.count;
   }
 
   gateways(): GatewaySeen[] {
@@ -131,6 +141,7 @@ export class Receiver {
         // Who does not know the time says so at once: the gateway need not wait for it.
         peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
         hasStatus = true;
+        this.twins.see(gateway, epoch, peer.address ?? 'an unknown address');
       } else {
         sequences.push({ epoch, from: firstSequence, to: firstSequence + count - 1 });
       }

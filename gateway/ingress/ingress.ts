@@ -17,6 +17,7 @@ import type { KvOp } from '../../shared/kv/kv.ts';
 import type { MqttConnection, MqttHandler } from '../../shared/mqtt/connection.ts';
 import type { IncomingPublish, MqttLimits, Protocol5 } from '../../shared/mqtt/protocol.ts';
 import { PUBACK, PUBCOMP, PUBREC } from '../../shared/mqtt/packets.ts';
+import { TOO_LARGE } from '../../shared/mqtt/scanner.ts';
 import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
@@ -421,6 +422,7 @@ export class Ingress implements MqttHandler {
     this.heldBack.forget(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     const { connect, clientId, user } = connection;
+    if (reason.startsWith(TOO_LARGE)) this.sayTooLarge(connection, reason);
     if (this.byUser.delete(connection) && user !== undefined) this.shares.connections.give(user);
     if (clientId === '' || connection.five !== undefined) return;
     // A takeover may have given the id to a newer connection, which has state of its own.
@@ -436,6 +438,22 @@ export class Ingress implements MqttHandler {
     this.sessions.clear(clientId);
     this.subscriptions.removeClient(clientId);
     this.guard.identities.release(clientId);
+  }
+
+  /** Once a minute for each client: it comes again and again. */
+  private sayTooLarge({ clientId, connect, user, peer }: MqttConnection, reason: string): void {
+    const id = clientId === '' ? (connect?.clientId ?? '') : clientId;
+    if (this.seldom.may(`too large ${id} ${peer.address}`) === undefined) return;
+    const who = `client '${id}'${user === undefined ? '' : ` of user '${user}'`} at ${peer.address}`;
+    const [what, setting] =
+      clientId === ''
+        ? ['CONNECT', 'limits.connectBytesMax']
+        : ['message', 'limits.packetBytesMax'];
+    this.notify({
+      level: 'warn',
+      event: 'packet_too_large',
+      text: `${who} was disconnected: its ${what} is larger than allowed (${reason}); raise ${setting} if it is meant to be`,
+    });
   }
 
   // ---- aedes's hooks ----

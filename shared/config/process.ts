@@ -1,7 +1,7 @@
 /** What every server process does the same way: catch signals, stop once, and end with the right exit code. */
 import { operatingError } from '../../contracts/errors.ts';
 import { codeOf, isBug, messageOf } from '../errors.ts';
-import type { Notify } from '../telemetry/log.ts';
+import { printableLines, type Notify } from '../telemetry/log.ts';
 
 /** Longest time a stop may take before the process ends anyway. What is acknowledged is on disk by then. */
 const STOP_MS = 15_000;
@@ -39,7 +39,7 @@ const EXIT_USAGE = 2;
 
 /** Prints one sentence and sets the exit code: 2 for a command line that is not understood, else 1. */
 export function failProcess(error: unknown): void {
-  process.stderr.write(`headwater: ${messageOf(error)}\n`);
+  process.stderr.write(`headwater: ${printableLines(messageOf(error))}\n`);
   if (
     operatingError(error) === undefined &&
     error instanceof Error &&

@@ -4,6 +4,9 @@
  */
 import { refuse } from './packets.ts';
 
+/** How the reason begins when a packet is larger than allowed. */
+export const TOO_LARGE = 'packet of';
+
 export interface RawPacket {
   type: number;
   flags: number;
@@ -61,7 +64,7 @@ export class PacketScanner {
     }
     const total = offset + length;
     if (total > this.packetBytesMax)
-      refuse(`packet of ${total} bytes, ${this.packetBytesMax} allowed`);
+      refuse(`${TOO_LARGE} ${total} bytes, ${this.packetBytesMax} allowed`);
     if (total > bytes.length) {
       this.parts = [bytes];
       this.partBytes = bytes.length;

@@ -6,6 +6,7 @@ import { createTransport } from 'nodemailer';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
 import { isLoopback } from '../../../shared/net/address.ts';
+import { printable } from '../../../shared/telemetry/log.ts';
 import type { MailTarget, MqttTarget, Target, WebhookTarget } from './targets.ts';
 
 /** What is said of an alert, to everybody in the same words. */
@@ -23,6 +24,8 @@ export interface Alert {
 }
 
 const TIMEOUT_MS = 10_000;
+/** Characters of a subject. */
+const SUBJECT_MAX = 200;
 /** Answers about this very message: it is too large, or not understood. */
 const REFUSALS: ReadonlySet<number> = new Set([400, 413, 415, 422]);
 
@@ -77,16 +80,21 @@ async function toMail(target: MailTarget, alert: Alert): Promise<void> {
     greetingTimeout: TIMEOUT_MS,
     socketTimeout: TIMEOUT_MS,
   });
-  const tags = Object.entries(alert.tags).map(([name, value]) => `${name}: ${value}`);
+  const tags = Object.entries(alert.tags).map(([name, value]) => printable(`${name}: ${value}`));
   try {
     await transport.sendMail({
       from,
       to,
       // Header text: what a device wrote must not begin a header of its own.
-      subject: `[${alert.status}] ${alert.rule}: ${alert.message}`.replaceAll(/[\r\n]+/g, ' '),
-      text: [alert.message, '', `time: ${alert.time}`, `reason: ${alert.reason}`, ...tags, ''].join(
-        '\n',
-      ),
+      subject: printable(`[${alert.status}] ${alert.rule}: ${alert.message}`).slice(0, SUBJECT_MAX),
+      text: [
+        printable(alert.message),
+        '',
+        `time: ${alert.time}`,
+        `reason: ${printable(alert.reason)}`,
+        ...tags,
+        '',
+      ].join('\n'),
       messageId: `<${alert.id}@headwater>`,
     });
   } finally {
