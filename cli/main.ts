@@ -40,11 +40,8 @@ function showAsText(): void {
     chunk: string | Uint8Array,
     ...rest: unknown[]
   ) => boolean;
-  process.stdout.write = ((chunk: string | Uint8Array, ...rest: unknown[]) =>
-    write(
-      typeof chunk === 'string' ? printableLines(chunk) : chunk,
-      ...rest,
-    )) as typeof process.stdout.write;
+  process.stdout.write = (chunk: string | Uint8Array, ...rest: unknown[]) =>
+    write(typeof chunk === 'string' ? printableLines(chunk) : chunk, ...rest);
 }
 
 export async function main(args: string[]): Promise<void> {
