@@ -21,6 +21,8 @@ interface LedgerAnswer {
   missing: boolean;
   /** What the store lacks for now. */
   incomplete?: { of: string; from: string | null; to: string | null; reason: string }[];
+  /** Records that are here and have not come through yet; null: not known now. */
+  waiting?: { notDecoded: number | null; notStored: number | null };
   gateways: {
     gateway: string;
     epochs: {
@@ -50,14 +52,23 @@ const time = (ms: number): string => new Date(ms).toISOString();
 const span = (from: number, to: number | null): string =>
   from === to ? `sequence ${from}` : `sequences ${from} to ${to ?? '(not known)'}`;
 
+const told = (count: number | null, what: string): string =>
+  count === null ? `(not known how many) ${what}` : `${count} ${what}`;
+
 /** The answer as lines for a person. */
 export function ledgerText({
   missing,
   gateways,
   incomplete = [],
   lake = [],
+  waiting,
 }: LedgerAnswer): string {
   const lines = [missing ? 'Something is missing:' : 'Nothing is missing.'];
+  const { notDecoded, notStored } = { notDecoded: 0, notStored: 0, ...waiting };
+  if ((notDecoded ?? 0) > 0 || (notStored ?? 0) > 0)
+    lines.push(
+      `${told(notDecoded, 'frames')} are here and not yet decoded, ${told(notStored, 'records')} decoded and not yet stored.`,
+    );
   for (const { of, from, to, reason } of incomplete)
     lines.push(
       `The store's ${of} are incomplete from ${from ?? 'the beginning'} to ${to ?? 'now'}: ${reason}.`,

@@ -1,11 +1,12 @@
 /** The account of the ledger, with what the store's answers lack. */
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, object } from '../../shared/http/schema.ts';
+import { BOOLEAN, INTEGER, object, orNull } from '../../shared/http/schema.ts';
 import { DAMAGES } from '../lake/schema.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storeStagePart } from '../store/part.ts';
+import { stagesPart } from './stages.ts';
 import { INCOMPLETE, incompleteness } from './incomplete.ts';
 
 export const accountPart: CollectorPart<CollectorSite> = {
@@ -27,6 +28,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
             gateways: { type: 'array', items: { type: 'object' } },
             lake: DAMAGES,
             incomplete: INCOMPLETE,
+            waiting: object({ notDecoded: orNull(INTEGER), notStored: orNull(INTEGER) }),
           }),
         },
       },
@@ -36,7 +38,13 @@ export const accountPart: CollectorPart<CollectorSite> = {
         const gateways = answer.gateways.filter(({ gateway }) => maySee(identity, gateway));
         const judged = gateways.length === answer.gateways.length ? answer : ledger.judge(gateways);
         const incomplete = incompleteness(site.find(storeStagePart));
-        return json(incomplete.length === 0 ? judged : { ...judged, incomplete });
+        const waiting =
+          identity.gateways === undefined ? site.find(stagesPart)?.waiting() : undefined;
+        return json({
+          ...judged,
+          ...(incomplete.length === 0 ? {} : { incomplete }),
+          ...(waiting === undefined ? {} : { waiting }),
+        });
       },
     },
   ],

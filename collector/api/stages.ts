@@ -12,6 +12,8 @@ import { streamPart } from '../stream/part.ts';
 interface Stages {
   states(): StageState[];
   nowMs(): number;
+  /** Records of the log that are here and have not come through yet; null where that is not known now. */
+  waiting(): { notDecoded: number | null; notStored: number | null };
 }
 
 function statesOf(site: CollectorSite): StageState[] {
@@ -44,7 +46,15 @@ function whyOf({ name, state, waitsFor, reason, waitingRecords }: StageState): s
 
 export const stagesPart: CollectorPart<Stages> = {
   name: 'stages',
-  open: (site) => ({ states: () => statesOf(site), nowMs: site.context.nowMs }),
+  open: (site) => ({
+    states: () => statesOf(site),
+    nowMs: site.context.nowMs,
+    waiting: () => {
+      const of = (name: string): number | null =>
+        statesOf(site).find((state) => state.name === name)?.waitingRecords ?? null;
+      return { notDecoded: of('decode'), notStored: of('store') };
+    },
+  }),
   health: (stages) =>
     stages.states().map((state) => ({ name: state.name, why: whyOf(state), isEssential: false })),
   metrics: {
@@ -55,8 +65,8 @@ export const stagesPart: CollectorPart<Stages> = {
       ),
     ),
     headwater_stage_waiting_records: gauge(
-      'Records of the log that wait for the stage, where that is known.',
-      each(({ waitingRecords }) => waitingRecords ?? undefined),
+      'Records of the log that wait for the stage; NaN while that is not known.',
+      each(({ waitingRecords }) => waitingRecords ?? Number.NaN),
     ),
     headwater_stage_last_success_time_seconds: gauge(
       'When the stage last came forward or found nothing to do, seconds since 1970 UTC; 0: not since the start.',

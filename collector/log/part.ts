@@ -17,15 +17,28 @@ export const logPart: CollectorPart<Log> = {
     for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
     return log;
   },
+  // Who takes messages can take none while they cannot be appended.
+  health: (log, site) => {
+    const { up, reason } = log.health();
+    const why = up ? undefined : `the log cannot be reached or written: ${reason}`;
+    return [{ name: 'log', why, isEssential: site.hasRole('ingest') }];
+  },
   metrics: {
+    headwater_log_up: gauge(
+      '1 while the log can be read and written, as far as is known.',
+      (log) => (log.health().up ? 1 : 0),
+    ),
+    headwater_log_since_time_seconds: gauge(
+      'Since when the log is up or down, seconds since 1970 UTC.',
+      (log) => log.health().sinceMs / 1000,
+    ),
     headwater_log_lag_records: gauge(
-      'Records that a stage has still to read; absent while that is not known.',
+      'Records that a stage has still to read; NaN while that is not known.',
       (log) =>
-        log
-          .groups()
-          .flatMap(({ group, topic, lagRecords }) =>
-            lagRecords === null ? [] : [{ labels: { group, topic }, value: lagRecords }],
-          ),
+        log.groups().map(({ group, topic, lagRecords }) => ({
+          labels: { group, topic },
+          value: lagRecords ?? Number.NaN,
+        })),
     ),
     headwater_log_up: gauge('1 while the log can be read and written.', (log) =>
       log.health().up ? 1 : 0,

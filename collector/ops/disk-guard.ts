@@ -12,7 +12,7 @@ const CHECK_MS = 250;
 export class DiskGuard {
   /** Why nothing may be taken now, or undefined. */
   full: string | undefined;
-  private readonly folder: string;
+  readonly folder: string;
   private readonly freeBytesMin: number;
   private readonly notify: Notify;
   private readonly watch: FolderWatch;

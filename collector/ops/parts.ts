@@ -1,5 +1,8 @@
 /** Who may come, and whether there is room: the first parts of a collector. */
 import { claimFolder } from '../../shared/config/data-folder.ts';
+import { CERTIFICATE_METRICS } from '../../shared/access/tls-metrics.ts';
+import { gauge } from '../../shared/telemetry/metrics.ts';
+import { freeBytes } from '../../shared/telemetry/process.ts';
 import type { CollectorPart } from '../part.ts';
 import { DiskGuard } from './disk-guard.ts';
 import { CollectorGuard } from './guard.ts';
@@ -12,6 +15,7 @@ export const guardPart: CollectorPart<CollectorGuard> = {
     guard.check(config, site.hasRole('ingest'), notify);
     return guard;
   },
+  metrics: CERTIFICATE_METRICS,
   close: (guard) => guard.close(),
 };
 
@@ -23,6 +27,12 @@ export const diskPart: CollectorPart<DiskGuard> = {
     const guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
     await guard.start();
     return guard;
+  },
+  metrics: {
+    headwater_disk_free_bytes: gauge(
+      'Free under the data folder; NaN where it cannot be asked.',
+      (guard) => freeBytes(guard.folder),
+    ),
   },
   health: ({ full }) => [{ name: 'disk', why: full, isEssential: true }],
   close: (guard) => guard.stop(),

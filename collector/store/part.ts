@@ -42,6 +42,10 @@ export const storeStagePart: CollectorPart<StoreStage> = {
     stage.fill.lake = site.find(lakePart);
   },
   metrics: {
+    headwater_store_up: gauge(
+      '1 while what is decoded is stored; 0 while storing waits.',
+      (stage) => (stage.stageStates().some(({ state }) => state === 'waits') ? 0 : 1),
+    ),
     headwater_store_moved_readings_total: counter(
       'Readings whose time was put right after they had been written.',
       (stage) => stage.movedReadings,

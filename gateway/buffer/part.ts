@@ -1,6 +1,7 @@
 /** The buffer as a part of a gateway. What it says of its work goes to those that have asked for it. */
 import { claimFolder } from '../../shared/config/data-folder.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { freeBytes } from '../../shared/telemetry/process.ts';
 import type { Policy } from '../choices.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { GatewayPart } from '../part.ts';
@@ -27,6 +28,7 @@ export interface Buffering {
   buffer: MessageBuffer<Ticket>;
   /** Set by who is opened later. */
   hooks: Omit<BufferEvents<Ticket>, 'onNotice'>;
+  folder: string;
 }
 
 export const bufferPart: GatewayPart<Buffering> = {
@@ -58,12 +60,16 @@ export const bufferPart: GatewayPart<Buffering> = {
         onNotice: notify,
       },
     );
-    return { buffer, hooks };
+    return { buffer, hooks, folder: config.data };
   },
   health: ({ buffer: { state } }) => [
     { name: 'buffer', why: state.kind === 'blocked' ? state.why : undefined, isEssential: true },
   ],
   metrics: {
+    headwater_disk_free_bytes: gauge(
+      'Free under the data folder; NaN where it cannot be asked.',
+      ({ folder }) => freeBytes(folder),
+    ),
     headwater_buffer_committed_messages_total: counter(
       'Messages made durable.',
       ({ buffer }) => buffer.stats().committedMessages,

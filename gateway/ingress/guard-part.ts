@@ -1,4 +1,5 @@
 /** Who may come to a gateway, as its first part: a configuration that would be open is refused before anything else. */
+import { CERTIFICATE_METRICS } from '../../shared/access/tls-metrics.ts';
 import { DOORS, checkDoors } from '../../shared/access/doors.ts';
 import type { GatewayPart } from '../part.ts';
 import { Guard } from './guard.ts';
@@ -21,5 +22,6 @@ export const guardPart: GatewayPart<Guard> = {
     );
     return guard;
   },
+  metrics: CERTIFICATE_METRICS,
   close: (guard) => guard.close(),
 };

@@ -106,6 +106,12 @@ export class ServerTls {
     this.servers.add(server);
   }
 
+  /** When the certificate in force ends, epoch milliseconds; a chain's first is the server's own. */
+  expiryMs(): number {
+    const { cert } = this.options;
+    return cert === undefined ? Number.NaN : Date.parse(new X509Certificate(String(cert)).validTo);
+  }
+
   private reload(): void {
     const before = this.options;
     this.options = secureOptions(this.files, this.what);

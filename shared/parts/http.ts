@@ -2,6 +2,8 @@
  * The HTTP side of a process as a part: it serves the routes of all parts, and of its own health, readiness, metrics and
  * the description of them all. Both servers are made of it.
  */
+import { readFileSync } from 'node:fs';
+import { fileOfPackage } from '../config/root.ts';
 import { endpointsOf, type Part, type Site } from './site.ts';
 import type { Share } from '../access/shares.ts';
 import { counter, gauge, type MetricTable, type Sample } from '../telemetry/metrics.ts';
@@ -51,6 +53,26 @@ const limits =
           labels: { limit },
           value: read(share),
         }));
+
+/** Read once, when it is asked for first. */
+let version: string | undefined;
+function ownVersion(): string {
+  try {
+    version ??= String(
+      (JSON.parse(readFileSync(fileOfPackage('package.json'), 'utf8')) as { version?: unknown })
+        .version,
+    );
+  } catch {
+    version = 'not known';
+  }
+  return version;
+}
+
+const BUILD_METRICS: MetricTable<unknown> = {
+  headwater_build_info: gauge('1, with what runs here.', () => [
+    { labels: { version: ownVersion(), node: process.versions.node }, value: 1 },
+  ]),
+};
 
 const LIMIT_METRICS: MetricTable<RunningHttp<never>> = {
   headwater_http_limit_refused_total: counter(
@@ -137,7 +159,7 @@ export function httpPart<Context>(
       running.server = new HttpServer(endpoints, running.options);
       running.listening = await running.server.listen(running.address, flag);
     },
-    metrics: { ...PROCESS_METRICS, ...LIMIT_METRICS },
+    metrics: { ...PROCESS_METRICS, ...BUILD_METRICS, ...LIMIT_METRICS },
     routes: routesOf<Context>(whole),
     close: async ({ server }) => {
       await server?.close();

@@ -20,7 +20,7 @@ export interface Part<Context, Running> {
   start?(running: Running, site: Site<Context>): Promise<void>;
   readonly metrics?: MetricTable<Running>;
   readonly routes?: readonly Route<Running>[];
-  health?(running: Running): Health[];
+  health?(running: Running, site: Site<Context>): Health[];
   /** Idempotent. */
   close?(running: Running): Promise<void> | void;
 }
@@ -86,7 +86,7 @@ export class Site<Context> {
   }
 
   health(): Health[] {
-    return [...this.running].flatMap(([part, running]) => part.health?.(running) ?? []);
+    return [...this.running].flatMap(([part, running]) => part.health?.(running, this) ?? []);
   }
 
   metrics(): string {

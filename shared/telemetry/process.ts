@@ -1,4 +1,5 @@
 /** What every process shows of itself: memory, CPU, start. */
+import { statfsSync } from 'node:fs';
 import { counter, gauge, type MetricTable } from './metrics.ts';
 
 const startedSeconds = Math.round(performance.timeOrigin / 1000);
@@ -16,3 +17,13 @@ export const PROCESS_METRICS: MetricTable<unknown> = {
     () => startedSeconds,
   ),
 };
+
+/** Free for this process; NaN where the folder cannot be asked. One call of the system, microseconds. */
+export function freeBytes(folder: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return Number.NaN;
+  }
+}
