@@ -20,7 +20,7 @@ export const logPart: CollectorPart<Log> = {
   // Who takes messages can take none while they cannot be appended.
   health: (log, site) => {
     const { up, reason } = log.health();
-    const why = up ? undefined : `the log cannot be reached or written: ${reason}`;
+    const why = up ? undefined : `the log: ${reason}`;
     return [{ name: 'log', why, isEssential: site.hasRole('ingest') }];
   },
   metrics: {
@@ -40,13 +40,6 @@ export const logPart: CollectorPart<Log> = {
           value: lagRecords ?? Number.NaN,
         })),
     ),
-    headwater_log_up: gauge('1 while the log can be read and written.', (log) =>
-      log.health().up ? 1 : 0,
-    ),
-  },
-  health: (log) => {
-    const { up, reason } = log.health();
-    return [{ name: 'log', why: up ? undefined : `the log: ${reason}`, isEssential: true }];
   },
   close: (log) => log.close(),
 };

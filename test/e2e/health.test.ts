@@ -37,7 +37,7 @@ it('while nothing can be appended, ingest is not ready, and a process that only 
   // The log's own answer; how the logs come to it is in their suite.
   const down = { health: () => health } as unknown as Log;
   for (const [role, expected] of [
-    ['ingest', /cannot be reached or written: no broker answers/],
+    ['ingest', /the log: no broker answers/],
     ['query', /^$/],
   ] as const) {
     const site = new Site<CollectorContext>(
