@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest';
 import { EMBEDDED_SUPPORTS, EmbeddedLog } from '../../collector/log/embedded.ts';
+import type { CollectorContext } from '../../collector/part.ts';
+import { Site } from '../../shared/parts/site.ts';
 import { logPart } from '../../collector/log/part.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_LEDGER, TOPIC_READINGS } from '../../collector/log/log.ts';
@@ -102,13 +104,16 @@ it('what a failed write of another cuts off is read again after the reopening', 
   const record = { key: 'k', value: Buffer.from('v'), headers: {} };
   await log.append(TOPIC_LEDGER, [record]);
   await log.append(TOPIC_READINGS, [record]);
+  const site = new Site<CollectorContext>({} as CollectorContext, [], new Set(['ingest'])); // Only its role is asked.
   const failMeanwhile = async (): Promise<void> => {
     isFailing = true;
     await expect(log.append(TOPIC_READINGS, [record])).rejects.toThrow('No space left');
     isFailing = false;
-    expect(logPart.health?.(log)[0]?.why).toMatch(/the log: .*No space left/);
+    expect(logPart.health?.(log, site)[0]?.why).toMatch(/the log: .*No space left/);
     await log.ready();
-    expect(logPart.health?.(log)).toEqual([{ name: 'log', why: undefined, isEssential: true }]);
+    expect(logPart.health?.(log, site)).toEqual([
+      { name: 'log', why: undefined, isEssential: true },
+    ]);
   };
   beforeRead = failMeanwhile;
   const keys: string[] = [];
