@@ -12,7 +12,7 @@
  *
  * A name is encoded before it stands in a topic, so that an id with a slash or a wildcard in it grants nothing more.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { parse } from 'yaml';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { checkTopicFilter, filterMatches } from '../../shared/mqtt/packets.ts';
@@ -125,6 +125,8 @@ export class AccessRules {
   reload(): void {
     let document: unknown;
     try {
+      // A pipe would be waited for, for ever.
+      if (!statSync(this.path).isFile()) throw new Error('is not a file');
       document = parse(readFileSync(this.path, 'utf8'));
     } catch (error) {
       throw new HeadwaterError(

@@ -17,7 +17,10 @@ const HASH_BYTES = 32;
 /** Content of a file that its owner alone may read. Throws CONFIG_INVALID, with `what` it is in front. */
 export function readPrivateFile(path: string, what: string): Buffer {
   try {
-    if ((statSync(path).mode & 0o077) !== 0)
+    const stat = statSync(path);
+    // A pipe would be waited for, for ever.
+    if (!stat.isFile()) throw new Error(`${path} is not a file`);
+    if ((stat.mode & 0o077) !== 0)
       throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
     return readFileSync(path);
   } catch (error) {

@@ -1,5 +1,6 @@
 /** Data folders: notes that are damaged, paths that cannot be made, and folders that vanish while they are used. */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { claimFolder } from '../../shared/config/data-folder.ts';
@@ -57,6 +58,38 @@ describe('a folder that cannot be made', () => {
     await expect(makeFolder(join(file, 'below'))).rejects.toThrow(/ENOTDIR/);
     await expect(makeFolder(file)).rejects.toThrow(/EEXIST/);
     await makeFolder(join(temporaryFolder(), 'a', 'b', 'c'));
+  });
+});
+
+describe('a file of credentials or rules', () => {
+  it('that is a pipe is refused at once, and one behind a link is taken', async () => {
+    const folder = temporaryFolder();
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', ['-m', '600', pipe]);
+    for (const flag of ['password-file', 'acl-file', 'token-file'])
+      await expect(runGateway(join(folder, 'data'), {}, { [flag]: pipe })).rejects.toThrow(
+        /is not a file/,
+      );
+    const rules = join(folder, 'rules.yaml');
+    writeFileSync(rules, 'rules: []\n');
+    symlinkSync(rules, join(folder, 'link.yaml'));
+    running = await runGateway(join(folder, 'data'), {}, { 'acl-file': join(folder, 'link.yaml') });
+  });
+
+  it('with aliases that expand, or too deep to be read, is one sentence', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'rules.yaml');
+    const bomb = ['a: &a [x, x]'];
+    for (let at = 1; at < 30; at++)
+      bomb.push(
+        `k${at}: &k${at} [*${at === 1 ? 'a' : `k${at - 1}`}, *${at === 1 ? 'a' : `k${at - 1}`}]`,
+      );
+    for (const text of [bomb.join('\n'), `rules: ${'['.repeat(20_000)}`]) {
+      writeFileSync(file, text);
+      await expect(runGateway(join(folder, 'data'), {}, { 'acl-file': file })).rejects.toThrow(
+        /rules\.yaml: /,
+      );
+    }
   });
 });
 
