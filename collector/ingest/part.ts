@@ -3,7 +3,7 @@ import { builtMs } from '../../shared/env/build.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { HttpIngest, INGEST_ROUTES } from '../../shared/http/ingest.ts';
 import type { Address } from '../../shared/net/listen.ts';
-import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { counter, gauge, histogram } from '../../shared/telemetry/metrics.ts';
 import { GATEWAY_ID, UP_BYTES_MAX } from '../../shared/wire/wire.ts';
 import type { CollectorConfig } from '../config.ts';
 import { ledgerPart } from '../ledger/part.ts';
@@ -161,6 +161,10 @@ export const ingestPart: CollectorPart<Uplinks> = {
     headwater_ingest_acknowledged_messages_total: counter(
       'Messages acknowledged to gateways: on the stable storage of the log.',
       ({ ingest }) => ingest.receiver.acknowledgedMessages,
+    ),
+    headwater_ingest_acknowledge_seconds: histogram(
+      'From the arrival of an uplink message to its acknowledgement, after the fsync of the log.',
+      ({ ingest }) => ingest.receiver.acknowledgeSeconds,
     ),
     headwater_ingest_refused_total: counter(
       'Uplink messages and connections refused, by reason.',

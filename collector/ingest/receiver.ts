@@ -6,6 +6,7 @@
  * Bounded: what has been received and is not yet in the log is counted, and the caller is told to stop reading.
  */
 import type { Env } from '../../shared/env/env.ts';
+import { Histogram } from '../../shared/telemetry/histogram.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { KIND_STATUS } from '../../shared/frame/frame.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
@@ -57,6 +58,8 @@ export class Receiver {
   receivedMessages = 0;
   receivedBytes = 0;
   acknowledgedMessages = 0;
+  /** From the arrival of an uplink message to its acknowledgement: the log's fsync, and whatever held it up. */
+  readonly acknowledgeSeconds = new Histogram();
   reclaimedMessages = 0;
 
   private readonly env: Env;
@@ -186,10 +189,13 @@ export class Receiver {
     sequences: Sequences[],
     bytes: number,
   ): Promise<boolean> {
+    const { clock } = this.env;
+    const beganUs = clock.monotonicUs();
     try {
       while (!this.stopped && peer.isOpen) {
         if (this.options.refuse() === undefined && (await this.append(records))) {
           this.acknowledge(peer, sequences);
+          this.acknowledgeSeconds.observe((clock.monotonicUs() - beganUs) / 1e6);
           return true;
         }
         // Not acknowledged: the gateway keeps it. Trying on spares the link a second transfer.

@@ -15,6 +15,7 @@ it('a new server has every metric of its health, before anything has come', asyn
     await (await fetch(`http://${http}/metrics`)).text();
   const collector = await metrics(up.address['http']);
   for (const line of [
+    /^headwater_ingest_acknowledge_seconds_bucket\{le="\+Inf"\} \d+$/m,
     /^headwater_log_up 1$/m,
     /^headwater_store_up 1$/m,
     /^headwater_stage_stalled_seconds\{stage="decode"\} 0$/m,
