@@ -66,7 +66,19 @@ export const COLLECTOR_CONFIG = {
     flag: 'store',
     adapter: true,
     about:
-      'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (1.8: `/DB`; token only by HEADWATER_INFLUXDB_TOKEN), or a package that provides one.',
+      'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (`influxdbs://` by TLS; 1.8: `/DB`; token by HEADWATER_INFLUXDB_TOKEN or `store.tokenFile`), or a package that provides one.',
+  },
+  'store.tokenFile': {
+    type: 'string',
+    default: '',
+    about:
+      "File (mode 0600) with InfluxDB's token, instead of HEADWATER_INFLUXDB_TOKEN; read again when it changes.",
+  },
+  'store.caFile': {
+    type: 'string',
+    default: '',
+    about:
+      'Certificates (PEM) of authorities that may vouch for the server of `influxdbs://`, beside the usual ones.',
   },
   'store.fillReadingsPerSecond': {
     type: 'integer',

@@ -56,7 +56,6 @@ describe('tidy', () => {
   it.each([
     'classic-level',
     '@duckdb/node-api',
-    '@influxdata/influxdb-client',
     'node-rdkafka',
     'cborg',
     'csv-parse/sync',

@@ -1,21 +1,24 @@
 /**
- * InfluxDB 1.8 and 2 by @influxdata/influxdb-client: the only file that imports it.
+ * InfluxDB 1.8 and 2, over HTTP.
  *
- * The client's own buffer is not used: it drops points without a word when its retries end (200,000 written to a
- * closed port, `close()` resolved). A batch of ours is one request, awaited; the offset is committed after it.
- *
- * Idempotent, because series and nanosecond are a pure function of the identity. A batch that is refused is cut in
- * halves until the refused points stand alone; only they go to quarantine.
+ * A batch of ours is one request of at most 5,000 lines, awaited; the offset is committed after it. Idempotent, because
+ * series and nanosecond are a pure function of the identity. What InfluxDB says it dropped for one cause goes at once (see
+ * `influxdb-refusals.ts`); only where its words say nothing a request is cut in halves until the refused points stand
+ * alone, within 200 requests and 20 seconds a call: the next call goes on from there.
  *
  * Reading is InfluxQL on `/query`, which both versions speak (in 2, a bucket's name stands for a database).
  */
-import { HttpError, InfluxDB, setLogger, type WriteApi } from '@influxdata/influxdb-client';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { createHash } from 'node:crypto';
-import type { FieldValue, Reading } from '../../shared/model/reading.ts';
+import { monotonicMs, processTime, type Time } from '../../shared/env/env.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import type { Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { folded } from './changes.ts';
-import { Prefixes, digits, ident, lineOf, literal, tagTerms, whereOf } from './influxdb-lines.ts';
+import { InfluxHttp, REQUESTS_MAX, type Answer } from './influxdb-http.ts';
+import { Prefixes, digits, ident, lineOf, literal, tagTerms } from './influxdb-lines.ts';
+import { InfluxReader, STATEMENTS_MAX } from './influxdb-read.ts';
+import { Refusals, type Line } from './influxdb-refusals.ts';
+import { setUp, type Target } from './influxdb-setup.ts';
 import { paged } from './pages.ts';
 import {
   seriesName,
@@ -25,27 +28,25 @@ import {
   type Refused,
   type SeriesFilter,
   type SeriesKey,
-  type SeriesPoints,
   type StoreQuery,
   type TimeSeriesStore,
 } from './store.ts';
 
-export interface InfluxOptions {
-  url: string;
-  /** Empty for 1.8. */
-  org: string;
-  /** Bucket, or database of 1.8. */
-  bucket: string;
-  token: string;
+export interface InfluxOptions extends Target {
+  /** Asked before each request; '' for none. */
+  token: () => string;
+  /** Certificates of authorities that are trusted beside the usual ones; '' for none. */
+  caFile: string;
+  time?: Time;
 }
 
 /** `influxdb://HOST:PORT/ORG/BUCKET` or, for 1.8, `influxdb://HOST:PORT/DB`. Throws CONFIG_INVALID. */
-export function parseInfluxAddress(text: string): Omit<InfluxOptions, 'token'> {
+export function parseInfluxAddress(text: string): Target {
   const match = /^influxdb(s?):\/\/([^/@]+)\/([^/]+)(?:\/([^/]+))?$/.exec(text);
   if (match === null) {
     throw new HeadwaterError(
       'CONFIG_INVALID',
-      `--store '${text}' is not of the form influxdb://HOST:PORT/ORG/BUCKET (1.8: influxdb://HOST:PORT/DB; the token goes into HEADWATER_INFLUXDB_TOKEN)`,
+      `--store '${text}' is not of the form influxdb://HOST:PORT/ORG/BUCKET (1.8: influxdb://HOST:PORT/DB; the token goes into HEADWATER_INFLUXDB_TOKEN or store.tokenFile)`,
     );
   }
   const [, secure, host, first = '', second] = match;
@@ -56,103 +57,111 @@ export function parseInfluxAddress(text: string): Omit<InfluxOptions, 'token'> {
     : { url, org: decoded[0], bucket: decoded[1] };
 }
 
-interface Line {
-  text: string;
-  change: Change;
-}
-
 /** Lines in one request: InfluxDB's own advice. */
 const LINES_MAX = 5000;
-const TIMEOUT_MS = 30_000;
-/** Requests under way at once: while InfluxDB works on one, the next is made. */
-const REQUESTS_MAX = 3;
-/** InfluxQL statements in one request. */
-const STATEMENTS_MAX = 50;
-
-interface InfluxSeries {
-  name: string;
-  tags?: Record<string, string>;
-  columns: string[];
-  values?: unknown[][];
-}
-
-const FUNCTION_NAMES: Record<string, string> = {
-  mean: 'mean',
-  min: 'min',
-  max: 'max',
-  sum: 'sum',
-  count: 'count',
-  first: 'first',
-  last: 'last',
-  median: 'median',
-};
-
-function tagsOf(series: InfluxSeries): Record<string, string> {
-  // GROUP BY * lists every tag key of the measurement; an empty value means that this series lacks it.
-  return Object.fromEntries(tagTerms(series.tags ?? {}));
-}
-
+/** What one call may take where points have to be looked for one by one. */
+const CALL = { requests: 200, ms: 20_000 };
+/** The bucket is looked at again, and a cause told again, after so long. */
+const LOOK_MS = 600_000;
 export class InfluxStore implements TimeSeriesStore {
   readonly kind = 'influxdb';
   readonly supports = { progress: false, remove: 'tombstone', aggregates: true } as const;
   private readonly options: InfluxOptions;
   private readonly notify: Notify;
+  private readonly time: Time;
+  private readonly http: InfluxHttp;
   private readonly prefixes = new Prefixes();
-  private writeApis: WriteApi[] = [];
+  private readonly refusals: Refusals;
+  private readonly reader: InfluxReader;
+  /** Of the bucket as it was found last; undefined until then. */
+  private instance: string | undefined;
+  /** The one that `identity` told last. */
+  private given: string | undefined;
+  private lookAt = Number.NEGATIVE_INFINITY;
+  private isClosed = false;
+  private readonly toldAt = new Map<string, number>();
 
+  /** Throws CONFIG_INVALID. */
   constructor(options: InfluxOptions, notify: Notify) {
+    const { url, caFile, token, time = processTime } = options;
     this.options = options;
     this.notify = notify;
+    this.time = time;
+    this.http = new InfluxHttp({ url, caFile, token, time });
+    this.refusals = new Refusals(time);
+    this.reader = new InfluxReader(this.http, options, (answer) => this.unavailable(answer));
   }
 
   /** Does not wait for the server: readings wait in the log while it is away. */
   async open(): Promise<void> {
-    const { url, org, bucket, token } = this.options;
-    // The library writes every failed attempt to the console; ours are reported once, by the stage.
-    setLogger({ error: () => undefined, warn: () => undefined });
-    const database = org === '' ? `${bucket}/` : bucket;
-    const influx = new InfluxDB({ url, token, timeout: TIMEOUT_MS });
-    this.writeApis = Array.from({ length: REQUESTS_MAX }, () =>
-      influx.getWriteApi(org, database, 'ns', {
-        maxRetries: 0,
-        batchSize: LINES_MAX + 1,
-        flushInterval: 0,
-        maxBatchBytes: 64 * 1024 * 1024,
-        gzipThreshold: Number.MAX_SAFE_INTEGER,
-      }),
-    );
     try {
-      if (org === '') await this.influxQl([`CREATE DATABASE ${ident(bucket)}`]);
-      else await this.influxQl(['SHOW MEASUREMENTS LIMIT 1']);
+      await this.ensure();
+      await this.reader.ask(['SHOW MEASUREMENTS LIMIT 1']);
     } catch (error) {
+      if (!(error instanceof HeadwaterError)) throw error;
       this.notify({
         level: 'warn',
         event: 'store_away',
-        text: `${messageOf(error)}; readings wait in the log`,
+        text: `${error.message}; readings wait in the log`,
       });
     }
   }
 
-  identity(): Promise<string> {
+  /** Made, if it may be, and looked at now and then. Throws STORE_UNAVAILABLE. */
+  private async ensure(): Promise<void> {
+    const now = monotonicMs(this.time);
+    if (this.instance !== undefined && now < this.lookAt) return;
+    const { instance, retentionMs, dateMs } = await setUp(this.http, this.options);
+    if (instance !== this.instance) this.refusals.forget();
+    this.refusals.heard(dateMs);
+    this.refusals.retentionMs = retentionMs;
+    this.instance = instance;
+    this.lookAt = now + LOOK_MS;
+  }
+
+  async identity(): Promise<string> {
+    await this.ensure();
+    this.given = this.instance ?? '';
     const { url, org, bucket } = this.options;
-    const name = createHash('sha256')
-      .update(JSON.stringify([url, org, bucket]))
-      .digest('hex');
-    return Promise.resolve(`influxdb-${name.slice(0, 16)}`);
+    const name = JSON.stringify([url, org, bucket, this.given]);
+    return `influxdb-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
   }
 
   marks(): Promise<Map<string, string>> {
     return Promise.resolve(new Map());
   }
 
+  // ---- writing ----
+
   async apply(changes: readonly Change[]): Promise<Refused[]> {
-    if (this.writeApis.length === 0)
-      throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
+    if (this.isClosed) throw new HeadwaterError('STORE_UNAVAILABLE', 'InfluxDB is not open');
+    await this.ensure();
+    if (this.given !== undefined && this.instance !== this.given)
+      throw new HeadwaterError(
+        'STORE_RESET',
+        `InfluxDB at ${this.options.url}: ${this.options.bucket} was made anew; it is filled again`,
+      );
     const list = folded(changes);
     await this.remove(leaving(list));
+    const refused: Refused[] = [];
+    const lines = this.linesOf(list, refused);
+    const call = new Call(this.time);
+    try {
+      await this.writeAll(lines, refused, call);
+    } catch (error) {
+      this.refusals.keep(refused);
+      throw error;
+    }
+    this.refusals.done();
+    const merged = mergedBy(refused);
+    for (const each of merged) this.tell(each);
+    return merged;
+  }
+
+  private linesOf(changes: readonly Change[], refused: Refused[]): Line[] {
     const unwritable: Change[] = [];
     const lines: Line[] = [];
-    for (const change of list) {
+    for (const change of changes) {
       const { put } = change;
       if (put === undefined) continue;
       const prefix = this.prefixes.of(put.measurement, put.tags);
@@ -160,55 +169,89 @@ export class InfluxStore implements TimeSeriesStore {
       if (text === undefined) unwritable.push(change);
       else lines.push({ text, change });
     }
-    const refused: Refused[] = [];
     if (unwritable.length > 0)
       refused.push({
         reason:
           'line protocol cannot write this name: a line break, a backslash at the end, nothing, or one that InfluxDB keeps for itself',
         changes: unwritable,
       });
+    return lines;
+  }
+
+  private async writeAll(lines: readonly Line[], refused: Refused[], call: Call): Promise<void> {
     let next = 0;
-    const worker = async (writeApi: WriteApi): Promise<void> => {
+    const worker = async (): Promise<void> => {
       while (next < lines.length) {
         const part = lines.slice(next, next + LINES_MAX);
         next += part.length;
-        await this.writeLines(writeApi, part, refused);
+        await this.writeLines(part, refused, call);
       }
     };
-    const done = await Promise.allSettled(this.writeApis.map(worker));
+    const done = await Promise.allSettled(Array.from({ length: REQUESTS_MAX }, worker));
     const failed = done.find(({ status }) => status === 'rejected');
     if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;
-    return refused;
   }
 
-  private async writeLines(writeApi: WriteApi, lines: Line[], refused: Refused[]): Promise<void> {
-    try {
-      writeApi.writeRecords(lines.map(({ text }) => text));
-      await writeApi.flush();
-    } catch (error) {
-      const status = error instanceof HttpError ? error.statusCode : 0;
-      const first = lines[0];
-      if (first === undefined || ![400, 413, 422].includes(status)) throw this.unavailable(error);
+  /** Writes what may be written; the rest is refused, all of a cause at once where InfluxDB says what it is. */
+  private async writeLines(given: readonly Line[], refused: Refused[], call: Call): Promise<void> {
+    let lines = given;
+    while (lines.length > 0) {
+      const { left, causes } = this.refusals.known(lines);
+      for (const cause of causes) refused.push(refusalOf(cause.reason, cause.lines));
+      lines = left;
+      if (lines.length === 0) return;
+      const answer = await this.send(lines);
+      if (answer.status < 300) return;
+      if (![400, 413, 422].includes(answer.status)) throw this.unavailable(answer);
+      call.count();
+      const words = wordsOf(answer);
+      const cause = this.refusals.read(words, lines);
+      if (cause !== undefined) {
+        refused.push(refusalOf(cause.reason, cause.lines));
+        const gone = new Set(cause.lines);
+        lines = lines.filter((line) => !gone.has(line));
+        continue;
+      }
       if (lines.length === 1) {
-        const reason = `InfluxDB refuses the point: ${refusalText(error)}`;
-        refused.push({ reason, changes: [first.change] });
+        refused.push(refusalOf(`InfluxDB refuses the point: ${words.slice(0, 300)}`, lines));
         return;
       }
       const half = Math.ceil(lines.length / 2);
-      await this.writeLines(writeApi, lines.slice(0, half), refused);
-      await this.writeLines(writeApi, lines.slice(half), refused);
+      await this.writeLines(lines.slice(0, half), refused, call);
+      lines = lines.slice(half);
     }
   }
 
-  private unavailable(error: unknown): HeadwaterError {
-    const { url, bucket } = this.options;
-    const why =
-      error instanceof HttpError
-        ? `${error.statusCode} ${refusalText(error)}`
-        : messageOf(error) || 'no connection';
-    return new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${why}`, {
-      cause: error,
+  private async send(lines: readonly Line[]): Promise<Answer> {
+    const { org, bucket } = this.options;
+    const to = org === '' ? { bucket: `${bucket}/` } : { org, bucket };
+    const query = new URLSearchParams({ ...to, precision: 'ns' }).toString();
+    const body = lines.map(({ text }) => text).join('\n');
+    const answer = await this.http.ask('POST', `/api/v2/write?${query}`, body);
+    this.refusals.heard(answer.dateMs);
+    return answer;
+  }
+
+  /** Once, and again when it still goes on after a while. */
+  private tell({ reason, changes }: Refused): void {
+    const now = monotonicMs(this.time);
+    if (now < (this.toldAt.get(reason) ?? Number.NEGATIVE_INFINITY) + LOOK_MS) return;
+    this.toldAt.set(reason, now);
+    this.notify({
+      level: 'warn',
+      event: 'store_refused',
+      text: `${reason}; ${changes.length} readings, and more of this cause to come, are in quarantine`,
     });
+  }
+
+  private unavailable(answer: Answer): HeadwaterError {
+    const { url, bucket } = this.options;
+    // It may have been dropped: it is looked at, and made where it may be, before the next attempt.
+    if (answer.status === 404) this.lookAt = Number.NEGATIVE_INFINITY;
+    return new HeadwaterError(
+      'STORE_UNAVAILABLE',
+      `InfluxDB at ${url} (${bucket}): ${answer.status} ${wordsOf(answer).slice(0, 300)}`,
+    );
   }
 
   /** All of these addresses. */
@@ -222,220 +265,102 @@ export class InfluxStore implements TimeSeriesStore {
         return `DELETE FROM ${ident(measurement)} WHERE time = ${timeMs}${digits(ns)}${where.join('')}`;
       });
       for (let i = 0; i < statements.length; i += STATEMENTS_MAX)
-        await this.influxQl(statements.slice(i, i + STATEMENTS_MAX));
+        await this.reader.ask(statements.slice(i, i + STATEMENTS_MAX));
       return;
     }
     // InfluxQL of version 2 does not delete; its own call takes one range and one predicate.
-    for (const reading of readings) await this.removeOne(reading);
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let reading = readings[next++]; reading !== undefined; reading = readings[next++])
+        await this.removeOne(reading);
+    };
+    await Promise.all(Array.from({ length: REQUESTS_MAX }, worker));
   }
 
   private async removeOne({ measurement, tags, timeMs, ns }: Reading): Promise<void> {
-    const { url, org, bucket, token } = this.options;
+    const { org, bucket } = this.options;
     const seconds = new Date(timeMs).toISOString().slice(0, 19);
     const at = `${seconds}.${String(timeMs % 1000).padStart(3, '0')}${digits(ns)}Z`;
     const terms = [['_measurement', measurement] as const, ...tagTerms(tags)].map(
       ([key, value]) => `${ident(key)}=${ident(value)}`,
     );
-    let response: Response;
-    try {
-      response = await fetch(
-        `${url}/api/v2/delete?${new URLSearchParams({ org, bucket }).toString()}`,
-        {
-          method: 'POST',
-          headers: { authorization: `Token ${token}`, 'content-type': 'application/json' },
-          body: JSON.stringify({ start: at, stop: at, predicate: terms.join(' AND ') }),
-          signal: AbortSignal.timeout(TIMEOUT_MS),
-        },
-      );
-    } catch (error) {
-      throw new HeadwaterError(
-        'STORE_UNAVAILABLE',
-        `InfluxDB at ${url} does not answer: ${causeText(error)}`,
-        { cause: error },
-      );
-    }
-    if (!response.ok)
-      throw new HeadwaterError(
-        'STORE_UNAVAILABLE',
-        `InfluxDB at ${url} (${bucket}): removing: ${(await response.text()).slice(0, 300)}`,
-      );
-  }
-
-  /** One result for each statement. Throws STORE_UNAVAILABLE. */
-  private async influxQl(statements: string[]): Promise<InfluxSeries[][]> {
-    const { url, bucket, token } = this.options;
-    const parameters = new URLSearchParams({ db: bucket, epoch: 'ms', q: statements.join(';') });
-    let answer: {
-      results?: { statement_id?: number; series?: InfluxSeries[]; error?: string }[];
-      error?: string;
-      message?: string;
-    };
-    let status: number;
-    try {
-      const response = await fetch(`${url}/query`, {
-        method: 'POST',
-        headers: {
-          'content-type': 'application/x-www-form-urlencoded',
-          ...(token === '' ? {} : { authorization: `Token ${token}` }),
-        },
-        body: parameters.toString(),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      });
-      status = response.status;
-      answer = (await response.json()) as typeof answer;
-    } catch (error) {
-      throw new HeadwaterError(
-        'STORE_UNAVAILABLE',
-        `InfluxDB at ${url} does not answer: ${causeText(error)}`,
-        { cause: error },
-      );
-    }
-    const failed =
-      answer.error ??
-      answer.message ??
-      answer.results?.find(({ error }) => error !== undefined)?.error;
-    if (failed !== undefined || answer.results === undefined) {
-      throw new HeadwaterError(
-        'STORE_UNAVAILABLE',
-        `InfluxDB at ${url} (${bucket}): ${failed ?? `status ${status}`}`,
-      );
-    }
-    return answer.results.map(({ series }) => series ?? []);
-  }
-
-  private async inParts(statements: string[]): Promise<InfluxSeries[][]> {
-    const results: InfluxSeries[][] = [];
-    for (let i = 0; i < statements.length; i += STATEMENTS_MAX) {
-      results.push(...(await this.influxQl(statements.slice(i, i + STATEMENTS_MAX))));
-    }
-    return results;
-  }
-
-  private async fields(
-    filter: SeriesFilter,
-  ): Promise<{ measurement: string; field: string; numeric: boolean }[]> {
-    const [series = []] = await this.influxQl(['SHOW FIELD KEYS']);
-    const found = series.flatMap(({ name, values }) =>
-      (values ?? []).map(([field, type]) => ({
-        measurement: name,
-        field: String(field),
-        numeric: type === 'float' || type === 'integer' || type === 'unsigned',
-      })),
+    const answer = await this.http.ask(
+      'POST',
+      `/api/v2/delete?${new URLSearchParams({ org, bucket }).toString()}`,
+      JSON.stringify({ start: at, stop: at, predicate: terms.join(' AND ') }),
+      'application/json',
     );
-    return found.filter(
-      ({ measurement, field }) =>
-        (filter.measurement === undefined || filter.measurement === measurement) &&
-        (filter.field === undefined || filter.field === field),
-    );
+    if (answer.status >= 300) throw this.unavailable(answer);
   }
 
-  async series(): Promise<SeriesKey[]> {
-    return (await this.latest({})).map(({ measurement, field, tags }) => ({
-      measurement,
-      field,
-      tags,
-    }));
+  series(): Promise<SeriesKey[]> {
+    return this.reader.series();
   }
 
-  async latest(filter: SeriesFilter): Promise<LatestPoint[]> {
-    const fields = await this.fields(filter);
-    const statements = fields.map(
-      ({ measurement, field }) =>
-        `SELECT last(${ident(field)}) FROM ${ident(measurement)}${whereOf(filter)} GROUP BY *`,
-    );
-    const results = await this.inParts(statements);
-    return results.flatMap((list, index) => {
-      const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
-      return list.flatMap((series) => {
-        const [time, value] = series.values?.[0] ?? [];
-        if (value === null || value === undefined) return [];
-        return [
-          {
-            measurement,
-            field,
-            tags: tagsOf(series),
-            time: Number(time),
-            value: value as FieldValue,
-          },
-        ];
-      });
-    });
+  latest(filter: SeriesFilter): Promise<LatestPoint[]> {
+    return this.reader.latest(filter);
   }
 
   query(query: StoreQuery): AsyncIterable<PointsPart> {
-    return paged(query, this.parts(query));
-  }
-
-  private async *parts(query: StoreQuery): AsyncGenerator<SeriesPoints> {
-    const { everyMs, fn } = query;
-    const raw = everyMs === undefined && fn === undefined;
-    const name = fn ?? 'mean';
-    const fields = (await this.fields(query)).filter(
-      ({ numeric }) => raw || numeric || ['count', 'first', 'last'].includes(name),
-    );
-    const where = whereOf(query);
-    const select = (field: string): string =>
-      raw ? ident(field) : `${FUNCTION_NAMES[name]}(${ident(field)})`;
-    const group =
-      everyMs === undefined ? 'GROUP BY *' : `GROUP BY *, time(${everyMs}ms) fill(none)`;
-    const single = fn !== undefined && everyMs === undefined;
-    const firsts =
-      single && query.fromMs === undefined ? await this.firstTimes(fields, where) : undefined;
-    for (let from = 0; from < fields.length; from += STATEMENTS_MAX) {
-      const some = fields.slice(from, from + STATEMENTS_MAX);
-      const results = await this.influxQl(
-        some.map(
-          ({ measurement, field }) =>
-            `SELECT ${select(field)} FROM ${ident(measurement)}${where} ${group}`,
-        ),
-      );
-      for (const [index, list] of results.entries()) {
-        const { measurement, field } = some[index] as (typeof fields)[number]; // One result a statement.
-        for (const series of list) {
-          const key = { measurement, field, tags: tagsOf(series) };
-          const at = single ? (query.fromMs ?? firsts?.get(seriesName(key))) : undefined;
-          const points = (series.values ?? [])
-            .filter(([, value]) => value !== null)
-            .map(([time, value]): [number, FieldValue] => [
-              at ?? Number(time),
-              value as FieldValue,
-            ]);
-          yield { ...key, points };
-        }
-      }
-    }
-  }
-
-  /** `fn` alone answers one point at the first point's time; InfluxQL would say 1970. */
-  private async firstTimes(
-    fields: { measurement: string; field: string }[],
-    where: string,
-  ): Promise<Map<string, number>> {
-    const results = await this.inParts(
-      fields.map(
-        ({ measurement, field }) =>
-          `SELECT first(${ident(field)}) FROM ${ident(measurement)}${where} GROUP BY *`,
-      ),
-    );
-    const times = new Map<string, number>();
-    for (const [index, list] of results.entries()) {
-      const { measurement, field } = fields[index] as (typeof fields)[number]; // One result a statement.
-      for (const series of list)
-        times.set(
-          seriesName({ measurement, field, tags: tagsOf(series) }),
-          Number(series.values?.[0]?.[0]),
-        );
-    }
-    return times;
+    return paged(query, this.reader.parts(query));
   }
 
   warnings(): string[] {
     return [];
   }
 
-  async close(): Promise<void> {
-    // Every batch was awaited: nothing is left in the client that a close could lose.
-    for (const writeApi of this.writeApis.splice(0)) await writeApi.close().catch(() => undefined);
+  close(): Promise<void> {
+    this.isClosed = true;
+    this.http.close();
+    return Promise.resolve();
+  }
+}
+
+/** What the refusals of one call have taken. */
+class Call {
+  private readonly time: Time;
+  private until: number | undefined;
+  private requests = 0;
+
+  constructor(time: Time) {
+    this.time = time;
+  }
+
+  /** Throws STORE_UNAVAILABLE when it is enough: the next call goes on from what is known then. */
+  count(): void {
+    const now = monotonicMs(this.time);
+    this.until ??= now + CALL.ms;
+    if (++this.requests <= CALL.requests && now < this.until) return;
+    throw new HeadwaterError(
+      'STORE_UNAVAILABLE',
+      `InfluxDB refuses points that have to be looked for: ${this.requests} requests so far, and it goes on`,
+    );
+  }
+}
+
+const refusalOf = (reason: string, lines: readonly Line[]): Refused => ({
+  reason,
+  changes: lines.map(({ change }) => change),
+});
+
+/** One of each cause, whatever request it came from. */
+function mergedBy(refused: readonly Refused[]): Refused[] {
+  const byReason = new Map<string, Change[]>();
+  for (const { reason, changes } of refused) {
+    const list = byReason.get(reason);
+    if (list === undefined) byReason.set(reason, [...changes]);
+    else for (const change of changes) list.push(change);
+  }
+  return [...byReason].map(([reason, changes]) => ({ reason, changes }));
+}
+
+/** What an answer says, however it is wrapped. */
+function wordsOf({ text, status }: Answer): string {
+  try {
+    const { message, error } = JSON.parse(text) as { message?: string; error?: string };
+    return message ?? error ?? text;
+  } catch {
+    return text === '' ? `status ${status}` : text;
   }
 }
 
@@ -448,15 +373,4 @@ function leaving(changes: readonly Change[]): Reading[] {
       addresses.set(`${seriesName({ ...reading, field: '' })} ${timeMs} ${ns}`, reading);
     }
   return [...addresses.values()];
-}
-
-function refusalText(error: unknown): string {
-  if (!(error instanceof HttpError)) return messageOf(error);
-  const body = error.json as { message?: string; error?: string } | undefined;
-  return (body?.message ?? body?.error ?? error.body ?? error.message).slice(0, 300);
-}
-
-function causeText(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return messageOf(cause) || 'no connection';
 }

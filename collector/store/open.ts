@@ -1,6 +1,7 @@
 /** The one place that knows the store adapters' names; it also loads a package that someone else wrote. */
 import { join } from 'node:path';
 import type { AnyDefinition, StoreDefinition } from '../../contracts/define.ts';
+import { TokenSource, checkPlaintext } from './credentials.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
@@ -27,7 +28,11 @@ export async function createStore(context: StoreContext): Promise<TimeSeriesStor
   }
   if (name.startsWith('influxdb://') || name.startsWith('influxdbs://')) {
     const { InfluxStore, parseInfluxAddress } = await import('./influxdb.ts');
-    return new InfluxStore({ ...parseInfluxAddress(name), token: token ?? '' }, notify);
+    const target = parseInfluxAddress(name);
+    const tokens = new TokenSource(config['store.tokenFile'], token ?? '', notify);
+    checkPlaintext(target.url, tokens.now() !== '', config.allowPlaintext, notify);
+    const caFile = config['store.caFile'];
+    return new InfluxStore({ ...target, token: () => tokens.now(), caFile }, notify);
   }
   type Given = StoreDefinition & AnyDefinition;
   const found = await loadAdapter<Given>('store', STORE_CONTRACT_VERSION, name, '--store', config);

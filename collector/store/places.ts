@@ -67,11 +67,19 @@ export class Places {
     this.places.clear();
   }
 
+  /** The group that older versions had, once its place is kept elsewhere. */
+  private async forgetOld(topic: string): Promise<void> {
+    const old = oldGroup(topic, this.store.kind);
+    if (this.log.groups().some(({ group }) => group === old)) await this.log.forget(old);
+  }
+
   /** Where to go on in a partition. Throws STORE_UNAVAILABLE, LOG_UNAVAILABLE. */
   async load(topic: string, partition: number): Promise<Place> {
-    const known = this.restarts.has(placeName(topic, partition))
+    const kept = this.restarts.has(placeName(topic, partition))
       ? undefined
-      : ((await this.kept(topic, partition)) ?? (await this.inherited(topic, partition)));
+      : await this.kept(topic, partition);
+    if (kept !== undefined || this.store.supports.progress) await this.forgetOld(topic);
+    const known = kept ?? (await this.inherited(topic, partition));
     const first = (await this.log.first?.(topic, partition)) ?? 0;
     const place = withGap(known, first, this.nowMs());
     if (place.gap !== undefined && known?.gap === undefined)
@@ -162,8 +170,9 @@ export class Places {
 
   /** Groups of stores that are no longer configured hold up nobody. */
   async forgetOthers(groups: ReadonlySet<string>): Promise<void> {
-    for (const { group } of this.log.groups()) {
+    for (const { group, topic } of this.log.groups()) {
       if (!group.startsWith('headwater-store-') || groups.has(group)) continue;
+      if (group === oldGroup(topic, this.store.kind)) continue;
       try {
         await this.log.forget(group);
       } catch (error) {

@@ -9,7 +9,10 @@ storeContract('InfluxDB 1.8', async () => {
   return {
     supports,
     create: () =>
-      new InfluxStore({ ...parseInfluxAddress(influx.store), token: '' }, () => undefined),
+      new InfluxStore(
+        { ...parseInfluxAddress(influx.store), token: () => '', caFile: '' },
+        () => undefined,
+      ),
     stop: () => influx.stop(),
   };
 });
@@ -20,7 +23,7 @@ storeContract('InfluxDB 2', async () => {
     supports,
     create: () =>
       new InfluxStore(
-        { ...parseInfluxAddress(influx.store), token: influx.token },
+        { ...parseInfluxAddress(influx.store), token: () => influx.token, caFile: '' },
         () => undefined,
       ),
     stop: () => influx.stop(),

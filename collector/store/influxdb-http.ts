@@ -1,0 +1,142 @@
+/**
+ * Requests to InfluxDB: one connection pool, a time limit on each, the token as it is now, and Retry-After obeyed.
+ *
+ * The server's certificate and host name are checked; `caFile` adds authorities of one's own.
+ */
+import { readFileSync } from 'node:fs';
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { rootCertificates } from 'node:tls';
+import { monotonicMs, type Time } from '../../shared/env/env.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+
+export interface Answer {
+  status: number;
+  text: string;
+  /** The server's clock, epoch milliseconds; undefined when it does not say. */
+  dateMs: number | undefined;
+}
+
+export interface InfluxHttpOptions {
+  url: string;
+  /** '' for none. */
+  caFile: string;
+  /** '' for none; asked before each request. */
+  token: () => string;
+  time: Time;
+}
+
+const TIMEOUT_MS = 30_000;
+/** Requests under way at once: while InfluxDB works on one, the next is made. */
+export const REQUESTS_MAX = 3;
+/** However long a server asks to be left alone. */
+const REST_MS_MAX = 600_000;
+
+export class InfluxHttp {
+  private readonly options: InfluxHttpOptions;
+  private readonly agent: HttpAgent;
+  private readonly isSecure: boolean;
+  /** Monotonic: nothing is asked before. */
+  private notBefore = Number.NEGATIVE_INFINITY;
+
+  /** Throws CONFIG_INVALID. */
+  constructor(options: InfluxHttpOptions) {
+    this.options = options;
+    this.isSecure = options.url.startsWith('https:');
+    const pool = { keepAlive: true, maxSockets: REQUESTS_MAX + 1 };
+    this.agent = this.isSecure
+      ? new HttpsAgent({ ...pool, ca: authorities(options.caFile), rejectUnauthorized: true })
+      : new HttpAgent(pool);
+  }
+
+  /** Throws STORE_UNAVAILABLE when there is no answer, or one that asks to come later. */
+  async ask(
+    method: 'GET' | 'POST',
+    path: string,
+    body = '',
+    type = 'text/plain; charset=utf-8',
+  ): Promise<Answer> {
+    const { url, time } = this.options;
+    const restMs = this.notBefore - monotonicMs(time);
+    if (restMs > 0)
+      throw new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        `InfluxDB at ${url} asked to be left alone for another ${Math.ceil(restMs / 1000)} s`,
+      );
+    let response: { message: IncomingMessage; text: string };
+    try {
+      response = await this.send(method, path, body, type);
+    } catch (error) {
+      throw new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        `InfluxDB at ${url} does not answer: ${messageOf(error) || 'no connection'}`,
+        { cause: error },
+      );
+    }
+    const { message, text } = response;
+    const status = message.statusCode ?? 0;
+    const date = Date.parse(message.headers.date ?? '');
+    if (status === 429 || status === 503)
+      this.notBefore = monotonicMs(time) + restOf(message.headers['retry-after'], date);
+    return { status, text, dateMs: Number.isNaN(date) ? undefined : date };
+  }
+
+  private send(
+    method: string,
+    path: string,
+    body: string,
+    type: string,
+  ): Promise<{ message: IncomingMessage; text: string }> {
+    const { url, token: tokenOf } = this.options;
+    const token = tokenOf();
+    const bytes = Buffer.from(body);
+    return new Promise((resolve, reject) => {
+      const request = (this.isSecure ? httpsRequest : httpRequest)(
+        `${url}${path}`,
+        {
+          method,
+          agent: this.agent,
+          signal: AbortSignal.timeout(TIMEOUT_MS),
+          headers: {
+            'content-type': type,
+            'content-length': bytes.length,
+            ...(token === '' ? {} : { authorization: `Token ${token}` }),
+          },
+        },
+        (message) => {
+          const parts: Buffer[] = [];
+          message.on('data', (part: Buffer) => parts.push(part));
+          message.on('error', reject);
+          message.on('end', () =>
+            resolve({ message, text: Buffer.concat(parts).toString('utf8') }),
+          );
+        },
+      );
+      request.on('error', reject);
+      request.end(bytes);
+    });
+  }
+
+  close(): void {
+    this.agent.destroy();
+  }
+}
+
+/** RFC 9110, 10.2.3: seconds, or a date. */
+function restOf(header: string | undefined, nowMs: number): number {
+  if (header === undefined) return 0;
+  const seconds = Number(header);
+  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - nowMs;
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), REST_MS_MAX) : 0;
+}
+
+function authorities(file: string): string[] | undefined {
+  if (file === '') return undefined;
+  try {
+    return [...rootCertificates, readFileSync(file, 'utf8')];
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `store.caFile: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
