@@ -2,6 +2,7 @@
 import { accessSettings } from '../shared/access/settings.ts';
 import { DEVICE_TIME_PAST_DAYS } from '../shared/codecs/time.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
+import { STORE_SETTINGS } from './config-store.ts';
 import { FIELD_LIMITS } from '../shared/model/limits.ts';
 
 const MIB = 1024 * 1024;
@@ -68,27 +69,7 @@ export const COLLECTOR_CONFIG = {
     about:
       'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (`influxdbs://` by TLS; 1.8: `/DB`; token by HEADWATER_INFLUXDB_TOKEN or `store.tokenFile`), or a package that provides one.',
   },
-  'store.tokenFile': {
-    type: 'string',
-    default: '',
-    about:
-      "File (mode 0600) with InfluxDB's token, instead of HEADWATER_INFLUXDB_TOKEN; read again when it changes.",
-  },
-  'store.caFile': {
-    type: 'string',
-    default: '',
-    about:
-      'Certificates (PEM) of authorities that may vouch for the server of `influxdbs://`, beside the usual ones.',
-  },
-  'store.fillReadingsPerSecond': {
-    type: 'integer',
-    default: 20_000,
-    min: 1,
-    max: 10_000_000,
-    unit: 'readings',
-    about:
-      'How fast a store that lacks what the log no longer has is filled from the lake at most, a second; what comes in goes first.',
-  },
+  ...STORE_SETTINGS,
   mappings: {
     type: 'string',
     default: '',
@@ -385,14 +366,6 @@ export const COLLECTOR_CONFIG = {
     default: '',
     about:
       'URL of the lake as Spark reaches it (such as s3a://BUCKET/PREFIX); empty: the files as this process has them.',
-  },
-  'store.memoryBytes': {
-    type: 'integer',
-    default: 256 * MIB,
-    min: 64 * MIB,
-    max: 2 ** 50,
-    unit: 'bytes',
-    about: 'Memory that the embedded store may take.',
   },
 } as const satisfies ConfigSpec;
 
