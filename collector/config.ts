@@ -2,7 +2,6 @@
 import { accessSettings } from '../shared/access/settings.ts';
 import { DEVICE_TIME_PAST_DAYS } from '../shared/codecs/time.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
-import { STORE_SETTINGS } from './config-store.ts';
 import { FIELD_LIMITS } from '../shared/model/limits.ts';
 
 const MIB = 1024 * 1024;
@@ -69,7 +68,24 @@ export const COLLECTOR_CONFIG = {
     about:
       'The store: `embedded`, `influxdb://HOST:PORT/ORG/BUCKET` (`influxdbs://` by TLS; 1.8: `/DB`; token by HEADWATER_INFLUXDB_TOKEN or `store.tokenFile`), or a package that provides one.',
   },
-  ...STORE_SETTINGS,
+  'store.tokenFile': {
+    type: 'string',
+    default: '',
+    about: "File (mode 0600) with InfluxDB's token; read again when it changes.",
+  },
+  'store.caFile': {
+    type: 'string',
+    default: '',
+    about: 'Certificates (PEM) of authorities to trust for `influxdbs://`, beside the usual.',
+  },
+  'store.fillReadingsPerSecond': {
+    type: 'integer',
+    default: 20_000,
+    min: 1,
+    max: 10_000_000,
+    unit: 'readings',
+    about: 'How fast a store that lacks something is filled from the lake at most, a second.',
+  },
   mappings: {
     type: 'string',
     default: '',
@@ -366,6 +382,14 @@ export const COLLECTOR_CONFIG = {
     default: '',
     about:
       'URL of the lake as Spark reaches it (such as s3a://BUCKET/PREFIX); empty: the files as this process has them.',
+  },
+  'store.memoryBytes': {
+    type: 'integer',
+    default: 256 * MIB,
+    min: 64 * MIB,
+    max: 2 ** 50,
+    unit: 'bytes',
+    about: 'Memory that the embedded store may take.',
   },
 } as const satisfies ConfigSpec;
 
