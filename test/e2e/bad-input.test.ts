@@ -62,7 +62,7 @@ describe('bad input: one clear sentence, and a failing exit', () => {
     [
       'an unknown adapter',
       ['collector', '--data', '/tmp/headwater-none', '--store', 'nosuchstore'],
-      /--store nosuchstore is neither built in nor an installed package/,
+      /--store @headwater\/nosuchstore is neither built in nor an installed package/,
     ],
     [
       'roles apart on embedded parts',
@@ -192,7 +192,9 @@ describe('bad input: one clear sentence, and a failing exit', () => {
       );
       return state.waitingMessages === undefined ? undefined : state;
     });
-    expect(waitingMessages).toBe(4001);
+    // With one or two notes of the gateway's own.
+    expect(waitingMessages).toBeGreaterThan(4000);
+    expect(waitingMessages).toBeLessThan(4003);
     await again.kill();
   });
 });
