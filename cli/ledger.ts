@@ -28,6 +28,7 @@ interface LedgerAnswer {
     epochs: {
       epoch: string;
       received: [number, number][];
+      lake?: { raw: [number, number][]; readings: [number, number][] };
       pending: [number, number][];
       lost: { from: number; to: number | null; cause: string; reason: string; since: number }[];
       missing: { from: number; to: number; since: number }[];
@@ -79,6 +80,11 @@ export function ledgerText({
     lines.push(
       `gateway ${gateway}: ${received} received, ${pending} on their way, ${epochs.length} epochs`,
     );
+    if (epochs.some((each) => each.lake !== undefined)) {
+      const sum = (zone: 'raw' | 'readings'): number =>
+        epochs.reduce((total, each) => total + count(each.lake?.[zone] ?? []), 0);
+      lines.push(`  in the lake: ${sum('raw')} in raw frames, ${sum('readings')} in readings`);
+    }
     for (const each of epochs) {
       const say = (text: string, since: number): void => {
         lines.push(`  epoch ${each.epoch}: ${text}, since ${time(since)}`);

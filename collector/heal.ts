@@ -98,10 +98,25 @@ export class Heal {
   private async round(): Promise<void> {
     const { less } = this.options.lake.check;
     const zones = new Set(less);
+    await this.lookAgain();
     await this.raw(zones.has('raw'));
     await this.readings(zones.has('readings'));
     await this.results(zones.has('results'));
     for (const zone of zones) less.delete(zone);
+  }
+
+  /** What was given up may have come after all: from a gateway, or by a rebuild. */
+  private async lookAgain(): Promise<void> {
+    const { lake } = this.options;
+    for (const { zone, entry } of [...lake.check.lost.values()]) {
+      const isKnown = entry.final === true && Object.keys(entry.spans).length > 0;
+      if (!isKnown) continue;
+      const gateway = gatewayOf(entry.key);
+      const rest = beyond(entry.spans, await lake.catalog(zone).spansOf(gateway));
+      if (Object.keys(rest).length > 0) continue;
+      this.wanted.delete(gateway);
+      await lake.check.settle(entry.key);
+    }
   }
 
   // ---- raw ----
@@ -326,7 +341,9 @@ export class Heal {
     for (let quiet = 0; quiet < 2 && !this.stopped && performance.now() < end; ) {
       await this.rest(POLL_MS);
       const groups = log.groups().filter(({ group }) => group.endsWith(lakeGroup(zone)));
-      quiet = groups.every(({ lagRecords }) => lagRecords === 0) ? quiet + 1 : 0;
+      // A log that cannot say does not say that nothing is left.
+      const isQuiet = groups.length > 0 && groups.every(({ lagRecords }) => lagRecords === 0);
+      quiet = isQuiet ? quiet + 1 : 0;
     }
   }
 

@@ -1,13 +1,40 @@
 /** The account of the ledger, with what the store's answers lack. */
+import { isRetryable } from '../../contracts/errors.ts';
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
 import { BOOLEAN, INTEGER, object, orNull } from '../../shared/http/schema.ts';
+import type { Lake } from '../lake/lake.ts';
+import { lakePart } from '../lake/part.ts';
 import { DAMAGES } from '../lake/schema.ts';
 import { ledgerPart } from '../ledger/part.ts';
+import type { LedgerAnswer } from '../ledger/view.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storeStagePart } from '../store/part.ts';
 import { stagesPart } from './stages.ts';
 import { INCOMPLETE, incompleteness } from './incomplete.ts';
+
+/** With what of each epoch the lake has, of raw frames and of readings. While the lake is away nothing is said of it. */
+async function withLake(
+  lake: Lake | undefined,
+  gateways: LedgerAnswer['gateways'],
+): Promise<object[]> {
+  if (lake === undefined) return gateways;
+  try {
+    const answers: object[] = [];
+    for (const { gateway, epochs } of gateways) {
+      const { raw, readings } = await lake.has(gateway);
+      const stands = epochs.map((each) => ({
+        ...each,
+        lake: { raw: raw[each.epoch] ?? [], readings: readings[each.epoch] ?? [] },
+      }));
+      answers.push({ gateway, epochs: stands });
+    }
+    return answers;
+  } catch (error) {
+    if (!isRetryable(error)) throw error;
+    return gateways;
+  }
+}
 
 export const accountPart: CollectorPart<CollectorSite> = {
   name: 'account',
@@ -32,7 +59,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
           }),
         },
       },
-      handle: (site, { query, identity }) => {
+      handle: async (site, { query, identity }) => {
         const ledger = site.get(ledgerPart);
         const answer = ledger.answer(query.get('gateway') ?? undefined);
         const gateways = answer.gateways.filter(({ gateway }) => maySee(identity, gateway));
@@ -42,6 +69,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
           identity.gateways === undefined ? site.find(stagesPart)?.waiting() : undefined;
         return json({
           ...judged,
+          gateways: await withLake(site.find(lakePart), gateways),
           ...(incomplete.length === 0 ? {} : { incomplete }),
           ...(waiting === undefined ? {} : { waiting }),
         });

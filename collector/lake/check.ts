@@ -204,8 +204,7 @@ export class LakeCheck {
     const lost: FileEntry = { ...entry, gone, reason, since };
     await this.say(zone, lost);
     let where = '';
-    if (gone === 'damaged')
-      where = `; what there is of it is kept as ${await this.move(key, since)}`;
+    if (gone === 'damaged') where = await this.move(key, since);
     this.found++;
     this.lost.set(key, { zone, entry: lost });
     this.notify({

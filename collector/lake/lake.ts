@@ -9,7 +9,7 @@ import { isRetryable } from '../../contracts/errors.ts';
 import { codeOf, hasCode, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
-import { Catalog } from './catalog.ts';
+import { Catalog, gatewayOf } from './catalog.ts';
 import { LakeCheck } from './check.ts';
 import {
   COLUMNS,
@@ -21,7 +21,7 @@ import {
   type LakeFile,
   type Zone,
 } from './layout.ts';
-import { counts } from './manifest.ts';
+import { beyond, counts, union, type Spans } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { ParquetEngine, pathList } from './parquet.ts';
 
@@ -285,6 +285,21 @@ export class Lake {
     }
     if (zones.includes('readings')) views.set('points', POINTS);
     return { views, files };
+  }
+
+  /** Sequences of a gateway that the zones have, by epoch: for the ledger. What is lost is not among them. */
+  async has(gateway: string): Promise<{ raw: Spans; readings: Spans }> {
+    const of = async (zone: Zone): Promise<Spans> => {
+      const all: Spans[] = [];
+      for (const { spans } of (await this.catalog(zone).loadRoots()).values())
+        for (const [epoch, { ranges }] of Object.entries(spans[gateway] ?? {}))
+          all.push({ [epoch]: ranges });
+      const lost = [...this.check.lost.values()].filter(
+        ({ zone: own, entry }) => own === zone && gatewayOf(entry.key) === gateway,
+      );
+      return beyond(union(all), union(lost.map(({ entry }) => entry.spans)));
+    };
+    return { raw: await of('raw'), readings: await of('readings') };
   }
 
   async summary(): Promise<ZoneSummary[]> {

@@ -110,6 +110,7 @@ export class Scrub {
     const found = lake.check.found - before;
     const last = { ...pass, endedMs: this.nowMs(), found };
     lake.check.last = last;
+    if (lake.check.lost.size > 0) lake.check.onLost();
     return last;
   }
 

@@ -23,6 +23,8 @@ describe('lake: once in effect by identity', () => {
     const before = { raw: await site.rows('raw'), readings: await site.rows('readings') };
     expect(before.raw).toHaveLength(3);
     expect(before.readings).toHaveLength(120);
+    const spans = { '0102030405060708': [[1, 120]] };
+    expect(await site.lake.has('gw')).toEqual({ raw: spans, readings: spans });
     await site.close();
     rmSync(join(site.folder, 'log'), { recursive: true });
     await site.open();
