@@ -1,6 +1,6 @@
 /**
  * Metrics as tables: a name with its type and help text, and what reads it from the part that it is about, when it is
- * asked for. Written as Prometheus text exposition 0.0.4. Why no client library: docs/decisions/0011.
+ * asked for. Written as Prometheus text exposition 0.0.4. Why no client library: docs/decisions/0014.
  */
 import type { Histogram } from './histogram.ts';
 
