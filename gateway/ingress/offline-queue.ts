@@ -89,12 +89,13 @@ export class OfflineQueues {
 
   private hasRoom({ clientId }: Subscriber, bytes: number): boolean {
     let queue = this.queues.get(clientId);
-    const principal = queue?.principal ?? this.principalOf(clientId);
-    if (principal === undefined) {
-      // Its session has ended while this message was on its way.
+    const owner = this.principalOf(clientId);
+    if (owner === undefined) {
+      // Its session has ended while this message was on its way; what was queued for it is just being forgotten.
       this.dropped++;
       return false;
     }
+    const principal = queue?.principal ?? owner;
     if ((queue?.count ?? 0) >= this.messagesMax || !this.share.take(principal, bytes)) {
       this.dropped++;
       this.onOverflow(clientId);
