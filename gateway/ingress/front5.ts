@@ -2,6 +2,7 @@
  * MQTT 5 in front of the buffer: CONNECT, SUBSCRIBE and wills of its clients, with the same guard, limits and way of a
  * message as those of 3.1.1. A client id has one session, of one version: whoever connects with the other ends it.
  */
+import { principalOf } from '../../shared/access/shares.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
@@ -46,6 +47,9 @@ export interface Front5Context {
   forgetFilter(clientId: string, filter: string): void;
   /** Everything that is kept under the id beside the session itself. */
   forgetClient(clientId: string): void;
+  /** More is queued for it than is allowed: the session is to end, and that is told. */
+  overflow(clientId: string): void;
+  trouble(error: unknown): void;
   /** A session of 3.1.1 with this id ends, connected or not. */
   evict311(clientId: string): Promise<void>;
   retained(filter: string): AsyncIterable<Message>;
@@ -98,6 +102,8 @@ export class Front5 implements LinkHost, BrokerHost {
   /** A CONNECT of version 5. Throws Refusal for one that is malformed. */
   attach(connection: MqttConnection, body: Buffer): Protocol5 {
     const connect = readConnect5(body);
+    if (Buffer.byteLength(connect.clientId) > this.limits.clientIdBytesMax)
+      throw new Refusal(REASON.clientIdNotValid, 'client id is too long');
     const link = new Link(connection, this, connect);
     connection.connect = {
       version: 5,
@@ -128,14 +134,21 @@ export class Front5 implements LinkHost, BrokerHost {
       throw new Refusal(REASON.quotaExceeded, 'too many connections of this user');
     connection.clientId = clientId;
     connection.user = user;
-    guard.claim(connection);
     // From here to the write everything is done at once: the newest connection of an id has its session.
     const before = this.owners.get(clientId);
     this.owners.set(clientId, link);
     before?.goodbye(REASON.sessionTakenOver, 'another connection took its session over'); // [MQTT-3.1.4-3]
-    const { session, sessionPresent } = this.sessionFor(clientId, connect, before !== undefined);
+    const principal = principalOf(user, connection.peer.address);
+    const { session, sessionPresent } = this.sessionFor(
+      clientId,
+      principal,
+      connect,
+      before !== undefined,
+    );
+    // After the session before, whose end lets go of the id.
+    guard.claim(connection);
     session.user = user;
-    this.broker.countFor(session, guard.identities.principalOf(clientId) ?? '');
+    this.broker.countFor(session, principal);
     session.expirySeconds = link.expirySeconds;
     session.awaySinceMs = undefined;
     this.broker.setWill(clientId, willOf(connect));
@@ -150,6 +163,7 @@ export class Front5 implements LinkHost, BrokerHost {
 
   private sessionFor(
     clientId: string,
+    principal: string,
     { cleanStart }: Connect,
     isTakeover: boolean,
   ): { session: Session; sessionPresent: boolean } {
@@ -164,10 +178,10 @@ export class Front5 implements LinkHost, BrokerHost {
       if (goesOn) return { session: found, sessionPresent: true };
       broker.end(found);
     }
-    const session = broker.create(clientId);
+    const session = broker.create(clientId, principal);
     if (session === undefined) {
       this.owners.delete(clientId);
-      throw new Refusal(REASON.quotaExceeded, 'there are as many sessions as there may be');
+      throw new Refusal(REASON.quotaExceeded, 'too many sessions of this user or address');
     }
     return { session, sessionPresent: false };
   }
@@ -276,7 +290,7 @@ export class Front5 implements LinkHost, BrokerHost {
   }
 
   /** The session of an id ends, and its connection with it. */
-  end(clientId: string, reason: Reason, text: string): void {
+  end(clientId: string, reason: number, text: string): void {
     const link = this.owners.get(clientId);
     this.owners.delete(clientId);
     link?.goodbye(reason, text);
@@ -316,7 +330,11 @@ export class Front5 implements LinkHost, BrokerHost {
   }
 
   overflow({ clientId }: Session): void {
-    this.end(clientId, REASON.quotaExceeded, 'more is queued for it than is allowed');
+    this.context.overflow(clientId);
+  }
+
+  trouble(error: unknown): void {
+    this.context.trouble(error);
   }
 
   sessionEnded(clientId: string): void {

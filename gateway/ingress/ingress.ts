@@ -137,12 +137,13 @@ export class Ingress implements MqttHandler {
       this.context5(),
       {
         packetBytesMax: options.mqtt.packetBytesMax,
+        clientIdBytesMax: options.mqtt.clientIdBytesMax,
         filtersMax: options.mqtt.filtersMax,
         receiveMaximum: Math.min(options.qos2InFlightMax, 65_535),
         sessionExpirySecondsMax: options.sessionExpiryMs / 1000,
       },
       {
-        sessionsMax: options.shares.sessionsMax,
+        sessions: shares.sessions5,
         messagesMax: options.offlineMessagesMax,
         bytes: shares.offlineBytes,
       },
@@ -382,7 +383,7 @@ export class Ingress implements MqttHandler {
   }
 
   /** The session ends, with its connection if there is one, and all that was kept for it is forgotten. */
-  private endSession(clientId: string, reason: string): void {
+  private endSession(clientId: string, reason: string, code: number = REASON.notAuthorized): void {
     const client = (this.broker as unknown as { clients?: Record<string, Client> } | undefined)
       ?.clients?.[clientId];
     if (client !== undefined) client.clean = true;
@@ -398,9 +399,9 @@ export class Ingress implements MqttHandler {
     this.local.write(this.sessions.clear(clientId));
     this.guard.identities.release(clientId);
     void this.offline.end(clientId);
-    this.front5.end(clientId, REASON.notAuthorized, reason);
+    this.front5.end(clientId, code, reason);
     for (const connection of [...this.server.all()])
-      if (connection.clientId === clientId) connection.close(reason, REASON.notAuthorized);
+      if (connection.clientId === clientId) connection.close(reason, code);
   }
 
   /** A message that did not come by MQTT, to those who listen here. */
@@ -546,6 +547,9 @@ export class Ingress implements MqttHandler {
         this.subscriptions.removeClient(clientId);
         this.guard.identities.release(clientId);
       },
+      overflow: (clientId) =>
+        this.endSession(clientId, 'more is queued for it than is allowed', REASON.quotaExceeded),
+      trouble: (error) => this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
       evict311: (clientId) => this.evict311(clientId),
       retained: (filter) => this.local.retainedFor(filter),
     };

@@ -17,6 +17,7 @@ export class IngressShares {
   /** By user; by address the server counts them. */
   readonly connections: Share;
   readonly sessions: Share;
+  readonly sessions5: Share;
   readonly subscriptionLevels: Share;
   readonly qos2: Share;
   readonly offlineBytes: Share;
@@ -26,6 +27,7 @@ export class IngressShares {
   constructor(max: SharesMax) {
     this.connections = new Share(max.connectionsMax);
     this.sessions = new Share(max.sessionsMax);
+    this.sessions5 = new Share(max.sessionsMax);
     this.subscriptionLevels = new Share(max.subscriptionLevelsMax);
     this.qos2 = new Share(max.qos2Max);
     this.offlineBytes = new Share(max.offlineBytesMax);
@@ -42,6 +44,7 @@ export class IngressShares {
     const of: Record<MqttLimitName, number> = {
       connections: together(value(atDoor), value(this.connections)),
       sessions: value(this.sessions),
+      mqtt5_sessions: value(this.sessions5),
       subscription_levels: value(this.subscriptionLevels),
       qos2: value(this.qos2),
       offline_bytes: value(this.offlineBytes),

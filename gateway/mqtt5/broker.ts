@@ -26,8 +26,8 @@ import {
 import { Topics, type Group, type Subscription } from './topics.ts';
 
 export interface BrokerOptions {
-  /** Sessions, with or without a connection. */
-  sessionsMax: number;
+  /** Sessions, with or without a connection, shared by principals. */
+  sessions: Share;
   /** QoS 1 and 2 messages that wait for one session. */
   messagesMax: number;
   /** Of all of them, shared by principals. */
@@ -90,6 +90,7 @@ export class Broker5 implements SessionStore {
       // Whoever was connected when this process ended has been away since now.
       session.awaySinceMs ??= this.nowMs();
       this.sessions.set(session.clientId, session);
+      this.options.sessions.add(session.principal, 1);
       this.options.bytes.add(session.principal, session.queuedBytes);
       for (const subscription of session.subscriptions.values()) this.topics.add(subscription);
       this.host.sessionRestored(session);
@@ -107,19 +108,23 @@ export class Broker5 implements SessionStore {
     return this.sessions.get(clientId);
   }
 
-  /** A session for a client that has none. Undefined when there are as many as there may be. */
-  create(clientId: string): Session | undefined {
-    if (this.sessions.size >= this.options.sessionsMax) return undefined;
+  /** A session for a client that has none. Undefined when its principal has its share. */
+  create(clientId: string, principal: string): Session | undefined {
+    if (!this.options.sessions.take(principal)) return undefined;
     const session = new Session(clientId, this);
+    session.principal = principal;
     this.sessions.set(clientId, session);
     return session;
   }
 
   /** What waits for it is its principal's, who may have come from another address. */
   countFor(session: Session, principal: string): void {
-    this.options.bytes.give(session.principal, session.queuedBytes);
+    const { sessions, bytes } = this.options;
+    sessions.give(session.principal);
+    bytes.give(session.principal, session.queuedBytes);
     session.principal = principal;
-    this.options.bytes.add(principal, session.queuedBytes);
+    sessions.add(principal, 1);
+    bytes.add(principal, session.queuedBytes);
   }
 
   /** Writes what a session is now; with a ticket's group, like everything else. */
@@ -182,6 +187,7 @@ export class Broker5 implements SessionStore {
     if (will !== undefined) this.publishWill(clientId, session.user, will);
     for (const subscription of session.subscriptions.values()) this.topics.remove(subscription);
     const shared = session.untakenShared();
+    this.options.sessions.give(session.principal);
     this.options.bytes.give(session.principal, session.queuedBytes);
     session.queuedBytes = 0;
     this.host.write(removalOps(session, session.kept()));

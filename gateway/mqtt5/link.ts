@@ -46,6 +46,7 @@ const GOODBYE_MS = 1000;
 
 export interface LinkLimits {
   packetBytesMax: number;
+  clientIdBytesMax: number;
   filtersMax: number;
   /** QoS 1 and 2 messages that a client may have unacknowledged. */
   receiveMaximum: number;
@@ -75,6 +76,8 @@ export interface LinkHost {
   unsubscribe(link: Link, filters: string[]): Promise<number[]>;
   /** The connection has ended; `sendsWill`: not by the client's own word. */
   closed(link: Link, sendsWill: boolean): void;
+  /** Something failed that no client is to blame for. */
+  trouble(error: unknown): void;
   nowMs(): number;
 }
 
@@ -116,11 +119,12 @@ export class Link implements Protocol5 {
         ); // [MQTT-4.12.0-1]
       this.expirySeconds = this.allowedExpiry(numbers.sessionExpiry ?? 0);
       const { session, sessionPresent, clientId } = await this.host.admit(this, this.connect);
+      this.session = session;
       if (this.isOver) {
+        // It has gone while it was asked for.
         this.host.closed(this, true);
         return;
       }
-      this.session = session;
       this.connection.socket.write(this.welcome(sessionPresent, clientId));
       this.connection.opened(clientId);
       session.resume(this.outbox);
@@ -130,7 +134,7 @@ export class Link implements Protocol5 {
           ? error
           : new Refusal(REASON.serverUnavailable, 'the gateway cannot take anybody now');
       this.answerRefused(refusal);
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof Refusal)) this.host.trouble(error);
     }
   }
 

@@ -54,6 +54,8 @@ export class Session {
   queuedBytes = 0;
   private readonly store: SessionStore;
   private waiting: Outgoing[] = [];
+  /** Of `waiting`, those that have been taken: the list is cut when they are half of it. */
+  private taken = 0;
   private readonly unacknowledged = new Map<number, InFlight>();
   private lastId = 0;
 
@@ -64,7 +66,11 @@ export class Session {
 
   /** Messages that wait or are not acknowledged. */
   get queuedCount(): number {
-    return this.waiting.length + this.unacknowledged.size;
+    return this.waitingCount + this.unacknowledged.size;
+  }
+
+  private get waitingCount(): number {
+    return this.waiting.length - this.taken;
   }
 
   get isConnected(): boolean {
@@ -78,7 +84,7 @@ export class Session {
       link !== undefined &&
       !link.isFull &&
       this.unacknowledged.size < link.receiveMaximum &&
-      this.waiting.length === 0
+      this.waitingCount === 0
     );
   }
 
@@ -111,13 +117,12 @@ export class Session {
   pump(): void {
     const { link } = this;
     if (link === undefined) return;
-    let taken = 0;
     while (
-      taken < this.waiting.length &&
+      this.waitingCount > 0 &&
       !link.isFull &&
       this.unacknowledged.size < link.receiveMaximum
     ) {
-      const out = this.waiting[taken++] as Outgoing; // Within its length.
+      const out = this.waiting[this.taken++] as Outgoing; // Within its length.
       if (this.isExpired(out)) {
         this.store.dropped('expired');
         this.end(out);
@@ -131,7 +136,10 @@ export class Session {
         this.complete(packetId, out);
       }
     }
-    if (taken > 0) this.waiting = this.waiting.slice(taken);
+    if (this.taken > 0 && this.taken * 2 >= this.waiting.length) {
+      this.waiting = this.waiting.slice(this.taken);
+      this.taken = 0;
+    }
   }
 
   private freeId(): number {
@@ -200,13 +208,16 @@ export class Session {
       ...[...this.unacknowledged.values()]
         .filter(({ released }) => !released)
         .map(({ out }) => out),
-      ...this.waiting,
+      ...this.waiting.slice(this.taken),
     ].filter(({ shared }) => shared !== undefined);
   }
 
   /** Every entry that is kept for it. */
   kept(): Outgoing[] {
-    return [...[...this.unacknowledged.values()].map(({ out }) => out), ...this.waiting];
+    return [
+      ...[...this.unacknowledged.values()].map(({ out }) => out),
+      ...this.waiting.slice(this.taken),
+    ];
   }
 
   inFlightIds(): number[] {

@@ -26,6 +26,12 @@ export const MQTT_LIMITS = [
     answer: 'SUBACK 0x80',
   },
   {
+    name: 'mqtt5_sessions',
+    setting: 'limits.sessionsMax',
+    what: 'sessions of MQTT 5 clients, with or without a connection',
+    answer: 'CONNACK 0x97',
+  },
+  {
     name: 'subscription_levels',
     setting: 'limits.subscriptionLevelsMax',
     what: 'levels of all topic filters, each counted for whoever has it first',

@@ -333,9 +333,6 @@ export class MqttConnection {
       );
       return;
     }
-    const idBytes = Buffer.byteLength(this.connect?.clientId ?? '');
-    if (idBytes > this.handler.limits.clientIdBytesMax)
-      this.five?.goodbye(0x85, 'client id is too long');
   }
 
   private answerAndClose(bytes: number[], reason: string): void {

@@ -11,6 +11,7 @@ import { runGateway, type RunningGateway } from '../support/gateway.ts';
 import { encodePublish } from '../support/load.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
+import { P, connect5, reader5 } from '../support/raw-mqtt5.ts';
 
 const BAD = '127.0.0.2';
 const GOOD = '127.0.0.3';
@@ -91,6 +92,22 @@ const ATTACKS: Record<
       }
       expect(codes.filter((code) => code === 0x80)).toHaveLength(10);
       expect(await subscribe(await login(gateway, 'good', GOOD), 'x')).toEqual([1]);
+    },
+  },
+  mqtt5_sessions: {
+    settings: { 'limits.sessionsMax': '20' },
+    run: async ({ port }) => {
+      const reasons: number[] = [];
+      for (let at = 0; at < 20; at++) {
+        const client = reader5(await rawClient(port, BAD));
+        client.send(connect5(`bad-${at}`, { properties: [P.sessionExpiry(600)] }));
+        reasons.push((await client.next(2)).reason);
+        client.socket.destroy();
+      }
+      expect(reasons.filter((reason) => reason === 0x97)).toHaveLength(10);
+      const good = reader5(await rawClient(port, GOOD));
+      good.send(connect5('good'));
+      expect((await good.next(2)).reason).toBe(0);
     },
   },
   subscription_levels: {
