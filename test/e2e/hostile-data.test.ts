@@ -128,8 +128,7 @@ describe('payloads', () => {
       await getJson<{ items: { reason: string; payload: string }[] }>(
         `${http}/api/v1/quarantine?limit=1000`,
       )
-    )// One record for all that are refused together for one cause: its reason says how many.
-    .items
+    ).items // One record for all that are refused together for one cause: its reason says how many.
       .filter(({ reason }) => /line protocol cannot write/.test(reason))
       .reduce((sum, { reason }) => sum + Number(/\((\d+) readings\)/.exec(reason)?.[1] ?? 1), 0);
     expect(kept.length + refused).toBe(values.length);

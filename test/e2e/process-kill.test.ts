@@ -88,6 +88,8 @@ async function trial(
   const lake = temporaryFolder();
   const settings = collectorSettings({
     'lake.flushSeconds': 1,
+    // The readings are of 2015.
+    'decode.deviceTimePastDays': 7300,
     'stream.rules': rules,
     ...(kafka === undefined ? {} : { 'kafka.topicPrefix': kafka.topicPrefix }),
   });

@@ -203,7 +203,9 @@ describe.each([
       },
     });
     expect(await post('{"wich":"all"}')).toMatchObject({
-      error: { message: expect.stringMatching(/'wich' is not known here; known are which,/) as string },
+      error: {
+        message: expect.stringMatching(/'wich' is not known here; known are which,/) as string,
+      },
     });
     expect(await post('[')).toMatchObject({ error: { message: 'the body is not JSON' } });
   });
