@@ -275,8 +275,9 @@ export class Ingress implements MqttHandler {
       retain: packet.retain,
       dup: packet.dup,
       payload,
-      ...(properties?.recorded === undefined ? {} : { properties: properties.recorded }),
     };
+    // Not spread into it: there is one for each message, and most have none.
+    if (properties?.recorded !== undefined) message.properties = properties.recorded;
     const ticket =
       qos === 0
         ? undefined
