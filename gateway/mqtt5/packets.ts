@@ -1,12 +1,11 @@
 /** Packets of MQTT 5, read from a client and written to it. Clauses are those of OASIS MQTT 5.0. */
-import { TOPIC_LEVELS_MAX } from '../../shared/mqtt/packets.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { checkTopicName, readBinary, readString } from '../../shared/mqtt/packets.ts';
 import {
   IN,
   NO_PROPERTIES,
   property,
   readProperties,
-  readRun,
-  readText,
   writeVarint,
   type Properties,
 } from './properties.ts';
@@ -30,26 +29,18 @@ export interface Connect {
   will: Will | undefined;
 }
 
-const levelsOf = (topic: string): number => topic.split('/').length;
-
-/** A topic name that may be published to. [MQTT-3.3.2-2] [MQTT-4.7.3-1] */
+/** A topic name that may be published to: what is wrong with it gets the reason that is for names. */
 export function checkName(topic: string): void {
-  const wrong =
-    topic === ''
-      ? 'topic is empty'
-      : /[+#]/.test(topic)
-        ? 'topic of a PUBLISH holds a wildcard'
-        : levelsOf(topic) > TOPIC_LEVELS_MAX
-          ? `topic has more than ${TOPIC_LEVELS_MAX} levels`
-          : topic.startsWith('$SYS/')
-            ? "topics below $SYS/ are the broker's own"
-            : undefined;
-  if (wrong !== undefined) throw new Refusal(REASON.topicNameInvalid, wrong);
+  try {
+    checkTopicName(topic);
+  } catch (error) {
+    throw new Refusal(REASON.topicNameInvalid, messageOf(error));
+  }
 }
 
-/** Body of a CONNECT. Throws Refusal. [MQTT-3.1.2-3, -9, -11, -16 to -19] */
+/** Body of a CONNECT. Throws Refusal, PACKET_INVALID for bytes that are none. [MQTT-3.1.2-3, -9, -11, -16 to -19] */
 export function readConnect5(body: Buffer): Connect {
-  const name = readText(body, 0, 'protocol name');
+  const name = readString(body, 0, 'protocol name');
   const flags = body[name.end + 1];
   if (name.text !== 'MQTT' || flags === undefined || name.end + 4 > body.length)
     return malformed('CONNECT ends within its header');
@@ -60,14 +51,14 @@ export function readConnect5(body: Buffer): Connect {
     malformed('will flags of CONNECT are not valid'); // [MQTT-3.1.2-11, -12, -13]
   const keepAliveSeconds = body.readUInt16BE(name.end + 2);
   const connect = readProperties(body, name.end + 4, IN.connect);
-  const id = readText(body, connect.end, 'client id');
+  const id = readString(body, connect.end, 'client id');
   let at = id.end;
   let will: Will | undefined;
   if (hasWill) {
     const properties = readProperties(body, at, IN.will);
-    const topic = readText(body, properties.end, 'will topic');
+    const topic = readString(body, properties.end, 'will topic');
     checkName(topic.text);
-    const payload = readRun(body, topic.end, 'will message');
+    const payload = readBinary(body, topic.end, 'will message');
     at = payload.end;
     will = {
       topic: topic.text,
@@ -79,8 +70,8 @@ export function readConnect5(body: Buffer): Connect {
   }
   let username: string | undefined;
   let password: Buffer | undefined;
-  if (flags & 128) ({ text: username, end: at } = readText(body, at, 'user name'));
-  if (flags & 64) ({ data: password, end: at } = readRun(body, at, 'password'));
+  if (flags & 128) ({ text: username, end: at } = readString(body, at, 'user name'));
+  if (flags & 64) ({ data: password, end: at } = readBinary(body, at, 'password'));
   if (at !== body.length) malformed('CONNECT has bytes after its payload');
   return {
     clientId: id.text,
@@ -109,7 +100,7 @@ export function readPublish(flags: number, body: Buffer): Publish {
   const dup = (flags & 8) !== 0;
   if (qos === 3) malformed('QoS 3 does not exist'); // [MQTT-3.3.1-4]
   if (dup && qos === 0) malformed('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
-  const topic = readText(body, 0, 'topic');
+  const topic = readString(body, 0, 'topic');
   let at = topic.end;
   let packetId = 0;
   if (qos > 0) {
@@ -170,7 +161,7 @@ export function readSubscribe(flags: number, body: Buffer, filtersMax: number): 
   const { properties, end } = readProperties(body, 2, IN.subscribe);
   const filters: Filter[] = [];
   for (let at = end; at < body.length; ) {
-    const { text, end: after } = readText(body, at, 'topic filter');
+    const { text, end: after } = readString(body, at, 'topic filter');
     const options = body[after];
     if (options === undefined) return malformed('packet ends within subscription options');
     const qos = options & 3;
@@ -208,7 +199,7 @@ export function readUnsubscribe(
   if (packetId === 0) protocolError('packet id is 0');
   const filters: string[] = [];
   for (let at = readProperties(body, 2, IN.unsubscribe).end; at < body.length; ) {
-    const { text, end } = readText(body, at, 'topic filter');
+    const { text, end } = readString(body, at, 'topic filter');
     filters.push(text);
     at = end;
   }

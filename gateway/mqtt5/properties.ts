@@ -3,7 +3,7 @@
  * order and doubling of user properties and takes a property twice. What a publisher says is kept as the bytes that it
  * sent, in their order [MQTT-3.3.2-18]: the frame, the mapping and every subscriber get the same.
  */
-import { isUtf8 } from 'node:buffer';
+import { readBinary, readString } from '../../shared/mqtt/packets.ts';
 import { REASON, Refusal, malformed, protocolError } from './reasons.ts';
 
 type Form = 'byte' | 'u16' | 'u32' | 'varint' | 'text' | 'binary' | 'pair';
@@ -114,31 +114,6 @@ export function writeVarint(value: number): number[] {
   return bytes;
 }
 
-/** Bytes with their two bytes of length. */
-export function readRun(
-  bytes: Buffer,
-  offset: number,
-  what: string,
-): { data: Buffer; end: number } {
-  if (offset + 2 > bytes.length) malformed(`packet ends within ${what}`);
-  const end = offset + 2 + bytes.readUInt16BE(offset);
-  if (end > bytes.length) malformed(`packet ends within ${what}`);
-  return { data: bytes.subarray(offset + 2, end), end };
-}
-
-/** [MQTT-1.5.4-1] [MQTT-1.5.4-2] */
-export function readText(
-  bytes: Buffer,
-  offset: number,
-  what: string,
-): { text: string; end: number } {
-  const { data, end } = readRun(bytes, offset, what);
-  if (!isUtf8(data)) malformed(`${what} is not valid UTF-8`);
-  const text = data.toString('utf8');
-  if (text.includes('\0')) malformed(`${what} holds a NUL character`);
-  return { text, end };
-}
-
 interface Value {
   number?: number;
   text?: string;
@@ -163,11 +138,11 @@ function readValue(bytes: Buffer, at: number, form: Form, name: string): Value {
       return { number: value, end };
     }
     case 'text':
-      return readText(bytes, at, name);
+      return readString(bytes, at, name);
     case 'binary':
-      return readRun(bytes, at, name);
+      return readBinary(bytes, at, name);
     default: // A pair of texts.
-      return { end: readText(bytes, readText(bytes, at, name).end, name).end };
+      return { end: readString(bytes, readString(bytes, at, name).end, name).end };
   }
 }
 
