@@ -70,6 +70,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  audit: {
+    about: 'Compare what log, lake and store have, and put right what differs.',
+    load: async () => {
+      const { AUDIT_HELP: help, audit: run } = await import('./audit.ts');
+      return { help, run };
+    },
+  },
   quarantine: {
     about: 'See what could not be decoded, and decode it again.',
     load: async () => {

@@ -29,6 +29,13 @@ interface LedgerAnswer {
       epoch: string;
       received: [number, number][];
       lake?: { raw: [number, number][]; readings: [number, number][] };
+      /** Of the last audit: what each stage had, and what differed. */
+      audited?: {
+        atMs: number;
+        lake?: { points: number; digest: string };
+        store?: { points: number; digest: string };
+        differing: { stage: string; kind: string; readings: number; mended: string }[];
+      };
       pending: [number, number][];
       lost: { from: number; to: number | null; cause: string; reason: string; since: number }[];
       missing: { from: number; to: number; since: number }[];
@@ -55,6 +62,20 @@ const span = (from: number, to: number | null): string =>
 
 const told = (count: number | null, what: string): string =>
   count === null ? `(not known how many) ${what}` : `${count} ${what}`;
+
+type Audited = NonNullable<LedgerAnswer['gateways'][number]['epochs'][number]['audited']>;
+
+function auditLines(epoch: string, { atMs, lake, store, differing }: Audited): string[] {
+  const told = (of: { points: number; digest: string } | undefined): string =>
+    of === undefined ? 'nothing' : `${of.points} points (${of.digest})`;
+  return [
+    `  epoch ${epoch}: audited ${time(atMs)}: lake ${told(lake)}, store ${told(store)}`,
+    ...differing.map(
+      ({ stage, kind, readings, mended }) =>
+        `  epoch ${epoch}: audit: ${stage}: ${readings} readings ${kind} (${mended === 'yes' ? 'put right' : mended})`,
+    ),
+  ];
+}
 
 /** The answer as lines for a person. */
 export function ledgerText({
@@ -89,6 +110,7 @@ export function ledgerText({
       const say = (text: string, since: number): void => {
         lines.push(`  epoch ${each.epoch}: ${text}, since ${time(since)}`);
       };
+      if (each.audited !== undefined) lines.push(...auditLines(each.epoch, each.audited));
       for (const { from, to, cause, reason, since } of each.lost)
         say(`${span(from, to)} lost (${cause}): ${reason}`, since);
       for (const { from, to, since } of each.missing)

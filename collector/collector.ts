@@ -11,6 +11,7 @@ import { quarantinePart } from './api/quarantine.ts';
 import { seriesPart } from './api/series.ts';
 import { stagesPart } from './api/stages.ts';
 import { statusPart } from './api/status.ts';
+import { auditPart } from './audit/part.ts';
 import { batchPart } from './batch/part.ts';
 import type { CollectorConfig } from './config.ts';
 import { decodePart, mappingsPart } from './decode/part.ts';
@@ -50,6 +51,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   replayerPart,
   rebuildPart,
   lakeCheckPart,
+  auditPart,
   accountPart,
   statusPart,
   stagesPart,

@@ -8,6 +8,7 @@ import { lakePart } from '../lake/part.ts';
 import { DAMAGES } from '../lake/schema.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { LedgerAnswer } from '../ledger/view.ts';
+import { auditPart } from '../audit/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storeStagePart } from '../store/part.ts';
 import { stagesPart } from './stages.ts';
@@ -34,6 +35,24 @@ async function withLake(
     if (!isRetryable(error)) throw error;
     return gateways;
   }
+}
+
+/** With the counts and digests that the last audit saw of each stage, and what differed then. */
+function withAudit(site: CollectorSite, gateways: readonly object[]): object[] {
+  const last = site.find(auditPart)?.audit.last;
+  const known = gateways as LedgerAnswer['gateways'];
+  if (last === undefined) return [...known];
+  return known.map(({ gateway, epochs }) => ({
+    gateway,
+    epochs: epochs.map((each) => {
+      const own = ({ gateway: of, epoch }: { gateway: string; epoch: string }): boolean =>
+        of === gateway && epoch === each.epoch;
+      const seen = last.epochs.find(own);
+      const differing = last.findings.filter(own);
+      const { lake, store } = { ...seen };
+      return { ...each, audited: { atMs: last.endedMs, lake, store, differing } };
+    }),
+  }));
 }
 
 export const accountPart: CollectorPart<CollectorSite> = {
@@ -69,7 +88,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
           identity.gateways === undefined ? site.find(stagesPart)?.waiting() : undefined;
         return json({
           ...judged,
-          gateways: await withLake(site.find(lakePart), gateways),
+          gateways: withAudit(site, await withLake(site.find(lakePart), gateways)),
           ...(incomplete.length === 0 ? {} : { incomplete }),
           ...(waiting === undefined ? {} : { waiting }),
         });

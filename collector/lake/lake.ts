@@ -44,7 +44,7 @@ export interface ZoneSummary {
 }
 
 /** A file that a query was about to read was merged or rewritten: it is asked again. */
-const ATTEMPTS = 5;
+export const LAKE_ATTEMPTS = 5;
 
 /** Only the newest revision of each result, and not those that were taken back. */
 const NEWEST =
@@ -238,7 +238,7 @@ export class Lake {
         await this.prepare(connection, filter);
         return await work(connection);
       } catch (error) {
-        if (!isGone(error) || attempt === ATTEMPTS) throw error;
+        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
       } finally {
         connection.closeSync();
       }
@@ -258,7 +258,7 @@ export class Lake {
         const given = await this.views(filter);
         return await sealed(given, { ...limits, spill, memoryBytes }, work);
       } catch (error) {
-        if (!isGone(error) || attempt === ATTEMPTS) throw error;
+        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
       }
     }
   }
@@ -350,7 +350,7 @@ export class Lake {
 }
 
 /** A file that was about to be read was merged or rewritten. */
-const isGone = (error: unknown): boolean =>
+export const isGone = (error: unknown): boolean =>
   hasCode(error, 'NOT_FOUND') ||
   /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
     messageOf(error),

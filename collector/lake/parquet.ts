@@ -55,6 +55,15 @@ export interface Rewritten {
   facts: Facts;
 }
 
+/** A row of the zone `raw`, as a file has it. */
+export interface StoredFrame {
+  frame: Buffer;
+  headers: Record<string, string>;
+  kind: number;
+  epoch: string;
+  firstSequence: number;
+}
+
 /** What the rows of a step are of. */
 export interface Step {
   files: WrittenFile[];
@@ -273,14 +282,17 @@ export class ParquetEngine {
   }
 
   /** What can be read of the frames of a file that is damaged. Throws when nothing can. */
-  frames(path: string): Promise<{ frame: Buffer; headers: Record<string, string> }[]> {
-    return this.inTurn('reading a damaged file', async (connection) => {
+  frames(path: string): Promise<StoredFrame[]> {
+    return this.inTurn('reading frames', async (connection) => {
       const found = await connection.runAndReadAll(
-        `SELECT frame, headers FROM read_parquet(${quote(path)}, hive_partitioning = false)`,
+        `SELECT frame, headers, kind, epoch, first_sequence FROM read_parquet(${quote(path)}, hive_partitioning = false)`,
       );
-      return found.getRows().map(([frame, headers]) => ({
+      return found.getRows().map(([frame, headers, kind, epoch, first]) => ({
         frame: Buffer.from((frame as { bytes: Uint8Array }).bytes),
         headers: objectOf<string>(headers),
+        kind: Number(kind),
+        epoch: String(epoch),
+        firstSequence: Number(first),
       }));
     });
   }

@@ -1,6 +1,6 @@
 /**
  * Looks at the whole lake from time to time: at each manifest, at what manifests and store have of each other, and at the
- * checksum of each file. It rests fifty times as long as it works, so it takes less than 2 % of a core, and goes round
+ * checksum of each file. It rests 110 times as long as it works: less than 1 % of a core. It goes round
  * again after a pause. What it finds is for `check.ts` to set aside and for `heal.ts` to make again.
  */
 import { isRetryable } from '../../contracts/errors.ts';
@@ -15,7 +15,7 @@ import { remake } from './remake.ts';
 import { filesWith } from './replace.ts';
 
 /** Rest for each millisecond of work. */
-const REST = 50;
+const REST = 110;
 const REST_MS_MAX = 60_000;
 /** Between two rounds. */
 const PAUSE_MS = { local: 600_000, elsewhere: 6 * 3_600_000 };

@@ -17,7 +17,10 @@ import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
 import { nanos, partsOf, querySql } from './duckdb-query.ts';
+import { storedSums } from './duckdb-sums.ts';
 import { paged, parseCursor } from './pages.ts';
+import type { Summing, SumsAsked } from './sums.ts';
+import type { PointSum } from '../duckdb/points.ts';
 import type {
   Change,
   LatestPoint,
@@ -51,7 +54,7 @@ interface Row {
   value: number | string;
 }
 
-export class DuckDbStore implements TimeSeriesStore {
+export class DuckDbStore implements TimeSeriesStore, Summing {
   readonly kind = 'embedded';
   readonly supports = { progress: true, remove: 'rows', aggregates: true } as const;
   private readonly file: DuckDbFile;
@@ -311,6 +314,31 @@ export class DuckDbStore implements TimeSeriesStore {
       yield* partsOf(query, catalog.list, rowsOf(connection, sql));
     } catch (error) {
       if (error instanceof HeadwaterError) throw error;
+      throw this.file.failed(error, false);
+    } finally {
+      connection.closeSync();
+    }
+  }
+
+  // ---- the audit ----
+
+  async sums(asked: SumsAsked): Promise<PointSum[]> {
+    return await this.apart((connection) => storedSums(connection, this.catalog, asked));
+  }
+
+  async days(): Promise<string[]> {
+    const sql =
+      'SELECT DISTINCT CAST(CAST(make_timestamp(time // 1000) AS DATE) AS VARCHAR) FROM points';
+    const rows = await this.apart((connection) => all(connection, sql));
+    return rows.map(([day]) => String(day));
+  }
+
+  /** On a connection of its own, beside what is written meanwhile. */
+  private async apart<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+    const connection = await this.inTurn(() => this.file.connect());
+    try {
+      return await work(connection);
+    } catch (error) {
       throw this.file.failed(error, false);
     } finally {
       connection.closeSync();

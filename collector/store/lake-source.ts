@@ -68,7 +68,7 @@ export class LakeSource {
         `log = '${log}' AND log_partition = ${partition} AND log_offset >= ${gap.from}`,
       );
     const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
-    const sql = `SELECT gateway, epoch, sequence, "index", time_ns, late, measurement, tags, fields, texts, bools FROM ${zone}${where}`;
+    const sql = `SELECT ${CHANGE_COLUMNS} FROM ${zone}${where}`;
     await this.lake.query({ from: date, to: date, zones: [zone] }, async (connection) => {
       let changes: Change[] = [];
       for await (const row of rowsOf(connection, sql)) {
@@ -82,7 +82,11 @@ export class LakeSource {
   }
 }
 
-function changeOf(row: unknown[]): Change {
+/** What a change is made of. */
+export const CHANGE_COLUMNS =
+  'gateway, epoch, sequence, "index", time_ns, late, measurement, tags, fields, texts, bools';
+
+export function changeOf(row: unknown[]): Change {
   const [gateway, epoch, sequence, index, time, late, measurement, tags, ...values] = row;
   const timeNs = time as bigint; // A BIGINT column.
   const timeMs = Number(timeNs >= 0n ? timeNs / 1_000_000n : (timeNs - 999_999n) / 1_000_000n);

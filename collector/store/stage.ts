@@ -94,7 +94,7 @@ export class StoreStage {
     this.stages = SOURCES.map(({ topic, name }) => this.follow(topic, name));
   }
 
-  private group(topic: string): string {
+  group(topic: string): string {
     const of = topic === TOPIC_READINGS ? '' : `${topic}-`;
     return `headwater-store-${of}${this.places.identity}`;
   }
@@ -290,6 +290,22 @@ export class StoreStage {
       const dirty = this.dirty.get(topic);
       if (dirty === undefined) this.dirty.set(topic, new Set([partition]));
       else dirty.add(partition);
+    });
+  }
+
+  // ---- the audit ----
+
+  /** Offset up to which the store has a partition; undefined: it is not this process's. */
+  readTo(topic: string, partition: number): number | undefined {
+    return this.isJoined(topic) ? this.places.get(topic, partition)?.next : undefined;
+  }
+
+  /** Puts right what the store has wrong, in turn with what comes in: `make` looks at what it has then. */
+  async mend(make: () => Promise<readonly Change[]>): Promise<void> {
+    await this.inTurn(async () => {
+      const refused = await this.apply(await make(), new Map());
+      const produced = this.quarantined(refused);
+      if (produced.length > 0) await this.log.append(TOPIC_QUARANTINE, produced);
     });
   }
 

@@ -24,6 +24,7 @@ export interface AuditEvent {
     | 'replay'
     | 'rebuild'
     | 'lake_forget'
+    | 'audit'
     | 'batch'
     | 'reloaded';
   /** Who it was, as far as is known. */

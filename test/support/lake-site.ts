@@ -65,6 +65,8 @@ export class LakeSite {
   lake!: Lake;
   scrub!: Scrub;
   heal!: Heal;
+  rebuild!: Rebuild;
+  jobs!: ReplayJobs;
   private stages: { close(): Promise<void> }[] = [];
   private ids = 0;
 
@@ -112,7 +114,7 @@ export class LakeSite {
     const rebuild = new Rebuild(log, lake, jobs, newId);
     const heal = new Heal({ log, lake, rebuild, replays: jobs, newId });
     for (const stage of stages) stage.start();
-    Object.assign(this, { log, lake, heal, scrub: new Scrub(lake, notify, nowMs) });
+    Object.assign(this, { log, lake, heal, rebuild, jobs, scrub: new Scrub(lake, notify, nowMs) });
     this.stages = [this.scrub, heal, replayer, jobs, decode, ...stages, rebuild, lake, log];
   }
 

@@ -1,0 +1,116 @@
+/** `headwater audit`: whether log, lake and store have the same readings; a report that can be shown. */
+import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { HeadwaterError } from '../shared/errors.ts';
+import { ask, tell } from './api.ts';
+
+const FLAGS: Flags = {
+  http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
+  full: {
+    about: 'Compare every file of the lake with its checksum, too, and look at every raw frame.',
+  },
+  json: { about: "The API's JSON instead of text." },
+};
+
+export const AUDIT_HELP = helpText(
+  'audit [flags]',
+  'Compares what log, lake and store have of every reading, names what differs by stage, gateway, epoch and sequence, and puts it right from whoever has it right. What is on its way is waited for (lake.flushSeconds).',
+  FLAGS,
+  'Exits with 0 when nothing differed, with 1 when something did. The API token comes from HEADWATER_TOKEN.',
+);
+
+interface Total {
+  points: number;
+  digest: string;
+}
+
+export interface Report {
+  startedMs: number;
+  endedMs: number;
+  full: boolean;
+  log: string;
+  lake: string | null;
+  store: string | null;
+  compared: string;
+  days: number;
+  logReadings: number;
+  lakePoints: number;
+  storePoints: number;
+  epochs: { gateway: string; epoch: string; lake?: Total; store?: Total }[];
+  findings: {
+    stage: string;
+    kind: string;
+    gateway: string;
+    epoch: string;
+    ranges: [number, number][];
+    readings: number;
+    mended: string;
+  }[];
+  isCut: boolean;
+  clean: boolean;
+}
+
+interface Answer {
+  running: boolean;
+  report: Report | null;
+  failure?: string;
+}
+
+const POLL_MS = 300;
+const RANGES_SHOWN = 20;
+
+const MENDED: Record<string, string> = {
+  yes: 'put right',
+  no: 'not put right',
+  waits: 'being made again',
+  harmless: 'harmless: every other stage has it once',
+};
+
+const time = (ms: number): string => new Date(ms).toISOString();
+const total = (of: Total | undefined): string =>
+  of === undefined ? '-' : `${of.points} points, ${of.digest}`;
+
+/** The report as a person reads it. */
+export function auditText(report: Report): string {
+  const { log, lake, store, findings, epochs, isCut, clean } = report;
+  const lines = [
+    `Audit of ${time(report.startedMs)} to ${time(report.endedMs)}${report.full ? ', full' : ''}: ${clean ? 'nothing differs.' : 'something differed.'}`,
+    `log ${log}: ${report.logReadings} readings; lake ${lake ?? '(none)'}: ${report.lakePoints} points of ${report.days} days; store ${store ?? '(not audited)'}: ${report.storePoints} points`,
+    `compared: ${report.compared}`,
+  ];
+  for (const { gateway, epoch, lake: inLake, store: inStore } of epochs)
+    lines.push(
+      `  gateway ${gateway}, epoch ${epoch}: lake ${total(inLake)}; store ${total(inStore)}`,
+    );
+  for (const { stage, kind, gateway, epoch, ranges, readings, mended } of findings) {
+    const shown = ranges
+      .slice(0, RANGES_SHOWN)
+      .map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`));
+    const more =
+      ranges.length > RANGES_SHOWN ? ` and ${ranges.length - RANGES_SHOWN} more ranges` : '';
+    lines.push(
+      `${stage}: ${readings} ${kind} of gateway ${gateway}, epoch ${epoch}, sequences ${shown.join(', ')}${more} (${MENDED[mended] ?? mended})`,
+    );
+  }
+  if (isCut) lines.push('There is more than is looked at in one audit: run it again.');
+  return `${lines.join('\n')}\n`;
+}
+
+export async function audit(args: string[]): Promise<void> {
+  const { values, help } = parseFlags('audit', args, FLAGS, 0);
+  if (help) {
+    process.stdout.write(AUDIT_HELP);
+    return;
+  }
+  const address = String(values['http'] ?? '127.0.0.1:8080');
+  const full = String(values['full'] === true);
+  let answer = (await tell(address, '/api/v1/audit', { full })) as Answer;
+  while (answer.running) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    answer = (await ask(address, '/api/v1/audit')) as Answer;
+  }
+  const { report, failure } = answer;
+  if (failure !== undefined || report === null)
+    throw new HeadwaterError('LAKE_UNAVAILABLE', `the audit stopped: ${failure ?? 'try again'}`);
+  process.stdout.write(values['json'] === true ? `${JSON.stringify(report)}\n` : auditText(report));
+  if (!report.clean) process.exitCode = 1;
+}

@@ -1,0 +1,339 @@
+/**
+ * The audit: whether log, lake and store have the same readings, and lake and log the same frames. A pass compares
+ * (`compare.ts`); what differs is waited for until every stage has had what the others had, and compared again: only what
+ * stays as it was is told, and mended (`mend.ts`). In the background it rests two hundred times as long as it works.
+ */
+import { isRetryable } from '../../contracts/errors.ts';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
+import { encodeReadings } from '../../shared/model/readings-record.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { ReplayJobs } from '../decode/replay-jobs.ts';
+import type { Lake } from '../lake/lake.ts';
+import { HEADER_AGAIN, TOPIC_RAW, TOPIC_READINGS, TOPIC_RESULTS, type Log } from '../log/log.ts';
+import type { Rebuild } from '../rebuild.ts';
+import type { StoreStage } from '../store/stage.ts';
+import type { TimeSeriesStore } from '../store/store.ts';
+import { isSumming } from '../store/sums.ts';
+import {
+  Compare,
+  type AuditBounds,
+  type Comparison,
+  type Pacing,
+  type Suspect,
+} from './compare.ts';
+import { AuditEngine } from './engine.ts';
+import { gathered, judge, type Finding, type Found } from './findings.ts';
+import { LakeSide } from './lake-side.ts';
+import { LogSide, lakeState, type Bounds } from './log-side.ts';
+import { Mend, daysOf } from './mend.ts';
+import { RawSide } from './raw-side.ts';
+import { findingOf, rawFindings, reportOf, sentenceOf, type Report } from './report.ts';
+import { SummingSide } from './store-side.ts';
+
+/** Rest for each millisecond of work: with what the lake's scrub takes it stays under 2 % of a core. */
+const REST = 200;
+const REST_MS_MAX = 60_000;
+const PAUSE_MS = 3_600_000;
+const FIRST_MS = 300_000;
+const RETRY_MS = 60_000;
+const POLL_MS = 200;
+/** For the stages to come as far as each other. */
+const SETTLE_MS = 600_000;
+/** Comparisons until what differs stays as it is, and attempts to mend it. */
+const ROUNDS = 4;
+const MENDS = 3;
+
+export interface AuditOptions {
+  log: Log;
+  lake: Lake | undefined;
+  store: TimeSeriesStore | undefined;
+  storing: StoreStage | undefined;
+  again: { replays: ReplayJobs; rebuild: Rebuild } | undefined;
+  /** Of this process: what it is a part of. */
+  folder: string;
+  notify: Notify;
+  nowMs: () => number;
+  newId: () => string;
+}
+
+const signature = ({ sides: { log, lake, store } }: Suspect): string =>
+  [log, lake, store]
+    .map((sum) => (sum === null ? '-' : `${sum?.points ?? 0}:${sum?.digest ?? 0n}`))
+    .join(' ');
+
+export class Audit {
+  last: Report | undefined;
+  /** Readings found differing since the start. */
+  found = 0;
+  mended = 0;
+  asked: { running: boolean; report: Report | null; failure?: string } = {
+    running: false,
+    report: null,
+  };
+  private readonly options: AuditOptions;
+  private readonly engine: AuditEngine;
+  private turn: Promise<unknown> = Promise.resolve();
+  private running: Promise<void> | undefined;
+  private stopped = false;
+  private readonly waiting = new Set<() => void>();
+  private said = '';
+
+  constructor(options: AuditOptions) {
+    this.options = options;
+    this.engine = new AuditEngine(options.folder);
+  }
+
+  /** Begins one at full speed, unless one was asked for and still runs. */
+  begin(full: boolean): void {
+    if (this.asked.running) return;
+    this.asked = { running: true, report: null };
+    this.pass(full)
+      .then((report) => void (this.asked = { running: false, report }))
+      .catch((error: unknown) => {
+        this.asked = { running: false, report: null, failure: messageOf(error) };
+      });
+  }
+
+  start(): void {
+    this.running = this.loop();
+  }
+
+  private async loop(): Promise<void> {
+    await this.rest(FIRST_MS);
+    while (!this.stopped) {
+      let restMs = PAUSE_MS;
+      try {
+        await this.pass(false, (workMs) => this.rest(Math.min(workMs * REST, REST_MS_MAX)));
+        this.said = '';
+      } catch (error) {
+        if (!isRetryable(error) && codeOf(error) === '') throw error;
+        const text = `the audit waits: ${messageOf(error)}`;
+        if (text !== this.said && !this.stopped)
+          this.options.notify({ level: 'warn', event: 'audit', text });
+        this.said = text;
+        restMs = RETRY_MS;
+      }
+      await this.rest(restMs);
+    }
+  }
+
+  private rest(ms: number): Promise<void> {
+    if (this.stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.waiting.add(done);
+    });
+  }
+
+  /** One after another. Throws LOG_UNAVAILABLE, LAKE_UNAVAILABLE, STORE_UNAVAILABLE: it is tried again. */
+  pass(
+    full: boolean,
+    rest: (workMs: number) => Promise<void> = () => Promise.resolve(),
+  ): Promise<Report> {
+    const run = this.turn.then(() => this.once(full, { rest, isStopped: () => this.stopped }));
+    this.turn = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
+    return run;
+  }
+
+  private async once(full: boolean, pacing: Pacing): Promise<Report> {
+    const { log, lake, store, storing, nowMs, newId, again } = this.options;
+    const startedMs = nowMs();
+    if ((storing?.fill.incomplete().length ?? 0) > 0)
+      throw new HeadwaterError('STORE_UNAVAILABLE', 'the store is still being filled');
+    const lakeSide = lake === undefined ? undefined : new LakeSide(lake, this.engine);
+    if (lakeSide !== undefined && full) lakeSide.trustMs = 0;
+    const storeSide = store !== undefined && isSumming(store) ? new SummingSide(store) : undefined;
+    const stages = { log: new LogSide(log, this.engine, newId), lake: lakeSide, store: storeSide };
+    const compare = new Compare(stages, pacing);
+    const first = await compare.whole(await this.bounds());
+    if (lakeSide !== undefined) lakeSide.trustMs = 600_000;
+    const suspects = await this.confirmed(compare, first);
+    const mend = new Mend({
+      log,
+      lake: lakeSide,
+      store: storeSide,
+      storing,
+      again,
+      isStopped: pacing.isStopped,
+    });
+    const found = await this.mend(compare, mend, suspects);
+    const findings = gathered(found);
+    if (lakeSide !== undefined) findings.push(...(await this.raw(lakeSide.lake, full, pacing)));
+    findings.push(...(await this.logAlone(first)));
+    if (pacing.isStopped()) throw new HeadwaterError('LOG_UNAVAILABLE', 'the audit was stopped');
+    const report = reportOf({
+      startedMs,
+      endedMs: nowMs(),
+      full,
+      stages: { log: log.kind, lake: lake?.store.kind, store: store?.kind },
+      isStoreAudited: storeSide !== undefined,
+      comparison: first,
+      findings,
+    });
+    this.tell(report);
+    this.last = report;
+    return report;
+  }
+
+  // ---- how far the stages are ----
+
+  /** What of the topic `readings` lake and store have taken. */
+  private async bounds(): Promise<Map<number, AuditBounds>> {
+    const { log, lake } = this.options;
+    const bounds = new Map<number, AuditBounds>();
+    for (let partition = 0; partition < log.partitions; partition++) {
+      const stored = await this.stored(TOPIC_READINGS, partition);
+      const state = lake === undefined ? undefined : await lakeState(log, 'readings', partition);
+      if (lake !== undefined && state === undefined) continue;
+      const to = Math.min(stored ?? Infinity, state?.next ?? Infinity);
+      if (to !== Infinity)
+        bounds.set(partition, { from: state?.begins ?? 0, to, writer: state?.log });
+    }
+    return bounds;
+  }
+
+  private async stored(topic: string, partition: number): Promise<number | undefined> {
+    const { log, storing } = this.options;
+    if (storing === undefined) return undefined;
+    const own = storing.readTo(topic, partition);
+    return own ?? (await log.committedBy?.(storing.group(topic), topic))?.get(partition);
+  }
+
+  /** Until every stage has what the others had when it was asked. Throws LAKE_UNAVAILABLE after a while. */
+  private async settled(): Promise<void> {
+    const { log, lake } = this.options;
+    const end = performance.now() + SETTLE_MS;
+    const far = async (topic: 'readings' | 'results', partition: number): Promise<number[]> => [
+      (await this.stored(topic === 'readings' ? TOPIC_READINGS : TOPIC_RESULTS, partition)) ??
+        Infinity,
+      lake === undefined ? Infinity : ((await lakeState(log, topic, partition))?.next ?? 0),
+    ];
+    for (const topic of ['readings', 'results'] as const)
+      for (let partition = 0; partition < log.partitions; partition++) {
+        const target = Math.max(...(await far(topic, partition)).filter(Number.isFinite), 0);
+        while (!this.stopped && Math.min(...(await far(topic, partition))) < target) {
+          if (performance.now() > end)
+            throw new HeadwaterError(
+              'LAKE_UNAVAILABLE',
+              `of ${topic} the stages have not come as far as each other in ${SETTLE_MS / 60_000} minutes`,
+            );
+          await this.rest(POLL_MS);
+        }
+      }
+  }
+
+  // ---- what differs ----
+
+  /** Suspects that stay as they are once all stages have settled. */
+  private async confirmed(compare: Compare, first: Comparison): Promise<Map<string, Suspect>> {
+    let before = first.suspects;
+    for (let round = 0; round < ROUNDS && before.size > 0; round++) {
+      await this.settled();
+      const { suspects } = await compare.whole(await this.bounds(), daysOf(before.values()));
+      const same = [...suspects].filter(([name, suspect]) => {
+        const known = before.get(name);
+        return known !== undefined && signature(known) === signature(suspect);
+      });
+      if (same.length === suspects.size || round === ROUNDS - 1) return new Map(same);
+      before = suspects;
+    }
+    return new Map();
+  }
+
+  private async mend(
+    compare: Compare,
+    mend: Mend,
+    confirmed: ReadonlyMap<string, Suspect>,
+  ): Promise<Found[]> {
+    const found = new Map<string, Found>();
+    for (const [name, { identity, sides }] of confirmed) {
+      const verdict = judge(sides);
+      if (verdict !== undefined) found.set(name, { identity, verdict, mended: 'no' });
+    }
+    const days = daysOf(confirmed.values());
+    let open = confirmed;
+    for (let attempt = 0; attempt < MENDS && open.size > 0 && !this.stopped; attempt++) {
+      if ((await mend.all(open.values())) === 0) break;
+      await this.settled();
+      const { suspects } = await compare.whole(await this.bounds(), days);
+      for (const [name, each] of found) {
+        const now = suspects.get(name);
+        if (now === undefined || judge(now.sides) === undefined) each.mended = 'yes';
+        // Nobody but the store had it after all.
+        else if (now.sides.lake === undefined && each.verdict.from === 'raw')
+          each.verdict = { ...each.verdict, stage: 'store', kind: 'extra' };
+      }
+      open = new Map([...suspects].filter(([name]) => confirmed.has(name)));
+    }
+    return [...found.values()];
+  }
+
+  // ---- raw, and the log by itself ----
+
+  private async raw(lake: Lake, full: boolean, pacing: Pacing): Promise<Finding[]> {
+    const { log, newId } = this.options;
+    const bounds = new Map<number, Bounds>();
+    for (let partition = 0; partition < log.partitions; partition++) {
+      const state = await lakeState(log, 'raw', partition);
+      if (state !== undefined) bounds.set(partition, { from: state.begins, to: state.next });
+    }
+    if (lake.check.damages.some(({ zone, final }) => zone === 'raw' && !final)) return [];
+    const side = new RawSide(log, lake, newId);
+    const compared = await side.compare(bounds, pacing);
+    if (full) await side.check(compared, pacing);
+    const missing = compared.missing.map(({ record }) => record);
+    if (missing.length > 0) await log.append(TOPIC_RAW, missing);
+    return rawFindings(compared);
+  }
+
+  /** What the lake has from the log and the log no more: it is said again. And what the log says twice, which harms nobody. */
+  private async logAlone({ scanned, unsaid }: Comparison): Promise<Finding[]> {
+    const found: Finding[] = [];
+    for (const [name, set] of scanned.doubled)
+      found.push(findingOf(name, set, { stage: 'log', kind: 'doubled', mended: 'harmless' }));
+    const lacking = new Map<string, RangeSet>();
+    for (const { gateway, epoch, readings } of unsaid) {
+      const name = `${gateway}/${epoch}`;
+      const set = lacking.get(name) ?? new RangeSet();
+      for (const { sequence } of readings) set.add(sequence, sequence);
+      lacking.set(name, set);
+    }
+    const records = unsaid.map((batch) => ({
+      key: batch.gateway,
+      headers: { [HEADER_AGAIN]: 'true' },
+      value: encodeReadings(batch),
+    }));
+    if (records.length > 0) await this.options.log.append(TOPIC_READINGS, records);
+    for (const [name, set] of lacking)
+      found.push(findingOf(name, set, { stage: 'log', kind: 'missing', mended: 'yes' }));
+    return found;
+  }
+
+  private tell({ findings }: Report): void {
+    const { notify } = this.options;
+    for (const finding of findings) {
+      if (finding.mended === 'harmless') continue;
+      this.found += finding.readings;
+      if (finding.mended === 'yes') this.mended += finding.readings;
+      notify({
+        level: finding.mended === 'yes' ? 'warn' : 'error',
+        event: 'audit_differs',
+        text: sentenceOf(finding),
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.stopped = true;
+    for (const wake of this.waiting) wake();
+    await this.running;
+    await this.turn;
+    await this.engine.close();
+  }
+}

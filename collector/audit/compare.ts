@@ -1,0 +1,238 @@
+/**
+ * One comparison of the stages: days of lake and store by blocks of sequences and, where those differ, by readings; then
+ * what the log still says, against the lake or, where there is none, the store. It gives suspects: what differs may only
+ * be on its way.
+ */
+import type { ReadingBatch } from '../../shared/model/reading.ts';
+import type { Asked, PointSum } from '../duckdb/points.ts';
+import { SpanSet } from '../lake/manifest.ts';
+import { identityName } from '../store/changes.ts';
+import type { Identity } from '../store/store.ts';
+import type { Sides } from './findings.ts';
+import { isResult, type LakeSide } from './lake-side.ts';
+import type { Bounds, LogSide, Saying, Scanned, Window } from './log-side.ts';
+import type { SummingSide } from './store-side.ts';
+
+export interface Suspect {
+  identity: Identity;
+  /** Where it was seen. */
+  days: Set<string>;
+  saying: Saying | undefined;
+  sides: Sides;
+}
+
+/** Points and digest of a stage, of an epoch. */
+export interface Total {
+  points: number;
+  digest: bigint;
+}
+
+export interface Stages {
+  log: LogSide;
+  lake: LakeSide | undefined;
+  store: SummingSide | undefined;
+}
+
+export interface Pacing {
+  rest(workMs: number): Promise<void>;
+  isStopped(): boolean;
+}
+
+export interface Comparison {
+  suspects: Map<string, Suspect>;
+  /** Stage → `gateway/epoch`. */
+  totals: Record<'lake' | 'store', Map<string, Total>>;
+  days: number;
+  scanned: Scanned;
+  /** The lake has them from records of the log that no longer say them. */
+  unsaid: ReadingBatch[];
+  /** There are more suspects than are looked at in one pass. */
+  isCut: boolean;
+}
+
+/** What of a partition is compared, and who wrote it to the lake. */
+export interface AuditBounds extends Bounds {
+  writer: string | undefined;
+}
+
+/** Suspects of one pass: the rest is found in the next. */
+const SUSPECTS_MAX = 50_000;
+
+const dayOf = (timeMs: number): string => new Date(timeMs).toISOString().slice(0, 10);
+
+const byName = (sums: readonly PointSum[]): Map<string, PointSum> =>
+  new Map(sums.map((sum) => [identityName(sum), sum]));
+
+/** What is not the same in both. */
+function differing(a: readonly PointSum[], b: readonly PointSum[]): PointSum[] {
+  const others = byName(b);
+  const found: PointSum[] = [];
+  for (const sum of a) {
+    const name = identityName(sum);
+    const other = others.get(name);
+    others.delete(name);
+    const isSame = other?.points === sum.points && other.digest === sum.digest;
+    if (!isSame || sum.isTwice || other.isTwice) found.push(sum);
+  }
+  return [...found, ...others.values()];
+}
+
+export class Compare {
+  private readonly stages: Stages;
+  private readonly pacing: Pacing;
+  private suspects = new Map<string, Suspect>();
+  private unsaid: ReadingBatch[] = [];
+  private isCut = false;
+
+  constructor(stages: Stages, pacing: Pacing) {
+    this.stages = stages;
+    this.pacing = pacing;
+  }
+
+  /** Of these days, or of all; `bounds`: what of the log the others have taken. */
+  async whole(
+    bounds: ReadonlyMap<number, AuditBounds>,
+    only?: ReadonlySet<string>,
+  ): Promise<Comparison> {
+    this.suspects = new Map();
+    this.unsaid = [];
+    this.isCut = false;
+    const totals = { lake: new Map<string, Total>(), store: new Map<string, Total>() };
+    const days = await this.days(only);
+    for (const day of days) {
+      if (this.pacing.isStopped()) break;
+      const began = performance.now();
+      await this.day(day, totals);
+      await this.pacing.rest(performance.now() - began);
+    }
+    const { log } = this.stages;
+    const scanned = await log.scan(
+      bounds,
+      (window) => this.window(window, bounds),
+      (workMs) => this.pacing.rest(workMs),
+      () => this.pacing.isStopped(),
+    );
+    await this.fillSides();
+    const { suspects, unsaid, isCut } = this;
+    return { suspects, totals, days: days.length, scanned, unsaid, isCut };
+  }
+
+  private async days(only: ReadonlySet<string> | undefined): Promise<string[]> {
+    const { lake, store } = this.stages;
+    if (lake === undefined || store === undefined) return [];
+    const days = new Set(only ?? [...(await lake.days()), ...(await store.days())]);
+    return [...days].filter((day) => !lake.isHealing(day)).sort();
+  }
+
+  // ---- lake and store ----
+
+  private async day(day: string, totals: Comparison['totals']): Promise<void> {
+    const { lake, store } = this.stages;
+    if (lake === undefined || store === undefined) return;
+    // Of a reading on its way the store may have more: what the lake is to have is asked first.
+    const covered = await coverage(lake);
+    const blocks = [
+      await lake.day(day, { level: 'block' }),
+      await store.day(day, { level: 'block' }),
+    ];
+    const [inLake = [], inStore = []] = blocks;
+    add(totals.lake, inLake);
+    add(totals.store, inStore);
+    const asked: Asked[] = differing(inLake, inStore);
+    if (asked.length === 0) return;
+    const only = { by: 'block' as const, asked };
+    const readings = differing(
+      await lake.day(day, { level: 'reading', only }),
+      await store.day(day, { level: 'reading', only }),
+    );
+    for (const sum of readings) if (covered(sum)) this.suspect(sum, day);
+  }
+
+  private suspect({ gateway, epoch, sequence, index }: Identity, day: string): void {
+    const identity = { gateway, epoch, sequence, index };
+    const name = identityName(identity);
+    const known = this.suspects.get(name);
+    if (known !== undefined) known.days.add(day);
+    else if (this.suspects.size >= SUSPECTS_MAX) this.isCut = true;
+    else
+      this.suspects.set(name, {
+        identity,
+        days: new Set([day]),
+        saying: undefined,
+        sides: { log: null, lake: null, store: null },
+      });
+  }
+
+  // ---- the log ----
+
+  private async window(
+    { sayings, offsets }: Window,
+    bounds: ReadonlyMap<number, AuditBounds>,
+  ): Promise<void> {
+    const { lake, store } = this.stages;
+    for (const [partition, spanned] of offsets) {
+      const writer = bounds.get(partition)?.writer;
+      if (lake === undefined || writer === undefined || lake.isHealing()) continue;
+      // Of a record before the one that the lake has it from, it is no less missing.
+      const isUnsaid = (identity: Identity, offset: number): boolean =>
+        (sayings.get(identityName(identity))?.offset ?? -1) < offset;
+      this.unsaid.push(...(await lake.from(writer, partition, spanned, isUnsaid)));
+    }
+    const asked = [...sayings.values()].map(({ identity }) => identity);
+    const days = new Set<string>();
+    for (const { reading } of sayings.values())
+      if (reading !== undefined) days.add(dayOf(reading.timeMs));
+    const others =
+      lake !== undefined && !lake.isHealing()
+        ? await lake.sums(asked, days)
+        : ((await store?.sums(asked)) ?? []);
+    const there = byName(others);
+    for (const [name, saying] of sayings) {
+      const { sum, identity, reading } = saying;
+      const other = there.get(name);
+      const isSame = other?.points === sum?.points && other?.digest === sum?.digest;
+      if (!isSame) this.suspect(identity, reading === undefined ? '' : dayOf(reading.timeMs));
+      // Of a suspect the last word counts, in whichever window it stands.
+      const suspect = this.suspects.get(name);
+      if (suspect !== undefined) suspect.saying = saying;
+    }
+  }
+
+  /** What every stage has of the suspects, now. */
+  private async fillSides(): Promise<void> {
+    const { lake, store } = this.stages;
+    const asked = [...this.suspects.values()].map(({ identity }) => identity);
+    const days = new Set([...this.suspects.values()].flatMap((suspect) => [...suspect.days]));
+    days.delete('');
+    const inLake = byName((await lake?.sums(asked, days)) ?? []);
+    const inStore = byName((await store?.sums(asked)) ?? []);
+    for (const [name, suspect] of this.suspects)
+      suspect.sides = {
+        log: suspect.saying === undefined ? null : suspect.saying.sum,
+        lake: lake === undefined ? null : inLake.get(name),
+        store: store === undefined ? null : inStore.get(name),
+      };
+  }
+}
+
+/** Whether the lake is to have a reading: results it has without a span. */
+async function coverage({ lake }: LakeSide): Promise<(sum: PointSum) => boolean> {
+  const roots = [...(await lake.catalog('readings').loadRoots()).values()];
+  const sets = new SpanSet();
+  for (const { spans } of roots)
+    for (const [gateway, epochs] of Object.entries(spans))
+      for (const [epoch, { ranges }] of Object.entries(epochs))
+        sets.add(gateway, { [epoch]: ranges });
+  return ({ gateway, epoch, sequence }) =>
+    isResult(gateway) || sets.covers(gateway, { [epoch]: [[sequence, sequence]] });
+}
+
+function add(totals: Map<string, Total>, sums: readonly PointSum[]): void {
+  for (const { gateway, epoch, points, digest } of sums) {
+    const name = `${gateway}/${epoch}`;
+    const total = totals.get(name) ?? { points: 0, digest: 0n };
+    total.points += points;
+    total.digest = BigInt.asUintN(64, total.digest + digest);
+    totals.set(name, total);
+  }
+}

@@ -1,0 +1,134 @@
+/** Raw frames: what the log has of them and the lake not, byte for byte; and whether those of the lake are whole. */
+import { checkFrame } from '../../shared/frame/frame.ts';
+import { RangeSet } from '../../shared/model/ranges.ts';
+import type { Lake } from '../lake/lake.ts';
+import { union, type Spans } from '../lake/manifest.ts';
+import { filesWith } from '../lake/replace.ts';
+import { rawRow, type RawRow } from '../lake/rows.ts';
+import { TOPIC_RAW, type Log, type LogRecord, type StoredRecord } from '../log/log.ts';
+import type { Pacing } from './compare.ts';
+import type { Bounds } from './log-side.ts';
+
+const POLL_MS = 200;
+const WINDOW_BYTES = 4 * 1024 * 1024;
+
+export interface Missing {
+  record: LogRecord;
+  /** `gateway/epoch`. */
+  name: string;
+  from: number;
+  to: number;
+}
+
+export interface RawComparison {
+  frames: number;
+  /** The log has them, and the lake not. */
+  missing: Missing[];
+  /** `gateway/epoch` → sequences of frames that the lake has and that are damaged. */
+  damaged: Map<string, RangeSet>;
+}
+
+export class RawSide {
+  private readonly log: Log;
+  private readonly lake: Lake;
+  private readonly newId: () => string;
+
+  constructor(log: Log, lake: Lake, newId: () => string) {
+    this.log = log;
+    this.lake = lake;
+    this.newId = newId;
+  }
+
+  async compare(bounds: ReadonlyMap<number, Bounds>, pacing: Pacing): Promise<RawComparison> {
+    const found: RawComparison = { frames: 0, missing: [], damaged: new Map() };
+    const consumer = await this.log.consumer({
+      group: `headwater-audit-${this.newId()}`,
+      topic: TOPIC_RAW,
+      from: 'start',
+      watches: true,
+      bytesMax: WINDOW_BYTES,
+    });
+    try {
+      while (!pacing.isStopped()) {
+        const records = (await consumer.poll(POLL_MS)).filter(({ partition, offset }) => {
+          const { from, to } = bounds.get(partition) ?? { from: 0, to: 0 };
+          return offset >= from && offset < to;
+        });
+        const began = performance.now();
+        found.frames += records.length;
+        found.missing.push(...(await this.unknown(records)));
+        await pacing.rest(performance.now() - began);
+        if (consumer.ended().size >= this.log.partitions) break;
+      }
+    } finally {
+      await consumer.close();
+    }
+    return found;
+  }
+
+  private async unknown(records: readonly StoredRecord[]): Promise<Missing[]> {
+    const byGateway = new Map<string, { record: StoredRecord; row: RawRow }[]>();
+    for (const record of records) {
+      const row = rawRow(record, '');
+      // What is no whole frame is in quarantine, and nothing is decoded of it.
+      if (row.kind < 0) continue;
+      const list = byGateway.get(row.gateway);
+      if (list === undefined) byGateway.set(row.gateway, [{ record, row }]);
+      else list.push({ record, row });
+    }
+    const missing: Missing[] = [];
+    for (const [gateway, list] of byGateway) {
+      const rows = list.map(({ row }) => row);
+      const spans = union(rows.map(spanOf));
+      const where = { spans, dates: new Set(rows.map(({ date }) => date)) };
+      const files = await filesWith(this.lake, 'raw', gateway, where, () => false);
+      // Status reports are in no span: they are of no epoch's messages.
+      const local = await this.lake.whole(files, 600_000);
+      const known =
+        local.size === 0
+          ? new Set<number>()
+          : await this.lake.parquet.known([...local.keys()], rows);
+      for (const [place, { record, row }] of list.entries())
+        if (!known.has(place) && row.kind <= 3)
+          missing.push({
+            record: { key: record.key, value: record.value, headers: record.headers },
+            name: `${gateway}/${row.epoch}`,
+            from: row.firstSequence,
+            to: row.firstSequence + Math.max(1, row.count) - 1,
+          });
+    }
+    return missing;
+  }
+
+  /** Looks at every frame that the lake has. */
+  async check(found: RawComparison, pacing: Pacing): Promise<void> {
+    for (const file of await this.lake.files('raw')) {
+      if (pacing.isStopped()) return;
+      const began = performance.now();
+      const path = await this.lake.check.whole(file, 600_000);
+      const rows = path === undefined ? [] : await this.lake.parquet.frames(path);
+      for (const { frame, kind, epoch, firstSequence } of rows) {
+        if (kind < 0 || isWhole(frame)) continue;
+        const name = `${file.gateway}/${epoch}`;
+        let set = found.damaged.get(name);
+        if (set === undefined) found.damaged.set(name, (set = new RangeSet()));
+        set.add(firstSequence, firstSequence);
+      }
+      await pacing.rest(performance.now() - began);
+    }
+  }
+}
+
+function isWhole(frame: Buffer): boolean {
+  try {
+    checkFrame(frame);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function spanOf({ epoch, kind, firstSequence, count }: RawRow): Spans {
+  if (kind > 3) return {};
+  return { [epoch]: [[firstSequence, firstSequence + Math.max(1, count) - 1]] };
+}

@@ -1,0 +1,149 @@
+/** What an audit says, for the API, the command and whoever it is shown to. */
+import { RangeSet, type Range } from '../../shared/model/ranges.ts';
+import type { Comparison, Total } from './compare.ts';
+import type { Finding } from './findings.ts';
+import type { RawComparison } from './raw-side.ts';
+
+export interface StageTotal {
+  points: number;
+  /** Sum of the points' hashes, hexadecimal. */
+  digest: string;
+}
+
+export interface EpochReport {
+  gateway: string;
+  epoch: string;
+  lake?: StageTotal;
+  store?: StageTotal;
+}
+
+export interface Report {
+  startedMs: number;
+  endedMs: number;
+  full: boolean;
+  /** Kinds of log, lake and store; null: there is none, or it cannot be audited. */
+  log: string;
+  lake: string | null;
+  store: string | null;
+  /** What is compared. */
+  compared: string;
+  days: number;
+  /** Of the log, in what lake and store have taken of it. */
+  logReadings: number;
+  lakePoints: number;
+  storePoints: number;
+  epochs: EpochReport[];
+  findings: Finding[];
+  /** There are more than are looked at in one pass. */
+  isCut: boolean;
+  /** Nothing differed, but for what nobody has to do anything about. */
+  clean: boolean;
+}
+
+const IDENTITY =
+  'gateway, epoch, sequence, index, measurement, tags, time to the nanosecond, field and value of every point';
+
+export function reportOf(given: {
+  startedMs: number;
+  endedMs: number;
+  full: boolean;
+  stages: { log: string; lake: string | undefined; store: string | undefined };
+  isStoreAudited: boolean;
+  comparison: Comparison;
+  findings: Finding[];
+}): Report {
+  const { stages, comparison, findings, isStoreAudited, ...times } = given;
+  const { totals, days, scanned, isCut } = comparison;
+  const sum = (of: ReadonlyMap<string, Total>): number =>
+    [...of.values()].reduce((all, { points }) => all + points, 0);
+  return {
+    ...times,
+    log: stages.log,
+    lake: stages.lake ?? null,
+    store: isStoreAudited ? (stages.store ?? null) : null,
+    compared: IDENTITY,
+    days,
+    logReadings: scanned.readings,
+    lakePoints: sum(totals.lake),
+    storePoints: sum(totals.store),
+    epochs: epochsOf(totals),
+    findings,
+    isCut,
+    clean: !isCut && findings.every(({ mended }) => mended === 'harmless'),
+  };
+}
+
+function epochsOf({ lake, store }: Comparison['totals']): EpochReport[] {
+  const names = [...new Set([...lake.keys(), ...store.keys()])].sort();
+  const said = (total: Total | undefined): StageTotal | undefined =>
+    total === undefined
+      ? undefined
+      : { points: total.points, digest: total.digest.toString(16).padStart(16, '0') };
+  return names.map((name) => {
+    const report: EpochReport = placeOf(name);
+    const [inLake, inStore] = [said(lake.get(name)), said(store.get(name))];
+    if (inLake !== undefined) report.lake = inLake;
+    if (inStore !== undefined) report.store = inStore;
+    return report;
+  });
+}
+
+/** Of `gateway/epoch`; a result's epoch has a `/` of its own. */
+function placeOf(name: string): { gateway: string; epoch: string } {
+  const cut = name.indexOf('/');
+  return { gateway: name.slice(0, cut), epoch: name.slice(cut + 1) };
+}
+
+export function findingOf(
+  name: string,
+  set: RangeSet,
+  rest: Pick<Finding, 'stage' | 'kind' | 'mended'>,
+): Finding {
+  const ranges = set.ranges.map(([from, to]): Range => [from, to]);
+  return { ...rest, ...placeOf(name), ranges, readings: set.count };
+}
+
+export function rawFindings({ missing, damaged }: RawComparison): Finding[] {
+  const found = [...damaged].map(([name, set]) =>
+    findingOf(name, set, { stage: 'raw', kind: 'differs', mended: 'waits' }),
+  );
+  const sets = new Map<string, RangeSet>();
+  for (const { name, from, to } of missing) {
+    let set = sets.get(name);
+    if (set === undefined) sets.set(name, (set = new RangeSet()));
+    set.add(from, to);
+  }
+  // They are said again in the log, and the lake takes them from there.
+  for (const [name, set] of sets)
+    found.push(findingOf(name, set, { stage: 'raw', kind: 'missing', mended: 'waits' }));
+  return found;
+}
+
+const KINDS: Record<Finding['kind'], string> = {
+  missing: 'lacks',
+  extra: 'has, and nobody else,',
+  differs: 'has otherwise than the others',
+  doubled: 'has more than once',
+};
+const MENDED: Record<Finding['mended'], string> = {
+  yes: 'it is put right',
+  no: 'nothing has it any more, or nobody can say who is right: it stays as it is',
+  waits: 'it is made again from what still has it',
+  harmless: 'nothing depends on it: every other stage has it, once',
+};
+
+/** One finding as a sentence. */
+export function sentenceOf({
+  stage,
+  kind,
+  gateway,
+  epoch,
+  ranges,
+  readings,
+  mended,
+}: Finding): string {
+  const shown = ranges.slice(0, 5).map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`));
+  const more = ranges.length > 5 ? ` and ${ranges.length - 5} more ranges` : '';
+  const what = stage === 'raw' ? 'messages' : 'readings';
+  return `audit: the ${stage === 'raw' ? "lake's raw zone" : stage} ${KINDS[kind]} ${readings} ${what} of gateway ${gateway}, epoch ${epoch}, sequences ${shown.join(', ')}${more}: ${MENDED[mended]}`;
+}

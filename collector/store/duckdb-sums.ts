@@ -1,0 +1,42 @@
+/** Sums of the embedded store's points, as `duckdb/points.ts` has them. */
+import type { DuckDBConnection } from '../duckdb/database.ts';
+import {
+  between,
+  onlyAsked,
+  stageAsked,
+  sumsOf,
+  sumsSql,
+  type PointSum,
+} from '../duckdb/points.ts';
+import { seriesText } from '../lake/rows.ts';
+import type { Catalog } from './duckdb-catalog.ts';
+import type { SumsAsked } from './sums.ts';
+
+/** What each series is called, as the lake calls it. */
+async function stageNames(connection: DuckDBConnection, { list }: Catalog): Promise<void> {
+  await connection.run(
+    'CREATE OR REPLACE TEMP TABLE names (series INTEGER, name VARCHAR, field VARCHAR)',
+  );
+  const appender = await connection.createAppender('names');
+  for (const { id, measurement, tags, field } of list) {
+    appender.appendInteger(id);
+    appender.appendVarchar(seriesText(measurement, tags));
+    appender.appendVarchar(field);
+    appender.endRow();
+  }
+  appender.closeSync();
+}
+
+export async function storedSums(
+  connection: DuckDBConnection,
+  catalog: Catalog,
+  { level, range, only }: SumsAsked,
+): Promise<PointSum[]> {
+  await stageNames(connection, catalog);
+  const where = range === undefined ? '' : ` WHERE ${between('time', ...range)}`;
+  // A point whose series is nowhere is no less there.
+  const points = `SELECT gateway, epoch, seq AS sequence, idx, time AS time_ns, coalesce(name, '') AS series, coalesce(field, '') AS field, num, txt FROM (SELECT * FROM points${where}) AS p JOIN origins ON origins.id = p.origin LEFT JOIN names ON names.series = p.series`;
+  if (only === undefined) return await sumsOf(connection, sumsSql(points, level));
+  await stageAsked(connection, only.asked);
+  return await sumsOf(connection, sumsSql(onlyAsked(points, only.by), level));
+}

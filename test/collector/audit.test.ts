@@ -1,0 +1,96 @@
+/** The audit finds what was done to readings behind every checksum's back, puts it right, and finds nothing else. */
+import { describe, expect, it } from 'vitest';
+import { judge, type Sides } from '../../collector/audit/findings.ts';
+import type { PointSum } from '../../collector/duckdb/points.ts';
+import { AuditSite } from '../support/audit-site.ts';
+import { trial } from '../support/audit-trial.ts';
+import { allRows, fill } from '../support/lake-damage.ts';
+import { frameOf } from '../support/lake-site.ts';
+import { temporaryFolder } from '../support/process.ts';
+import { seeded } from '../support/seed.ts';
+
+async function filled(): Promise<AuditSite> {
+  const site = new AuditSite(temporaryFolder());
+  await site.open();
+  await fill(site);
+  return site;
+}
+
+describe('an audit', () => {
+  it('names every edit, removal and doubling in log, lake and store, nothing else, and puts all of them right', async () => {
+    const { seed, next } = seeded();
+    const site = await filled();
+    const clean = await site.audit.pass(true);
+    expect(clean).toMatchObject({ clean: true, findings: [], lakePoints: clean.storePoints });
+    expect(clean.storePoints).toBe(1230);
+    const before = [await allRows(site), await site.stored()];
+    const { damages, ...wrong } = await trial(site, 40, next);
+    expect(damages).toBeGreaterThan(30);
+    expect({ seed, ...wrong }).toEqual({ seed, missed: [], wrongly: [], unmended: [] });
+    expect([await allRows(site), await site.stored()]).toEqual(before);
+    expect(await site.audit.pass(true)).toMatchObject({ clean: true });
+    await site.close();
+  });
+
+  it('names nothing while readings come in all the time, and ends at once when it is closed', async () => {
+    const site = await filled();
+    let isDone = false;
+    const feeding = (async () => {
+      for (let first = 10_000; !isDone; first += 20) {
+        await site.append([frameOf(first, 20, { dayMs: Date.UTC(2026, 4, 5) })]);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    })();
+    for (let pass = 0; pass < 3; pass++)
+      expect(await site.audit.pass(pass === 0)).toMatchObject({ clean: true, findings: [] });
+    isDone = true;
+    await feeding;
+    site.audit.start();
+    site.audit.begin(true);
+    await site.close();
+    expect(site.audit.asked.report).toBe(null);
+  });
+});
+
+describe('who is wrong', () => {
+  const sum = (digest: bigint, isTwice = false): PointSum => ({
+    gateway: 'g',
+    epoch: 'e',
+    sequence: 1,
+    index: 0,
+    points: isTwice ? 2 : 1,
+    digest,
+    isTwice,
+  });
+  const [a, b, c, twice] = [sum(1n), sum(2n), sum(3n), sum(2n, true)];
+  it.each<[string, Sides, string | undefined]>([
+    ['all agree', { log: a, lake: a, store: a }, undefined],
+    ['all agree that it is gone', { log: undefined, lake: undefined, store: undefined }, undefined],
+    ['two against the store', { log: a, lake: a, store: b }, 'store differs from lake'],
+    ['two against the lake', { log: a, lake: b, store: a }, 'lake differs from log'],
+    ['two against the log', { log: b, lake: a, store: a }, 'log differs from raw'],
+    ['three ways', { log: a, lake: b, store: c }, 'lake differs from raw'],
+    [
+      'gone, and the lake has it',
+      { log: undefined, lake: a, store: undefined },
+      'lake extra from log',
+    ],
+    [
+      'no log, the store lacks it',
+      { log: null, lake: a, store: undefined },
+      'store missing from lake',
+    ],
+    [
+      'no log, the lake lacks it',
+      { log: null, lake: undefined, store: a },
+      'lake missing from raw',
+    ],
+    ['no log, twice in the lake', { log: null, lake: twice, store: a }, 'lake doubled from raw'],
+    ['no log, twice in the store', { log: null, lake: a, store: twice }, 'store doubled from lake'],
+    ['no lake', { log: a, lake: null, store: b }, 'store differs from log'],
+    ['no store', { log: a, lake: undefined, store: null }, 'lake missing from raw'],
+  ])('%s', (_, sides, expected) => {
+    const verdict = judge(sides);
+    expect(verdict && `${verdict.stage} ${verdict.kind} from ${verdict.from}`).toBe(expected);
+  });
+});
