@@ -59,6 +59,8 @@ export interface StoreQuery extends SeriesFilter {
   limit?: number;
   /** Goes on behind the part that had this cursor. */
   cursor?: string;
+  /** Aborted when nobody waits for the answer any more: a store may then stop at once. */
+  signal?: AbortSignal;
 }
 
 export interface SeriesPoints extends SeriesKey {

@@ -134,6 +134,12 @@ export const ERRORS = {
     retryable: false,
     about: 'A query parameter is missing or not understood.',
   },
+  QUERY_LIMIT: {
+    status: 422,
+    scope: 'request',
+    retryable: false,
+    about: 'A query asks for more time, memory, rows or buckets than one query may have.',
+  },
   UNAUTHORIZED: {
     status: 401,
     scope: 'request',

@@ -23,6 +23,11 @@ export const QUERY: Parameters = {
   to: { about: 'The same; exclusive.' },
   every: { about: 'Width of a bucket: 30s, 5m, 1h, 1d, or milliseconds.' },
   fn: { about: 'Aggregate; `mean` when only `every` is given.', choices: FUNCTIONS },
+  limit: {
+    about: 'Most points of this answer; `next` says where the following one begins.',
+    integer: { min: 1, max: 10_000_000 },
+  },
+  cursor: { about: '`next` of the answer before this one, to the same question.' },
 };
 
 export function parseFilter(query: URLSearchParams): SeriesFilter {
@@ -39,12 +44,14 @@ export function parseFilter(query: URLSearchParams): SeriesFilter {
 
 export function parseQuery(query: URLSearchParams, nowMs: number): StoreQuery {
   const result: StoreQuery = parseFilter(query);
-  const [from, to, every, fn] = ['from', 'to', 'every', 'fn'].map(
+  const [from, to, every, fn, limit, cursor] = ['from', 'to', 'every', 'fn', 'limit', 'cursor'].map(
     (name) => query.get(name) ?? undefined,
   );
   if (from !== undefined) result.fromMs = parseTime(from, 'from', nowMs);
   if (to !== undefined) result.toMs = parseTime(to, 'to', nowMs);
   if (every !== undefined) result.everyMs = parseDuration(every, 'every');
+  if (limit !== undefined) result.limit = Number(limit);
+  if (cursor !== undefined) result.cursor = cursor;
   if (fn !== undefined) result.fn = fn as AggregateFunction; // One of the choices.
   if (result.fromMs !== undefined && result.toMs !== undefined && result.fromMs > result.toMs)
     invalid('from is later than to');

@@ -1,17 +1,24 @@
 /** Series, latest values and queries, of the store. */
 import { maySee } from '../../shared/access/may.ts';
+import type { Identity } from '../../shared/access/tokens.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
-import { READ_EACH, json, type Reply, type Request } from '../../shared/http/route.ts';
+import {
+  READ_EACH,
+  json,
+  type Reply,
+  type Request,
+  type StreamReply,
+} from '../../shared/http/route.ts';
 import { INTEGER, TAGS, TEXT, VALUE, listOf, object } from '../../shared/http/schema.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
-import { ask } from '../store/aggregate.ts';
-import { gathered } from '../store/pages.ts';
+import { parseCursor } from '../store/pages.ts';
 import { storePart, storeStagePart } from '../store/part.ts';
 import type { StoreStage } from '../store/stage.ts';
 import type { TimeSeriesStore } from '../store/store.ts';
 import { INCOMPLETE, headerOf, incompleteness } from './incomplete.ts';
 import { FILTER, QUERY, parseFilter, parseQuery } from './parameters.ts';
+import { pointsText } from './points.ts';
 import { SeriesMeta } from './series-meta.ts';
 
 interface Series {
@@ -21,27 +28,32 @@ interface Series {
   nowMs: () => number;
 }
 
-/** Series carry their gateway as a tag. A filter for another one than an asker may see is an error, not an empty answer. */
+/** A filter for another gateway than an asker may see is an error, not an empty answer. */
+function checkAsked(identity: Identity, query: URLSearchParams): void {
+  const asked = query.get('tag.gateway');
+  if (asked !== null && !maySee(identity, asked))
+    throw new HeadwaterError('FORBIDDEN', `this token may not see gateway '${asked.slice(0, 64)}'`);
+}
+
+/** Series carry their gateway as a tag. */
 function seen<T extends { tags: Record<string, string> }>(
   { identity, query }: Request,
   list: T[],
 ): T[] {
   if (identity.gateways === undefined) return list;
-  const asked = query.get('tag.gateway');
-  if (asked !== null && !maySee(identity, asked))
-    throw new HeadwaterError('FORBIDDEN', `this token may not see gateway '${asked.slice(0, 64)}'`);
+  checkAsked(identity, query);
   return list.filter(({ tags }) => maySee(identity, tags['gateway'] ?? ''));
 }
+
+const headersOf = (incomplete: ReturnType<typeof incompleteness>): Record<string, string> =>
+  incomplete.length === 0 ? {} : { 'headwater-incomplete': incomplete.map(headerOf).join(', ') };
 
 /** With what the store lacks now, so that an answer that may be short says so. */
 function answer(stage: StoreStage | undefined, series: unknown[]): Reply {
   const incomplete = incompleteness(stage);
   return incomplete.length === 0
     ? json({ series })
-    : {
-        ...json({ series, incomplete }),
-        headers: { 'headwater-incomplete': incomplete.map(headerOf).join(', ') },
-      };
+    : { ...json({ series, incomplete }), headers: headersOf(incomplete) };
 }
 
 const SERIES = { measurement: TEXT, field: TEXT, tags: TAGS };
@@ -105,7 +117,7 @@ export const seriesPart: CollectorPart<Series> = {
       path: '/api/v1/query',
       isCostly: true,
       about:
-        'Points of series. Without `every` and `fn` the raw points, without a hidden limit; `fn` alone gives one point.',
+        'Points of series. Without `every` and `fn` the raw points, without a hidden limit; `fn` alone gives one point. It is sent as it is read.',
       right: READ_EACH,
       query: QUERY,
       replies: {
@@ -116,13 +128,21 @@ export const seriesPart: CollectorPart<Series> = {
               ...SERIES,
               points: { type: 'array', items: { type: 'array', prefixItems: [INTEGER, VALUE] } },
             }),
+            next: TEXT,
             incomplete: INCOMPLETE,
           }),
         },
       },
-      handle: async ({ store, stage, nowMs }, request) => {
-        const query = parseQuery(request.query, nowMs());
-        return answer(stage, seen(request, await gathered(ask(store, query))));
+      handle: ({ store, stage, nowMs }, { query: given, identity, signal }): StreamReply => {
+        const query = { ...parseQuery(given, nowMs()), signal };
+        checkAsked(identity, given);
+        if (query.cursor !== undefined) parseCursor(query.cursor);
+        const incomplete = incompleteness(stage);
+        return {
+          type: 'application/json; charset=utf-8',
+          parts: pointsText(store, query, identity, incomplete.length === 0 ? {} : { incomplete }),
+          headers: headersOf(incomplete),
+        };
       },
     },
   ],

@@ -33,15 +33,27 @@ export function quote(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** Rows of a query as they come. */
+/** Runs what holds one of the threads of Node.js's pool. */
+export type Pass = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** Rows of a query as they come, some 2048 at a time. */
+export async function* chunksOf(
+  connection: DuckDBConnection,
+  sql: string,
+  pass: Pass = (work) => work(),
+): AsyncGenerator<unknown[][]> {
+  const stream = await pass(() => connection.stream(sql));
+  for (;;) {
+    const chunk = await pass(() => stream.fetchChunk());
+    if (chunk === null || chunk.rowCount === 0) return;
+    yield chunk.getRows();
+  }
+}
+
+/** The same, one by one. */
 export async function* rowsOf(
   connection: DuckDBConnection,
   sql: string,
 ): AsyncGenerator<unknown[]> {
-  const stream = await connection.stream(sql);
-  for (;;) {
-    const chunk = await stream.fetchChunk();
-    if (chunk === null || chunk.rowCount === 0) return;
-    yield* chunk.getRows();
-  }
+  for await (const rows of chunksOf(connection, sql)) yield* rows;
 }

@@ -68,7 +68,7 @@ function valueSql(name: AggregateFunction): string {
 export async function* partsOf(
   { everyMs, fn }: StoreQuery,
   list: readonly Series[],
-  rows: AsyncIterable<unknown[]>,
+  chunks: AsyncIterable<unknown[][]>,
 ): AsyncGenerator<SeriesPoints> {
   // An aggregate is a number, whatever it is of; a first or a last is one of the points.
   const isValue = (fn === undefined && everyMs === undefined) || fn === 'first' || fn === 'last';
@@ -80,14 +80,15 @@ export async function* partsOf(
     tags,
     points,
   });
-  for await (const [id, at, num, txt] of rows) {
-    const of = list[Number(id)] as Series; // From its own table.
-    if (series !== undefined && (of !== series || points.length >= PART_ROWS)) {
-      yield part(series);
-      points = [];
+  for await (const rows of chunks)
+    for (const [id, at, num, txt] of rows) {
+      const of = list[Number(id)] as Series; // From its own table.
+      if (series !== undefined && (of !== series || points.length >= PART_ROWS)) {
+        yield part(series);
+        points = [];
+      }
+      series = of;
+      points.push([Number(at), isValue ? valueOf(of.kind, num, txt) : Number(num)]);
     }
-    series = of;
-    points.push([Number(at), isValue ? valueOf(of.kind, num, txt) : Number(num)]);
-  }
   if (series !== undefined) yield part(series);
 }

@@ -12,13 +12,14 @@ import { randomBytes } from 'node:crypto';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { quote, rowsOf, type DuckDBConnection } from '../duckdb/database.ts';
+import { quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
 import { nanos, partsOf, querySql } from './duckdb-query.ts';
 import { storedSums } from './duckdb-sums.ts';
 import { paged, parseCursor } from './pages.ts';
+import { Session, type SessionLimits } from './session.ts';
 import type { Summing, SumsAsked } from './sums.ts';
 import type { PointSum } from '../duckdb/points.ts';
 import type {
@@ -45,6 +46,9 @@ const SCHEMA = [
 
 /** The file's own id among its marks; names of others do not begin so. */
 const ID = '~id';
+
+/** Of one that is read as it goes out: a slow reader is not cut before. */
+const QUERY_TIMEOUT_MS = 600_000;
 
 /** A point as the file has it. */
 interface Row {
@@ -309,15 +313,23 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     const sql = querySql(query, catalog.some(query), cursor);
     if (sql === undefined) return;
     // Its own connection: a stream ends with the next query on the same one.
-    const connection = await this.inTurn(() => this.file.connect());
+    const session = await this.session({ timeoutMs: QUERY_TIMEOUT_MS, signal: query.signal });
     try {
-      yield* partsOf(query, catalog.list, rowsOf(connection, sql));
-    } catch (error) {
-      if (error instanceof HeadwaterError) throw error;
-      throw this.file.failed(error, false);
+      yield* partsOf(query, catalog.list, session.chunks(sql));
     } finally {
-      connection.closeSync();
+      await session.close();
     }
+  }
+
+  /** For one question; closed by whoever asked for it. */
+  async session(limits: SessionLimits): Promise<Session> {
+    const connection = await this.inTurn(() => this.file.connect());
+    return new Session(connection, limits, (error) => this.file.failed(error, false));
+  }
+
+  /** Series that have points now. */
+  async known(): Promise<readonly Series[]> {
+    return (await this.settled()).some({});
   }
 
   // ---- the audit ----

@@ -1,5 +1,5 @@
 /**
- * Parts of a query's answer: limited, with cursors, and put together again.
+ * Parts of a query's answer: limited, with cursors.
  *
  * A cursor names a series, the millisecond of the last point given of it and how many points of that millisecond were
  * given: points that arrive meanwhile elsewhere change nothing behind it.
@@ -77,17 +77,3 @@ export async function* paged(
 
 const isGiven = ({ timeMs, given }: Cursor, cursor: Cursor): boolean =>
   timeMs < cursor.timeMs || (timeMs === cursor.timeMs && given <= cursor.given);
-
-/** The whole answer. */
-export async function gathered(parts: AsyncIterable<PointsPart>): Promise<SeriesPoints[]> {
-  const list: SeriesPoints[] = [];
-  let name = '';
-  for await (const { cursor: _, ...part } of parts) {
-    const last = list.at(-1);
-    const next = seriesName(part);
-    if (last === undefined || next !== name) list.push({ ...part, points: [...part.points] });
-    else for (const point of part.points) last.points.push(point);
-    name = next;
-  }
-  return list;
-}

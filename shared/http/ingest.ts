@@ -44,6 +44,9 @@ const KEYS_MAX = 10_000;
 const KEY_CHARS_MAX = 255;
 const TOPIC_BYTES_MAX = 65_535;
 
+/** Whose language is spoken here: clients choose by it. */
+export const INFLUXDB_VERSION = '1.8.10';
+
 export const IDEMPOTENCY_PROPERTY = 'idempotency-key';
 const LINE_PROTOCOL = 'application/vnd.influx.line-protocol';
 /** InfluxDB's names of precisions, 1.8's and 2's. */
@@ -241,7 +244,11 @@ export const INGEST_ROUTES: readonly Route<HttpIngest>[] = [
     right: 'open',
     query: 'any',
     replies: { 204: { about: 'Here.' } },
-    handle: () => ({ status: 204, body: '', headers: { 'x-influxdb-version': 'headwater' } }),
+    handle: () => ({
+      status: 204,
+      body: '',
+      headers: { 'x-influxdb-version': INFLUXDB_VERSION, 'x-influxdb-build': 'headwater' },
+    }),
   },
   {
     method: 'GET',
@@ -250,9 +257,17 @@ export const INGEST_ROUTES: readonly Route<HttpIngest>[] = [
     right: 'open',
     query: 'any',
     replies: {
-      200: { about: 'Here.', schema: object({ name: TEXT, status: TEXT, message: TEXT }) },
+      200: {
+        about: 'Here.',
+        schema: object({ name: TEXT, status: TEXT, message: TEXT, version: TEXT }),
+      },
     },
     handle: () =>
-      json({ name: 'headwater', status: 'pass', message: 'ready for queries and writes' }),
+      json({
+        name: 'headwater',
+        status: 'pass',
+        message: 'ready for queries and writes',
+        version: INFLUXDB_VERSION,
+      }),
   },
 ];

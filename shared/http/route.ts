@@ -15,6 +15,14 @@ export interface Reply {
   headers?: Record<string, string>;
 }
 
+/** An answer in parts, each taken when the one before it has gone out. What throws before the first one is answered as an error. */
+export interface StreamReply {
+  status?: number;
+  type: string;
+  parts: AsyncIterable<string | Uint8Array>;
+  headers?: Record<string, string>;
+}
+
 export interface Request {
   method: string;
   path: string;
@@ -26,6 +34,8 @@ export interface Request {
   principal: string;
   /** What the route's body has, checked. */
   fields: Record<string, string>;
+  /** Aborted when nobody waits for the answer any more. */
+  signal: AbortSignal;
   /** Throws BODY_TOO_LARGE. */
   body(bytesMax: number): Promise<Buffer>;
 }
@@ -68,6 +78,8 @@ export interface Route<Running> {
   readonly replies: Readonly<Record<number, Answer>>;
   /** It reads much: it waits for its turn, see `turns.ts`. */
   readonly isCostly?: boolean;
+  /** What its clients look for in an error: `{"error":"text"}`; else as everywhere. */
+  readonly errors?: 'influxdb';
   /** It stays open and counts as a stream. */
   readonly isStream?: boolean;
   /** Returns a reply, or undefined when it answers on `response` itself (a stream). */
@@ -75,7 +87,7 @@ export interface Route<Running> {
     running: Running,
     request: Request,
     response: ServerResponse,
-  ): Promise<Reply | undefined> | Reply | undefined;
+  ): Promise<Reply | StreamReply | undefined> | Reply | StreamReply | undefined;
 }
 
 /** A route with what answers it; undefined: that does not run here, for this reason. */

@@ -29,10 +29,11 @@ import {
   notServed,
   parseFields,
   type Endpoint,
-  type Reply,
   type Request,
   type Right,
+  type Route,
 } from './route.ts';
+import { send } from './send.ts';
 import { Busy, Turns } from './turns.ts';
 
 export interface HttpOptions {
@@ -118,12 +119,14 @@ export class HttpServer {
 
   private async answer(raw: IncomingMessage, response: ServerResponse): Promise<void> {
     const head = raw.method === 'HEAD';
+    let errors: Route<unknown>['errors'];
     try {
       const url = new URL(raw.url ?? '/', 'http://localhost');
       const method = head ? 'GET' : (raw.method ?? 'GET');
       this.checkWeb(raw, method);
       const methods = this.paths.get(url.pathname);
       const found = methods?.get(method);
+      errors = found?.route.errors;
       const identity = this.authorize(raw, url, found?.route.right ?? READ_EACH);
       if (found === undefined) {
         const allowed = [...(methods?.keys() ?? [])];
@@ -148,22 +151,30 @@ export class HttpServer {
         address,
         principal: identity.name === '' ? addressGroup(address) : identity.name,
         fields,
+        signal: signalOf(response),
         body,
       };
-      const answer = async (): Promise<Reply | undefined> =>
-        await route.handle(running, request, response);
+      // What goes out in parts has its turn until it is out.
+      const answer = async (): Promise<void> => {
+        const reply = await route.handle(running, request, response);
+        if (reply !== undefined) await send(raw, response, reply, head);
+      };
       if (route.isStream === true) this.takeStream(request.principal, response);
-      const reply =
-        route.isCostly === true
-          ? await this.turns.run(request.principal, () => !response.destroyed, answer)
-          : await answer();
-      if (reply !== undefined) send(response, reply, head);
+      if (route.isCostly === true)
+        await this.turns.run(request.principal, () => !response.destroyed, answer);
+      else await answer();
     } catch (error) {
-      this.fail(response, error, head);
+      await this.fail(raw, response, error, head, errors);
     }
   }
 
-  private fail(response: ServerResponse, error: unknown, head: boolean): void {
+  private async fail(
+    raw: IncomingMessage,
+    response: ServerResponse,
+    error: unknown,
+    head: boolean,
+    shape: Route<unknown>['errors'],
+  ): Promise<void> {
     if (response.headersSent) {
       response.destroy();
       return;
@@ -176,11 +187,11 @@ export class HttpServer {
       response.setHeader('retry-after', retryAfterSeconds(error, status));
     // `message` and `error` at the top are where InfluxDB's clients look.
     const text = messageOf(error);
-    send(
-      response,
-      json({ error: { code, message: text }, code: code.toLowerCase(), message: text }, status),
-      head,
-    );
+    const body =
+      shape === 'influxdb'
+        ? { error: text }
+        : { error: { code, message: text }, code: code.toLowerCase(), message: text };
+    await send(raw, response, json(body, status), head);
   }
 
   private checkWeb({ headers }: IncomingMessage, method: string): void {
@@ -267,19 +278,8 @@ function decode(text: string): string {
   }
 }
 
-function send(response: ServerResponse, reply: Reply, head: boolean): void {
-  const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body;
-  const status = reply.status ?? 200;
-  response.writeHead(status, {
-    ...(status === 204
-      ? {}
-      : {
-          'content-type': reply.type ?? 'text/plain; charset=utf-8',
-          'content-length': body.length,
-        }),
-    'x-content-type-options': 'nosniff',
-    'cache-control': 'no-store',
-    ...reply.headers,
-  });
-  response.end(head || status === 204 ? undefined : body);
+function signalOf(response: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  response.once('close', () => controller.abort());
+  return controller.signal;
 }

@@ -7,7 +7,7 @@ import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { TOPIC_LEDGER, TOPIC_RAW } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
-import { gathered } from '../../collector/store/pages.ts';
+import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import { FrameBuilder, type FrameIdentity } from '../../shared/frame/builder.ts';
 import {

@@ -15,7 +15,7 @@ import type { Stage, StageOptions } from '../../collector/stage/options.ts';
 import { runStage } from '../../collector/stage/stage.ts';
 import { Trouble } from '../../collector/stage/state.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
-import { gathered } from '../../collector/store/pages.ts';
+import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import { processTime, type Time } from '../../shared/env/env.ts';

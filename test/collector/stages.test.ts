@@ -11,7 +11,7 @@ import {
   type LogRecord,
 } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
-import { gathered } from '../../collector/store/pages.ts';
+import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import { CLOCK_SYNCHRONISED } from '../../shared/frame/frame.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';

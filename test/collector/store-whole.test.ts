@@ -9,7 +9,7 @@ import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { HEADER_AGAIN, TOPIC_READINGS, TOPIC_RESULTS } from '../../collector/log/log.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
-import { gathered } from '../../collector/store/pages.ts';
+import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import type { Reading } from '../../shared/model/reading.ts';

@@ -7,7 +7,7 @@ import { TOPIC_QUARANTINE, TOPIC_READINGS } from '../../collector/log/log.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { TokenSource, checkPlaintext } from '../../collector/store/credentials.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
-import { gathered } from '../../collector/store/pages.ts';
+import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { Change, TimeSeriesStore } from '../../collector/store/store.ts';
 import { processTime } from '../../shared/env/env.ts';

@@ -1,0 +1,171 @@
+/**
+ * A question to the embedded store on a connection of its own: it reads what is committed while the writer goes on, and has
+ * its own temporary tables. It is bounded: by time, by DuckDB's memory, and by turns, since each call holds one of the four
+ * threads that Node.js has for all files and LevelDB: questions never have more than two of them.
+ *
+ * Rows come in chunks of 2048, each on a turn of the event loop of its own; whoever asks takes the next when there is room
+ * for it, so an answer never stands in memory. A question that is given up (its signal) is interrupted.
+ */
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import type { Series } from './duckdb-catalog.ts';
+import { chunksOf, type DuckDBConnection } from '../duckdb/database.ts';
+
+const CALLS_MAX = 2;
+
+/** A store that answers SQL of ours over its own tables. */
+export interface SqlStore {
+  session(limits: SessionLimits): Promise<Session>;
+  /** Series that have points now. */
+  known(): Promise<readonly Series[]>;
+}
+
+export const answersSql = (store: object): store is SqlStore =>
+  'session' in store && 'known' in store;
+
+/** Who waits, in order of coming. */
+class Gate {
+  private free = CALLS_MAX;
+  private readonly waiting: (() => void)[] = [];
+
+  async pass<T>(work: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resume) => this.waiting.push(resume));
+    try {
+      return await work();
+    } finally {
+      const next = this.waiting.shift();
+      if (next === undefined) this.free++;
+      else next();
+    }
+  }
+}
+
+const gate = new Gate();
+
+export interface SessionLimits {
+  timeoutMs: number;
+  /** Aborted: nobody waits for the answer any more. */
+  signal: AbortSignal | undefined;
+}
+
+export const LIMITED =
+  /^(?:TransactionContext Error: )?(?:Out of Memory Error|INTERRUPT Error|Interrupted)/i;
+
+/** A column of a temporary table. */
+export type Column = 'INTEGER' | 'BIGINT' | 'DOUBLE' | 'VARCHAR';
+
+export class Session {
+  private readonly connection: DuckDBConnection;
+  private readonly limits: SessionLimits;
+  private readonly failed: (error: unknown) => HeadwaterError;
+  private readonly timer: NodeJS.Timeout;
+  private ended: 'late' | 'gone' | undefined;
+  private tables = 0;
+  private running: Promise<unknown> = Promise.resolve();
+
+  /** `failed` makes of DuckDB's error what the store says, and has the file opened afresh. */
+  constructor(
+    connection: DuckDBConnection,
+    limits: SessionLimits,
+    failed: (error: unknown) => HeadwaterError,
+  ) {
+    this.connection = connection;
+    this.limits = limits;
+    this.failed = failed;
+    this.timer = setTimeout(() => this.end('late'), limits.timeoutMs);
+    limits.signal?.addEventListener('abort', this.gone, { once: true });
+    if (limits.signal?.aborted === true) this.end('gone');
+  }
+
+  private readonly gone = (): void => this.end('gone');
+
+  private end(why: 'late' | 'gone'): void {
+    this.ended ??= why;
+    this.connection.interrupt();
+  }
+
+  /** Throws QUERY_LIMIT when a limit was reached, QUERY_INVALID for a regular expression that is none. */
+  private async call<T>(work: () => Promise<T>): Promise<T> {
+    const run = gate.pass(async () => {
+      if (this.ended !== undefined) throw new Error('Interrupted');
+      return await work();
+    });
+    this.running = run.catch(() => undefined); // Whoever called it sees it.
+    try {
+      return await run;
+    } catch (error) {
+      throw this.said(error);
+    }
+  }
+
+  private said(error: unknown): HeadwaterError {
+    const text = messageOf(error);
+    if (this.ended === 'late')
+      return new HeadwaterError(
+        'QUERY_LIMIT',
+        `the query takes longer than ${Math.ceil(this.limits.timeoutMs / 1000)} s: ask for a shorter time, fewer series or wider buckets`,
+        { cause: error },
+      );
+    if (this.ended === 'gone')
+      return new HeadwaterError('QUERY_LIMIT', 'the query was given up', { cause: error });
+    if (LIMITED.test(text))
+      return new HeadwaterError(
+        'QUERY_LIMIT',
+        'the query needs more memory than it may have: ask for a shorter time, fewer series or wider buckets',
+        { cause: error },
+      );
+    const bad = /^Invalid Input Error: (.*)$/m.exec(text)?.[1];
+    if (bad !== undefined) return new HeadwaterError('QUERY_INVALID', bad, { cause: error });
+    return this.failed(error);
+  }
+
+  async *chunks(sql: string): AsyncGenerator<unknown[][]> {
+    yield* chunksOf(this.connection, sql, (work) => this.call(work));
+  }
+
+  /** For few rows. */
+  async all(sql: string): Promise<unknown[][]> {
+    const rows: unknown[][] = [];
+    for await (const chunk of this.chunks(sql)) for (const row of chunk) rows.push(row);
+    return rows;
+  }
+
+  /** A temporary table of this question, empty; its name. */
+  async table(columns: Readonly<Record<string, Column>>): Promise<string> {
+    const name = `t${this.tables++}`;
+    const list = Object.entries(columns).map(([column, type]) => `${column} ${type}`);
+    await this.call(() => this.connection.run(`CREATE TEMP TABLE ${name} (${list.join(', ')})`));
+    return name;
+  }
+
+  /** Rows of numbers and texts, in the order of its columns. */
+  async append(
+    table: string,
+    types: readonly Column[],
+    rows: Iterable<readonly (number | bigint | string | null)[]>,
+  ): Promise<void> {
+    await this.call(async () => {
+      const appender = await this.connection.createAppender(table);
+      for (const row of rows) {
+        for (const [index, value] of row.entries()) {
+          if (value === null) appender.appendNull();
+          else if (types[index] === 'INTEGER') appender.appendInteger(Number(value));
+          else if (types[index] === 'BIGINT') appender.appendBigInt(BigInt(value));
+          else if (types[index] === 'DOUBLE') appender.appendDouble(Number(value));
+          else appender.appendVarchar(String(value));
+        }
+        appender.endRow();
+      }
+      appender.closeSync();
+    });
+  }
+
+  /** Resolves when nothing of it runs any more. Idempotent. */
+  async close(): Promise<void> {
+    clearTimeout(this.timer);
+    this.limits.signal?.removeEventListener('abort', this.gone);
+    if (this.ended === undefined) this.end('gone');
+    await this.running;
+    this.connection.closeSync();
+  }
+}
