@@ -8,6 +8,7 @@ import { accountPart } from './api/ledger.ts';
 import { livePart } from './api/live.ts';
 import { pagePart } from './api/page.ts';
 import { quarantinePart } from './api/quarantine.ts';
+import { influxqlPart } from './api/influxql.ts';
 import { seriesPart } from './api/series.ts';
 import { stagesPart } from './api/stages.ts';
 import { statusPart } from './api/status.ts';
@@ -42,6 +43,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   livePart,
   quarantinePart,
   seriesPart,
+  influxqlPart,
   ledgerPart,
   lakePart,
   lakeStagesPart,

@@ -2,10 +2,12 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import peggy from 'peggy';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { COLLECTOR_PARTS } from '../collector/collector.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { GATEWAY_PARTS } from '../gateway/gateway.ts';
+import { FUNCTIONS } from '../collector/influxql/functions.ts';
 import { dashboards } from '../dashboards/all.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
 import { HTTP_LIMITS, MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
@@ -102,6 +104,16 @@ const rights = (parts: readonly Part<never, unknown>[]): string =>
     ]),
   );
 
+const influxql = (): string =>
+  table(
+    ['function', 'of', 'arguments'],
+    Object.entries(FUNCTIONS).map(([name, { kind, args }]) => [`\`${name}\``, kind, args]),
+  );
+
+/** The parser of InfluxQL, which needs nothing at run time. */
+const parser = (): string =>
+  `/* eslint-disable */\n${peggy.generate(readFileSync(join(root, 'collector/influxql/influxql.peggy'), 'utf8'), { output: 'source', format: 'es' })}`;
+
 /** A page with tables between its marks. */
 function withTables(path: string, tables: Record<string, string>): string {
   let text = readFileSync(join(root, path), 'utf8');
@@ -123,6 +135,8 @@ const files: Record<string, string> = {
     'rights-collector': rights(COLLECTOR_PARTS),
     'rights-gateway': rights(GATEWAY_PARTS),
   }),
+  'docs/influxql.md': withTables('docs/influxql.md', { functions: influxql() }),
+  'collector/influxql/generated/parser.js': parser(),
   'docs/readings.md': withTables('docs/readings.md', { codecs: codecs(), limits: storeLimits() }),
   'docs/configuration.md': `# Configuration\n${NOTE}\nA value comes from, in falling order: flag, environment, YAML file (\`--config FILE\`), default. Unknown keys are refused. In YAML the parts of a key may be nested. \`headwater up\` reads the sections \`gateway\` and \`collector\` of one file. Samples: [gateway.yaml](samples/gateway.yaml), [collector.yaml](samples/collector.yaml).\n\n## Gateway\n\n${settings(GATEWAY_CONFIG)}\n## Collector\n\n${settings(COLLECTOR_CONFIG)}`,
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,

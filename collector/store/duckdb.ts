@@ -47,8 +47,7 @@ const SCHEMA = [
 /** The file's own id among its marks; names of others do not begin so. */
 const ID = '~id';
 
-/** Of one that is read as it goes out: a slow reader is not cut before. */
-const QUERY_TIMEOUT_MS = 600_000;
+const QUERY_TIMEOUT_MS = 600_000; // Of one that is read as it goes out: a slow reader is not cut before.
 
 /** A point as the file has it. */
 interface Row {

@@ -1,0 +1,328 @@
+/** The rows of one SELECT over one measurement, group after group. */
+import type { FieldValue } from '../../shared/model/reading.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import type { Kind } from '../store/duckdb-catalog.ts';
+import type { Session } from '../store/session.ts';
+import { aggregatesSql, cellValue, integralSql, modeSql, pointsOfSql, rowsSql } from './bases.ts';
+import type { Tags } from './condition.ts';
+import { functionOf } from './functions.ts';
+import type { Base, Stream, Value } from './plan.ts';
+import { bucketTimes, filled, run, type Point } from './running.ts';
+import type { Job, Part } from './job.ts';
+import { TIME_MIN } from './time.ts';
+
+type Cell = FieldValue | null;
+type Row = Part['rows'][number];
+
+/** Rows in one part. */
+const PART_ROWS = 5000;
+/** Points of one group that stand in memory, for what runs over them. */
+const GROUP_POINTS_MAX = 2_000_000;
+
+function calculated(op: string, a: Cell, b: Cell): Cell {
+  if (typeof a !== 'number' || typeof b !== 'number') return null;
+  switch (op) {
+    case '+':
+      return a + b;
+    case '-':
+      return a - b;
+    case '*':
+      return a * b;
+    case '/':
+      return b === 0 ? 0 : a / b;
+    case '%':
+      return b === 0 ? 0 : a % b;
+    default:
+      return null;
+  }
+}
+
+function evaluate(value: Value, cells: readonly Cell[], tags: Tags): Cell {
+  switch (value.type) {
+    case 'constant':
+      return value.value;
+    case 'tag':
+      return tags[value.name] ?? null;
+    case 'stream':
+      return cells[value.index] ?? null;
+    case 'binary':
+      return calculated(
+        value.op,
+        evaluate(value.left, cells, tags),
+        evaluate(value.right, cells, tags),
+      );
+    default: {
+      const args = value.args.map((arg) => evaluate(arg, cells, tags));
+      if (!args.every((arg) => typeof arg === 'number')) return null;
+      const made = functionOf(value.name).math?.(...args);
+      return made === undefined || !Number.isFinite(made) ? null : made;
+    }
+  }
+}
+
+/** SLIMIT and SOFFSET, LIMIT and OFFSET, and parts of a bounded size. */
+class Output {
+  private readonly job: Job;
+  private series = 0;
+  private group = -1;
+  private seen = 0;
+  private rows: Row[] = [];
+  private isNew = true;
+  private isWanted = true;
+
+  constructor(job: Job) {
+    this.job = job;
+  }
+
+  private part(): Part[] {
+    if (this.rows.length === 0) return [];
+    const { plan, relation, groups, groupedTags } = this.job;
+    const part: Part = {
+      name: relation.name,
+      tags: groupedTags.length === 0 ? undefined : groups.groups[this.group],
+      columns: ['time', ...plan.columns.map(({ name }) => name)],
+      rows: this.rows,
+      isNew: this.isNew,
+    };
+    this.rows = [];
+    this.isNew = false;
+    return [part];
+  }
+
+  /** What is complete by now. */
+  add(group: number, row: Row): Part[] {
+    const { limit, offset, slimit, soffset } = this.job.select;
+    let done: Part[] = [];
+    if (group !== this.group) {
+      done = this.part();
+      this.group = group;
+      this.seen = 0;
+      this.isNew = true;
+      this.series++;
+      this.isWanted = this.series > soffset && (slimit === 0 || this.series <= soffset + slimit);
+    }
+    this.seen++;
+    if (this.isWanted && this.seen > offset && (limit === 0 || this.seen <= offset + limit))
+      this.rows.push(row);
+    return this.rows.length >= PART_ROWS ? [...done, ...this.part()] : done;
+  }
+
+  end(): Part[] {
+    return this.part();
+  }
+
+  get isFull(): boolean {
+    const { slimit, soffset } = this.job.select;
+    return slimit > 0 && this.series > slimit + soffset;
+  }
+}
+
+export async function* rowParts(job: Job, session: Session): AsyncGenerator<Part> {
+  const output = new Output(job);
+  const rows = job.plan.isRaw ? rawRows(job, session) : bucketRows(job, session);
+  for await (const list of rows) {
+    for (const [group, row] of list) yield* output.add(group, row);
+    if (output.isFull) break;
+  }
+  yield* output.end();
+}
+
+// ---- points as they are ----
+
+async function* rawRows(job: Job, session: Session): AsyncGenerator<[number, Row][]> {
+  const { select, plan, source, groups } = job;
+  const { limit, offset } = select;
+  const most = limit > 0 && groups.groups.length === 1 ? limit + offset : undefined;
+  const kinds = source.fields.map((at) => source.kinds[at] as Kind); // One of them.
+  const order = plan.streams.map(({ base: { field } }) => job.fieldNames.indexOf(field));
+  for await (const chunk of session.chunks(
+    rowsSql(source, select.descending, select.descending, most),
+  )) {
+    const list: [number, Row][] = [];
+    for (const [g, t, time, ...values] of chunk) {
+      const cells = order.map((at) => (at < 0 ? null : cellValue(kinds[at] as Kind, values[at]))); // The same.
+      const tags = groups.tagsets[Number(t)] ?? {};
+      const row: Row = [time as bigint];
+      for (const { value } of plan.columns) row.push(evaluate(value, cells, tags));
+      list.push([Number(g), row]);
+    }
+    yield list;
+  }
+}
+
+// ---- buckets ----
+
+async function* bucketRows(job: Job, session: Session): AsyncGenerator<[number, Row][]> {
+  const { plan } = job;
+  for await (const [group, bases] of groupPoints(job, session)) {
+    const streams = plan.streams.map((stream) => streamPoints(job, stream, bases));
+    yield assembled(job, streams).map((row): [number, Row] => [group, row]);
+  }
+}
+
+const nameOf = (base: Base): string => JSON.stringify(base);
+
+/** For each group the points of every base, by `nameOf`. */
+async function* groupPoints(
+  job: Job,
+  session: Session,
+): AsyncGenerator<[number, Map<string, Point[]>]> {
+  const { plan, source } = job;
+  const bases = [...new Map(plan.streams.map(({ base }) => [nameOf(base), base])).values()];
+  const [only] = bases;
+  const placed = bases.flatMap((base) => {
+    const at = source.fields[job.fieldNames.indexOf(base.field)];
+    return at === undefined ? [] : [{ base, at }];
+  });
+  if (only !== undefined && only.fn !== null && functionOf(only.fn).kind === 'points') {
+    yield* collected(session, pointsOfSql(source, only, job.select.descending), (row) => [
+      [nameOf(only), [row[1] as bigint, cellValue(only.kind, row[2])]],
+    ]);
+    return;
+  }
+  if (bases.every(({ fn }) => fn === null)) {
+    yield* collected(
+      session,
+      rowsSql(source, false, job.select.descending, undefined),
+      ([, , time, ...values]) =>
+        placed.map(({ base }) => [
+          nameOf(base),
+          [time as bigint, cellValue(base.kind, values[job.fieldNames.indexOf(base.field)])],
+        ]),
+    );
+    return;
+  }
+  const apart = await apartPoints(job, session, placed);
+  const plain = placed.filter(({ base: { fn } }) => functionOf(fn ?? '').sql !== undefined);
+  if (plain.length === 0) {
+    yield* job.select.descending ? [...apart].toReversed() : apart;
+    return;
+  }
+  const isAlone = isLoneSelector(job);
+  const sql = aggregatesSql(source, plain, isAlone, job.select.descending);
+  for await (const [group, points] of collected(session, sql, ([, w, ...values]) =>
+    plain.map(({ base }, index) => {
+      const kind = functionOf(base.fn ?? '').isCount === true ? 'num' : base.kind;
+      const value = cellValue(kind, values[isAlone ? 2 * index : index]);
+      return [nameOf(base), [(isAlone ? (values[2 * index + 1] ?? w) : w) as bigint, value]];
+    }),
+  ))
+    yield [group, new Map([...(apart.get(group) ?? []), ...points])];
+}
+
+type Placed = { base: Base; at: number }[];
+
+/** Values of functions that have statements of their own, of all groups. */
+async function apartPoints(
+  { source, buckets }: Job,
+  session: Session,
+  placed: Placed,
+): Promise<Map<number, Map<string, Point[]>>> {
+  const all = new Map<number, Map<string, Point[]>>();
+  for (const { base, at } of placed) {
+    if (functionOf(base.fn ?? '').sql !== undefined) continue;
+    const sql =
+      base.fn === 'integral'
+        ? integralSql(source, base, at, buckets?.every)
+        : modeSql(source, base, at);
+    for await (const [group, points] of collected(session, sql, ([, w, value]) => [
+      [nameOf(base), [w as bigint, cellValue(base.kind, value)]],
+    ]))
+      all.set(group, new Map([...(all.get(group) ?? []), ...points]));
+  }
+  return new Map([...all].sort(([a], [b]) => a - b));
+}
+
+/** One function alone that picks a point has that point's time. */
+const isLoneSelector = ({ plan: { streams }, buckets }: Job): boolean =>
+  buckets === undefined &&
+  streams.length === 1 &&
+  functionOf(streams[0]?.base.fn ?? '').kind === 'selector';
+
+/** Rows that begin with their group, in its order, as the points of each. */
+async function* collected(
+  session: Session,
+  sql: string,
+  pointsOf: (row: unknown[]) => [string, Point][],
+): AsyncGenerator<[number, Map<string, Point[]>]> {
+  let group = -1;
+  let count = 0;
+  let points = new Map<string, Point[]>();
+  for await (const chunk of session.chunks(sql))
+    for (const row of chunk) {
+      if (Number(row[0]) !== group) {
+        if (group >= 0) yield [group, points];
+        group = Number(row[0]);
+        points = new Map();
+        count = 0;
+      }
+      for (const [name, point] of pointsOf(row)) {
+        if (point[1] === null) continue;
+        if (++count > GROUP_POINTS_MAX)
+          throw new HeadwaterError(
+            'QUERY_LIMIT',
+            `a series of the answer has more than ${GROUP_POINTS_MAX} points: ask for a shorter time or wider buckets`,
+          );
+        const list = points.get(name);
+        if (list === undefined) points.set(name, [point]);
+        else list.push(point);
+      }
+    }
+  if (group >= 0) yield [group, points];
+}
+
+/** Filled, then run over; in the query's order of time. */
+function streamPoints(job: Job, { base, running }: Stream, bases: Map<string, Point[]>): Point[] {
+  const { select, buckets, range, wanted } = job;
+  let points = bases.get(nameOf(base)) ?? [];
+  const [first] = points;
+  if (first === undefined) return [];
+  const { descending, fill: asked } = select;
+  if (buckets !== undefined && base.fn !== null && functionOf(base.fn).kind !== 'points') {
+    const isCount = functionOf(base.fn).isCount === true;
+    const fill =
+      isCount && asked.type === 'null'
+        ? ({ type: 'number', value: 0 } as const)
+        : isCount && asked.type === 'number'
+          ? { ...asked, value: Math.trunc(asked.value) }
+          : asked;
+    const from = range.from === TIME_MIN ? first[0] : range.from;
+    const known = descending ? points.toReversed() : points;
+    points =
+      fill.type === 'none'
+        ? known
+        : filled(known, bucketTimes(buckets, from, range.to, descending), fill);
+  } else if (descending) points = points.toReversed();
+  for (const each of running) points = run(points, each);
+  if (running.length === 0 || buckets === undefined) return points;
+  const [low, high] = [wanted.from === TIME_MIN ? TIME_MIN : buckets.begin(wanted.from), wanted.to];
+  return points.filter(([time]) => time >= low && time <= high);
+}
+
+/** Rows of all times that a stream has. */
+function assembled({ plan, buckets, wanted, select }: Job, streams: readonly Point[][]): Row[] {
+  const isPlain = streams.length === 1;
+  const isArea = isPlain && plan.streams[0]?.base.fn === 'integral';
+  // Without buckets a value of all is of the range's begin; an area has the epoch, as in InfluxDB.
+  const at = (time: bigint): bigint =>
+    buckets !== undefined || time !== 0n || wanted.from === TIME_MIN || isArea ? time : wanted.from;
+  const rowOf = (time: bigint, cells: readonly Cell[]): Row => [
+    at(time),
+    ...plan.columns.map(({ value }) => evaluate(value, cells, {})),
+  ];
+  if (isPlain) return (streams[0] ?? []).map(([time, value]) => rowOf(time, [value]));
+  const byTime = new Map<bigint, Cell[]>();
+  for (const [index, points] of streams.entries())
+    for (const [time, value] of points) {
+      const cells = byTime.get(time);
+      if (cells === undefined) {
+        const fresh: Cell[] = streams.map(() => null);
+        fresh[index] = value;
+        byTime.set(time, fresh);
+      } else cells[index] = value;
+    }
+  const sign = select.descending ? -1 : 1;
+  return [...byTime]
+    .sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0))
+    .map(([time, cells]) => rowOf(time, cells));
+}

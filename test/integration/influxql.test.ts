@@ -1,0 +1,69 @@
+/** The same data and queries in the embedded store, a real InfluxDB 1.8 and 2's compatible API: the same answers. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
+import { startInflux1, startInflux2, type Influx } from '../services/servers.ts';
+import { QUERIES, askEmbedded, difference, sampleChanges } from '../support/influxql.ts';
+import { temporaryFolder } from '../support/process.ts';
+
+interface Answer {
+  results: { series?: { name: string; tags?: object; values: unknown[] }[] }[];
+}
+
+/** InfluxDB may give one series in several pieces (`integral` over buckets and tags): they are put together, in order. */
+function merged(answer: Answer): unknown {
+  return answer.results.map(({ series = [], ...rest }) => {
+    const all = new Map<string, (typeof series)[number]>();
+    for (const each of series) {
+      const key = JSON.stringify([each.name, each.tags]);
+      const before = all.get(key);
+      if (before === undefined) all.set(key, { ...each, values: [...each.values] });
+      else before.values.push(...each.values);
+    }
+    return { ...rest, series: [...all.values()] };
+  });
+}
+
+describe.each([
+  ['1.8', startInflux1, QUERIES],
+  // Of 2 what its dialect gives alike; it names retention policies and databases its own way.
+  ['2', startInflux2, QUERIES.filter((q) => !q.includes('"autogen"'))],
+] as const)('InfluxQL as InfluxDB %s answers it', (_version, startInflux, queries) => {
+  let influx: Influx;
+  let store: DuckDbStore;
+  let database: string;
+  beforeAll(async () => {
+    influx = await startInflux();
+    store = new DuckDbStore(
+      { folder: temporaryFolder(), memoryBytes: 256 * 1024 * 1024, now: () => Date.now() },
+      () => undefined,
+    );
+    await store.open();
+    const target = { ...parseInfluxAddress(influx.store), token: () => influx.token, caFile: '' };
+    database = target.bucket;
+    const peer = new InfluxStore(target, () => undefined);
+    await peer.open();
+    const changes = sampleChanges();
+    await store.apply(changes, new Map());
+    await peer.apply(changes);
+    await peer.close();
+  });
+  afterAll(async () => {
+    await store.close();
+    await influx.stop();
+  });
+
+  it('counts exactly, floats within 1e-9', async () => {
+    const differ: string[] = [];
+    for (const q of queries) {
+      const query = new URLSearchParams({ db: database, epoch: 'ns', q });
+      const response = await fetch(`http://${influx.address}/query?${query}`, {
+        headers: influx.token === '' ? {} : { authorization: `Token ${influx.token}` },
+      });
+      const theirs = merged((await response.json()) as Answer);
+      const found = difference(merged((await askEmbedded(store, q)) as Answer), theirs);
+      if (found !== undefined) differ.push(`${q}\n  ${found}`);
+    }
+    expect(differ).toEqual([]);
+  });
+});
