@@ -136,7 +136,7 @@ describe('query parameters', () => {
     'every=0',
     'every=5 minutes',
     'fn=average',
-    'limit=5',
+    'limit=none',
     'from=2&to=1',
   ])('%s is refused', (text) => {
     expect(() => parse(text)).toThrow(/from|every|fn|limit/);
