@@ -1,8 +1,10 @@
 /** Raw frames: what the log has of them and the lake not, byte for byte; and whether those of the lake are whole. */
 import { checkFrame } from '../../shared/frame/frame.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
-import type { Lake } from '../lake/lake.ts';
+import { LAKE_ATTEMPTS, isGone, type Lake } from '../lake/lake.ts';
+import type { LakeFile } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
+import type { StoredFrame } from '../lake/parquet.ts';
 import { filesWith } from '../lake/replace.ts';
 import { rawRow, type RawRow } from '../lake/rows.ts';
 import { TOPIC_RAW, type Log, type LogRecord, type StoredRecord } from '../log/log.ts';
@@ -81,13 +83,12 @@ export class RawSide {
       const rows = list.map(({ row }) => row);
       const spans = union(rows.map(spanOf));
       const where = { spans, dates: new Set(rows.map(({ date }) => date)) };
-      const files = await filesWith(this.lake, 'raw', gateway, where, () => false);
       // Status reports are in no span: they are of no epoch's messages.
-      const local = await this.lake.whole(files, 600_000);
-      const known =
-        local.size === 0
-          ? new Set<number>()
-          : await this.lake.parquet.known([...local.keys()], rows);
+      const known = await whileMerging(async () => {
+        const files = await filesWith(this.lake, 'raw', gateway, where, () => false);
+        const paths = [...(await this.lake.whole(files, 600_000)).keys()];
+        return paths.length === 0 ? new Set<number>() : await this.lake.parquet.known(paths, rows);
+      });
       for (const [place, { record, row }] of list.entries())
         if (!known.has(place) && row.kind <= 3)
           missing.push({
@@ -100,14 +101,31 @@ export class RawSide {
     return missing;
   }
 
+  /** Undefined: the file is not there any more. */
+  private async frames(file: LakeFile): Promise<StoredFrame[] | undefined> {
+    try {
+      const path = await this.lake.check.whole(file, 600_000);
+      return path === undefined ? [] : await this.lake.parquet.frames(path);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      return undefined;
+    }
+  }
+
   /** Looks at every frame that the lake has. */
   async check(found: RawComparison, pacing: Pacing): Promise<void> {
-    for (const file of await this.lake.files('raw')) {
+    const seen = new Set<string>();
+    const queue = await this.lake.files('raw');
+    for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
       if (pacing.isStopped()) return;
+      if (seen.has(file.key)) continue;
+      seen.add(file.key);
       const began = performance.now();
-      const path = await this.lake.check.whole(file, 600_000);
-      const rows = path === undefined ? [] : await this.lake.parquet.frames(path);
-      for (const { frame, kind, epoch, firstSequence } of rows) {
+      const rows = await this.frames(file);
+      // It was merged meanwhile: what became of it is looked at.
+      if (rows === undefined)
+        queue.push(...(await this.lake.folder(file.key.slice(0, file.key.lastIndexOf('/') + 1))));
+      for (const { frame, kind, epoch, firstSequence } of rows ?? []) {
         if (kind < 0 || isWhole(frame)) continue;
         const name = `${file.gateway}/${epoch}`;
         let set = found.damaged.get(name);
@@ -117,6 +135,16 @@ export class RawSide {
       await pacing.rest(performance.now() - began);
     }
   }
+}
+
+/** Once more when files were merged meanwhile. */
+async function whileMerging<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await work();
+    } catch (error) {
+      if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
+    }
 }
 
 function isWhole(frame: Buffer): boolean {
