@@ -79,6 +79,12 @@ export interface LatestPoint extends SeriesKey {
   value: FieldValue;
 }
 
+/** A point as it lies in the store, to the nanosecond. */
+export interface StoredPoint extends SeriesKey {
+  timeNs: bigint;
+  value: FieldValue;
+}
+
 export interface StoreSupports {
   /** Keeps marks in the transaction of the changes: it says itself how far it has come. */
   progress: boolean;
@@ -109,6 +115,13 @@ export interface TimeSeriesStore {
   latest(filter: SeriesFilter): Promise<LatestPoint[]>;
   /** Throws QUERY_INVALID for a cursor that it did not give, STORE_UNAVAILABLE. */
   query(query: StoreQuery): AsyncIterable<PointsPart>;
+  /**
+   * Every point of [fromMs, toMs), in any order, for the audit. Left out by a store that cannot say to the nanosecond.
+   * Throws STORE_UNAVAILABLE.
+   */
+  scan?(fromMs: number, toMs: number): AsyncIterable<StoredPoint[]>;
+  /** Nothing before it is kept, epoch milliseconds; left out, or undefined: all is. */
+  keepsFromMs?(): number | undefined;
   warnings(): string[];
   close(): Promise<void>;
 }

@@ -28,6 +28,7 @@ import { LakeSide } from './lake-side.ts';
 import { LogSide, lakeState, type Bounds } from './log-side.ts';
 import { Mend, daysOf } from './mend.ts';
 import { RawSide } from './raw-side.ts';
+import { Places, stayed, type PlaceDifferences } from './places.ts';
 import { findingOf, rawFindings, reportOf, sentenceOf, type Report } from './report.ts';
 import { SummingSide } from './store-side.ts';
 
@@ -163,7 +164,8 @@ export class Audit {
       isStopped: pacing.isStopped,
     });
     const found = await this.mend(compare, mend, suspects);
-    const findings = gathered(found);
+    const places = await this.places(lakeSide, pacing);
+    const findings = gathered([...found, ...places.found]);
     if (lakeSide !== undefined) findings.push(...(await this.raw(lakeSide.lake, full, pacing)));
     findings.push(...(await this.logAlone(first)));
     if (pacing.isStopped()) throw new HeadwaterError('LOG_UNAVAILABLE', 'the audit was stopped');
@@ -172,7 +174,8 @@ export class Audit {
       endedMs: nowMs(),
       full,
       stages: { log: log.kind, lake: lake?.store.kind, store: store?.kind },
-      isStoreAudited: storeSide !== undefined,
+      isStoreAudited: storeSide !== undefined || places.compared !== undefined,
+      places: places.compared,
       comparison: first,
       findings,
     });
@@ -272,6 +275,32 @@ export class Audit {
       open = new Map([...suspects].filter(([name]) => confirmed.has(name)));
     }
     return [...found.values()];
+  }
+
+  /** A store without identities. */
+  private async places(
+    lake: LakeSide | undefined,
+    pacing: Pacing,
+  ): Promise<{ found: Found[]; compared?: PlaceDifferences }> {
+    const { store, storing } = this.options;
+    if (
+      store?.scan === undefined ||
+      storing === undefined ||
+      lake === undefined ||
+      isSumming(store)
+    )
+      return { found: [] };
+    const side = new Places(lake, store, pacing);
+    const days = await side.days();
+    const compared = await side.compare(days);
+    let open = compared;
+    // What differs twice, once every stage has had what the others had, is not on its way.
+    for (let round = 0; round < 2 && open.lacking.size + open.strange.size > 0; round++) {
+      await this.settled();
+      open = stayed(open, await side.compare(days));
+    }
+    if (open.lacking.size + open.strange.size === 0 || this.stopped) return { found: [], compared };
+    return { found: await side.mend(storing, open), compared };
   }
 
   // ---- raw, and the log by itself ----

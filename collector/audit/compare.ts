@@ -58,7 +58,7 @@ export interface AuditBounds extends Bounds {
 /** Suspects of one pass: the rest is found in the next. */
 const SUSPECTS_MAX = 50_000;
 
-const dayOf = (timeMs: number): string => new Date(timeMs).toISOString().slice(0, 10);
+export const dayOf = (timeMs: number): string => new Date(timeMs).toISOString().slice(0, 10);
 
 const byName = (sums: readonly PointSum[]): Map<string, PointSum> =>
   new Map(sums.map((sum) => [identityName(sum), sum]));

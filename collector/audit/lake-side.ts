@@ -61,17 +61,22 @@ export class LakeSide {
     );
   }
 
+  /** On the readings and results of a day, as SQL. */
+  async onDay<T>(
+    day: string,
+    work: (connection: DuckDBConnection, readings: string) => Promise<T>,
+  ): Promise<T> {
+    return await this.reading((zone) => this.lake.check.files(zone, { from: day, to: day }), work);
+  }
+
   /** Sums of a day. */
   async day(day: string, { level, only }: Pick<SumsAsked, 'level' | 'only'>): Promise<PointSum[]> {
-    return await this.reading(
-      (zone) => this.lake.check.files(zone, { from: day, to: day }),
-      async (connection, readings) => {
-        const points = pointsOfReadings(readings);
-        if (only === undefined) return await sumsOf(connection, sumsSql(points, level));
-        await stageAsked(connection, only.asked);
-        return await sumsOf(connection, sumsSql(onlyAsked(points, only.by), level));
-      },
-    );
+    return await this.onDay(day, async (connection, readings) => {
+      const points = pointsOfReadings(readings);
+      if (only === undefined) return await sumsOf(connection, sumsSql(points, level));
+      await stageAsked(connection, only.asked);
+      return await sumsOf(connection, sumsSql(onlyAsked(points, only.by), level));
+    });
   }
 
   /** Sums of readings, wherever they are. `days`: where they were seen, for files that no manifest speaks of. */

@@ -2,6 +2,7 @@
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import type { Comparison, Total } from './compare.ts';
 import type { Finding } from './findings.ts';
+import type { PlaceDifferences } from './places.ts';
 import type { RawComparison } from './raw-side.ts';
 
 export interface StageTotal {
@@ -43,16 +44,20 @@ export interface Report {
 const IDENTITY =
   'gateway, epoch, sequence, index, measurement, tags, time to the nanosecond, field and value of every point';
 
+const PLACE =
+  'log and lake by identity and content; lake and store by measurement, tags, time to the nanosecond, field and value of every point of the days that the lake has (the store keeps no identities, and nothing is said of days that only it has)';
+
 export function reportOf(given: {
   startedMs: number;
   endedMs: number;
   full: boolean;
   stages: { log: string; lake: string | undefined; store: string | undefined };
   isStoreAudited: boolean;
+  places: PlaceDifferences | undefined;
   comparison: Comparison;
   findings: Finding[];
 }): Report {
-  const { stages, comparison, findings, isStoreAudited, ...times } = given;
+  const { stages, comparison, findings, isStoreAudited, places, ...times } = given;
   const { totals, days, scanned, isCut } = comparison;
   const sum = (of: ReadonlyMap<string, Total>): number =>
     [...of.values()].reduce((all, { points }) => all + points, 0);
@@ -61,11 +66,11 @@ export function reportOf(given: {
     log: stages.log,
     lake: stages.lake ?? null,
     store: isStoreAudited ? (stages.store ?? null) : null,
-    compared: IDENTITY,
+    compared: places === undefined ? IDENTITY : PLACE,
     days,
     logReadings: scanned.readings,
-    lakePoints: sum(totals.lake),
-    storePoints: sum(totals.store),
+    lakePoints: places?.lake.points ?? sum(totals.lake),
+    storePoints: places?.store.points ?? sum(totals.store),
     epochs: epochsOf(totals),
     findings,
     isCut,

@@ -1,4 +1,5 @@
 /** Reading from InfluxDB, in InfluxQL: both versions speak it (in 2, a bucket's name stands for a database). */
+import { parseJson } from '../../shared/codecs/exact-json.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import type { Answer, InfluxHttp } from './influxdb-http.ts';
@@ -11,6 +12,7 @@ import {
   type SeriesKey,
   type SeriesPoints,
   type StoreQuery,
+  type StoredPoint,
 } from './store.ts';
 
 /** InfluxQL statements in one request. */
@@ -72,6 +74,38 @@ export class InfluxReader {
     if (failed !== undefined)
       throw new HeadwaterError('STORE_UNAVAILABLE', `InfluxDB at ${url} (${bucket}): ${failed}`);
     return said.results.map(({ series }) => series ?? []);
+  }
+
+  /** Every point of a stretch of time, a field of a measurement after the other. */
+  async *scan(fromMs: number, toMs: number): AsyncGenerator<StoredPoint[]> {
+    const { bucket } = this.target;
+    const where = whereOf({ fromMs, toMs });
+    for (const { measurement, field } of await this.fields({})) {
+      const q = `SELECT ${ident(field)} FROM ${ident(measurement)}${where} GROUP BY *`;
+      const parameters = new URLSearchParams({ db: bucket, epoch: 'ns', q });
+      const type = 'application/x-www-form-urlencoded';
+      const answer = await this.http.ask('POST', '/query', parameters.toString(), type);
+      if (answer.status >= 300) throw this.failed(answer);
+      // Nanoseconds have more digits than a number keeps.
+      const said = parseJson(answer.text) as {
+        results?: { series?: InfluxSeries[]; error?: string }[];
+      };
+      const [result] = said.results ?? [];
+      if (result === undefined || result.error !== undefined) throw this.failed(answer);
+      for (const series of result.series ?? []) {
+        const tags = tagsOf(series);
+        yield (series.values ?? [])
+          .filter(([, value]) => value !== null)
+          .map(([time, value]) => ({
+            measurement,
+            field,
+            tags,
+            timeNs: BigInt(time as bigint | number),
+            // What is beyond 2^53 comes as it was said.
+            value: typeof value === 'bigint' ? Number(value) : (value as FieldValue),
+          }));
+      }
+    }
   }
 
   private async inParts(statements: string[]): Promise<InfluxSeries[][]> {

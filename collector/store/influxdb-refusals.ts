@@ -24,7 +24,7 @@ export interface Cause {
 /** After so long it is tried whether it holds still. */
 const KNOWN_MS = 600_000;
 /** Points so near to the bound are sent: clocks differ. */
-const MARGIN_MS = 5000;
+export const MARGIN_MS = 5000;
 const SINGLES_MAX = 100_000;
 
 const typeOf = (value: FieldValue): string => (typeof value === 'number' ? 'float' : typeof value);
@@ -50,7 +50,7 @@ export class Refusals {
   }
 
   /** Points before it are not kept; undefined while that is not known. */
-  private bound(): number | undefined {
+  bound(): number | undefined {
     if (this.retentionMs === 0 || this.serverAhead === undefined) return undefined;
     return monotonicMs(this.time) + this.serverAhead - this.retentionMs;
   }

@@ -17,7 +17,7 @@ import { folded } from './changes.ts';
 import { InfluxHttp, REQUESTS_MAX, type Answer } from './influxdb-http.ts';
 import { Prefixes, digits, ident, lineOf, literal, tagTerms } from './influxdb-lines.ts';
 import { InfluxReader, STATEMENTS_MAX } from './influxdb-read.ts';
-import { Refusals, type Line } from './influxdb-refusals.ts';
+import { MARGIN_MS, Refusals, type Line } from './influxdb-refusals.ts';
 import { setUp, type Target } from './influxdb-setup.ts';
 import { paged } from './pages.ts';
 import {
@@ -29,6 +29,7 @@ import {
   type SeriesFilter,
   type SeriesKey,
   type StoreQuery,
+  type StoredPoint,
   type TimeSeriesStore,
 } from './store.ts';
 
@@ -303,6 +304,15 @@ export class InfluxStore implements TimeSeriesStore {
 
   query(query: StoreQuery): AsyncIterable<PointsPart> {
     return paged(query, this.reader.parts(query));
+  }
+
+  scan(fromMs: number, toMs: number): AsyncIterable<StoredPoint[]> {
+    return this.reader.scan(fromMs, toMs);
+  }
+
+  keepsFromMs(): number | undefined {
+    const bound = this.refusals.bound();
+    return bound === undefined ? undefined : bound + MARGIN_MS;
   }
 
   warnings(): string[] {

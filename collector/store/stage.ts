@@ -300,13 +300,10 @@ export class StoreStage {
     return this.isJoined(topic) ? this.places.get(topic, partition)?.next : undefined;
   }
 
-  /** Puts right what the store has wrong, in turn with what comes in: `make` looks at what it has then. */
-  async mend(make: () => Promise<readonly Change[]>): Promise<void> {
-    await this.inTurn(async () => {
-      const refused = await this.apply(await make(), new Map());
-      const produced = this.quarantined(refused);
-      if (produced.length > 0) await this.log.append(TOPIC_QUARANTINE, produced);
-    });
+  /** Puts right what the store has wrong, in turn with what comes in: `make` looks at what it has then. Gives what it refuses. */
+  async mend(make: () => Promise<readonly Change[]>): Promise<Refused[]> {
+    // What it refuses now it has refused before: that is in quarantine.
+    return await this.inTurn(async () => await this.apply(await make(), new Map()));
   }
 
   stageStates(): StageState[] {

@@ -1,6 +1,6 @@
 /**
  * `node --import tsx test/chaos/audit.ts --trials N [--seed S] [--live SECONDS]`: edits, removals and doublings in log, lake
- * and store, forty at a time, each behind every checksum's back; an audit has to name each one and nothing else, and what
+ * and store, 150 of 600 readings at a time, each behind every checksum's back; an audit has to name each one and nothing else, and what
  * it put right has to be as it was. `--live`: readings come in all the while and nothing is done to them; nothing may be named.
  */
 import { parseArgs } from 'node:util';
@@ -11,7 +11,7 @@ import { frameOf } from '../support/lake-site.ts';
 import { temporaryFolder } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
 
-const AT_ONCE = 40;
+const AT_ONCE = 150;
 /** Rounds on one site: its log grows with all that is said again. */
 const ROUNDS = 10;
 

@@ -9,7 +9,9 @@ import { TOPIC_READINGS } from '../../collector/log/log.ts';
 import { entryOf } from '../../collector/lake/write.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
+import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
 import { LakeSite } from './lake-site.ts';
 import { until } from './process.ts';
 
@@ -32,19 +34,23 @@ export const nameOf = ({ stage, gateway, epoch, sequence }: Omit<Damaged, 'how'>
   `${stage} ${gateway}/${epoch}/${sequence}`;
 
 export class AuditSite extends LakeSite {
-  store!: DuckDbStore;
+  store!: TimeSeriesStore;
+  private readonly create: ((notify: Notify) => TimeSeriesStore) | undefined;
   storing!: StoreStage;
   audit!: Audit;
 
-  constructor(folder: string) {
+  /** `create`: another store than the embedded one. */
+  constructor(folder: string, create?: (notify: Notify) => TimeSeriesStore) {
     super(folder, { Log: PlainLog });
+    this.create = create;
   }
 
   override async open(): Promise<void> {
     await super.open();
     const { folder, log, lake, jobs: replays, rebuild } = this;
     const notify = ({ text }: { text: string }): void => void this.said.push(text);
-    this.store = new DuckDbStore({ folder, memoryBytes: 128 << 20, now: Date.now }, notify);
+    const embedded = { folder, memoryBytes: 128 << 20, now: Date.now };
+    this.store = this.create?.(notify) ?? new DuckDbStore(embedded, notify);
     await this.store.open();
     this.storing = new StoreStage({ log, store: this.store, notify, fillRate: 100_000 });
     this.storing.start();

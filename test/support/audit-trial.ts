@@ -1,5 +1,6 @@
 /** Edits, removals and doublings of readings in log, lake and store, and whether an audit names them, and only them. */
 import type { Report } from '../../collector/audit/report.ts';
+import { until } from './process.ts';
 import { AuditSite, nameOf, type Damaged, type LogDocument } from './audit-site.ts';
 
 type Chance = () => number;
@@ -86,6 +87,20 @@ async function inLog(site: AuditSite, damages: readonly Damaged[], next: Chance)
   });
 }
 
+/** Until nothing is there to be merged: a file would be gone while it is being damaged. */
+async function merged(site: AuditSite): Promise<void> {
+  let quiet = 0;
+  await until('small files to be merged', async () => {
+    const folders = new Map<string, number>();
+    for (const { key } of await site.lake.files('readings')) {
+      const folder = key.slice(0, key.lastIndexOf('/'));
+      folders.set(folder, (folders.get(folder) ?? 0) + 1);
+    }
+    quiet = [...folders.values()].some((count) => count >= 16) ? 0 : quiet + 1;
+    return quiet >= 3 || undefined;
+  });
+}
+
 export interface AuditTrial {
   damages: number;
   missed: string[];
@@ -118,6 +133,7 @@ export async function trial(site: AuditSite, count: number, next: Chance): Promi
     const stage = STAGES[Math.floor(next() * STAGES.length)] ?? 'store';
     if (!already.has(nameOf({ stage: 'log', ...target }))) damages.push({ ...target, how, stage });
   }
+  await merged(site);
   const of = (stage: string): Damaged[] => damages.filter((each) => each.stage === stage);
   for (const each of of('store')) await inStore(site, each, next);
   await inLake(site, of('lake'), next);
