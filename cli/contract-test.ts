@@ -98,8 +98,14 @@ const SUITES: Partial<
   store: async (definition, subject, tell) => {
     const { runStoreSuite } = await import('../contracts/suite/store.ts');
     const { supports, create } = definition as unknown as StoreDefinition;
+    const { crash, only } = subject;
+    const crashing = crash === undefined ? {} : { crash };
     return await onDisk(subject, async (context) => ({
-      results: await runStoreSuite({ supports, create: () => create(context) }, tell, subject.only),
+      results: await runStoreSuite(
+        { supports, create: () => create(context), ...crashing },
+        tell,
+        only,
+      ),
       figures: [],
     }));
   },

@@ -128,12 +128,7 @@ export const ERRORS = {
     retryable: false,
     about: 'A mapping file is not valid; the message names file and place.',
   },
-  QUERY_INVALID: {
-    status: 400,
-    scope: 'request',
-    retryable: false,
-    about: 'A query parameter is missing or not understood.',
-  },
+  QUERY_INVALID: { ...CONTRACT_ERRORS.QUERY_INVALID, status: 400, scope: 'request' },
   QUERY_LIMIT: {
     status: 422,
     scope: 'request',

@@ -3,6 +3,7 @@
  *
  * A case has a gateway, an epoch and measurements of its own, so that none sees what another has left.
  */
+import assert from 'node:assert/strict';
 import { identityDigits, identitySeed, type FieldValue, type Reading } from '../reading.ts';
 import type {
   Change,
@@ -19,12 +20,15 @@ export interface StoreUnderTest {
   supports: StoreSupports;
   /** Makes a store on the same storage each time; `open()` is the suite's. */
   create(): TimeSeriesStore | Promise<TimeSeriesStore>;
+  /** Kills its server without a warning, and has it up again when this resolves. */
+  crash?: () => Promise<void>;
 }
 
 export type StoreCase = Case<StoreBench, StoreSupports>;
 
 export const T0 = Date.UTC(2024, 0, 1);
 const NONE: ReadonlyMap<string, string> = new Map();
+const PAUSE_MS = 5;
 let benches = 0;
 
 export class StoreBench {
@@ -58,6 +62,20 @@ export class StoreBench {
     await this.store.close();
     this.store = await this.tested.create();
     await this.store.open();
+  }
+
+  async crash(): Promise<void> {
+    assert.ok(this.tested.crash, 'a case that crashes is skipped without a way to');
+    await this.tested.crash();
+  }
+
+  get supports(): StoreSupports {
+    return this.tested.supports;
+  }
+
+  /** Between two tries. */
+  async pause(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
 
   /** A measurement's name for this case. */

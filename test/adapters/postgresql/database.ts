@@ -1,52 +1,51 @@
-/** PostgreSQL with errors of the contract, and the tables of a log. */
+/** PostgreSQL with errors of the contract: one schema, its tables, statements and transactions. */
 import { Pool, type PoolClient, type QueryResultRow } from 'pg';
 import { AdapterError, type Health } from '@headwater/contracts';
-
-/**
- * `ends` has the next offset of every partition; whoever appends holds its row until the commit, so that offsets become
- * visible in their order. `changes` are those of compacted topics, numbered by a row of `ends` as well.
- */
-export const TABLES = `
-  CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL);
-  CREATE TABLE IF NOT EXISTS ends (topic text, part int, next bigint NOT NULL, PRIMARY KEY (topic, part));
-  CREATE TABLE IF NOT EXISTS journal (topic text, part int, pos bigint, key text NOT NULL, headers text NOT NULL,
-    value bytea NOT NULL, PRIMARY KEY (topic, part, pos));
-  CREATE TABLE IF NOT EXISTS state (topic text, part int, key text, headers text NOT NULL, value bytea NOT NULL,
-    PRIMARY KEY (topic, part, key));
-  CREATE TABLE IF NOT EXISTS changes (topic text, pos bigint, key text NOT NULL, headers text NOT NULL,
-    value bytea NOT NULL, PRIMARY KEY (topic, pos));
-  CREATE TABLE IF NOT EXISTS positions (grp text, topic text, part int, next bigint NOT NULL, PRIMARY KEY (grp, topic, part));
-  CREATE TABLE IF NOT EXISTS members (grp text, topic text, token text, until timestamptz NOT NULL, PRIMARY KEY (grp, topic, token));
-  CREATE TABLE IF NOT EXISTS leases (grp text, topic text, part int, token text NOT NULL, until timestamptz NOT NULL,
-    PRIMARY KEY (grp, topic, part));`;
 
 const CONNECTIONS_MAX = 6;
 const CONNECT_MS_MAX = 5000;
 
 export type Run = <R extends QueryResultRow>(sql: string, values?: unknown[]) => Promise<R[]>;
 
+/** What a log and what a store says of a server that does not answer. */
+type Unavailable = 'LOG_UNAVAILABLE' | 'STORE_UNAVAILABLE';
+
+export interface Place {
+  /** HOST[:PORT][/DATABASE] */
+  address: string;
+  schema: string;
+  /** Made when they are not there. */
+  tables: string;
+  unavailable: Unavailable;
+  user: string;
+  password: string;
+}
+
 export class Database {
   health: Health;
   private readonly pool: Pool;
   private readonly schema: string;
+  private readonly tables: string;
+  private readonly unavailable: Unavailable;
   private readonly nowMs: () => number;
 
   constructor(
-    address: string,
-    schema: string,
-    credentials: { user: string; password: string },
+    { address, schema, tables, unavailable, user, password }: Place,
     nowMs: () => number,
   ) {
     const [, host = '', port = '5432', database = 'postgres'] =
       /^([^:/]+)(?::(\d+))?(?:\/(.+))?$/.exec(address) ?? [];
     this.schema = `"${schema.replaceAll('"', '""')}"`;
+    this.tables = tables;
+    this.unavailable = unavailable;
     this.nowMs = nowMs;
     this.health = { up: false, sinceMs: nowMs(), reason: 'not open yet' };
     this.pool = new Pool({
       host,
       port: Number(port),
       database,
-      ...credentials,
+      user,
+      password,
       max: CONNECTIONS_MAX,
       connectionTimeoutMillis: CONNECT_MS_MAX,
       options: `-c search_path=${this.schema} -c synchronous_commit=on`,
@@ -58,7 +57,7 @@ export class Database {
     const reason = error instanceof Error ? error.message : String(error);
     const sinceMs = this.health.up ? this.nowMs() : this.health.sinceMs;
     this.health = { up: false, sinceMs, reason };
-    return new AdapterError('LOG_UNAVAILABLE', `PostgreSQL: ${reason}`, { cause: error });
+    return new AdapterError(this.unavailable, `PostgreSQL: ${reason}`, { cause: error });
   }
 
   async open(): Promise<void> {
@@ -66,11 +65,11 @@ export class Database {
       // Of several that begin at once, one after the other makes them.
       await run('SELECT pg_advisory_xact_lock(hashtext($1))', [this.schema]);
       await run(`CREATE SCHEMA IF NOT EXISTS ${this.schema}`);
-      await run(TABLES);
+      await run(this.tables);
     });
   }
 
-  /** One statement. Throws LOG_UNAVAILABLE. */
+  /** One statement. Throws `unavailable`. */
   readonly run: Run = async <R extends QueryResultRow>(sql: string, values: unknown[] = []) => {
     try {
       const { rows } = await this.pool.query<R>(sql, values);
@@ -81,7 +80,7 @@ export class Database {
     }
   };
 
-  /** All of it or nothing. Throws LOG_UNAVAILABLE, and what `work` throws. */
+  /** All of it or nothing. Throws `unavailable`, and what `work` throws. */
   async transaction<T>(work: (run: Run) => Promise<T>): Promise<T> {
     let client: PoolClient;
     try {

@@ -1,13 +1,18 @@
-/** What the package exports: `--log postgresql://HOST:PORT/DATABASE`. */
-import { defineLog } from '@headwater/contracts';
+/** What the package exports: `--log postgresql://HOST:PORT/DATABASE`, and the same behind `--store`. */
+import { defineLog, defineStore } from '@headwater/contracts';
 import { PostgresLog } from './log.ts';
+import { PostgresStore } from './store.ts';
+
+const ACCOUNT = {
+  user: { type: 'string', default: 'headwater', about: 'Who it connects as.' },
+  password: { type: 'string', default: '', secret: true, about: 'Of that user.' },
+} as const;
 
 export default defineLog({
   name: 'postgresql',
   about: 'The log in a schema of PostgreSQL.',
   options: {
-    user: { type: 'string', default: 'headwater', about: 'Who it connects as.' },
-    password: { type: 'string', default: '', secret: true, about: 'Of that user.' },
+    ...ACCOUNT,
     leaseMs: {
       type: 'integer',
       default: 10_000,
@@ -24,4 +29,15 @@ export default defineLog({
     recordBytesMax: 128 * 1024 * 1024,
   },
   create: (context) => new PostgresLog(context),
+});
+
+export const postgresqlStore = defineStore({
+  name: 'postgresql',
+  about: 'Readings in a schema of PostgreSQL.',
+  options: {
+    ...ACCOUNT,
+    schema: { type: 'string', default: 'headwater', about: 'Where its tables are.' },
+  },
+  supports: { progress: true, remove: 'rows', aggregates: false },
+  create: (context) => new PostgresStore(context),
 });

@@ -31,6 +31,24 @@ export const toRecord = ({ key, headers, value }: Omit<Row, 'part' | 'pos'>): Lo
   headers: JSON.parse(headers) as Record<string, string>,
 });
 
+/**
+ * `ends` has the next offset of every partition; whoever appends holds its row until the commit, so that offsets become
+ * visible in their order. `changes` are those of compacted topics, numbered by a row of `ends` as well.
+ */
+const TABLES = `
+  CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL);
+  CREATE TABLE IF NOT EXISTS ends (topic text, part int, next bigint NOT NULL, PRIMARY KEY (topic, part));
+  CREATE TABLE IF NOT EXISTS journal (topic text, part int, pos bigint, key text NOT NULL, headers text NOT NULL,
+    value bytea NOT NULL, PRIMARY KEY (topic, part, pos));
+  CREATE TABLE IF NOT EXISTS state (topic text, part int, key text, headers text NOT NULL, value bytea NOT NULL,
+    PRIMARY KEY (topic, part, key));
+  CREATE TABLE IF NOT EXISTS changes (topic text, pos bigint, key text NOT NULL, headers text NOT NULL,
+    value bytea NOT NULL, PRIMARY KEY (topic, pos));
+  CREATE TABLE IF NOT EXISTS positions (grp text, topic text, part int, next bigint NOT NULL, PRIMARY KEY (grp, topic, part));
+  CREATE TABLE IF NOT EXISTS members (grp text, topic text, token text, until timestamptz NOT NULL, PRIMARY KEY (grp, topic, token));
+  CREATE TABLE IF NOT EXISTS leases (grp text, topic text, part int, token text NOT NULL, until timestamptz NOT NULL,
+    PRIMARY KEY (grp, topic, part));`;
+
 const KEPT_AT_LEAST = 256;
 const CHANGES_KEPT = 10_000;
 
@@ -55,7 +73,16 @@ export class PostgresLog implements Log {
     this.context = context;
     this.leaseMs = options.leaseMs;
     const { user, password } = options;
-    this.database = new Database(address, namespace, { user, password }, nowMs);
+    const unavailable = 'LOG_UNAVAILABLE';
+    const place = {
+      address,
+      schema: namespace,
+      tables: TABLES,
+      unavailable,
+      user,
+      password,
+    } as const;
+    this.database = new Database(place, nowMs);
     this.partitions = partitions;
     this.compacted = new Set(topics.filter(({ compacted }) => compacted).map(({ name }) => name));
   }
