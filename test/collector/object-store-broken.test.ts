@@ -1,0 +1,97 @@
+/** The ObjectStore suite finds what is broken: each of these breaks one law, and the case that states it fails. */
+import { readFileSync, truncateSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { OBJECT_STORE_CASES, runObjectStoreCase } from '../../contracts/suite/object-store.ts';
+import type { ObjectInfo } from '../../contracts/object-store.ts';
+import { LocalObjects } from '../../collector/lake/local.ts';
+import { temporaryFolder } from '../support/process.ts';
+
+const PAGE = 10;
+
+class CutsOff extends LocalObjects {
+  override async put(key: string, file: string): Promise<void> {
+    truncateSync(file, Math.min(65_536, readFileSync(file).length));
+    await super.put(key, file);
+  }
+}
+
+class FirstPutStays extends LocalObjects {
+  override async put(key: string, file: string): Promise<void> {
+    const isThere = await super.get(key).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) await super.put(key, file);
+  }
+}
+
+class VersionIsTheName extends LocalObjects {
+  override async list(prefix: string): Promise<ObjectInfo[]> {
+    return (await super.list(prefix)).map((info) => ({ ...info, version: info.key }));
+  }
+}
+
+class ListHasNoOrder extends LocalObjects {
+  override async list(prefix: string): Promise<ObjectInfo[]> {
+    return (await super.list(prefix)).toReversed();
+  }
+}
+
+class ListIsOnePage extends LocalObjects {
+  override async list(prefix: string): Promise<ObjectInfo[]> {
+    return (await super.list(prefix)).slice(0, PAGE);
+  }
+}
+
+class NamesAreDecoded extends LocalObjects {
+  override async list(prefix: string): Promise<ObjectInfo[]> {
+    const infos = await super.list(prefix);
+    return infos.map((info) => ({ ...info, key: decodeURIComponent(info.key) }));
+  }
+}
+
+class NothingIsEmpty extends LocalObjects {
+  override async get(key: string): Promise<Buffer> {
+    return await super.get(key).catch(() => Buffer.alloc(0));
+  }
+}
+
+class RemovalIsForgotten extends LocalObjects {
+  override remove(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Of what a cache would hold, had it fetched anything. */
+class PathIsOfNothing extends LocalObjects {
+  private isOpen = false;
+  override async put(key: string, file: string): Promise<void> {
+    this.isOpen = false;
+    await super.put(key, file);
+    this.isOpen = true;
+  }
+  override path(key: string): string {
+    return this.isOpen ? `${super.path(key)}.cache` : super.path(key);
+  }
+}
+
+it.each([
+  ['an object that is cut off', CutsOff, 'what was put is there, byte for byte'],
+  ['a first put that stays', FirstPutStays, 'a second put replaces the first'],
+  ['a version that never differs', VersionIsTheName, 'a second put replaces the first'],
+  ['a list without an order', ListHasNoOrder, 'a list is of one folder, in order'],
+  ['names that are decoded', NamesAreDecoded, 'names with percent signs'],
+  ['an empty object for none', NothingIsEmpty, 'what is not there is NOT_FOUND'],
+  ['a removal that is forgotten', RemovalIsForgotten, 'what is not there is NOT_FOUND'],
+  ['a path of no file', PathIsOfNothing, 'a path is of a file that is there'],
+  ['a list of one page', ListIsOnePage, 'more than a page of objects'],
+])('%s fails the case that says so', async (_, Broken, name) => {
+  const [broken, ...others] = OBJECT_STORE_CASES.filter((each) => each.name.includes(name));
+  expect(others).toEqual([]);
+  if (broken === undefined) throw new Error(`no case is called '${name}'`);
+  const tested = (Tested: typeof LocalObjects): { create: () => LocalObjects } => ({
+    create: () => new Tested(temporaryFolder()),
+  });
+  await expect(runObjectStoreCase(tested(Broken), broken.run)).rejects.toThrow();
+  await runObjectStoreCase(tested(LocalObjects), broken.run);
+});
