@@ -188,7 +188,9 @@ export class Site {
         return allowLoss || !answer.missing ? answer : undefined;
       },
       15_000,
-    ).catch(() => ({ missing: true }));
+    ).catch(async () =>
+      getJson<LedgerAnswer>(`http://${collector.address['http']}/api/v1/ledger`),
+    );
     const lied = allowLoss ? missing > 0 && !ledger.missing : ledger.missing;
     return {
       fired,
@@ -196,8 +198,8 @@ export class Site {
       lost: allowLoss && ledger.missing ? 0 : missing,
       extra,
       differing: foreign + (lied ? 1 : 0),
-      ...(missing > 0
-        ? { note: `${missing} missing, the ledger says ${String(ledger.missing)}` }
+      ...(missing > 0 || lied
+        ? { note: `${missing} missing, the ledger says ${JSON.stringify(ledger).slice(0, 4000)}` }
         : {}),
     };
   }
