@@ -343,7 +343,7 @@ export const GATEWAY_CONFIG = {
     max: 1_000_000,
     unit: 'sessions',
     about:
-      'Clients with subscriptions, those of persistent sessions that are away included; further ones may publish but not subscribe.',
+      'Clients with subscriptions, those that are away included; further ones may publish but not subscribe. As many sessions may outlive their connection; further ones are refused.',
   },
   'limits.sessionExpiryMs': {
     type: 'integer',
@@ -411,7 +411,7 @@ export const GATEWAY_CONFIG = {
     max: 1024 * MIB,
     unit: 'bytes',
     about:
-      'Memory of the messages that are queued for all such sessions together: topic, payload and a kilobyte each.',
+      'Memory of the messages that are queued for all such sessions together, which are on disk as well: topic, payload and half a kilobyte each.',
   },
   'limits.retainedMessagesMax': {
     type: 'integer',

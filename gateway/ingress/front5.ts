@@ -1,29 +1,32 @@
 /**
- * MQTT 5 in front of the buffer: CONNECT, SUBSCRIBE and wills of its clients, with the same guard, limits and way of a
- * message as those of 3.1.1. A client id has one session, of one version: whoever connects with the other ends it.
+ * Sessions of ours in front of the buffer: CONNECT, SUBSCRIBE and wills of MQTT 5 clients, and of those of 3.1.1 that ask for
+ * a session which outlives its connection, with the same guard, limits and way of a message as aedes's clients. A client
+ * id has one session, of one version: whoever connects with the other ends it.
  */
 import { principalOf } from '../../shared/access/shares.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
-import type { IncomingPublish, Protocol5 } from '../../shared/mqtt/protocol.ts';
-import { checkTopicFilter } from '../../shared/mqtt/packets.ts';
+import type { IncomingPublish, Protocol311, Protocol5 } from '../../shared/mqtt/protocol.ts';
+import { checkTopicFilter, type ConnectPacket } from '../../shared/mqtt/packets.ts';
 import { Broker5, type BrokerHost, type BrokerOptions, type Delivery } from '../mqtt5/broker.ts';
 import {
   Link,
   type Admitted,
+  type Holder,
   type LinkHost,
   type LinkLimits,
   type SubscribeResult,
 } from '../mqtt5/link.ts';
+import { Link311 } from '../mqtt5/link311.ts';
 import type { Message } from '../mqtt5/message.ts';
 import { readConnect5, type Connect, type Filter, type Publish } from '../mqtt5/packets.ts';
-import { property } from '../mqtt5/properties.ts';
 import { REASON, Refusal, type Reason } from '../mqtt5/reasons.ts';
 import type { Session } from '../mqtt5/session.ts';
 import type { PendingWill } from '../mqtt5/session-disk.ts';
 import { sharedFilter } from '../mqtt5/topics.ts';
-import { IDENTIFIER_REJECTED, NOT_AUTHORIZED, type Guard } from './guard.ts';
+import type { Guard } from './guard.ts';
+import { recordProperties, refusalOf, willOf } from './terms5.ts';
 
 /** What the front needs of the ingress, which both versions share. */
 export interface Front5Context {
@@ -31,11 +34,13 @@ export interface Front5Context {
   guard: Guard;
   /** Resolves when what was given to it is on stable storage, in order with messages. */
   durable(ops: KvOp[]): Promise<void>;
-  write(ops: KvOp[]): void;
+  write(ops: KvOp[], durable?: () => void): void;
   /** Into the buffer and to local subscribers; answered in order. */
   publish(connection: MqttConnection, packet: IncomingPublish): void;
   /** Whether the session has got this QoS 2 id, and has not released it. */
   hasReceived(clientId: string, packetId: number): boolean;
+  /** QoS 2 messages of the session that it has not released. */
+  receivedCount(clientId: string): number;
   release(connection: MqttConnection, packetId: number): void;
   answerInOrder(connection: MqttConnection, bytes: Buffer): void;
   /** `recorded`: its properties as a frame keeps them. */
@@ -50,19 +55,9 @@ export interface Front5Context {
   /** More is queued for it than is allowed: the session is to end, and that is told. */
   overflow(clientId: string): void;
   trouble(error: unknown): void;
-  /** A session of 3.1.1 with this id ends, connected or not. */
-  evict311(clientId: string): Promise<void>;
+  /** A client of aedes's with this id ends. */
+  evictAedes(clientId: string): void;
   retained(filter: string): AsyncIterable<Message>;
-}
-
-/** Bytes of a message's properties as a frame's record keeps them. */
-export function recordProperties(
-  forwarded: Buffer | undefined,
-  messageExpiry: number | undefined,
-): Buffer | undefined {
-  if (messageExpiry === undefined) return forwarded;
-  const expiry = Buffer.from(property('messageExpiry', messageExpiry));
-  return forwarded === undefined ? expiry : Buffer.concat([forwarded, expiry]);
 }
 
 export class Front5 implements LinkHost, BrokerHost {
@@ -71,7 +66,7 @@ export class Front5 implements LinkHost, BrokerHost {
   private readonly context: Front5Context;
   private readonly stallMs: number;
   /** The newest connection of each id. */
-  private readonly owners = new Map<string, Link>();
+  private readonly owners = new Map<string, Holder>();
   private sweeper: NodeJS.Timeout | undefined;
 
   constructor(context: Front5Context, limits: LinkLimits, options: BrokerOptions, stallMs: number) {
@@ -113,14 +108,22 @@ export class Front5 implements LinkHost, BrokerHost {
       keepAliveOffset: 0,
       username: connect.username,
       password: connect.password,
+      will: undefined,
     };
+    void link.open();
+    return link;
+  }
+
+  /** A CONNECT of 3.1.1 without a clean session. */
+  attach311(connection: MqttConnection, connect: ConnectPacket): Protocol311 {
+    const link = new Link311(connection, this, connect);
     void link.open();
     return link;
   }
 
   // ---- LinkHost ----
 
-  async admit(link: Link, connect: Connect): Promise<Admitted> {
+  async admit(link: Holder, connect: Connect): Promise<Admitted> {
     const { guard, env } = this.context;
     const { connection } = link;
     const clientId =
@@ -128,7 +131,7 @@ export class Front5 implements LinkHost, BrokerHost {
     const admission = await guard.admit(connection, clientId, connect.username, connect.password);
     if ('refused' in admission) throw refusalOf(admission);
     const { user } = admission;
-    await this.context.evict311(clientId);
+    this.context.evictAedes(clientId);
     if (connection.isClosed) throw new Refusal(REASON.serverUnavailable, 'the connection is gone');
     if (!this.context.admitUser(connection, user))
       throw new Refusal(REASON.quotaExceeded, 'too many connections of this user');
@@ -143,11 +146,13 @@ export class Front5 implements LinkHost, BrokerHost {
       clientId,
       principal,
       connect,
+      link.version,
       before !== undefined,
     );
     // After the session before, whose end lets go of the id.
     guard.claim(connection);
     session.user = user;
+    session.version = link.version;
     this.broker.countFor(session, principal);
     session.expirySeconds = link.expirySeconds;
     session.awaySinceMs = undefined;
@@ -165,6 +170,7 @@ export class Front5 implements LinkHost, BrokerHost {
     clientId: string,
     principal: string,
     { cleanStart }: Connect,
+    version: Session['version'],
     isTakeover: boolean,
   ): { session: Session; sessionPresent: boolean } {
     const { broker } = this;
@@ -172,7 +178,7 @@ export class Front5 implements LinkHost, BrokerHost {
     if (found !== undefined) {
       // A connection that is taken over has ended without a DISCONNECT: its will is sent, but for one that waits
       // for a session that goes on [MQTT-3.1.3-9].
-      const goesOn = !cleanStart && found.expirySeconds > 0;
+      const goesOn = !cleanStart && found.expirySeconds > 0 && found.version === version;
       if (isTakeover) broker.endConnection(found, goesOn);
       else if (goesOn) broker.setWill(clientId, undefined);
       if (goesOn) return { session: found, sessionPresent: true };
@@ -219,7 +225,11 @@ export class Front5 implements LinkHost, BrokerHost {
     return true;
   }
 
-  async subscribe(link: Link, filters: Filter[], id: number | undefined): Promise<SubscribeResult> {
+  async subscribe(
+    link: Holder,
+    filters: Filter[],
+    id: number | undefined,
+  ): Promise<SubscribeResult> {
     const { session } = link;
     if (session === undefined) return { reasons: [], retained: () => Promise.resolve() };
     const fresh: Filter[] = [];
@@ -257,7 +267,7 @@ export class Front5 implements LinkHost, BrokerHost {
     return may === 'too many' ? REASON.quotaExceeded : REASON.notAuthorized;
   }
 
-  async unsubscribe(link: Link, filters: string[]): Promise<number[]> {
+  async unsubscribe(link: Holder, filters: string[]): Promise<number[]> {
     const { session } = link;
     if (session === undefined) return [];
     const reasons = filters.map((filter) => {
@@ -275,11 +285,15 @@ export class Front5 implements LinkHost, BrokerHost {
     return reasons;
   }
 
-  closed(link: Link, sendsWill: boolean): void {
+  closed(link: Holder, sendsWill: boolean): void {
     const { session } = link;
     if (session === undefined || this.owners.get(session.clientId) !== link) return;
     this.owners.delete(session.clientId);
     this.broker.away(session, sendsWill);
+    // Many that only publish ask 3.1.1 for a session, some under a new id each time: one with nothing in it is none.
+    const { version, subscriptions, queuedCount, clientId } = session;
+    const isEmpty = subscriptions.size + queuedCount + this.context.receivedCount(clientId) === 0;
+    if (version === 4 && isEmpty) this.broker.end(session);
     if (this.has(session.clientId)) this.context.guard.identities.left(session.clientId);
   }
 
@@ -287,6 +301,11 @@ export class Front5 implements LinkHost, BrokerHost {
 
   has(clientId: string): boolean {
     return this.broker.find(clientId) !== undefined;
+  }
+
+  /** Messages that wait for it. */
+  queued(clientId: string): number {
+    return this.broker.find(clientId)?.queuedCount ?? 0;
   }
 
   /** The session of an id ends, and its connection with it. */
@@ -314,8 +333,8 @@ export class Front5 implements LinkHost, BrokerHost {
 
   // ---- BrokerHost ----
 
-  write(ops: KvOp[]): void {
-    if (ops.length > 0) this.context.write(ops);
+  write(ops: KvOp[], durable?: () => void): void {
+    this.context.write(ops, durable);
   }
 
   publishWill(clientId: string, user: string | undefined, will: PendingWill): void {
@@ -347,26 +366,4 @@ export class Front5 implements LinkHost, BrokerHost {
     for (const filter of session.subscriptions.keys())
       this.context.maySubscribe(clientId, sharedFilter(filter) ?? filter);
   }
-}
-
-/** A refusal that will pass is said by closing: clients that are told a reason do not come again. */
-function refusalOf({ refused, returnCode }: { refused: string; returnCode: number }): Refusal {
-  if (returnCode === IDENTIFIER_REJECTED) return new Refusal(REASON.clientIdNotValid, refused);
-  if (returnCode === NOT_AUTHORIZED) return new Refusal(REASON.notAuthorized, refused);
-  return new Refusal(REASON.serverBusy, refused);
-}
-
-function willOf({ will }: Connect): PendingWill | undefined {
-  if (will === undefined) return undefined;
-  const { topic, payload, qos, retain, properties } = will;
-  return {
-    topic,
-    payload,
-    qos,
-    retain,
-    forwarded: properties.forwarded,
-    messageExpiry: properties.numbers.messageExpiry,
-    delaySeconds: properties.numbers.willDelay ?? 0,
-    dueMs: undefined,
-  };
 }

@@ -2,9 +2,10 @@
  * MQTT for devices. Every PUBLISH goes into the buffer first; its PUBACK, PUBREC or PUBCOMP leaves after the fsync of
  * its group (law 1), in the order in which the packets came [MQTT-4.6.0-2]. Local subscribers get it after that.
  *
- * aedes keeps sessions, subscriptions and wills. A will passes `authorizePublish`, which waits for the buffer as well:
- * the PUBLISH packets themselves never reach aedes's handler, since it would acknowledge before storing (F5).
- * Clients of MQTT 5 have sessions of ours beside it (`front5.ts`); a message goes to the subscribers of both.
+ * aedes keeps clean sessions of 3.1.1 with their subscriptions and wills. A will passes `authorizePublish`, which waits for
+ * the buffer as well: the PUBLISH packets themselves never reach aedes's handler, since it would acknowledge before storing (F5).
+ * Clients of MQTT 5, and those of 3.1.1 whose sessions outlive their connection, have sessions of ours beside it
+ * (`front5.ts`); a message goes to the subscribers of both.
  */
 import type { Duplex } from 'node:stream';
 import type { EventEmitter } from 'node:events';
@@ -15,8 +16,13 @@ import { messageOf } from '../../shared/errors.ts';
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { MqttConnection, MqttHandler } from '../../shared/mqtt/connection.ts';
-import type { IncomingPublish, MqttLimits, Protocol5 } from '../../shared/mqtt/protocol.ts';
-import { PUBACK, PUBCOMP, PUBREC } from '../../shared/mqtt/packets.ts';
+import type {
+  IncomingPublish,
+  MqttLimits,
+  Protocol311,
+  Protocol5,
+} from '../../shared/mqtt/protocol.ts';
+import { PUBACK, PUBCOMP, PUBREC, type ConnectPacket } from '../../shared/mqtt/packets.ts';
 import { TOO_LARGE } from '../../shared/mqtt/scanner.ts';
 import { HeldBack } from '../../shared/mqtt/held-back.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
@@ -31,13 +37,14 @@ import type { Message } from '../mqtt5/message.ts';
 import { REASON } from '../mqtt5/reasons.ts';
 import { SESSION_PREFIX } from '../mqtt5/session-disk.ts';
 import { Front5, type Front5Context } from './front5.ts';
+import { Granted } from './granted.ts';
 import { LocalDelivery } from './local.ts';
 import { Standings } from './standing.ts';
 import { Wills } from './wills.ts';
 import type { Guard } from './guard.ts';
-import { OfflineQueues } from './offline-queue.ts';
 import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
 import { RETAINED_PREFIX, Retained } from './retained.ts';
+import { RetainedView } from './retained-view.ts';
 import { IngressShares, type SharesMax } from './shares.ts';
 import { Subscriptions } from './subscriptions.ts';
 
@@ -90,7 +97,9 @@ export class Ingress implements MqttHandler {
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly touched = new Set<MqttConnection>();
   private readonly heldBack = new HeldBack();
-  private readonly offline: OfflineQueues;
+  private readonly view = new RetainedView();
+  private readonly granted = new Granted();
+  private lostWithSessions = 0;
   private readonly seldom: Seldom;
   private readonly byUser = new Set<MqttConnection>();
   private expiry: NodeJS.Timeout | undefined;
@@ -116,12 +125,6 @@ export class Ingress implements MqttHandler {
     this.subscriptions = new Subscriptions(shares.sessions, shares.subscriptionLevels);
     this.sessions = new Qos2Sessions(shares.qos2);
     this.retained = new Retained(shares.retainedMessages, shares.retainedBytes);
-    this.offline = new OfflineQueues(
-      options.offlineMessagesMax,
-      shares.offlineBytes,
-      (clientId) => guard.identities.principalOf(clientId),
-      (clientId) => this.endSession(clientId, 'more is queued for it than is allowed'),
-    );
     this.standings = new Standings(env, guard, options.messagesPerSecond);
     this.local = new LocalDelivery({
       env,
@@ -129,7 +132,7 @@ export class Ingress implements MqttHandler {
       notify,
       subscriptions: this.subscriptions,
       retained: this.retained,
-      offline: this.offline,
+      view: this.view,
       principalOf: (clientId) => guard.identities.principalOf(clientId) ?? '',
     });
     this.wills = new Wills(guard, buffer, this.local);
@@ -152,8 +155,9 @@ export class Ingress implements MqttHandler {
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 
+  /** Messages that a session lost: those that were one too many, and those that waited for a session that was ended. */
   get offlineDropped(): number {
-    return this.offline.dropped;
+    return this.lostWithSessions + this.front5.broker.refusedCopies;
   }
 
   get uncheckedLogins(): number {
@@ -168,7 +172,7 @@ export class Ingress implements MqttHandler {
   async start(): Promise<void> {
     const { options } = this;
     const broker = await Aedes.createBroker({
-      persistence: this.offline.persistence,
+      persistence: this.view.persistence,
       connectTimeout: options.server.connectTimeoutMs,
       drainTimeout: options.subscriberStallMs,
       maxClientsIdLength: options.mqtt.clientIdBytesMax,
@@ -186,9 +190,14 @@ export class Ingress implements MqttHandler {
       () => this.rightsChanged(),
     );
     broker.on('clientReady', (client) => this.bySide.get(client.conn)?.opened(client.id));
+    broker.on('client', (client) => this.granted.watch(client));
+    broker.on('subscribe', (subscriptions, client) =>
+      this.granted.subscribed(client, subscriptions),
+    );
     broker.on('unsubscribe', (filters, client) => {
-      // aedes also unsubscribes whoever disconnects; a persistent session keeps its subscriptions.
-      if (client.clean || client.connected) this.subscriptions.remove(client.id, filters);
+      this.granted.unsubscribed(client, filters);
+      // aedes also unsubscribes whoever disconnects; the id may have a session of ours by then.
+      if (!this.front5.has(client.id)) this.subscriptions.remove(client.id, filters);
     });
     (broker as EventEmitter).on('error', (error: unknown) =>
       this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
@@ -385,9 +394,6 @@ export class Ingress implements MqttHandler {
 
   /** The session ends, with its connection if there is one, and all that was kept for it is forgotten. */
   private endSession(clientId: string, reason: string, code: number = REASON.notAuthorized): void {
-    const client = (this.broker as unknown as { clients?: Record<string, Client> } | undefined)
-      ?.clients?.[clientId];
-    if (client !== undefined) client.clean = true;
     this.endedSessions.add(reason);
     const unsaid = this.seldom.may(reason);
     if (unsaid !== undefined)
@@ -396,10 +402,10 @@ export class Ingress implements MqttHandler {
         event: 'session_ended',
         text: `the session of '${clientId}' has ended: ${reason}${unsaid === 0 ? '' : ` (and ${unsaid} more since this was said last)`}`,
       });
+    this.lostWithSessions += this.front5.queued(clientId);
     this.subscriptions.removeClient(clientId);
     this.local.write(this.sessions.clear(clientId));
     this.guard.identities.release(clientId);
-    void this.offline.end(clientId);
     this.front5.end(clientId, code, reason);
     for (const connection of [...this.server.all()])
       if (connection.clientId === clientId) connection.close(reason, code);
@@ -423,20 +429,13 @@ export class Ingress implements MqttHandler {
   closed(connection: MqttConnection, reason: string): void {
     this.heldBack.forget(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
-    const { connect, clientId, user } = connection;
+    const { clientId, user } = connection;
     if (reason.startsWith(TOO_LARGE)) this.sayTooLarge(connection, reason);
     if (this.byUser.delete(connection) && user !== undefined) this.shares.connections.give(user);
-    if (clientId === '' || connection.five !== undefined) return;
+    if (clientId === '' || !isAedes(connection)) return;
     // A takeover may have given the id to a newer connection, which has state of its own.
     for (const other of this.server.all())
       if (other !== connection && other.clientId === clientId) return;
-    const keepsSession =
-      connect?.clean === false &&
-      (this.subscriptions.has(clientId) || this.sessions.inFlight(clientId) > 0);
-    if (keepsSession) {
-      this.guard.identities.left(clientId);
-      return;
-    }
     this.sessions.clear(clientId);
     this.subscriptions.removeClient(clientId);
     this.guard.identities.release(clientId);
@@ -490,7 +489,9 @@ export class Ingress implements MqttHandler {
         done(Object.assign(new Error('too many connections'), { returnCode: 3 }), false);
         return;
       }
-      this.front5.end(client.id, REASON.sessionTakenOver, 'a client of MQTT 3.1.1 has its id now');
+      // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
+      const hadSession = this.front5.has(client.id);
+      this.front5.end(client.id, REASON.sessionTakenOver, 'another client has its id now');
       connection.clientId = client.id;
       connection.user = user;
       this.guard.claim(connection);
@@ -498,20 +499,21 @@ export class Ingress implements MqttHandler {
         this.byUser.add(connection);
         this.wills.users.set(client, user);
       }
-      if (client.clean) {
-        // [MQTT-3.1.2-6]: what the session before left behind is gone before this one begins.
-        const ops = this.sessions.clear(client.id);
-        this.subscriptions.removeClient(client.id);
-        if (ops.length > 0)
-          await new Promise<void>((resolve) => this.buffer.barrier({ durable: resolve }, ops));
-      }
+      const ops = this.sessions.clear(client.id);
+      this.subscriptions.removeClient(client.id);
+      if (hadSession || ops.length > 0)
+        await new Promise<void>((resolve) => this.buffer.barrier({ durable: resolve }, ops));
       done(null, true);
     } catch (error) {
       done(Object.assign(new Error(messageOf(error)), { returnCode: 3 }), false);
     }
   }
 
-  // ---- MQTT 5 ----
+  // ---- sessions of ours ----
+
+  attach311(connection: MqttConnection, connect: ConnectPacket): Protocol311 {
+    return this.front5.attach311(connection, connect);
+  }
 
   attach5(connection: MqttConnection, body: Buffer): Protocol5 {
     return this.front5.attach(connection, body);
@@ -523,9 +525,10 @@ export class Ingress implements MqttHandler {
       env,
       guard,
       durable: (ops) => new Promise((resolve) => this.buffer.barrier({ durable: resolve }, ops)),
-      write: (ops) => this.local.write(ops),
+      write: (ops, durable) => this.local.write(ops, durable),
       publish: (connection, packet) => this.publish(connection, packet),
       hasReceived: (clientId, packetId) => this.sessions.has(clientId, packetId),
+      receivedCount: (clientId) => this.sessions.inFlight(clientId),
       release: (connection, packetId) => this.pubrel(connection, packetId),
       answerInOrder: (connection, bytes) =>
         this.buffer.barrier({
@@ -551,26 +554,22 @@ export class Ingress implements MqttHandler {
       overflow: (clientId) =>
         this.endSession(clientId, 'more is queued for it than is allowed', REASON.quotaExceeded),
       trouble: (error) => this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
-      evict311: (clientId) => this.evict311(clientId),
+      evictAedes: (clientId) => this.evictAedes(clientId),
       retained: (filter) => this.local.retainedFor(filter),
     };
   }
 
-  /** An id has one session: that of 3.1.1 ends when a client of 5 comes with it. */
-  private async evict311(clientId: string): Promise<void> {
-    let has = this.subscriptions.has(clientId) || this.sessions.inFlight(clientId) > 0;
+  /** An id has one session: a clean one of 3.1.1 ends when a client comes whose session is ours. */
+  private evictAedes(clientId: string): void {
+    let wasHere = false;
     for (const connection of [...this.server.all()]) {
-      if (connection.clientId !== clientId || connection.five !== undefined) continue;
-      has = true;
-      connection.close('a client of MQTT 5 has its id now');
+      if (connection.clientId !== clientId || !isAedes(connection)) continue;
+      wasHere = true;
+      connection.close('another client has its id now');
     }
-    if (!has || this.front5.has(clientId)) return;
-    const client = (this.broker as unknown as { clients?: Record<string, Client> } | undefined)
-      ?.clients?.[clientId];
-    if (client !== undefined) client.clean = true;
+    if (!wasHere) return;
     this.subscriptions.removeClient(clientId);
     this.local.write(this.sessions.clear(clientId));
-    await this.offline.end(clientId);
   }
 
   /** Lets devices go. The buffer is closed by its owner. */
@@ -583,3 +582,7 @@ export class Ingress implements MqttHandler {
     if (broker !== undefined) await new Promise<void>((resolve) => broker.close(() => resolve()));
   }
 }
+
+/** Its session is aedes's, and ends with it. */
+const isAedes = ({ five, lasting }: MqttConnection): boolean =>
+  five === undefined && lasting === undefined;

@@ -1,6 +1,6 @@
 /**
- * Messages to those who listen on this gateway: subscribers of 3.1.1, which are aedes's, and of 5, which are ours, and
- * what is retained for both. Nobody sees what could still be lost: copies for sessions that outlive their connection are
+ * Messages to those who listen on this gateway, aedes's clients and those with sessions of ours, and what is retained for
+ * both. Nobody sees what could still be lost: copies for sessions that outlive their connection are
  * written with the message, and everything is sent after the fsync.
  */
 import type { Aedes } from 'aedes';
@@ -13,11 +13,11 @@ import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Delivery } from '../mqtt5/broker.ts';
 import type { Message } from '../mqtt5/message.ts';
 import type { Ticket } from '../buffer/ticket.ts';
-import type { OfflineQueues } from './offline-queue.ts';
 import type { Retained, RetainedExtras } from './retained.ts';
+import type { RetainedView } from './retained-view.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
-/** What the sessions of MQTT 5 do with a message. */
+/** What sessions of ours do with a message. */
 interface Copies {
   prepare(message: Message): Delivery | undefined;
   dispatch(delivery: Delivery): void;
@@ -29,7 +29,7 @@ export interface LocalParts {
   notify: Notify;
   subscriptions: Subscriptions;
   retained: Retained;
-  offline: OfflineQueues;
+  view: RetainedView;
   principalOf: (clientId: string) => string;
 }
 
@@ -67,8 +67,9 @@ export class LocalDelivery {
     clearInterval(this.expiry);
   }
 
-  write(ops: KvOp[]): void {
-    if (ops.length > 0) this.parts.buffer.barrier({ durable: () => undefined }, ops);
+  write(ops: KvOp[], durable?: () => void): void {
+    if (ops.length > 0) this.parts.buffer.barrier({ durable: durable ?? (() => undefined) }, ops);
+    else durable?.();
   }
 
   /** What a publisher of MQTT 5 said beside its payload, with its expiry as a time. */
@@ -84,13 +85,13 @@ export class LocalDelivery {
 
   /** The topic's retained message, or none any more when this one cannot be kept: never an older one. */
   retain(message: Message): { ops: KvOp[]; kept: boolean } {
-    const { retained, buffer, offline, notify, principalOf } = this.parts;
+    const { retained, buffer, view, notify, principalOf } = this.parts;
     const { topic, qos, payload, publisher } = message;
     const principal = principalOf(publisher);
     const result = retained.set(topic, principal, qos, payload, message);
     if (result.kept) return result;
     // Subscribers to come are told after the fsync, like those who are here.
-    if (result.ops.length > 0) buffer.barrier({ durable: () => void offline.unretain(topic) });
+    if (result.ops.length > 0) buffer.barrier({ durable: () => void view.unretain(topic) });
     if (this.retainedRefused++ === 0)
       notify({
         level: 'warn',
@@ -100,7 +101,7 @@ export class LocalDelivery {
     return result;
   }
 
-  /** Copies for MQTT 5; their `ops` are to be written with the message. */
+  /** Copies for sessions of ours; their `ops` are to be written with the message. */
   prepare(message: Message): Delivery | undefined {
     return this.five?.prepare(message);
   }
@@ -154,9 +155,9 @@ export class LocalDelivery {
 
   /** What is retained on topics that a filter matches, for a new subscription. */
   async *retainedFor(filter: string): AsyncIterable<Message> {
-    const { offline, retained } = this.parts;
+    const { view, retained } = this.parts;
     const nowMs = this.nowMs();
-    for await (const { topic, payload, qos } of offline.retained(filter)) {
+    for await (const { topic, payload, qos } of view.matching(filter)) {
       const extras = retained.extrasOf(topic);
       if ((extras.expiresAtMs ?? Number.POSITIVE_INFINITY) <= nowMs) continue;
       yield { topic, payload: Buffer.from(payload), qos, retain: true, publisher: '', ...extras };
@@ -166,7 +167,7 @@ export class LocalDelivery {
   private expireRetained(): void {
     const { topics, ops } = this.parts.retained.expired(this.nowMs());
     this.write(ops);
-    for (const topic of topics) void this.parts.offline.unretain(topic);
+    for (const topic of topics) void this.parts.view.unretain(topic);
   }
 }
 

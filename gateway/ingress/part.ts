@@ -171,7 +171,7 @@ export const ingressPart: GatewayPart<Devices> = {
       ({ ingress }) => ingress.endedSessions.read(),
     ),
     headwater_ingress_mqtt5_sessions: gauge(
-      'Sessions of MQTT 5 clients, with or without a connection.',
+      'Sessions of MQTT 5 clients, and those of 3.1.1 without a clean session, with or without a connection.',
       ({ ingress }) => ingress.front5.broker.sessionCount,
     ),
     headwater_ingress_mqtt5_dropped_total: counter(

@@ -1,18 +1,20 @@
 /**
- * Sessions of MQTT 5 clients, and what is delivered to them. aedes keeps those of 3.1.1; a message goes to both.
+ * Sessions of MQTT 5 clients, and of those of 3.1.1 that ask for one which outlives its connection, and what is delivered
+ * to them. aedes keeps clean sessions of 3.1.1; a message goes to both.
  *
  * - `prepare` is asked before a message is committed, so that its copies for sessions that outlive their connection are
  *   written in the message's own batch: what was acknowledged to the publisher is queued on disk for them (law 2).
  *   `dispatch` sends the copies after that fsync: nobody sees what could still be lost.
  * - A session is on disk as long as it may outlive its connection; what is damaged there is left out and counted.
  * - Every queue has a limit in messages, all of them together one in bytes, of which each principal has a share. A session
- *   that reaches it ends, as those of 3.1.1 do: it would come back to old messages as if nothing had followed.
+ *   that reaches it ends: it would come back to old messages as if nothing had followed.
  * - Deadlines (session expiry, will delay, message expiry) are times of the wall clock, kept on disk, and looked at each second.
  */
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { Share } from '../../shared/access/shares.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
+import { ClockJumps } from './clock-jumps.ts';
 import { encodeOutgoing, sizeOf, type Message, type Outgoing } from './message.ts';
 import { Session, type SessionStore } from './session.ts';
 import {
@@ -36,8 +38,8 @@ export interface BrokerOptions {
 
 /** What the sessions stand on and report to. */
 export interface BrokerHost {
-  /** Written with the next group, in order. */
-  write(ops: KvOp[]): void;
+  /** Written with the next group, in order; `durable` is called after its fsync. */
+  write(ops: KvOp[], durable?: () => void): void;
   /** A will whose time has come. */
   publishWill(clientId: string, user: string | undefined, will: PendingWill): void;
   /** A session is gone: its rights, its ids and its filters are nobody's. */
@@ -58,6 +60,8 @@ const SWEEP_MS = 1000;
 
 export class Broker5 implements SessionStore {
   readonly droppedBy = new CounterBy('reason');
+  /** Copies that were one too many for their session. */
+  refusedCopies = 0;
   private readonly topics = new Topics<Session>();
   private readonly sessions = new Map<string, Session>();
   private readonly wills = new Map<string, PendingWill>();
@@ -65,10 +69,12 @@ export class Broker5 implements SessionStore {
   private readonly host: BrokerHost;
   private readonly env: Env;
   private sequence = 0;
+  private readonly jumps: ClockJumps;
   private sweeper: NodeJS.Timeout | undefined;
 
   constructor(env: Env, options: BrokerOptions, host: BrokerHost) {
     this.env = env;
+    this.jumps = new ClockJumps(env.clock);
     this.options = options;
     this.host = host;
   }
@@ -206,7 +212,19 @@ export class Broker5 implements SessionStore {
     this.host.publishWill(clientId, user, will);
   }
 
+  /** A clock that is set makes nobody's absence longer, and no will wait for less. */
+  private shift(jumpMs: number): void {
+    for (const will of this.wills.values()) if (will.dueMs !== undefined) will.dueMs += jumpMs;
+    for (const session of this.sessions.values()) {
+      if (session.awaySinceMs === undefined) continue;
+      session.awaySinceMs += jumpMs;
+      this.keep(session);
+    }
+  }
+
   private sweep(): void {
+    const jumpMs = this.jumps.take();
+    if (jumpMs !== 0) this.shift(jumpMs);
     const now = this.nowMs();
     for (const [clientId, will] of [...this.wills]) {
       if (will.dueMs === undefined || will.dueMs > now) continue;
@@ -309,6 +327,7 @@ export class Broker5 implements SessionStore {
       !this.options.bytes.take(session.principal, size)
     ) {
       this.droppedBy.add('queue full');
+      this.refusedCopies++;
       this.host.overflow(session);
       return undefined;
     }
@@ -349,8 +368,12 @@ export class Broker5 implements SessionStore {
     packetId: number,
     out: Outgoing,
     state: 'sent' | 'released' | undefined,
+    durable?: () => void,
   ): void {
-    if (out.sequence === 0) return;
+    if (out.sequence === 0) {
+      durable?.();
+      return;
+    }
     const key = inFlightKey(session.clientId, packetId);
     if (state === undefined) {
       this.host.write([{ type: 'del', key }]);
@@ -359,7 +382,7 @@ export class Broker5 implements SessionStore {
     const value = Buffer.alloc(9);
     value.writeBigUInt64BE(BigInt(out.sequence));
     value[8] = state === 'released' ? 1 : 0;
-    this.host.write([{ type: 'put', key, value }]);
+    this.host.write([{ type: 'put', key, value }], durable);
   }
 
   dropped(why: 'expired' | 'too large' | 'slow'): void {

@@ -54,6 +54,18 @@ export interface LinkLimits {
   sessionExpirySecondsMax: number;
 }
 
+/** A connection that has a session, or is to have one. */
+export interface Holder {
+  readonly connection: MqttConnection;
+  readonly version: Session['version'];
+  readonly outbox: Outbox;
+  session: Session | undefined;
+  /** Of the CONNECT; at most what the server allows. */
+  readonly expirySeconds: number;
+  /** Ends the connection, with a reason where its version has one. Idempotent. */
+  goodbye(reason: number, text: string): void;
+}
+
 export interface Admitted {
   session: Session;
   sessionPresent: boolean;
@@ -64,7 +76,7 @@ export interface Admitted {
 export interface LinkHost {
   readonly limits: LinkLimits;
   /** Asks the guard, ends what this id had before, and takes up or makes the session. Rejects with a Refusal. */
-  admit(link: Link, connect: Connect): Promise<Admitted>;
+  admit(link: Holder, connect: Connect): Promise<Admitted>;
   /** The topic is a name. Answered after the fsync, in order. */
   publish(link: Link, packet: Publish): void;
   /** An acknowledgement in order with those of messages before it. */
@@ -72,10 +84,10 @@ export interface LinkHost {
   /** PUBREL; false: no such message waits for it. */
   release(link: Link, packetId: number): boolean;
   /** A reason for each filter; resolves after they are kept. */
-  subscribe(link: Link, filters: Filter[], id: number | undefined): Promise<SubscribeResult>;
-  unsubscribe(link: Link, filters: string[]): Promise<number[]>;
+  subscribe(link: Holder, filters: Filter[], id: number | undefined): Promise<SubscribeResult>;
+  unsubscribe(link: Holder, filters: string[]): Promise<number[]>;
   /** The connection has ended; `sendsWill`: not by the client's own word. */
-  closed(link: Link, sendsWill: boolean): void;
+  closed(link: Holder, sendsWill: boolean): void;
   /** Something failed that no client is to blame for. */
   trouble(error: unknown): void;
   nowMs(): number;
@@ -87,7 +99,8 @@ export interface SubscribeResult {
   retained: () => Promise<void>;
 }
 
-export class Link implements Protocol5 {
+export class Link implements Protocol5, Holder {
+  readonly version = 5;
   readonly connection: MqttConnection;
   readonly outbox: Outbox;
   session: Session | undefined;

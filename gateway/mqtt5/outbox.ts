@@ -1,8 +1,10 @@
 /** What goes to one client, within what it said that it takes: size of packets, unacknowledged messages, topic aliases. */
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Outgoing } from './message.ts';
-import { publish } from './packets.ts';
-import type { Properties } from './properties.ts';
+import { PUBREL, writePublish } from '../../shared/mqtt/packets.ts';
+import { ack, publish } from './packets.ts';
+import { NO_PROPERTIES, type Properties } from './properties.ts';
+import { REASON, type Reason } from './reasons.ts';
 import type { SessionLink } from './session.ts';
 
 /** Bytes that may wait to be read by the client: more stays in its queue, and QoS 0 is dropped. */
@@ -80,7 +82,28 @@ export class Outbox implements SessionLink {
     return true;
   }
 
+  release(packetId: number, reason: Reason): void {
+    this.write(ack(PUBREL, packetId, reason));
+  }
+
   close(): void {
     this.onDrain = undefined;
+  }
+}
+
+/** To a client of 3.1.1, which has said nothing of what it takes, and knows neither properties nor reasons. */
+export class Outbox311 extends Outbox {
+  constructor(connection: MqttConnection, nowMs: () => number) {
+    super(connection, NO_PROPERTIES, nowMs);
+  }
+
+  override deliver({ message, qos, retain }: Outgoing, packetId: number, dup: boolean): boolean {
+    const { topic, payload } = message;
+    this.write(writePublish({ topic, payload, qos, retain }, packetId, dup));
+    return true;
+  }
+
+  override release(packetId: number): void {
+    super.release(packetId, REASON.success);
   }
 }

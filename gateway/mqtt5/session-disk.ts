@@ -27,6 +27,8 @@ export interface PendingWill {
 }
 
 interface SessionRecord {
+  /** Left out: 5. */
+  version?: 4;
   user?: string;
   principal: string;
   /** Null: for good. JSON has no infinity. */
@@ -71,6 +73,7 @@ export function inFlightKey(clientId: string, packetId: number): Buffer {
 
 export function recordOps(session: Session, will: PendingWill | undefined): KvOp[] {
   const record: SessionRecord = {
+    ...(session.version === 4 ? { version: 4 } : {}),
     ...(session.user === undefined ? {} : { user: session.user }),
     principal: session.principal,
     expirySeconds: Number.isFinite(session.expirySeconds) ? session.expirySeconds : null,
@@ -171,6 +174,7 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
     const parsed = JSON.parse(text.toString('utf8')) as SessionRecord;
     const session = new Session(clientId, store);
     session.user = parsed.user;
+    session.version = parsed.version ?? 5;
     session.principal = parsed.principal;
     session.expirySeconds = parsed.expirySeconds ?? Number.POSITIVE_INFINITY;
     session.awaySinceMs = parsed.awaySinceMs;

@@ -1,10 +1,9 @@
 /**
- * What one MQTT 5 client has here beyond its connection: subscriptions, messages that wait for it, and those that it
+ * What one client has here beyond its connection: subscriptions, messages that wait for it, and those that it
  * has got and not yet acknowledged. In order [MQTT-4.6.0-6], at most as many unacknowledged as the client takes
  * [MQTT-3.3.4-9], and QoS 2 exactly once: a PUBREC turns the message into a PUBREL [MQTT-4.3.3-3 to -6].
  */
-import { ack } from './packets.ts';
-import { REASON } from './reasons.ts';
+import { REASON, type Reason } from './reasons.ts';
 import { sizeOf, type Outgoing } from './message.ts';
 import type { Subscription } from './topics.ts';
 
@@ -16,7 +15,8 @@ export interface SessionLink {
   readonly isFull: boolean;
   /** Writes a PUBLISH; false: it is larger than the client takes, and was not sent [MQTT-3.1.2-25]. */
   deliver(out: Outgoing, packetId: number, dup: boolean): boolean;
-  write(bytes: Buffer): void;
+  /** Writes a PUBREL. */
+  release(packetId: number, reason: Reason): void;
 }
 
 interface InFlight {
@@ -25,16 +25,20 @@ interface InFlight {
   released: boolean;
 }
 
+/** Numbers of MQTT's packet ids, which begin at 1. */
+const IDS = 65_535;
+
 /** What a session reports, so that its disk copy follows. */
 export interface SessionStore {
   /** The message needs no more to be kept for this session. */
   done(session: Session, out: Outgoing): void;
-  /** A QoS 2 message is with the client under this id, or is released, or has ended (undefined). */
+  /** A QoS 2 message is with the client under this id, or is released, or has ended (undefined); `durable`: on disk so. */
   inFlight(
     session: Session,
     packetId: number,
     out: Outgoing,
     state: 'sent' | 'released' | undefined,
+    durable?: () => void,
   ): void;
   dropped(why: 'expired' | 'too large' | 'slow'): void;
   nowMs(): number;
@@ -43,6 +47,8 @@ export interface SessionStore {
 export class Session {
   readonly clientId: string;
   user: string | undefined;
+  /** Of the clients that may take it up: 4 stands for 3.1 as well. */
+  version: 4 | 5 = 5;
   /** Whom its queue is counted for. */
   principal = '';
   /** Seconds that it stays after its connection; 0: it ends with it; Infinity: for good. */
@@ -128,7 +134,7 @@ export class Session {
         this.end(out);
         continue;
       }
-      const packetId = this.freeId();
+      const packetId = this.freeId(out);
       this.unacknowledged.set(packetId, { out, released: false });
       if (out.qos === 2) this.store.inFlight(this, packetId, out, 'sent');
       if (!link.deliver(out, packetId, false)) {
@@ -142,10 +148,16 @@ export class Session {
     }
   }
 
-  private freeId(): number {
-    do this.lastId = (this.lastId % 65_535) + 1;
-    while (this.unacknowledged.has(this.lastId));
-    return this.lastId;
+  /**
+   * What is on disk has an id that follows from its sequence, so that after a kill it comes again under the same one: a
+   * client that has it already knows it by that [MQTT-4.4.0-1].
+   */
+  private freeId({ sequence }: Outgoing): number {
+    let id = sequence > 0 ? sequence % IDS : this.lastId;
+    do id = (id % IDS) + 1;
+    while (this.unacknowledged.has(id));
+    if (sequence === 0) this.lastId = id;
+    return id;
   }
 
   private end(out: Outgoing): void {
@@ -170,7 +182,7 @@ export class Session {
   received(packetId: number, reason: number): void {
     const entry = this.unacknowledged.get(packetId);
     if (entry === undefined || entry.out.qos !== 2) {
-      this.link?.write(ack(6, packetId, REASON.packetIdNotFound));
+      this.link?.release(packetId, REASON.packetIdNotFound);
       return;
     }
     if (reason >= 0x80) {
@@ -179,8 +191,11 @@ export class Session {
       return;
     }
     entry.released = true;
-    this.store.inFlight(this, packetId, entry.out, 'released');
-    this.link?.write(ack(6, packetId, REASON.success));
+    const { link } = this;
+    // The client forgets the message with the PUBREL: it must not be sent again after a kill, so that is on disk before.
+    this.store.inFlight(this, packetId, entry.out, 'released', () => {
+      if (this.link === link) link?.release(packetId, REASON.success);
+    });
   }
 
   /** PUBCOMP. */
@@ -196,7 +211,7 @@ export class Session {
     this.link = link;
     this.awaySinceMs = undefined;
     for (const [packetId, { out, released }] of [...this.unacknowledged]) {
-      if (released) link.write(ack(6, packetId, REASON.success));
+      if (released) link.release(packetId, REASON.success);
       else if (!link.deliver(out, packetId, true)) this.complete(packetId, out);
     }
     this.pump();

@@ -22,14 +22,14 @@ export const MQTT_LIMITS = [
   {
     name: 'sessions',
     setting: 'limits.sessionsMax',
-    what: 'clients with subscriptions, persistent sessions that are away included',
+    what: 'clients with subscriptions, those that are away included',
     answer: 'SUBACK 0x80',
   },
   {
     name: 'mqtt5_sessions',
     setting: 'limits.sessionsMax',
-    what: 'sessions of MQTT 5 clients, with or without a connection',
-    answer: 'CONNACK 0x97',
+    what: 'sessions of MQTT 5 clients, and those of 3.1.1 without a clean session, with or without a connection',
+    answer: 'CONNACK 0x97 and 3',
   },
   {
     name: 'subscription_levels',

@@ -25,11 +25,11 @@ import {
   SUBSCRIBE,
   UNSUBSCRIBE,
   UnsupportedVersion,
-  checkSubscription,
   checkTopicName,
   readConnect,
   readPacketId,
   readString,
+  readSubscription,
   refuse,
   type ConnectPacket,
 } from './packets.ts';
@@ -39,6 +39,7 @@ import {
   type IncomingPublish,
   type MqttLimits,
   type MqttPeer,
+  type Protocol311,
   type Protocol5,
 } from './protocol.ts';
 import { PacketScanner, type RawPacket } from './scanner.ts';
@@ -50,6 +51,8 @@ export interface MqttHandler {
   attach(connection: MqttConnection, side: Duplex): void;
   /** A CONNECT of MQTT 5, not yet looked at; sets `connection.connect`. Left out: version 5 is refused with 0x84. */
   attach5?(connection: MqttConnection, body: Buffer): Protocol5;
+  /** A valid CONNECT of 3.1 or 3.1.1 for a session that outlives its connection. Left out: aedes keeps it, in memory. */
+  attach311?(connection: MqttConnection, connect: ConnectPacket): Protocol311;
   publish(connection: MqttConnection, packet: IncomingPublish): void;
   pubrel(connection: MqttConnection, packetId: number): void;
   closed(connection: MqttConnection, reason: string): void;
@@ -73,6 +76,8 @@ export class MqttConnection {
   lastReceivedUs: number;
   /** Of a client that speaks MQTT 5. */
   five: Protocol5 | undefined;
+  /** Of a client of 3.1.1 whose session outlives its connection. */
+  lasting: Protocol311 | undefined;
 
   private readonly handler: MqttHandler;
   private readonly now: () => number;
@@ -217,6 +222,7 @@ export class MqttConnection {
     if (this.state === 'closed') return;
     this.state = 'closed';
     this.five?.ended();
+    this.lasting?.ended();
     // End of file in order, so that aedes sees a DISCONNECT before it and keeps the will to itself.
     this.side.push(null);
     this.side.resume();
@@ -264,7 +270,7 @@ export class MqttConnection {
       case SUBSCRIBE:
       case UNSUBSCRIBE:
         if (packet.flags !== 2) refuse('reserved flags are not as specified'); // [MQTT-3.8.1-1] [MQTT-3.10.1-1]
-        checkSubscription(body, packet.type === SUBSCRIBE, this.handler.limits.filtersMax);
+        readSubscription(body, packet.type === SUBSCRIBE, this.handler.limits.filtersMax);
         break;
       case PINGREQ:
       case DISCONNECT:
@@ -273,6 +279,7 @@ export class MqttConnection {
       default:
         refuse(`packet of type ${packet.type} is not for a client to send here`); // [MQTT-3.1.0-2] too
     }
+    if (this.lasting !== undefined) return this.lasting.take(packet.type, body);
     if (!this.side.push(packet.bytes) && !this.behind) {
       this.behind = true;
       this.hold();
@@ -313,6 +320,10 @@ export class MqttConnection {
     this.connect = connect;
     this.state = 'connecting';
     this.hold();
+    if (!connect.clean && this.handler.attach311 !== undefined) {
+      this.lasting = this.handler.attach311(this, connect);
+      return;
+    }
     const forAedes = Buffer.from(packet.bytes);
     forAedes.writeUInt16BE(0, packet.bodyOffset + connect.keepAliveOffset);
     this.handler.attach(this, this.side);

@@ -98,6 +98,14 @@ export interface ConnectPacket {
   keepAliveOffset: number;
   username: string | undefined;
   password: Buffer | undefined;
+  will: WillPacket | undefined;
+}
+
+export interface WillPacket {
+  topic: string;
+  payload: Buffer;
+  qos: number;
+  retain: boolean;
 }
 
 /** Thrown for a protocol version that is answered, not just closed. */
@@ -130,10 +138,14 @@ export function readConnect(body: Buffer): ConnectPacket {
   if (keepAliveOffset + 2 > body.length) refuse('CONNECT ends within its header');
   const clientId = readString(body, keepAliveOffset + 2, 'client id');
   let end = clientId.end;
+  let said: WillPacket | undefined;
   if (will) {
     const topic = readString(body, end, 'will topic');
     checkTopicName(topic.text);
-    end = readBinary(body, topic.end, 'will message').end;
+    const message = readBinary(body, topic.end, 'will message');
+    end = message.end;
+    const payload = Buffer.from(message.data);
+    said = { topic: topic.text, payload, qos: willQos, retain: (flags & 32) !== 0 };
   }
   let username: string | undefined;
   let password: Buffer | undefined;
@@ -148,24 +160,60 @@ export function readConnect(body: Buffer): ConnectPacket {
     keepAliveOffset,
     username,
     password,
+    will: said,
   };
 }
 
-/** Checks a SUBSCRIBE or UNSUBSCRIBE body and counts its filters. [MQTT-3.8.3-3] [MQTT-3.10.3-2] [MQTT-2.3.1-1] */
-export function checkSubscription(body: Buffer, withQos: boolean, filtersMax: number): void {
+export interface SubscriptionPacket {
+  packetId: number;
+  /** QoS is 0 in an UNSUBSCRIBE. */
+  filters: { filter: string; qos: number }[];
+}
+
+/** A SUBSCRIBE or UNSUBSCRIBE body, checked. [MQTT-3.8.3-3] [MQTT-3.10.3-2] [MQTT-2.3.1-1] */
+export function readSubscription(
+  body: Buffer,
+  withQos: boolean,
+  filtersMax: number,
+): SubscriptionPacket {
   if (body.length < 2 || body.readUInt16BE(0) === 0) refuse('packet id is 0');
-  let count = 0;
-  for (let offset = 2; offset < body.length; count++) {
+  const filters: SubscriptionPacket['filters'] = [];
+  for (let offset = 2; offset < body.length; ) {
     const { text, end } = readString(body, offset, 'topic filter');
     checkTopicFilter(text);
     offset = end;
-    if (withQos) {
-      const qos = body[offset++];
-      if (qos === undefined || qos > 2) refuse('requested QoS is not valid'); // [MQTT-3.8.3-4]
-    }
+    const qos = withQos ? body[offset++] : 0;
+    if (qos === undefined || qos > 2) refuse('requested QoS is not valid'); // [MQTT-3.8.3-4]
+    filters.push({ filter: text, qos });
   }
-  if (count === 0) refuse('no topic filter');
-  if (count > filtersMax) refuse(`${count} topic filters in one packet, ${filtersMax} allowed`);
+  if (filters.length === 0) refuse('no topic filter');
+  if (filters.length > filtersMax)
+    refuse(`${filters.length} topic filters in one packet, ${filtersMax} allowed`);
+  return { packetId: body.readUInt16BE(0), filters };
+}
+
+/** A PUBLISH to a client. */
+export function writePublish(
+  { topic, payload, qos, retain }: WillPacket,
+  packetId: number,
+  dup: boolean,
+): Buffer {
+  const name = Buffer.from(topic);
+  const idBytes = qos > 0 ? 2 : 0;
+  const length = 2 + name.length + idBytes + payload.length;
+  const head = [0x30 | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)];
+  let rest = length;
+  do {
+    head.push((rest & 127) | (rest > 127 ? 128 : 0));
+    rest >>>= 7;
+  } while (rest > 0);
+  const bytes = Buffer.allocUnsafe(head.length + length);
+  bytes.set(head, 0);
+  let at = bytes.writeUInt16BE(name.length, head.length);
+  at += name.copy(bytes, at);
+  if (idBytes > 0) at = bytes.writeUInt16BE(packetId, at);
+  payload.copy(bytes, at);
+  return bytes;
 }
 
 /** Packet id of the four-byte acknowledgements. [MQTT-3.6.1-1] */

@@ -62,6 +62,13 @@ export interface Protocol5 {
   ended(): void;
 }
 
+/** A connection of 3.1 or 3.1.1 whose session is not aedes's: PUBLISH and PUBREL go the way of all, the rest is its own. */
+export interface Protocol311 {
+  /** A whole packet, checked; `body` is what follows its header. */
+  take(type: number, body: Buffer): void;
+  ended(): void;
+}
+
 /** Reason codes of a DISCONNECT that the front stage itself says. */
 export const KEEP_ALIVE_TIMEOUT = 0x8d;
 export const SERVER_SHUTTING_DOWN = 0x8b;

@@ -221,10 +221,10 @@ describe('MQTT for devices', () => {
       Number(pattern.exec(await (await fetch(`${bounded.http}/metrics`)).text())?.[1]);
     const dropped = /^headwater_ingress_offline_dropped_total (\d+)$/m;
     const used = /^headwater_limit_used\{limit="offline_bytes"\} (\d+)$/m;
-    // 9,988 bytes each: fifteen fit into half of it, so the eighth ends one of the two sessions, and the other has all.
+    // 9,476 bytes each: fifteen fit into half of it, so the eighth ends one of the two sessions, and the other has all.
     await tell();
     expect(await metric(dropped)).toBe(8);
-    expect(await metric(used)).toBe(10 * 9988);
+    expect(await metric(used)).toBe(10 * 9476);
     const heardBy = async (clientId: string, clean: boolean): Promise<number> => {
       let heard = 0;
       const client = connect(url, { clientId, clean, reconnectPeriod: 0 });

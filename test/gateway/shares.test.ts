@@ -85,11 +85,8 @@ const ATTACKS: Record<
     settings: { 'limits.sessionsMax': '20' },
     run: async (gateway) => {
       const codes: number[] = [];
-      for (let at = 0; at < 20; at++) {
-        const client = await login(gateway, `bad-${at}`, BAD, false);
-        codes.push(...(await subscribe(client, 'x')));
-        client.socket.destroy();
-      }
+      for (let at = 0; at < 20; at++)
+        codes.push(...(await subscribe(await login(gateway, `bad-${at}`, BAD), 'x')));
       expect(codes.filter((code) => code === 0x80)).toHaveLength(10);
       expect(await subscribe(await login(gateway, 'good', GOOD), 'x')).toEqual([1]);
     },
@@ -98,13 +95,18 @@ const ATTACKS: Record<
     settings: { 'limits.sessionsMax': '20' },
     run: async ({ port }) => {
       const reasons: number[] = [];
-      for (let at = 0; at < 20; at++) {
+      for (let at = 0; at < 10; at++) {
         const client = reader5(await rawClient(port, BAD));
         client.send(connect5(`bad-${at}`, { properties: [P.sessionExpiry(600)] }));
         reasons.push((await client.next(2)).reason);
         client.socket.destroy();
+        // Those of 3.1.1 that outlive their connection are the same to us; here both come by turns.
+        const old = await tryConnect(port, { id: `old-${at}`, clean: false }, BAD);
+        reasons.push(old.code);
+        if (old.code === 0) await subscribe(old.client, 'x');
+        old.client.socket.destroy();
       }
-      expect(reasons.filter((reason) => reason === 0x97)).toHaveLength(10);
+      expect(reasons).toEqual([...Array(10).fill(0), ...Array(5).fill([0x97, 3])].flat());
       const good = reader5(await rawClient(port, GOOD));
       good.send(connect5('good'));
       expect((await good.next(2)).reason).toBe(0);
@@ -156,13 +158,14 @@ const ATTACKS: Record<
       await away('bad', BAD);
       await away('good', GOOD);
       const publisher = await login(gateway, 'publisher', BAD);
-      for (let at = 0; at < 60; at++) await puback(publisher, 'for/bad', 'x');
+      for (let at = 0; at < 120; at++) await puback(publisher, 'for/bad', 'x');
       await puback(publisher, 'for/good', 'hello');
       const { client: back } = await tryConnect(gateway.port, { id: 'good', clean: false }, GOOD);
       await until('what waited', () => back.received().includes('hello') || undefined);
       // Session present: nothing of its own was lost. The other's session has ended, and is told so.
       expect(back.received()[2]).toBe(1);
       const { client: ended } = await tryConnect(gateway.port, { id: 'bad', clean: false }, BAD);
+      await ended.bytes(4);
       expect(ended.received()[2]).toBe(0);
     },
   },
