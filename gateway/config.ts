@@ -446,6 +446,15 @@ export const GATEWAY_CONFIG = {
     unit: 'ms',
     about: 'A subscriber that takes nothing for so long is disconnected.',
   },
+  'limits.keepAliveMaxSeconds': {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 65_535,
+    unit: 's',
+    about:
+      'Longest keep alive of an MQTT 5 client; one that asks for more or for none is told this one (Server Keep Alive) and cut when it is silent for one and a half of it. 0: what the client says.',
+  },
 } as const satisfies ConfigSpec;
 
 export type GatewayConfig = ConfigOf<typeof GATEWAY_CONFIG>;

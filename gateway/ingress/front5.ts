@@ -12,6 +12,7 @@ import { checkTopicFilter, type ConnectPacket } from '../../shared/mqtt/packets.
 import { Broker5, type BrokerHost, type BrokerOptions, type Delivery } from '../mqtt5/broker.ts';
 import {
   Link,
+  keepAliveOf,
   type Admitted,
   type Holder,
   type LinkHost,
@@ -104,7 +105,7 @@ export class Front5 implements LinkHost, BrokerHost {
       version: 5,
       clientId: connect.clientId,
       clean: (connect.properties.numbers.sessionExpiry ?? 0) === 0,
-      keepAliveSeconds: connect.keepAliveSeconds,
+      keepAliveSeconds: keepAliveOf(connect.keepAliveSeconds, this.limits.keepAliveSecondsMax),
       keepAliveOffset: 0,
       username: connect.username,
       password: connect.password,

@@ -60,6 +60,8 @@ export interface IngressOptions {
   qos2InFlightMax: number;
   /** Bytes a subscriber may leave unread before it is cut, by time: milliseconds. */
   subscriberStallMs: number;
+  /** Of MQTT 5 clients; 0: what they say. */
+  keepAliveMaxSeconds: number;
   /** QoS 1 and 2 messages queued for one persistent session. */
   offlineMessagesMax: number;
   /** A persistent session that is away for longer ends. */
@@ -144,6 +146,7 @@ export class Ingress implements MqttHandler {
         filtersMax: options.mqtt.filtersMax,
         receiveMaximum: Math.min(options.qos2InFlightMax, 65_535),
         sessionExpirySecondsMax: options.sessionExpiryMs / 1000,
+        keepAliveSecondsMax: options.keepAliveMaxSeconds,
       },
       {
         sessions: shares.sessions5,

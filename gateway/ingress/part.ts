@@ -51,6 +51,7 @@ function ingressOf(site: GatewaySite): Ingress {
       offlineMessagesMax: config['limits.offlineMessagesMax'],
       sessionExpiryMs: config['limits.sessionExpiryMs'],
       subscriberStallMs: config['limits.subscriberStallMs'],
+      keepAliveMaxSeconds: config['limits.keepAliveMaxSeconds'],
       messagesPerSecond: config['limits.messagesPerSecond'],
       subscriptionsPerClientMax: config['limits.subscriptionsPerClientMax'],
     },

@@ -198,13 +198,17 @@ export class Broker5 implements SessionStore {
     session.queuedBytes = 0;
     this.host.write(removalOps(session, session.kept()));
     this.host.sessionEnded(clientId);
+    for (const out of shared) this.toAnother(out);
+  }
+
+  /** A message of a shared subscription whose member has gone. */
+  private toAnother({ shared, message }: Outgoing): void {
+    const group = this.topics.group(shared ?? '');
+    if (group === undefined) return;
     const ops: KvOp[] = [];
-    for (const out of shared) {
-      const group = this.topics.group(out.shared ?? '');
-      const copy = group === undefined ? undefined : this.toMember(group, out.message, ops);
-      if (copy !== undefined) copy.session.send(copy.out);
-    }
-    if (ops.length > 0) this.host.write(ops);
+    const copy = this.toMember(group, message, ops);
+    this.host.write(ops);
+    if (copy !== undefined) copy.session.send(copy.out);
   }
 
   private publishWill(clientId: string, user: string | undefined, will: PendingWill): void {
@@ -242,7 +246,7 @@ export class Broker5 implements SessionStore {
   prepare(message: Message): Delivery | undefined {
     if (this.sessions.size === 0) return undefined;
     const { plain, groups } = this.topics.match(message.topic);
-    if (plain.length === 0 && groups.length === 0) return undefined;
+    if (plain.length + groups.length === 0) return undefined;
     const ops: KvOp[] = [];
     const copies: Delivery['copies'] = [];
     const merged = new Map<Session, { qos: number; retain: boolean }>();
@@ -274,9 +278,13 @@ export class Broker5 implements SessionStore {
 
   dispatch({ copies }: Delivery): void {
     for (const { session, out } of copies) {
-      // It may have ended meanwhile.
-      if (this.sessions.get(session.clientId) === session) session.send(out);
-      else if (out.qos > 0) this.options.bytes.give(session.principal, sizeOf(out));
+      if (this.sessions.get(session.clientId) === session) {
+        session.send(out);
+        continue;
+      }
+      // It has ended meanwhile: what was shared goes to another member [MQTT-4.8.2-5].
+      if (out.qos > 0) this.done(session, out);
+      if (out.shared !== undefined) this.toAnother(out);
     }
   }
 
@@ -297,15 +305,8 @@ export class Broker5 implements SessionStore {
       turn[0];
     if (chosen === undefined) return undefined;
     const { session, qos, retainAsPublished, id } = chosen;
-    return this.copy(
-      session,
-      message,
-      qos,
-      retainAsPublished && message.retain,
-      id,
-      group.name,
-      ops,
-    );
+    const retain = retainAsPublished && message.retain;
+    return this.copy(session, message, qos, retain, id, group.name, ops);
   }
 
   private copy(

@@ -52,7 +52,13 @@ export interface LinkLimits {
   receiveMaximum: number;
   /** A session stays no longer, seconds. */
   sessionExpirySecondsMax: number;
+  /** Longest keep alive, seconds; 0: what the client says. */
+  keepAliveSecondsMax: number;
 }
+
+/** What the client has to keep to: its own, or the server's where that is shorter [MQTT-3.2.2-21]. */
+export const keepAliveOf = (asked: number, max: number): number =>
+  max > 0 && (asked === 0 || asked > max) ? max : asked;
 
 /** A connection that has a session, or is to have one. */
 export interface Holder {
@@ -164,11 +170,14 @@ export class Link implements Protocol5, Holder {
     const { limits } = this.host;
     const asked = this.connect.properties.numbers.sessionExpiry ?? 0;
     const given = this.expirySeconds;
+    const { keepAliveSeconds } = this.connect;
+    const keepAlive = keepAliveOf(keepAliveSeconds, limits.keepAliveSecondsMax);
     return connack(sessionPresent, REASON.success, [
       ...(given === asked || !Number.isFinite(given) ? [] : property('sessionExpiry', given)),
       ...property('receiveMaximum', limits.receiveMaximum),
       ...property('maximumPacketSize', limits.packetBytesMax),
       ...property('topicAliasMaximum', ALIASES_MAX),
+      ...(keepAlive === keepAliveSeconds ? [] : property('serverKeepAlive', keepAlive)),
       ...(this.connect.clientId === '' ? property('assignedClientId', clientId) : []), // [MQTT-3.2.2-16]
     ]);
   }

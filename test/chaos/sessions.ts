@@ -40,6 +40,8 @@ export const LIMITS = {
 };
 const EXPIRY_S = 1;
 const BURST = 20;
+/** Messages that are not acknowledged, at most, beside the last burst. */
+const WINDOW = 80;
 
 const bytesBelow = (folder: string): number =>
   readdirSync(folder, { recursive: true, withFileTypes: true }).reduce((sum, entry) => {
@@ -78,14 +80,11 @@ export async function sessionTrial({ sessions, kills, seed, perRound }: Sizes): 
   for (let round = 0, number = 0; round < kills; round++) {
     // Some are read, and cut in the middle of it.
     const reading = Array.from({ length: 4 }, () => readers[Math.floor(random() * sessions)]);
-    const cuts = await Promise.all(
-      [...new Set(reading)].map((each) =>
-        each === undefined || each.plan.expires ? undefined : each.open(port()),
-      ),
-    );
+    const lasting = [...new Set(reading)].filter((each) => each?.plan.expires === false);
+    const cuts = await Promise.all(lasting.map(async (each) => await each?.open(port())));
     const from = await rawClient(port());
     from.send(connect5('from'));
-    await from.bytes(5);
+    const connackBytes = (await from.bytes(5)).length;
     const ids = new Map<number, [topic: number, payload: string]>();
     // In bursts; the kill comes at once after one of them, so among its acknowledgements or before.
     const last = Math.floor((0.2 + random() * 0.8) * perRound);
@@ -97,7 +96,10 @@ export async function sessionTrial({ sessions, kills, seed, perRound }: Sizes): 
       ids.set(id, [topic, payload]);
       sent[topic]?.push(payload);
       from.send(publish5(TOPICS[topic] ?? '', payload, { qos, id }));
-      if (id % BURST === 0) await new Promise((resolve) => setTimeout(resolve, random() * 4));
+      if (id % BURST !== 0) continue;
+      const enough = connackBytes + 4 * (id - WINDOW);
+      do await new Promise((resolve) => setTimeout(resolve, random() * 4));
+      while (from.received().length < enough);
     }
     outcome.rssMax = Math.max(outcome.rssMax, rssBytes(gateway.pid));
     await gateway.kill('SIGKILL');
