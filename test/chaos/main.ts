@@ -1,13 +1,14 @@
 /**
  * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N]`: real processes and real faults, one trial of
  * each after another until the time is over. Each trial reconciles what clients saw acknowledged with what is stored.
+ * A fault that needs what this machine lacks is named as not tried, with what brings it; the run goes on without it.
  */
-import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import * as clocks from './clocks.ts';
 import * as disks from './disks.ts';
 import * as flips from './flips.ts';
 import * as kills from './kills.ts';
+import { surroundings, whyNot, type Need } from './needs.ts';
 import * as network from './network.ts';
 import { PEERS, peerTrial } from './peers.ts';
 import * as power from './power.ts';
@@ -18,19 +19,22 @@ interface Fault {
   run: (chance: Chance) => Promise<Result>;
   /** Trials of one round: quick ones get more. */
   repeat?: number;
-  /** What it needs besides Node: without it the run fails, and says so. */
-  needs?: string[];
+  /** What it needs besides Node: without it it is not tried, and the run says so. */
+  needs?: Need[];
 }
 
 const FAULTS: Record<string, Fault> = {
   'kill -9 gateway': { run: kills.killGateway },
   'kill -9 collector': { run: kills.killCollector },
   'kill -9 both': { run: kills.killBoth },
-  'kill -9 Kafka or InfluxDB': { run: kills.killServers },
-  'power cut': { run: power.cut, needs: ['linux.uml', 'mkfs.ext4'] },
-  'disk full': { run: disks.fullDisk, needs: ['mkfs.ext4'] },
+  'kill -9 Kafka or InfluxDB': {
+    run: kills.killServers,
+    needs: ['Kafka client', 'Kafka', 'InfluxDB'],
+  },
+  'power cut': { run: power.cut, needs: ['root', 'linux.uml', 'mkfs.ext4'] },
+  'disk full': { run: disks.fullDisk, needs: ['root', 'mkfs.ext4'] },
   'disk read-only': { run: disks.readOnly, needs: ['strace'] },
-  'no inodes': { run: disks.noInodes },
+  'no inodes': { run: disks.noInodes, needs: ['root'] },
   'no file descriptors': { run: disks.noFiles, needs: ['prlimit'] },
   'EIO on fsync': { run: disks.failingFsync, needs: ['strace'] },
   'EIO on write': { run: disks.failingWrite, needs: ['strace'] },
@@ -42,7 +46,7 @@ const FAULTS: Record<string, Fault> = {
   'black hole': { run: network.blackHole },
   'half-open in a replay': { run: network.halfOpen },
   'slow link': { run: network.slowLink },
-  '20 % packet loss': { run: network.loss, needs: ['iptables'] },
+  '20 % packet loss': { run: network.loss, needs: ['root', 'iptables'] },
   'booted in 1970': { run: clocks.bootIn1970, needs: ['faketime'] },
   'clock steps': { run: clocks.steps, needs: ['faketime'] },
 };
@@ -50,7 +54,10 @@ const FAULTS: Record<string, Fault> = {
 /** What is broken on purpose: a control that loses nothing proves that the trial sees nothing. */
 const CONTROLS: Record<string, Fault> = {
   'control: early ack, kill -9': { run: kills.killEarlyAck },
-  'control: no fsync, power cut': { run: power.cutWithoutSync, needs: ['linux.uml', 'mkfs.ext4'] },
+  'control: no fsync, power cut': {
+    run: power.cutWithoutSync,
+    needs: ['root', 'linux.uml', 'mkfs.ext4'],
+  },
 };
 
 const { values } = parseArgs({
@@ -79,15 +86,6 @@ function generator(seed: number): Chance {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-}
-
-function present(command: string): boolean {
-  try {
-    execFileSync('which', [command], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 interface Row extends Result {
@@ -119,23 +117,27 @@ const all: Record<string, Fault> =
   values.peer === undefined
     ? { ...FAULTS, ...(values['no-controls'] ? {} : CONTROLS) }
     : { [`kill -9 ${values.peer}`]: { run: (chance) => peerTrial(values.peer ?? '', chance) } };
-const chosen = Object.entries(all).filter(
+const named = Object.entries(all).filter(
   ([name]) => values.fault === undefined || name.includes(values.fault),
 );
-if (chosen.length === 0) refuse(`--fault is a part of one of: ${Object.keys(all).join('; ')}`);
-if (process.getuid?.() !== 0)
-  refuse(
-    'mounting file systems and failing system calls need root: run it as root, or in a container',
-  );
-for (const command of new Set(chosen.flatMap(([, { needs }]) => needs ?? [])))
-  if (!present(command))
-    refuse(`needs '${command}': bash test/services/install.sh faults brings it`);
+if (named.length === 0) refuse(`--fault is a part of one of: ${Object.keys(all).join('; ')}`);
+const here = surroundings();
+const notTried = new Map(
+  named.flatMap(([name, { needs = [] }]) => {
+    const why = whyNot(needs, here);
+    return why === undefined ? [] : [[name, why] as const];
+  }),
+);
+const chosen = named.filter(([name]) => !notTried.has(name));
+const notTriedLines = [...notTried].map(([name, why]) => `not tried: ${name}: ${why}`);
+if (chosen.length === 0) refuse(`nothing could be tried\n${notTriedLines.join('\n')}`);
 
 if (values.peer !== undefined) bringPeers('influxdb2', 'telegraf');
 
 const rows = new Map<string, Row>();
 const deadline = performance.now() + minutes * 60_000;
 process.stdout.write(`chaos: seed ${seed}\n`);
+for (const line of notTriedLines) process.stdout.write(`  ${line}\n`);
 const rounds = Number(values.rounds ?? Number.POSITIVE_INFINITY);
 const atOnce = Number(values['at-once']);
 if (!(Number.isInteger(atOnce) && atOnce >= 1)) refuse('--at-once is a whole number, 1 or more');
@@ -220,5 +222,5 @@ const verdict =
     : bad === 0
       ? `0 of ${trials} trials broke a promise (95 % bound ${(3 / trials).toPrecision(2)})`
       : `${bad} of ${rows.size} faults FAILED`;
-process.stdout.write(`\n${lines.join('\n')}\n\n${verdict}, seed ${seed}\n`);
+process.stdout.write(`\n${[...lines, ...notTriedLines].join('\n')}\n\n${verdict}, seed ${seed}\n`);
 process.exit(bad === 0 ? 0 : 1);

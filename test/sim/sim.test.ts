@@ -7,7 +7,14 @@ import { start } from '../support/process.ts';
 import { FULL, seeded } from '../support/seed.ts';
 
 const SEEDS = FULL ? 1000 : 90;
-const FAULTS = ['gateway power cut', 'collector killed', 'failing writes', 'full disk', 'bit flip'];
+const FAULTS = [
+  'gateway power cut',
+  'collector killed',
+  'failing writes',
+  'failing store',
+  'full disk',
+  'bit flip',
+];
 
 async function sim(...args: string[]): Promise<{ code: number; output: string }> {
   const child = start(process.execPath, ['--import', 'tsx', 'test/sim/main.ts', ...args]);
@@ -48,6 +55,7 @@ describe('simulation', () => {
     'no-sync',
     'no-dedupe',
     'lying-log',
+    'lying-store',
     'no-anchor',
   ])('control: %s is found out within 120 seeds', async (control) => {
     const { code, output } = await sim(

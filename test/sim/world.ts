@@ -14,23 +14,29 @@ import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
-import type { Change, Identity, PointsPart, TimeSeriesStore } from '../../collector/store/store.ts';
 import { NOT_BEFORE_US } from '../../shared/env/build.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { processTimers } from '../../shared/env/timers.ts';
 import { crc32c } from '../../shared/frame/crc32c.ts';
-import type { Reading } from '../../shared/model/reading.ts';
 import { upTopic } from '../../shared/wire/wire.ts';
 import { SimDisk, SimStorage, openSim } from './disk.ts';
+import { SimStore } from './store.ts';
 import type { Owner, VirtualTime } from './time.ts';
 
 /** What is broken on purpose, so that the checks are seen to see. */
-export type Control = 'early-ack' | 'no-sync' | 'no-dedupe' | 'lying-log' | 'no-anchor';
+export type Control =
+  | 'early-ack'
+  | 'no-sync'
+  | 'no-dedupe'
+  | 'lying-log'
+  | 'lying-store'
+  | 'no-anchor';
 export const CONTROLS: readonly Control[] = [
   'early-ack',
   'no-sync',
   'no-dedupe',
   'lying-log',
+  'lying-store',
   'no-anchor',
 ];
 
@@ -61,60 +67,6 @@ function generator(seed: number): () => number {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-}
-
-/** A store that keeps points and progress in one transaction, as the embedded one does. */
-class SimStore implements TimeSeriesStore {
-  readonly kind = 'sim';
-  readonly supports = { progress: true, remove: 'tombstone', aggregates: true } as const;
-  /** Time in ms and ns, and value → identities that wrote it. */
-  readonly points = new Map<string, Set<string>>();
-  private readonly kept = new Map<string, string>();
-  private readonly ignoresIdentity: boolean;
-  private copies = 0;
-
-  constructor(ignoresIdentity: boolean) {
-    this.ignoresIdentity = ignoresIdentity;
-  }
-
-  private each(
-    { gateway, epoch, sequence, index }: Identity,
-    { fields, timeMs, ns }: Reading,
-    work: (point: string, identity: string) => void,
-  ): void {
-    const copy = this.ignoresIdentity ? `/${this.copies++}` : '';
-    work(
-      `${timeMs}.${ns} ${String(fields['value'])}`,
-      `${gateway}/${epoch}/${sequence}/${index}${copy}`,
-    );
-  }
-
-  apply(changes: readonly Change[], marks: ReadonlyMap<string, string>): Promise<[]> {
-    for (const { identity, put, was = [] } of changes) {
-      for (const old of was) this.each(identity, old, (point) => this.points.delete(point));
-      if (put === undefined) continue;
-      this.each(identity, put, (point, name) => {
-        const set = this.points.get(point) ?? new Set();
-        this.points.set(point, set.add(name));
-      });
-    }
-    for (const [name, text] of marks) this.kept.set(name, text);
-    return Promise.resolve([]);
-  }
-
-  marks(prefix: string): Promise<Map<string, string>> {
-    return Promise.resolve(new Map([...this.kept].filter(([name]) => name.startsWith(prefix))));
-  }
-
-  identity = (): Promise<string> => Promise.resolve('sim');
-  open = (): Promise<void> => Promise.resolve();
-  close = (): Promise<void> => Promise.resolve();
-  series = (): Promise<[]> => Promise.resolve([]);
-  latest = (): Promise<[]> => Promise.resolve([]);
-  async *query(): AsyncGenerator<PointsPart> {
-    yield* []; // Nobody asks: the points are looked at.
-  }
-  warnings = (): string[] => [];
 }
 
 interface Near {
@@ -169,7 +121,12 @@ export class World {
     this.nearDisk = new SimDisk(this.chance);
     this.farDisk = new SimDisk(this.chance);
     this.nearDisk.ignoresSync = control === 'no-sync';
-    this.store = new SimStore(control === 'no-dedupe');
+    // One that keeps its own progress, as the embedded one, or one that does not, as InfluxDB.
+    this.store = new SimStore(
+      this.chance,
+      seed % 2 === 0,
+      control === 'no-dedupe' || control === 'lying-store' ? control : undefined,
+    );
   }
 
   private trace(what: string): void {
@@ -409,7 +366,7 @@ export class World {
       );
       const storing = new StoreStage({
         log,
-        store: this.store,
+        store: this.store.seenBy(owner),
         notify: say,
         fillRate: 1e6,
       });
@@ -526,7 +483,14 @@ export class World {
         () => (disk.faults = none),
         length,
       );
-    } else if (lot < 0.88) {
+    } else if (lot < 0.84) {
+      passing(
+        'failing store',
+        () => (this.store.faults = { failedCall: 0.4, failedButDone: 0.5 }),
+        () => (this.store.faults = { failedCall: 0, failedButDone: 0 }),
+        length,
+      );
+    } else if (lot < 0.9) {
       const disk = chance() < 0.6 ? this.nearDisk : this.farDisk;
       passing(
         'full disk',
@@ -534,7 +498,7 @@ export class World {
         () => (disk.full = false),
         length,
       );
-    } else if (lot < 0.93) {
+    } else if (lot < 0.94) {
       this.fire('clock step');
       this.wallErrorUs = chance() < 0.5 ? 0 : (chance() - 0.5) * 7200e6;
     } else if (this.seed % 4 === 0) {
@@ -557,6 +521,7 @@ export class World {
       disk.full = false;
       disk.faults = { failedWrite: 0, failedButWritten: 0 };
     }
+    this.store.faults = { failedCall: 0, failedButDone: 0 };
     this.wallErrorUs = 0;
     this.farErrorUs = 0;
   }

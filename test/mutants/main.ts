@@ -1,0 +1,164 @@
+/**
+ * `npm run mutants -- [--only TEXT] [--from N] [--to N]`: breaks the product in named ways, one at a time, in a temporary
+ * copy, and runs the tests that must see it. Prints which test caught which mutant; ends with 1 when one survives.
+ */
+import { spawn } from 'node:child_process';
+import { cpSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, relative, sep } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ROOT, temporaryFolder } from '../support/process.ts';
+import { mutated } from './apply.ts';
+import { MUTANTS, SIMULATION, type Mutant } from './mutants.ts';
+
+/** Seeds that every mutant for the simulation is found in. */
+const SEEDS = 120;
+/** A test that a mutant makes wait for ever has caught it. */
+const MINUTES_MAX = 5;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    from: { type: 'string', default: '1' },
+    to: { type: 'string', default: String(MUTANTS.length) },
+  },
+});
+const [from, to] = [Number(values.from), Number(values.to)];
+const chosen = MUTANTS.slice(from - 1, to).filter(
+  ({ name }) => values.only === undefined || name.includes(values.only),
+);
+if (chosen.length === 0) {
+  process.stderr.write(
+    `mutants: none is chosen: --from and --to are 1 to ${MUTANTS.length}, --only is a part of a name\n`,
+  );
+  process.exit(2);
+}
+
+/** The checkout without its installed packages, which are linked. */
+function copyOf(root: string): string {
+  const copy = join(temporaryFolder(), 'copy');
+  const links: string[] = [];
+  cpSync(root, copy, {
+    recursive: true,
+    filter: (path) => {
+      const name = relative(root, path);
+      const last = name.split(sep).at(-1) ?? '';
+      if (last === 'node_modules') links.push(name);
+      return !['node_modules', '.git', 'dist', 'test-results'].includes(last);
+    },
+  });
+  for (const name of [...links, 'dist'])
+    if (name === 'dist' ? readdirSync(root).includes(name) : true)
+      symlinkSync(join(root, name), join(copy, name));
+  return copy;
+}
+
+interface Ended {
+  /** Undefined: it was stopped. */
+  code: number | undefined;
+  output: string;
+}
+
+async function run(folder: string, args: string[]): Promise<Ended> {
+  const child = spawn(process.execPath, args, {
+    cwd: folder,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  let stopped = false;
+  const stop = (): void => {
+    try {
+      process.kill(-(child.pid ?? 0), 'SIGKILL');
+    } catch {
+      // It has ended already.
+    }
+  };
+  const timer = setTimeout(() => {
+    stopped = true;
+    stop();
+  }, MINUTES_MAX * 60_000);
+  const code = await new Promise<number>((resolve) => child.on('exit', (n) => resolve(n ?? 1)));
+  clearTimeout(timer);
+  stop(); // What it left behind.
+  return { code: stopped ? undefined : code, output };
+}
+
+interface Report {
+  testResults: { message: string; assertionResults: { status: string; title: string }[] }[];
+}
+
+/** Of one test: what in it failed, or undefined when it passes. */
+async function failureOf(folder: string, test: string): Promise<string | undefined> {
+  if (test === SIMULATION) {
+    const { code, output } = await run(folder, [
+      ...['--import', 'tsx', 'test/sim/main.ts', '--seeds', String(SEEDS), '--until-broken'],
+    ]);
+    if (code === 0) return undefined;
+    return code === undefined
+      ? 'it does not end'
+      : (output.split('\n')[0] ?? 'it ends').slice(0, 90);
+  }
+  const report = join(folder, 'report.json');
+  rmSync(report, { force: true });
+  const { code, output } = await run(folder, [
+    ...['node_modules/vitest/vitest.mjs', 'run', '--project', 'quick', '--bail', '1'],
+    ...['--reporter', 'json', '--outputFile', report, test],
+  ]);
+  if (code === 0) return undefined;
+  if (code === undefined) return 'it does not end';
+  try {
+    const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as Report;
+    const failed = testResults
+      .flatMap(({ assertionResults }) => assertionResults)
+      .find(({ status }) => status === 'failed');
+    return (
+      failed?.title ??
+      testResults
+        .map(({ message }) => message)
+        .join(' ')
+        .slice(0, 90)
+    );
+  } catch {
+    return output.slice(-200); // It did not come as far as a report.
+  }
+}
+
+const folder = copyOf(ROOT);
+const began = performance.now();
+const seconds = (): string => `${Math.round((performance.now() - began) / 1000)} s`;
+
+for (const test of new Set(chosen.flatMap(({ tests }) => tests))) {
+  const failure = await failureOf(folder, test);
+  if (failure === undefined) continue;
+  process.stderr.write(`mutants: ${test} fails without any mutant: ${failure}\n`);
+  process.exit(1);
+}
+process.stdout.write(`without a mutant every test passes (${seconds()})\n`);
+
+async function caughtBy(mutant: Mutant): Promise<string | undefined> {
+  const path = join(folder, mutant.file);
+  const before = readFileSync(path, 'utf8');
+  writeFileSync(path, mutated(folder, mutant));
+  try {
+    for (const test of mutant.tests) {
+      const failure = await failureOf(folder, test);
+      if (failure !== undefined) return `${test}: ${failure}`;
+    }
+    return undefined;
+  } finally {
+    writeFileSync(path, before);
+  }
+}
+
+const survivors: string[] = [];
+for (const mutant of chosen) {
+  const caught = await caughtBy(mutant);
+  if (caught === undefined) survivors.push(mutant.name);
+  process.stdout.write(`${mutant.name}\n    → ${caught ?? 'SURVIVES'}\n`);
+}
+process.stdout.write(
+  `\n${chosen.length - survivors.length} of ${chosen.length} mutants caught (${seconds()})${survivors.map((name) => `\n  survives: ${name}`).join('')}\n`,
+);
+process.exit(survivors.length === 0 ? 0 : 1);

@@ -1,0 +1,436 @@
+/**
+ * Ways to break the product, each as one replacement in one file, and the tests that must see it. `find` is there exactly
+ * once, so that a mutant fails loudly when its code moves (`test/mutants.test.ts`). A test is a file, or 'simulation'.
+ */
+export interface Mutant {
+  name: string;
+  file: string;
+  find: string;
+  put: string;
+  tests: readonly string[];
+}
+
+/** `npm run sim` at a size that every mutant for it is found in. */
+export const SIMULATION = 'simulation';
+
+const LOCAL = 'collector/lake/local.ts';
+const LAKE_DISK = 'test/collector/lake-disk.test.ts';
+const LAKE_DAMAGE = 'test/collector/lake-damage.test.ts';
+const LAKE_IDENTITY = 'test/collector/lake-identity.test.ts';
+const LAKE = 'test/collector/lake.test.ts';
+const BUFFER = 'test/gateway/buffer.test.ts';
+const KEEPING = 'test/gateway/keeping.test.ts';
+const LOG = 'test/collector/log-embedded.test.ts';
+const PRIMITIVES = 'test/shared/primitives.test.ts';
+const STAGES = 'test/collector/stages.test.ts';
+const STORE_WHOLE = 'test/collector/store-whole.test.ts';
+const STREAM = 'test/collector/stream.test.ts';
+
+export const MUTANTS: readonly Mutant[] = [
+  // ---- acknowledgement and fsync at the edge ----
+  {
+    name: 'gateway: a group is written without fsync',
+    file: 'gateway/buffer/storage.ts',
+    find: 'await db.write(ops, { sync: true });',
+    put: 'await db.write(ops, { sync: false });',
+    tests: [SIMULATION],
+  },
+  {
+    name: 'gateway: a folder that vanished is not looked at',
+    file: 'gateway/buffer/storage.ts',
+    find: 'if (problem !== undefined) throw new Error(problem);',
+    put: 'void problem;',
+    tests: ['test/gateway/folder.test.ts'],
+  },
+  {
+    name: 'gateway: acknowledged before it is written',
+    file: 'gateway/buffer/level-buffer.ts',
+    find: '    this.writing = group;\n    this.commit(this.db, group)',
+    put: '    this.writing = group;\n    this.events.onDurable(group.tickets.splice(0));\n    this.commit(this.db, group)',
+    tests: [SIMULATION, BUFFER],
+  },
+  {
+    name: 'gateway: a failed write is believed',
+    file: 'gateway/buffer/level-buffer.ts',
+    find: 'this.commit(this.db, group).then(this.committed, this.failed);',
+    put: 'this.commit(this.db, group).then(this.committed, this.committed);',
+    tests: [BUFFER],
+  },
+  {
+    name: 'gateway: the failed group is forgotten at the reopen',
+    file: 'gateway/buffer/level-buffer.ts',
+    find: '        await this.commit(db, group);\n        this.totals.reopens++;',
+    put: '        this.totals.reopens++;',
+    tests: [BUFFER],
+  },
+  {
+    name: 'gateway: an epoch is used twice',
+    file: 'gateway/buffer/level-buffer.ts',
+    find: 'this.epochBytes = this.env.random.bytes(8);',
+    put: 'this.epochBytes = Buffer.alloc(8, 7);',
+    tests: [SIMULATION],
+  },
+  {
+    name: 'gateway: a loss is not reported',
+    file: 'gateway/buffer/level-buffer.ts',
+    find: '    this.pending.addNote(KIND_LOSS, report);\n',
+    put: '',
+    tests: [BUFFER],
+  },
+  {
+    name: 'gateway: a full buffer acknowledges on',
+    file: 'gateway/buffer/upkeep.ts',
+    find: 'return this.diskBytes > this.options.diskBytesMax * FULL_FROM;',
+    put: 'return false;',
+    tests: [BUFFER],
+  },
+  {
+    name: 'gateway: history is recalled one message short',
+    file: 'gateway/buffer/epochs.ts',
+    find: 'epoch.released.remove(a, b);',
+    put: 'epoch.released.remove(a, b - 1);',
+    tests: [KEEPING],
+  },
+  {
+    name: 'gateway: what the collector has is not noted',
+    file: 'gateway/buffer/epochs.ts',
+    find: '    epoch.released.add(from, from + count - 1);\n    this.dirty.add(epoch);\n    return true;',
+    put: '    epoch.released.add(from, from + count - 1);\n    return true;',
+    tests: [BUFFER, KEEPING],
+  },
+  {
+    name: 'gateway: after a failed write notes are not written again',
+    file: 'gateway/buffer/epochs.ts',
+    find: 'for (const epoch of this.list) this.dirty.add(epoch);',
+    put: '',
+    tests: [SIMULATION, BUFFER, KEEPING],
+  },
+  {
+    name: 'gateway: expired frames are not named as lost',
+    file: 'gateway/buffer/epochs.ts',
+    find: 'this.byEpoch.get(epoch)?.lost.add(firstSequence, firstSequence + count - 1);',
+    put: '',
+    tests: [KEEPING],
+  },
+  // ---- checksums ----
+  {
+    name: "a frame's checksum is not compared",
+    file: 'shared/frame/frame.ts',
+    find: "if (frame.readUInt32LE(8) !== frameCrc(frame)) invalid('checksum does not match');",
+    put: '',
+    tests: ['test/shared/frame.test.ts'],
+  },
+  {
+    name: "a note's checksum is not compared",
+    file: 'shared/kv/sealed.ts',
+    find: 'if (sealed.length < 4 || sealed.readUInt32LE(0) !== crc32c(sealed, 4)) return undefined;',
+    put: 'if (sealed.length < 4) return undefined;',
+    tests: [LOG, PRIMITIVES],
+  },
+  {
+    name: "LevelDB's log: a checksum is not compared",
+    file: 'shared/kv/log-check.ts',
+    find: 'if (unmask(bytes.readUInt32LE(offset)) !== crc32c(bytes, offset + 6, next)) {\n        // LevelDB',
+    put: 'if (unmask(bytes.readUInt32LE(offset)) === -1) {\n        // LevelDB',
+    tests: [PRIMITIVES],
+  },
+  {
+    name: "LevelDB's log: a torn tail is believed",
+    file: 'shared/kv/log-check.ts',
+    find: "damages.push({ file, offset, bytes: end - offset, kind: last ? 'torn' : 'corrupt' });",
+    put: '',
+    tests: [PRIMITIVES],
+  },
+  {
+    name: 'recovery: an error of the disk is taken for damage',
+    file: 'shared/kv/recover.ts',
+    find: 'if (NOT_DAMAGE.test(messageOf(cause))) {',
+    put: 'if (messageOf(cause) === NOT_DAMAGE.source) {',
+    tests: [BUFFER, LOG, KEEPING],
+  },
+  {
+    name: 'recovery: what is whole in a database set aside is not carried over',
+    file: 'shared/kv/recover.ts',
+    find: 'const carried = await carryOver(setAside, fresh);',
+    put: 'const carried = 0;\n    void carryOver;',
+    tests: [LOG],
+  },
+  // ---- sets of sequences ----
+  {
+    name: 'dedupe is off by one at the end of a range',
+    file: 'shared/model/ranges.ts',
+    find: 'return range !== undefined && range[0] <= from && range[1] >= to;',
+    put: 'return range !== undefined && range[0] <= from && range[1] >= to - 1;',
+    tests: [PRIMITIVES],
+  },
+  {
+    name: 'ranges that overlap by one are not seen to touch',
+    file: 'shared/model/ranges.ts',
+    find: '  touches(from: number, to: number): boolean {\n    const range = this.list[this.search(from)];\n    return range !== undefined && range[0] <= to;',
+    put: '  touches(from: number, to: number): boolean {\n    const range = this.list[this.search(from)];\n    return range !== undefined && range[0] < to;',
+    tests: [PRIMITIVES],
+  },
+  // ---- ingest and log ----
+  {
+    name: 'ingest: acknowledged before the log has it',
+    file: 'collector/ingest/receiver.ts',
+    find: '      await this.log.append(TOPIC_RAW, records);\n      return true;',
+    put: '      void this.log.append(TOPIC_RAW, records).catch(() => undefined);\n      return true;',
+    tests: [SIMULATION, 'test/collector/uplink.test.ts'],
+  },
+  {
+    name: 'ingest: a failed append is acknowledged',
+    file: 'collector/ingest/receiver.ts',
+    find: '      // The log reports its own trouble; here it only means: not yet.\n      return false;',
+    put: '      return true;',
+    tests: [SIMULATION, 'test/collector/uplink.test.ts'],
+  },
+  {
+    name: 'ingest: frames that speak for another gateway are taken',
+    file: 'collector/ingest/receiver.ts',
+    find: 'if (foreign !== undefined)\n',
+    put: 'if (foreign !== undefined && foreign.header.gateway === gateway)\n',
+    tests: ['test/collector/uplink.test.ts'],
+  },
+  {
+    name: 'log: appended without fsync',
+    file: 'collector/log/embedded.ts',
+    find: '          group.flatMap(({ ops }) => ops),\n          { sync: true },',
+    put: '          group.flatMap(({ ops }) => ops),\n          { sync: false },',
+    tests: [SIMULATION],
+  },
+  {
+    name: 'log: progress is committed without what the step produced',
+    file: 'collector/log/embedded.ts',
+    find: 'await this.submit(step.produce, ops);',
+    put: 'await this.submit(step.produce.filter(({ topic }) => this.compacted.has(topic)), ops);',
+    tests: [LOG, SIMULATION],
+  },
+  {
+    name: 'log: progress is not committed with the step',
+    file: 'collector/log/embedded.ts',
+    find: "ops.push({ type: 'put', key: offsetKey(group, topic), value: seal(value) });",
+    put: 'void [offsetKey, seal];',
+    tests: [LOG],
+  },
+  {
+    name: 'log: trimmed ahead of who reads',
+    file: 'collector/log/embedded.ts',
+    find: 'const to = Math.min(topic.end - keepRecords, ...read);',
+    put: 'const to = Math.min(topic.end - keepRecords, Math.max(...read));',
+    tests: [LOG],
+  },
+  {
+    name: 'log: trimmed ahead of a member that has committed nothing yet',
+    file: 'collector/log/embedded.ts',
+    find: 'if (member.endsWith(`\\0${name}`) && !this.offsets.has(member)) return;',
+    put: 'if (member === name) return;',
+    tests: [LOG],
+  },
+  {
+    name: 'log: the fence is not checked',
+    file: 'collector/log/embedded-consumer.ts',
+    find: '    if (!this.owns)\n      throw',
+    put: '    if (this.closed && !this.owns)\n      throw',
+    tests: [LOG],
+  },
+  {
+    name: 'log: offsets of what was trimmed are given twice',
+    file: 'collector/log/embedded.ts',
+    find: '      ...committed,\n    );',
+    put: '    );\n    void committed;',
+    tests: [LOG],
+  },
+  {
+    name: 'log: after a failed commit it is read on, not again',
+    file: 'collector/log/embedded-consumer.ts',
+    find: '      this.stale = true;\n      throw error;',
+    put: '      throw error;',
+    tests: [SIMULATION, LOG],
+  },
+  // ---- decoding and the ledger ----
+  {
+    name: 'decode: what was decoded is not remembered',
+    file: 'collector/decode/step.ts',
+    find: '    ledger.receive(firstSequence, last);',
+    put: '',
+    tests: [SIMULATION, 'test/collector/step.test.ts'],
+  },
+  {
+    name: 'decode: a frame that is known in part is decoded whole',
+    file: 'collector/decode/step.ts',
+    find: '!partly || !received.has(sequence);',
+    put: 'sequence > 0 || !partly;',
+    tests: ['test/collector/step.test.ts', 'test/collector/ledger.test.ts'],
+  },
+  {
+    name: 'decode: the last message of a frame is not accounted for',
+    file: 'collector/decode/step.ts',
+    find: 'const last = firstSequence + count - 1;\n    const ledger',
+    put: 'const last = firstSequence + count - 2;\n    const ledger',
+    tests: ['test/collector/step.test.ts', 'test/collector/ledger.test.ts'],
+  },
+  {
+    name: 'ledger: what is missing is not said',
+    file: 'collector/ledger/epoch-ledger.ts',
+    find: 'accounted.gaps(1, this.next - 1).map(',
+    put: 'accounted.gaps(1, 0).map(',
+    tests: ['test/collector/ledger.test.ts'],
+  },
+  {
+    name: 'ledger: what the gateway still holds is called missing',
+    file: 'collector/ledger/epoch-ledger.ts',
+    find: 'for (const [from, to] of [...this.waiting, ...this.history]) accounted.add(from, to);',
+    put: '',
+    tests: ['test/collector/ledger.test.ts', SIMULATION],
+  },
+  // ---- lake ----
+  {
+    name: 'lake: no fsync of a file',
+    file: LOCAL,
+    find: '      await this.sync(part);\n',
+    put: '',
+    tests: [LAKE_DISK],
+  },
+  {
+    name: 'lake: no fsync of its folder',
+    file: LOCAL,
+    find: '      await this.files.rename(part, target);\n      await this.sync(dirname(target));\n',
+    put: '      await this.files.rename(part, target);\n',
+    tests: [LAKE_DISK],
+  },
+  {
+    name: 'lake: no fsync of a new folder in its folder',
+    file: LOCAL,
+    find: 'for (const each of made.toReversed()) await this.sync(dirname(each));',
+    put: '',
+    tests: [LAKE_DISK],
+  },
+  {
+    name: 'lake: a removal is not synced',
+    file: LOCAL,
+    find: '      // Else it may be there again after a power cut, with rows that others have by now.\n      await this.sync(dirname(target));\n',
+    put: '',
+    tests: [LAKE_DISK],
+  },
+  {
+    name: 'lake: a row is dropped in a merge',
+    file: 'collector/lake/merge.ts',
+    find: 'if (facts.rows !== expected)',
+    put: 'if (facts.rows > expected)',
+    tests: [LAKE],
+  },
+  {
+    name: 'lake: what was merged stays beside the merged file',
+    file: 'collector/lake/merge.ts',
+    find: 'for (const key of under.from) await lake.remove(key);',
+    put: '{\n  }',
+    tests: [LAKE],
+  },
+  {
+    name: "lake: a file's checksum is not compared",
+    file: 'collector/lake/manifest.ts',
+    find: 'some((each) => each.bytes === sum.bytes && each.crc === sum.crc);',
+    put: 'some((each) => each.bytes === sum.bytes);',
+    tests: [LAKE_DAMAGE],
+  },
+  {
+    name: "lake: a manifest's checksum is not compared",
+    file: 'collector/lake/manifest.ts',
+    find: 'if (!isFramed || crc !== hex(crc32c(bytes, from, bytes.length - 2))) return undefined;',
+    put: 'if (!isFramed || crc === "") return undefined;',
+    tests: [LAKE_DAMAGE],
+  },
+  {
+    name: 'lake: the manifest of a step is not written',
+    file: 'collector/lake/write.ts',
+    find: 'if (after.size > 0) digest = await catalog.commit(writer, after);',
+    put: "if (after.size > 0) digest = 'none';",
+    tests: [LAKE, LAKE_DAMAGE, LAKE_IDENTITY],
+  },
+  {
+    name: 'lake: raw frames that it has are written again',
+    file: 'collector/lake/write.ts',
+    find: 'return once.filter((_, place) => !known.has(place));',
+    put: 'return once.filter((_, place) => place >= 0 || !known.has(place));',
+    tests: [LAKE_IDENTITY],
+  },
+  {
+    name: 'lake: a removal is forgotten',
+    file: 'collector/lake/replace.ts',
+    find: 'for (const { sequence, index, timeMs, ns } of removed)\n',
+    put: 'for (const { sequence, index, timeMs, ns } of removed.slice(removed.length))\n',
+    tests: [LAKE_IDENTITY, LAKE, 'test/collector/audit.test.ts'],
+  },
+  {
+    name: 'lake: state is saved without the position',
+    file: 'collector/lake/stage.ts',
+    find: '        offsets.set(partition, next);\n',
+    put: '',
+    tests: [LAKE_DISK, LAKE, LAKE_IDENTITY],
+  },
+  {
+    name: 'lake: what is announced is not in the log before the files are',
+    file: 'collector/lake/stage.ts',
+    find: 'await announce(made.map(([partition, part]) => this.stateRecord(partition, part.state)));',
+    put: '',
+    tests: [LAKE_DISK, LAKE_IDENTITY, LAKE],
+  },
+  {
+    name: 'lake: a lake that was emptied is not noticed',
+    file: 'collector/lake/recover.ts',
+    find: 'if (!isUnderWay && seal !== undefined && seal !== digest) await less(lake, zone, writer, seal);',
+    put: 'if (isUnderWay && seal === digest) await less(lake, zone, writer, String(seal));',
+    tests: [LAKE_DAMAGE],
+  },
+  // ---- stages, store, streams ----
+  {
+    name: 'stage: after a failed commit what was read is forgotten, and not read again',
+    file: 'collector/stage/stage.ts',
+    find: '    this.member.forget();\n    await this.failed(COMMIT',
+    put: '    await this.failed(COMMIT',
+    tests: [STAGES, 'test/collector/stage-troubles.test.ts', SIMULATION],
+  },
+  {
+    name: 'stage: of a step that failed the rest is left out',
+    file: 'collector/stage/stage.ts',
+    find: '      for (const [partition, next] of before) gathered.set(partition, next);\n      return await',
+    put: '      for (const [partition, next] of before) gathered.set(partition, next);\n      member.done(slice);\n      return await',
+    tests: [STAGES, 'test/collector/stage-troubles.test.ts'],
+  },
+  {
+    name: 'store: a removal is forgotten',
+    file: 'collector/store/changes.ts',
+    find: '    for (const reading of batch.removed ?? [])\n',
+    put: '    for (const reading of (batch.removed ?? []).slice(1))\n',
+    tests: [STORE_WHOLE, 'test/collector/store-duckdb.test.ts', STAGES],
+  },
+  {
+    name: 'store: the last record of another log is taken for the one that was read',
+    file: 'collector/store/stage.ts',
+    find: 'if (seenOf(record)[1] === seen[1]) return false;',
+    put: 'if (seenOf(record)[1] !== undefined) return false;',
+    tests: [STORE_WHOLE],
+  },
+  {
+    name: 'store: the file is not written once more before a suspect one is believed',
+    file: 'collector/store/duckdb-file.ts',
+    find: '    if (rewrites) await file.sync();\n',
+    put: '',
+    tests: ['test/collector/store-duckdb.test.ts', STORE_WHOLE],
+  },
+  {
+    name: 'streams: a window that is over takes in late readings once more',
+    file: 'collector/stream/windows.ts',
+    find: 'if (index <= group.floor || this.isOver(group, index)) {',
+    put: 'if (index < group.floor && this.isOver(group, index)) {',
+    tests: [STREAM],
+  },
+  {
+    name: 'streams: values of a window are not kept over a restart',
+    file: 'collector/stream/windows.ts',
+    find: 'window.kept.set(field, values.length);',
+    put: 'window.kept.set(field, 0);',
+    tests: [STREAM],
+  },
+];

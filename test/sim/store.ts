@@ -1,0 +1,117 @@
+/**
+ * A store in a process of its own, as a model that keeps the contract and nothing beyond it: every call may be slow, may
+ * fail before it began, or after it has done all of it; one without progress may have done a part, and is asked again.
+ * What it has taken outlives the collector; what a dead collector was waiting for never comes.
+ */
+import type { Change, Identity, PointsPart, TimeSeriesStore } from '../../collector/store/store.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
+import type { Reading } from '../../shared/model/reading.ts';
+import type { Owner } from './time.ts';
+
+export interface StoreFaults {
+  /** Asked at each call. */
+  failedCall: number;
+  /** Of the failed ones, how many have done their work all the same. */
+  failedButDone: number;
+}
+
+/** A control: it says yes to what it has not taken, and takes nothing of a call that failed again. */
+export type StoreBreak = 'no-dedupe' | 'lying-store';
+
+export class SimStore {
+  /** Time in ms and ns, and value → identities that wrote it. */
+  readonly points = new Map<string, Set<string>>();
+  faults: StoreFaults = { failedCall: 0, failedButDone: 0 };
+  failures = 0;
+  private readonly kept = new Map<string, string>();
+  private readonly chance: () => number;
+  private readonly keepsProgress: boolean;
+  private readonly broken: StoreBreak | undefined;
+  private copies = 0;
+
+  constructor(chance: () => number, keepsProgress: boolean, broken?: StoreBreak) {
+    this.chance = chance;
+    this.keepsProgress = keepsProgress;
+    this.broken = broken;
+  }
+
+  private each(
+    { gateway, epoch, sequence, index }: Identity,
+    { fields, timeMs, ns }: Reading,
+    work: (point: string, identity: string) => void,
+  ): void {
+    const copy = this.broken === 'no-dedupe' ? `/${this.copies++}` : '';
+    work(
+      `${timeMs}.${ns} ${String(fields['value'])}`,
+      `${gateway}/${epoch}/${sequence}/${index}${copy}`,
+    );
+  }
+
+  private take(changes: readonly Change[], marks: ReadonlyMap<string, string>): void {
+    for (const { identity, put, was = [] } of changes) {
+      for (const old of was) this.each(identity, old, (point) => this.points.delete(point));
+      if (put === undefined) continue;
+      this.each(identity, put, (point, name) => {
+        const set = this.points.get(point) ?? new Set();
+        this.points.set(point, set.add(name));
+      });
+    }
+    for (const [name, text] of marks) this.kept.set(name, text);
+  }
+
+  /** One call: `work` whole, or `part` of it, or nothing, and an answer, an error, or a caller that is gone. */
+  private call<T>(owner: Owner, work: () => T, part?: () => void): Promise<T> {
+    return new Promise<T>((resolve, reject) =>
+      setTimeout(() => {
+        const fails = this.chance() < this.faults.failedCall;
+        const isDone = !fails || this.chance() < this.faults.failedButDone;
+        // What was sent arrives, whether or not somebody still waits for the answer.
+        const answer = isDone ? work() : undefined;
+        if (!isDone) part?.();
+        if (fails) this.failures++;
+        if (!owner.alive) return;
+        if (!fails)
+          resolve(answer as T); // Its work is done.
+        else if (this.chance() < 0.5)
+          reject(new HeadwaterError('STORE_UNAVAILABLE', 'the store does not answer'));
+        else reject(new Error('socket hang up'));
+      }, this.chance() * 3),
+    );
+  }
+
+  /** The store as one collector sees it. */
+  seenBy(owner: Owner): TimeSeriesStore {
+    return {
+      kind: 'sim',
+      supports: { progress: this.keepsProgress, remove: 'tombstone', aggregates: true },
+      apply: (changes, marks) => this.apply(owner, changes, marks),
+      marks: (prefix) =>
+        this.call(owner, () => new Map([...this.kept].filter(([name]) => name.startsWith(prefix)))),
+      identity: () => this.call(owner, () => 'sim'),
+      open: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+      series: () => Promise.resolve([]),
+      latest: () => Promise.resolve([]),
+      async *query(): AsyncGenerator<PointsPart> {
+        yield* []; // Nobody asks: the points are looked at.
+      },
+      warnings: () => [],
+    };
+  }
+
+  private async apply(
+    owner: Owner,
+    changes: readonly Change[],
+    marks: ReadonlyMap<string, string>,
+  ): Promise<[]> {
+    const some = (): void => {
+      if (!this.keepsProgress)
+        this.take(changes.slice(0, Math.floor(this.chance() * changes.length)), new Map());
+    };
+    const lies = this.broken === 'lying-store';
+    await this.call(owner, () => this.take(changes, marks), some).catch((error: unknown) => {
+      if (!lies) throw error;
+    });
+    return [];
+  }
+}
