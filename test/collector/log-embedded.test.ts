@@ -126,6 +126,26 @@ it('what a failed write of another cuts off is read again after the reopening', 
   await log.close();
 });
 
+it('a member that is not the one that reads is fenced: what it commits is refused and changes nothing', async () => {
+  const log = new EmbeddedLog(
+    { folder: temporaryFolder(), cacheBytes: 1 << 20, topics: topics(1 << 20), now: Date.now },
+    () => undefined,
+  );
+  await log.open();
+  const options = { group: 'g', topic: TOPIC_READINGS, from: 'start', bytesMax: 1 << 20 } as const;
+  const first = await log.consumer(options);
+  const second = await log.consumer(options);
+  await log.append(TOPIC_READINGS, [{ key: 'k', value: Buffer.from('v'), headers: {} }]);
+  expect(await first.poll(10)).toHaveLength(1);
+  await expect(second.commit({ produce: [], offsets: new Map([[0, 1]]) })).rejects.toMatchObject({
+    code: 'LOG_FENCED',
+  });
+  expect(log.committed('g', TOPIC_READINGS)).toBeUndefined();
+  await first.commit({ produce: [], offsets: new Map([[0, 1]]) });
+  expect(log.committed('g', TOPIC_READINGS)).toBe(1);
+  await log.close();
+});
+
 it('a key or headers longer than its layout holds are LOG_TOO_LARGE, and the next record is taken', async () => {
   const log = new EmbeddedLog(
     {

@@ -75,6 +75,8 @@ async function run(folder: string, args: string[]): Promise<Ended> {
       // It has ended already.
     }
   };
+  // Before the temporary folder goes.
+  process.prependListener('exit', stop);
   const timer = setTimeout(() => {
     stopped = true;
     stop();
@@ -82,6 +84,7 @@ async function run(folder: string, args: string[]): Promise<Ended> {
   const code = await new Promise<number>((resolve) => child.on('exit', (n) => resolve(n ?? 1)));
   clearTimeout(timer);
   stop(); // What it left behind.
+  process.off('exit', stop);
   return { code: stopped ? undefined : code, output };
 }
 
