@@ -13,7 +13,7 @@ import { lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
 import { dateOfKey, gatewayOf } from './lake/catalog.ts';
-import { ASIDE } from './lake/check.ts';
+import { asideOf, keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
 import {
@@ -99,6 +99,8 @@ export class Heal {
     const { less } = this.options.lake.check;
     const zones = new Set(less);
     await this.lookAgain();
+    for (const { zone, entry } of [...this.options.lake.check.lost.values()])
+      await keepWhole(this.options.lake, zone, entry);
     await this.raw(zones.has('raw'));
     await this.readings(zones.has('readings'));
     await this.results(zones.has('results'));
@@ -160,11 +162,7 @@ export class Heal {
   private async salvage(entry: FileEntry, rest: Spans): Promise<void> {
     const { lake, log } = this.options;
     if (entry.gone !== 'damaged') return;
-    const key = `${ASIDE}${entry.key}.${entry.since ?? 0}`;
-    const path = await lake.fetch({ key, version: '' }).catch((error: unknown) => {
-      if (codeOf(error) !== 'NOT_FOUND') throw error;
-      return undefined;
-    });
+    const path = await asideOf(lake, entry);
     if (path === undefined) return;
     const rows = await lake.parquet.frames(path).catch(() => []); // Nothing of it can be read.
     const records: LogRecord[] = [];

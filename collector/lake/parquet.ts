@@ -11,6 +11,7 @@ import {
 } from '../duckdb/database.ts';
 import { COLUMNS, ORDER, type Zone } from './layout.ts';
 import { factsOf, islands, type Facts } from './parquet-facts.ts';
+import type { RowRange } from './groups.ts';
 import type { Spans } from './manifest.ts';
 import { takeApart, type PlainRecords } from './parquet-plain.ts';
 import {
@@ -294,6 +295,22 @@ export class ParquetEngine {
         epoch: String(epoch),
         firstSequence: Number(first),
       }));
+    });
+  }
+
+  /** These rows of a file, as they lie in it: of other row groups nothing is read. */
+  part(
+    zone: Zone,
+    path: string,
+    rows: readonly RowRange[],
+  ): Promise<{ path: string; facts: Facts }> {
+    const where = rows
+      .map(([from, to]) => `(file_row_number >= ${from} AND file_row_number < ${to})`)
+      .join(' OR ');
+    const from = `read_parquet(${quote(path)}, hive_partitioning = false, file_row_number = true)`;
+    return this.inTurn('reading a damaged file', async (connection) => {
+      const select = `SELECT * EXCLUDE (file_row_number) FROM ${from} WHERE ${where}`;
+      return await this.withFacts(connection, zone, await this.copy(connection, select, zone));
     });
   }
 

@@ -60,3 +60,29 @@ export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length, seed = 
   for (; i < end; i++) c = (T0[(c ^ (bytes[i] as number)) & 0xff] as number) ^ (c >>> 8);
   return ~c >>> 0;
 }
+
+/** A 32 by 32 matrix over GF(2) times a vector. */
+function times(matrix: Uint32Array, vector: number): number {
+  let sum = 0;
+  for (let bit = 0, rest = vector >>> 0; rest !== 0; bit++, rest >>>= 1)
+    if ((rest & 1) !== 0) sum ^= matrix[bit] as number;
+  return sum >>> 0;
+}
+
+const squared = (matrix: Uint32Array): Uint32Array =>
+  Uint32Array.from(matrix, (row) => times(matrix, row));
+
+/** The checksum of two parts from theirs; `bytes` is the length of the second. As zlib's `crc32_combine`. */
+export function crc32cCombine(first: number, second: number, bytes: number): number {
+  // One zero bit behind it, as a matrix; squared thrice one zero byte, and so on.
+  let zeros: Uint32Array = Uint32Array.from({ length: 32 }, (_, bit) =>
+    bit === 0 ? 0x82f63b78 : (1 << (bit - 1)) >>> 0,
+  );
+  for (let power = 0; power < 3; power++) zeros = squared(zeros);
+  let crc = first;
+  for (let rest = bytes; rest > 0; rest = Math.floor(rest / 2)) {
+    if (rest % 2 === 1) crc = times(zeros, crc);
+    zeros = squared(zeros);
+  }
+  return (crc ^ second) >>> 0;
+}

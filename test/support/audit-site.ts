@@ -126,7 +126,11 @@ export class AuditSite extends LakeSite {
   }
 
   /** Rewrites a file of the lake, and its manifest entry with it: every checksum is right afterwards. */
-  async rewriteLake(key: string, select: (rows: string) => string): Promise<void> {
+  async rewriteLake(
+    key: string,
+    select: (rows: string) => string,
+    groupRows = 122_880,
+  ): Promise<void> {
     const { lake } = this;
     const path = join(this.lakeFolder, key);
     const made = `${path}.made`;
@@ -135,7 +139,7 @@ export class AuditSite extends LakeSite {
     await connection.run("SET TimeZone = 'UTC'");
     const rows = `SELECT * FROM read_parquet(${quote(path)}, hive_partitioning = false)`;
     await connection.run(
-      `COPY (${select(rows)}) TO ${quote(made)} (FORMAT parquet, COMPRESSION zstd)`,
+      `COPY (${select(rows)}) TO ${quote(made)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE ${groupRows})`,
     );
     connection.closeSync();
     instance.closeSync();

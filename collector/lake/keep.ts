@@ -1,0 +1,47 @@
+/**
+ * Row groups of a damaged file that are as they were written stay in the lake, in a file of their own, whatever else can be
+ * made again: what is said again replaces their rows, or is left out, by its identity.
+ */
+import { createHash } from 'node:crypto';
+import { codeOf } from '../../shared/errors.ts';
+import { dateOfKey } from './catalog.ts';
+import { ASIDE } from './check.ts';
+import { wholeGroups } from './groups.ts';
+import type { Lake } from './lake.ts';
+import { fileName, type Zone } from './layout.ts';
+import type { FileEntry } from './manifest.ts';
+import { entryOf } from './write.ts';
+
+/** Local path of what was set aside; undefined: nothing was. */
+export async function asideOf(lake: Lake, { key, since }: FileEntry): Promise<string | undefined> {
+  const aside = `${ASIDE}${key}.${since ?? 0}`;
+  return await lake.fetch({ key: aside, version: '' }).catch((error: unknown) => {
+    if (codeOf(error) !== 'NOT_FOUND') throw error;
+    return undefined;
+  });
+}
+
+export async function keepWhole(lake: Lake, zone: Zone, entry: FileEntry): Promise<void> {
+  if (entry.gone !== 'damaged' || entry.final === true) return;
+  const folder = entry.key.slice(0, entry.key.lastIndexOf('/') + 1);
+  const name = createHash('sha256').update(`${entry.key} ${entry.crc}`).digest('hex').slice(0, 8);
+  const key = `${folder}${fileName(name, 0, 1, 2)}`;
+  const catalog = lake.catalog(zone);
+  const date = dateOfKey(entry.key);
+  // Kept once: what was replaced of it since is not to come back.
+  if ((await catalog.day(date)).entries.has(key)) return;
+  const aside = await asideOf(lake, entry);
+  const rows = aside === undefined ? [] : await wholeGroups(aside, entry);
+  if (aside === undefined || rows.length === 0) return;
+  const { path, facts } = await lake.parquet.part(zone, aside, rows);
+  await lake.using([path], async () => {
+    const put = [await entryOf(key, path, facts)];
+    await lake.put(key, path);
+    await catalog.commit(lake.check.writer, new Map([[date, { put, isAnew: true as const }]]));
+  });
+  lake.check.notify({
+    level: 'info',
+    event: 'lake_kept',
+    text: `the lake: ${facts.rows} of the ${entry.rows} rows of ${entry.key} are in row groups that are whole; they stay`,
+  });
+}

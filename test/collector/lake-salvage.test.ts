@@ -1,0 +1,93 @@
+/** A damaged file's row groups that are whole stay in the lake, also where nothing else has their rows any more. */
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { topicPrefix } from '../../collector/log/embedded-records.ts';
+import { crc32c, crc32cCombine } from '../../shared/frame/crc32c.ts';
+import { after, type KvDatabase } from '../../shared/kv/kv.ts';
+import { AuditSite } from '../support/audit-site.ts';
+import { frameOf } from '../support/lake-site.ts';
+import { temporaryFolder } from '../support/process.ts';
+import { seeded } from '../support/seed.ts';
+
+/** One file of three row groups, of which nothing else has the rows; its row groups. */
+async function onlyInLake(): Promise<{
+  site: AuditSite;
+  key: string;
+  groups: readonly number[][];
+}> {
+  const site = new AuditSite(temporaryFolder());
+  await site.open();
+  await site.append(
+    Array.from({ length: 5 }, (_, at) =>
+      frameOf(1 + at * 1000, 1000, { dayMs: Date.UTC(2026, 4, 1) }),
+    ),
+  );
+  await site.caughtUp();
+  // What the log keeps is somebody else's.
+  await site.append([frameOf(1, 1, { gateway: 'other', dayMs: Date.UTC(2026, 4, 2) })]);
+  await site.caughtUp();
+  const [file] = await site.lake.files('readings', { gateway: 'gw' });
+  const key = file?.key ?? '';
+  await site.rewriteLake(key, (rows) => rows, 2048);
+  const { db } = site.log as unknown as { db: KvDatabase };
+  for (const topic of ['raw', 'readings']) {
+    const prefix = topicPrefix(topic);
+    const entries = await db.read({ gte: prefix, lt: after(prefix) }, Number.POSITIVE_INFINITY);
+    await db.write(
+      entries.slice(0, -1).map(([own]) => ({ type: 'del', key: own })),
+      { sync: true },
+    );
+  }
+  rmSync(join(site.lakeFolder, 'raw'), { recursive: true });
+  const entry = (await site.lake.catalog('readings').day(file?.date ?? '')).entries.get(key);
+  const groups = (entry?.groups ?? []).map(([at, bytes, rows]) => [at, bytes, rows]);
+  return { site, key, groups };
+}
+
+function flip(path: string, at: number): void {
+  const file = openSync(path, 'r+');
+  writeSync(file, Buffer.from([0x5a, 0xa5, 0x5a]), 0, 3, at);
+  closeSync(file);
+}
+
+describe('a damaged file of the lake', () => {
+  it('keeps the rows of its other row groups, once, and as they were', async () => {
+    const { site, key, groups } = await onlyInLake();
+    expect(groups).toHaveLength(3);
+    const before = await site.rows('readings');
+    const [, [at = 0, , lost = 0] = []] = groups;
+    flip(join(site.lakeFolder, key), at + 100);
+    await site.scrub.pass();
+    await site.healed();
+    const now = await site.rows('readings');
+    expect(now).toHaveLength(5001 - lost);
+    expect(now.every((row) => before.includes(row))).toBe(true);
+    await site.scrub.pass();
+    site.heal.ask();
+    expect(await site.rows('readings')).toEqual(now);
+    await site.close();
+  });
+
+  it('keeps nothing where its footer is damaged: nobody could say what its rows are', async () => {
+    const { site, key, groups } = await onlyInLake();
+    const [at = 0, bytes = 0] = groups.at(-1) ?? [];
+    flip(join(site.lakeFolder, key), at + bytes + 20);
+    await site.scrub.pass();
+    await site.healed();
+    expect(await site.rows('readings')).toHaveLength(1);
+    await site.close();
+  });
+
+  it('checksums of parts make that of the whole', () => {
+    const { seed, next } = seeded();
+    for (let trial = 0; trial < 50; trial++) {
+      const bytes = Buffer.from(
+        Array.from({ length: Math.floor(next() * 5000) }, () => next() * 256),
+      );
+      const cut = Math.floor(next() * (bytes.length + 1));
+      const made = crc32cCombine(crc32c(bytes, 0, cut), crc32c(bytes, cut), bytes.length - cut);
+      expect([seed, made]).toEqual([seed, crc32c(bytes)]);
+    }
+  });
+});
