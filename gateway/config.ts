@@ -1,4 +1,7 @@
-/** Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table. */
+/**
+ * Every setting of the gateway: the check, `docs/configuration.md` and the sample file come from this table.
+ * Long because it is one table, in the order of the reference.
+ */
 import { accessSettings } from '../shared/access/settings.ts';
 import { BACKLOG_ORDERS, CLIENT_ID_RULES, POLICIES } from './choices.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';

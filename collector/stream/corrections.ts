@@ -15,7 +15,8 @@ import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { Aggregate } from './aggregate.ts';
 import type { Place } from './place.ts';
 import { groupHash, type Results } from './results.ts';
-import { groupTags, isFrom, numbersOf, type Rule, type WindowRule } from './rules.ts';
+import { groupTags, isFrom, numbersOf } from './match.ts';
+import type { Rule, WindowRule } from './rules.ts';
 import { epochOf, resultOf, windowsOf } from './windows.ts';
 
 export const CORRECTION_PREFIX = 'correct/';

@@ -10,7 +10,8 @@ import type { Lake } from '../lake/lake.ts';
 import { Corrections, CORRECTION_PREFIX, type LakeProgress } from './corrections.ts';
 import { Results, STREAM, groupHash } from './results.ts';
 import type { Place } from './place.ts';
-import { groupTags, isFrom, numbersOf, type DeriveRule, type Rule, type Source } from './rules.ts';
+import { groupTags, isFrom, numbersOf } from './match.ts';
+import type { DeriveRule, Rule, Source } from './rules.ts';
 import { TRACK_PREFIX, Tracks, type Silence } from './tracks.ts';
 import { WINDOW_PREFIX, Windows, windowsOf } from './windows.ts';
 

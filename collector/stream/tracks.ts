@@ -11,9 +11,9 @@ import type { Reading } from '../../shared/model/reading.ts';
 import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { READINGS_MAX, type FunctionReading } from './function.ts';
 import type { Results } from './results.ts';
+import { numbersOf } from './match.ts';
 import {
   ALERTS,
-  numbersOf,
   type AlertRule,
   type Bound,
   type FunctionRule,
