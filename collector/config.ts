@@ -170,7 +170,7 @@ export const COLLECTOR_CONFIG = {
     max: 2 ** 50,
     unit: 'bytes',
     about:
-      'How much of the topic `readings` the embedded log keeps after everybody has read it. `raw` is kept whole.',
+      'How much of each of the topics `readings` and `results` the embedded log keeps after everybody has read it; a larger record stays alone. `raw` is kept whole.',
   },
   'log.namespace': {
     type: 'string',

@@ -96,6 +96,8 @@ export interface TopicSpec {
   retentionMs?: number;
   /** May be cut at the front once every group has read it, but for so many bytes; undefined: never. */
   trimBytes?: number;
+  /** Nobody reads its past, consumers begin at its end: it may be cut whether a group has read it or not. */
+  live?: boolean;
 }
 
 /** What an adapter can do; the suite reads it and skips the rest with a reason. */

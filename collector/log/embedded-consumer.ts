@@ -3,13 +3,29 @@
  * first is closed, and reads and commits nothing before.
  */
 import { HeadwaterError } from '../../shared/errors.ts';
-import type { EmbeddedLog } from './embedded.ts';
 import type { ConsumerOptions, LogConsumer, Step, StoredRecord } from './log.ts';
 
 const LOOK_EVERY_MS = 20;
 
+/** What a consumer needs of its log. */
+export interface ConsumedLog {
+  /** Resolves when the database is open. Throws LOG_UNAVAILABLE when it stays closed. */
+  ready(): Promise<unknown>;
+  end(topic: string): Promise<number>;
+  /** Whether it is the first of its group and topic. */
+  holds(consumer: LogConsumer, options: ConsumerOptions): boolean;
+  leave(consumer: LogConsumer, options: ConsumerOptions): void;
+  committed(group: string, topic: string): number | undefined;
+  /** A consumer that keeps its progress elsewhere has come so far. */
+  noteProgress(group: string, topic: string, next: number): void;
+  read(topic: string, from: number, bytesMax: number): Promise<StoredRecord[]>;
+  /** Resolves when something was appended, or after `waitMs`. */
+  wait(topic: string, waitMs: number): Promise<void>;
+  commit(group: string, topic: string, step: Step): Promise<void>;
+}
+
 export class EmbeddedConsumer implements LogConsumer {
-  private readonly log: EmbeddedLog;
+  private readonly log: ConsumedLog;
   private readonly options: ConsumerOptions;
   private next = 0;
   /** A commit failed: where to go on, and the state that belongs to it, must be read again. */
@@ -18,7 +34,7 @@ export class EmbeddedConsumer implements LogConsumer {
   private owns = false;
   private closed = false;
 
-  constructor(log: EmbeddedLog, options: ConsumerOptions) {
+  constructor(log: ConsumedLog, options: ConsumerOptions) {
     this.log = log;
     this.options = options;
   }

@@ -4,15 +4,12 @@
  *
  * A write error fails every waiting write, closes and reopens (F1); callers try again, and identities make that harmless.
  */
-import { join } from 'node:path';
-import { makeFolder } from '../../shared/config/folder.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
-import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
-import { seal, unseal } from '../../shared/kv/sealed.ts';
+import { seal } from '../../shared/kv/sealed.ts';
+import { openLog, type EmbeddedLogOptions } from './embedded-open.ts';
 import { EmbeddedConsumer } from './embedded-consumer.ts';
 import {
-  DAMAGED,
   decode,
   encode,
   offsetKey,
@@ -21,7 +18,12 @@ import {
   stateKey,
   topicPrefix,
 } from './embedded-records.ts';
-import { openRecovering, type Recovery } from '../../shared/kv/recover.ts';
+import { Groups } from './embedded-groups.ts';
+import { Losses } from './embedded-losses.ts';
+import { Watchers } from './embedded-watchers.ts';
+import { Topic, firstOf } from './embedded-topic.ts';
+import { GroupCommit, type Pending } from './group-commit.ts';
+import { TopicSize } from './embedded-size.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type {
   ConsumerOptions,
@@ -45,38 +47,9 @@ export const EMBEDDED_SUPPORTS: LogSupports = {
   recordBytesMax: 256 * 1024 * 1024,
 };
 
-export interface EmbeddedLogOptions {
-  folder: string;
-  /** Recent records of a topic kept in memory for its readers, bytes. */
-  cacheBytes: number;
-  topics: readonly TopicSpec[];
-  /** Groups that read no more: what they have not read may be cut. */
-  retired?: readonly string[];
-  now: () => number;
-  createDatabase?: (folder: string) => KvDatabase;
-  /** Opens the database in another way than from `folder`: for a simulated disk. */
-  openDatabase?: (stamp: string) => Promise<Recovery>;
-  /** Between attempts to open again after a failed write, milliseconds. */
-  reopenMs?: number;
-}
-
-interface Topic {
-  end: number;
-  cache: StoredRecord[];
-  cachedBytes: number;
-  waiters: Set<() => void>;
-}
-
-interface Pending {
-  ops: KvOp[];
-  done: () => void;
-  failed: (error: unknown) => void;
-}
-
-const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 const REOPEN_MS = 500;
-/** Read at once to be deleted, bytes. */
-const TRIM_BYTES_MAX = 16 * 1024 * 1024;
+/** Cut at once, or a portion more: what remains follows with the next commits. */
+const TRIM_RECORDS = 4096;
 
 export class EmbeddedLog implements Log {
   readonly kind = 'embedded';
@@ -86,28 +59,24 @@ export class EmbeddedLog implements Log {
   private db: KvDatabase | undefined;
   private readonly topics = new Map<string, Topic>();
   private readonly loading = new Map<string, Promise<Topic>>();
-  private readonly offsets = new Map<string, { group: string; topic: string; next: number }>();
-  /** Progress that consumers keep elsewhere, which may be ahead of what is on disk here. */
-  private readonly noted = new Map<string, { group: string; topic: string; next: number }>();
-  /** What was found missing, for people. */
-  private readonly said = new Set<string>();
-  private queue: Pending[] = [];
-  private writing = false;
+  private readonly progress: Groups;
+  private readonly losses: Losses;
+  private readonly commits: GroupCommit;
   private reopening: Promise<void> | undefined;
   private closed = false;
   private readonly compacted: ReadonlySet<string>;
-  /** Consumers of a group and topic, in the order in which they came. */
-  private readonly members = new Map<string, LogConsumer[]>();
   private present: Health = { up: false, sinceMs: 0, reason: 'not open yet' };
-  private readonly trimmedTo = new Map<string, number>();
-  private readonly watchers = new Set<{
-    topic: string;
-    onRecords: (records: LogRecord[]) => void;
-  }>();
+  private readonly watchers = new Watchers();
 
   constructor(options: EmbeddedLogOptions, notify: Notify) {
     this.options = options;
     this.notify = notify;
+    this.losses = new Losses(notify);
+    this.progress = new Groups(options.retired ?? []);
+    this.commits = new GroupCommit(
+      () => this.db,
+      (waiting, error) => this.fail(waiting, error),
+    );
     this.compacted = new Set(
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
@@ -115,8 +84,8 @@ export class EmbeddedLog implements Log {
 
   async open(): Promise<void> {
     const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
-    const open = this.options.openDatabase ?? ((at: string) => this.openFolder(at));
-    const { db, damaged, setAside, carried, copies } = await open(stamp);
+    const recovery = await openLog(this.options, stamp);
+    const { db } = recovery;
     try {
       // One synced write before anything is served (F4).
       const note: KvOp = { type: 'put', key: Buffer.from('mopen'), value: Buffer.from(stamp) };
@@ -128,66 +97,25 @@ export class EmbeddedLog implements Log {
     }
     this.db = db;
     this.present = { up: true, sinceMs: this.options.now(), reason: '' };
-    for (const { file, offset, bytes, kind } of damaged.flatMap(({ damages }) => damages)) {
-      if (kind === 'corrupt') {
-        this.notify({
-          level: 'error',
-          event: 'log_damaged',
-          text: `log/${file}: ${bytes} bytes at offset ${offset} do not match their checksum; a copy is in ${copies ?? 'damaged/'}`,
-        });
-      }
-    }
-    if (setAside !== undefined) {
-      this.notify({
-        level: 'error',
-        event: 'log_set_aside',
-        text: `the log was damaged and set aside to ${setAside}; ${carried} whole entries of it were carried over, and gateways send again what they still hold of the rest`,
-      });
-    }
+    this.losses.found(recovery);
   }
 
   /** Offsets, ends of topics and what is watched, as they are on disk. */
   private async takeUp(db: KvDatabase): Promise<void> {
-    this.offsets.clear();
-    for (const [key, value] of await db.read(
-      { gte: Buffer.from('o'), lt: Buffer.from('p') },
-      Number.POSITIVE_INFINITY,
-    )) {
-      const [group = '', topic = ''] = key.toString('utf8', 1).split('\0');
-      const offset = unseal(value);
-      // A damaged one is as good as none: the group reads again, and identities make that harmless.
-      if (offset?.length !== 8 || this.options.retired?.includes(group) === true) continue;
-      const next = Number(offset.readBigUInt64BE(0));
-      this.offsets.set(`${group}\0${topic}`, { group, topic, next });
-    }
-    for (const [name, progress] of this.noted)
-      if (progress.next > (this.offsets.get(name)?.next ?? 0)) this.offsets.set(name, progress);
+    await this.progress.takeUp(db);
     for (const name of [...this.topics.keys()]) await this.load(name, db);
-    for (const watcher of this.watchers) watcher.onRecords(await readState(db, watcher.topic, ''));
-  }
-
-  private async openFolder(stamp: string): Promise<Recovery> {
-    const folder = join(this.options.folder, 'log');
-    await makeFolder(folder);
-    const create =
-      this.options.createDatabase ??
-      ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
-    return await openRecovering(folder, stamp, create);
+    await this.watchers.takeUp(db);
   }
 
   private async load(name: string, db: KvDatabase): Promise<Topic> {
     const prefix = topicPrefix(name);
     const [last] = await db.read({ gte: prefix, lt: after(prefix), reverse: true, limit: 1 }, 1);
+    const stored = last === undefined ? 0 : Number(last[0].readBigUInt64BE(prefix.length)) + 1;
     // What was trimmed away still counts: offsets are never given twice.
-    const committed = [...this.offsets.values()]
-      .filter(({ topic }) => topic === name)
-      .map(({ next }) => next);
-    const end = Math.max(
-      last === undefined ? 0 : Number(last[0].readBigUInt64BE(prefix.length)) + 1,
-      ...committed,
-    );
-    const before = this.topics.get(name);
-    const topic: Topic = { end, cache: [], cachedBytes: 0, waiters: before?.waiters ?? new Set() };
+    const end = Math.max(stored, this.progress.givenBefore(name));
+    const bytesMax = this.specOf(name)?.trimBytes;
+    const size = bytesMax === undefined ? undefined : await TopicSize.of(db, name, end, bytesMax);
+    const topic = new Topic(end, size, this.options.cacheBytes, this.topics.get(name));
     this.topics.set(name, topic);
     return topic;
   }
@@ -211,6 +139,7 @@ export class EmbeddedLog implements Log {
       records.map((record) => ({ ...record, topic })),
       [],
     );
+    if (this.isLive(topic)) await this.trim(topic);
   }
 
   /** Queues produced records and further operations as one atomic unit. */
@@ -223,7 +152,7 @@ export class EmbeddedLog implements Log {
     // No turn of the event loop between this and the queue: offsets are given by what is open now.
     while (this.reopening !== undefined || this.db === undefined) await this.ready();
     const ops: KvOp[] = [];
-    const fresh: [Topic, StoredRecord][] = [];
+    const fresh: [topic: Topic, record: StoredRecord, bytes: number][] = [];
     for (const record of produce) {
       const value = encode(record);
       if (this.compacted.has(record.topic)) {
@@ -237,56 +166,30 @@ export class EmbeddedLog implements Log {
       fresh.push([
         topic,
         { key: record.key, value: record.value, headers: record.headers, partition: 0, offset },
+        value.length,
       ]);
     }
     ops.push(...more);
     await new Promise<void>((resolve, reject) => {
       const done = (): void => {
-        for (const [topic, record] of fresh) this.remember(topic, record);
-        for (const { topic, onRecords } of this.watchers) {
-          const changed = produce.filter((record) => record.topic === topic);
-          if (changed.length > 0) onRecords(changed);
+        for (const [topic, record, bytes] of fresh) {
+          topic.size?.add(record.offset, bytes);
+          topic.remember(record);
         }
-        for (const [topic] of fresh) for (const wake of topic.waiters) wake();
+        this.watchers.changed(produce);
+        for (const [topic] of fresh) topic.wake();
         resolve();
       };
-      this.queue.push({ ops, done, failed: reject });
-      if (!this.writing) void this.drain();
+      this.commits.add({ ops, done, failed: reject });
     });
   }
 
-  private remember(topic: Topic, record: StoredRecord): void {
-    topic.cache.push(record);
-    topic.cachedBytes += record.value.length;
-    let drop = 0;
-    while (topic.cachedBytes > this.options.cacheBytes && drop < topic.cache.length - 1) {
-      topic.cachedBytes -= topic.cache[drop++]?.value.length ?? 0;
-    }
-    if (drop > 0) topic.cache.splice(0, drop);
+  private specOf(name: string): TopicSpec | undefined {
+    return this.options.topics.find((each) => each.name === name);
   }
 
-  private async drain(): Promise<void> {
-    this.writing = true;
-    while (this.queue.length > 0 && this.db !== undefined) {
-      const group: Pending[] = [];
-      for (let bytes = 0; bytes < BATCH_BYTES_MAX; ) {
-        const next = this.queue.shift();
-        if (next === undefined) break;
-        group.push(next);
-        for (const op of next.ops) bytes += op.type === 'put' ? op.value.length : 0;
-      }
-      try {
-        await this.db.write(
-          group.flatMap(({ ops }) => ops),
-          { sync: true },
-        );
-        for (const { done } of group) done();
-      } catch (error) {
-        this.fail([...group, ...this.queue.splice(0)], error);
-        break;
-      }
-    }
-    this.writing = false;
+  private isLive(name: string): boolean {
+    return this.specOf(name)?.live === true;
   }
 
   private fail(group: Pending[], error: unknown): void {
@@ -363,14 +266,11 @@ export class EmbeddedLog implements Log {
   }
 
   committed(group: string, topic: string): number | undefined {
-    return this.offsets.get(`${group}\0${topic}`)?.next;
+    return this.progress.committed(group, topic);
   }
 
-  /** A consumer that keeps its progress elsewhere has come so far. */
   noteProgress(group: string, topic: string, next: number): void {
-    const progress = { group, topic, next };
-    this.noted.set(`${group}\0${topic}`, progress);
-    this.offsets.set(`${group}\0${topic}`, progress);
+    this.progress.note(group, topic, next);
   }
 
   async commit(group: string, topic: string, step: Step): Promise<void> {
@@ -382,100 +282,47 @@ export class EmbeddedLog implements Log {
       ops.push({ type: 'put', key: offsetKey(group, topic), value: seal(value) });
     }
     await this.submit(step.produce, ops);
-    if (next !== undefined) this.offsets.set(`${group}\0${topic}`, { group, topic, next });
-    await this.trim(topic);
+    if (next !== undefined) this.progress.came(group, topic, next);
+    const live = step.produce.map((record) => record.topic).filter((name) => this.isLive(name));
+    for (const name of new Set([topic, ...live])) await this.trim(name);
   }
 
   /** Cuts the front of a topic that has a limit, never beyond what every group has read. */
   private async trim(name: string): Promise<void> {
-    const keep = this.options.topics.find((each) => each.name === name)?.trimBytes;
-    const topic = this.topics.get(name);
-    if (keep === undefined || topic === undefined || this.db === undefined) return;
-    const read = [...this.offsets.values()]
-      .filter((each) => each.topic === name)
-      .map(({ next }) => next);
-    // Who has committed nothing yet, and is there, reads from the beginning.
-    for (const member of this.members.keys())
-      if (member.endsWith(`\0${name}`) && !this.offsets.has(member)) return;
-    const average = topic.cachedBytes / Math.max(1, topic.cache.length);
-    const keepRecords = Math.ceil(keep / Math.max(1, average));
-    const to = Math.min(topic.end - keepRecords, ...read);
-    const from = this.trimmedTo.get(name) ?? 0;
-    if (to - from < 256) return;
-    const old = await this.db.read(
-      { gte: recordKey(name, from), lt: recordKey(name, to) },
-      TRIM_BYTES_MAX,
-    );
-    const ops: KvOp[] = old.map(([key]) => ({ type: 'del', key }));
+    if (this.specOf(name)?.trimBytes === undefined) return;
+    const { size } = await this.topic(name);
+    if (size === undefined) return;
+    const read = this.progress.readByAll(name);
+    const ops: KvOp[] = [];
+    for (let part = size.cut(read); part !== undefined; ) {
+      for (let offset = part.from; offset < part.to; offset++)
+        ops.push({ type: 'del', key: recordKey(name, offset) });
+      part = ops.length < TRIM_RECORDS ? size.cut(read) : undefined;
+    }
     if (ops.length > 0) await this.submit([], ops);
-    // One read may not reach `to`: the next one goes on where this one ended.
-    const last = old.at(-1)?.[0];
-    this.trimmedTo.set(
-      name,
-      last === undefined ? to : Number(last.readBigUInt64BE(last.length - 8)) + 1,
-    );
   }
 
   async read(name: string, from: number, bytesMax: number): Promise<StoredRecord[]> {
     const topic = await this.topic(name);
-    const first = topic.cache[0];
-    if (first !== undefined && first.offset <= from) {
-      const records: StoredRecord[] = [];
-      let bytes = 0;
-      for (let index = from - first.offset; index < topic.cache.length; index++) {
-        const record = topic.cache[index] as StoredRecord;
-        bytes += record.value.length;
-        if (records.length > 0 && bytes > bytesMax) break;
-        records.push(record);
-      }
-      return records;
-    }
+    const cached = topic.read(from, bytesMax);
+    if (cached !== undefined) return cached;
     if (this.db === undefined)
       throw new HeadwaterError('LOG_UNAVAILABLE', 'the embedded log is being reopened');
     const prefix = topicPrefix(name);
     const entries = await this.db.read({ gte: recordKey(name, from), lt: after(prefix) }, bytesMax);
-    const records: StoredRecord[] = [];
-    let bytes = 0;
-    for (const [key, value] of entries) {
-      const record = decode(value);
-      bytes += record.value.length;
-      if (records.length > 0 && bytes > bytesMax) break;
-      records.push({ ...record, partition: 0, offset: Number(key.readBigUInt64BE(prefix.length)) });
-    }
-    this.noteGaps(name, from, records);
+    const stored = entries.map(([key, value]) => ({
+      ...decode(value),
+      partition: 0,
+      offset: Number(key.readBigUInt64BE(prefix.length)),
+    }));
+    const records = firstOf(stored, 0, bytesMax);
+    if (!this.isLive(name)) this.losses.lookFor(name, from, records);
     return records;
-  }
-
-  /** Offsets are given without gaps: one means that records are gone. The front may have been trimmed. */
-  private noteGaps(name: string, from: number, records: StoredRecord[]): void {
-    let next = from === 0 ? (records[0]?.offset ?? 0) : from;
-    for (const { offset, headers } of records) {
-      const gone = offset > next ? `records ${next} to ${offset - 1}` : undefined;
-      const text = gone ?? (headers[DAMAGED] === undefined ? undefined : `record ${offset}`);
-      if (text !== undefined && !this.said.has(`${name} ${text}`)) {
-        this.said.add(`${name} ${text}`);
-        this.notify({
-          level: 'error',
-          event: 'log_damaged',
-          text: `the embedded log's topic ${name} has lost ${text}`,
-        });
-      }
-      next = offset + 1;
-    }
   }
 
   /** Resolves when something was appended, or after `waitMs`. */
   async wait(name: string, waitMs: number): Promise<void> {
-    const topic = await this.topic(name);
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        topic.waiters.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, waitMs);
-      topic.waiters.add(done);
-    });
+    await (await this.topic(name)).wait(waitMs);
   }
 
   async end(name: string): Promise<number> {
@@ -484,10 +331,7 @@ export class EmbeddedLog implements Log {
 
   async consumer(options: ConsumerOptions): Promise<LogConsumer> {
     const consumer = new EmbeddedConsumer(this, options);
-    if (options.from === 'start' && options.watches !== true) {
-      const name = `${options.group}\0${options.topic}`;
-      this.members.set(name, [...(this.members.get(name) ?? []), consumer]);
-    }
+    if (options.from === 'start' && options.watches !== true) this.progress.join(consumer, options);
     try {
       await consumer.start();
     } catch (error) {
@@ -497,16 +341,12 @@ export class EmbeddedLog implements Log {
     return consumer;
   }
 
-  /** Whether it is the first of its group and topic. */
-  holds(consumer: LogConsumer, { group, topic }: ConsumerOptions): boolean {
-    return this.members.get(`${group}\0${topic}`)?.[0] === consumer;
+  holds(consumer: LogConsumer, options: ConsumerOptions): boolean {
+    return this.progress.holds(consumer, options);
   }
 
-  leave(consumer: LogConsumer, { group, topic }: ConsumerOptions): void {
-    const name = `${group}\0${topic}`;
-    const rest = (this.members.get(name) ?? []).filter((each) => each !== consumer);
-    if (rest.length === 0) this.members.delete(name);
-    else this.members.set(name, rest);
+  leave(consumer: LogConsumer, options: ConsumerOptions): void {
+    this.progress.leave(consumer, options);
   }
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {
@@ -514,24 +354,11 @@ export class EmbeddedLog implements Log {
   }
 
   async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
-    const watcher = { topic, onRecords };
-    this.watchers.add(watcher);
-    try {
-      onRecords(await this.state(topic, 0, ''));
-    } catch (error) {
-      this.watchers.delete(watcher);
-      throw error;
-    }
-    return {
-      close: () => {
-        this.watchers.delete(watcher);
-        return Promise.resolve();
-      },
-    };
+    return await this.watchers.add(topic, onRecords, () => this.state(topic, 0, ''));
   }
 
   groups(): GroupStats[] {
-    return [...this.offsets.values()].map(({ group, topic, next }) => ({
+    return this.progress.all().map(({ group, topic, next }) => ({
       group,
       topic,
       lagRecords: Math.max(0, (this.topics.get(topic)?.end ?? next) - next),
@@ -539,15 +366,12 @@ export class EmbeddedLog implements Log {
   }
 
   async forget(group: string): Promise<void> {
-    const names = [...this.offsets].filter(([, each]) => each.group === group);
+    const topics = this.progress.topicsOf(group);
     await this.submit(
       [],
-      names.map(([, { topic }]) => ({ type: 'del', key: offsetKey(group, topic) })),
+      topics.map((topic) => ({ type: 'del', key: offsetKey(group, topic) })),
     );
-    for (const [name] of names) {
-      this.offsets.delete(name);
-      this.noted.delete(name);
-    }
+    this.progress.forget(group, topics);
   }
 
   health(): Health {
@@ -555,16 +379,15 @@ export class EmbeddedLog implements Log {
   }
 
   warnings(): string[] {
-    return [...this.said].map((text) => `lost from the embedded log: ${text}`);
+    return this.losses.warnings();
   }
 
   async close(): Promise<void> {
     if (this.closed) return;
     this.present = { up: false, sinceMs: this.options.now(), reason: 'it is closed' };
-    while (this.writing || this.queue.length > 0)
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!this.commits.isIdle) await new Promise((resolve) => setTimeout(resolve, 5));
     this.closed = true;
-    for (const topic of this.topics.values()) for (const wake of topic.waiters) wake();
+    for (const topic of this.topics.values()) topic.wake();
     await this.reopening;
     await this.db?.close();
     this.db = undefined;

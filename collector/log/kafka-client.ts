@@ -111,3 +111,22 @@ export async function connect(
     );
   }
 }
+
+/** What the consumer's group has committed, by partition. */
+export async function committedOf(
+  consumer: RdKafka.KafkaConsumer,
+  partitions: readonly RdKafka.TopicPartition[],
+): Promise<Map<number, number>> {
+  const found = await call<RdKafka.TopicPartitionOffset[]>('reading committed offsets', (done) =>
+    consumer.committed(
+      partitions.map(({ topic, partition }) => ({ topic, partition })),
+      TIMEOUT_MS,
+      done,
+    ),
+  );
+  return new Map(
+    found.flatMap(({ partition, offset }) =>
+      typeof offset === 'number' && offset >= 0 ? [[partition, offset]] : [],
+    ),
+  );
+}

@@ -5,25 +5,26 @@
  * group anew and goes on from what is committed.
  */
 import { operatingError } from '../../contracts/errors.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import {
   MESSAGE_BYTES_MAX,
   POLL_RECORDS_MAX,
   TIMEOUT_MS,
   call,
-  headersOut,
+  committedOf,
   stored,
   unavailable,
+  type Client,
 } from './kafka-client.ts';
-import type { KafkaLog } from './kafka.ts';
 import {
   type ConsumerOptions,
   type GroupStats,
   type LogConsumer,
-  type Produced,
+  type LogRecord,
   type Step,
   type StoredRecord,
 } from './log.ts';
+import { transact, type SentTo } from './kafka-transaction.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 
 const LAG_EVERY_MS = 2000;
@@ -38,11 +39,25 @@ const OFFSET_END = -1;
 const OFFSET_BEGINNING = -2;
 const OFFSET_COMMITTED = -1000;
 
+/** What a consumer needs of its log. */
+export interface ConsumedLog extends SentTo {
+  readonly kafka: Client;
+  /** Settings that every client has. */
+  readonly common: Record<string, unknown>;
+  readonly partitions: number;
+  /** A group as Kafka knows it. */
+  group(group: string): string;
+  /** Throws LOG_UNAVAILABLE. */
+  connect(client: RdKafka.Connection): Promise<void>;
+  /** Throws LOG_TOO_LARGE. */
+  checkSize(topic: string, record: LogRecord): void;
+}
+
 /** Tells the transactional ids of one process apart. */
 let counter = 0;
 
 export class KafkaConsumer implements LogConsumer {
-  private readonly log: KafkaLog;
+  private readonly log: ConsumedLog;
   private readonly options: ConsumerOptions;
   private readonly onClose: () => void;
   private consumer: RdKafka.KafkaConsumer | undefined;
@@ -63,7 +78,7 @@ export class KafkaConsumer implements LogConsumer {
   private lagTimer: NodeJS.Timeout | undefined;
   private closing = false;
 
-  constructor(log: KafkaLog, options: ConsumerOptions, onClose: () => void) {
+  constructor(log: ConsumedLog, options: ConsumerOptions, onClose: () => void) {
     this.log = log;
     this.options = options;
     this.onClose = onClose;
@@ -172,8 +187,6 @@ export class KafkaConsumer implements LogConsumer {
     this.hasPart = true;
   }
 
-  /** What the group has committed in these partitions. */
-
   async poll(waitMs: number): Promise<StoredRecord[]> {
     await this.rebalancing;
     const { consumer, failure } = this;
@@ -267,7 +280,7 @@ export class KafkaConsumer implements LogConsumer {
         await this.commitOffsets(consumer, positions);
         return;
       }
-      await this.transaction(await this.transactional(), consumer, produce, positions);
+      await transact(this.log, await this.transactional(), consumer, produce, positions);
     } catch (error) {
       await this.abandon();
       throw operatingError(error) !== undefined ? error : unavailable('committing', error);
@@ -287,47 +300,6 @@ export class KafkaConsumer implements LogConsumer {
         reject(unavailable('committing offsets', error));
       }
     });
-  }
-
-  private async transaction(
-    producer: RdKafka.Producer,
-    consumer: RdKafka.KafkaConsumer,
-    produce: Produced[],
-    positions: RdKafka.TopicPartitionOffset[],
-  ): Promise<void> {
-    await call<void>('beginning a transaction', (done) =>
-      producer.beginTransaction((error) => done(error, undefined)),
-    );
-    for (const { topic, partition, key, value, headers } of produce) {
-      const at = partition ?? this.log.partitionOf(key);
-      const body = this.log.isCompacted(topic) && value.length === 0 ? null : value;
-      for (;;) {
-        try {
-          producer.produce(
-            this.log.name(topic),
-            at,
-            body,
-            key,
-            null,
-            undefined,
-            headersOut(headers),
-          );
-          break;
-        } catch (error) {
-          if (!/queue full/i.test(messageOf(error))) throw error;
-          producer.poll();
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
-      }
-    }
-    await call<void>('sending offsets', (done) =>
-      producer.sendOffsetsToTransaction(positions, consumer, TIMEOUT_MS, (error) =>
-        done(error, undefined),
-      ),
-    );
-    await call<void>('committing a transaction', (done) =>
-      producer.commitTransaction(TIMEOUT_MS * 2, (error) => done(error, undefined)),
-    );
   }
 
   /** After a failed step: abort, drop the producer, and read again from what is committed. */
@@ -416,23 +388,4 @@ export class KafkaConsumer implements LogConsumer {
     if (producer !== undefined)
       await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
   }
-}
-
-/** What the consumer's group has committed, by partition. */
-export async function committedOf(
-  consumer: RdKafka.KafkaConsumer,
-  partitions: readonly RdKafka.TopicPartition[],
-): Promise<Map<number, number>> {
-  const found = await call<RdKafka.TopicPartitionOffset[]>('reading committed offsets', (done) =>
-    consumer.committed(
-      partitions.map(({ topic, partition }) => ({ topic, partition })),
-      TIMEOUT_MS,
-      done,
-    ),
-  );
-  return new Map(
-    found.flatMap(({ partition, offset }) =>
-      typeof offset === 'number' && offset >= 0 ? [[partition, offset]] : [],
-    ),
-  );
 }

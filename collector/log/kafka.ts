@@ -19,6 +19,7 @@ import {
   MESSAGE_BYTES_MAX,
   TIMEOUT_MS,
   call,
+  committedOf,
   connect,
   headersOut,
   loadClient,
@@ -26,7 +27,7 @@ import {
   type Client,
 } from './kafka-client.ts';
 import { Follower } from './follow.ts';
-import { KafkaConsumer, committedOf } from './kafka-consumer.ts';
+import { KafkaConsumer } from './kafka-consumer.ts';
 import { readToEnd, type Reading } from './kafka-read.ts';
 import { META, ensureTopics, mendCommand, type TopicsAccess } from './kafka-topics.ts';
 import type {

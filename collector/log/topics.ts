@@ -33,7 +33,7 @@ export function topics(readingsBytesMax: number): readonly TopicSpec[] {
     { name: TOPIC_READINGS, compacted: false, trimBytes: readingsBytesMax },
     { name: TOPIC_QUARANTINE, compacted: false },
     { name: TOPIC_LEDGER, compacted: true },
-    { name: TOPIC_COMMANDS, compacted: false, trimBytes: COMMANDS_BYTES_MAX },
+    { name: TOPIC_COMMANDS, compacted: false, trimBytes: COMMANDS_BYTES_MAX, live: true },
     { name: TOPIC_RESULTS, compacted: false, trimBytes: readingsBytesMax },
     { name: TOPIC_STREAM, compacted: false, retentionMs: STREAM_RETENTION_MS },
     { name: TOPIC_STATE, compacted: true },
