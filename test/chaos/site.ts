@@ -188,9 +188,7 @@ export class Site {
         return allowLoss || !answer.missing ? answer : undefined;
       },
       15_000,
-    ).catch(async () =>
-      getJson<LedgerAnswer>(`http://${collector.address['http']}/api/v1/ledger`),
-    );
+    ).catch(async () => getJson<LedgerAnswer>(`http://${collector.address['http']}/api/v1/ledger`));
     const lied = allowLoss ? missing > 0 && !ledger.missing : ledger.missing;
     return {
       fired,
