@@ -194,7 +194,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'log: appended without fsync',
-    file: 'collector/log/embedded.ts',
+    file: 'collector/log/group-commit.ts',
     find: '          group.flatMap(({ ops }) => ops),\n          { sync: true },',
     put: '          group.flatMap(({ ops }) => ops),\n          { sync: false },',
     tests: [SIMULATION],
@@ -215,16 +215,16 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'log: trimmed ahead of who reads',
-    file: 'collector/log/embedded.ts',
-    find: 'const to = Math.min(topic.end - keepRecords, ...read);',
-    put: 'const to = Math.min(topic.end - keepRecords, Math.max(...read));',
+    file: 'collector/log/embedded-groups.ts',
+    find: 'return Math.min(Number.POSITIVE_INFINITY, ...this.positions(topic));',
+    put: 'return Math.max(0, ...this.positions(topic));',
     tests: [LOG],
   },
   {
     name: 'log: trimmed ahead of a member that has committed nothing yet',
-    file: 'collector/log/embedded.ts',
-    find: 'if (member.endsWith(`\\0${name}`) && !this.offsets.has(member)) return;',
-    put: 'if (member === name) return;',
+    file: 'collector/log/embedded-groups.ts',
+    find: 'if (member.endsWith(`\\0${topic}`) && !this.offsets.has(member)) return 0;',
+    put: 'if (member === topic) return 0;',
     tests: [LOG],
   },
   {
@@ -237,8 +237,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'log: offsets of what was trimmed are given twice',
     file: 'collector/log/embedded.ts',
-    find: '      ...committed,\n    );',
-    put: '    );\n    void committed;',
+    find: 'const end = Math.max(stored, this.progress.givenBefore(name));',
+    put: 'const end = stored;',
     tests: [LOG],
   },
   {
