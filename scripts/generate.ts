@@ -9,6 +9,7 @@ import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { GATEWAY_PARTS } from '../gateway/gateway.ts';
 import { FUNCTIONS } from '../collector/influxql/functions.ts';
 import { dashboards } from '../dashboards/all.ts';
+import { alertRules } from '../dashboards/prometheus.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
 import { HTTP_LIMITS, MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
 import { CODECS } from '../collector/decode/codecs/table.ts';
@@ -142,6 +143,7 @@ const files: Record<string, string> = {
   'docs/samples/gateway.yaml': `# Every setting of a gateway with its default.\n\n${sample(GATEWAY_CONFIG)}`,
   'docs/samples/collector.yaml': `# Every setting of a collector with its default.\n\n${sample(COLLECTOR_CONFIG)}`,
   'docs/metrics.md': `# Metrics\n${NOTE}\nPrometheus text at \`/metrics\` of both sides.\n\n${metrics('Gateway', GATEWAY_PARTS)}\n${metrics('Collector', COLLECTOR_PARTS)}`,
+  'dashboards/prometheus/headwater.rules.yaml': alertRules(),
   'docs/commands.md': `# Commands\n${NOTE}\n${commands.map((text) => `\`\`\`\n${text}\`\`\`\n`).join('\n')}`,
 };
 for (const [name, model] of Object.entries(dashboards())) {

@@ -166,6 +166,7 @@ hadoop_install() {
 # Logs of other adapters: their servers from Debian, their clients from the root's development packages.
 ensure_redis() { if ! command -v redis-server >/dev/null; then say "installing redis-server from Debian"; apt_get redis-server; fi; }
 ensure_postgresql() { if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then say "installing postgresql from Debian"; apt_get postgresql; fi; }
+ensure_promtool() { if ! command -v promtool >/dev/null; then say "installing prometheus (for promtool) from Debian"; apt_get prometheus; fi; }
 ensure_openssl() { if ! command -v openssl >/dev/null; then say "installing openssl from Debian"; apt_get openssl; fi; }
 
 bring() { # NAME
@@ -186,6 +187,7 @@ bring() { # NAME
     versitygw) once versitygw 1.8.0 150 versitygw_install ;;
     hadoop) once hadoop 3.4.1 30 hadoop_install ;;
     openssl) ensure_openssl ;;
+    promtool) ensure_promtool ;;
     redis) ensure_redis ;;
     postgresql) ensure_postgresql ;;
     *) fail "no such service: $1 (known: $all $peers)" ;;
@@ -194,7 +196,7 @@ bring() { # NAME
 
 # Of those that `npm test` needs: by Go and Rust, and the others. One lane each; Maven and apt want nobody beside them.
 built="influxdb2 versitygw influxdb1 telegraf"
-others="mosquitto kcat openssl redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
+others="mosquitto kcat openssl promtool redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
 all="$built $others"
 # What `npm run bench` and `npm run chaos -- --peer` compare with besides; they bring it themselves.
 peers="mosquitto2"
