@@ -98,10 +98,13 @@ export async function up(args: string[]): Promise<void> {
     return;
   }
   const env = realEnv();
-  const notify = stderrNotify('up', () => env.clock.wallUs() / 1000);
+  const config = configs(values);
+  const notify = stderrNotify('up', () => env.clock.wallUs() / 1000, {
+    format: config.collector['logging.format'],
+    level: config.collector['logging.level'],
+  });
   outlast(notify);
   privateFiles();
-  const config = configs(values);
   const withSample = values['no-sample'] !== true;
   const collector = new Collector(
     env,

@@ -1,6 +1,7 @@
 /** Every setting of the collector: the check, `docs/configuration.md` and the sample file come from this table. */
 import { accessSettings } from '../shared/access/settings.ts';
 import { DEVICE_TIME_PAST_DAYS } from '../shared/codecs/time.ts';
+import { LOGGING_SETTINGS } from '../shared/config/logging.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 import { FIELD_LIMITS } from '../shared/model/limits.ts';
 
@@ -52,6 +53,7 @@ export const COLLECTOR_CONFIG = {
     about: 'File (mode 0600) with the secret that gateways send. Needed beyond loopback.',
   },
   ...accessSettings('gateways'),
+  ...LOGGING_SETTINGS,
   log: {
     type: 'string',
     default: 'embedded',
@@ -394,6 +396,5 @@ export const COLLECTOR_CONFIG = {
 } as const satisfies ConfigSpec;
 
 export type CollectorConfig = ConfigOf<typeof COLLECTOR_CONFIG>;
-
 export const ROLES = ['ingest', 'decode', 'store', 'lake', 'stream', 'batch', 'query'] as const;
 export type Role = (typeof ROLES)[number];

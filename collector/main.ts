@@ -37,7 +37,10 @@ export async function runCollector(args: string[]): Promise<void> {
     file: values['config'] as string | undefined, // A flag with a value is a string.
   });
   const env = realEnv();
-  const notify = stderrNotify('collector', () => env.clock.wallUs() / 1000);
+  const notify = stderrNotify('collector', () => env.clock.wallUs() / 1000, {
+    format: config['logging.format'],
+    level: config['logging.level'],
+  });
   outlast(notify);
   privateFiles();
   const collector = new Collector(env, config, notify);

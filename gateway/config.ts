@@ -4,6 +4,7 @@
  */
 import { accessSettings } from '../shared/access/settings.ts';
 import { BACKLOG_ORDERS, CLIENT_ID_RULES, POLICIES } from './choices.ts';
+import { LOGGING_SETTINGS } from '../shared/config/logging.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 
 const MIB = 1024 * 1024;
@@ -74,6 +75,7 @@ export const GATEWAY_CONFIG = {
       "Whose client ids are whose: owner (an id in use stays its user's), user (an id must also begin with the user's name), any.",
   },
   ...accessSettings('devices'),
+  ...LOGGING_SETTINGS,
   collectors: {
     type: 'list',
     default: [],

@@ -41,7 +41,10 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
     file: values['config'] as string | undefined, // A flag with a value is a string.
   });
   const env = realEnv();
-  const notify = stderrNotify('gateway', () => env.clock.wallUs() / 1000);
+  const notify = stderrNotify('gateway', () => env.clock.wallUs() / 1000, {
+    format: config['logging.format'],
+    level: config['logging.level'],
+  });
   failFast(notify);
   privateFiles();
   const gateway = new Gateway(env, config, notify, open);

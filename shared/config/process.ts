@@ -6,7 +6,10 @@ import { printableLines, type Notify } from '../telemetry/log.ts';
 /** Longest time a stop may take before the process ends anyway. What is acknowledged is on disk by then. */
 const STOP_MS = 15_000;
 
-/** Resolves when SIGINT or SIGTERM arrives. A second signal ends the process at once. */
+/**
+ * Resolves when SIGINT or SIGTERM arrives. A second signal ends the process at once. SIGHUP, which a closed terminal or a
+ * rotation of logs sends, ends nothing: the lines go to standard error, and whoever reads that rotates.
+ */
 export function untilSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let seen = false;
@@ -17,6 +20,7 @@ export function untilSignal(): Promise<NodeJS.Signals> {
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
+    process.on('SIGHUP', () => undefined);
   });
 }
 

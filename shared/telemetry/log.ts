@@ -1,5 +1,6 @@
 /** What the processes say of themselves: one line an event, on standard error, never broken by what a device sent. */
-import type { Notify } from '../../contracts/notice.ts';
+import { fstatSync } from 'node:fs';
+import type { Level, Notice, Notify } from '../../contracts/notice.ts';
 
 export type { Level, Notice, Notify } from '../../contracts/notice.ts';
 
@@ -24,9 +25,60 @@ export function printableLines(text: string): string {
   );
 }
 
-export function stderrNotify(part: string, now: () => number): Notify {
-  return ({ level, event, text }) => {
-    const time = new Date(now()).toISOString();
-    process.stderr.write(`${time} ${level} ${part} ${event}: ${printable(text)}\n`);
+export const LOG_FORMATS = ['text', 'json'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** In rising order. */
+export const LEVELS: readonly Level[] = ['info', 'warn', 'error'];
+
+/** As sd-daemon(3) has them: 3 error, 4 warning, 6 information. */
+const PRIORITY: Record<Level, string> = { info: '<6>', warn: '<4>', error: '<3>' };
+
+/** systemd names the stream that it reads; a process of ours may have been given another one since (`2> file`). */
+function isJournal(stream: string | undefined): boolean {
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(2);
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false; // A closed standard error is no journal.
+  }
+}
+
+export interface LogChoice {
+  format: LogFormat;
+  /** What is below it is not written. */
+  level: Level;
+  /** Begin each line with the priority that journald takes away again. */
+  journal: boolean;
+}
+
+/** One line, with its end, or nothing for what is below the level. */
+export function logLine(
+  { level, event, text }: Notice,
+  part: string,
+  nowMs: number,
+  choice: LogChoice,
+): string {
+  if (LEVELS.indexOf(level) < LEVELS.indexOf(choice.level)) return '';
+  const time = new Date(nowMs).toISOString();
+  // In JSON, what JSON leaves as it is (C1, directions) is escaped after it, as JSON too.
+  const line =
+    choice.format === 'json'
+      ? printable(JSON.stringify({ time, level, part, event, text }))
+      : `${time} ${level} ${part} ${event}: ${printable(text)}`;
+  return `${choice.journal ? PRIORITY[level] : ''}${line}\n`;
+}
+
+export function stderrNotify(
+  part: string,
+  now: () => number,
+  // What the configuration's check let through is one of the choices.
+  { format, level }: { format: string; level: string },
+): Notify {
+  const journal = isJournal(process.env['JOURNAL_STREAM']);
+  const choice: LogChoice = { format: format as LogFormat, level: level as Level, journal };
+  return (notice) => {
+    process.stderr.write(logLine(notice, part, now(), choice));
   };
 }
