@@ -8,8 +8,10 @@ import { accountPart } from './api/ledger.ts';
 import { livePart } from './api/live.ts';
 import { pagePart } from './api/page.ts';
 import { quarantinePart } from './api/quarantine.ts';
+import { exportPart } from './api/export.ts';
 import { influxqlPart } from './api/influxql.ts';
 import { seriesPart } from './api/series.ts';
+import { sqlPart } from './api/sql.ts';
 import { stagesPart } from './api/stages.ts';
 import { statusPart } from './api/status.ts';
 import { auditPart } from './audit/part.ts';
@@ -44,8 +46,10 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   quarantinePart,
   seriesPart,
   influxqlPart,
+  exportPart,
   ledgerPart,
   lakePart,
+  sqlPart,
   lakeStagesPart,
   streamPart,
   batchPart,

@@ -25,7 +25,10 @@ export function incompleteness(stage: StoreStage | undefined): Said[] {
 }
 
 /** One of them in a header: ISO 8601's interval, open where there is no bound. */
-export const headerOf = ({ of, from, to }: Said): string => `${of} ${from ?? '..'}/${to ?? '..'}`;
+const headerOf = ({ of, from, to }: Said): string => `${of} ${from ?? '..'}/${to ?? '..'}`;
+
+export const headersOf = (incomplete: readonly Said[]): Record<string, string> =>
+  incomplete.length === 0 ? {} : { 'headwater-incomplete': incomplete.map(headerOf).join(', ') };
 
 /** As OpenAPI has it. */
 export const INCOMPLETE = {

@@ -1,4 +1,7 @@
 /** Query parameters of the API: described, and read once they have been checked. Throws QUERY_INVALID naming the parameter. */
+import { maySee } from '../../shared/access/may.ts';
+import type { Identity } from '../../shared/access/tokens.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { invalid, parseDuration, parseTime } from '../../shared/http/parameters.ts';
 import type { Parameters } from '../../shared/http/route.ts';
 import {
@@ -56,4 +59,11 @@ export function parseQuery(query: URLSearchParams, nowMs: number): StoreQuery {
   if (result.fromMs !== undefined && result.toMs !== undefined && result.fromMs > result.toMs)
     invalid('from is later than to');
   return result;
+}
+
+/** A filter for another gateway than an asker may see is an error, not an empty answer. */
+export function checkAsked(identity: Identity, query: URLSearchParams): void {
+  const asked = query.get('tag.gateway');
+  if (asked !== null && !maySee(identity, asked))
+    throw new HeadwaterError('FORBIDDEN', `this token may not see gateway '${asked.slice(0, 64)}'`);
 }

@@ -1,7 +1,5 @@
 /** Series, latest values and queries, of the store. */
 import { maySee } from '../../shared/access/may.ts';
-import type { Identity } from '../../shared/access/tokens.ts';
-import { HeadwaterError } from '../../shared/errors.ts';
 import {
   READ_EACH,
   json,
@@ -16,8 +14,8 @@ import { parseCursor } from '../store/pages.ts';
 import { storePart, storeStagePart } from '../store/part.ts';
 import type { StoreStage } from '../store/stage.ts';
 import type { TimeSeriesStore } from '../store/store.ts';
-import { INCOMPLETE, headerOf, incompleteness } from './incomplete.ts';
-import { FILTER, QUERY, parseFilter, parseQuery } from './parameters.ts';
+import { INCOMPLETE, headersOf, incompleteness } from './incomplete.ts';
+import { FILTER, QUERY, checkAsked, parseFilter, parseQuery } from './parameters.ts';
 import { pointsText } from './points.ts';
 import { SeriesMeta } from './series-meta.ts';
 
@@ -26,13 +24,6 @@ interface Series {
   stage: StoreStage | undefined;
   meta: SeriesMeta;
   nowMs: () => number;
-}
-
-/** A filter for another gateway than an asker may see is an error, not an empty answer. */
-function checkAsked(identity: Identity, query: URLSearchParams): void {
-  const asked = query.get('tag.gateway');
-  if (asked !== null && !maySee(identity, asked))
-    throw new HeadwaterError('FORBIDDEN', `this token may not see gateway '${asked.slice(0, 64)}'`);
 }
 
 /** Series carry their gateway as a tag. */
@@ -44,9 +35,6 @@ function seen<T extends { tags: Record<string, string> }>(
   checkAsked(identity, query);
   return list.filter(({ tags }) => maySee(identity, tags['gateway'] ?? ''));
 }
-
-const headersOf = (incomplete: ReturnType<typeof incompleteness>): Record<string, string> =>
-  incomplete.length === 0 ? {} : { 'headwater-incomplete': incomplete.map(headerOf).join(', ') };
 
 /** With what the store lacks now, so that an answer that may be short says so. */
 function answer(stage: StoreStage | undefined, series: unknown[]): Reply {

@@ -36,18 +36,30 @@ export function quote(text: string): string {
 /** Runs what holds one of the threads of Node.js's pool. */
 export type Pass = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** Rows of a query as they come, some 2048 at a time. */
-export async function* chunksOf(
+/** A query's columns, and its rows as they come, some 2048 at a time. */
+export async function streamOf(
   connection: DuckDBConnection,
   sql: string,
   pass: Pass = (work) => work(),
-): AsyncGenerator<unknown[][]> {
+): Promise<{ columns: string[]; chunks: AsyncIterable<unknown[][]> }> {
   const stream = await pass(() => connection.stream(sql));
-  for (;;) {
-    const chunk = await pass(() => stream.fetchChunk());
-    if (chunk === null || chunk.rowCount === 0) return;
-    yield chunk.getRows();
+  async function* chunks(): AsyncGenerator<unknown[][]> {
+    for (;;) {
+      const chunk = await pass(() => stream.fetchChunk());
+      if (chunk === null || chunk.rowCount === 0) return;
+      yield chunk.getRows();
+    }
   }
+  return { columns: stream.columnNames(), chunks: chunks() };
+}
+
+/** The rows alone. */
+export async function* chunksOf(
+  connection: DuckDBConnection,
+  sql: string,
+  pass?: Pass,
+): AsyncGenerator<unknown[][]> {
+  yield* (await streamOf(connection, sql, pass)).chunks;
 }
 
 /** The same, one by one. */

@@ -22,27 +22,18 @@ const PLACE = '(time, origin, seq, idx)';
 
 /** `time // width` in SQL floors towards zero; times before 1970 do not occur (they are implausible). */
 export function querySql(
-  { fromMs, toMs, everyMs, fn }: StoreQuery,
+  query: StoreQuery,
   wanted: readonly Series[],
   cursor: Cursor | undefined,
 ): string | undefined {
+  const { fromMs, everyMs, fn } = query;
   const raw = everyMs === undefined && fn === undefined;
   const name = fn ?? 'mean';
   // Text and truth have no mean: only what is defined for them is answered.
   const some =
     raw || NUMBERS[name] === undefined ? wanted : wanted.filter(({ kind }) => kind === 'num');
   if (some.length === 0) return undefined;
-  const conditions = [`series IN (${some.map(({ id }) => id).join(',')})`];
-  if (fromMs !== undefined) conditions.push(`time >= ${nanos(Math.ceil(fromMs), 0)}`);
-  if (toMs !== undefined) conditions.push(`time < ${nanos(Math.ceil(toMs), 0)}`);
-  const at = cursor && some.find((series) => seriesName(series) === cursor.series);
-  if (at !== undefined && cursor !== undefined)
-    conditions.push(
-      raw
-        ? `(series > ${at.id} OR (series = ${at.id} AND time >= ${nanos(cursor.timeMs, 0)}))`
-        : `series >= ${at.id}`,
-    );
-  const where = conditions.join(' AND ');
+  const where = whereSql(query, some, raw, cursor);
   if (raw)
     return `SELECT series, time // 1000000, num, txt FROM points WHERE ${where} ORDER BY series, time, origin, seq, idx`;
   const width = everyMs === undefined ? undefined : nanos(everyMs, 0);
@@ -54,6 +45,59 @@ export function querySql(
         : 'min(time) // 1000000';
   const group = width === undefined ? '' : `, time // ${width}`;
   return `SELECT series, ${bucket} AS bucket, ${valueSql(name)} FROM points WHERE ${where} GROUP BY series${group} ORDER BY series, bucket`;
+}
+
+/** Of these series, in a range of times, behind a cursor. */
+function whereSql(
+  { fromMs, toMs }: StoreQuery,
+  some: readonly Series[],
+  raw: boolean,
+  cursor: Cursor | undefined,
+): string {
+  const conditions = [`series IN (${some.map(({ id }) => id).join(',')})`];
+  if (fromMs !== undefined) conditions.push(`time >= ${nanos(Math.ceil(fromMs), 0)}`);
+  if (toMs !== undefined) conditions.push(`time < ${nanos(Math.ceil(toMs), 0)}`);
+  const at = cursor && some.find((series) => seriesName(series) === cursor.series);
+  if (at !== undefined && cursor !== undefined)
+    conditions.push(
+      raw
+        ? `(series > ${at.id} OR (series = ${at.id} AND time >= ${nanos(cursor.timeMs, 0)}))`
+        : `series >= ${at.id}`,
+    );
+  return conditions.join(' AND ');
+}
+
+/** Points that are sorted at once. */
+const SLICE_POINTS = 500_000;
+
+/**
+ * Raw points are sorted one slice of series after the other, so that neither memory nor the first row waits for all of
+ * them. Aggregates are one slice.
+ */
+export async function slicesOf(
+  query: StoreQuery,
+  wanted: readonly Series[],
+  cursor: Cursor | undefined,
+  rows: (sql: string) => Promise<unknown[][]>,
+): Promise<Series[][]> {
+  if (query.everyMs !== undefined || query.fn !== undefined || wanted.length === 0)
+    return [[...wanted]];
+  const where = whereSql(query, wanted, true, cursor);
+  const counts = await rows(`SELECT series, count(*) FROM points WHERE ${where} GROUP BY series`);
+  const count = new Map(counts.map(([id, number]) => [Number(id), Number(number)]));
+  const slices: Series[][] = [];
+  let points = Infinity;
+  for (const series of wanted) {
+    const own = count.get(series.id) ?? 0;
+    if (own === 0) continue;
+    if (points + own > SLICE_POINTS) {
+      slices.push([]);
+      points = 0;
+    }
+    points += own;
+    slices.at(-1)?.push(series);
+  }
+  return slices;
 }
 
 function valueSql(name: AggregateFunction): string {

@@ -16,7 +16,7 @@ import { quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
-import { nanos, partsOf, querySql } from './duckdb-query.ts';
+import { nanos, partsOf, querySql, slicesOf } from './duckdb-query.ts';
 import { storedSums } from './duckdb-sums.ts';
 import { paged, parseCursor } from './pages.ts';
 import { Session, type SessionLimits } from './session.ts';
@@ -309,18 +309,18 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   private async *parts(query: StoreQuery): AsyncGenerator<SeriesPoints> {
     const cursor = query.cursor === undefined ? undefined : parseCursor(query.cursor);
     const catalog = await this.settled();
-    const sql = querySql(query, catalog.some(query), cursor);
-    if (sql === undefined) return;
     // Its own connection: a stream ends with the next query on the same one.
     const session = await this.session({ timeoutMs: QUERY_TIMEOUT_MS, signal: query.signal });
     try {
-      yield* partsOf(query, catalog.list, session.chunks(sql));
+      for (const slice of await slicesOf(query, catalog.some(query), cursor, session.all)) {
+        const sql = querySql(query, slice, cursor);
+        if (sql !== undefined) yield* partsOf(query, catalog.list, session.chunks(sql));
+      }
     } finally {
       await session.close();
     }
   }
 
-  /** For one question; closed by whoever asked for it. */
   async session(limits: SessionLimits): Promise<Session> {
     const connection = await this.inTurn(() => this.file.connect());
     return new Session(connection, limits, (error) => this.file.failed(error, false));

@@ -8,7 +8,7 @@
  */
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Series } from './duckdb-catalog.ts';
-import { chunksOf, type DuckDBConnection } from '../duckdb/database.ts';
+import { chunksOf, type DuckDBConnection, type Pass } from '../duckdb/database.ts';
 
 const CALLS_MAX = 2;
 
@@ -41,6 +41,9 @@ class Gate {
 }
 
 const gate = new Gate();
+
+/** For questions to other databases of this process: the threads are the same. */
+export const pass: Pass = (work) => gate.pass(work);
 
 export interface SessionLimits {
   timeoutMs: number;
@@ -124,11 +127,11 @@ export class Session {
   }
 
   /** For few rows. */
-  async all(sql: string): Promise<unknown[][]> {
+  readonly all = async (sql: string): Promise<unknown[][]> => {
     const rows: unknown[][] = [];
     for await (const chunk of this.chunks(sql)) for (const row of chunk) rows.push(row);
     return rows;
-  }
+  };
 
   /** A temporary table of this question, empty; its name. */
   async table(columns: Readonly<Record<string, Column>>): Promise<string> {

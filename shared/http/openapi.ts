@@ -1,15 +1,40 @@
 /** OpenAPI 3.1, made from the table of routes. */
 import type { Parameter, Parameters, Route } from './route.ts';
-import { TAGS, TEXT, object, type Schema } from './schema.ts';
+import { INTEGER, TAGS, TEXT, object, type Schema } from './schema.ts';
 
 const FAILURES: Record<number, string> = {
   400: 'A parameter or the body is not as it has to be.',
   401: 'The token is missing or wrong.',
   403: 'The token does not cover this.',
+  404: 'That does not run here, or is not there.',
+  413: 'The body is too large.',
+  422: 'The query asks for more than one query may have.',
   429: 'Too much at once, or too many wrong tokens: `Retry-After` says when to come again.',
   503: 'Not now.',
 };
-const FAILURE = object({ error: object({ code: TEXT, message: TEXT }) });
+/** Problem details, RFC 9457. */
+const FAILURE = object({
+  type: TEXT,
+  title: TEXT,
+  status: INTEGER,
+  detail: TEXT,
+  error: object({ code: TEXT, message: TEXT }),
+});
+/** As InfluxDB's clients read it. */
+const INFLUXDB_FAILURE = object({ error: TEXT });
+
+/** `GET /api/v1/batch/run` → `getBatchRun`: what generators name functions by. */
+const operationIdOf = ({ method, path, errors }: Route<unknown>): string =>
+  [
+    method.toLowerCase(),
+    // `/query` is not `/api/v1/query`.
+    ...(errors === 'influxdb' ? ['Influxdb'] : []),
+    ...path
+      .replace(/^\/api\/v1/, '')
+      .split(/[^A-Za-z0-9]+/)
+      .filter((word) => word !== '')
+      .map((word) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`),
+  ].join('');
 
 function schemaOf({ choices, integer, isMap }: Parameter): Schema {
   if (isMap === true) return TAGS;
@@ -56,7 +81,15 @@ function operation(route: Route<unknown>): object {
     },
   ]);
   const failures = right === 'open' ? [] : Object.entries(FAILURES);
+  const [failureType, failure] =
+    route.errors === 'influxdb'
+      ? ['application/json', INFLUXDB_FAILURE]
+      : [
+          route.path.startsWith('/api/v1/') ? 'application/problem+json' : 'application/json',
+          FAILURE,
+        ];
   return {
+    operationId: operationIdOf(route),
     summary: `${about}${needs}`,
     parameters: [
       ...parametersOf('query', query === 'any' ? {} : query),
@@ -67,7 +100,7 @@ function operation(route: Route<unknown>): object {
       ...Object.fromEntries(
         failures.map(([status, description]) => [
           status,
-          { description, content: { 'application/json': { schema: FAILURE } } },
+          { description, content: { [failureType]: { schema: failure } } },
         ]),
       ),
       ...Object.fromEntries(answers),

@@ -1,6 +1,6 @@
 /**
  * A small HTTP server on node:http and node:https that serves a table of routes: rights, parameters and bodies are checked
- * against it, unknown ones refused. Errors are `{"error":{"code","message"}}` with the codes of `shared/errors.ts`.
+ * against it, unknown ones refused. Errors are problem details (RFC 9457) with `{"error":{"code","message"}}`, the codes of `shared/errors.ts`.
  */
 import {
   createServer,
@@ -17,7 +17,7 @@ import type { ServerTls } from '../access/tls.ts';
 import { refusal } from '../access/may.ts';
 import { Share, addressGroup } from '../access/shares.ts';
 import type { Identity, Tokens } from '../access/tokens.ts';
-import { ERRORS, HeadwaterError, assert, errorCode, messageOf } from '../errors.ts';
+import { ERRORS, HeadwaterError, assert, errorCode, messageOf, type ErrorCode } from '../errors.ts';
 import { readBody } from './body.ts';
 import { isLoopback } from '../net/address.ts';
 import { listen, type Address } from '../net/listen.ts';
@@ -190,8 +190,10 @@ export class HttpServer {
     const body =
       shape === 'influxdb'
         ? { error: text }
-        : { error: { code, message: text }, code: code.toLowerCase(), message: text };
-    await send(raw, response, json(body, status), head);
+        : { ...problem(code, text), code: code.toLowerCase(), message: text };
+    const isOurs = shape === undefined && raw.url?.startsWith('/api/v1/') === true;
+    const type = isOurs ? 'application/problem+json' : 'application/json; charset=utf-8';
+    await send(raw, response, { ...json(body, status), type }, head);
   }
 
   private checkWeb({ headers }: IncomingMessage, method: string): void {
@@ -277,6 +279,15 @@ function decode(text: string): string {
     return ''; // Not what the page wrote.
   }
 }
+
+/** RFC 9457, with what was there before it. */
+const problem = (code: ErrorCode, detail: string): object => ({
+  type: 'about:blank',
+  title: code.toLowerCase().replaceAll('_', ' '),
+  status: ERRORS[code].status,
+  detail,
+  error: { code, message: detail },
+});
 
 function signalOf(response: ServerResponse): AbortSignal {
   const controller = new AbortController();

@@ -30,6 +30,7 @@ import { benchGateways } from './gateways.ts';
 import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
 import { benchProcessing } from './processing.ts';
+import { benchQueries } from './queries.ts';
 
 const HELP = `Usage: npm run bench -- [flags]
 
@@ -38,6 +39,7 @@ Without a flag everything, about ten minutes.
   --only-end-to-end   From device to InfluxDB 2, beside Mosquitto with Telegraf.
   --only-connect      With passwords, access rules and TLS; codecs.
   --only-processing   Decode, stream and lake stages.
+  --only-queries      10 million readings asked and exported, beside InfluxDB 1.8.
   --gateways N        Up to so many simulated gateways on Kafka, and nothing else.
   --smoke             Small sizes, which show that everything runs; no figures.
   --install           With --smoke: install the servers first, as is done without it.
@@ -49,6 +51,7 @@ function readFlags() {
       'only-end-to-end': { type: 'boolean' },
       'only-connect': { type: 'boolean' },
       'only-processing': { type: 'boolean' },
+      'only-queries': { type: 'boolean' },
       gateways: { type: 'string' },
       smoke: { type: 'boolean', default: false },
       install: { type: 'boolean' },
@@ -383,6 +386,14 @@ if (flags['only-processing']) {
   const figures = { machine: machine(), ...(await benchProcessing(smoke, say)) };
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, 'processing.json'), `${JSON.stringify(figures, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
+  process.exit(0);
+}
+if (flags['only-queries']) {
+  execFileSync('bash', ['test/services/install.sh', 'influxdb1'], { stdio: 'inherit', cwd: ROOT });
+  const figures = { machine: machine(), ...(await benchQueries(smoke, say)) };
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, 'queries.json'), `${JSON.stringify(figures, null, 2)}\n`);
   process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   process.exit(0);
 }

@@ -178,4 +178,24 @@ describe('queries over HTTP', () => {
       ),
     ).toBeNull();
   });
+
+  it('errors are problem details, and every operation has an id of its own', async () => {
+    const response = await get('/api/v1/query?fn=nonsense');
+    expect(response.headers.get('content-type')).toBe('application/problem+json');
+    const body = (await response.json()) as { detail: string };
+    expect(body).toMatchObject({
+      type: 'about:blank',
+      title: 'query invalid',
+      status: 400,
+      error: { code: 'QUERY_INVALID', message: body.detail },
+    });
+    const { paths } = (await (await get('/openapi.json')).json()) as {
+      paths: Record<string, Record<string, { operationId: string }>>;
+    };
+    const ids = Object.values(paths).flatMap((each) =>
+      Object.values(each).map(({ operationId }) => operationId),
+    );
+    expect(ids).toContain('getExport');
+    expect(new Set(ids).size).toBe(ids.length);
+  });
 });

@@ -1,0 +1,227 @@
+/**
+ * Queries on the embedded store with 10 million readings of 10,000 series, beside InfluxDB 1.8 with the same; what other
+ * requests wait meanwhile; and an export of all of it, in memory that does not grow, cut and gone on with.
+ */
+import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { openDuckDb } from '../../collector/duckdb/database.ts';
+import { startInflux1 } from '../services/servers.ts';
+import { startCollector, temporaryFolder, type Headwater } from '../support/process.ts';
+import { join } from 'node:path';
+import { costOf, quantile } from './measure.ts';
+
+const T0 = 1_700_000_000_000;
+const PER_GATEWAY = 100;
+const STEP_MS = 10_000;
+
+interface Size {
+  readings: number;
+  series: number;
+}
+
+const quiet = (): void => undefined;
+const tagsOf = (series: number): Record<string, string> => ({
+  device: `d${series}`,
+  gateway: `gw${Math.floor(series / PER_GATEWAY)}`,
+});
+/** Reading n is of series n % series, in step n / series. */
+const valueOf = (reading: number): number => ((reading * 7919) % 3000) / 100;
+
+/** The store's own file, filled by SQL: what stages would have written. */
+async function fillStore(folder: string, { readings, series }: Size): Promise<void> {
+  const store = new DuckDbStore(
+    { folder, memoryBytes: 512 * 1024 * 1024, now: () => Date.now() },
+    quiet,
+  );
+  await store.open();
+  // Makes every series, with a point of its own first step.
+  await store.apply(
+    Array.from({ length: series }, (_, at) => ({
+      identity: { gateway: tagsOf(at)['gateway'] ?? '', epoch: 'e', sequence: at, index: 0 },
+      put: {
+        measurement: 'climate',
+        tags: tagsOf(at),
+        fields: { temperature: valueOf(at) },
+        sequence: at,
+        index: 0,
+        timeMs: T0,
+        ns: 0,
+      },
+    })),
+    new Map(),
+  );
+  await store.close();
+  const file = await openDuckDb(join(folder, 'store', 'readings.duckdb'), {
+    memoryBytes: 1024 * 1024 * 1024,
+    files: false,
+  });
+  const connection = await file.connect();
+  await connection.run(
+    `INSERT INTO points SELECT n % ${series}, (${T0} + (n // ${series}) * ${STEP_MS}) * 1000000, ((n * 7919) % 3000) / 100.0, NULL, (n % ${series}) // ${PER_GATEWAY}, n, 0 FROM range(${series}, ${readings}) AS t(n)`,
+  );
+  await connection.run('CHECKPOINT');
+  connection.closeSync();
+  file.closeSync();
+}
+
+async function fillInflux(address: string, { readings, series }: Size): Promise<void> {
+  await fetch(`http://${address}/query?q=${encodeURIComponent('CREATE DATABASE headwater')}`, {
+    method: 'POST',
+  });
+  for (let from = 0; from < readings; from += 50_000) {
+    const lines: string[] = [];
+    for (let at = from; at < Math.min(from + 50_000, readings); at++) {
+      const { device, gateway } = tagsOf(at % series);
+      lines.push(
+        `climate,device=${device},gateway=${gateway} temperature=${valueOf(at)} ${T0 + Math.floor(at / series) * STEP_MS}`,
+      );
+    }
+    const response = await fetch(`http://${address}/write?db=headwater&precision=ms`, {
+      method: 'POST',
+      body: lines.join('\n'),
+    });
+    if (response.status !== 204) throw new Error(`InfluxDB: ${await response.text()}`);
+  }
+}
+
+function queries({ readings, series }: Size): Record<string, string> {
+  const end = T0 + Math.floor(readings / series) * STEP_MS;
+  const all = `time >= ${T0}ms AND time <= ${end}ms`;
+  return {
+    'one series, an hour by minutes': `SELECT mean("temperature") FROM "climate" WHERE "device" = 'd7' AND time >= ${end - 3_600_000}ms AND time <= ${end}ms GROUP BY time(1m) fill(none)`,
+    'a gateway of 100 series, all time by 10 minutes': `SELECT mean("temperature") FROM "climate" WHERE "gateway" = 'gw3' AND ${all} GROUP BY time(10m), "device" fill(none)`,
+    'the newest of a gateway': `SELECT last("temperature") FROM "climate" WHERE "gateway" = 'gw3' GROUP BY "device"`,
+    'count of all': `SELECT count("temperature") FROM "climate"`,
+    'p95 of all, by hours': `SELECT percentile("temperature", 95) FROM "climate" WHERE ${all} GROUP BY time(1h)`,
+    'raw points of a series': `SELECT "temperature" FROM "climate" WHERE "device" = 'd7'`,
+    'values of a tag': `SHOW TAG VALUES WITH KEY = "gateway"`,
+  };
+}
+
+async function timed(
+  url: string,
+  runs: number,
+): Promise<{ p50Ms: number; p99Ms: number; bytes: number }> {
+  const times: number[] = [];
+  let bytes = 0;
+  for (let run = 0; run < runs; run++) {
+    const began = performance.now();
+    const text = await (await fetch(url)).text();
+    times.push(performance.now() - began);
+    bytes = text.length;
+    if (text.includes('"error"')) throw new Error(`${url}: ${text.slice(0, 500)}`);
+  }
+  times.sort((a, b) => a - b);
+  return { p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99), bytes };
+}
+
+/** Asks again and again until `done`: what each took. */
+async function meanwhile(
+  ask: () => Promise<Response>,
+  done: () => boolean,
+): Promise<{ count: number; p50Ms: number; p99Ms: number; mostMs: number }> {
+  const times: number[] = [];
+  while (!done()) {
+    const began = performance.now();
+    await (await ask()).arrayBuffer();
+    times.push(performance.now() - began);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  times.sort((a, b) => a - b);
+  return {
+    count: times.length,
+    p50Ms: quantile(times, 0.5),
+    p99Ms: quantile(times, 0.99),
+    mostMs: times.at(-1) ?? Number.NaN,
+  };
+}
+
+/** Of everything, counted as it comes; `cutAfter`: the reader leaves then. */
+async function exported(
+  base: string,
+  cursor: string | undefined,
+  cutAfter: number | undefined,
+): Promise<{ rows: number; cursor: string | undefined; ended: boolean }> {
+  const response = await fetch(
+    `${base}/api/v1/export?format=jsonl${cursor === undefined ? '' : `&cursor=${cursor}`}`,
+  );
+  let rows = 0;
+  let last: string | undefined;
+  let rest = '';
+  let ended = false;
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+    const text = rest + decoder.decode(chunk, { stream: true });
+    let from = 0;
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', from)) {
+      if (text.startsWith('{"cursor"', from))
+        last = (JSON.parse(text.slice(from, at)) as { cursor: string }).cursor;
+      else if (text.startsWith('{"end"', from)) ended = true;
+      else rows++;
+      from = at + 1;
+    }
+    rest = text.slice(from);
+    if (cutAfter !== undefined && rows >= cutAfter) break;
+  }
+  return { rows, cursor: last, ended };
+}
+
+async function exporting(ours: Headwater, size: Size): Promise<object> {
+  const base = `http://${ours.address['http']}`;
+  const before = costOf(ours.pid).anonymousBytes;
+  let most = 0;
+  const watch = setInterval(() => (most = Math.max(most, costOf(ours.pid).anonymousBytes)), 100);
+  let isDone = false;
+  const began = performance.now();
+  const work = exported(base, undefined, undefined).finally(() => (isDone = true));
+  const post = (): Promise<Response> =>
+    fetch(`${base}/api/v1/ingest?topic=bench/lone`, { method: 'POST', body: '{"temperature":1}' });
+  const [whole, health, acknowledgement, other] = await Promise.all([
+    work,
+    meanwhile(
+      () => fetch(`${base}/healthz`),
+      () => isDone,
+    ),
+    meanwhile(post, () => isDone),
+    meanwhile(
+      () => fetch(`${base}/query?q=${encodeURIComponent('SHOW TAG VALUES WITH KEY = "gateway"')}`),
+      () => isDone,
+    ),
+  ]);
+  clearInterval(watch);
+  const seconds = (performance.now() - began) / 1000;
+  // Cut in the middle: rows since the last cursor come again, by its definition none before it.
+  const first = await exported(base, undefined, size.readings / 2);
+  const second = await exported(base, first.cursor, undefined);
+  return {
+    rows: whole.rows,
+    ended: whole.ended,
+    rowsPerSecond: Math.round(whole.rows / seconds),
+    memoryBeforeBytes: before,
+    memoryMostBytes: most,
+    meanwhile: { health, acknowledgement, other },
+    cut: { rowsBeforeCut: first.rows, rowsAfterCursor: second.rows, ended: second.ended },
+  };
+}
+
+export async function benchQueries(smoke: boolean, say: (text: string) => void): Promise<object> {
+  const size = smoke ? { readings: 20_000, series: 200 } : { readings: 10_000_000, series: 10_000 };
+  const runs = smoke ? 3 : 50;
+  say(`queries: ${size.readings} readings of ${size.series} series, beside InfluxDB 1.8`);
+  const folder = temporaryFolder();
+  await fillStore(folder, size);
+  const ours = await startCollector(['--data', folder, '--lake', 'none']);
+  const influx = await startInflux1();
+  await fillInflux(influx.address, size);
+  const answers: Record<string, object> = {};
+  for (const [name, q] of Object.entries(queries(size))) {
+    const query = `/query?epoch=ms&db=headwater&q=${encodeURIComponent(q)}`;
+    const headwater = await timed(`http://${ours.address['http']}${query}`, runs);
+    const influxdb = await timed(`http://${influx.address}${query}`, runs);
+    answers[name] = { headwater, influxdb };
+    say(`    ${name}: ${headwater.p50Ms.toFixed(1)} / ${influxdb.p50Ms.toFixed(1)} ms`);
+  }
+  await influx.stop();
+  const exportFigures = await exporting(ours, size);
+  await ours.kill();
+  return { ...size, answers, export: exportFigures };
+}

@@ -1,0 +1,200 @@
+/** Exports and SQL over the lake, of a running collector. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Channel } from '../../collector/api/channel.ts';
+import { Collector } from '../../collector/collector.ts';
+import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { hashOf } from '../../shared/access/tokens.ts';
+import { environmentName, loadConfig } from '../../shared/config/spec.ts';
+import { realEnv } from '../../shared/env/env.ts';
+import { temporaryFolder, until } from '../support/process.ts';
+
+const POINTS = 12_000;
+const ALL = { authorization: 'Bearer all' };
+
+describe('exports', () => {
+  let collector: Collector;
+  let base: string;
+  const get = (path: string, headers: Record<string, string> = ALL): Promise<Response> =>
+    fetch(`${base}${path}`, { headers });
+  const sql = (text: string, headers: Record<string, string> = ALL): Promise<Response> =>
+    fetch(`${base}/api/v1/sql`, { method: 'POST', headers, body: JSON.stringify({ sql: text }) });
+  const lines = async (response: Response): Promise<Record<string, unknown>[]> =>
+    (await response.text())
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+  beforeAll(async () => {
+    const tokens = join(temporaryFolder(), 'tokens');
+    const line = (name: string, scope: string, reach: string): string =>
+      `${name}:${scope}:${reach}:${hashOf(name).toString('hex')}`;
+    const list = [
+      line('all', 'admin', '*'),
+      line('own', 'read', 'here'),
+      line('other', 'read', 'other'),
+    ];
+    writeFileSync(tokens, `${list.join('\n')}\n`, { mode: 0o600 });
+    collector = new Collector(
+      realEnv(),
+      loadConfig(COLLECTOR_CONFIG, {
+        flags: {
+          data: temporaryFolder(),
+          uplink: '127.0.0.1:0',
+          http: '127.0.0.1:0',
+          'tokens-file': tokens,
+        },
+        environment: {
+          [environmentName('ingest.httpGateway')]: 'here',
+          [environmentName('lake.flushSeconds')]: '1',
+        },
+      }),
+      () => undefined,
+    );
+    const { http } = await collector.start(undefined);
+    base = `http://127.0.0.1:${http?.port}`;
+    const body = Array.from(
+      { length: POINTS },
+      (_, n) => `load,part=${n % 3} v=${n / 8},s="a ${n % 5}, b" ${1_700_000_000_000 + n}`,
+    );
+
+    const written = await fetch(`${base}/write?precision=ms`, {
+      method: 'POST',
+      headers: ALL,
+      body: body.join('\n'),
+    });
+    expect(written.status).toBe(204);
+    await until('all points are stored', async () => {
+      const all = await lines(await get('/api/v1/export?format=jsonl'));
+      return all.filter(({ time }) => time !== undefined).length === 2 * POINTS ? true : undefined;
+    });
+  });
+  afterAll(() => collector.close());
+
+  it('JSON lines have every point once, cursors between them and an end', async () => {
+    const all = await lines(await get('/api/v1/export?format=jsonl&field=v'));
+    expect(all.at(-1)).toEqual({ end: true });
+    const points = all.filter(({ time }) => time !== undefined);
+    expect(new Set(points.map(({ time }) => time)).size).toBe(POINTS);
+    expect(points[0]).toMatchObject({
+      measurement: 'load',
+      field: 'v',
+      tags: { gateway: 'here', part: '0' },
+      time: 1_700_000_000_000,
+      value: 0,
+    });
+    expect(all.filter(({ cursor }) => cursor !== undefined).length).toBeGreaterThan(2);
+  });
+
+  it('one that is cut goes on behind each of its cursors, and is the same in all', async () => {
+    const whole = await lines(await get('/api/v1/export?format=jsonl'));
+    const points = (list: Record<string, unknown>[]): string[] =>
+      list.filter(({ time }) => time !== undefined).map((each) => JSON.stringify(each));
+    for (const [at, { cursor }] of whole.entries()) {
+      if (typeof cursor !== 'string') continue;
+      const rest = await lines(await get(`/api/v1/export?format=jsonl&cursor=${cursor}`));
+      expect([...points(whole.slice(0, at)), ...points(rest)]).toEqual(points(whole));
+    }
+  });
+
+  it('CSV is as RFC 4180 has it', async () => {
+    const response = await get(
+      '/api/v1/export?format=csv&field=s_text&tag.part=0&to=1700000000001',
+    );
+    expect(response.headers.get('content-type')).toMatch(/^text\/csv/);
+    const [head, row] = (await response.text()).split('\r\n');
+    expect(head).toBe('measurement,field,tags,time,value');
+    expect(row).toMatch(/^load,s_text,"\{""[^}]*\}",2023-11-14T22:13:20\.000Z,"a 0, b"$/);
+  });
+
+  it('who may see one gateway gets its points alone, and a question that is none is told', async () => {
+    const other = { authorization: 'Bearer other' };
+    expect(
+      (await lines(await get('/api/v1/export?format=jsonl', other))).filter(
+        ({ time }) => time !== undefined,
+      ),
+    ).toEqual([]);
+    expect((await get('/api/v1/export?format=jsonl&tag.gateway=here', other)).status).toBe(403);
+    for (const path of [
+      '',
+      '?format=xlsx',
+      '?format=csv&cursor=WyJ4IiwxLDFd',
+      '?format=jsonl&cursor=x',
+      '?format=jsonl&from=2&to=1',
+    ])
+      expect((await get(`/api/v1/export${path}`)).status, path).toBe(400);
+  });
+
+  it('SQL over the lake gives columns, rows and an end', async () => {
+    const all = await until('the lake has them', async () => {
+      const answer = await lines(
+        await sql(
+          "SELECT tags['part'] AS part, count(*) AS n, max(time) AS newest, max(time_ns) AS ns FROM readings GROUP BY ALL ORDER BY part",
+        ),
+      );
+      return answer.length === 5 ? answer : undefined;
+    });
+    expect(all[0]).toEqual({ columns: ['part', 'n', 'newest', 'ns'] });
+    expect(all[1]).toEqual([
+      '0',
+      POINTS / 3,
+      expect.stringMatching(/^2023-11-14 22:13:3\d\.\d+\+00$/),
+      expect.stringMatching(/^17000000\d+$/),
+    ]);
+    expect(all[4]).toEqual({ end: true });
+  });
+
+  it.each([
+    ["SELECT * FROM read_csv('/etc/passwd')"],
+    ["SELECT * FROM '/etc/passwd'"],
+    ["COPY (SELECT 1) TO '/tmp/x.csv'"],
+    ["SELECT getenv('HOME')"],
+    ['SELECT 1; SELECT 2'],
+    ['DROP VIEW readings'],
+    ['SELECT nosuch FROM readings'],
+    ['SELEC'],
+    [''],
+  ])('SQL that is not one SELECT of the lake is refused: %s', async (text) => {
+    const response = await sql(text);
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      error: { message: expect.any(String) as string },
+    });
+  });
+
+  it('SQL is for who may see everything', async () => {
+    expect((await sql('SELECT 1', { authorization: 'Bearer own' })).status).toBe(403);
+    expect((await sql('SELECT 1', {})).status).toBe(401);
+  });
+});
+
+describe('a channel', () => {
+  it('gives each value when it is taken, and the error that ends it', async () => {
+    const channel = new Channel<number>();
+    let put = 0;
+    const maker = (async () => {
+      for (; put < 5; put++) await channel.put(put);
+      channel.end(new Error('over'));
+    })();
+    const taken: number[] = [];
+    await expect(
+      (async () => {
+        for await (const value of channel) {
+          taken.push(value);
+          expect(put).toBeLessThanOrEqual(value + 1);
+        }
+      })(),
+    ).rejects.toThrow('over');
+    await maker;
+    expect(taken).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('whose taker leaves stops its maker', async () => {
+    const channel = new Channel<number>();
+    const maker = channel.put(1);
+    channel.close();
+    await expect(maker).rejects.toThrow('nobody reads');
+    await expect(channel.put(2)).rejects.toThrow('nobody reads');
+  });
+});
