@@ -140,13 +140,13 @@ mosquitto2_install() {
   rm -rf "$folder"; mkdir -p "$folder"
   local package; for package in "$work"/archives/*.deb; do dpkg-deb -x "$package" "$folder"; done
   rm -rf "$work"
-  local loader library; loader=$(ls "$folder"/usr/lib*/ld-linux-*.so.* "$folder"/lib*/ld-linux-*.so.* 2>/dev/null | head -n 1)
-  library=$(dirname "$(ls "$folder"/usr/lib/*/libc.so.6)")
+  local loader library; loader=$(find "$folder" -name 'ld-linux-*.so.*' -print -quit)
+  library=$(dirname "$(find "$folder" -name libc.so.6 -print -quit)")
   [ -e "$library/libpicohttpparser.so.1" ] || ln -s "$(basename "$(ls "$library"/libpicohttpparser.so* | head -n 1)")" "$library/libpicohttpparser.so.1"
   mkdir -p "$folder/bin"
   local name path
   for name in mosquitto mosquitto_passwd; do
-    path=$(ls "$folder"/usr/sbin/"$name" "$folder"/usr/bin/"$name" 2>/dev/null | head -n 1)
+    path=$(find "$folder/usr" -path "*bin/$name" -print -quit)
     printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' "$loader" "$library" "$path" > "$folder/bin/$name"
     chmod +x "$folder/bin/$name"
   done
