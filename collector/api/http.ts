@@ -12,7 +12,7 @@ export const COLLECTOR_SIDE: HttpSide = {
 };
 
 export const collectorHttpPart = httpPart<CollectorContext>(COLLECTOR_SIDE, (site) => {
-  const { config } = site.context;
+  const { config, notify } = site.context;
   const { tokens, failures, audit, tls } = site.get(guardPart);
   return {
     address: config['http.listen'],
@@ -22,6 +22,7 @@ export const collectorHttpPart = httpPart<CollectorContext>(COLLECTOR_SIDE, (sit
       audit,
       tls: config['http.tls'] ? tls : undefined,
       here: httpGateway(config),
+      notify,
     },
   };
 });

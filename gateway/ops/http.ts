@@ -14,11 +14,18 @@ export const GATEWAY_SIDE: HttpSide = {
 };
 
 export const gatewayHttpPart = httpPart<GatewayContext>(GATEWAY_SIDE, (site) => {
-  const { config, id } = site.context;
+  const { config, id, notify } = site.context;
   const { tokens, failures, audit, tls } = site.get(guardPart);
   return {
     address: config['http.listen'],
-    options: { tokens, failures, audit, tls: config['http.tls'] ? tls : undefined, here: id },
+    options: {
+      tokens,
+      failures,
+      audit,
+      tls: config['http.tls'] ? tls : undefined,
+      here: id,
+      notify,
+    },
   };
 });
 

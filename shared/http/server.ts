@@ -11,6 +11,7 @@ import {
 } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Socket } from 'node:net';
+import type { Notify } from '../../contracts/notice.ts';
 import type { Audit } from '../access/audit.ts';
 import type { FailureLimiter } from '../access/failures.ts';
 import type { ServerTls } from '../access/tls.ts';
@@ -44,6 +45,8 @@ export interface HttpOptions {
   tls: ServerTls | undefined;
   /** The gateway that this is, or the name under which a collector takes messages. */
   here: string;
+  /** Told of what nobody expected, which the asker is not. */
+  notify: Notify;
 }
 
 export const CONNECTIONS_MAX = 2000;
@@ -56,6 +59,7 @@ export class HttpServer {
   private readonly server: Server;
   private onlyLoopback = false;
   private readonly turns = new Turns();
+  private said = { text: '', atMs: 0 };
   /** What is there for all, by its name in `HTTP_LIMITS`. */
   readonly shares = {
     connections: new Share(CONNECTIONS_MAX),
@@ -186,7 +190,7 @@ export class HttpServer {
     if (status === 429 || status === 503)
       response.setHeader('retry-after', retryAfterSeconds(error, status));
     // `message` and `error` at the top are where InfluxDB's clients look.
-    const text = messageOf(error);
+    const text = code === 'INTERNAL' ? this.unexpected(raw, error) : messageOf(error);
     const body =
       shape === 'influxdb'
         ? { error: text }
@@ -194,6 +198,17 @@ export class HttpServer {
     const isOurs = shape === undefined && raw.url?.startsWith('/api/v1/') === true;
     const type = isOurs ? 'application/problem+json' : 'application/json; charset=utf-8';
     await send(raw, response, { ...json(body, status), type }, head);
+  }
+
+  /** Its words may be a library's, with paths and data in them: they are for the log, and the same ones once a minute. */
+  private unexpected({ method = '', url = '' }: IncomingMessage, error: unknown): string {
+    const text = `${method} ${url.split('?')[0]}: ${messageOf(error)}`;
+    const nowMs = performance.now();
+    if (text !== this.said.text || nowMs - this.said.atMs > 60_000) {
+      this.said = { text, atMs: nowMs };
+      this.options.notify({ level: 'error', event: 'http_unexpected', text });
+    }
+    return 'something that was not expected went wrong; the log of this process says more';
   }
 
   private checkWeb({ headers }: IncomingMessage, method: string): void {

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openBuffer, type OpenBufferOptions } from '../../gateway/buffer/open.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
+import { Epochs } from '../../gateway/buffer/epochs.ts';
+import { positionOf } from '../../gateway/buffer/position.ts';
 import type { StoredFrame } from '../../gateway/buffer/stored-frame.ts';
 import { HISTORY_QUERY, parseHistoryQuery, queryHistory } from '../../gateway/ops/history.ts';
 import { checkParameters } from '../../shared/http/route.ts';
@@ -175,6 +177,24 @@ describe('history', () => {
     const check = (text: string) => () => checkParameters(HISTORY_QUERY, new URLSearchParams(text));
     expect(check('limit=0')).toThrow(/limit/);
     expect(check('nope=0')).toThrow(/'nope' is not known here/);
+  });
+
+  it('of more pieces than a status names none goes unnamed: what is held is never called missing', () => {
+    const epochs = new Epochs();
+    const epoch = epochs.begin(1, 'aaaaaaaaaaaaaaaa', 'b'.repeat(32), {
+      wallUs: 0,
+      monotonicUs: 0,
+    });
+    epoch.next = 1001;
+    for (let sequence = 1; sequence <= 1000; sequence += 2)
+      epochs.release(positionOf(1, sequence), 1);
+    const [held] = epochs.holdings();
+    const named = new RangeSet();
+    for (const [from, to] of [...(held?.waiting ?? []), ...(held?.history ?? [])])
+      named.add(from, to);
+    expect(held?.waiting.length).toBe(200);
+    expect(held?.history.length).toBe(200);
+    expect(named.ranges).toEqual([[1, 1000]]);
   });
 
   it('what expired is reported, stays to be asked for here, and is not offered to a collector', async () => {

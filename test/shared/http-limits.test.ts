@@ -12,6 +12,7 @@ import { until } from '../support/process.ts';
 interface Gate {
   waiting: (() => void)[];
   answered: number;
+  told: string[];
 }
 
 const base = { method: 'GET', about: 'For this test.', right: 'open', replies: {} } as const;
@@ -37,6 +38,13 @@ const ROUTES: readonly Route<Gate>[] = [
     },
   },
   { ...base, path: '/healthz', handle: () => ({ body: 'ok' }) },
+  {
+    ...base,
+    path: '/broken',
+    handle: () => {
+      throw new TypeError("ENOENT: '/root/secret'");
+    },
+  },
 ];
 
 interface Running {
@@ -53,7 +61,7 @@ afterEach(async () => {
 });
 
 async function start(): Promise<Running> {
-  const gate: Gate = { waiting: [], answered: 0 };
+  const gate: Gate = { waiting: [], answered: 0, told: [] };
   const server = new HttpServer(
     ROUTES.map((route) => ({ route, running: gate, absent: '' }) as never), // A route of this gate.
     {
@@ -62,6 +70,7 @@ async function start(): Promise<Running> {
       audit: undefined,
       tls: undefined,
       here: 'here',
+      notify: ({ text }) => gate.told.push(text),
     },
   );
   const { port } = await server.listen({ host: '127.0.0.1', port: 0 }, '--http');
@@ -156,6 +165,18 @@ describe('what is there for all', () => {
     HTTP_LIMITS.map(({ name }) => name),
   )('%s: who takes all that he gets leaves something for another', async (name) => {
     await trials[name]();
+  });
+
+  it('what nobody expected is told to the log once, and not to who asked', async () => {
+    const { port, gate } = await start();
+    for (let i = 0; i < 3; i++) {
+      const answer = await fetch(`http://127.0.0.1:${port}/broken`);
+      expect(answer.status).toBe(500);
+      const text = await answer.text();
+      expect(text).toMatch(/the log of this process says more/);
+      expect(text).not.toMatch(/secret/);
+    }
+    expect(gate.told).toEqual(["GET /broken: ENOENT: '/root/secret'"]);
   });
 
   it('a question that nobody waits for any more is not worked on', async () => {
