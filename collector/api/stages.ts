@@ -1,32 +1,37 @@
 /** How each stage of this process is: works, or waits, for what, since when, why, and how much waits. */
 import { READ_ALL, json } from '../../shared/http/route.ts';
 import { INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
-import { counter, gauge, type Sample } from '../../shared/telemetry/metrics.ts';
+import { counter, gauge, histogram, type Sample } from '../../shared/telemetry/metrics.ts';
 import { decodePart } from '../decode/part.ts';
 import { lakeStagesPart } from '../lake/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
+import type { Stage } from '../stage/options.ts';
 import type { StageState } from '../stage/state.ts';
 import { storeStagePart } from '../store/part.ts';
 import { streamPart } from '../stream/part.ts';
 
 interface Stages {
+  stages(): Stage[];
   states(): StageState[];
   nowMs(): number;
   /** Records of the log that are here and have not come through yet; null where that is not known now. */
   waiting(): { notDecoded: number | null; notStored: number | null };
 }
 
-function statesOf(site: CollectorSite): StageState[] {
+function stagesOf(site: CollectorSite): Stage[] {
   const streaming = site.find(streamPart);
-  const running = [
+  const holders = [
     site.find(decodePart)?.stage,
     site.find(storeStagePart),
     ...(site.find(lakeStagesPart) ?? []),
     streaming?.stream,
     streaming?.deliveries,
   ];
-  return running.flatMap((each) => each?.stageStates() ?? []);
+  return holders.flatMap((each) => [...(each?.running() ?? [])]);
 }
+
+const statesOf = (site: CollectorSite): StageState[] =>
+  stagesOf(site).map((stage) => stage.state());
 
 /** A sample of each stage; of those of which it is known. */
 const each =
@@ -47,6 +52,7 @@ function whyOf({ name, state, waitsFor, reason, waitingRecords }: StageState): s
 export const stagesPart: CollectorPart<Stages> = {
   name: 'stages',
   open: (site) => ({
+    stages: () => stagesOf(site),
     states: () => statesOf(site),
     nowMs: site.context.nowMs,
     waiting: () => {
@@ -71,6 +77,14 @@ export const stagesPart: CollectorPart<Stages> = {
     headwater_stage_last_success_time_seconds: gauge(
       'When the stage last came forward or found nothing to do, seconds since 1970 UTC; 0: not since the start.',
       each(({ succeededMs }) => (succeededMs ?? 0) / 1000),
+    ),
+    headwater_stage_latency_seconds: histogram(
+      "From the arrival of a frame, or of the frame that readings come from, to the stage's commit of it. Not of what is said again (replays, corrections, a rebuild), and not of results.",
+      (stages) =>
+        stages.stages().map((stage) => ({
+          labels: { stage: stage.state().name },
+          histogram: stage.latencySeconds,
+        })),
     ),
     headwater_stage_set_aside_records_total: counter(
       'Records that the stage could not take and put into quarantine.',

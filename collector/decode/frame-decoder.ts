@@ -11,7 +11,13 @@ import { readRecords, type FrameHeader, type FrameRecord } from '../../shared/fr
 import type { Summary } from '../../shared/frame/notes.ts';
 import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
-import { HEADER_AGAIN, TOPIC_COMMANDS, TOPIC_READINGS, type Produced } from '../log/log.ts';
+import {
+  HEADER_AGAIN,
+  HEADER_ARRIVED,
+  TOPIC_COMMANDS,
+  TOPIC_READINGS,
+  type Produced,
+} from '../log/log.ts';
 import { Admission, type SeriesLimits } from './admission.ts';
 import type { CodecState, MessageContext } from './codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
@@ -48,6 +54,8 @@ export interface FrameJob {
   hasAll: (from: number, to: number) => boolean;
   /** Its readings have been said before: it was put back into the log. */
   isAgain?: boolean;
+  /** The collector doubted its clock when it took it: `arrivedMs` is no measure. */
+  isUnsettled?: boolean;
   /** Decoded once more, after the mappings have changed. */
   replay?: Replay;
 }
@@ -98,9 +106,11 @@ export class FrameDecoder {
     let bytes = 0;
     const { replay } = job;
     const isAgain = replay !== undefined || job.isAgain === true;
+    const isTimed = usedUs === undefined && job.isUnsettled !== true;
+    const headers = isAgain ? { [HEADER_AGAIN]: 'true' } : isTimed ? arrival(arrivedMs) : {};
     const flush = (): void => {
       if (readings.length + removed.length > 0)
-        produced.push(this.record(header, arrivedMs, readings, removed, isAgain));
+        produced.push(this.record(header, arrivedMs, readings, headers, removed));
       readings = [];
       removed = [];
       bytes = 0;
@@ -264,15 +274,15 @@ export class FrameDecoder {
     header: FrameHeader,
     arrivedMs: number,
     readings: Reading[],
+    headers: Record<string, string>,
     removed: Reading[] = [],
-    isAgain = false,
   ): Produced {
     const { gateway, epoch } = header;
     this.decodedReadings += readings.length;
     return {
       topic: TOPIC_READINGS,
       key: gateway,
-      headers: isAgain ? { [HEADER_AGAIN]: 'true' } : {},
+      headers,
       value: encodeReadings({ gateway, epoch, arrivedMs, readings, removed }),
     };
   }
@@ -310,9 +320,14 @@ export class FrameDecoder {
   summary(summary: Summary, header: FrameHeader, arrivedMs: number): Produced[] {
     const readings = summaryReadings(summary, header, this.mappings);
     // All of one identity in one record: a store may take what comes later under it for a correction.
-    return readings.length === 0 ? [] : [this.record(header, arrivedMs, readings)];
+    return readings.length === 0 ? [] : [this.record(header, arrivedMs, readings, {})];
   }
 }
+
+/** For who measures how long readings take. */
+const arrival = (arrivedMs: number): Record<string, string> => ({
+  [HEADER_ARRIVED]: String(arrivedMs),
+});
 
 const hasFields = ({ fields }: Reading): boolean => {
   for (const _name in fields) return true;

@@ -4,7 +4,6 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
-import type { StageState } from '../stage/state.ts';
 import { account } from './accounting.ts';
 import type { SeriesLimits } from './admission.ts';
 import type { FrameDecoder } from './frame-decoder.ts';
@@ -119,8 +118,8 @@ export class DecodeStage {
     state.touchAll();
   }
 
-  stageStates(): StageState[] {
-    return this.stage === undefined ? [] : [this.stage.state()];
+  running(): readonly Stage[] {
+    return this.stage === undefined ? [] : [this.stage];
   }
 
   async close(): Promise<void> {

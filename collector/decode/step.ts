@@ -192,6 +192,7 @@ function jobOf(
     header,
     arrivedMs: arrivedOf({ headers }),
     isAgain: headers[HEADER_FROM_LAKE] !== undefined,
+    isUnsettled: isUnsettled({ headers }),
     offsetUs,
     isFresh,
     state: state.codecs.of(gateway),

@@ -26,7 +26,6 @@ import type { Offsets } from '../stage/membership.ts';
 import type { Announce, Stage } from '../stage/options.ts';
 import { asideRecord } from '../stage/aside.ts';
 import { runStage } from '../stage/stage.ts';
-import type { StageState } from '../stage/state.ts';
 import { endOf, isDue, partOf, take, type LakeState, type Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
@@ -245,8 +244,8 @@ export class LakeStage {
     }
   }
 
-  stageStates(): StageState[] {
-    return this.stage === undefined ? [] : [this.stage.state()];
+  running(): readonly Stage[] {
+    return this.stage === undefined ? [] : [this.stage];
   }
 
   async close(): Promise<void> {

@@ -51,5 +51,7 @@ export const LAKE_TOPICS = [TOPIC_RAW, TOPIC_READINGS, TOPIC_RESULTS] as const;
 /** The consumer group that brings a topic into the lake. */
 export const lakeGroup = (topic: (typeof LAKE_TOPICS)[number]): string => `headwater-lake-${topic}`;
 
+/** Header of raw frames, and of readings that are said for the first time: when the frame reached the collector, epoch ms. */
+export const HEADER_ARRIVED = 'arrived';
 /** Header of raw frames that arrived while the collector's clock was not settled: it may yet be set. */
 export const HEADER_UNSETTLED = 'unsettled';

@@ -5,6 +5,7 @@
 import type { Time } from '../../shared/env/env.ts';
 import { Rest } from '../../shared/env/timers.ts';
 import type { ConsumerOptions, Log, LogConsumer, Produced, StoredRecord } from '../log/log.ts';
+import { Latency } from './latency.ts';
 
 /** Partition → offset of the next record to read. */
 export type Offsets = Map<number, number>;
@@ -20,6 +21,7 @@ export class Membership {
   /** Polled, and not worked on. */
   pending: StoredRecord[] = [];
   consumer: LogConsumer | undefined;
+  readonly latency = new Latency();
   private readonly log: Pick<Log, 'consumer' | 'groups'>;
   private readonly options: ConsumerOptions;
   private readonly time: Time;
@@ -40,6 +42,7 @@ export class Membership {
     const { options } = this;
     const forget = (partition: number): void => {
       this.gathered.delete(partition);
+      this.latency.forget(partition);
       this.pending = this.pending.filter((record) => record.partition !== partition);
     };
     return {
@@ -81,6 +84,7 @@ export class Membership {
   /** Nothing of what was read since is committed: it comes again. */
   forget(): void {
     this.gathered.clear();
+    this.latency.forget();
     this.pending = [];
   }
 

@@ -1,5 +1,6 @@
 /** What a stage is made of, and what its step may do. `stage.ts` runs it. */
 import type { Time } from '../../shared/env/env.ts';
+import type { Histogram } from '../../shared/telemetry/histogram.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { ConsumerOptions, Log, Produced, StoredRecord } from '../log/log.ts';
 import type { Offsets } from './membership.ts';
@@ -44,5 +45,7 @@ export interface StageOptions {
 
 export interface Stage {
   state(): StageState;
+  /** From the arrival of records to this stage's commit of them. */
+  readonly latencySeconds: Histogram;
   close(): Promise<void>;
 }

@@ -13,6 +13,7 @@ import { Backoff } from '../../shared/env/backoff.ts';
 import { Rest, type Timer } from '../../shared/env/timers.ts';
 import { isRetryable } from '../../contracts/errors.ts';
 import { codeOf, isBug, messageOf } from '../../shared/errors.ts';
+import type { Histogram } from '../../shared/telemetry/histogram.ts';
 import type { LogConsumer, Produced, StoredRecord } from '../log/log.ts';
 import { asideRecord } from './aside.ts';
 import type { Announce, Stage, StageOptions } from './options.ts';
@@ -89,6 +90,10 @@ class Runner implements Stage {
 
   state(): StageState {
     return this.trouble.state;
+  }
+
+  get latencySeconds(): Histogram {
+    return this.member.latency.seconds;
   }
 
   private async loop(): Promise<void> {
@@ -175,12 +180,19 @@ class Runner implements Stage {
       return await this.stepFailed(consumer, error, slice);
     }
     member.done(slice);
+    member.latency.worked(slice);
     if (produced !== undefined) {
       const error = await this.commit(produced, new Map(gathered));
       if (error !== undefined) return await this.commitFailed(consumer, error.cause, slice);
-      gathered.clear();
+      this.committed();
     }
     this.forward();
+  }
+
+  /** All that was gathered. */
+  private committed(): void {
+    this.member.gathered.clear();
+    this.member.latency.committed(wallMs(this.time));
   }
 
   /** It came forward. */
@@ -215,7 +227,7 @@ class Runner implements Stage {
     if (produced !== undefined && (produced.length > 0 || gathered.size > 0)) {
       const error = await this.commit(produced, new Map([...committed, ...gathered]));
       if (error !== undefined) return await this.commitFailed(consumer, error.cause, []);
-      gathered.clear();
+      this.committed();
     }
     this.trouble.passed(IDLE);
     if (produced !== undefined) this.settle();

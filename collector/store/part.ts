@@ -44,7 +44,7 @@ export const storeStagePart: CollectorPart<StoreStage> = {
   metrics: {
     headwater_store_up: gauge(
       '1 while what is decoded is stored; 0 while storing waits.',
-      (stage) => (stage.stageStates().some(({ state }) => state === 'waits') ? 0 : 1),
+      (stage) => (stage.running().some((each) => each.state().state === 'waits') ? 0 : 1),
     ),
     headwater_store_moved_readings_total: counter(
       'Readings whose time was put right after they had been written.',

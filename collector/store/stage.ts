@@ -24,7 +24,6 @@ import {
 import type { Offsets } from '../stage/membership.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
-import type { StageState } from '../stage/state.ts';
 import { changesOf } from './changes.ts';
 import { Corrected } from './corrected.ts';
 import { Fill } from './fill.ts';
@@ -306,8 +305,8 @@ export class StoreStage {
     return await this.inTurn(async () => await this.apply(await make(), new Map()));
   }
 
-  stageStates(): StageState[] {
-    return this.stages.map((stage) => stage.state());
+  running(): readonly Stage[] {
+    return this.stages;
   }
 
   async close(): Promise<void> {

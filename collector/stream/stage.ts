@@ -26,7 +26,6 @@ import {
 import type { Offsets } from '../stage/membership.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
-import type { StageState } from '../stage/state.ts';
 import { Engine, waysOf } from './engine.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Place } from './place.ts';
@@ -256,8 +255,8 @@ export class StreamStage {
     return this.commit(offsets);
   }
 
-  stageStates(): StageState[] {
-    return this.stages.map((stage) => stage.state());
+  running(): readonly Stage[] {
+    return this.stages;
   }
 
   get openWindows(): number {

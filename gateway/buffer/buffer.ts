@@ -11,6 +11,7 @@ import type { FrameMessage } from '../../shared/frame/builder.ts';
 import type { KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
+import type { Histogram } from '../../shared/telemetry/histogram.ts';
 import type { EpochBook } from './epochs.ts';
 import type { FrameRef, StoredFrame } from './stored-frame.ts';
 
@@ -53,6 +54,8 @@ export interface MessageBuffer<Ticket> {
   readonly congested: boolean;
   readonly state: BufferState;
   readonly epoch: string;
+  /** From the first message of a group to the end of its fsync. Each commit with messages is one observation. */
+  readonly commitSeconds: Histogram;
 
   /** Adds a message to the open group; `ops` are written in the same atomic batch. */
   append(message: FrameMessage, ticket: Ticket | undefined, ops?: KvOp[]): void;

@@ -18,6 +18,7 @@ import { assert, hasCode, HeadwaterError, messageOf } from '../../shared/errors.
 import type { FrameMessage } from '../../shared/frame/builder.ts';
 import { KIND_LOSS, type KIND_ANCHOR } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, LossReport } from '../../shared/frame/notes.ts';
+import { Histogram } from '../../shared/telemetry/histogram.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import type { Policy } from '../choices.ts';
 import { plainClock, type BufferClock } from './clock.ts';
@@ -68,6 +69,7 @@ const NOTES_MS = 2000;
 const COUNT_BYTES = 1024 * 1024;
 
 export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
+  readonly commitSeconds = new Histogram();
   private readonly env: Env;
   private readonly options: LevelBufferOptions;
   private readonly events: BufferEvents<Ticket>;
@@ -286,6 +288,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const { totals } = this;
     totals.committedGroups++;
     totals.lastCommitUs = this.env.clock.wallUs();
+    if (group.openedUs !== undefined)
+      this.commitSeconds.observe((this.env.clock.monotonicUs() - group.openedUs) / 1e6);
     const fresh: StoredFrame[] = [];
     for (const { position, end, frame, count, clock } of group.frames) {
       totals.committedMessages += count;

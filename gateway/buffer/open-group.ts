@@ -14,6 +14,8 @@ export interface Group<Ticket> {
   bytes: number;
   ops: KvOp[];
   tickets: Ticket[];
+  /** Monotonic, when its first message came; undefined while it has none. */
+  openedUs: number | undefined;
   /** Upkeep that waits for this group. */
   done: (() => void)[];
 }
@@ -31,6 +33,7 @@ const emptyGroup = <Ticket>(): Group<Ticket> => ({
   bytes: 0,
   ops: [],
   tickets: [],
+  openedUs: undefined,
   done: [],
 });
 
@@ -72,7 +75,10 @@ export class OpenGroup<Ticket> {
 
   append(message: FrameMessage, ticket: Ticket | undefined, ops: KvOp[] | undefined): void {
     this.turn ??= this.freshStamp();
-    if (this.builder.count === 0) this.stamp = this.turn;
+    if (this.builder.count === 0) {
+      this.stamp = this.turn;
+      this.group.openedUs ??= this.turn.monotonicUs;
+    }
     this.builder.add(message, this.turn.wallUs, this.turn.monotonicUs);
     if (ticket !== undefined) this.group.tickets.push(ticket);
     if (ops !== undefined) this.group.ops.push(...ops);

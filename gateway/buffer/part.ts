@@ -1,6 +1,6 @@
 /** The buffer as a part of a gateway. What it says of its work goes to those that have asked for it. */
 import { claimFolder } from '../../shared/config/data-folder.ts';
-import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { counter, gauge, histogram } from '../../shared/telemetry/metrics.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
 import type { Policy } from '../choices.ts';
 import type { Env } from '../../shared/env/env.ts';
@@ -77,6 +77,10 @@ export const bufferPart: GatewayPart<Buffering> = {
     headwater_buffer_commits_total: counter(
       'Group commits, each one fsync.',
       ({ buffer }) => buffer.stats().committedGroups,
+    ),
+    headwater_buffer_commit_seconds: histogram(
+      'From the first message of a group to the end of its fsync, once for each group: the longest that any message of it waited before its acknowledgement.',
+      ({ buffer }) => buffer.commitSeconds,
     ),
     headwater_buffer_committed_bytes_total: counter(
       'Bytes of committed frames.',

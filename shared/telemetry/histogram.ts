@@ -28,19 +28,21 @@ export class Histogram {
     this.sum += value;
   }
 
-  /** Cumulative, as the exposition format wants it. */
-  series(): { suffix: string; labels: Readonly<Record<string, string>>; value: number }[] {
+  /** Cumulative, as the exposition format wants it; `own` labels stand before `le`. */
+  series(
+    own: Readonly<Record<string, string>> = {},
+  ): { suffix: string; labels: Readonly<Record<string, string>>; value: number }[] {
     let count = 0;
     const buckets = this.counts.map((each, index) => {
       count += each;
       const bound = this.bounds[index];
       const le = bound === undefined ? '+Inf' : String(bound);
-      return { suffix: '_bucket', labels: { le }, value: count };
+      return { suffix: '_bucket', labels: { ...own, le }, value: count };
     });
     return [
       ...buckets,
-      { suffix: '_sum', labels: {}, value: this.sum },
-      { suffix: '_count', labels: {}, value: count },
+      { suffix: '_sum', labels: own, value: this.sum },
+      { suffix: '_count', labels: own, value: count },
     ];
   }
 }

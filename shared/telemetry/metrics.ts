@@ -11,10 +11,16 @@ export interface Sample {
   value: number;
 }
 
+/** One of several histograms of one name. */
+export interface HistogramSample {
+  labels: Labels;
+  histogram: Histogram;
+}
+
 export interface Metric<Running> {
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
-  read(running: Running): number | readonly Sample[] | Histogram;
+  read(running: Running): number | readonly (Sample | HistogramSample)[] | Histogram;
 }
 
 /** By name. */
@@ -38,7 +44,7 @@ export function gauge<Running>(
 /** Its unit, seconds or bytes, ends its name. */
 export function histogram<Running>(
   help: string,
-  read: (running: Running) => Histogram,
+  read: (running: Running) => Histogram | readonly HistogramSample[],
 ): Metric<Running> {
   return { type: 'histogram', help, read };
 }
@@ -51,13 +57,16 @@ export function exposition<Running>(
 ): string {
   const lines = [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`];
   const value = read(running);
-  if (typeof value === 'number') lines.push(`${name} ${numberText(value)}`);
-  else if ('series' in value)
-    for (const { suffix, labels, value: each } of value.series())
+  const series = (histogram: Histogram, own?: Labels): void => {
+    for (const { suffix, labels, value: each } of histogram.series(own))
       lines.push(`${name}${suffix}${labelText(labels)} ${numberText(each)}`);
+  };
+  if (typeof value === 'number') lines.push(`${name} ${numberText(value)}`);
+  else if ('series' in value) series(value);
   else
-    for (const { labels, value: each } of value)
-      lines.push(`${name}${labelText(labels)} ${numberText(each)}`);
+    for (const each of value)
+      if ('histogram' in each) series(each.histogram, each.labels);
+      else lines.push(`${name}${labelText(each.labels)} ${numberText(each.value)}`);
   return `${lines.join('\n')}\n`;
 }
 

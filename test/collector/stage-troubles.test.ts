@@ -184,7 +184,10 @@ describe('a stage', () => {
     await until('the log to be asked in vain', () => badLog.calls > KINDS.length || undefined);
     badLog.now = false;
     await until('the store to be', () => badStore.calls > KINDS.length * 2 || undefined, 20_000);
-    const waiting = storing.stageStates().find(({ state }) => state === 'waits');
+    const waiting = storing
+      .running()
+      .map((stage) => stage.state())
+      .find(({ state }) => state === 'waits');
     expect(waiting?.reason).not.toBe('');
     badLog.now = false;
     badStore.now = false;
@@ -200,7 +203,7 @@ describe('a stage', () => {
     const said = new Set(notices.map(({ event }) => event));
     for (const event of ['decode_waits', 'decode_resumed', 'store_waits', 'store_resumed'])
       expect(said).toContain(event);
-    const states = () => [...decode.stageStates(), ...storing.stageStates()];
+    const states = () => [...decode.running(), ...storing.running()].map((stage) => stage.state());
     await until('all to work', () => states().every(({ state }) => state === 'works') || undefined);
     await decode.close();
     await storing.close();

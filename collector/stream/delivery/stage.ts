@@ -20,7 +20,6 @@ import {
 import { asideRecord } from '../../stage/aside.ts';
 import type { Stage } from '../../stage/options.ts';
 import { runStage } from '../../stage/stage.ts';
-import type { StageState } from '../../stage/state.ts';
 import { STREAM } from '../results.ts';
 import { ALERTS } from '../rules.ts';
 import { alertId, send, type Alert } from './senders.ts';
@@ -130,8 +129,8 @@ export class DeliveryStages {
     return true;
   }
 
-  stageStates(): StageState[] {
-    return this.stages.map((stage) => stage.state());
+  running(): readonly Stage[] {
+    return this.stages;
   }
 
   async close(): Promise<void> {
