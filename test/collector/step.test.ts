@@ -78,6 +78,20 @@ describe('step', () => {
     ]);
     expect(step.decoder.leftOverMessages).toBe(3);
   });
+  it('readings say when their frame came, unless they were said before or the collector doubted its clock', () => {
+    const headersOf = (more: Record<string, string>): Record<string, string>[] => {
+      const { step, state } = make();
+      const record = recordOf(['{"v":1}'], 1);
+      const headers = { ...record.headers, ...more };
+      return step
+        .step(state, [{ ...record, headers }])
+        .produced.filter(({ topic }) => topic === TOPIC_READINGS)
+        .map((each) => each.headers);
+    };
+    expect(headersOf({})).toEqual([{ arrived: String(RECEIVED) }]);
+    expect(headersOf({ 'from-lake': 'true' })).toEqual([{ again: 'true' }]);
+    expect(headersOf({ unsettled: 'true' })).toEqual([{}]);
+  });
   it('numbers that are none are counted and nothing else is said of them', () => {
     const { step, state } = make();
     const { produced } = step.step(state, [
