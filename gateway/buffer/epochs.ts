@@ -8,26 +8,15 @@
  */
 import { after, type KvOp } from '../../shared/kv/kv.ts';
 import { seal, unseal } from '../../shared/kv/sealed.ts';
-import { RangeSet, type Range } from '../../shared/model/ranges.ts';
+import { RangeSet, atMost, type Range } from '../../shared/model/ranges.ts';
 import { readHeader } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, EpochHoldings } from '../../shared/frame/notes.ts';
 import type { StoredFrame } from './stored-frame.ts';
 import { ordinalOf, positionOf, sequenceOf } from './position.ts';
 
 const PREFIX = Buffer.from('e');
-/** Ranges of one kind that a status names. */
+/** Ranges of one kind that a status names; what is held and goes unnamed would be called missing. */
 const RANGES_MAX = 200;
-
-/**
- * Of many ranges the last one named reaches to the end: what is held and goes unnamed would be called missing, and what lies
- * between and is not held has arrived or was reported lost.
- */
-function few(ranges: Range[]): Range[] {
-  const last = ranges.at(-1);
-  const rest = ranges[RANGES_MAX - 1];
-  if (ranges.length <= RANGES_MAX || last === undefined || rest === undefined) return ranges;
-  return [...ranges.slice(0, RANGES_MAX - 1), [rest[0], last[1]]];
-}
 
 export interface ClockReading {
   wallUs: number;
@@ -390,9 +379,10 @@ export class Epochs implements EpochBook {
       epoch,
       next,
       lost: lost.ranges.slice(-RANGES_MAX),
-      waiting: few(released.gaps(1, next - 1)),
+      waiting: atMost(RANGES_MAX, released.gaps(1, next - 1)),
       // What expired is still here, but nobody is to ask for it again.
-      history: few(
+      history: atMost(
+        RANGES_MAX,
         released.ranges
           .flatMap(([from, to]) => gone.gaps(from, to))
           .flatMap(([from, to]) => lost.gaps(from, to)),

@@ -112,3 +112,11 @@ export class RangeSet {
     }
   }
 }
+
+/** So many ranges at most: of more the last one reaches to the end, over what lies between. */
+export function atMost(count: number, ranges: readonly Range[]): Range[] {
+  const last = ranges.at(-1);
+  const rest = ranges[count - 1];
+  if (ranges.length <= count || last === undefined || rest === undefined) return [...ranges];
+  return [...ranges.slice(0, count - 1), [rest[0], last[1]]];
+}
