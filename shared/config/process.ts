@@ -3,8 +3,11 @@ import { operatingError } from '../../contracts/errors.ts';
 import { codeOf, isBug, messageOf } from '../errors.ts';
 import { printableLines, type Notify } from '../telemetry/log.ts';
 
-/** Longest time a stop may take before the process ends anyway. What is acknowledged is on disk by then. */
-const STOP_MS = 15_000;
+/**
+ * Longest time a stop may take before the process ends anyway: Docker kills ten seconds after it asked, and would leave no
+ * line that says why. What is acknowledged is on disk by then.
+ */
+export const STOP_MS = 9000;
 
 /**
  * Resolves when SIGINT or SIGTERM arrives. A second signal ends the process at once. SIGHUP, which a closed terminal or a
