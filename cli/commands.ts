@@ -113,7 +113,7 @@ export const COMMANDS: Record<string, Command> = {
     },
   },
   doctor: {
-    about: 'Check disk, clock, log, store and lake.',
+    about: 'Check a configuration and all that it names, disk, clock, log, store and lake.',
     load: async () => {
       const { DOCTOR_HELP: help, doctor: run } = await import('./doctor.ts');
       return { help, run };

@@ -120,8 +120,8 @@ export async function ensureTopics(
   }
 }
 
-function replicaWarnings(
-  { name, topics }: TopicsAccess,
+export function replicaWarnings(
+  { name, topics }: Pick<TopicsAccess, 'name' | 'topics'>,
   { topics: found }: RdKafka.Metadata,
   replicas: number,
 ): string[] {
@@ -176,8 +176,8 @@ export const mendCommand = (
   `kafka-configs.sh --bootstrap-server ${brokers} --alter --entity-type topics --entity-name ${topic} --add-config ${setting}=${value}`;
 
 /** One warning for each setting that matters, with the command that mends it. */
-async function compare(
-  { brokers, admin, name, topics }: TopicsAccess,
+export async function compare(
+  { brokers, admin, name, topics }: Pick<TopicsAccess, 'brokers' | 'admin' | 'name' | 'topics'>,
   replicas: number,
 ): Promise<{ bytesMax: Map<string, number>; warnings: string[] }> {
   const bytesMax = new Map<string, number>();

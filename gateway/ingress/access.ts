@@ -121,6 +121,11 @@ export class AccessRules {
     this.reload();
   }
 
+  /** How many rules there are. */
+  get size(): number {
+    return this.rules.length;
+  }
+
   /** Throws CONFIG_INVALID; then what was in force stays. */
   reload(): void {
     let document: unknown;

@@ -37,7 +37,7 @@ export function checkCollector(url: string): void {
 }
 
 /** The uplink secret does not leave for another machine as it is, unless somebody insists. Throws CONFIG_INVALID. */
-function checkClear(url: string, allowPlaintext: boolean, notify: Notify): void {
+export function checkClear(url: string, allowPlaintext: boolean, notify: Notify): void {
   const clear = clearSecret({
     what: `--collector ${url}`,
     url,

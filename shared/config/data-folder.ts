@@ -70,6 +70,18 @@ export async function claimFolder(
   if (texts[1] !== right) await write(folder, second, right);
 }
 
+/** The same check of a folder that may not be there yet, which touches nothing. Throws as `claimFolder`. */
+export async function checkFolder(
+  folder: string,
+  part: FolderNote['part'],
+  id: string,
+): Promise<void> {
+  const own: FolderNote = { layout: LAYOUT, part, id };
+  const texts = [FOLDER_NOTE, COPY].map((name) => readNote(folder, join(folder, name)));
+  const [first, second] = await Promise.all(texts);
+  check(folder, parse(first) ?? parse(second) ?? own, own);
+}
+
 function check(folder: string, note: Partial<FolderNote>, { part, id }: FolderNote): void {
   if (note.layout !== LAYOUT) {
     throw new HeadwaterError(

@@ -90,6 +90,11 @@ export class Passwords {
     this.users = this.read();
   }
 
+  /** How many users there are. */
+  get size(): number {
+    return this.users.size;
+  }
+
   /** Takes the file anew. Returns the users whose credentials are gone or others now. Throws CONFIG_INVALID. */
   reload(): Set<string> {
     const before = this.users;

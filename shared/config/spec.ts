@@ -206,13 +206,30 @@ export function convertOption(spec: KeySpec, value: unknown, origin: string): un
   return convert(spec, value, { text: origin });
 }
 
-/** Reads, checks and freezes. Throws CONFIG_INVALID and CONFIG_UNKNOWN_KEY, naming the place. */
-export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources): ConfigOf<S> {
+/** A configuration and every sentence about what is wrong with it. */
+interface Inspected<S extends ConfigSpec> {
+  /** With the default where a value is not valid. */
+  config: ConfigOf<S>;
+  problems: readonly HeadwaterError[];
+}
+
+/** Reads and checks all of it, and stops at nothing but a file that cannot be read: that throws CONFIG_INVALID. */
+export function inspectConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources): Inspected<S> {
   const known = Object.keys(spec);
   const fromFile =
     sources.file === undefined ? new Map<string, unknown>() : readFile(sources.file, sources);
+  const problems: HeadwaterError[] = [];
+  const given = (key: string, each: KeySpec): unknown => {
+    try {
+      return valueOf(key, each, sources, fromFile);
+    } catch (error) {
+      if (!(error instanceof HeadwaterError)) throw error;
+      problems.push(error);
+      return convert(each, each.default, { text: key });
+    }
+  };
   const result = Object.fromEntries(
-    Object.entries(spec).map(([key, each]) => [key, valueOf(key, each, sources, fromFile)]),
+    Object.entries(spec).map(([key, each]) => [key, given(key, each)]),
   );
   const adapters = Object.entries(spec)
     .filter(([, each]) => each.type === 'string' && each.adapter === true)
@@ -221,14 +238,23 @@ export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources
   for (const [key, value] of fromFile) {
     if (key in spec) continue;
     if (adapters.some((name) => key.startsWith(name))) left.set(key, value);
-    else {
-      throw new HeadwaterError(
-        'CONFIG_UNKNOWN_KEY',
-        `${sources.file}: unknown key '${key}'${suggestion(key, known)}`,
+    else
+      problems.push(
+        new HeadwaterError(
+          'CONFIG_UNKNOWN_KEY',
+          `${sources.file}: unknown key '${key}'${suggestion(key, known)}`,
+        ),
       );
-    }
   }
   Object.freeze(result);
   adapterSources.set(result, { ...sources, values: left });
-  return result as ConfigOf<S>;
+  return { config: result as ConfigOf<S>, problems };
+}
+
+/** Reads, checks and freezes. Throws CONFIG_INVALID and CONFIG_UNKNOWN_KEY, naming the place. */
+export function loadConfig<S extends ConfigSpec>(spec: S, sources: ConfigSources): ConfigOf<S> {
+  const { config, problems } = inspectConfig(spec, sources);
+  const [first] = problems;
+  if (first !== undefined) throw first;
+  return config;
 }

@@ -45,7 +45,8 @@ it('a lake that cannot be written: status, metrics and doctor name the stages th
   // Readings are taken and stored all the same.
   expect((await fetch(`${http}/readyz`)).status).toBe(200);
   const doctor = await run(['doctor', '--http', String(up.address['http'])]);
-  expect(doctor.output).toMatch(/lake_\w+ waits/);
+  expect(doctor.output).toMatch(/^fail {2}lake_\w+ waits/m);
+  expect(doctor.code).toBe(1);
   rmSync(lake);
   mkdirSync(lake);
   await until('the lake to be well', async () => (await stalled()) === 0 || undefined, 15_000);
