@@ -72,11 +72,11 @@ async function named(values: Values): Promise<Finding[]> {
   ];
 }
 
-function sideAsked(text: unknown): Side | undefined {
+function sideAsked(text: string | boolean | undefined): Side | undefined {
   if (text === undefined) return undefined;
   const side = SIDES.find((each) => each === text);
   if (side === undefined)
-    throw new HeadwaterError('USAGE', `--as '${String(text)}' is not gateway or collector`);
+    throw new HeadwaterError('USAGE', `--as '${text}' is not gateway or collector`);
   return side;
 }
 

@@ -7,7 +7,7 @@ import { GATEWAY_CONFIG, type GatewayConfig } from '../../gateway/config.ts';
 import { gatewayId } from '../../gateway/gateway.ts';
 import { Guard } from '../../gateway/ingress/guard.ts';
 import { checkGateway } from '../../gateway/ingress/guard-part.ts';
-import { readCertificates } from '../../shared/access/tls.ts';
+import { readCertificates, type TlsFiles } from '../../shared/access/tls.ts';
 import { checkFolder } from '../../shared/config/data-folder.ts';
 import { inspectConfig, type ConfigOf, type ConfigSpec } from '../../shared/config/spec.ts';
 import { realEnv } from '../../shared/env/env.ts';
@@ -49,12 +49,24 @@ function sideOf(keys: readonly string[]): Side {
   return only(gateway, collector) > only(collector, gateway) ? 'gateway' : 'collector';
 }
 
-const tlsOf = (config: Readonly<Record<string, unknown>>, at: string, ca: string, crl = '') => ({
-  certFile: String(config[`${at}.certFile`] ?? ''),
-  keyFile: String(config[`${at}.keyFile`] ?? ''),
-  caFile: String(config[`${at}.${ca}`] ?? ''),
-  crlFile: crl === '' ? '' : String(config[`${at}.${crl}`]),
-});
+/** '' for settings that this side does not have. */
+function tlsOf(
+  config: Readonly<Record<string, unknown>>,
+  at: string,
+  ca: string,
+  crl = '',
+): TlsFiles {
+  const path = (name: string): string => {
+    const value = config[`${at}.${name}`];
+    return typeof value === 'string' ? value : '';
+  };
+  return {
+    certFile: path('certFile'),
+    keyFile: path('keyFile'),
+    caFile: path(ca),
+    crlFile: path(crl),
+  };
+}
 
 /** Notes of a server's own check become warnings. */
 function noted(): { notify: Notify; said: Finding[] } {

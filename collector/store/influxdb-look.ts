@@ -51,7 +51,16 @@ export async function lookAtInfluxdb(
   const query = new URLSearchParams({ org, name: bucket }).toString();
   const answer = await http.ask('GET', `/api/v2/buckets?${query}`);
   accepted(url, answer);
-  const { buckets = [] } = JSON.parse(answer.text) as { buckets?: { name: string }[] };
+  let buckets: readonly { name: string }[];
+  try {
+    ({ buckets = [] } = JSON.parse(answer.text) as { buckets?: { name: string }[] });
+  } catch (error) {
+    throw new HeadwaterError(
+      'STORE_UNAVAILABLE',
+      `${url} answers, but not as InfluxDB does (${answer.text.slice(0, 80)}): look at the address, and at proxies`,
+      { cause: error },
+    );
+  }
   if (buckets.some(({ name }) => name === bucket)) return [];
   throw new HeadwaterError(
     'STORE_UNAVAILABLE',
