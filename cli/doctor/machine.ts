@@ -49,6 +49,8 @@ async function standing(folder: string): Promise<string> {
 /** Median of some fsyncs, milliseconds; undefined where only the permission could be asked. */
 async function fsyncMs(folder: string): Promise<number | undefined> {
   await access(folder, constants.W_OK | constants.X_OK);
+  // Elsewhere the number means something else.
+  if (process.platform !== 'linux') return undefined;
   let file: FileHandle;
   try {
     file = await open(folder, NAMELESS, 0o600);
