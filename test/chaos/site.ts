@@ -197,7 +197,9 @@ export class Site {
       extra,
       differing: foreign + (lied ? 1 : 0),
       ...(missing > 0 || lied
-        ? { note: `${missing} missing, the ledger says ${JSON.stringify(ledger).slice(0, 4000)}` }
+        ? {
+            note: `${missing} missing, the ledger says ${String(ledger.missing)}: ${JSON.stringify(ledger).slice(0, 4000)}`,
+          }
         : {}),
     };
   }
