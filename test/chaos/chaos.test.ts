@@ -1,5 +1,6 @@
 /** `npm run chaos` at CI's size: each fault once, each control. */
 import { expect, it } from 'vitest';
+import { UML_CANNOT } from './needs.ts';
 import { start } from '../support/process.ts';
 
 it(
@@ -21,8 +22,9 @@ it(
     process.stdout.write(child.output());
     expect(code, child.output().slice(-4000)).toBe(0);
     expect(child.output()).toMatch(/0 of \d+ trials broke a promise/);
-    // Here everything is installed: a fault that is left out is a failure.
-    expect(child.output()).not.toContain('not tried');
+    // Here everything is installed: a fault that is left out is a failure, but for what the processor cannot do.
+    const notTried = child.output().match(/not tried: .*/g) ?? [];
+    expect(notTried.filter((line) => !line.endsWith(UML_CANNOT))).toEqual([]);
   },
 );
 

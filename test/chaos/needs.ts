@@ -1,4 +1,5 @@
 /** What a trial needs beside Node, whether it is here, and what brings it. */
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -26,6 +27,30 @@ export const surroundings = (): Surroundings => ({
   isRoot: process.getuid?.() === 0,
 });
 
+/**
+ * Debian's User-Mode Linux saves the registers of its guests in room that those of AMX do not fit into: on a processor that has
+ * them each guest dies at its first instruction.
+ */
+export const UML_CANNOT =
+  "User-Mode Linux cannot run on this processor (AMX: 'ptrace set fp regs failed'), another machine can try it";
+
+let umlRuns: boolean | undefined;
+
+/** A guest is booted, once, whose only program ends at once. */
+function canBoot(command: string): boolean {
+  if (umlRuns === undefined) {
+    const disk = ['root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', 'init=/bin/true'];
+    const args = ['mem=64M', ...disk, 'con=null', 'con0=null,fd:1'];
+    const { stdout, stderr } = spawnSync(command, args, {
+      timeout: 15_000,
+      killSignal: 'SIGKILL',
+      env: { ...process.env, TMPDIR: '/tmp' },
+    });
+    umlRuns = !`${String(stdout)}${String(stderr)}`.includes('set fp regs failed');
+  }
+  return umlRuns;
+}
+
 function lacking(need: Need, { root, cache, path, isRoot }: Surroundings): string | undefined {
   const unless = (isHere: boolean, text: string): string | undefined => (isHere ? undefined : text);
   switch (need) {
@@ -50,10 +75,12 @@ function lacking(need: Need, { root, cache, path, isRoot }: Surroundings): strin
         'InfluxDB is missing, bash test/services/install.sh influxdb2 brings it',
       );
     default: {
-      const isHere = path
+      const found = path
         .split(delimiter)
-        .some((folder) => folder !== '' && existsSync(join(folder, need)));
-      return unless(isHere, `'${need}' is missing, ${FAULT_TOOLS}`);
+        .map((folder) => join(folder, need))
+        .find((file) => file !== need && existsSync(file));
+      if (found === undefined) return `'${need}' is missing, ${FAULT_TOOLS}`;
+      return unless(need !== 'linux.uml' || canBoot(found), UML_CANNOT);
     }
   }
 }
