@@ -7,7 +7,7 @@ import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
 import { finishMerge } from './merge.ts';
-import { isAs, rootFolder, writerOf, type FileEntry } from './manifest.ts';
+import { counts, isAs, rootFolder, writerOf, type FileEntry } from './manifest.ts';
 import { remakeRoot } from './remake.ts';
 import { entryOf } from './write.ts';
 import { sumFile } from './sums.ts';
@@ -65,9 +65,11 @@ async function settle(
   );
   await adopt(lake, zone, writer, await unlisted(lake, zone, own));
   for (const { key } of own) part.suspects.add(key.slice(0, key.lastIndexOf('/') + 1));
-  const put: FileEntry[] = [];
+  const day = await catalog.day(date);
+  // The day's manifest may have been written and the root not, which says what the lake has: said once more, it does.
+  const put = own.flatMap(({ key }) => day.entries.get(key) ?? []).filter(isSettled);
   for (const file of files) {
-    const entry = (await catalog.day(date)).entries.get(file.key);
+    const entry = day.entries.get(file.key);
     if (entry?.gone === 'emptied') await lake.remove(file.key);
     if (entry?.or === undefined) continue;
     const { or: _, ...before } = entry;
@@ -77,8 +79,11 @@ async function settle(
     else if (isAs(entry, sum))
       put.push(await entryOf(file.key, path, await lake.parquet.facts(zone, path)));
   }
-  if (put.length > 0) await catalog.commit(writer, new Map([[date, { put }]]));
+  if (put.length > 0 || day.byWriter.has(writer))
+    await catalog.commit(writer, new Map([[date, { put }]]));
 }
+
+const isSettled = (entry: FileEntry): boolean => counts(entry) && entry.or === undefined;
 
 /** The root is not what the log knows of it: it is made again from the days, or the lake has less than it had. */
 async function less(lake: Lake, zone: Zone, writer: string, seal: string): Promise<void> {

@@ -1,11 +1,11 @@
 /** Once in effect by the identity of a reading: whatever the log says again, from whatever offsets, the lake stays as it was. */
-import { rmSync } from 'node:fs';
+import { cpSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TOPIC_READINGS, TOPIC_RESULTS } from '../../collector/log/log.ts';
 import { decodeReadings, encodeReadings } from '../../shared/model/readings-record.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { temporaryFolder, until } from '../support/process.ts';
 
 const frames = [frameOf(1, 40), frameOf(41, 40), frameOf(81, 40)];
 
@@ -50,6 +50,37 @@ describe('lake: once in effect by identity', () => {
     await site.caughtUp();
     expect(await site.rows('readings')).toEqual(before);
     await site.close();
+  });
+
+  it.each([
+    'raw',
+    'readings',
+  ] as const)('a kill between the manifest of a day and its root doubles nothing of %s', async (zone) => {
+    const site = new LakeSite(temporaryFolder());
+    await site.open();
+    await site.append([frameOf(1, 40)]);
+    await site.caughtUp();
+    // What a kill at this moment leaves.
+    const killed = join(temporaryFolder(), 'killed');
+    const { store } = site.lake;
+    const put = store.put.bind(store);
+    store.put = async (key, file) => {
+      if (key.startsWith(`_manifest/roots/${zone}/`) && !existsSync(killed))
+        cpSync(site.folder, killed, { recursive: true });
+      await put(key, file);
+    };
+    await site.append([frameOf(41, 40), frameOf(81, 40)]);
+    await site.caughtUp();
+    await until('the moment', () => existsSync(killed) || undefined);
+    const expected = { raw: await site.rows('raw'), readings: await site.rows('readings') };
+    await site.close();
+    const again = new LakeSite(killed);
+    await again.open();
+    await again.append([frameOf(41, 40), frameOf(81, 40)]);
+    await again.caughtUp();
+    expect(await again.rows('readings')).toEqual(expected.readings);
+    expect(await again.rows('raw')).toEqual(expected.raw);
+    await again.close();
   });
 
   it('a reading of the same identity and another time takes the place of the first, on whatever day that was', async () => {
