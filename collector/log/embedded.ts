@@ -103,7 +103,9 @@ export class EmbeddedLog implements Log {
   /** Offsets, ends of topics and what is watched, as they are on disk. */
   private async takeUp(db: KvDatabase): Promise<void> {
     await this.progress.takeUp(db);
-    for (const name of [...this.topics.keys()]) await this.load(name, db);
+    // Also those that nobody has asked for yet: of them a group's lag would be said to be nothing.
+    const names = [...this.topics.keys(), ...this.progress.all().map(({ topic }) => topic)];
+    for (const name of new Set(names)) await this.load(name, db);
     await this.watchers.takeUp(db);
   }
 

@@ -292,3 +292,15 @@ it('a block that cannot be read when a topic is counted does not keep the log fr
   expect((await kept(log, TOPIC_READINGS)).records).toBe(4);
   await log.close();
 });
+
+it('what a group has not read is told from the open on, also of a topic that nobody has asked for yet', async () => {
+  const folder = temporaryFolder();
+  const log = await limited(folder);
+  const record = { key: 'k', value: Buffer.from('v'), headers: {} };
+  await log.append(TOPIC_READINGS, [record, record, record]);
+  await log.commit('g', TOPIC_READINGS, { produce: [], offsets: new Map([[0, 1]]) });
+  await log.close();
+  const again = await limited(folder);
+  expect(again.groups()).toEqual([{ group: 'g', topic: TOPIC_READINGS, lagRecords: 2 }]);
+  await again.close();
+});
