@@ -22,12 +22,7 @@ import { Histogram } from '../../shared/telemetry/histogram.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import type { Policy } from '../choices.ts';
 import { plainClock, type BufferClock } from './clock.ts';
-import {
-  type BufferEvents,
-  type BufferState,
-  type BufferStats,
-  type MessageBuffer,
-} from './buffer.ts';
+import type { BufferEvents, BufferState, BufferStats, MessageBuffer } from './buffer.ts';
 import { refOf, type FrameRef, type StoredFrame } from './stored-frame.ts';
 import { Backlog } from './backlog.ts';
 import { Epochs, type EpochBook, type Which } from './epochs.ts';

@@ -42,7 +42,7 @@ const ROUTES: readonly Route<Gate>[] = [
     ...base,
     path: '/broken',
     handle: () => {
-      throw new TypeError("ENOENT: '/root/secret'");
+      throw new TypeError("ENOENT: '/srv/secret'");
     },
   },
 ];
@@ -176,7 +176,7 @@ describe('what is there for all', () => {
       expect(text).toMatch(/the log of this process says more/);
       expect(text).not.toMatch(/secret/);
     }
-    expect(gate.told).toEqual(["GET /broken: ENOENT: '/root/secret'"]);
+    expect(gate.told).toEqual(["GET /broken: ENOENT: '/srv/secret'"]);
   });
 
   it('a question that nobody waits for any more is not worked on', async () => {
