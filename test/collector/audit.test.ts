@@ -17,20 +17,24 @@ async function filled(): Promise<AuditSite> {
 }
 
 describe('an audit', () => {
-  it('names every edit, removal and doubling in log, lake and store, nothing else, and puts all of them right', async () => {
-    const { seed, next } = seeded();
-    const site = await filled();
-    const clean = await site.audit.pass(true);
-    expect(clean).toMatchObject({ clean: true, findings: [], lakePoints: clean.storePoints });
-    expect(clean.storePoints).toBe(1230);
-    const before = [await allRows(site), await site.stored()];
-    const { damages, ...wrong } = await trial(site, 40, next);
-    expect(damages).toBeGreaterThan(30);
-    expect({ seed, ...wrong }).toEqual({ seed, missed: [], wrongly: [], unmended: [] });
-    expect([await allRows(site), await site.stored()]).toEqual(before);
-    expect(await site.audit.pass(true)).toMatchObject({ clean: true });
-    await site.close();
-  });
+  it(
+    'names every edit, removal and doubling in log, lake and store, nothing else, and puts all of them right',
+    { timeout: 90_000 },
+    async () => {
+      const { seed, next } = seeded();
+      const site = await filled();
+      const clean = await site.audit.pass(true);
+      expect(clean).toMatchObject({ clean: true, findings: [], lakePoints: clean.storePoints });
+      expect(clean.storePoints).toBe(1230);
+      const before = [await allRows(site), await site.stored()];
+      const { damages, ...wrong } = await trial(site, 40, next);
+      expect(damages).toBeGreaterThan(30);
+      expect({ seed, ...wrong }).toEqual({ seed, missed: [], wrongly: [], unmended: [] });
+      expect([await allRows(site), await site.stored()]).toEqual(before);
+      expect(await site.audit.pass(true)).toMatchObject({ clean: true });
+      await site.close();
+    },
+  );
 
   it('names nothing while readings come in all the time, and ends at once when it is closed', async () => {
     const site = await filled();

@@ -17,23 +17,27 @@ async function filled(isElsewhere = false): Promise<LakeSite> {
 }
 
 describe('a damaged lake', () => {
-  it('flips, truncations and deletions in files and manifests are each told, and every row is there again', async () => {
-    const { seed, next } = seeded();
-    const site = await filled();
-    const before = await allRows(site);
-    expect(before['readings']).toHaveLength(600);
-    for (let round = 0; round < 2; round++) {
-      const keys = filesOf(site.lakeFolder).filter(() => next() < 0.4);
-      const { untold, differing } = await trial(site, before, keys, next);
-      expect({ seed, round, untold, differing }).toEqual({
-        seed,
-        round,
-        untold: [],
-        differing: [],
-      });
-    }
-    await site.close();
-  });
+  it(
+    'flips, truncations and deletions in files and manifests are each told, and every row is there again',
+    { timeout: 90_000 },
+    async () => {
+      const { seed, next } = seeded();
+      const site = await filled();
+      const before = await allRows(site);
+      expect(before['readings']).toHaveLength(600);
+      for (let round = 0; round < 2; round++) {
+        const keys = filesOf(site.lakeFolder).filter(() => next() < 0.4);
+        const { untold, differing } = await trial(site, before, keys, next);
+        expect({ seed, round, untold, differing }).toEqual({
+          seed,
+          round,
+          untold: [],
+          differing: [],
+        });
+      }
+      await site.close();
+    },
+  );
 
   it('so is a lake that lies elsewhere, whose files are fetched to be read', async () => {
     const { seed, next } = seeded();
