@@ -79,8 +79,7 @@ async function settle(
     else if (isAs(entry, sum))
       put.push(await entryOf(file.key, path, await lake.parquet.facts(zone, path)));
   }
-  if (put.length > 0 || day.byWriter.has(writer))
-    await catalog.commit(writer, new Map([[date, { put }]]));
+  if (put.length > 0) await catalog.commit(writer, new Map([[date, { put }]]));
 }
 
 const isSettled = (entry: FileEntry): boolean => counts(entry) && entry.or === undefined;
