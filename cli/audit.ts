@@ -1,6 +1,8 @@
 /** `headwater audit`: whether log, lake and store have the same readings; a report that can be shown. */
+import type { Report, StageTotal } from '../collector/audit/report.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError } from '../shared/errors.ts';
+import { rangesText } from '../shared/model/ranges.ts';
 import { ask, tell } from './api.ts';
 
 const FLAGS: Flags = {
@@ -18,37 +20,6 @@ export const AUDIT_HELP = helpText(
   'Exits with 0 when nothing differed, with 1 when something did. The API token comes from HEADWATER_TOKEN.',
 );
 
-interface Total {
-  points: number;
-  digest: string;
-}
-
-export interface Report {
-  startedMs: number;
-  endedMs: number;
-  full: boolean;
-  log: string;
-  lake: string | null;
-  store: string | null;
-  compared: string;
-  days: number;
-  logReadings: number;
-  lakePoints: number;
-  storePoints: number;
-  epochs: { gateway: string; epoch: string; lake?: Total; store?: Total }[];
-  findings: {
-    stage: string;
-    kind: string;
-    gateway: string;
-    epoch: string;
-    ranges: [number, number][];
-    readings: number;
-    mended: string;
-  }[];
-  isCut: boolean;
-  clean: boolean;
-}
-
 interface Answer {
   running: boolean;
   report: Report | null;
@@ -58,7 +29,7 @@ interface Answer {
 const POLL_MS = 300;
 const RANGES_SHOWN = 20;
 
-const MENDED: Record<string, string> = {
+const MENDED: Record<Report['findings'][number]['mended'], string> = {
   yes: 'put right',
   no: 'not put right',
   waits: 'being made again',
@@ -66,7 +37,7 @@ const MENDED: Record<string, string> = {
 };
 
 const time = (ms: number): string => new Date(ms).toISOString();
-const total = (of: Total | undefined): string =>
+const total = (of: StageTotal | undefined): string =>
   of === undefined ? '-' : `${of.points} points, ${of.digest}`;
 
 /** The report as a person reads it. */
@@ -82,13 +53,8 @@ export function auditText(report: Report): string {
       `  gateway ${gateway}, epoch ${epoch}: lake ${total(inLake)}; store ${total(inStore)}`,
     );
   for (const { stage, kind, gateway, epoch, ranges, readings, mended } of findings) {
-    const shown = ranges
-      .slice(0, RANGES_SHOWN)
-      .map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`));
-    const more =
-      ranges.length > RANGES_SHOWN ? ` and ${ranges.length - RANGES_SHOWN} more ranges` : '';
     lines.push(
-      `${stage}: ${readings} ${kind} of gateway ${gateway}, epoch ${epoch}, sequences ${shown.join(', ')}${more} (${MENDED[mended] ?? mended})`,
+      `${stage}: ${readings} ${kind} of gateway ${gateway}, epoch ${epoch}, sequences ${rangesText(ranges, RANGES_SHOWN)} (${MENDED[mended]})`,
     );
   }
   if (isCut) lines.push('There is more than is looked at in one audit: run it again.');

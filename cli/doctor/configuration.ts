@@ -74,22 +74,39 @@ function noted(): { notify: Notify; said: Finding[] } {
   return { said, notify: ({ level, text }) => void (level !== 'info' && said.push(warn(text))) };
 }
 
+/** What either side has: its folder, as whom, with so much free; its secrets; the certificate of its doors. */
+async function ownThings(
+  config: GatewayConfig | CollectorConfig,
+  [part, id]: [part: Side, id: () => string],
+  freeBytes: number,
+  nowMs: number,
+): Promise<Finding[]> {
+  return [
+    ...(await tried(async () => {
+      await checkFolder(config.data, part, id());
+      return [];
+    })),
+    ...(await writable(config.data, freeBytes)),
+    ...(await credentials(config)),
+    ...(await certificates(
+      'TLS certificate',
+      tlsOf(config, 'tls', 'clientCaFile', 'crlFile'),
+      true,
+      nowMs,
+    )),
+  ];
+}
+
 async function gateway(config: GatewayConfig, isAlone: boolean): Promise<Finding[]> {
   const { notify, said } = noted();
   const nowMs = Date.now();
   const certFile = config['uplink.certFile'];
   const findings = [
     clock(nowMs, !config['clock.trusted']),
-    ...(await tried(async () => {
-      await checkFolder(config.data, 'gateway', gatewayId(config.id));
-      return [];
-    })),
-    ...(await writable(config.data, config['buffer.reserveBytes'])),
-    ...(await credentials(config)),
-    ...(await certificates(
-      'TLS certificate',
-      tlsOf(config, 'tls', 'clientCaFile', 'crlFile'),
-      true,
+    ...(await ownThings(
+      config,
+      ['gateway', () => gatewayId(config.id)],
+      config['buffer.reserveBytes'],
       nowMs,
     )),
     ...(await certificates('uplink', tlsOf(config, 'uplink', 'caFile'), false, nowMs)),
@@ -126,18 +143,7 @@ async function collector(config: CollectorConfig, token: string): Promise<Findin
   const { CollectorGuard } = await import('../../collector/ops/guard.ts');
   const findings = [
     clock(nowMs, false),
-    ...(await tried(async () => {
-      await checkFolder(config.data, 'collector', '');
-      return [];
-    })),
-    ...(await writable(config.data, config['disk.freeBytesMin'])),
-    ...(await credentials(config)),
-    ...(await certificates(
-      'TLS certificate',
-      tlsOf(config, 'tls', 'clientCaFile', 'crlFile'),
-      true,
-      nowMs,
-    )),
+    ...(await ownThings(config, ['collector', () => ''], config['disk.freeBytesMin'], nowMs)),
     ...(kafka ? await certificates('kafka', tlsOf(config, 'kafka', 'caFile'), false, nowMs) : []),
     ...(await certificates('store', storeCa, false, nowMs)),
   ];

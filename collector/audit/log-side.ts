@@ -5,7 +5,7 @@
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import { readingsOf } from '../../shared/model/readings-record.ts';
-import type { DuckDBConnection } from '../duckdb/database.ts';
+import { appendValue, type DuckDBConnection } from '../duckdb/database.ts';
 import { sumsOf, sumsSql, type PointSum } from '../duckdb/points.ts';
 import type { LakeState } from '../lake/gather.ts';
 import { SeriesTexts } from '../lake/rows.ts';
@@ -217,13 +217,7 @@ async function stagePoints(connection: DuckDBConnection, sayings: Iterable<Sayin
       appender.appendBigInt(time);
       appender.appendVarchar(series);
       appender.appendVarchar(field);
-      if (typeof value === 'string') {
-        appender.appendNull();
-        appender.appendVarchar(value);
-      } else {
-        appender.appendDouble(Number(value));
-        appender.appendNull();
-      }
+      appendValue(appender, value);
       appender.endRow();
     }
   }

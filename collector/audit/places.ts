@@ -3,7 +3,7 @@
  * field and value, a day at a time. What of two readings at one place counts, it cannot tell: either is right.
  */
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
-import type { DuckDBConnection } from '../duckdb/database.ts';
+import { appendValue, type DuckDBConnection } from '../duckdb/database.ts';
 import { pointsOfReadings } from '../duckdb/points.ts';
 import { seriesText } from '../lake/rows.ts';
 import { identityName } from '../store/changes.ts';
@@ -157,13 +157,7 @@ export class Places {
       appender.appendBigInt(timeNs);
       appender.appendVarchar(name);
       appender.appendVarchar(field);
-      if (typeof value === 'string') {
-        appender.appendNull();
-        appender.appendVarchar(value);
-      } else {
-        appender.appendDouble(Number(value));
-        appender.appendNull();
-      }
+      appendValue(appender, value);
       appender.appendInteger(number);
       appender.endRow();
     };

@@ -1,5 +1,5 @@
 /** What an audit says, for the API, the command and whoever it is shown to. */
-import { RangeSet, type Range } from '../../shared/model/ranges.ts';
+import { RangeSet, rangesText, type Range } from '../../shared/model/ranges.ts';
 import type { Comparison, Total } from './compare.ts';
 import type { Finding } from './findings.ts';
 import type { PlaceDifferences } from './places.ts';
@@ -147,8 +147,6 @@ export function sentenceOf({
   readings,
   mended,
 }: Finding): string {
-  const shown = ranges.slice(0, 5).map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`));
-  const more = ranges.length > 5 ? ` and ${ranges.length - 5} more ranges` : '';
   const what = stage === 'raw' ? 'messages' : 'readings';
-  return `audit: the ${stage === 'raw' ? "lake's raw zone" : stage} ${KINDS[kind]} ${readings} ${what} of gateway ${gateway}, epoch ${epoch}, sequences ${shown.join(', ')}${more}: ${MENDED[mended]}`;
+  return `audit: the ${stage === 'raw' ? "lake's raw zone" : stage} ${KINDS[kind]} ${readings} ${what} of gateway ${gateway}, epoch ${epoch}, sequences ${rangesText(ranges, 5)}: ${MENDED[mended]}`;
 }

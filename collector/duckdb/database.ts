@@ -1,5 +1,6 @@
 /** DuckDB, opened without anything that it would fetch or load by itself. The only file that imports it. */
-import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { DuckDBInstance, type DuckDBAppender, type DuckDBConnection } from '@duckdb/node-api';
+import type { FieldValue } from '../../shared/model/reading.ts';
 
 export type { DuckDBConnection, DuckDBInstance };
 
@@ -31,6 +32,17 @@ export async function openDuckDb(
 /** A text as an SQL literal. */
 export function quote(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** A field's value as two columns: a number, or a text. */
+export function appendValue(appender: DuckDBAppender, value: FieldValue): void {
+  if (typeof value === 'string') {
+    appender.appendNull();
+    appender.appendVarchar(value);
+  } else {
+    appender.appendDouble(Number(value));
+    appender.appendNull();
+  }
 }
 
 /** Runs what holds one of the threads of Node.js's pool. */

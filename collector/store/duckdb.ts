@@ -12,7 +12,7 @@ import { randomBytes } from 'node:crypto';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { quote, type DuckDBConnection } from '../duckdb/database.ts';
+import { appendValue, quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
@@ -243,13 +243,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
         const series = catalog.series(measurement, tags, field, kindOf(value));
         appender.appendInteger(series.id);
         appender.appendBigInt(time);
-        if (typeof value === 'string') {
-          appender.appendNull();
-          appender.appendVarchar(value);
-        } else {
-          appender.appendDouble(Number(value));
-          appender.appendNull();
-        }
+        appendValue(appender, value);
         appender.appendInteger(origin.id);
         appender.appendBigInt(sequence);
         appender.appendInteger(identity.index);

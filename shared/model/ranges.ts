@@ -120,3 +120,12 @@ export function atMost(count: number, ranges: readonly Range[]): Range[] {
   if (ranges.length <= count || last === undefined || rest === undefined) return [...ranges];
   return [...ranges.slice(0, count - 1), [rest[0], last[1]]];
 }
+
+/** For people: so many of them at most, and how many more there are. */
+export function rangesText(ranges: readonly (readonly [number, number])[], count: number): string {
+  const shown = ranges
+    .slice(0, count)
+    .map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`));
+  const more = ranges.length > count ? ` and ${ranges.length - count} more ranges` : '';
+  return `${shown.join(', ')}${more}`;
+}
