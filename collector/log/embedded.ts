@@ -7,6 +7,7 @@
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import { seal } from '../../shared/kv/sealed.ts';
+import { Commits, type Pending } from './embedded-commits.ts';
 import { openLog, type EmbeddedLogOptions } from './embedded-open.ts';
 import { EmbeddedConsumer } from './embedded-consumer.ts';
 import {
@@ -22,7 +23,6 @@ import { Groups } from './embedded-groups.ts';
 import { Losses } from './embedded-losses.ts';
 import { Watchers } from './embedded-watchers.ts';
 import { Topic, firstOf } from './embedded-topic.ts';
-import { GroupCommit, type Pending } from './group-commit.ts';
 import { TopicSize } from './embedded-size.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type {
@@ -61,7 +61,7 @@ export class EmbeddedLog implements Log {
   private readonly loading = new Map<string, Promise<Topic>>();
   private readonly progress: Groups;
   private readonly losses: Losses;
-  private readonly commits: GroupCommit;
+  private readonly commits: Commits;
   private reopening: Promise<void> | undefined;
   private closed = false;
   private readonly compacted: ReadonlySet<string>;
@@ -73,8 +73,8 @@ export class EmbeddedLog implements Log {
     this.notify = notify;
     this.losses = new Losses(notify);
     this.progress = new Groups(options.retired ?? []);
-    this.commits = new GroupCommit(
-      () => this.db,
+    this.commits = new Commits(
+      async (ops) => (await this.ready()).write(ops, { sync: true }),
       (waiting, error) => this.fail(waiting, error),
     );
     this.compacted = new Set(
@@ -98,6 +98,7 @@ export class EmbeddedLog implements Log {
     this.db = db;
     this.present = { up: true, sinceMs: this.options.now(), reason: '' };
     this.losses.found(recovery);
+    this.commits.resume();
   }
 
   /** Offsets, ends of topics and what is watched, as they are on disk. */
@@ -387,7 +388,7 @@ export class EmbeddedLog implements Log {
   async close(): Promise<void> {
     if (this.closed) return;
     this.present = { up: false, sinceMs: this.options.now(), reason: 'it is closed' };
-    while (!this.commits.isIdle) await new Promise((resolve) => setTimeout(resolve, 5));
+    await this.commits.quiet();
     this.closed = true;
     for (const topic of this.topics.values()) topic.wake();
     await this.reopening;

@@ -74,7 +74,10 @@ export class OpenGroup<Ticket> {
   }
 
   append(message: FrameMessage, ticket: Ticket | undefined, ops: KvOp[] | undefined): void {
-    this.turn ??= this.freshStamp();
+    if (this.turn === undefined) {
+      this.turn = this.freshStamp();
+      setImmediate(this.endTurn);
+    }
     if (this.builder.count === 0) {
       this.stamp = this.turn;
       this.group.openedUs ??= this.turn.monotonicUs;
@@ -133,18 +136,17 @@ export class OpenGroup<Ticket> {
     return { gateway: this.options.gateway, epoch: this.epoch, bootId: this.options.bootId };
   }
 
-  /** Everything so far, to be written; undefined when there is nothing. The turn of the event loop is over. */
-  take(): Group<Ticket> | undefined {
+  /** However long the write that runs may take: what comes later has come later. */
+  private readonly endTurn = (): void => {
     this.turn = undefined;
+  };
+
+  /** Everything so far, to be written; undefined when there is nothing. */
+  take(): Group<Ticket> | undefined {
     this.seal();
     const { group } = this;
     if (group.frames.length + group.tickets.length + group.ops.length === 0) return undefined;
     this.group = emptyGroup<Ticket>();
     return group;
-  }
-
-  /** The turn of the event loop is over, whether anything is written or not. */
-  endTurn(): void {
-    this.turn = undefined;
   }
 }

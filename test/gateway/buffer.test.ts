@@ -5,7 +5,7 @@ import type { BufferEvents, MessageBuffer } from '../../gateway/buffer/buffer.ts
 import { LevelBuffer, type LevelBufferOptions } from '../../gateway/buffer/level-buffer.ts';
 import { FolderStorage } from '../../gateway/buffer/storage.ts';
 import { realEnv } from '../../shared/env/env.ts';
-import { checkFrame } from '../../shared/frame/frame.ts';
+import { checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import type { KvDatabase, KvOp, KvRange } from '../../shared/kv/kv.ts';
 import { bufferContract, message, payloads, readAll, refOf, watch } from '../contract/buffer.ts';
@@ -255,6 +255,46 @@ describe('trouble', () => {
     await buffer.release(frames.map(refOf));
     await until('all tickets', () => durable.length === next || undefined, 20_000);
     expect(durable).toEqual(Array.from({ length: next }, (_, i) => i));
+    await buffer.close();
+  });
+
+  it('a disk that fails while the buffer closes does not hold the close up, and acknowledges nothing', async () => {
+    const { buffer, durable } = await watch({
+      open: opener(temporaryFolder(), {}, (path) => new Failing(path)),
+    });
+    Failing.fail = () => new Error('IO error: Input/output error');
+    buffer.append(message('a'), 1);
+    await buffer.close();
+    Failing.fail = undefined;
+    expect(durable).toEqual([]);
+  });
+
+  it('a message that comes during a long write has its own time of arrival', async () => {
+    const holds: (() => void)[] = [];
+    let isSlow = false;
+    class Slow extends Failing {
+      override async write(ops: KvOp[], options: { sync: boolean }): Promise<void> {
+        if (isSlow) await new Promise<void>((resolve) => holds.push(resolve));
+        await super.write(ops, options);
+      }
+    }
+    const { buffer, durable, frames } = await watch({
+      open: opener(temporaryFolder(), {}, (path) => new Slow(path)),
+    });
+    isSlow = true;
+    buffer.append(message('first'), 0);
+    await until('a write', () => holds.length > 0 || undefined);
+    isSlow = false;
+    buffer.append(message('second'), 1);
+    const startedMs = performance.now();
+    await until('a while', () => performance.now() - startedMs > 50 || undefined);
+    buffer.append(message('third'), 2);
+    for (const resume of holds) resume();
+    await until('tickets', () => durable.length === 3 || undefined);
+    const records = frames.flatMap(({ frame }) => readRecords(frame, checkFrame(frame)));
+    const at = (text: string): number =>
+      records.find(({ payload }) => payload.toString() === text)?.receivedUs ?? 0;
+    expect(at('third') - at('second')).toBeGreaterThan(40_000);
     await buffer.close();
   });
 
