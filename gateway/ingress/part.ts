@@ -119,17 +119,17 @@ export const ingressPart: GatewayPart<Devices> = {
   metrics: {
     headwater_ingress_messages_total: counter(
       'PUBLISH packets received from devices.',
-      ({ ingress }) => ingress.receivedMessages,
+      ({ ingress }) => ingress.publishing.messages,
     ),
     headwater_ingress_payload_bytes_total: counter(
       'Payload bytes received from devices.',
-      ({ ingress }) => ingress.receivedBytes,
+      ({ ingress }) => ingress.publishing.bytes,
     ),
     headwater_ingress_denied_total: counter(
       'What access rules or limits denied, by kind; the audit log says whom and what.',
       ({ ingress }) => [
-        { labels: { kind: 'publish' }, value: ingress.deniedPublishes },
-        { labels: { kind: 'subscribe' }, value: ingress.deniedSubscriptions },
+        { labels: { kind: 'publish' }, value: ingress.publishing.denied },
+        { labels: { kind: 'subscribe' }, value: ingress.grants.denied },
       ],
     ),
     headwater_ingress_connections: gauge(
@@ -169,7 +169,7 @@ export const ingressPart: GatewayPart<Devices> = {
     ),
     headwater_ingress_sessions_ended_total: counter(
       'Persistent and other sessions that were ended here, by reason.',
-      ({ ingress }) => ingress.endedSessions.read(),
+      ({ ingress }) => ingress.endings.endedBy.read(),
     ),
     headwater_ingress_mqtt5_sessions: gauge(
       'Sessions of MQTT 5 clients, and those of 3.1.1 without a clean session, with or without a connection.',

@@ -1,6 +1,7 @@
 /** The limits that hold for all who come by MQTT, each with its share of a principal: see `shared/access/limits.ts`. */
 import { MQTT_LIMITS, type MqttLimitName } from '../../shared/access/limits.ts';
 import { Share } from '../../shared/access/shares.ts';
+import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Labels } from '../../shared/telemetry/metrics.ts';
 
 export interface SharesMax {
@@ -23,6 +24,8 @@ export class IngressShares {
   readonly offlineBytes: Share;
   readonly retainedMessages: Share;
   readonly retainedBytes: Share;
+  /** Those that are counted for their user. */
+  private readonly admitted = new Set<MqttConnection>();
 
   constructor(max: SharesMax) {
     this.connections = new Share(max.connectionsMax);
@@ -33,6 +36,20 @@ export class IngressShares {
     this.offlineBytes = new Share(max.offlineBytesMax);
     this.retainedMessages = new Share(max.retainedMessagesMax);
     this.retainedBytes = new Share(max.retainedBytesMax);
+  }
+
+  /** One more connection of this user; false: it has its share. */
+  admit(connection: MqttConnection, user: string | undefined): boolean {
+    if (user === undefined) return true;
+    if (!this.connections.take(user)) return false;
+    this.admitted.add(connection);
+    return true;
+  }
+
+  /** The connection is gone. */
+  left(connection: MqttConnection): void {
+    const { user } = connection;
+    if (this.admitted.delete(connection) && user !== undefined) this.connections.give(user);
   }
 
   /** Each row of the table with what is held; `atDoor` are connections, by address. */

@@ -1,18 +1,14 @@
 /**
- * One connection to a collector, from its first status to its end: which frames go, in which lane, and when they are
- * free.
+ * One connection to a collector, from its first status to its end: what it says and hears. Which frames go is decided in
+ * `lanes.ts`, what is on its way is known to `flight.ts`.
  *
- * - Live first (law 6): frames committed since the connection began go ahead; what waited before is backlog and takes
- *   the rest of the link. What waits for less than `liveAgeMs` is live, longer is backlog: a break that nobody noticed
- *   changes no order, and what is shown as live is fresh even on a link that is too slow.
  * - A frame is released when its acknowledgement comes, which is when the collector's log has it.
  * - The status tells what is held. The answer tells the time, which is made an anchor before the backlog goes.
  */
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { KIND_ANCHOR, KIND_STATUS, readHeader } from '../../shared/frame/frame.ts';
+import { KIND_ANCHOR, KIND_STATUS } from '../../shared/frame/frame.ts';
 import { noteFrame } from '../../shared/frame/notes.ts';
-import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
   LANE_BACKFILL,
@@ -22,22 +18,18 @@ import {
   type EpochAck,
   type TimeAnswer,
 } from '../../shared/wire/wire.ts';
-import type { BacklogOrder } from '../choices.ts';
-import type { MessageBuffer } from '../buffer/buffer.ts';
-import type { FrameRef, StoredFrame } from '../buffer/stored-frame.ts';
 import { anchorsOfEarlierBoots, type GatewayClock } from '../buffer/clock.ts';
+import type { StoredFrame } from '../buffer/stored-frame.ts';
+import { Flight, type SentFrame } from './flight.ts';
+import { Lanes, type LaneOptions, type UplinkBuffer } from './lanes.ts';
 import { Window, type Budget } from './pace.ts';
+import type { SessionStats } from './stats.ts';
 
-export interface SessionOptions {
+export interface SessionOptions extends LaneOptions {
   gateway: string;
   windowBytes: number;
-  publishBytesMax: number;
   ackTimeoutMs: number;
   statusMs: number;
-  order: BacklogOrder;
-  liveAgeMs: number;
-  /** Frames older than this are given up instead of sent; 0: none are. */
-  backlogAgeMaxMs: number;
 }
 
 /** What carries bytes to the collector. */
@@ -48,44 +40,6 @@ export interface Link {
   command(topic: string, payload: Buffer): void;
 }
 
-/** The part of the buffer that an uplink uses. It never makes a ticket. */
-export type UplinkBuffer = Pick<
-  MessageBuffer<never>,
-  'read' | 'readNewest' | 'release' | 'recall' | 'expire' | 'note' | 'epochs' | 'epoch' | 'head'
->;
-
-export interface SessionStats {
-  sentFrames: number;
-  sentBytes: number;
-  sentMessages: number;
-  backlogBytes: number;
-  acknowledgedMessages: number;
-  inFlightBytes: number;
-  ackTimeouts: number;
-  windowBytes: number;
-  expiredMessages: number;
-  recalledMessages: number;
-}
-
-export const freshStats = (): SessionStats => ({
-  sentFrames: 0,
-  sentBytes: 0,
-  sentMessages: 0,
-  backlogBytes: 0,
-  acknowledgedMessages: 0,
-  inFlightBytes: 0,
-  ackTimeouts: 0,
-  windowBytes: 0,
-  expiredMessages: 0,
-  recalledMessages: 0,
-});
-
-interface InFlight extends FrameRef {
-  from: number;
-  to: number;
-  sentUs: number;
-}
-
 const TICK_MS = 500;
 /** Without an answer to the status the backlog goes all the same. */
 const HELLO_MS = 3000;
@@ -93,9 +47,6 @@ const HELLO_MS = 3000;
 const TIME_US = 600e6;
 /** Clocks that differ by more are worth a warning. */
 const APART_US = 60e6;
-/** What live may have on its way beyond the window that a backlog has filled, as a share of the largest window. */
-const LIVE_SHARE = 1 / 16;
-const CHUNK_MIN = 16 * 1024;
 
 export class Session {
   private readonly env: Env;
@@ -108,21 +59,10 @@ export class Session {
   private readonly notify: Notify;
 
   private readonly window: Window;
+  private readonly flight: Flight;
+  private readonly lanes: Lanes;
   private readonly ticker: NodeJS.Timeout;
-  private paused: NodeJS.Timeout | undefined;
   private ended = false;
-  private answered = false;
-  private begun = false;
-  private filling = false;
-  private wanted = false;
-  /** Frames from here on are live; before it is backlog. */
-  private liveFrom: Buffer;
-  private liveNext: Buffer;
-  private backlogAt: Buffer | undefined;
-  private backlogDone = false;
-  /** Epoch → sequences sent on this connection. */
-  private readonly sent = new Map<string, RangeSet>();
-  private readonly inFlight = new Map<string, InFlight[]>();
   private lastHeardUs: number;
   private startedUs: number;
   private statusUs = 0;
@@ -146,51 +86,50 @@ export class Session {
     this.link = link;
     this.stat = stat;
     this.notify = notify;
-    this.window = new Window(options.windowBytes);
-    this.liveFrom = buffer.head;
-    this.liveNext = buffer.head;
+    const window = (this.window = new Window(options.windowBytes));
+    const flight = (this.flight = new Flight(stat));
+    this.lanes = new Lanes({
+      ...{ env, options, buffer, clock, budget, window, flight, stat, notify },
+      send: (lane, frames) => this.send(lane, frames),
+    });
     this.lastHeardUs = env.clock.monotonicUs();
     this.startedUs = this.lastHeardUs;
-    this.stat.inFlightBytes = 0;
     this.ticker = setInterval(() => this.tick(), TICK_MS);
     this.ticker.unref();
     this.sendStatus();
   }
 
   isInFlight(position: Buffer): boolean {
-    for (const list of this.inFlight.values())
-      if (list.some((sent) => sent.position.equals(position))) return true;
-    return false;
+    return this.flight.holds(position);
   }
 
-  /** A frame was committed, or there is room again. */
+  /** There is room again. */
   wake(): void {
-    this.wanted = true;
-    if (!this.filling && !this.ended) void this.fill();
+    this.lanes.wake();
+  }
+
+  /** A live frame was committed. */
+  committed(): void {
+    this.lanes.committed();
   }
 
   end(): void {
     this.ended = true;
     clearInterval(this.ticker);
-    clearTimeout(this.paused);
-    this.inFlight.clear();
-    this.stat.inFlightBytes = 0;
-  }
-
-  private get isBusy(): boolean {
-    return this.stat.inFlightBytes > 0;
+    this.lanes.end();
+    this.flight.end();
   }
 
   private tick(): void {
     const nowUs = this.env.clock.monotonicUs();
-    if (this.isBusy && nowUs - this.lastHeardUs > this.options.ackTimeoutMs * 1000) {
+    if (this.flight.bytes > 0 && nowUs - this.lastHeardUs > this.options.ackTimeoutMs * 1000) {
       this.stat.ackTimeouts++;
       this.link.hangUp(`no acknowledgement within ${this.options.ackTimeoutMs} ms`);
       return;
     }
     if (nowUs - this.statusUs > this.options.statusMs * 1000) this.sendStatus();
-    if (!this.answered && nowUs - this.startedUs > HELLO_MS * 1000) this.answered = true;
-    this.wake();
+    if (nowUs - this.startedUs > HELLO_MS * 1000) this.lanes.mayBackfill = true;
+    this.lanes.wake();
   }
 
   /** Says what is held, when that has changed, and asks for the time now and then. */
@@ -199,7 +138,7 @@ export class Session {
     const status = { epochs: buffer.epochs.holdings() };
     const text = JSON.stringify(status);
     const nowUs = env.clock.monotonicUs();
-    const due = !this.answered || nowUs - (this.clock.anchor?.monotonicUs ?? 0) > TIME_US;
+    const due = !this.lanes.mayBackfill || nowUs - (this.clock.anchor?.monotonicUs ?? 0) > TIME_US;
     if (text === this.statusText && !due) return;
     this.statusText = text;
     this.statusUs = nowUs;
@@ -220,176 +159,10 @@ export class Session {
     this.link.send(payload);
   }
 
-  // ---- sending ----
-
-  /** Sends until nothing may go or nothing is left. One at a time. */
-  private async fill(): Promise<void> {
-    this.filling = true;
-    try {
-      if (!this.begun) await this.begin();
-      while (!this.ended) {
-        this.wanted = false;
-        const sent = (await this.sendLive()) || (await this.sendBacklog());
-        if (!sent && !this.wanted) return;
-      }
-    } catch (error) {
-      // The buffer may be reopening: it is asked again with the next tick, whether new messages come or not.
-      this.notify({ level: 'warn', event: 'uplink_read', text: messageOf(error) });
-    } finally {
-      this.filling = false;
-    }
-  }
-
-  /**
-   * What was committed just before the connection began is live as well, as far as the first window holds it: else the
-   * next reading would overtake it, and a rule that goes forward in time would take it for late.
-   */
-  private async begin(): Promise<void> {
-    const { buffer, env, options } = this;
-    const frames = await buffer.readNewest('waiting', this.liveFrom, this.window.bytes);
-    this.begun = true;
-    const boot = env.bootId.toString('hex');
-    const sinceUs = env.clock.monotonicUs() - options.liveAgeMs * 1000;
-    for (const { position, frame } of frames) {
-      const { bootId, monotonicUs } = readHeader(frame);
-      if (bootId !== boot || monotonicUs < sinceUs) return;
-      this.liveFrom = position;
-      this.liveNext = position;
-      this.oldestUnsentUs ??= env.clock.monotonicUs();
-    }
-  }
-
-  /** Whether the budget lets something go now; else it is tried again when it does. */
-  private mayGo(isLive: boolean): boolean {
-    const { clock } = this.env;
-    const waitUs = this.budget.waitUs(isLive, clock.wallUs(), clock.monotonicUs());
-    if (waitUs === 0) return true;
-    clearTimeout(this.paused);
-    this.paused = setTimeout(() => this.wake(), Math.min(60_000, waitUs / 1000)).unref();
-    return false;
-  }
-
-  private async sendLive(): Promise<boolean> {
-    if (Buffer.compare(this.liveNext, this.buffer.head) >= 0) return false;
-    const room = this.window.bytes + this.window.max * LIVE_SHARE - this.stat.inFlightBytes;
-    if (room <= 0) {
-      this.leaveBehind();
-      return false;
-    }
-    if (!this.mayGo(true)) return false;
-    const { publishBytesMax } = this.options;
-    const frames = await this.buffer.read(
-      this.liveNext,
-      Math.min(room, publishBytesMax, this.budget.chunkBytes),
-    );
-    const last = frames.at(-1);
-    if (last === undefined || this.ended) return false;
-    this.liveNext = last.end;
-    this.send(LANE_LIVE, frames);
-    return true;
-  }
-
-  /** The link cannot keep up: what has waited too long to be live is backlog from here on. */
-  private leaveBehind(): void {
-    const oldest = this.oldestUnsentUs;
-    if (oldest === undefined) return;
-    if (this.env.clock.monotonicUs() - oldest < this.options.liveAgeMs * 1000) return;
-    this.liveFrom = this.buffer.head;
-    this.liveNext = this.liveFrom;
-    this.oldestUnsentUs = undefined;
-    this.restartBacklog();
-  }
-
-  /** When the first live frame that could not go yet was seen. */
-  private oldestUnsentUs: number | undefined;
-
-  /** A live frame was committed. */
-  committed(): void {
-    this.oldestUnsentUs ??= this.env.clock.monotonicUs();
-    this.wake();
-  }
-
-  private restartBacklog(): void {
-    this.backlogAt = undefined;
-    this.backlogDone = false;
-  }
-
-  private async sendBacklog(): Promise<boolean> {
-    const { options, buffer, window } = this;
-    if (!this.answered || this.backlogDone) return false;
-    const room = window.bytes - this.stat.inFlightBytes;
-    if (room <= 0 || !this.mayGo(false)) return false;
-    const bytes = Math.min(
-      room,
-      options.publishBytesMax,
-      Math.max(CHUNK_MIN, window.bytes / 4),
-      this.budget.chunkBytes,
-    );
-    const newest = options.order === 'newest';
-    const frames = newest
-      ? await buffer.readNewest('waiting', this.backlogAt ?? this.liveFrom, bytes)
-      : await buffer.read(this.backlogAt, bytes, this.liveFrom);
-    if (this.ended) return false;
-    const last = frames.at(-1);
-    if (last === undefined) {
-      this.backlogDone = true;
-      return false;
-    }
-    this.backlogAt = newest ? last.position : last.end;
-    const { due, expired } = this.sortByAge(frames.filter((stored) => !this.wasSent(stored)));
-    if (expired.length > 0) {
-      await buffer.expire(expired);
-      for (const { frame } of expired) this.stat.expiredMessages += readHeader(frame).count;
-    }
-    if (due.length > 0) this.send(LANE_BACKFILL, due);
-    return true;
-  }
-
-  private sortByAge(frames: StoredFrame[]): { due: StoredFrame[]; expired: StoredFrame[] } {
-    const { backlogAgeMaxMs } = this.options;
-    if (backlogAgeMaxMs === 0) return { due: frames, expired: [] };
-    const { clock, bootId } = this.env;
-    const boot = bootId.toString('hex');
-    const due: StoredFrame[] = [];
-    const expired: StoredFrame[] = [];
-    for (const stored of frames) {
-      const header = readHeader(stored.frame);
-      // An earlier boot's monotonic clock says nothing here; its wall clock does when it was known.
-      const ageUs =
-        header.bootId === boot
-          ? clock.monotonicUs() - header.monotonicUs
-          : header.clockQuality > 0 && this.clock.known
-            ? clock.wallUs() - header.wallUs
-            : 0;
-      const old = header.kind === 0 && ageUs > backlogAgeMaxMs * 1000;
-      (old ? expired : due).push(stored);
-    }
-    return { due, expired };
-  }
-
-  private wasSent({ frame }: StoredFrame): boolean {
-    const { epoch, firstSequence, count } = readHeader(frame);
-    return this.sent.get(epoch)?.covers(firstSequence, firstSequence + count - 1) ?? false;
-  }
-
   private send(lane: number, frames: StoredFrame[]): void {
     const nowUs = this.env.clock.monotonicUs();
-    if (!this.isBusy) this.lastHeardUs = nowUs;
-    for (const { position, frame } of frames) {
-      const { epoch, firstSequence, count } = readHeader(frame);
-      const to = firstSequence + count - 1;
-      let sent = this.sent.get(epoch);
-      if (sent === undefined) this.sent.set(epoch, (sent = new RangeSet()));
-      sent.add(firstSequence, to);
-      let list = this.inFlight.get(epoch);
-      if (list === undefined) this.inFlight.set(epoch, (list = []));
-      const bytes = frame.length;
-      list.push({ position, bytes, count, from: firstSequence, to, sentUs: nowUs });
-      this.stat.inFlightBytes += bytes;
-      this.stat.sentFrames++;
-      this.stat.sentMessages += count;
-    }
-    if (lane === LANE_LIVE) this.oldestUnsentUs = undefined;
+    if (this.flight.bytes === 0) this.lastHeardUs = nowUs;
+    this.flight.add(frames, nowUs);
     this.transmit(
       lane,
       frames.map(({ frame }) => frame),
@@ -412,7 +185,7 @@ export class Session {
       }
       this.lastHeardUs = this.env.clock.monotonicUs();
       if (time !== undefined) this.learnTime(time);
-      if (timeless) this.answered = true;
+      if (timeless) this.lanes.mayBackfill = true;
       if (ask) {
         this.statusText = '';
         this.sendStatus();
@@ -423,32 +196,19 @@ export class Session {
       for (const { topic, payload } of publish)
         this.link.command(topic, Buffer.from(payload, 'base64'));
       this.stat.windowBytes = Math.round(this.window.bytes);
-      this.wake();
+      this.lanes.wake();
     } catch (error) {
       this.link.hangUp(messageOf(error));
     }
   }
 
-  private acknowledged({ epoch, ranges }: EpochAck): FrameRef[] {
-    const list = this.inFlight.get(epoch);
-    if (list === undefined) return [];
-    const done: InFlight[] = [];
-    const left: InFlight[] = [];
-    for (const sent of list) {
-      const covered = ranges.some(([from, to]) => from <= sent.from && sent.to <= to);
-      (covered ? done : left).push(sent);
-    }
-    if (left.length === 0) this.inFlight.delete(epoch);
-    else this.inFlight.set(epoch, left);
-    const nowUs = this.env.clock.monotonicUs();
-    let bytes = 0;
-    for (const each of done) {
-      bytes += each.bytes;
-      this.stat.acknowledgedMessages += each.count;
-    }
-    this.stat.inFlightBytes -= bytes;
+  private acknowledged(ack: EpochAck): SentFrame[] {
+    const done = this.flight.acknowledged(ack);
     const newest = done.at(-1);
-    if (newest !== undefined) this.window.acknowledged(bytes, nowUs - newest.sentUs, nowUs);
+    if (newest === undefined) return done;
+    const nowUs = this.env.clock.monotonicUs();
+    const bytes = done.reduce((sum, each) => sum + each.bytes, 0);
+    this.window.acknowledged(bytes, nowUs - newest.sentUs, nowUs);
     return done;
   }
 
@@ -459,14 +219,14 @@ export class Session {
       if (count === 0 || this.ended) return;
       this.stat.recalledMessages += count;
       // A recalled frame may begin before its range: what is not in the set is sent, and duplicates are recognised.
-      this.sent.delete(epoch);
-      this.restartBacklog();
+      this.flight.forget(epoch);
+      this.lanes.restartBacklog();
       this.notify({
         level: 'warn',
         event: 'uplink_recalled',
         text: `the collector lacks ${count} messages that it had acknowledged; they are sent again`,
       });
-      this.wake();
+      this.lanes.wake();
     } catch (error) {
       this.notify({ level: 'warn', event: 'uplink_recall', text: messageOf(error) });
     }
@@ -490,7 +250,7 @@ export class Session {
   private learnTime(time: TimeAnswer): void {
     const { buffer, clock } = this;
     const anchor = clock.answered(time);
-    this.answered = true;
+    this.lanes.mayBackfill = true;
     this.warnApart(clock.apartUs);
     const present = clock.anchor;
     const told = anchor === undefined ? [] : [anchor];

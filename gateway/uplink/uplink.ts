@@ -13,15 +13,11 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import { downTopic, upTopic } from '../../shared/wire/wire.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { GatewayClock } from '../buffer/clock.ts';
+import type { UplinkBuffer } from './lanes.ts';
 import { Budget, type BudgetState } from './pace.ts';
 import { connectSecurely, type UplinkTls } from './secure.ts';
-import {
-  Session,
-  freshStats,
-  type SessionOptions,
-  type SessionStats,
-  type UplinkBuffer,
-} from './session.ts';
+import { Session, type SessionOptions } from './session.ts';
+import { freshStats, type SessionStats } from './stats.ts';
 
 export interface UplinkOptions extends SessionOptions {
   /** `mqtt://HOST:PORT` or `mqtts://HOST:PORT`. */

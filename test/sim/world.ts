@@ -5,7 +5,8 @@
 import { LevelBuffer } from '../../gateway/buffer/level-buffer.ts';
 import { GatewayClock } from '../../gateway/buffer/clock.ts';
 import { Budget } from '../../gateway/uplink/pace.ts';
-import { Session, freshStats } from '../../gateway/uplink/session.ts';
+import { Session } from '../../gateway/uplink/session.ts';
+import { freshStats } from '../../gateway/uplink/stats.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { CollectorClock } from '../../collector/ingest/clock.ts';

@@ -1,0 +1,116 @@
+/**
+ * Sessions that end although their client has not asked for it: it was away for too long, lost its credentials or a right,
+ * or more waits for it than is allowed. Each is counted and told.
+ */
+import type { Env } from '../../shared/env/env.ts';
+import type { MqttConnection } from '../../shared/mqtt/connection.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { CounterBy } from '../../shared/telemetry/metrics.ts';
+import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { REASON } from '../mqtt5/reasons.ts';
+import type { Guard } from './guard.ts';
+import type { Standings } from './standing.ts';
+import type { Subscriptions } from './subscriptions.ts';
+
+export interface EndingParts {
+  env: Env;
+  guard: Guard;
+  notify: Notify;
+  standings: Standings;
+  subscriptions: Subscriptions;
+  /** Those that are here now. */
+  connections: () => Iterable<MqttConnection>;
+  /** Messages that wait for a session of ours. */
+  queued: (clientId: string) => number;
+  /** A session of ours ends, with its connection. */
+  endOurs: (clientId: string, code: number, reason: string) => void;
+  /** Everything that is kept under the id beside the session itself. */
+  forget: (clientId: string) => void;
+}
+
+const LOOK_MS = 60_000;
+
+export class Endings {
+  readonly endedBy = new CounterBy('reason');
+  /** Messages that waited for a session that was ended. */
+  lostMessages = 0;
+  private readonly parts: EndingParts;
+  /** A session that is away for longer ends. */
+  private readonly expiryMs: number;
+  private readonly seldom: Seldom;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: EndingParts, expiryMs: number) {
+    this.parts = parts;
+    this.expiryMs = expiryMs;
+    this.seldom = new Seldom(() => parts.env.clock.monotonicUs());
+  }
+
+  start(): void {
+    const everyMs = Math.min(LOOK_MS, Math.max(50, this.expiryMs / 4));
+    this.timer = setInterval(() => this.expire(), everyMs);
+    this.timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Credentials that no longer count: their sessions end, here or away, and nothing that waits for them is delivered. */
+  revoke(users: ReadonlySet<string>): void {
+    const { audit, identities } = this.parts.guard;
+    for (const connection of [...this.parts.connections()]) {
+      const { user, clientId, peer } = connection;
+      // A certificate is not of the password file.
+      if (user === undefined || !users.has(user) || peer.certificateName !== undefined) continue;
+      audit.say({ event: 'revoked', user, client: clientId, address: peer.address });
+      this.end(clientId, 'its credentials were revoked');
+      connection.close('its credentials were revoked', REASON.notAuthorized);
+    }
+    for (const [clientId, { user, isCertified }] of [...identities.away()]) {
+      if (user === undefined || !users.has(user) || isCertified) continue;
+      audit.say({ event: 'revoked', user, client: clientId });
+      this.end(clientId, 'its credentials were revoked');
+    }
+  }
+
+  /** Rights have changed: what was remembered of them is forgotten, and who listens to what it may not is let go. */
+  rightsChanged(): void {
+    const { guard, standings, subscriptions, connections } = this.parts;
+    const { rules, identities, audit } = guard;
+    for (const connection of connections()) standings.forget(connection);
+    for (const client of subscriptions.clients()) {
+      const user = identities.ownerOf(client);
+      const lost = [...subscriptions.of(client)].find(
+        (filter) => rules?.maySubscribe({ user, client }, filter) === false,
+      );
+      if (lost === undefined) continue;
+      audit.say({ event: 'revoked', user, client, about: lost });
+      this.end(client, 'it may no longer subscribe to what it has subscribed to');
+    }
+  }
+
+  private expire(): void {
+    const beforeUs = this.parts.env.clock.monotonicUs() - this.expiryMs * 1000;
+    for (const [clientId, { awaySinceUs }] of [...this.parts.guard.identities.away()])
+      if (awaySinceUs < beforeUs) this.end(clientId, 'it was away for too long');
+  }
+
+  /** The session ends, with its connection if there is one, and all that was kept for it is forgotten. */
+  end(clientId: string, reason: string, code: number = REASON.notAuthorized): void {
+    const { notify, queued, forget, endOurs, connections } = this.parts;
+    this.endedBy.add(reason);
+    const unsaid = this.seldom.may(reason);
+    if (unsaid !== undefined)
+      notify({
+        level: 'warn',
+        event: 'session_ended',
+        text: `the session of '${clientId}' has ended: ${reason}${unsaid === 0 ? '' : ` (and ${unsaid} more since this was said last)`}`,
+      });
+    this.lostMessages += queued(clientId);
+    forget(clientId);
+    endOurs(clientId, code, reason);
+    for (const connection of [...connections()])
+      if (connection.clientId === clientId) connection.close(reason, code);
+  }
+}
