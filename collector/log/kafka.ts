@@ -21,15 +21,17 @@ import {
   call,
   committedOf,
   connect,
-  headersOut,
   loadClient,
-  unavailable,
   type Client,
 } from './kafka-client.ts';
 import { Follower } from './follow.ts';
 import { KafkaConsumer } from './kafka-consumer.ts';
+import { KafkaHealth } from './kafka-health.ts';
+import { preparePartitions } from './kafka-partitions.ts';
 import { readToEnd, type Reading } from './kafka-read.ts';
-import { META, ensureTopics, mendCommand, type TopicsAccess } from './kafka-topics.ts';
+import { RecordSize } from './kafka-size.ts';
+import { META, type TopicsAccess } from './kafka-topics.ts';
+import { KafkaWriter } from './kafka-writer.ts';
 import type {
   ConsumerOptions,
   GroupStats,
@@ -62,14 +64,8 @@ export const KAFKA_SUPPORTS: LogSupports = {
   recordBytesMax: MESSAGE_BYTES_MAX,
 };
 
-const TELL_EVERY_MS = 60_000;
-/** What Kafka adds to a record and its batch, bytes. */
-const RECORD_OVERHEAD_BYTES = 128;
 const LOOK_EVERY_MS = 3000;
 const LOOK_MS_MAX = 2000;
-const ALL_BROKERS_DOWN = -187;
-/** librdkafka's producer has lost its place for good, and another one takes over. */
-const FATAL = -150;
 
 export class KafkaLog implements Log {
   readonly kind = 'kafka';
@@ -78,24 +74,18 @@ export class KafkaLog implements Log {
   readonly notify: Notify;
   private partitionCount: number;
   private readonly compacted: ReadonlySet<string>;
-  private producer: RdKafka.Producer | undefined;
+  private readonly writer: KafkaWriter;
+  private readonly size: RecordSize;
+  private readonly answering: KafkaHealth;
   private said: string[] = [];
-  /** Largest record that a topic takes, where Kafka has said so. */
-  private bytesMax: ReadonlyMap<string, number> = new Map();
   private readonly consumers = new Set<KafkaConsumer>();
   /** Watches, caught up or not. */
   private readonly followers = new Set<Follower>();
   /** Resolves when the log is closed, for whoever waits for something of it. */
   private readonly ended: Promise<void>;
   private end: () => void = () => undefined;
-  private readonly toldTooLarge = new Map<string, number>();
-  private readonly waiting = new Map<number, (error: unknown) => void>();
-  private nextToken = 1;
-  private present: Health;
   private looking: NodeJS.Timeout | undefined;
   private isLooking: Promise<void> | undefined;
-  /** What librdkafka said last of its connections. */
-  private trouble = '';
   private isClosed = false;
   private token = '';
 
@@ -107,7 +97,13 @@ export class KafkaLog implements Log {
     this.compacted = new Set(
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
-    this.present = { up: false, sinceMs: options.now(), reason: 'not open yet' };
+    this.size = new RecordSize(options.brokers, options.now, notify);
+    const health = (this.answering = new KafkaHealth(options.now, notify));
+    this.writer = new KafkaWriter({
+      ...{ kafka, health, notify },
+      settings: () => this.common,
+      connect: (client) => this.connect(client),
+    });
     this.ended = new Promise((resolve) => {
       this.end = resolve;
     });
@@ -142,50 +138,15 @@ export class KafkaLog implements Log {
   }
 
   async open(): Promise<void> {
-    this.producer = await this.connectProducer();
+    await this.writer.open();
     await this.prepare(undefined);
-    this.mark('');
+    this.answering.mark('');
     this.looking = setInterval(() => {
       this.isLooking ??= this.look().finally(() => {
         this.isLooking = undefined;
       });
     }, LOOK_EVERY_MS);
     this.looking.unref();
-  }
-
-  private async connectProducer(): Promise<RdKafka.Producer> {
-    const producer = this.producerOf({
-      ...this.common,
-      'enable.idempotence': true,
-      acks: -1,
-      'linger.ms': 0,
-      'message.max.bytes': MESSAGE_BYTES_MAX,
-      'queue.buffering.max.kbytes': 128 * 1024,
-      // Not acknowledged for so long: the caller decides, and the gateway still has it.
-      'delivery.timeout.ms': 30_000,
-      dr_cb: true,
-    });
-    producer.setPollInterval(5);
-    producer.on('event.error', (error) => this.note(producer, error));
-    producer.on('delivery-report', (error, report) => {
-      const token = report.opaque as number;
-      const done = this.waiting.get(token);
-      this.waiting.delete(token);
-      done?.(error);
-    });
-    await this.connect(producer);
-    return producer;
-  }
-
-  /** The first client that is made: librdkafka looks at its settings then. Throws CONFIG_INVALID. */
-  private producerOf(settings: Record<string, unknown>): RdKafka.Producer {
-    try {
-      return new this.kafka.Producer(settings, {});
-    } catch (error) {
-      throw new HeadwaterError('CONFIG_INVALID', `kafka.client: ${messageOf(error)}`, {
-        cause: error,
-      });
-    }
   }
 
   /** Throws LOG_UNAVAILABLE. */
@@ -200,7 +161,7 @@ export class KafkaLog implements Log {
     const token = this.options.access?.token?.();
     if (token === undefined || token === this.token) return;
     this.token = token;
-    this.producer?.setOauthBearerToken(token);
+    this.writer.producer?.setOauthBearerToken(token);
     for (const consumer of this.consumers) consumer.renewToken(token);
   }
 
@@ -219,92 +180,24 @@ export class KafkaLog implements Log {
 
   /** Topics as they must be; `known`: how many partitions keys are spread over, where that is decided. */
   private async prepare(known: number | undefined): Promise<void> {
-    const { producer, options } = this;
+    const { producer } = this.writer;
     if (producer === undefined) return;
-    const decided = known ?? (await this.readDecided(producer));
-    let found = await ensureTopics(this.access, producer, {
-      known: decided,
-      wanted: options.partitions,
-    });
-    let count = decided ?? Math.min(...found.partitions.values());
-    if ((await this.readDecided(producer)) === undefined) {
-      // The first record counts: of two collectors that begin at once, one decides.
-      await this.send(producer, META, record('partitions', String(count)), 0);
-      const first = await this.readDecided(producer);
-      if (first !== undefined && first !== count) {
-        count = first;
-        found = await ensureTopics(this.access, producer, { known: count, wanted: count });
-      }
-    }
-    this.partitionCount = count;
-    const more = [...found.partitions].filter(([, partitions]) => partitions > count);
-    this.said = found.warnings;
-    this.bytesMax = found.bytesMax;
-    if (more.length > 0)
-      this.said.push(
-        `${more.map(([topic, partitions]) => `topic ${this.name(topic)} has ${partitions} partitions`).join(', ')}, and ${count} are used: keys stay where their state is, so partitions that were added get nothing; to spread over more, begin with another kafka.topicPrefix and rebuild from the lake`,
-      );
-    else if (options.partitions !== count)
-      this.said.push(
-        `kafka.partitions is ${options.partitions}, and the topics were made with ${count}: it counts for a new log only, keys stay where their state is`,
-      );
-  }
-
-  private async readDecided(producer: RdKafka.Producer): Promise<number | undefined> {
-    const { topics } = await call<RdKafka.Metadata>('reading metadata', (done) =>
-      producer.getMetadata({ timeout: TIMEOUT_MS }, done),
+    const { access: topics, reading } = this;
+    const propose = (count: number): Promise<void> =>
+      this.send(META, record('partitions', String(count)), 0);
+    const prepared = await preparePartitions(
+      { topics, reading, producer, propose },
+      known,
+      this.options.partitions,
     );
-    if (!topics.some(({ name }) => name === this.name(META))) return undefined;
-    let first: number | undefined;
-    await readToEnd(this.reading, this.name(META), 0, ({ key, value }) => {
-      const count = Number(value.toString());
-      if (key === 'partitions' && Number.isSafeInteger(count) && count > 0) first ??= count;
-    });
-    return first;
-  }
-
-  /** librdkafka speaks of its connections. */
-  private note(producer: RdKafka.Producer, error: RdKafka.KafkaError): void {
-    if (error.code === ALL_BROKERS_DOWN) this.mark(this.trouble || error.message);
-    else this.trouble = error.message;
-    if (error.code === FATAL && producer === this.producer)
-      void this.replaceProducer(error.message);
-  }
-
-  private async replaceProducer(why: string): Promise<void> {
-    const before = this.producer;
-    this.producer = undefined;
-    this.notify({ level: 'warn', event: 'log_producer', text: `Kafka: ${why}: connecting anew` });
-    before?.disconnect();
-    while (!this.isClosed && this.producer === undefined) {
-      try {
-        const producer = await this.connectProducer();
-        if (this.isClosed) producer.disconnect();
-        else this.producer = producer;
-      } catch (error) {
-        this.mark(messageOf(error));
-        await new Promise((resolve) => setTimeout(resolve, 1000));
-      }
-    }
-  }
-
-  /** '' while it is up. Told when it changes. */
-  private mark(reason: string): void {
-    const up = reason === '';
-    if (this.present.reason === reason && this.present.up === up) return;
-    const wasOpen = this.present.reason !== 'not open yet';
-    const sinceMs = this.present.up === up ? this.present.sinceMs : this.options.now();
-    const change = this.present.up !== up;
-    this.present = { up, sinceMs, reason };
-    if (!wasOpen && up) return;
-    if (up) this.notify({ level: 'info', event: 'log_up', text: 'Kafka answers again' });
-    else if (change)
-      this.notify({ level: 'warn', event: 'log_down', text: `Kafka does not answer: ${reason}` });
+    this.partitionCount = prepared.count;
+    this.said = prepared.warnings;
+    this.size.bytesMax = prepared.bytesMax;
   }
 
   /** Whether Kafka answers, and has the topics: made again if somebody has deleted them. */
   private async look(): Promise<void> {
-    const { producer } = this;
+    const { producer } = this.writer;
     if (producer === undefined) return;
     try {
       this.renewToken();
@@ -323,65 +216,36 @@ export class KafkaLog implements Log {
         });
         await this.prepare(this.partitionCount);
       }
-      this.mark('');
+      this.answering.mark('');
     } catch (error) {
-      this.mark(this.trouble || messageOf(error));
+      this.answering.mark(this.answering.trouble || messageOf(error));
     }
   }
 
   async append(topic: string, records: LogRecord[]): Promise<void> {
-    const { producer } = this;
-    if (producer === undefined)
-      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka is not connected');
-    await Promise.all(records.map((record) => this.send(producer, topic, record)));
+    await Promise.all(records.map((record) => this.send(topic, record)));
   }
 
-  /** Before it is sent: a record that is refused in a transaction takes the transaction with it. Throws LOG_TOO_LARGE. */
-  checkSize(topic: string, { key, value, headers }: LogRecord): void {
-    const limit = this.bytesMax.get(topic) ?? MESSAGE_BYTES_MAX;
-    if (value.length < limit / 2) return;
-    const bytes =
-      Buffer.byteLength(key) + value.length + Buffer.byteLength(JSON.stringify(headers));
-    if (bytes + RECORD_OVERHEAD_BYTES <= limit) return;
-    const name = this.name(topic);
-    const text = `a record of ${bytes} bytes is larger than topic ${name} takes: its max.message.bytes is ${limit}`;
-    const now = this.options.now();
-    if (limit < MESSAGE_BYTES_MAX && now - (this.toldTooLarge.get(topic) ?? 0) >= TELL_EVERY_MS) {
-      this.toldTooLarge.set(topic, now);
-      const mend = mendCommand(this.options.brokers, name, 'max.message.bytes', MESSAGE_BYTES_MAX);
-      this.notify({ level: 'warn', event: 'log_too_large', text: `${text}; mend it: ${mend}` });
-    }
-    throw new HeadwaterError('LOG_TOO_LARGE', text);
+  /** Throws LOG_TOO_LARGE. */
+  checkSize(topic: string, record: LogRecord): void {
+    this.size.check(topic, this.name(topic), record);
   }
 
-  private send(
-    producer: RdKafka.Producer,
+  private async send(
     topic: string,
-    { key, value, headers }: LogRecord,
-    partition = this.partitionOf(key),
+    record: LogRecord,
+    partition = this.partitionOf(record.key),
   ): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.checkSize(topic, { key, value, headers });
-      const token = this.nextToken++;
-      this.waiting.set(token, (error) => {
-        if (error === null || error === undefined) resolve();
-        else reject(unavailable(`writing to ${this.name(topic)}`, error));
-      });
-      try {
-        producer.produce(
-          this.name(topic),
-          partition,
-          // Kafka removes the key of a compacted topic where it has no value at all.
-          this.compacted.has(topic) && value.length === 0 ? null : value,
-          key,
-          null,
-          token,
-          headersOut(headers),
-        );
-      } catch (error) {
-        this.waiting.delete(token);
-        reject(unavailable(`writing to ${this.name(topic)}`, error));
-      }
+    this.checkSize(topic, record);
+    const { key, value, headers } = record;
+    // Kafka removes the key of a compacted topic where it has no value at all.
+    const isRemoval = this.compacted.has(topic) && value.length === 0;
+    await this.writer.send({
+      topic: this.name(topic),
+      partition,
+      key,
+      value: isRemoval ? null : value,
+      headers,
     });
   }
 
@@ -408,9 +272,7 @@ export class KafkaLog implements Log {
   }
 
   async first(topic: string, partition: number): Promise<number> {
-    const { producer } = this;
-    if (producer === undefined)
-      throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka is not connected');
+    const producer = this.writer.present;
     const { lowOffset } = await call<RdKafka.Watermarks>('reading where a topic begins', (done) =>
       producer.queryWatermarkOffsets(this.name(topic), partition, TIMEOUT_MS, done),
     );
@@ -465,7 +327,7 @@ export class KafkaLog implements Log {
   }
 
   health(): Health {
-    return this.present;
+    return this.answering.present;
   }
 
   groups(): GroupStats[] {
@@ -482,13 +344,9 @@ export class KafkaLog implements Log {
     this.end();
     for (const follower of this.followers) await follower.close();
     await this.isLooking;
-    this.present = { up: false, sinceMs: this.options.now(), reason: 'it is closed' };
+    this.answering.closed();
     for (const consumer of [...this.consumers]) await consumer.close();
-    const { producer } = this;
-    this.producer = undefined;
-    if (producer === undefined) return;
-    await new Promise<void>((resolve) => producer.flush(5000, () => resolve()));
-    await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
+    await this.writer.close();
   }
 }
 
