@@ -10,6 +10,7 @@ import type { AdapterContext } from '../contracts/context.ts';
 import {
   KINDS,
   type AnyDefinition,
+  type CodecDefinition,
   type Kind,
   type LogDefinition,
   type ObjectStoreDefinition,
@@ -114,6 +115,14 @@ const SUITES: Partial<
     const { create } = definition as unknown as ObjectStoreDefinition;
     return await onDisk(subject, async (context) => ({
       results: await runObjectStoreSuite({ create: () => create(context) }, tell, subject.only),
+      figures: [],
+    }));
+  },
+  codec: async (definition, subject, tell) => {
+    const { runCodecSuite } = await import('../contracts/suite/codec.ts');
+    const { supports, create } = definition as unknown as CodecDefinition;
+    return await onDisk(subject, async (context) => ({
+      results: await runCodecSuite({ supports, create: () => create(context) }, tell, subject.only),
       figures: [],
     }));
   },

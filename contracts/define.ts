@@ -4,6 +4,7 @@
  *
  * `create` does no I/O; `open()` of what it returns does.
  */
+import { CODEC_CONTRACT_VERSION, type Codec, type CodecSupports } from './codec.ts';
 import type { AdapterContext } from './context.ts';
 import type { Log, LogContext, LogSupports } from './log.ts';
 import { LOG_CONTRACT_VERSION } from './log.ts';
@@ -106,10 +107,18 @@ export function defineStore<const O extends OptionsSpec>(
   return { contract: STORE_CONTRACT_VERSION, ...definition, kind: 'store', [ADAPTER]: true };
 }
 
-export function defineCodec<Instance, const O extends OptionsSpec>(
-  definition: Given<OtherDefinition<'codec', Instance, O>>,
-): Defined<OtherDefinition<'codec', Instance, O>> {
-  return { contract: 1, ...definition, kind: 'codec', [ADAPTER]: true };
+export type CodecDefinition<O extends OptionsSpec = OptionsSpec> = Definition<
+  'codec',
+  O,
+  CodecSupports,
+  AdapterContext<O>,
+  Codec
+>;
+
+export function defineCodec<const O extends OptionsSpec>(
+  definition: Given<CodecDefinition<O>>,
+): Defined<CodecDefinition<O>> {
+  return { contract: CODEC_CONTRACT_VERSION, ...definition, kind: 'codec', [ADAPTER]: true };
 }
 
 export function defineBatchEngine<Instance, const O extends OptionsSpec>(

@@ -70,6 +70,39 @@ export default defineLog({
     );
   });
 
+  it('a codec passes the suite, and where it is broken fails the law that says so', async () => {
+    const codec = (refused: string): string => `
+import { AdapterError, defineCodec } from '@headwater/contracts';
+const payload = Buffer.from('21.5');
+export default defineCodec({
+  name: 'degrees',
+  about: 'A bare number of degrees.',
+  options: {},
+  supports: { gives: 'points' },
+  create: () => ({
+    examples: [{ payload, gives: { points: [{ fields: { temperature: 21.5 } }] } }],
+    parse(payload) {
+      const value = Number(Buffer.from(payload).toString());
+      if (payload.length === 0 || !Number.isFinite(value)) throw ${refused};
+      return { points: [{ fields: { temperature: value } }] };
+    },
+  }),
+});
+`;
+    const good = "new AdapterError('RECORD_REFUSED', 'no number')";
+    writeFileSync(join(folder, 'codec.mjs'), codec(good));
+    const run = headwater('contract-test', './codec.mjs');
+    expect(await run.exited, run.output()).toBe(0);
+    expect(run.output()).toMatch(/skipped a document holds values.*: it gives points/);
+    expect(run.output()).toMatch(/codec degrees: 9 passed, 0 failed, 1 skipped/);
+    writeFileSync(join(folder, 'wrong.mjs'), codec("new TypeError('no number')"));
+    const wrong = headwater('contract-test', './wrong.mjs', '--only', 'noise');
+    expect(await wrong.exited).toBe(1);
+    expect(wrong.output()).toMatch(
+      /FAILED {2}noise is decoded or refused.*\n.*TypeError: no number/,
+    );
+  });
+
   it('is a collector’s log by `--log NAME://`, with its options from file, environment and address', async () => {
     const config = join(folder, 'collector.yaml');
     writeFileSync(config, 'lines:\n  file: from-file.jsonl\n');

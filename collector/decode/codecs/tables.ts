@@ -28,11 +28,12 @@ export function ndjsonTree(text: string): Tree {
     .map(parseJson);
 }
 
-const PAIR = /([^\s=:,;&]+)\s*[=:]\s*("(?:[^"\\]|\\.)*"|[^\s,;]*)/g;
+/** A word, with its value where it has one: a word without is passed over whole, not once more from each of its letters. */
+const PAIR = /([^\s=:,;&]+)(?:\s*[=:]\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?/g;
 
 /** Throws Undecodable. */
 export function keyValueTree(text: string): Tree {
-  const pairs = [...text.matchAll(PAIR)];
+  const pairs = [...text.matchAll(PAIR)].filter(([, , value]) => value !== undefined);
   if (pairs.length === 0) throw new Undecodable('there is no key=value in it');
   return objectOf(
     pairs.map(([, name = '', value = '']) => [
