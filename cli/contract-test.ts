@@ -10,6 +10,7 @@ import type { AdapterContext } from '../contracts/context.ts';
 import {
   KINDS,
   type AnyDefinition,
+  type BatchEngineDefinition,
   type CodecDefinition,
   type Kind,
   type LogDefinition,
@@ -70,8 +71,9 @@ function shell(command: string): Promise<void> {
 }
 
 /** Suites are loaded when they are run: a command that needs none of them does not pay for them. */
-const SUITES: Partial<
-  Record<Kind, (definition: AnyDefinition, subject: Subject, tell: Tell) => Promise<Report>>
+const SUITES: Record<
+  Kind,
+  (definition: AnyDefinition, subject: Subject, tell: Tell) => Promise<Report>
 > = {
   log: async (definition, { address, options, crash, only }, tell) => {
     const { logFigures, runLogSuite } = await import('../contracts/suite/log.ts');
@@ -117,6 +119,16 @@ const SUITES: Partial<
       results: await runObjectStoreSuite({ create: () => create(context) }, tell, subject.only),
       figures: [],
     }));
+  },
+  batchEngine: async (definition, subject, tell) => {
+    const { runBatchEngineSuite } = await import('../contracts/suite/batch-engine.ts');
+    const { writeBatchData } = await import('./batch-data.ts');
+    const { supports, create } = definition as unknown as BatchEngineDefinition;
+    return await onDisk(subject, async (context) => {
+      const data = await writeBatchData(join(context.folder, 'lake'));
+      const tested = { supports, data, create: () => create(context) };
+      return { results: await runBatchEngineSuite(tested, tell, subject.only), figures: [] };
+    });
   },
   codec: async (definition, subject, tell) => {
     const { runCodecSuite } = await import('../contracts/suite/codec.ts');
@@ -184,10 +196,6 @@ export async function contractTest(args: string[]): Promise<void> {
     const { kind, name, contract } = definition;
     const suite = SUITES[kind];
     process.stdout.write(`${kind} ${name}, written for version ${contract} of the contract\n`);
-    if (suite === undefined) {
-      process.stdout.write(`  there is no suite for this kind\n`);
-      continue;
-    }
     const sources = { environment: process.env, values: new Map() };
     const subject: Subject = {
       address,

@@ -4,6 +4,11 @@
  *
  * `create` does no I/O; `open()` of what it returns does.
  */
+import {
+  BATCH_ENGINE_CONTRACT_VERSION,
+  type BatchEngine,
+  type BatchEngineSupports,
+} from './batch-engine.ts';
 import { CODEC_CONTRACT_VERSION, type Codec, type CodecSupports } from './codec.ts';
 import type { AdapterContext } from './context.ts';
 import type { Log, LogContext, LogSupports } from './log.ts';
@@ -86,13 +91,6 @@ export function defineObjectStore<const O extends OptionsSpec>(
   };
 }
 
-/** Of a contract that is still at its first version. */
-export type OtherDefinition<
-  K extends 'codec' | 'batchEngine',
-  Instance,
-  O extends OptionsSpec = OptionsSpec,
-> = Definition<K, O, object, AdapterContext<O>, Instance>;
-
 export type StoreDefinition<O extends OptionsSpec = OptionsSpec> = Definition<
   'store',
   O,
@@ -121,10 +119,23 @@ export function defineCodec<const O extends OptionsSpec>(
   return { contract: CODEC_CONTRACT_VERSION, ...definition, kind: 'codec', [ADAPTER]: true };
 }
 
-export function defineBatchEngine<Instance, const O extends OptionsSpec>(
-  definition: Given<OtherDefinition<'batchEngine', Instance, O>>,
-): Defined<OtherDefinition<'batchEngine', Instance, O>> {
-  return { contract: 1, ...definition, kind: 'batchEngine', [ADAPTER]: true };
+export type BatchEngineDefinition<O extends OptionsSpec = OptionsSpec> = Definition<
+  'batchEngine',
+  O,
+  BatchEngineSupports,
+  AdapterContext<O>,
+  BatchEngine
+>;
+
+export function defineBatchEngine<const O extends OptionsSpec>(
+  definition: Given<BatchEngineDefinition<O>>,
+): Defined<BatchEngineDefinition<O>> {
+  return {
+    contract: BATCH_ENGINE_CONTRACT_VERSION,
+    ...definition,
+    kind: 'batchEngine',
+    [ADAPTER]: true,
+  };
 }
 
 /** Every definition that a module exports. */

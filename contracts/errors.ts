@@ -37,6 +37,10 @@ export const CONTRACT_ERRORS = {
     retryable: true,
     about: 'The lake cannot be reached or written; nothing is lost, it goes on when it can.',
   },
+  BATCH_INVALID: {
+    retryable: false,
+    about: 'A batch job is not valid, or its SQL fails; the message says where.',
+  },
   QUERY_INVALID: { retryable: false, about: 'A query parameter is missing or not understood.' },
   NOT_FOUND: { retryable: false, about: 'The thing asked for does not exist.' },
   CONFIG_INVALID: {

@@ -1,4 +1,5 @@
 /** The package's face: everything that an adapter is written against. The suites are beside it, under `/suite/`. */
+export * from './batch-engine.ts';
 export * from './codec.ts';
 export * from './context.ts';
 export * from './define.ts';

@@ -97,12 +97,7 @@ export const ERRORS = {
     retryable: false,
     about: 'A stream rule is not valid; the message names file and place.',
   },
-  BATCH_INVALID: {
-    status: 400,
-    scope: 'request',
-    retryable: false,
-    about: 'A batch job is not valid, or its SQL fails; the message says where.',
-  },
+  BATCH_INVALID: { ...CONTRACT_ERRORS.BATCH_INVALID, status: 400, scope: 'request' },
   ADAPTER_MISSING: {
     status: 500,
     scope: 'start',

@@ -103,6 +103,36 @@ export default defineCodec({
     );
   });
 
+  it('a batch engine is given files, and where it reads them wrongly fails the law that says so', async () => {
+    writeFileSync(
+      join(folder, 'engine.mjs'),
+      `
+import { existsSync } from 'node:fs';
+import { defineBatchEngine } from '@headwater/contracts';
+export default defineBatchEngine({
+  name: 'nothing',
+  about: 'Finds nothing in any file.',
+  options: {},
+  supports: { sealed: false, timeout: false },
+  create: () => ({
+    run({ sql, files }) {
+      const isThere = [...files.readings, ...files.results].every((file) => existsSync(file));
+      if (!isThere) throw new Error('it was given no files');
+      return Promise.resolve({ columns: [], rows: [[0, 0]] });
+    },
+    close: () => Promise.resolve(),
+  }),
+});
+`,
+    );
+    const empty = headwater('contract-test', './engine.mjs', '--only', 'a zone without files');
+    expect(await empty.exited, empty.output()).toBe(0);
+    const run = headwater('contract-test', './engine.mjs', '--only', 'a');
+    expect(await run.exited).toBe(1);
+    expect(run.output()).toMatch(/FAILED {2}a count and its like are of all that the files hold/);
+    expect(run.output()).toMatch(/skipped a statement that does not end .*: it ends no statement/);
+  });
+
   it('is a collector’s log by `--log NAME://`, with its options from file, environment and address', async () => {
     const config = join(folder, 'collector.yaml');
     writeFileSync(config, 'lines:\n  file: from-file.jsonl\n');
