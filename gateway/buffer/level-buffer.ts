@@ -247,7 +247,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     for (const done of group.done) done();
     for (const stored of fresh) this.events.onFrame(stored);
     this.mending.committed();
-    if (this.upkeep.isFull) this.caretaker.filled();
+    if (this.upkeep.isFull && !this.mending.isRunning) this.caretaker.filled();
     this.gate.relieve();
   }
 
