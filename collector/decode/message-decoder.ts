@@ -91,7 +91,7 @@ export class MessageDecoder {
         each.measurement = measurement;
         each.tags = tags;
       }
-      return { points };
+      return { points, problems: parsed.problems };
     }
     const points = parsed.points.map((each) => ({
       ...each,
@@ -148,9 +148,13 @@ export class MessageDecoder {
     const parsed = this.parse(codec, mapping);
     if (!('document' in parsed))
       return { points: this.tagged(candidate, parsed.points), problems: parsed.problems };
-    return inner === undefined
-      ? this.ruled(candidate, parsed.document)
-      : this.within(candidate, inner, parsed.document);
+    const outcome =
+      inner === undefined
+        ? this.ruled(candidate, parsed.document)
+        : this.within(candidate, inner, parsed.document);
+    if (parsed.problems !== undefined)
+      outcome.problems = [...parsed.problems, ...(outcome.problems ?? [])];
+    return outcome;
   }
 
   /** A message that carries the id of one before it: sent again by its sender, not measured again. */

@@ -1,12 +1,12 @@
 /**
  * JSON (RFC 8259) without what `JSON.parse` bends: integers beyond 2^53 keep their digits (as bigint), and an object
- * that names a member twice is refused, since one of the two values would vanish.
+ * that names a member twice keeps neither of the two values (`Untold`), since one of them would vanish.
  *
  * `JSON.parse` does the work; a scan of the text tells whether it could have bent anything (a run of 16 digits, more
  * members than the result has), and only then a parser of our own reads the text again.
  */
 import { DEPTH_MAX, Undecodable } from './codec.ts';
-import { isObject, type Tree, type TreeObject } from './tree.ts';
+import { Untold, isObject, type Tree, type TreeObject } from './tree.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -159,8 +159,13 @@ class ExactParser {
       this.space();
       const key = this.string();
       this.take(':');
-      if (entries.has(key)) throw new Undecodable(`an object has two members named '${key}'`);
-      entries.set(key, this.value(depth + 1));
+      const value = this.value(depth + 1);
+      // Nobody knows which of the two is meant.
+      const isAgain = entries.has(key);
+      entries.set(
+        key,
+        isAgain ? new Untold(`an object has two members named '${key.slice(0, 40)}'`) : value,
+      );
       this.take(',');
     }
     return Object.fromEntries(entries);

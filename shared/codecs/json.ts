@@ -6,7 +6,7 @@ import { Fields, POINTS_MAX, type Decoded } from './codec.ts';
 import { deviceTime } from './device-time.ts';
 import { parseJson } from './exact-json.ts';
 import { USUAL_TIME_RULES, type DeviceTime, type TimeRules } from './time.ts';
-import { flatten, isObject, scalarOf, type Tree } from './tree.ts';
+import { Untold, flatten, isObject, scalarOf, type Tree } from './tree.ts';
 
 /** Keys of the top level that are a time when it is plausible. */
 export const TIME_KEYS: ReadonlySet<string> = new Set([
@@ -42,6 +42,8 @@ export function decodeTree(
     }
   } else if (Array.isArray(value)) {
     flatten(fields, '', value);
+  } else if (value instanceof Untold) {
+    fields.problem(value.reason);
   } else if (value !== null) {
     fields.set('value', scalarOf(value));
   }

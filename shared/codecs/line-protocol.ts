@@ -51,7 +51,7 @@ function fieldValue(text: string): FieldValue | bigint {
   if (/^(t|T|true|True|TRUE)$/.test(text)) return true;
   if (/^(f|F|false|False|FALSE)$/.test(text)) return false;
   if (NO_NUMBER.test(text)) return Number.NaN;
-  if (text.endsWith('i') || text.endsWith('u')) return integer(text);
+  if (/^[-+]?\d.*[iu]$/.test(text)) return integer(text);
   return refuse(`'${shown(text)}' is no value`);
 }
 

@@ -143,6 +143,18 @@ function fromZone(wallMs: number, zone: string): number {
   return earlier < first && earlier + offsetMs(zone, earlier) === wallMs ? earlier : first;
 }
 
+const LEAP_SECOND = 60;
+/** Of the easternmost zone there is. */
+const OFFSET_HOURS_MAX = 14;
+
+function isOffset(zone: string | undefined): boolean {
+  if (zone === undefined || !/^[+-]/.test(zone)) return true;
+  return (
+    Number(zone.slice(1, 3)) <= OFFSET_HOURS_MAX &&
+    (zone.length < 4 || Number(zone.slice(-2)) <= 59)
+  );
+}
+
 /** ISO 8601 / RFC 3339 with up to nanoseconds, or an epoch's digits; without a zone it is `localZone`. */
 export function fromText(text: string, localZone = 'UTC'): DeviceTime | undefined {
   const match = partsOf(text);
@@ -156,7 +168,13 @@ export function fromText(text: string, localZone = 'UTC'): DeviceTime | undefine
     Number(minute),
     Number(second),
   );
-  if (!isCalendar(ms, Number(month), Number(day))) return undefined;
+  // A minute of 60 or more, a second beyond a leap second and an offset of nowhere only look right.
+  if (Number(minute) > 59 || Number(second) > LEAP_SECOND) return undefined;
+  if (
+    !isCalendar(Date.UTC(Number(year), Number(month) - 1, Number(day)), Number(month), Number(day))
+  )
+    return undefined;
+  if (Number(hour) > 23 || !isOffset(zone)) return undefined;
   if (zone === undefined) {
     if (localZone !== 'UTC') ms = fromZone(ms, localZone);
   } else if (/^[+-]/.test(zone)) {

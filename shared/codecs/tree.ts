@@ -20,7 +20,16 @@ export class Moment {
   }
 }
 
+/** A value that cannot be told: its neighbours are taken, and this is why it is not. */
+export class Untold {
+  readonly reason: string;
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
+
 export type Tree =
+  | Untold
   | null
   | boolean
   | number
@@ -38,14 +47,17 @@ export const isObject = (value: Tree | undefined): value is TreeObject =>
   value !== null &&
   !Array.isArray(value) &&
   !(value instanceof Uint8Array) &&
-  !(value instanceof Moment);
+  !(value instanceof Moment) &&
+  !(value instanceof Untold);
 
 /** A key's own value: never one of the prototype. */
 export const own = (value: TreeObject, key: string): Tree | undefined =>
   Object.hasOwn(value, key) ? value[key] : undefined;
 
+export type Scalar = Exclude<Tree, null | Tree[] | TreeObject | Untold>;
+
 /** A scalar as the value of a field: bytes as hexadecimal text, times as RFC 3339. */
-export function scalarOf(value: Exclude<Tree, null | Tree[] | TreeObject>): FieldValue | bigint {
+export function scalarOf(value: Scalar): FieldValue | bigint {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
   return value instanceof Moment ? value.toString() : value;
 }
@@ -58,8 +70,7 @@ export function flatten(
   fields: Fields,
   name: string,
   value: Tree,
-  put: (name: string, value: Exclude<Tree, null | Tree[] | TreeObject>) => void = (at, scalar) =>
-    fields.set(at, scalarOf(scalar)),
+  put: (name: string, value: Scalar) => void = (at, scalar) => fields.set(at, scalarOf(scalar)),
   depth = 0,
 ): void {
   if (value === null) return;
@@ -71,6 +82,8 @@ export function flatten(
     if (depth >= DEPTH_MAX) throw new Undecodable(`nested more than ${DEPTH_MAX} levels deep`);
     for (const key of Object.keys(value))
       flatten(fields, name === '' ? key : `${name}_${key}`, value[key] as Tree, put, depth + 1);
+  } else if (value instanceof Untold) {
+    fields.problem(value.reason);
   } else {
     put(name, value);
   }

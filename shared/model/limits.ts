@@ -95,7 +95,9 @@ export function wrongSeries(measurement: string, tags: Record<string, string>): 
 
 /** Why a field of this name cannot be stored. */
 export const wrongField = (name: string): string | undefined =>
-  wrongText(`the name of the field '${short(name)}'`, name, NAME_BYTES_MAX);
+  name === ''
+    ? 'a field has no name, which InfluxDB cannot store; a mapping gives it one (rename: { "": NAME })'
+    : wrongText(`the name of the field '${short(name)}'`, name, NAME_BYTES_MAX);
 
 /** Why a value cannot be stored. */
 export const wrongValue = (name: string, value: FieldValue): string | undefined =>

@@ -6,7 +6,7 @@
 import { decode, type TagDecodeControl } from 'cborg';
 import { DEPTH_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
 import { fromText, type DeviceTime } from '../../../shared/codecs/time.ts';
-import { Moment, type Tree } from '../../../shared/codecs/tree.ts';
+import { Moment, Untold, type Tree } from '../../../shared/codecs/tree.ts';
 import { messageOf } from '../../../shared/errors.ts';
 
 /** RFC 8949, section 3.4.2: seconds since 1970, whole or as a float. */
@@ -50,8 +50,10 @@ function keyed(entries: Iterable<[unknown, unknown]>, depth: number): Tree {
     if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint')
       throw new Undecodable(`a map has a key that is neither text nor a whole number`);
     const name = String(key);
-    if (result.has(name)) throw new Undecodable(`a map has two keys '${name}'`);
-    result.set(name, treeOf(value, depth + 1));
+    // Nobody knows which of the two is meant.
+    const isAgain = result.has(name);
+    const child = treeOf(value, depth + 1);
+    result.set(name, isAgain ? new Untold(`a map has two keys '${name.slice(0, 40)}'`) : child);
   }
   return Object.fromEntries(result);
 }

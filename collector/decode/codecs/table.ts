@@ -14,11 +14,11 @@ import type { Tree } from '../../../shared/codecs/tree.ts';
 import { decodeCbor } from './cbor.ts';
 import { csvTree } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
-import { keyValueTree, ndjsonTree, queryTree } from './tables.ts';
+import { guessedLines, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
 import { hasControl, textOf } from './text.ts';
 
 /** A document, of which a mapping or the default makes points; or the points themselves, and what of the payload is wrong. */
-export type Parsed = { document: Tree } | { points: Decoded[]; problems?: Problem[] };
+export type Parsed = ({ document: Tree } | { points: Decoded[] }) & { problems?: Problem[] };
 
 /** What is known besides the bytes. */
 export interface Hints {
@@ -56,8 +56,9 @@ export interface CodecRow {
   parse?: (payload: Buffer, hints: Hints) => Parsed;
 }
 
-/** A line that begins like a list and goes on as text: `[12:00:01] door open`. */
-const isLogLine = (text: string): boolean => /^\s*\[[^\]"{[]*\]\s*[^\s,\]]/.test(text);
+/** A line that begins like a list and goes on as text, `[12:00:01] door open`, or in a time or date. */
+const isLogLine = (text: string): boolean =>
+  /^\s*\[(?:[^\]"{[]*\]\s*[^\s,\]]|\d+[:/-]\d)/.test(text);
 
 function lookJson({ text, first }: Seen): Parsed | undefined {
   if (first !== '{' && first !== '[' && first !== '"') return undefined;
@@ -65,7 +66,9 @@ function lookJson({ text, first }: Seen): Parsed | undefined {
     return { document: parseJson(text) };
   } catch (error) {
     if (first === '"' || (first === '[' && isLogLine(text))) return undefined;
-    throw error;
+    const document = guessedLines(text);
+    if (document === undefined) throw error;
+    return { document };
   }
 }
 
@@ -127,9 +130,9 @@ const ROWS = [
     name: 'ndjson',
     contentTypes: ['application/x-ndjson', 'application/jsonl', 'application/x-jsonlines'],
     gives: 'document',
-    about: 'a JSON document a line: a list',
-    recognised: 'content type',
-    parse: text(ndjsonTree),
+    about: 'a JSON document a line: a list; a line that is wrong goes to quarantine alone',
+    recognised: 'look: several lines, each of them JSON',
+    parse: (payload, { charset }) => ndjsonTree(textOf(payload, charset)),
   },
   {
     name: 'csv',

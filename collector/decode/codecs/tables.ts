@@ -2,13 +2,19 @@
  * Text with a value a place: a JSON document a line, `key=value`, and query strings. Values that are numbers as JSON
  * writes them are numbers; what is empty is null.
  */
-import { Undecodable } from '../../../shared/codecs/codec.ts';
+import { POINTS_MAX, Undecodable, type Problem } from '../../../shared/codecs/codec.ts';
 import { parseJson } from '../../../shared/codecs/exact-json.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import type { Tree, TreeObject } from '../../../shared/codecs/tree.ts';
 
-export const valueOf = (text: string): Tree =>
-  text.trim() === '' ? null : scalarTree(text.trim());
+/** As C and Python write numbers that are none. */
+const NO_NUMBER = /^[-+]?(?:nan|inf|infinity)$/i;
+
+export function valueOf(given: string): Tree {
+  const text = given.trim();
+  if (text === '') return null;
+  return NO_NUMBER.test(text) ? Number.NaN : scalarTree(text);
+}
 
 /** Two places of one name would bend one of them. */
 export function objectOf(entries: Iterable<[string, Tree]>): TreeObject {
@@ -20,12 +26,29 @@ export function objectOf(entries: Iterable<[string, Tree]>): TreeObject {
   return Object.fromEntries(result);
 }
 
-/** Throws Undecodable. */
-export function ndjsonTree(text: string): Tree {
-  return text
-    .split('\n')
-    .filter((line) => line.trim() !== '')
-    .map(parseJson);
+/** A list of the lines that are documents; the others are a problem each. Throws Undecodable for too many. */
+export function ndjsonTree(text: string): { document: Tree[]; problems: Problem[] } {
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  if (lines.length > POINTS_MAX)
+    throw new Undecodable(`JSON lines: more than ${POINTS_MAX} lines in one message`);
+  const document: Tree[] = [];
+  const problems: Problem[] = [];
+  for (const [index, line] of lines.entries()) {
+    try {
+      document.push(parseJson(line));
+    } catch (error) {
+      if (!(error instanceof Undecodable)) throw error;
+      problems.push({ reason: error.message, part: { index, payload: Buffer.from(line) } });
+    }
+  }
+  return { document, problems };
+}
+
+/** A document a line, without anybody having said so: each of several lines must be one. */
+export function guessedLines(text: string): Tree[] | undefined {
+  if (!text.trim().includes('\n')) return undefined;
+  const { document, problems } = ndjsonTree(text);
+  return problems.length === 0 ? document : undefined;
 }
 
 /** A word, with its value where it has one: a word without is passed over whole, not once more from each of its letters. */

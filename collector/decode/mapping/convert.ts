@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { Undecodable, exactNumber } from '../../../shared/codecs/codec.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
-import { scalarOf, type Tree } from '../../../shared/codecs/tree.ts';
+import { scalarOf, type Scalar } from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
 
 export const CONVERSIONS = [
@@ -18,12 +18,13 @@ export const CONVERSIONS = [
 ] as const;
 export type Conversion = (typeof CONVERSIONS)[number];
 
-export type Scalar = Exclude<Tree, null | Tree[] | { [key: string]: Tree }>;
-
 const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
 const NO_NUMBER = /^[-+]?(?:nan|inf|infinity)$/i;
-/** `239 V`, `21,5 °C`: a number, with a point or a comma, and its unit. */
-const QUANTITY = /^([-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?)\s*([^\d\s].*)?$/;
+/**
+ * `239 V`, `21,5 °C`: a number, with a point or a comma, and its unit, which begins with a letter or a sign: so neither a
+ * date nor `1.234,5 kWh` is one.
+ */
+const QUANTITY = /^([-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?)\s*([\p{L}%‰°"'′″\p{Sc}][^,;:]*)?$/u;
 const TRUE = new Set(['true', 'on', 'yes', '1']);
 const FALSE = new Set(['false', 'off', 'no', '0']);
 
@@ -48,7 +49,8 @@ export function quantityOf(
   value: Scalar,
 ): { number: number; unit: string | undefined } {
   if (typeof value !== 'string') return { number: numberOf(name, value), unit: undefined };
-  const text = value.trim();
+  // The minus sign of typography is one.
+  const text = value.trim().replace(/^\u2212/, '-');
   if (NO_NUMBER.test(text)) return { number: Number.NaN, unit: undefined };
   const match = QUANTITY.exec(text);
   if (match === null) return wrong(name, value, 'a number with a unit');

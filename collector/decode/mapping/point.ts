@@ -17,16 +17,18 @@ import {
   isObject,
   own,
   scalarOf,
+  type Scalar,
   type Tree,
   type TreeObject,
 } from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
-import { convert, quantityOf, type Scalar } from './convert.ts';
-import { NO_NAMES, NOTHING_ABOVE, valueAt, type Match } from './path.ts';
+import { convert, quantityOf } from './convert.ts';
+import { NO_NAMES, NOTHING_ABOVE, valueAt, type Match, type Path } from './path.ts';
 import { textOf, type Rule, type RuleContext, type Scale, type TimeSource } from './rule.ts';
 import { readPattern } from './time-pattern.ts';
 
 const NS_PER_MS = 1_000_000;
+const NONE: readonly Path[] = [];
 
 function moved({ ms, ns, fine }: DeviceTime, seconds: number): DeviceTime {
   if (seconds === 0) return { ms, ns, fine };
@@ -43,6 +45,8 @@ export class Point {
   private readonly context: RuleContext;
   /** The member of the node that became its time. */
   private timeKey: string | undefined;
+  /** Others that were joined to it. */
+  private timeMore: readonly Path[] = NONE;
   /** Names as they came. */
   private stored: Set<string> | undefined;
 
@@ -82,7 +86,7 @@ export class Point {
     else
       for (const [typed, value] of given.fields) {
         const name = plainName(typed, value);
-        if (name === this.timeKey) continue;
+        if (this.isTime(name)) continue;
         const known = given.meta?.get(name);
         if (known !== undefined) this.know(rule.rename.get(name) ?? name, known);
         this.store(name, value);
@@ -132,10 +136,15 @@ export class Point {
       const value = valueAt(this.match, path);
       const time = value === undefined ? undefined : this.timeOf(value, source);
       if (time === undefined) continue;
-      if (path.key !== undefined) this.timeKey = path.key;
+      this.timeKey = path.key;
+      this.timeMore = source.more;
       return time;
     }
     return undefined;
+  }
+
+  private isTime(key: string): boolean {
+    return key === this.timeKey || this.timeMore.some((path) => path.key === key);
   }
 
   private timeOf(value: Tree, source: TimeSource): DeviceTime | undefined {
@@ -178,7 +187,7 @@ export class Point {
       if (rule.pairs !== undefined) return;
       for (const key of Object.keys(node)) {
         const value = node[key] as Tree;
-        if (key !== this.timeKey && (rule.nested || !isObject(value))) this.put(key, value);
+        if (!this.isTime(key) && (rule.nested || !isObject(value))) this.put(key, value);
       }
     } else if (rule.pairs === undefined) this.bare(node);
   }

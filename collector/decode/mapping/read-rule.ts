@@ -232,6 +232,12 @@ export function readRule(point: Place, base: Place): Rule {
   const tagFields = new Set(pick('tagFields').texts());
   const values = valuesOf(pick);
   const list = fields(pick('fields'));
+  if (point.at('field').isThere && (list !== undefined || pick('pairs').isThere))
+    point
+      .at('field')
+      .wrong(
+        "names a bare value, so beside 'fields' or 'pairs' it would have no effect; each: PATH leads to one",
+      );
   const areConstant = [...tags.values()].every((source) => 'constant' in source);
   const fixed = [...tags].flatMap(([name, source]) =>
     'constant' in source && !source.constant.includes('{') ? [[name, source.constant]] : [],

@@ -1,7 +1,7 @@
 /** What a mapping says of one kind of point: where it is in the document, and what its tags, fields and time are. */
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
 import type { TimeRules } from '../../../shared/codecs/time.ts';
-import { isObject, scalarOf, type Tree } from '../../../shared/codecs/tree.ts';
+import { Untold, isObject, scalarOf, type Tree } from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
 import type { Conversion } from './convert.ts';
 import { valueAt, type Match, type Path } from './path.ts';
@@ -123,7 +123,7 @@ export function textOf(source: TextSource, match: Match, context: RuleContext): 
   if ('property' in source)
     return context.properties.find(([name]) => name === source.property)?.[1];
   const value = valueAt(match, source.path);
-  if (value === undefined || value === null || Array.isArray(value) || isObject(value))
-    return undefined;
+  if (value === undefined || value === null || Array.isArray(value)) return undefined;
+  if (isObject(value) || value instanceof Untold) return undefined;
   return String(scalarOf(value));
 }
