@@ -2,30 +2,22 @@
  * Documents without a mapping: scalars flattened with `_`, arrays by index, nulls skipped, a bare number as `value`,
  * and a key that is plainly a time, at the top level and plausible, as the device's time.
  */
-import { Fields, POINTS_MAX, type Decoded } from './codec.ts';
+import { Fields, POINTS_MAX, Undecodable, type Decoded } from './codec.ts';
 import { deviceTime } from './device-time.ts';
 import { parseJson } from './exact-json.ts';
 import { USUAL_TIME_RULES, type DeviceTime, type TimeRules } from './time.ts';
-import { Untold, flatten, isObject, scalarOf, type Tree } from './tree.ts';
+import { TIME_KEYS, isTimedList, ownTime } from './timed-lists.ts';
+import { Untold, flatten, isObject, scalarOf, type Tree, type TreeObject } from './tree.ts';
 
-/** Keys of the top level that are a time when it is plausible. */
-export const TIME_KEYS: ReadonlySet<string> = new Set([
-  'ts',
-  'time',
-  'timestamp',
-  'Time',
-  'Timestamp',
-  'tst',
-  'datetime',
-  'dateTime',
-  'last_seen',
-]);
-
-/** Throws Undecodable. */
+/**
+ * `lists`: takes the members that are lists of objects with times of their own; without it they are flattened too. Throws
+ * Undecodable.
+ */
 export function decodeTree(
   value: Tree,
   receivedMs: number,
   rules: TimeRules = USUAL_TIME_RULES,
+  lists?: [string, TreeObject[]][],
 ): Decoded {
   const fields = new Fields();
   let time: DeviceTime | undefined;
@@ -38,6 +30,8 @@ export function decodeTree(
       }
       if (typeof child === 'number' || typeof child === 'string' || typeof child === 'boolean')
         fields.set(key, child);
+      else if (lists !== undefined && isTimedList(child, receivedMs, rules))
+        lists.push([key, child]);
       else flatten(fields, key, child, undefined, 1);
     }
   } else if (Array.isArray(value)) {
@@ -50,19 +44,38 @@ export function decodeTree(
   return time === undefined ? { fields } : { fields, time };
 }
 
+/** An object of a list, under its list's name. Throws Undecodable. */
+function decodeElement(
+  name: string,
+  value: TreeObject,
+  receivedMs: number,
+  rules: TimeRules,
+): Decoded {
+  const fields = new Fields();
+  const own = ownTime(value, receivedMs, rules);
+  for (const key of Object.keys(value))
+    if (key !== own?.key) flatten(fields, `${name}_${key}`, value[key] as Tree, undefined, 2);
+  return own === undefined ? { fields } : { fields, time: own.time };
+}
+
 /**
- * The same, but a list of objects that each have a time of their own is a point each. Throws Undecodable.
+ * The same, but an object of a list that has times of its own is a point: at the top, and in a member, whose name is
+ * before its fields then. Throws Undecodable.
  */
 export function decodeTrees(value: Tree, receivedMs: number, rules: TimeRules): Decoded[] {
-  if (!Array.isArray(value) || value.length === 0 || value.length > POINTS_MAX)
-    return [decodeTree(value, receivedMs, rules)];
-  const points: Decoded[] = [];
-  for (const each of value) {
-    const point = isObject(each) ? decodeTree(each, receivedMs, rules) : undefined;
-    if (point?.time === undefined) return [decodeTree(value, receivedMs, rules)];
-    points.push(point);
-  }
-  return points;
+  if (Array.isArray(value))
+    return isTimedList(value, receivedMs, rules)
+      ? value.map((each) => decodeTree(each, receivedMs, rules))
+      : [decodeTree(value, receivedMs, rules)];
+  const lists: [string, TreeObject[]][] = [];
+  const point = decodeTree(value, receivedMs, rules, lists);
+  if (lists.length === 0) return [point];
+  const points = lists.flatMap(([name, list]) =>
+    list.map((each) => decodeElement(name, each, receivedMs, rules)),
+  );
+  if (points.length > POINTS_MAX)
+    throw new Undecodable(`more than ${POINTS_MAX} points in one message`);
+  return point.fields.isEmpty ? points : [point, ...points];
 }
 
 /** Throws Undecodable. */

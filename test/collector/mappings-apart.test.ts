@@ -26,6 +26,9 @@ const none = new Mappings([]);
  */
 const SAME_TOPICS = new Map([
   ['12-home-assistant.yaml homeassistant/sensor/outside_temperature/state', ['24-esphome.yaml']],
+  // SenseCAP's decoder within the networks' envelopes.
+  ['26-sensecap.yaml v3/app1@ttn/devices/s2101/up', ['30-ttn-v3.yaml']],
+  ['26-sensecap.yaml application/1/device/2cf7f1c0443000ab/event/up', ['31-chirpstack-v4.yaml']],
 ]);
 
 /** What comes out, as far as a mapping can change it. */

@@ -460,11 +460,64 @@ describe('lists', () => {
       [1_779_000_000_000, { t: 1 }],
       [1_779_000_060_000, { t: 2 }],
     ]);
-    expect(fieldsOf('l', '[{"ts":1779000000,"t":1},{"t":2}]')).toEqual({
+    // One without a time has its receipt, one with a wrong one too: it stays a field.
+    const some = decodeMessage('l', '[{"ts":1779000000,"t":1},{"t":2},{"ts":5,"t":3}]');
+    expect(some.map(({ timeMs, fields }) => [timeMs, fields])).toEqual([
+      [1_779_000_000_000, { t: 1 }],
+      [RECEIVED, { t: 2 }],
+      [RECEIVED, { ts: 5, t: 3 }],
+    ]);
+    expect(fieldsOf('l', '[{"t":1},{"t":2}]')).toEqual({ '0_t': 1, '1_t': 2 });
+    expect(fieldsOf('l', '[{"ts":1779000000,"t":1},2]')).toEqual({
       '0_ts': 1_779_000_000,
       '0_t': 1,
-      '1_t': 2,
+      '1': 2,
     });
+  });
+  it('a member that is such a list gives its points beside the others, under its name', () => {
+    const readings = decodeMessage(
+      'l',
+      '{"ts":1779000300,"battery":3.6,"log":[{"ts":1779000000,"t":1,"in":{"h":2}},{"time":"2026-05-17T06:41:00Z","t":2}],"set":[{"a":1}]}',
+    );
+    expect(readings.map(({ timeMs, fields }) => [timeMs, fields])).toEqual([
+      [1_779_000_300_000, { battery: 3.6, set_0_a: 1 }],
+      [1_779_000_000_000, { log_t: 1, log_in_h: 2 }],
+      [1_779_000_060_000, { log_t: 2 }],
+    ]);
+    expect(decodeMessage('l', '{"log":[{"ts":1779000000,"t":1}]}')).toHaveLength(1);
+    const many = `{"log":[${Array.from({ length: 20_001 }, () => '{"ts":1779000000,"t":1}').join(',')}]}`;
+    expect(() => decodeMessage('l', many)).toThrow(/more than/);
+  });
+  it('a mapping makes points of what is earlier with timed: lists of objects and rows in brackets', () => {
+    const mappings = mapped(
+      'mappings: [{topic: l, timed: {zone: UTC}, tags: {id: {from: id}}, units: {t: K}}]',
+    );
+    const readings = decodeMessage(
+      'l',
+      '{"id":"a","t":3,"old":[{"timestamp":1779000000,"t":1},{"t":9}],"DATALOG":"[1,ON,2026-05-17 06:41:00],[2,OFF,2026-05-17 06:42:00],"}',
+      { mappings },
+    );
+    expect(readings.map(({ timeMs, tags, fields }) => [timeMs, tags['id'], fields])).toEqual([
+      [RECEIVED, 'a', { id_text: 'a', t: 3 }],
+      [1_779_000_000_000, 'a', { t: 1 }],
+      [RECEIVED, 'a', { t: 9 }],
+      [1_779_000_060_000, 'a', { DATALOG_0: 1, DATALOG_1_text: 'ON' }],
+      [1_779_000_120_000, 'a', { DATALOG_0: 2, DATALOG_1_text: 'OFF' }],
+    ]);
+    expect(readings[1]?.meta?.get('t')).toEqual({ unit: 'K' });
+    // A text that only looks like it: no row without a time, none with two.
+    for (const text of [
+      '[1,2]',
+      '[1,2026-05-17 06:41:00],[2]',
+      '[2026-05-17 06:41:00,2026-05-17 06:42:00]',
+    ])
+      expect(fieldsOf('l', JSON.stringify({ DATALOG: text }), mappings)).toEqual({
+        DATALOG_text: text,
+      });
+    expect(() => mapped('mappings: [{topic: l, timed: {zone: Mars}}]')).toThrow(/no time zone/);
+    expect(() => mapped('mappings: [{topic: l, codec: line-protocol, timed: true}]')).toThrow(
+      /no effect/,
+    );
   });
 });
 

@@ -602,6 +602,21 @@ describe('LoRaWAN codecs', () => {
           }),
         ];
 
+  /** SenseCAP's list of measurements: each is a field under its number. */
+  function senseCap(data: unknown): Record<string, unknown> | undefined {
+    const { messages: list, valid, err } = data as Record<string, unknown>;
+    if (
+      !Array.isArray(list) ||
+      !Object.hasOwn((list[0] as object | undefined) ?? {}, 'measurementId')
+    )
+      return undefined;
+    const measured = list.map((each): [string, unknown] => {
+      const { measurementId, measurementValue } = each as Record<string, unknown>;
+      return [String(measurementId), measurementValue];
+    });
+    return { valid_bool: valid, err, ...Object.fromEntries(measured) };
+  }
+
   it('all 500 arrive whole as The Things Stack and ChirpStack send them; those without data go to quarantine with the error', () => {
     const mappings = shipped();
     const state = freshState();
@@ -626,7 +641,7 @@ describe('LoRaWAN codecs', () => {
           continue;
         }
         const readings = decode().filter(({ measurement }) => measurement === 'lorawan');
-        const expected = Object.fromEntries(leaves(data, '', new Map()));
+        const expected = senseCap(data) ?? Object.fromEntries(leaves(data, '', new Map()));
         const fields = Object.assign({}, ...readings.map((each) => each.fields)) as object;
         expect(fields, label).toEqual(expected);
         const known = readings.flatMap(({ meta }) =>

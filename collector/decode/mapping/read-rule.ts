@@ -1,6 +1,6 @@
 /** Reads what a mapping, or one of its points, says of readings. What is not said at a point is said by the mapping. */
-import { TIME_KEYS } from '../../../shared/codecs/json.ts';
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
+import { TIME_KEYS } from '../../../shared/codecs/timed-lists.ts';
 import type { Tree } from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
 import { CONVERSIONS, type Conversion } from './convert.ts';
@@ -18,7 +18,7 @@ import {
 import { compileTimePattern, isZone } from './time-pattern.ts';
 
 /** What finds the places of points in a document; the points of a codec have none. */
-export const PLACE_KEYS = ['each', 'is', 'parallel', 'nested', 'pairs', 'unwrap', 'field'];
+export const PLACE_KEYS = ['each', 'is', 'parallel', 'nested', 'timed', 'pairs', 'unwrap', 'field'];
 export const RULE_KEYS = [
   ...PLACE_KEYS,
   'when',
@@ -172,6 +172,15 @@ function scales(place: Place): Map<string, Scale> {
 const textMap = (place: Place): Map<string, string> =>
   new Map(place.entries().map(([name, each]) => [name, each.text()]));
 
+/** `true`, or the zone of times that name none. */
+function timedOf(place: Place): Rule['timed'] {
+  if (typeof place.value !== 'object' || !place.isThere) return place.flag(false) ? {} : undefined;
+  place.object(['zone']);
+  const zone = place.at('zone').text();
+  if (!isZone(zone)) place.at('zone').wrong(`'${zone}' is no time zone such as Europe/Berlin`);
+  return { zone };
+}
+
 function pairsOf(pairs: Place): Rule['pairs'] {
   if (!pairs.isThere) return undefined;
   pairs.object(['from', 'name', 'value']);
@@ -266,6 +275,7 @@ export function readRule(point: Place, base: Place): Rule {
     fields: list,
     parallel: parallel.isThere ? fields(parallel) : undefined,
     nested: point.at('nested').flag(true),
+    timed: timedOf(point.at('timed')),
     converts: values.types.size + values.values.size + values.scale.size > 0,
     pairs: pairsOf(pick('pairs')),
     unwrap: unwrapOf(pick('unwrap')),

@@ -1,4 +1,5 @@
 /** What a mapping says of one kind of point: where it is in the document, and what its tags, fields and time are. */
+import type { TimeForm } from '../../../shared/codecs/device-time.ts';
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
 import type { TimeRules } from '../../../shared/codecs/time.ts';
 import { Untold, isObject, scalarOf, type Tree } from '../../../shared/codecs/tree.ts';
@@ -68,6 +69,8 @@ export interface Rule {
   parallel: [string, Path][] | undefined;
   /** False: without the objects below the node. */
   nested: boolean;
+  /** Lists of objects with times of their own are a point each. */
+  timed: TimeForm | undefined;
   /** Flattened names that are left out. */
   drop: ReadonlySet<string>;
   /** Values of fields that the sender leaves out when they have them (proto3's zero). */
