@@ -216,7 +216,13 @@ export class MessageDecoder {
       throw error;
     }
     if (!('document' in parsed)) return false;
-    const place = root(parsed.document);
+    const { document } = parsed;
+    const { gate } = mapping;
+    if (gate !== undefined) {
+      if (typeof document !== 'object' || document === null) return false;
+      if (!Object.hasOwn(document, gate)) return false;
+    }
+    const place = root(document);
     return mapping.when.every((condition) => holds(condition, place));
   }
 

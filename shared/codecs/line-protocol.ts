@@ -12,6 +12,7 @@ const HEAD_CHARS = 4096;
 
 /** Whether a payload looks like line protocol: `name[,tag=value] field=value [time]`, after comments. Decided before anything else is tried. */
 export function looksLikeLineProtocol(text: string): boolean {
+  if (!text.includes('=')) return false;
   const head = text.slice(0, HEAD_CHARS).replace(/^(?:\s*#[^\n]*\n|\s*\n)+/, '');
   return /^[^\s{["#,][^\n=]*?(,[^\n]*?=[^\n]*?)* [^\s=][^\n=]*=([-+]?\d|[-+]?\.\d|"|[tTfF]|[-+]?nan|[-+]?inf)/i.test(
     head,

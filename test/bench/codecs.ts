@@ -14,7 +14,7 @@ import { median } from './measure.ts';
 const PER_FRAME = 500;
 const WALL_MS = 1_700_000_000_000;
 
-interface Case {
+export interface Case {
   name: string;
   topic: string;
   payload: (index: number) => string | Uint8Array;
@@ -29,7 +29,7 @@ const climate = (index: number): { temperature: number; humidity: number; ts: nu
   ts: WALL_MS + index,
 });
 
-const CASES: Case[] = [
+export const CASES: readonly Case[] = [
   { name: 'json', topic: 'site/d/climate', payload: (i) => JSON.stringify(climate(i)) },
   {
     name: 'json, shipped mappings loaded',
@@ -97,10 +97,10 @@ const CASES: Case[] = [
     mapping: 'mappings: [{topic: script, codec: bytes, script: s.js}]',
   },
 ];
-const SCRIPT =
+export const SCRIPT =
   'function decodeUplink(input) { return { data: { temperature: input.bytes[0] / 10, count: input.bytes[1] } }; }';
 
-function framesOf({ topic, payload }: Case, messages: number): Buffer[] {
+export function framesOf({ topic, payload }: Case, messages: number): Buffer[] {
   const frames: Buffer[] = [];
   for (let sequence = 1; sequence <= messages; sequence += PER_FRAME) {
     const builder = new FrameBuilder();

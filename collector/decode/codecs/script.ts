@@ -19,22 +19,27 @@ export const SCRIPT_BYTES_MAX = 1024 * 1024;
 const MARK = '\u0000int:';
 const NO_NUMBER = '\u0000nan';
 
-/** Calls whichever form the script has. Numbers that are none are marked: JSON would turn them into null, uncounted. */
+/**
+ * Calls whichever form the script has. Numbers that are none are marked, since JSON would turn them into null, uncounted;
+ * looking for them costs a call for each value, so it is done where there is a null.
+ */
 const GLUE = `(function () {
   const form = typeof decodeUplink === 'function' ? 'uplink'
     : typeof Decoder === 'function' ? 'ttn2' : typeof Decode === 'function' ? 'chirpstack3' : '';
+  BigInt.prototype.toJSON = function () { return '\\u0000int:' + this; };
   const setClock = globalThis.__headwaterClock;
   globalThis.__headwater = function (text) {
     const input = JSON.parse(text);
     setClock(input.recvTime);
     let result;
-    if (form === 'uplink') result = decodeUplink({ bytes: input.bytes, fPort: input.fPort, recvTime: new Date(input.recvTime), variables: {}, topic: input.topic, properties: input.properties });
+    if (form === 'uplink') result = decodeUplink({ bytes: input.bytes, fPort: input.fPort, recvTime: new Date(input.recvTime), variables: {}, topic: input.topic, properties: input.properties ?? {} });
     else if (form === 'ttn2') result = { data: Decoder(input.bytes, input.fPort) };
     else result = { data: Decode(input.fPort, input.bytes, {}) };
-    return JSON.stringify(result === undefined ? null : result, function (key, value) {
-      if (typeof value === 'bigint') return '\\u0000int:' + value;
-      if (typeof value === 'number' && !isFinite(value)) return '\\u0000nan';
-      return value;
+    if (result === undefined) result = null;
+    const said = JSON.stringify(result);
+    if (said === undefined || !said.includes('null')) return said;
+    return JSON.stringify(result, function (key, value) {
+      return typeof value === 'number' && !isFinite(value) ? '\\u0000nan' : value;
     });
   };
   return form;
@@ -95,7 +100,7 @@ export class Script {
       fPort,
       recvTime: receivedMs,
       topic,
-      properties: Object.fromEntries(properties),
+      ...(properties.length === 0 ? undefined : { properties: Object.fromEntries(properties) }),
     };
     const result = parseJson(this.call(input));
     if (!isObject(result)) throw new Undecodable(`codec ${this.name}: it returned nothing`);

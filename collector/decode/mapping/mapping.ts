@@ -51,6 +51,8 @@ export interface Mapping {
   /** Why a message without any point goes to quarantine; true: it may have none; undefined: the reason is said in general. */
   empty: string | true | undefined;
   when: Condition[];
+  /** A member that a document must have for the conditions to hold: most are known by it not to. */
+  gate: string | undefined;
   /** Where a device or network says that it could not decode: then the message goes to quarantine with that text. */
   errors: Path | undefined;
   rules: Rule[];
@@ -156,6 +158,14 @@ function checkHeeded(place: Place, codec: CodecName): void {
       );
 }
 
+function gateOf(when: readonly Condition[]): string | undefined {
+  for (const { path, expect } of when) {
+    const [first] = path.segments;
+    if (expect !== false && first?.kind === 'key' && (path.up ?? 0) === 0) return first.key;
+  }
+  return undefined;
+}
+
 function emptyOf(place: Place): Mapping['empty'] {
   return place.value === true ? true : place.optionalText();
 }
@@ -196,6 +206,7 @@ function mapping(place: Place, file: string, read: ReadScript, nowMs: () => numb
     idempotency,
     empty: emptyOf(place.at('empty')),
     when,
+    gate: gateOf(when),
     errors,
     rules,
     claims: place.at('rest').flag(true)
