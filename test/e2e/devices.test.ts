@@ -1,0 +1,159 @@
+/**
+ * MQTT in, API out: every example of the shipped mappings and every message of the corpus goes through a running gateway
+ * and collector, and each value is found where it belongs, and nothing beside them.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
+import { corpus, corpusFiles, golden, yamlOf } from '../support/corpus.ts';
+import { encodePublish } from '../support/load.ts';
+import { headwater, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import { connected } from '../support/raw-mqtt.ts';
+import { getJson, settled } from '../support/reconcile.ts';
+
+interface Wanted {
+  topic: string;
+  payload: Buffer;
+  readings: { measurement: string; tags: object; fields: object; time: number | undefined }[];
+  /** Reasons in quarantine. */
+  aside: string[];
+}
+interface Row {
+  measurement: string;
+  field: string;
+  tags: Record<string, string>;
+  time: number;
+  value: unknown;
+}
+
+const ZONE = 'Europe/Berlin';
+
+function examples(zone: string | undefined): Wanted[] {
+  interface Example {
+    topic: string;
+    payload?: string;
+    hex?: string;
+    zone?: string;
+    readings: Wanted['readings'];
+  }
+  return shippedMappings()
+    .flatMap(({ text }) => (parse(text) as { examples: Example[] }).examples)
+    .filter((each) => each.zone === zone)
+    .map(({ topic, payload, hex, readings }) => ({
+      topic,
+      payload: hex === undefined ? Buffer.from(payload ?? '') : Buffer.from(hex, 'hex'),
+      readings,
+      aside: [],
+    }));
+}
+
+/** Messages of the corpus that need nothing, or a mapping whose topic is theirs alone. */
+function messages(zone: string | undefined): Wanted[] {
+  return corpusFiles().flatMap((file) => {
+    const become = golden(file);
+    return corpus(file).flatMap((message, index): Wanted[] => {
+      if (message.zone !== zone || message.script !== undefined) return [];
+      const all = become[index] ?? [];
+      const readings = all.flatMap((each) => {
+        if (typeof each === 'string') return [];
+        const [measurement, tags, fields, at] = each;
+        return [{ measurement, tags, fields, time: at === 'receipt' ? undefined : Date.parse(at) }];
+      });
+      const aside = all.flatMap((each) =>
+        typeof each === 'string' && each.startsWith('quarantine: ')
+          ? [each.slice('quarantine: '.length)]
+          : [],
+      );
+      return [{ topic: message.topic, payload: message.payload, readings, aside }];
+    });
+  });
+}
+
+const ownMappings = (): string => {
+  const entries = corpusFiles()
+    .flatMap(corpus)
+    .filter(({ mapping }) => mapping.length > 0)
+    .map((message) => (yamlOf(message) ?? '').replace('mappings:\n', ''));
+  return `mappings:\n${entries.join('')}`;
+};
+
+const keyOf = (measurement: string, tags: object, field: string): string =>
+  JSON.stringify([measurement, Object.entries(tags).sort(), field]);
+
+describe.each([
+  ['without a zone', undefined],
+  [`where local times are those of ${ZONE}`, ZONE],
+])('%s', (_name, zone) => {
+  const all = [...examples(zone), ...messages(zone)];
+  let server: Headwater;
+  let rows: Row[] = [];
+  let began = 0;
+
+  beforeAll(async () => {
+    const folder = temporaryFolder();
+    const mappings = join(folder, 'own.yaml');
+    writeFileSync(mappings, ownMappings());
+    const flags = ['mqtt', 'http', 'gateway-http', 'uplink'].flatMap((name) => [
+      `--${name}`,
+      '127.0.0.1:0',
+    ]);
+    server = await headwater(
+      ['up', '--no-sample', '--data', join(folder, 'data'), '--mappings', mappings, ...flags],
+      zone === undefined ? {} : { HEADWATER_DECODE_LOCAL_ZONE: zone },
+    );
+    began = Date.now();
+    const client = await connected(server.port('mqtt'), 'device');
+    const before = client.received().length;
+    for (const [index, { topic, payload }] of all.entries())
+      client.send(encodePublish(topic, payload, 1, index + 1));
+    await until('all to be acknowledged', () =>
+      client.received().length - before >= 4 * all.length ? true : undefined,
+    );
+    client.socket.destroy();
+    const [gateway, collector] = [server.address['gateway-http'], server.address['http']];
+    await settled(gateway ?? '', collector ?? '');
+    const exported = await fetch(`http://${collector}/api/v1/export?format=jsonl`);
+    rows = (await exported.text())
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Row)
+      .filter(({ field }) => field !== undefined);
+  });
+  afterAll(() => server.kill());
+
+  it('each value is there, with its time', () => {
+    const found = new Map<string, Row[]>();
+    for (const row of rows) {
+      const { gateway: _gateway, ...tags } = row.tags;
+      const key = keyOf(row.measurement, tags, row.field);
+      const known = found.get(key);
+      if (known === undefined) found.set(key, [row]);
+      else known.push(row);
+    }
+    const missing: unknown[] = [];
+    const isAt = (at: number, time: number | undefined): boolean =>
+      time === undefined ? at >= began - 1000 && at <= Date.now() : at === time;
+    for (const { topic, readings } of all)
+      for (const { measurement, tags, fields, time } of readings)
+        for (const [field, value] of Object.entries(fields) as [string, unknown][]) {
+          const candidates = found.get(keyOf(measurement, tags, field)) ?? [];
+          const at = candidates.findIndex((row) => row.value === value && isAt(row.time, time));
+          if (at < 0) missing.push([topic, measurement, tags, field, value, time, candidates]);
+          else candidates.splice(at, 1);
+        }
+    expect(missing).toEqual([]);
+    // What was not expected of any message.
+    expect([...found.values()].flat()).toEqual([]);
+    expect(rows.length).toBeGreaterThan(zone === undefined ? 700 : 100);
+  });
+
+  it('what waits in quarantine is what has to, with its reason', async () => {
+    const { items } = await getJson<{ items: { topic: string; reason: string }[] }>(
+      `http://${server.address['http']}/api/v1/quarantine?limit=100`,
+    );
+    const wanted = all.flatMap(({ topic, aside }) => aside.map((reason) => `${topic}: ${reason}`));
+    expect(items.map(({ topic, reason }) => `${topic}: ${reason}`).sort()).toEqual(wanted.sort());
+  });
+});
