@@ -196,9 +196,10 @@ export class FrameDecoder {
     for (const problem of problems) {
       const { reason, part } = problem;
       if (part === undefined) whole.push(problem);
+      // 0 is the message itself, which may lie there as well.
       else
         produced.push(
-          this.setAside(header, { ...message, payload: part.payload }, reason, part.index),
+          this.setAside(header, { ...message, payload: part.payload }, reason, part.index + 1),
         );
     }
     const reasons = whole.length === 0 ? [] : [reasonOf(whole)];

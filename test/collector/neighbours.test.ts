@@ -2,7 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { encode as encodeCbor } from 'cborg';
 import { Admission } from '../../collector/decode/admission.ts';
-import type { Reading } from '../../shared/model/reading.ts';
+import { FrameDecoder } from '../../collector/decode/frame-decoder.ts';
+import { FrameBuilder } from '../../shared/frame/builder.ts';
+import { checkFrame } from '../../shared/frame/frame.ts';
+import type { Quarantined, Reading } from '../../shared/model/reading.ts';
 import { RECEIVED, decodeAll, decodeMessage, freshState, mapped } from '../support/decode.ts';
 
 const fieldsOf = (payload: string | Uint8Array, yaml?: string) =>
@@ -129,6 +132,44 @@ describe('one bad value, good neighbours', () => {
     ]);
     expect(given.fields).toEqual({ b: 2 });
     expect(fieldsOf('{"":1,"b":2}', yaml('rename: {"": a}'))).toEqual({ a: 1, b: 2 });
+  });
+});
+
+describe('quarantine', () => {
+  it('a first line and the message itself are two items: neither takes the place of the other', () => {
+    const builder = new FrameBuilder();
+    const payload = Buffer.from('m v=\nm v=99999999999999999999i,w=1');
+    builder.add(
+      { client: 'c', topic: 'l', qos: 1, retain: false, dup: false, payload },
+      RECEIVED * 1000,
+      1,
+    );
+    const origin = { gateway: 'gw', epoch: Buffer.alloc(8, 1), bootId: Buffer.alloc(8) };
+    const frame = builder.finish(origin, 1, 2, true);
+    const items: Quarantined[] = [];
+    const decoder = new FrameDecoder(
+      mapped(yaml('codec: line-protocol')),
+      { perClient: 9, perGateway: 9 },
+      (item) => {
+        items.push(item);
+        return { topic: 'quarantine', key: 'gw', headers: {}, value: Buffer.alloc(0) };
+      },
+    );
+    decoder.readings({
+      frame,
+      header: checkFrame(frame),
+      arrivedMs: RECEIVED,
+      offsetUs: 0,
+      isFresh: () => true,
+      state: freshState(),
+      partition: 0,
+      hasAll: () => true,
+    });
+    expect(items.map(({ reason }) => reason)).toEqual([
+      "line protocol: '' is no value",
+      expect.stringMatching(/beyond 2\^53/),
+    ]);
+    expect(new Set(items.map(({ sequence, index }) => `${sequence}/${index}`)).size).toBe(2);
   });
 });
 

@@ -112,6 +112,13 @@ function mappingsOf(message: Message): Mappings {
 /** Receipt of all of them. */
 export const RECEIVED_MS = Date.UTC(2026, 4, 2);
 
+/** A reason without what differs from one Node or folder to another. */
+export const comparable = (reason: string): string =>
+  reason
+    .replace(/not JSON: [^;]*/, 'not JSON')
+    .replace(/mapping '[^']*' takes/, 'a mapping takes')
+    .replace(/mapping '[^']*' (leaves out [^(]*) \(.*?\)/, '$1');
+
 export function become(message: Message): Golden {
   const options = { mappings: mappingsOf(message), receivedMs: RECEIVED_MS };
   try {
@@ -126,13 +133,17 @@ export function become(message: Message): Golden {
         const at = timeMs === RECEIVED_MS ? 'receipt' : new Date(timeMs).toISOString();
         return [measurement, own, fields, at];
       }),
-      ...problems.map(({ reason }) => `problem: ${reason}`),
+      ...problems.map(({ reason, part }) =>
+        part === undefined
+          ? `problem: ${comparable(reason)}`
+          : `problem at ${part.index}: ${comparable(reason)}`,
+      ),
       ...(omitted === 0 ? [] : [`omitted: ${omitted}`]),
       ...(left === undefined ? [] : [`left over: ${left.paths.join(', ')}`]),
     ];
   } catch (error) {
     if (!(error instanceof Undecodable)) throw error;
-    return [`quarantine: ${error.message}`];
+    return [`quarantine: ${comparable(error.message)}`];
   }
 }
 
