@@ -4,28 +4,28 @@
  * collector's quarantine.
  */
 import { readFileSync } from 'node:fs';
-import { CodecStates } from '../collector/decode/codec-state.ts';
-import { decodeRecord, reasonOf, type DecodedMessage } from '../collector/decode/decoder.ts';
 import { loadMappings, parseMappings, type Mapping } from '../collector/decode/mapping/mapping.ts';
 import { Mappings } from '../collector/decode/mapping/mappings.ts';
 import { shippedMappings } from '../collector/decode/mapping/shipped.ts';
+import { makeOf, type Made, type Sample } from '../collector/decode/mapping/try.ts';
 import { loadEngine } from '../collector/sandbox/sandbox.ts';
-import { Undecodable } from '../shared/codecs/codec.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import { HeadwaterError, messageOf } from '../shared/errors.ts';
-import type { Reading } from '../shared/model/reading.ts';
+import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
 import { printable } from '../shared/telemetry/log.ts';
-import { ask } from './api.ts';
+import { ask, tell } from './api.ts';
 
 const FLAGS: Flags = {
   topic: { value: 'TOPIC', about: 'Topic of the message, or whose last messages are tried.' },
   payload: { value: 'TEXT', about: 'A message, instead of the last ones; - reads standard input.' },
   'payload-file': { value: 'FILE', about: 'The same from a file, bytes as they are.' },
-  before: { value: 'FILE', about: 'The mapping file in force now, if there is one.' },
+  before: {
+    value: 'FILE',
+    about: 'The mapping file in force now, where no collector that answers says it.',
+  },
   zone: { value: 'ZONE', about: 'As decode.localZone: of times that name no zone.' },
   http: {
     value: 'HOST:PORT',
-    about: 'The collector, for its quarantine.',
+    about: 'The collector, for its quarantine and the mappings in force.',
     default: '127.0.0.1:8080',
   },
   'gateway-http': {
@@ -44,12 +44,6 @@ export const MAPPING_HELP = helpText(
   'The API token comes from HEADWATER_TOKEN.',
 );
 
-interface Sample {
-  topic: string;
-  payload: Buffer;
-  receivedMs: number;
-}
-
 interface Kept {
   topic: string;
   payload: string;
@@ -58,11 +52,13 @@ interface Kept {
   receivedMs?: number;
 }
 
-/** What became of a message, for people and as JSON. */
-interface Made {
-  readings: Pick<Reading, 'measurement' | 'tags' | 'fields' | 'timeMs'>[];
-  told: string[];
+interface Trial {
+  today: Made;
+  withFile: Made;
 }
+
+/** Of one request. */
+const TRIALS_MAX = 20;
 
 const sampleOf = ({ topic, payload, encoding, time, receivedMs }: Kept): Sample => ({
   topic,
@@ -131,52 +127,37 @@ async function mappingsOf(file: string | undefined, zone: string | undefined): P
   return new Mappings(all, zone);
 }
 
-function make({ topic, payload, receivedMs }: Sample, mappings: Mappings): Made {
-  const record = {
-    sequence: 1,
-    client: 'try',
-    topic,
-    qos: 1,
-    retain: false,
-    dup: false,
-    receivedUs: receivedMs * 1000,
-    properties: undefined,
-    payload,
-  };
-  const context = {
-    gateway: 'gateway',
-    epoch: '0000000000000000',
-    sequence: 1,
-    topic,
-    receivedMs,
-    latestMs: receivedMs,
-    state: new CodecStates().of('gateway'),
-    hasAll: () => false,
-    ask: () => undefined,
-  };
-  let decoded: DecodedMessage;
+/** By a collector that answers, whose mappings in force are those of today; undefined: there is none. */
+async function tried(
+  file: string,
+  topic: string,
+  samples: readonly Sample[],
+  address: string,
+): Promise<Trial[] | undefined> {
+  const { [file]: mapping = '', ...scripts } = filesOf(file);
+  const messages = samples.map(({ payload, receivedMs }) => ({
+    payload: payload.toString('base64'),
+    encoding: 'base64',
+    receivedMs: Math.round(receivedMs),
+  }));
   try {
-    decoded = decodeRecord(record, 0, context, mappings);
+    const body = { mapping, scripts, topic, messages };
+    return ((await tell(address, '/api/v1/mappings/try', body)) as { trials: Trial[] }).trials;
   } catch (error) {
-    if (!(error instanceof Undecodable)) throw error;
-    return { readings: [], told: [`quarantine: ${error.message}`] };
+    if (!['UNREACHABLE', 'UNAUTHORIZED', 'QUERY_INVALID'].includes(codeOf(error))) throw error;
+    if (codeOf(error) !== 'UNREACHABLE')
+      process.stderr.write(
+        `today is as shipped: the collector does not say what is in force (${messageOf(error)})\n`,
+      );
+    return undefined;
   }
-  const { readings, problems, omitted, left } = decoded;
-  return {
-    readings: readings.map(({ measurement, tags, fields, timeMs }) => ({
-      measurement,
-      tags,
-      fields,
-      timeMs,
-    })),
-    told: [
-      ...(problems.length === 0 ? [] : [`quarantine, of a part: ${reasonOf(problems)}`]),
-      ...(omitted === 0 ? [] : [`${omitted} numbers are none and are left out`]),
-      ...(left === undefined
-        ? []
-        : [`mapping '${left.mapping}' leaves out ${left.paths.join(', ')}`]),
-    ],
-  };
+}
+
+/** The file and the scripts that it names, as they are. */
+function filesOf(file: string): Record<string, string> {
+  const source = { files: {} as Record<string, string> };
+  for (const { script } of loadMappings(file, source)) script?.script.close();
+  return source.files;
 }
 
 function linesOf({ readings, told }: Made, receivedMs: number): string[] {
@@ -225,12 +206,23 @@ export async function mapping(args: string[]): Promise<void> {
       `--limit ${String(values['limit'])} is not a number from 1 to 1000`,
     );
   const local = typeof zone === 'string' ? zone : undefined;
-  const today = await mappingsOf(typeof before === 'string' ? before : undefined, local);
   const then = await mappingsOf(file, local);
   const one = given(values, topic);
   const samples = one === undefined ? await lastOf(topic, limit, values) : [one];
-  for (const sample of samples) {
-    const [now, next] = [make(sample, today), make(sample, then)];
+  const isRunning = before === undefined && local === undefined;
+  const address = String(values['http'] ?? '127.0.0.1:8080');
+  const trials =
+    isRunning && samples.length <= TRIALS_MAX
+      ? await tried(file, topic, samples, address)
+      : undefined;
+  const today =
+    trials === undefined
+      ? await mappingsOf(typeof before === 'string' ? before : undefined, local)
+      : undefined;
+  for (const [index, sample] of samples.entries()) {
+    const trial = trials?.[index];
+    const now = trial?.today ?? makeOf(sample, today as Mappings); // There where no collector answered.
+    const next = trial?.withFile ?? makeOf(sample, then);
     process.stdout.write(
       values['json'] === true
         ? `${JSON.stringify({ topic: sample.topic, today: now, withFile: next })}\n`

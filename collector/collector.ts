@@ -7,6 +7,7 @@ import { collectorHttpPart } from './api/http.ts';
 import { accountPart } from './api/ledger.ts';
 import { livePart } from './api/live.ts';
 import { pagePart } from './api/page.ts';
+import { mappingTryPart } from './api/mapping-try.ts';
 import { quarantinePart } from './api/quarantine.ts';
 import { exportPart } from './api/export.ts';
 import { influxqlPart } from './api/influxql.ts';
@@ -44,6 +45,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   storeStagePart,
   livePart,
   quarantinePart,
+  mappingTryPart,
   seriesPart,
   influxqlPart,
   exportPart,

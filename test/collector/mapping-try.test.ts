@@ -1,9 +1,15 @@
 /** `headwater mapping try`: what a file would make of messages, beside what is made of them today, before anything is written. */
 import { writeFileSync } from 'node:fs';
+import type { Made } from '../../collector/decode/mapping/try.ts';
 import { join } from 'node:path';
-import { describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { mapping } from '../../cli/mapping.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { Collector } from '../../collector/collector.ts';
+import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { hashOf } from '../../shared/access/tokens.ts';
+import { loadConfig } from '../../shared/config/spec.ts';
+import { realEnv } from '../../shared/env/env.ts';
+import { temporaryFolder, until } from '../support/process.ts';
 
 async function said(args: string[]): Promise<string> {
   let text = '';
@@ -84,3 +90,148 @@ describe('headwater mapping try', () => {
     await expect(said(['try', file])).rejects.toThrow(/--topic TOPIC/);
   });
 });
+
+describe('POST /api/v1/mappings/try', () => {
+  let collector: Collector;
+  let address: string;
+  const own = join(temporaryFolder(), 'own.yaml');
+  const ask = async (
+    body: unknown,
+    token = 'all',
+  ): Promise<{ status: number; body: { trials: { today: Made; withFile: Made }[] } }> => {
+    const response = await fetch(`http://${address}/api/v1/mappings/try`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    });
+    return {
+      status: response.status,
+      body: (await response.json()) as { trials: { today: Made; withFile: Made }[] },
+    };
+  };
+  const mappingOf = (rest: string): string => `mappings: [{topic: "t/{device}", ${rest}}]`;
+
+  beforeAll(async () => {
+    writeFileSync(own, 'mappings: [{topic: "t/{device}", measurement: mine, types: {v: number}}]');
+    const tokens = join(temporaryFolder(), 'tokens');
+    const line = (name: string, scope: string): string =>
+      `${name}:${scope}:*:${hashOf(name).toString('hex')}`;
+    writeFileSync(tokens, `${line('all', 'admin')}\n${line('read', 'read')}\n`, { mode: 0o600 });
+    collector = new Collector(
+      realEnv(),
+      loadConfig(COLLECTOR_CONFIG, {
+        flags: {
+          data: temporaryFolder(),
+          uplink: '127.0.0.1:0',
+          http: '127.0.0.1:0',
+          mappings: own,
+          'tokens-file': tokens,
+        },
+        environment: {},
+      }),
+      () => undefined,
+    );
+    const { http } = await collector.start(undefined);
+    address = `127.0.0.1:${http?.port}`;
+  });
+  afterAll(() => collector.close());
+
+  it('today is what is in force, of messages that are given and of those that wait', async () => {
+    const given = { mapping: mappingOf('measurement: new'), topic: 't/1' };
+    const { body } = await ask({
+      ...given,
+      messages: [{ payload: '{"v":"3"}' }, { payload: '/w==', encoding: 'base64' }],
+    });
+    expect(body.trials[0]).toMatchObject({
+      today: { readings: [{ measurement: 'mine', tags: { device: '1' }, fields: { v: 3 } }] },
+      withFile: { readings: [{ measurement: 'new', fields: { v_text: '3' } }] },
+    });
+    expect(body.trials[1]?.withFile.told[0]).toMatch(/^quarantine: /);
+    const written = await fetch(`http://${address}/api/v1/ingest?topic=t%2F1`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer all', 'content-type': 'application/json' },
+      body: '{"v":"x"}',
+    });
+    expect(written.status).toBeLessThan(300);
+    const waiting = await until('the message to wait', async () => {
+      const { body: found } = await ask(given);
+      return found.trials.length === 1 ? found.trials : undefined;
+    });
+    expect(waiting[0]?.today.told[0]).toMatch(/'v' is to be a number and is 'x'/);
+    expect(waiting[0]?.withFile.readings[0]?.fields).toEqual({ v_text: 'x' });
+    // Nothing was written.
+    const { body: again } = await ask({ ...given, messages: [{ payload: '{"v":4}' }] });
+    expect(again.trials[0]?.today.readings[0]?.measurement).toBe('mine');
+  });
+
+  it('the command asks the collector what is in force', async () => {
+    const file = fileOf(mappingOf('measurement: new'));
+    vi.stubEnv('HEADWATER_TOKEN', 'all');
+    const args = ['try', file, '--topic', 't/1', '--payload', '{"v":"3"}', '--http', address];
+    expect(await said(args)).toMatch(
+      /today\n    mine .*v=3.*\n  with the file\n    new .*v_text="3"/,
+    );
+    vi.stubEnv('HEADWATER_TOKEN', 'read');
+    const warned = vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
+    expect(await said(args)).toMatch(/today\n    1 .*v_text="3"/);
+    expect(String(warned.mock.calls[0]?.[0])).toMatch(
+      /^today is as shipped: the collector does not/,
+    );
+    warned.mockRestore();
+    vi.unstubAllEnvs();
+  });
+
+  it('a script is given with it, has its limits, and no file of the machine is read', async () => {
+    const script = 'function decodeUplink(i) { return { data: { n: i.bytes.length } }; }';
+    const body = {
+      mapping: mappingOf('codec: bytes, script: s.js'),
+      topic: 't/1',
+      messages: [{ payload: 'abc' }],
+    };
+    const ran = await ask({ ...body, scripts: { 's.js': script } });
+    expect(ran.body.trials[0]?.withFile.readings[0]?.fields).toEqual({ n: 3 });
+    const endless = await ask({
+      ...body,
+      scripts: { 's.js': 'function decodeUplink() { for (;;); }' },
+    });
+    expect(endless.body.trials[0]?.withFile.told[0]).toMatch(/longer than 100 ms/);
+    for (const file of ['s.js', own, '/etc/passwd', '../../package.json', '__proto__']) {
+      const refused = await ask({ ...body, mapping: mappingOf(`script: "${file}"`) });
+      expect([file, refused.status]).toEqual([file, 400]);
+      expect(JSON.stringify(refused.body)).toMatch(/script .* is not given/);
+    }
+  });
+
+  it('what it cannot take is told in a sentence, and who may not change mappings may not try them', async () => {
+    const good = { mapping: mappingOf('measurement: m'), topic: 't/1', messages: [] };
+    const wrong: [unknown, RegExp][] = [
+      ['{', /not JSON/],
+      ['[]', /not an object/],
+      [{ ...good, mapping: 3 }, /'mapping' is not a text/],
+      [{ ...good, mapping: 'mappings: [{topic: a, mesure: b}]' }, /unknown key 'mesure'/],
+      [{ ...good, mapping: 'mappings: [' }, /mapping/],
+      [{ ...good, mapping: bomb() }, /alias/i],
+      [{ ...good, topic: '' }, /'topic' is no topic/],
+      [{ ...good, limit: 1e9 }, /'limit'/],
+      [{ ...good, scripts: [] }, /'scripts'/],
+      [{ ...good, messages: Array.from({ length: 21 }, () => ({ payload: '' })) }, /at most 20/],
+      [{ ...good, messages: [{ payload: 'a', encoding: 'rot13' }] }, /utf8 nor base64/],
+      [{ ...good, messages: [{ payload: 'a', receivedMs: -1 }] }, /no time/],
+      [{ ...good, messages: [{ payload: 'a', receivedMs: 1e300 }] }, /no time/],
+    ];
+    for (const [body, why] of wrong) {
+      const { status, body: answer } = await ask(body);
+      expect([status, JSON.stringify(answer)]).toEqual([400, expect.stringMatching(why)]);
+    }
+    expect((await ask(good, 'read')).status).toBe(403);
+    expect((await ask(good, 'nobody')).status).toBe(401);
+    expect((await ask({ ...good, mapping: 'x'.repeat(2 * 1024 * 1024) })).status).toBe(413);
+    expect((await ask(good)).body).toEqual({ trials: [] });
+  });
+});
+
+/** A few lines of YAML that are a billion values. */
+const bomb = (): string =>
+  `a: &a [x,x,x,x,x,x,x,x,x]\n${['b', 'c', 'd', 'e', 'f', 'g', 'h']
+    .map((name, at) => `${name}: &${name} [${`*${'abcdefgh'[at]},`.repeat(9)}]`)
+    .join('\n')}\nmappings: *h\n`;
