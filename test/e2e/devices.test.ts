@@ -2,14 +2,14 @@
  * MQTT in, API out: every example of the shipped mappings and every message of the corpus goes through a running gateway
  * and collector, and each value is found where it belongs, and nothing beside them.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
 import { comparable, corpus, corpusFiles, golden, yamlOf } from '../support/corpus.ts';
 import { encodePublish } from '../support/load.ts';
-import { headwater, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import { headwater, run, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
 import { getJson, settled } from '../support/reconcile.ts';
 
@@ -171,5 +171,80 @@ describe.each([
     const wanted = all.flatMap(({ topic, aside }) => aside.map((reason) => `${topic}: ${reason}`));
     const got = items.map(({ topic, reason }) => `${topic}: ${comparable(reason)}`);
     expect(got.sort()).toEqual(wanted.sort());
+  });
+});
+
+describe('a device that nobody knows', () => {
+  const folder = temporaryFolder();
+  const inForce = join(folder, 'own.yaml');
+  const topic = 'tank/t9/up';
+  let server: Headwater;
+  const series = async (field: string): Promise<unknown[]> =>
+    (
+      await getJson<{ series: { points: unknown[] }[] }>(
+        `http://${server.address['http']}/api/v1/query?field=${field}`,
+      )
+    ).series.flatMap(({ points }) => points.map((point) => (point as unknown[])[1]));
+
+  beforeAll(async () => {
+    writeFileSync(inForce, 'mappings: []\n');
+    server = await headwater([
+      'up',
+      '--no-sample',
+      '--data',
+      join(folder, 'data'),
+      '--mappings',
+      inForce,
+      ...['mqtt', 'http', 'gateway-http', 'uplink'].flatMap((name) => [`--${name}`, '127.0.0.1:0']),
+    ]);
+  });
+  afterAll(() => server.kill());
+
+  it('from its payload over a trial to its numbers, those of before too', async () => {
+    const client = await connected(server.port('mqtt'), 'tank');
+    for (const [index, level] of [239, 240].entries())
+      client.send(
+        encodePublish(topic, `{"lvl":"${level} mm","lid":"OPEN","n":${index}}`, 1, index + 1),
+      );
+    const [gateway = '', http = ''] = [server.address['gateway-http'], server.address['http']];
+    await until('both to be stored', async () =>
+      (await series('lvl_text')).length === 2 ? true : undefined,
+    );
+    client.socket.destroy();
+
+    const mine = join(folder, 'new.yaml');
+    writeFileSync(
+      mine,
+      'mappings:\n  - topic: tank/{device}/up\n    measurement: tank\n    types: { lvl: quantity }\n    values: { lid: { OPEN: 1, CLOSED: 0 } }\n',
+    );
+    const trial = await run(
+      ['mapping', 'try', mine, '--topic', topic, '--http', http].concat([
+        '--gateway-http',
+        gateway,
+      ]),
+    );
+    expect([trial.code, trial.stdout]).toEqual([
+      0,
+      expect.stringMatching(
+        /up \{topic="tank\/t9\/up".*lvl_text="240 mm"[^]*tank \{device="t9".*lvl=240 lid=1/,
+      ),
+    ]);
+    // Nothing was written by it.
+    expect(await series('lvl')).toEqual([]);
+
+    writeFileSync(inForce, readFileSync(mine));
+    await until(
+      'the file to be in force',
+      () => server.output().includes('is in force') || undefined,
+    );
+    const replay = await run(['quarantine', 'replay', '--all', '--topic', topic, '--http', http]);
+    expect([replay.code, replay.output]).toEqual([0, expect.stringMatching(/2 messages/)]);
+    await until('the numbers, and the texts of before to be gone', async () =>
+      (await series('lvl')).length === 2 && (await series('lvl_text')).length === 0
+        ? true
+        : undefined,
+    );
+    expect((await series('lvl')).sort()).toEqual([239, 240]);
+    expect(await series('lid')).toEqual([1, 1]);
   });
 });
