@@ -10,7 +10,7 @@ import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadEngine } from '../../collector/sandbox/sandbox.ts';
-import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
+import { parseMappings, type Mapping } from '../../collector/decode/mapping/mapping.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
 import { Undecodable } from '../../shared/codecs/codec.ts';
@@ -101,12 +101,14 @@ export function yamlOf({ topic, mapping, script }: Message): string | undefined 
 `;
 }
 
+let behind: Mapping[] | undefined;
+
 function mappingsOf(message: Message): Mappings {
   const yaml = yamlOf(message);
   if (yaml === undefined) return shipped(message.zone);
   const own = parseMappings(yaml, 'own', () => message.script ?? '');
-  const all = shippedMappings().flatMap(({ file, text }) => parseMappings(text, file));
-  return new Mappings([...own, ...all], message.zone);
+  behind ??= shippedMappings().flatMap(({ file, text }) => parseMappings(text, file));
+  return new Mappings([...own, ...behind], message.zone);
 }
 
 /** Receipt of all of them. */
