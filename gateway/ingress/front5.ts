@@ -240,7 +240,7 @@ export class Front5 implements LinkHost, BrokerHost {
       if (reason !== undefined) return reason;
       const { filter, qos, noLocal, retainAsPublished, retainHandling } = each;
       this.broker.subscribe({ session, filter, qos, noLocal, retainAsPublished, id });
-      // [MQTT-3.3.1-9 to -11]; shared subscriptions get nothing retained [MQTT-4.8.2-7].
+      // [MQTT-3.3.1-9 to -11]; shared subscriptions get nothing retained (4.8.2).
       const isShared = filter.startsWith('$share/');
       if (!isShared && (retainHandling === 0 || (retainHandling === 1 && isNew))) fresh.push(each);
       return qos;

@@ -4,7 +4,7 @@
  * over what was granted to a filter with wildcards.
  */
 import type { AedesPublishPacket, Client } from 'aedes';
-import { filterMatches } from '../../shared/mqtt/packets.ts';
+import { Topics, type Subscription } from '../mqtt5/topics.ts';
 
 type Deliver = (packet: AedesPublishPacket, done: () => void) => void;
 
@@ -16,12 +16,12 @@ interface Inner {
 }
 
 export class Granted {
-  private readonly byClient = new WeakMap<Client, Map<string, number>>();
+  private readonly byClient = new WeakMap<Client, Topics<Client>>();
 
   /** Before the client subscribes to anything: aedes takes hold of these functions then. */
   watch(client: Client): void {
     const inner = client as unknown as Inner;
-    const granted = new Map<string, number>();
+    const granted = new Topics<Client>();
     this.byClient.set(client, granted);
     const { deliver0, deliverQoS } = inner;
     const deliver: Deliver = (packet, done) => {
@@ -40,7 +40,7 @@ export class Granted {
     for (const { topic, qos } of subscriptions) {
       const entry = own[topic];
       if (entry === undefined || qos > 2) continue;
-      granted?.set(topic, qos);
+      granted?.add(grantOf(client, topic, qos));
       // aedes lowers to this one, though another filter of the client may have been granted more.
       entry.qos = 2;
     }
@@ -48,16 +48,19 @@ export class Granted {
 
   unsubscribed(client: Client, filters: string[]): void {
     const granted = this.byClient.get(client);
-    for (const filter of filters) granted?.delete(filter);
+    for (const filter of filters) granted?.remove(grantOf(client, filter, 0));
   }
 }
 
-function highest(granted: Map<string, number>, topic: string): number {
-  let qos = 0;
-  for (const [filter, each] of granted)
-    if (each > qos && filterMatches(filter, topic)) {
-      qos = each;
-      if (qos === 2) break;
-    }
-  return qos;
-}
+const grantOf = (session: Client, filter: string, qos: number): Subscription<Client> => ({
+  session,
+  filter,
+  qos,
+  noLocal: false,
+  retainAsPublished: false,
+  id: undefined,
+});
+
+/** In steps of the topic's levels, however many filters the client has. */
+const highest = (granted: Topics<Client>, topic: string): number =>
+  granted.match(topic).plain.reduce((most, { qos }) => Math.max(most, qos), 0);

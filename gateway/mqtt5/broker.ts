@@ -282,7 +282,7 @@ export class Broker5 implements SessionStore {
         session.send(out);
         continue;
       }
-      // It has ended meanwhile: what was shared goes to another member [MQTT-4.8.2-5].
+      // It has ended meanwhile, before anything went to it: what was shared goes to another member.
       if (out.qos > 0) this.done(session, out);
       if (out.shared !== undefined) this.toAnother(out);
     }

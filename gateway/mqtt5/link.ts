@@ -36,11 +36,13 @@ import {
   type Publish,
 } from './packets.ts';
 import { property } from './properties.ts';
-import { REASON, Refusal, protocolError, type Reason } from './reasons.ts';
+import { REASON, Refusal, malformed, protocolError, type Reason } from './reasons.ts';
 import type { Session } from './session.ts';
 
 /** Topic aliases that a client may use [MQTT-3.2.2-17]; some use eight without asking. */
 export const ALIASES_MAX = 16;
+/** As long as an id that the server gives. */
+const ASSIGNED_ID = 'auto-'.padEnd(25, '0');
 /** A client that does not read what it is told as it is disconnected. */
 const GOODBYE_MS = 1000;
 
@@ -137,6 +139,8 @@ export class Link implements Protocol5, Holder {
           `authentication method '${texts.authenticationMethod.slice(0, 64)}' is not known here`,
         ); // [MQTT-4.12.0-1]
       this.expirySeconds = this.allowedExpiry(numbers.sessionExpiry ?? 0);
+      if (this.welcome(false, ASSIGNED_ID).length > this.takesBytes)
+        throw new Refusal(REASON.packetTooLarge, 'the client takes no CONNACK'); // [MQTT-3.1.2-24]
       const { session, sessionPresent, clientId } = await this.host.admit(this, this.connect);
       this.session = session;
       if (this.isOver) {
@@ -184,11 +188,10 @@ export class Link implements Protocol5, Holder {
 
   private answerRefused({ reason, message }: Refusal): void {
     this.isOver = true;
-    const why = this.mayExplain ? property('reasonString', message) : [];
     // A client that is told a reason does not come again (MQTT.js, Home Assistant): what will pass is said by closing.
     const isPassing = reason === REASON.serverBusy || reason === REASON.serverUnavailable;
     this.connection.farewell(
-      isPassing ? undefined : connack(false, reason, why),
+      isPassing ? undefined : this.explained(message, (why) => connack(false, reason, why)),
       message,
       GOODBYE_MS,
     );
@@ -199,16 +202,25 @@ export class Link implements Protocol5, Holder {
     return this.connect.properties.numbers.requestProblemInformation !== 0;
   }
 
+  /** Bytes of the largest packet that the client takes. */
+  private get takesBytes(): number {
+    return this.connect.properties.numbers.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** With its reason in words, without them, or not at all: as the client has room [MQTT-3.2.2-19] [MQTT-3.14.2-3]. */
+  private explained(text: string, packetWith: (why: number[]) => Buffer): Buffer | undefined {
+    const why = this.mayExplain ? property('reasonString', text.slice(0, 200)) : [];
+    return [why, []].map(packetWith).find(({ length }) => length <= this.takesBytes);
+  }
+
   /** Ends the connection with a DISCONNECT. Idempotent. */
   goodbye(reason: number, text: string): void {
     if (this.isOver) return;
     this.isOver = true;
-    if (this.session === undefined) {
-      this.connection.farewell(connack(false, reason, []), text, GOODBYE_MS);
-      return;
-    }
-    const why = this.mayExplain ? property('reasonString', text.slice(0, 200)) : [];
-    this.connection.farewell(disconnect(reason, why), text, GOODBYE_MS);
+    const bytes = this.explained(text, (why) =>
+      this.session === undefined ? connack(false, reason, why) : disconnect(reason, why),
+    );
+    this.connection.farewell(bytes, text, GOODBYE_MS);
   }
 
   /** What a packet broke. */
@@ -246,6 +258,7 @@ export class Link implements Protocol5, Holder {
       case UNSUBSCRIBE: {
         const { packetId, filters } = readUnsubscribe(flags, body);
         return this.inOrder(async () => {
+          this.answerFits(filters.length);
           const reasons = await this.host.unsubscribe(this, filters);
           this.outbox.write(subscriptionAck(11, packetId, reasons));
         });
@@ -256,7 +269,8 @@ export class Link implements Protocol5, Holder {
       case DISCONNECT:
         return this.takeDisconnect(flags, body);
       case AUTH:
-        return protocolError('no authentication was begun'); // [MQTT-4.12.0-6]
+        if (flags !== 0) malformed('reserved flags are not as specified'); // [MQTT-3.15.1-1]
+        return protocolError('no authentication was begun'); // [MQTT-4.12.0-7]
       default:
         return protocolError(`packet of type ${type} is not for a client to send here`); // [MQTT-3.1.0-2] too
     }
@@ -266,6 +280,16 @@ export class Link implements Protocol5, Holder {
   private takePubrel(packetId: number): void {
     if (!this.host.release(this, packetId))
       this.host.answerInOrder(this, ack(PUBCOMP, packetId, REASON.packetIdNotFound));
+  }
+
+  /** What could not be answered is not done [MQTT-3.1.2-24]. */
+  private answerFits(filters: number): void {
+    const { length } = subscriptionAck(9, 0, new Array<number>(filters).fill(0));
+    if (length > this.takesBytes)
+      throw new Refusal(
+        REASON.packetTooLarge,
+        `an answer of ${length} bytes is too large for the client`,
+      );
   }
 
   private inOrder(work: () => Promise<void>): void {
@@ -313,10 +337,11 @@ export class Link implements Protocol5, Holder {
     text: string,
   ): void {
     if (qos === 0) return;
-    this.host.answerInOrder(
-      this,
-      ack(qos === 1 ? PUBACK : PUBREC, packetId, reason, this.mayExplain ? text : undefined),
-    );
+    const type = qos === 1 ? PUBACK : PUBREC;
+    const bytes = ack(type, packetId, reason, this.mayExplain ? text : undefined);
+    // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
+    const fits = bytes.length <= this.takesBytes;
+    this.host.answerInOrder(this, fits ? bytes : ack(type, packetId, reason));
   }
 
   private takeSubscribe(flags: number, body: Buffer): void {
@@ -326,6 +351,7 @@ export class Link implements Protocol5, Holder {
       this.host.limits.filtersMax,
     );
     this.inOrder(async () => {
+      this.answerFits(filters.length);
       const { reasons, retained } = await this.host.subscribe(this, filters, subscriptionId);
       this.outbox.write(subscriptionAck(9, packetId, reasons));
       await retained();

@@ -34,6 +34,8 @@ interface SessionRecord {
   /** Null: for good. JSON has no infinity. */
   expirySeconds: number | null;
   awaySinceMs?: number;
+  /** The largest sequence that went to the client, while it is away; left out: none. */
+  sent?: number;
   subscriptions: [
     filter: string,
     qos: number,
@@ -78,6 +80,7 @@ export function recordOps(session: Session, will: PendingWill | undefined): KvOp
     principal: session.principal,
     expirySeconds: Number.isFinite(session.expirySeconds) ? session.expirySeconds : null,
     ...(session.awaySinceMs === undefined ? {} : { awaySinceMs: session.awaySinceMs }),
+    ...(session.lastSent === 0 ? {} : { sent: session.lastSent }),
     subscriptions: [...session.subscriptions.values()].map((each) => [
       each.filter,
       each.qos,
@@ -178,6 +181,7 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
     session.principal = parsed.principal;
     session.expirySeconds = parsed.expirySeconds ?? Number.POSITIVE_INFINITY;
     session.awaySinceMs = parsed.awaySinceMs;
+    session.lastSent = parsed.sent ?? 0;
     for (const [filter, qos, noLocal, retainAsPublished, id] of parsed.subscriptions)
       session.subscriptions.set(filter, {
         session,
@@ -196,7 +200,9 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
         continue;
       }
       const [packetId, released] = inFlight.get(sequence) ?? [undefined, false];
-      session.restore(out, packetId, released);
+      // Whoever was connected at the end may have got any of it.
+      const maybeSent = parsed.awaySinceMs === undefined || sequence <= session.lastSent;
+      session.restore(out, packetId, released, maybeSent);
     }
     loaded.sessions.push(session);
   }

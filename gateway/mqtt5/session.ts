@@ -64,6 +64,10 @@ export class Session {
   private taken = 0;
   private readonly unacknowledged = new Map<number, InFlight>();
   private lastId = 0;
+  /** The largest sequence that went to the client: what is on disk up to it goes again with DUP. */
+  lastSent = 0;
+  /** Of an earlier run, and perhaps with the client already. */
+  private readonly maybeSent = new WeakSet<Outgoing>();
 
   constructor(clientId: string, store: SessionStore) {
     this.clientId = clientId;
@@ -108,9 +112,15 @@ export class Session {
     this.pump();
   }
 
-  /** Takes up what an earlier run kept. */
-  restore(out: Outgoing, packetId: number | undefined, released: boolean): void {
+  /** Takes up what an earlier run kept; `maybeSent`: it may be with the client [MQTT-3.3.1-1]. */
+  restore(
+    out: Outgoing,
+    packetId: number | undefined,
+    released: boolean,
+    maybeSent: boolean,
+  ): void {
     this.queuedBytes += sizeOf(out);
+    if (maybeSent) this.maybeSent.add(out);
     if (packetId === undefined) this.waiting.push(out);
     else this.unacknowledged.set(packetId, { out, released });
   }
@@ -137,7 +147,8 @@ export class Session {
       const packetId = this.freeId(out);
       this.unacknowledged.set(packetId, { out, released: false });
       if (out.qos === 2) this.store.inFlight(this, packetId, out, 'sent');
-      if (!link.deliver(out, packetId, false)) {
+      this.lastSent = Math.max(this.lastSent, out.sequence);
+      if (!link.deliver(out, packetId, this.maybeSent.has(out))) {
         this.store.dropped('too large');
         this.complete(packetId, out);
       }
@@ -217,12 +228,13 @@ export class Session {
     this.pump();
   }
 
-  /** What of shared subscriptions nobody has taken: for another member, when this session is gone [MQTT-4.8.2-5]. */
+  /**
+   * What of shared subscriptions nobody has taken: for another member, when this session is gone. QoS 2 that was begun
+   * with this client is for nobody else [MQTT-4.8.2-5].
+   */
   untakenShared(): Outgoing[] {
     return [
-      ...[...this.unacknowledged.values()]
-        .filter(({ released }) => !released)
-        .map(({ out }) => out),
+      ...[...this.unacknowledged.values()].filter(({ out }) => out.qos < 2).map(({ out }) => out),
       ...this.waiting.slice(this.taken),
     ].filter(({ shared }) => shared !== undefined);
   }

@@ -53,7 +53,7 @@ describe('CONNECT', () => {
     ['[MQTT-3.1.2-15] will retain without a will', '00044d51545404220000000161'],
     ['[MQTT-3.1.2-22] a password without a user name', '00044d51545404420000000161000170'],
     ['[MQTT-3.1.3-4] a client id that is not UTF-8', '00044d515454040200000001ff'],
-    ['a payload that ends early', '00044d515454048200000001610005'],
+    ['[MQTT-3.1.4-1] [MQTT-3.1.2-19] a payload that ends early', '00044d515454048200000001610005'],
     ['bytes after the payload', '00044d5154540402000000016100'],
   ])('%s closes without a CONNACK', async (_name, body) => {
     const client = await rawClient(port);
@@ -79,7 +79,7 @@ describe('CONNECT', () => {
     expect(code).toBe(2);
     await client.closed();
   });
-  it('[MQTT-3.1.4-2] a client id that is in use takes the older connection over', async () => {
+  it('[MQTT-3.1.4-2] [MQTT-3.1.3-2] a client id that is in use takes the older connection over', async () => {
     const id = fresh();
     const older = await connected(port, id);
     const newer = await connected(port, id);
@@ -88,7 +88,7 @@ describe('CONNECT', () => {
     expect((await newer.bytes(6)).subarray(4).toString('hex')).toBe('d000');
     newer.socket.destroy();
   });
-  it('[MQTT-3.2.2-1] [MQTT-3.2.2-2] session present is 0 for a clean session and a new one, 1 for one that is kept', async () => {
+  it('[MQTT-3.2.2-1] to [MQTT-3.2.2-3], [MQTT-3.1.2-4] session present is 0 for a clean session and a new one, 1 for one that is kept', async () => {
     const id = fresh();
     const present = async (clean: boolean): Promise<number> => {
       const { client } = await tryConnect(port, { id, clean });
@@ -116,7 +116,7 @@ describe('CONNECT', () => {
   it('a connection without a CONNECT is closed in reasonable time (3.1.4)', async () => {
     await (await rawClient(port)).closed();
   });
-  it('[MQTT-3.1.2-8] [MQTT-3.14.4-3] a will is published when a client is lost, and not after a DISCONNECT', async () => {
+  it('[MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3] a will is published when a client is lost, and not after a DISCONNECT', async () => {
     const listener = await connected(port, fresh());
     listener.send(subscribePacket(1, 'will/#'));
     await listener.bytes(9);
@@ -141,7 +141,7 @@ describe('CONNECT', () => {
 });
 
 describe('PUBLISH', () => {
-  it('[MQTT-4.3.2-2] QoS 1 is answered with its PUBACK, [MQTT-4.6.0-2] in order', async () => {
+  it('[MQTT-4.3.2-2] [MQTT-2.3.1-6] [MQTT-3.3.4-1] QoS 1 is answered with its PUBACK, [MQTT-4.6.0-2] in order', async () => {
     const client = await connected(port, fresh());
     client.send(Buffer.concat([7, 3, 65_535, 1].map((id) => encodePublish('q/1', 'x', 1, id))));
     await client.bytes(20);
@@ -207,14 +207,14 @@ describe('PUBLISH', () => {
 });
 
 describe('SUBSCRIBE, UNSUBSCRIBE, PINGREQ', () => {
-  it('[MQTT-3.8.4-2] [MQTT-3.8.4-5] SUBACK has the packet id and a return code for each filter, in order', async () => {
+  it('[MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-4] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-2.3.1-7] SUBACK has the packet id and a return code for each filter, in order', async () => {
     const client = await connected(port, fresh());
     client.send(packet(0x82, Buffer.from('1234000161000001620100016302', 'hex')));
     await client.bytes(4 + 7);
     expect(hexAfter(client, 4)).toBe('90051234000102');
     client.socket.destroy();
   });
-  it('[MQTT-3.10.4-1] [MQTT-3.10.4-4] UNSUBACK comes also for a filter that nobody had, and delivery ends', async () => {
+  it('[MQTT-3.10.4-2] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6] UNSUBACK comes also for a filter that nobody had, and delivery ends', async () => {
     const client = await connected(port, fresh());
     client.send(subscribePacket(1, 'un'));
     await client.bytes(9);
@@ -247,7 +247,7 @@ describe('SUBSCRIBE, UNSUBSCRIBE, PINGREQ', () => {
     ['#', ['a', '/', 'a/b'], ['$x/a']],
     ['$x/#', ['$x/a'], ['x/a']],
     ['+/monitor', ['a/monitor'], ['$x/monitor']],
-  ])('[MQTT-4.7.1-2] to [MQTT-4.7.3-4] %s matches what it should', async (filter, matching, others) => {
+  ])('[MQTT-4.7.1-2] to [MQTT-4.7.1-3], [MQTT-4.7.2-1], [MQTT-4.7.3-4], [MQTT-3.3.2-3]: %s matches what it should', async (filter, matching, others) => {
     const listener = await connected(port, fresh());
     listener.send(subscribePacket(1, filter));
     await listener.bytes(9);
@@ -268,7 +268,7 @@ describe('SUBSCRIBE, UNSUBSCRIBE, PINGREQ', () => {
 });
 
 describe('sessions', () => {
-  it('[MQTT-3.1.2-5] [MQTT-4.4.0-1] QoS 1 messages wait for a session that is away, and come again until acknowledged', async () => {
+  it('[MQTT-3.1.2-5] [MQTT-4.4.0-1] [MQTT-4.5.0-1] QoS 1 messages wait for a session that is away, and come again until acknowledged', async () => {
     const id = fresh();
     const first = await tryConnect(port, { id, clean: false });
     first.client.send(subscribePacket(1, `away/${id}`));

@@ -64,7 +64,7 @@ async function records(topic: string, of = running): Promise<FrameRecord[]> {
 }
 
 describe('publishing', () => {
-  it('PUBACK and PUBREC come after the message is stored, with its properties as they came, in order and doubled', async () => {
+  it('[MQTT-3.3.4-1] [MQTT-2.2.1-5] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11] [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.7.2-1] [MQTT-4.6.0-2] [MQTT-4.6.0-3] PUBACK and PUBREC come after the message is stored, with its properties as they came, in order and doubled', async () => {
     const topic = fresh('t/stored');
     const each = await client();
     const properties = [
@@ -93,7 +93,7 @@ describe('publishing', () => {
     expect(await each.next(7)).toMatchObject({ id: 6, reason: 0x92 });
   });
 
-  it('a QoS 2 message that comes again under its id is stored once; after PUBREL the id is another message', async () => {
+  it('[MQTT-4.3.3-10] [MQTT-4.3.3-12] a QoS 2 message that comes again under its id is stored once; after PUBREL the id is another message', async () => {
     const topic = fresh('t/two');
     const each = await client();
     for (const dup of [false, true, true])
@@ -109,7 +109,7 @@ describe('publishing', () => {
     ]);
   });
 
-  it('a topic alias stands for its topic, on its own connection', async () => {
+  it('[MQTT-3.3.2-7] [MQTT-3.3.2-12] a topic alias stands for its topic, on its own connection', async () => {
     const topic = fresh('t/alias');
     const each = await client();
     each.send(publish5(topic, '1', { qos: 1, id: 1, properties: [P.topicAlias(16)] }));
@@ -143,17 +143,17 @@ describe('publishing', () => {
 
 describe('what is not allowed gets one reason, and a second client goes on', () => {
   it.each<[string, () => Buffer, number]>([
-    ['a second CONNECT', () => connect5('again'), 0x82],
-    ['AUTH that nobody began', () => packet5(0xf0, [0x18, 0]), 0x82],
-    ['QoS 3', () => packet5(0x36, [0, 1], Buffer.from('t'), [0, 1, 0]), 0x81],
-    ['DUP on QoS 0', () => packet5(0x38, [0, 1], Buffer.from('t'), [0]), 0x81],
-    ['packet id 0', () => publish5('t', 'x', { qos: 1, id: 0 }), 0x82],
-    ['a wildcard in a topic', () => publish5('a/#', 'x'), 0x90],
+    ['[MQTT-3.1.0-2] a second CONNECT', () => connect5('again'), 0x82],
+    ['[MQTT-4.12.0-7] AUTH that nobody began', () => packet5(0xf0, [0x18, 0]), 0x82],
+    ['[MQTT-3.3.1-4] QoS 3', () => packet5(0x36, [0, 1], Buffer.from('t'), [0, 1, 0]), 0x81],
+    ['[MQTT-3.3.1-2] DUP on QoS 0', () => packet5(0x38, [0, 1], Buffer.from('t'), [0]), 0x81],
+    ['[MQTT-2.2.1-3] packet id 0', () => publish5('t', 'x', { qos: 1, id: 0 }), 0x82],
+    ['[MQTT-3.3.2-2] [MQTT-4.7.0-1] a wildcard in a topic', () => publish5('a/#', 'x'), 0x90],
     ['a topic of the broker', () => publish5('$SYS/x', 'x'), 0x90],
-    ['neither topic nor alias', () => publish5('', 'x'), 0x82],
-    ['alias 0', () => publish5('t', 'x', { properties: [P.topicAlias(0)] }), 0x94],
+    ['[MQTT-4.7.3-1] neither topic nor alias', () => publish5('', 'x'), 0x82],
+    ['[MQTT-3.3.2-8] alias 0', () => publish5('t', 'x', { properties: [P.topicAlias(0)] }), 0x94],
     [
-      'an alias above the largest',
+      '[MQTT-3.3.2-9] [MQTT-3.2.2-17] an alias above the largest',
       () => publish5('t', 'x', { properties: [P.topicAlias(17)] }),
       0x94,
     ],
@@ -163,7 +163,7 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
       0x82,
     ],
     [
-      'a subscription identifier from a client',
+      '[MQTT-3.3.4-6] a subscription identifier from a client',
       () => publish5('t', 'x', { properties: [P.subscriptionId(1)] }),
       0x82,
     ],
@@ -180,7 +180,7 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
     ['a property that does not exist', () => publish5('t', 'x', { properties: [[0x7f, 0]] }), 0x81],
     ['a payload format of 2', () => publish5('t', 'x', { properties: [P.payloadFormat(2)] }), 0x82],
     [
-      'a response topic with a wildcard',
+      '[MQTT-3.3.2-14] a response topic with a wildcard',
       () => publish5('t', 'x', { properties: [P.responseTopic('a/+')] }),
       0x82,
     ],
@@ -190,26 +190,77 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
       0x81,
     ],
     [
-      'a length that needs no more bytes',
+      '[MQTT-1.5.5-1] a length that needs no more bytes',
       () => packet5(0x30, [0, 1], Buffer.from('t'), [0x80, 0x00]),
       0x81,
     ],
-    ['a topic that is no UTF-8', () => packet5(0x30, [0, 2, 0xff, 0xfe, 0]), 0x81],
-    ['a NUL in a topic', () => publish5('a\0b', 'x'), 0x81],
-    ['a SUBSCRIBE without filters', () => packet5(0x82, [0, 1, 0]), 0x82],
-    ['subscription options with reserved bits', () => subscribe5(1, [['a', 0x40]]), 0x81],
+    [
+      '[MQTT-1.5.4-1] [MQTT-3.3.2-1] a topic that is no UTF-8',
+      () => packet5(0x30, [0, 2, 0xff, 0xfe, 0]),
+      0x81,
+    ],
+    ['[MQTT-1.5.4-2] [MQTT-4.7.3-2] a NUL in a topic', () => publish5('a\0b', 'x'), 0x81],
+    ['[MQTT-3.8.3-2] a SUBSCRIBE without filters', () => packet5(0x82, [0, 1, 0]), 0x82],
+    [
+      '[MQTT-3.8.3-5] subscription options with reserved bits',
+      () => subscribe5(1, [['a', 0x40]]),
+      0x81,
+    ],
     ['retain handling 3', () => subscribe5(1, [['a', 0x30]]), 0x81],
-    ['noLocal on a shared subscription', () => subscribe5(1, [['$share/g/a', 4]]), 0x82],
+    [
+      '[MQTT-3.8.3-4] noLocal on a shared subscription',
+      () => subscribe5(1, [['$share/g/a', 4]]),
+      0x82,
+    ],
     ['subscription identifier 0', () => subscribe5(1, [['a', 0]], [P.subscriptionId(0)]), 0x82],
-    ['a packet that is too large', () => publish5('t', Buffer.alloc(70_000)), 0x95],
+    ['[MQTT-3.2.2-15] a packet that is too large', () => publish5('t', Buffer.alloc(70_000)), 0x95],
     [
       'a session expiry at the end of a connection without one',
       () => disconnect5(0, [P.sessionExpiry(10)]),
       0x82,
     ],
-    ['flags of a SUBSCRIBE', () => packet5(0x80, [0, 1, 0, 0, 1, 97, 0]), 0x81],
+    [
+      '[MQTT-3.8.1-1] [MQTT-2.1.3-1] flags of a SUBSCRIBE',
+      () => packet5(0x80, [0, 1, 0, 0, 1, 97, 0]),
+      0x81,
+    ],
+    ['[MQTT-3.6.1-1] flags of a PUBREL', () => packet5(0x60, [0, 1]), 0x81],
+    ['[MQTT-3.10.1-1] flags of an UNSUBSCRIBE', () => packet5(0xa0, [0, 1, 0, 0, 1, 97]), 0x81],
+    ['[MQTT-3.14.1-1] flags of a DISCONNECT', () => packet5(0xe1, []), 0x81],
+    ['[MQTT-3.15.1-1] flags of an AUTH', () => packet5(0xf1, [0x18, 0]), 0x81],
+    ['[MQTT-3.10.3-2] an UNSUBSCRIBE without filters', () => packet5(0xa2, [0, 1, 0]), 0x82],
+    [
+      '[MQTT-3.10.3-1] an UNSUBSCRIBE that is no UTF-8',
+      () => packet5(0xa2, [0, 1, 0, 0, 1, 0xff]),
+      0x81,
+    ],
+    [
+      '[MQTT-3.8.3-1] a filter that is no UTF-8',
+      () => packet5(0x82, [0, 1, 0, 0, 1, 0xff, 0]),
+      0x81,
+    ],
+    [
+      '[MQTT-1.5.7-1] a user property that is no UTF-8',
+      () => publish5('t', 'x', { properties: [[0x26, 0, 1, 97, 0, 1, 0xff]] }),
+      0x81,
+    ],
+    [
+      '[MQTT-3.3.2-19] a content type that is no UTF-8',
+      () => publish5('t', 'x', { properties: [[0x03, 0, 1, 0xff]] }),
+      0x81,
+    ],
+    [
+      '[MQTT-3.3.2-13] a response topic that is no UTF-8',
+      () => publish5('t', 'x', { properties: [[0x08, 0, 1, 0xff]] }),
+      0x81,
+    ],
+    [
+      '[MQTT-2.2.2-1] a PUBLISH without a length of properties',
+      () => packet5(0x30, [0, 1], Buffer.from('t')),
+      0x81,
+    ],
     ['a packet that only servers send', () => packet5(0x20, [0, 0, 0]), 0x82],
-  ])('%s', async (_name, bytes, reason) => {
+  ])('[MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT-3.14.4-2] [MQTT-3.14.2-1] %s', async (_name, bytes, reason) => {
     const good = await client('good');
     const each = await client('bad');
     each.send(bytes());
@@ -223,7 +274,7 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
 
   it.each<[string, () => Buffer, number]>([
     [
-      'an authentication method',
+      '[MQTT-4.12.0-1] [MQTT-4.12.0-4] an authentication method',
       () => connect5('m', { properties: [P.authenticationMethod('SCRAM-SHA-1')] }),
       0x8c,
     ],
@@ -234,7 +285,7 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
       () => connect5('m', { properties: [P.contentType('x')] }),
       0x81,
     ],
-    ['a client id with a wildcard', () => connect5('a/+'), 0x85],
+    ['[MQTT-3.1.3-8] a client id with a wildcard', () => connect5('a/+'), 0x85],
     ['a client id that is too long', () => connect5('x'.repeat(2000)), 0x85],
     ['a will on a wildcard', () => connect5('m', { will: { topic: 'a/#', payload: 'x' } }), 0x90],
   ])('CONNECT with %s', async (_name, bytes, reason) => {
@@ -259,7 +310,7 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
 });
 
 describe('subscribing', () => {
-  it('a message arrives with its properties, without the alias; an expired one does not, and what is left of a life is said', async () => {
+  it('[MQTT-3.3.2-5] [MQTT-3.3.2-6] [MQTT-3.3.2-17] [MQTT-3.3.2-18] a message arrives with its properties, without the alias; an expired one does not, and what is left of a life is said', async () => {
     const topic = fresh('s/props');
     const each = await subscriber([[topic, 1]]);
     const from = await client();
@@ -280,7 +331,7 @@ describe('subscribing', () => {
     expect(got.properties).not.toContain('2300');
   });
 
-  it('each filter gets its own reason, in their order; unsubscribing too', async () => {
+  it('[MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1] [MQTT-3.9.3-2] [MQTT-2.2.1-6] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.3-1] [MQTT-3.11.3-2] [MQTT-4.7.1-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] each filter gets its own reason, in their order; unsubscribing too', async () => {
     const each = await client();
     each.send(
       subscribe5(7, [
@@ -297,7 +348,7 @@ describe('subscribing', () => {
     expect(await each.next(11)).toMatchObject({ id: 8, payload: '00110011' });
   });
 
-  it('noLocal, retain as published, and the QoS of the subscription', async () => {
+  it('[MQTT-3.8.3-3] [MQTT-3.3.1-12] [MQTT-3.3.1-13] [MQTT-3.8.4-8] noLocal, retain as published, and the QoS of the subscription', async () => {
     const topic = fresh('s/options');
     const own = await subscriber([[topic, 1 | 4]]);
     const asPublished = await subscriber([[topic, 0 | 8]]);
@@ -309,7 +360,7 @@ describe('subscribing', () => {
     await own.silent();
   });
 
-  it('one copy for each identified subscription, with its one identifier; the rest is one copy at the highest QoS', async () => {
+  it('[MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-5] [MQTT-3.8.4-3] one copy for each identified subscription, with its one identifier; the rest is one copy at the highest QoS', async () => {
     const topic = fresh('s/ids');
     const each = await client('ids');
     each.send(subscribe5(1, [[topic, 0]], [P.subscriptionId(1)]));
@@ -331,7 +382,7 @@ describe('subscribing', () => {
     await each.silent();
   });
 
-  it('retain handling: always, only when new, never; retained messages keep their properties and their life', async () => {
+  it('[MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4] retain handling: always, only when new, never; retained messages keep their properties and their life', async () => {
     const topic = fresh('s/retained');
     const from = await client();
     from.send(
@@ -370,7 +421,7 @@ describe('subscribing', () => {
     await each.silent();
   });
 
-  it('a receive maximum is kept: so many unacknowledged, and the next when one is acknowledged, in order', async () => {
+  it('[MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.3.3-4] [MQTT-4.3.3-5] a receive maximum is kept: so many unacknowledged, and the next when one is acknowledged, in order', async () => {
     const topic = fresh('s/rm');
     const each = await subscriber([[topic, 2]], { properties: [P.receiveMaximum(2)] });
     const from = await client();
@@ -388,7 +439,7 @@ describe('subscribing', () => {
     expect(await each.next(3)).toMatchObject({ payload: 'm4' });
   });
 
-  it('a message that is larger than the client takes is not sent to it, and holds up nothing', async () => {
+  it('[MQTT-3.1.2-24] [MQTT-3.1.2-25] a message that is larger than the client takes is not sent to it, and holds up nothing', async () => {
     const topic = fresh('s/size');
     const each = await subscriber([[topic, 1]], {
       properties: [P.maximumPacketSize(100), P.receiveMaximum(1)],
@@ -399,7 +450,7 @@ describe('subscribing', () => {
     expect(await each.next(3)).toMatchObject({ payload: 'small' });
   });
 
-  it('aliases of the server, if the client takes them: the topic once', async () => {
+  it('[MQTT-3.1.2-26] [MQTT-3.3.2-11] aliases of the server, if the client takes them: the topic once', async () => {
     const topic = fresh('s/alias');
     const each = await subscriber([[`${topic}/+`, 0]], { properties: [P.topicAliasMaximum(1)] });
     const from = await client();
@@ -487,7 +538,7 @@ describe('subscribing', () => {
 describe('sessions', () => {
   const persistent = { clean: false, properties: [P.sessionExpiry(NEVER)] };
 
-  it('a session that waits gets what came meanwhile, in order; session present says so', async () => {
+  it('[MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.1.2-23] [MQTT-3.1.4-4] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.5.0-1] [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-4.3.2-3] a session that waits gets what came meanwhile, in order; session present says so', async () => {
     const topic = fresh('q/wait');
     const id = fresh('waits');
     const first = await connected5(running.port, id, persistent);
@@ -512,7 +563,7 @@ describe('sessions', () => {
     await clean.silent();
   });
 
-  it('the newer connection takes the session over: 0x8E', async () => {
+  it('[MQTT-3.1.4-3] [MQTT-3.1.3-2] the newer connection takes the session over: 0x8E', async () => {
     const id = fresh('taken');
     const first = await connected5(running.port, id, persistent);
     const second = await connected5(running.port, id, persistent);
@@ -528,7 +579,7 @@ describe('sessions', () => {
     expect(back.connack.body[0]).toBe(0);
   });
 
-  it('a session ends when its time is over, and no earlier', async () => {
+  it('[MQTT-4.1.0-2] a session ends when its time is over, and no earlier', async () => {
     const id = fresh('expires');
     const first = await connected5(running.port, id, {
       clean: false,
@@ -548,7 +599,7 @@ describe('sessions', () => {
     expect(third.connack.body[0]).toBe(0);
   });
 
-  it('a will waits for its delay, is called off by a return, and is sent on DISCONNECT 0x04 but not on 0x00', async () => {
+  it('[MQTT-3.1.2-7] [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.3-9] [MQTT-3.14.4-3] a will waits for its delay, is called off by a return, and is sent on DISCONNECT 0x04 but not on 0x00', async () => {
     const topic = fresh('q/will');
     const listener = await subscriber([[`${topic}/#`, 0]]);
     const withWill = (id: string, delay: number) =>
@@ -577,7 +628,7 @@ describe('sessions', () => {
     expect(await listener.next(3)).toMatchObject({ payload: back });
   });
 
-  it('an id that the server gives is said, and works later', async () => {
+  it('[MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16] an id that the server gives is said, and works later', async () => {
     const each = reader5(await rawClient(running.port));
     each.send(connect5('', { properties: [P.sessionExpiry(60)] }));
     const connack = await each.next(2);
@@ -590,7 +641,7 @@ describe('sessions', () => {
     expect((await connected5(running.port, id, { clean: false })).connack.body[0]).toBe(1);
   });
 
-  it('subscriptions, queued messages, QoS 2 in flight and wills come back after kill -9 and a restart', async () => {
+  it('[MQTT-4.1.0-1] [MQTT-4.3.3-6] subscriptions, queued messages, QoS 2 in flight and wills come back after kill -9 and a restart', async () => {
     const data = temporaryFolder();
     let gateway = await runGateway(data);
     const topic = fresh('q/restart');
@@ -635,7 +686,7 @@ describe('sessions', () => {
 });
 
 describe('who may what', () => {
-  it('a denied message is refused alone, a denied filter too; wrong credentials get 0x87; rights that are taken end the session', async () => {
+  it('[MQTT-3.1.4-2] a denied message is refused alone, a denied filter too; wrong credentials get 0x87; rights that are taken end the session', async () => {
     const data = temporaryFolder();
     const passwords = join(data, 'passwords');
     const rules = join(data, 'rules.yaml');

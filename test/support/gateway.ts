@@ -9,6 +9,8 @@ export interface RunningGateway {
   gateway: Gateway;
   port: number;
   http: string;
+  /** Port of MQTT over WebSocket; 0: none. */
+  ws: number;
   notices: Notice[];
   /** Value of a metric, named with its labels as they are written; NaN where it is not there. */
   metric(name: string): Promise<number>;
@@ -27,12 +29,13 @@ export async function runGateway(
   });
   const notices: Notice[] = [];
   const gateway = new Gateway(realEnv(), config, (notice) => void notices.push(notice));
-  const { mqtt, http } = await gateway.start();
+  const { mqtt, ws, http } = await gateway.start();
   const base = `http://127.0.0.1:${http?.port}`;
   return {
     gateway,
     port: mqtt?.port ?? 0,
     http: base,
+    ws: ws?.port ?? 0,
     notices,
     metric: async (name) => {
       const text = await (await fetch(`${base}/metrics`)).text();
