@@ -110,6 +110,18 @@ paho_install() {
   "$cache/paho-$1/bin/pip" install -q --disable-pip-version-check "paho-mqtt==$1"
 }
 
+# Node-RED and Home Assistant, whose MQTT speaks version 5: what people run beside a gateway. Home Assistant's newest for this Python.
+nodered_install() {
+  rm -rf "$cache/nodered-$1"; mkdir -p "$cache/nodered-$1"
+  ( cd "$cache/nodered-$1" && echo '{"private":true}' > package.json && npm install --omit=dev --no-audit --no-fund "node-red@$1" )
+}
+homeassistant_install() {
+  need python3.11 "Home Assistant" "Debian's python3 and python3-venv"
+  rm -rf "$cache/homeassistant-$1"
+  python3.11 -m venv "$cache/homeassistant-$1" || { apt_get python3-venv && python3.11 -m venv "$cache/homeassistant-$1"; }
+  "$cache/homeassistant-$1/bin/pip" install -q --disable-pip-version-check "homeassistant==$1" paho-mqtt==1.6.1 janus==1.0.0 aiohttp_cors==0.7.0 aiohttp-fast-url-dispatcher==0.3.0 aiohttp-zlib-ng==0.3.1 numpy==1.26.0 pillow==10.2.0 PyTurboJPEG==1.7.1
+}
+
 # What reads and writes the lake beside us: Spark and pandas, and Jupyter's kernel for the notebook.
 python_lake_install() {
   need python3 "Spark and pandas" "Debian's python3 and python3-venv"; need mvn "Spark for Kafka" "Debian's maven"; need java "Spark" "a Java 17 runtime, e.g. Debian's openjdk-17-jre-headless"
@@ -182,6 +194,8 @@ bring() { # NAME
     mosquitto2) once mosquitto2 2.1.2 60 mosquitto2_install ;;
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
+    nodered) once nodered 4.0.9 30 nodered_install ;;
+    homeassistant) once homeassistant 2024.3.3 180 homeassistant_install ;;
     lake-python) once lake-python 2 60 python_lake_install ;;
     spark-s3) once spark-s3 3.3.4 15 spark_s3_install ;;
     versitygw) once versitygw 1.8.0 150 versitygw_install ;;
@@ -198,8 +212,8 @@ bring() { # NAME
 built="influxdb2 versitygw influxdb1 telegraf"
 others="mosquitto kcat openssl promtool redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
 all="$built $others"
-# What `npm run bench` and `npm run chaos -- --peer` compare with besides; they bring it themselves.
-peers="mosquitto2"
+# What else runs that brings them itself: `npm run bench` and `npm run chaos -- --peer`, and `npm run test:home`.
+peers="mosquitto2 nodered homeassistant"
 
 if [ "${1:-}" = --run ]; then shift; "$@"; exit; fi
 
