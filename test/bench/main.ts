@@ -27,6 +27,7 @@ import {
 import { connected } from '../support/raw-mqtt.ts';
 import { benchConnect } from './connect.ts';
 import { benchGateways } from './gateways.ts';
+import { benchVersions } from './versions.ts';
 import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
 import { benchProcessing } from './processing.ts';
@@ -38,6 +39,7 @@ Without a flag everything, about ten minutes.
 
   --only-end-to-end   From device to InfluxDB 2, beside Mosquitto with Telegraf.
   --only-connect      With passwords, access rules and TLS; codecs.
+  --only-mqtt5        MQTT 5 beside our 3.1.1 and Mosquitto 2.1 on both; fan-out; idle clients.
   --only-processing   Decode, stream and lake stages.
   --only-queries      10 million readings asked and exported, beside InfluxDB 1.8.
   --gateways N        Up to so many simulated gateways on Kafka, and nothing else.
@@ -50,6 +52,7 @@ function readFlags() {
     const options = {
       'only-end-to-end': { type: 'boolean' },
       'only-connect': { type: 'boolean' },
+      'only-mqtt5': { type: 'boolean' },
       'only-processing': { type: 'boolean' },
       'only-queries': { type: 'boolean' },
       gateways: { type: 'string' },
@@ -411,6 +414,15 @@ if (flags.gateways !== undefined) {
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, 'gateways.json'), `${JSON.stringify(fleet, null, 2)}\n`);
   process.stdout.write(`${JSON.stringify(fleet, null, 2)}\n`);
+  process.exit(0);
+}
+
+if (flags['only-mqtt5'] === true) {
+  execFileSync('bash', ['test/services/install.sh', 'mosquitto2'], { stdio: 'inherit', cwd: ROOT });
+  const versions = { machine: machine(), smoke, ...(await benchVersions(gateway, payload, smoke)) };
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, 'mqtt5.json'), `${JSON.stringify(versions, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(versions, null, 2)}\n`);
   process.exit(0);
 }
 

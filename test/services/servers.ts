@@ -16,6 +16,8 @@ export interface Server {
   port: number;
   /** HOST:PORT. */
   address: string;
+  /** Of its process, as it was started first; servers that files share do not say it. */
+  pid?: number;
   kill(signal?: NodeJS.Signals): Promise<void>;
   /** The same data and port again. */
   restart(): Promise<void>;
@@ -51,6 +53,7 @@ async function server(
     host: '127.0.0.1',
     port,
     address: `127.0.0.1:${port}`,
+    pid: child.pid,
     kill: async (signal = 'SIGKILL') => void (await child.kill(signal)),
     restart: async () => {
       child = launch();
@@ -206,7 +209,7 @@ export async function startPostgres(): Promise<Server> {
   return await server(port, launch, isUp);
 }
 
-export async function startMosquitto(extra = ''): Promise<Server> {
+export async function startMosquitto(extra = '', command = 'mosquitto'): Promise<Server> {
   const folder = temporaryFolder();
   const port = await freePort();
   const file = join(folder, 'mosquitto.conf');
@@ -216,7 +219,7 @@ export async function startMosquitto(extra = ''): Promise<Server> {
   );
   return await server(
     port,
-    () => start('mosquitto', ['-c', file]),
+    () => start(command, ['-c', file]),
     () => accepts(port),
   );
 }
