@@ -1,11 +1,13 @@
 /** MQTT 5 with real clients (mosquitto_pub and _sub, MQTT.js, paho-mqtt) on one gateway, and its sessions through kill -9. */
 import { execFile, spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { connect, connectAsync, type IPublishPacket } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import {
+  ROOT,
   startCollector,
   startGateway,
   temporaryFolder,
@@ -225,6 +227,43 @@ print(",".join(sorted(heard)))
     );
     const { stdout } = await run(python, [script, String(port())]);
     expect(stdout.trim()).toBe('q0:v0:9,q1:v1:9,q2:v2:9');
+  });
+});
+
+describe('docs/clients.md', () => {
+  it('its recipes for paho, MQTT.js, mosquitto_pub and Zigbee2MQTT do as they stand there', async () => {
+    const collector = await startCollector();
+    const gateway = await startGateway(collector.address['uplink']);
+    const port = gateway.port('mqtt');
+    const page = readFileSync(join(ROOT, 'docs/clients.md'), 'utf8');
+    const recipe = (language: string): string =>
+      (new RegExp('```' + language + '\\n([^]*?)```').exec(page)?.[1] ?? '').replaceAll(
+        '1883',
+        String(port),
+      );
+    await run(python, ['-c', recipe('python')]);
+    await run(process.execPath, ['--input-type=module', '-e', recipe('js')], { cwd: ROOT });
+    await run('bash', ['-euc', recipe('sh')]);
+    // Zigbee2MQTT gives these to MQTT.js.
+    const { mqtt } = parse(recipe('yaml')) as { mqtt: Record<string, never> };
+    const bridge = await connectAsync(mqtt['server'] ?? '', {
+      protocolVersion: mqtt['version'] ?? 4,
+      clientId: mqtt['client_id'] ?? '',
+      keepalive: mqtt['keepalive'] ?? 0,
+      properties: { maximumPacketSize: mqtt['maximum_packet_size'] ?? 0 },
+    });
+    await bridge.publishAsync(`${mqtt['base_topic']}/bulb`, '{"linkquality":80}', { qos: 1 });
+    await bridge.endAsync();
+    const value = async (tag: string): Promise<number> =>
+      await until(tag, async () => {
+        const url = `http://${collector.address['http']}/api/v1/latest?tag.${tag}`;
+        return (await getJson<{ series: { value: number }[] }>(url)).series[0]?.value;
+      });
+    expect(await value('topic=plant/meter-7')).toBe(12.5);
+    expect(await value('topic=plant/meter-8')).toBe(7.5);
+    expect(await value('topic=plant/meter-9')).toBe(3);
+    expect(await value('device=bulb')).toBe(80);
+    for (const each of [gateway, collector]) expect(await each.kill()).toBe(0);
   });
 });
 
