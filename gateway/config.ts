@@ -74,6 +74,17 @@ export const GATEWAY_CONFIG = {
     about:
       "Whose client ids are whose: owner (an id in use stays its user's), user (an id must also begin with the user's name), any.",
   },
+  'mqtt.useServer': {
+    type: 'string',
+    default: '',
+    about:
+      'HOST:PORT of the gateway to which devices are sent for now, once it is known who they are: MQTT 5 is told by 0x9C, 3.1.1 gets return code 3. Empty: nowhere.',
+  },
+  'mqtt.movedTo': {
+    type: 'string',
+    default: '',
+    about: 'The same for good: MQTT 5 is told by 0x9D.',
+  },
   ...accessSettings('devices'),
   ...LOGGING_SETTINGS,
   collectors: {

@@ -28,7 +28,13 @@ export const NOT_AUTHORIZED = 5;
 /** Addresses remembered as those of somebody who came in. */
 const CAME_MAX = 10_000;
 
-export type Admission = { user: string | undefined } | { refused: string; returnCode: number };
+/** Why not; `elsewhere`: where to go instead, for now or for good. */
+export interface Refused {
+  refused: string;
+  returnCode: number;
+  elsewhere?: { server: string; isForGood: boolean };
+}
+export type Admission = { user: string | undefined } | Refused;
 
 export class Guard {
   readonly passwords: Passwords | undefined;
@@ -103,6 +109,8 @@ export class Guard {
     const identity = await this.identify(connection, username, password);
     if ('refused' in identity) return this.refuse(identity, address, clientId, username);
     const { user } = identity;
+    const elsewhere = this.elsewhere();
+    if (elsewhere !== undefined) return this.refuse(elsewhere, address, clientId, user);
     const why = this.identities.refusal(clientId, user);
     if (why !== undefined)
       return this.refuse(
@@ -116,6 +124,19 @@ export class Guard {
       return this.refuse({ refused, returnCode: SERVER_UNAVAILABLE }, address, clientId, user);
     }
     return { user };
+  }
+
+  /** Where everybody is sent who may come in: a stranger is not told. */
+  private elsewhere(): Refused | undefined {
+    const { 'mqtt.movedTo': moved, 'mqtt.useServer': forNow } = this.config;
+    const server = moved === '' ? forNow : moved;
+    if (server === '') return undefined;
+    const refused = `devices are sent to ${server} (mqtt.movedTo, mqtt.useServer)`;
+    return {
+      refused,
+      returnCode: SERVER_UNAVAILABLE,
+      elsewhere: { server, isForGood: moved !== '' },
+    };
   }
 
   /** It comes in: the id is its user's as long as its session lasts. */
@@ -197,7 +218,7 @@ export class Guard {
   }
 
   private refuse(
-    refusal: { refused: string; returnCode: number },
+    refusal: Refused,
     address: string,
     client: string,
     user: string | undefined,

@@ -3,7 +3,7 @@ import type { Connect } from '../mqtt5/packets.ts';
 import { property } from '../mqtt5/properties.ts';
 import { REASON, Refusal } from '../mqtt5/reasons.ts';
 import type { PendingWill } from '../mqtt5/session-disk.ts';
-import { IDENTIFIER_REJECTED, NOT_AUTHORIZED } from './guard.ts';
+import { IDENTIFIER_REJECTED, NOT_AUTHORIZED, type Refused } from './guard.ts';
 
 /** Bytes of a message's properties as a frame's record keeps them. */
 export function recordProperties(
@@ -16,13 +16,13 @@ export function recordProperties(
 }
 
 /** A refusal that will pass is said by closing: clients that are told a reason do not come again. */
-export function refusalOf({
-  refused,
-  returnCode,
-}: {
-  refused: string;
-  returnCode: number;
-}): Refusal {
+export function refusalOf({ refused, returnCode, elsewhere }: Refused): Refusal {
+  if (elsewhere !== undefined)
+    return new Refusal(
+      elsewhere.isForGood ? REASON.serverMoved : REASON.useAnotherServer,
+      refused,
+      elsewhere.server,
+    );
   if (returnCode === IDENTIFIER_REJECTED) return new Refusal(REASON.clientIdNotValid, refused);
   if (returnCode === NOT_AUTHORIZED) return new Refusal(REASON.notAuthorized, refused);
   return new Refusal(REASON.serverBusy, refused);

@@ -186,12 +186,15 @@ export class Link implements Protocol5, Holder {
     ]);
   }
 
-  private answerRefused({ reason, message }: Refusal): void {
+  private answerRefused({ reason, message, server }: Refusal): void {
     this.isOver = true;
     // A client that is told a reason does not come again (MQTT.js, Home Assistant): what will pass is said by closing.
+    const reference = server === undefined ? [] : property('serverReference', server);
     const isPassing = reason === REASON.serverBusy || reason === REASON.serverUnavailable;
     this.connection.farewell(
-      isPassing ? undefined : this.explained(message, (why) => connack(false, reason, why)),
+      isPassing
+        ? undefined
+        : this.explained(message, (why) => connack(false, reason, [...reference, ...why])),
       message,
       GOODBYE_MS,
     );

@@ -27,6 +27,8 @@ export const REASON = {
   quotaExceeded: 0x97,
   administrativeAction: 0x98,
   payloadFormatInvalid: 0x99,
+  useAnotherServer: 0x9c,
+  serverMoved: 0x9d,
   sharedNotSupported: 0x9e,
 } as const;
 
@@ -35,9 +37,12 @@ export type Reason = (typeof REASON)[keyof typeof REASON];
 /** A client did what it may not: the connection ends with this reason and sentence. */
 export class Refusal extends Error {
   readonly reason: Reason;
-  constructor(reason: Reason, text: string) {
+  /** Where to go instead. */
+  readonly server: string | undefined;
+  constructor(reason: Reason, text: string, server?: string) {
     super(text);
     this.reason = reason;
+    this.server = server;
   }
 }
 

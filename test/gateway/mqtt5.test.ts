@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passwordLine } from '../../shared/config/secrets.ts';
 import { checkFrame, readRecords, type FrameRecord } from '../../shared/frame/frame.ts';
+import { connectPacket } from '../support/hostile.ts';
 import { encodePublish } from '../support/load.ts';
 import { runGateway, type RunningGateway } from '../support/gateway.ts';
 import { temporaryFolder, until } from '../support/process.ts';
@@ -686,6 +687,42 @@ describe('sessions', () => {
 });
 
 describe('who may what', () => {
+  it.each([
+    ['mqtt.useServer', 0x9c],
+    ['mqtt.movedTo', 0x9d],
+  ])('%s: who is known is told where to go, a stranger is not, and 3.1.1 gets return code 3', async (setting, reason) => {
+    const data = temporaryFolder();
+    const passwords = join(data, 'passwords');
+    writeFileSync(passwords, `${await passwordLine('dev', Buffer.from('secret'))}\n`, {
+      mode: 0o600,
+    });
+    const gateway = await runGateway(join(data, 'g'), {
+      'mqtt.passwordFile': passwords,
+      [setting]: 'other:1883',
+    });
+    const refused = async (password: string) => {
+      const each = reader5(await rawClient(gateway.port));
+      each.send(connect5('dev', { username: 'dev', password }));
+      const connack = await each.next(2);
+      await each.closed();
+      return connack;
+    };
+    const told = await refused('secret');
+    expect(told.reason).toBe(reason);
+    expect(told.properties.startsWith(`1c000a${Buffer.from('other:1883').toString('hex')}`)).toBe(
+      true,
+    );
+    const stranger = await refused('no');
+    expect([stranger.reason, stranger.properties.includes('1c000a')]).toEqual([0x87, false]);
+    for (const clean of [true, false]) {
+      const three = await rawClient(gateway.port);
+      three.send(connectPacket({ id: 'dev', clean, user: 'dev', password: 'secret' }));
+      await three.closed();
+      expect(three.received().toString('hex')).toBe('20020003');
+    }
+    await gateway.gateway.close();
+  });
+
   it('[MQTT-3.1.4-2] a denied message is refused alone, a denied filter too; wrong credentials get 0x87; rights that are taken end the session', async () => {
     const data = temporaryFolder();
     const passwords = join(data, 'passwords');
