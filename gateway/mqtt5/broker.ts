@@ -89,7 +89,8 @@ export class Broker5 implements SessionStore {
 
   /** Takes up the sessions of an earlier run, before anybody connects. */
   start(entries: [Buffer, Buffer][]): void {
-    const { sessions, wills, sequence, damaged } = loadSessions(entries, this);
+    const { sessions, wills, sequence, damaged, orphans } = loadSessions(entries, this);
+    if (orphans.length > 0) this.host.write(orphans);
     for (let i = 0; i < damaged; i++) this.droppedBy.add('damaged');
     this.sequence = sequence;
     for (const session of sessions) {

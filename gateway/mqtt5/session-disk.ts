@@ -163,13 +163,22 @@ export interface Loaded {
   sequence: number;
   /** Entries that are not what was stored. */
   damaged: number;
+  /** Removes copies whose session had ended, of a message that was on its way then. */
+  orphans: KvOp[];
 }
 
 export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): Loaded {
-  const loaded: Loaded = { sessions: [], wills: new Map(), sequence: 0, damaged: 0 };
+  const loaded: Loaded = { sessions: [], wills: new Map(), sequence: 0, damaged: 0, orphans: [] };
   for (const [clientId, { record, messages, inFlight }] of partsOf(entries)) {
     for (const [sequence] of messages) loaded.sequence = Math.max(loaded.sequence, sequence);
-    const text = record === undefined ? undefined : unseal(record);
+    if (record === undefined) {
+      for (const [sequence] of messages)
+        loaded.orphans.push({ type: 'del', key: messageKey(clientId, sequence) });
+      for (const [packetId] of inFlight.values())
+        loaded.orphans.push({ type: 'del', key: inFlightKey(clientId, packetId) });
+      continue;
+    }
+    const text = unseal(record);
     if (text === undefined) {
       loaded.damaged++;
       continue;

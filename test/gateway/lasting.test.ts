@@ -1,7 +1,10 @@
 /** Sessions of MQTT 3.1.1 that outlive their connection, on disk like those of 5; and what a clean one is granted. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Broker5 } from '../../gateway/mqtt5/broker.ts';
+import { encodeOutgoing } from '../../gateway/mqtt5/message.ts';
+import { messageKey } from '../../gateway/mqtt5/session-disk.ts';
 import { realEnv } from '../../shared/env/env.ts';
+import type { KvOp } from '../../shared/kv/kv.ts';
 import { Share } from '../../shared/access/shares.ts';
 import { connectPacket, packet, tryConnect } from '../support/hostile.ts';
 import { encodePublish } from '../support/load.ts';
@@ -289,6 +292,38 @@ describe('the clock of the sessions', () => {
     wallUs += 61e6;
     monotonicUs += 61e6;
     await until('its end', () => ended.length > 0 || undefined);
+    broker.close();
+  });
+});
+
+describe('what an ended session leaves', () => {
+  it('a copy of a message that was on its way when its session ended is removed at the next start, and is no damage', () => {
+    const message = {
+      topic: 't',
+      payload: Buffer.from('x'),
+      qos: 1,
+      retain: false,
+      publisher: 'p',
+      forwarded: undefined,
+      expiresAtMs: undefined,
+    };
+    const out = { message, qos: 1, retain: false, subscriptionId: undefined, shared: undefined };
+    const key = messageKey('gone', 7);
+    const written: KvOp[] = [];
+    const broker = new Broker5(
+      realEnv(),
+      { sessions: new Share(10), messagesMax: 10, bytes: new Share(10_000) },
+      {
+        write: (ops) => void written.push(...ops),
+        publishWill: () => undefined,
+        sessionEnded: () => undefined,
+        overflow: () => undefined,
+        sessionRestored: () => undefined,
+      },
+    );
+    broker.start([[key, encodeOutgoing({ ...out, sequence: 7 })]]);
+    expect(written).toEqual([{ type: 'del', key }]);
+    expect([broker.sessionCount, broker.droppedBy.read().length]).toEqual([0, 0]);
     broker.close();
   });
 });
