@@ -191,6 +191,8 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
     session.expirySeconds = parsed.expirySeconds ?? Number.POSITIVE_INFINITY;
     session.awaySinceMs = parsed.awaySinceMs;
     session.lastSent = parsed.sent ?? 0;
+    // What is given out from here on is newer than what was sent.
+    loaded.sequence = Math.max(loaded.sequence, session.lastSent);
     for (const [filter, qos, noLocal, retainAsPublished, id] of parsed.subscriptions)
       session.subscriptions.set(filter, {
         session,
