@@ -19,7 +19,9 @@ export async function adopt(
 ): Promise<LakeFile[]> {
   // The manifest of this day is written in any case: there was none that could be read.
   if (date !== undefined)
-    await lake.catalog(zone).commit(writer, new Map([[date, { put: [], isAnew: true }]]));
+    await lake
+      .catalog(zone)
+      .commit(writer, new Map([[date, { put: [], isAnew: true }]]), { isAlone: true });
   const unreadable: LakeFile[] = [];
   for (let at = 0; at < files.length; at += FILES_AT_ONCE) {
     const changes = new Map<string, { put: FileEntry[] }>();
@@ -41,7 +43,7 @@ export async function adopt(
         else own.put.push(entry);
       }
     }
-    if (changes.size > 0) await lake.catalog(zone).commit(writer, changes);
+    if (changes.size > 0) await lake.catalog(zone).commit(writer, changes, { isAlone: true });
   }
   return unreadable;
 }

@@ -147,9 +147,21 @@ export class Catalog {
       if (writer === undefined) continue;
       const root = (await this.object(key)) as Root | undefined; // As its name says.
       if (root === undefined) this.broken.set(key, { key, writer });
-      else roots.set(writer, root);
+      else roots.set(writer, await this.finished(root));
     }
     return roots;
+  }
+
+  /** With what the days have that were being said when it was written: whoever did may have been killed before its end. */
+  private async finished(root: Root): Promise<Root> {
+    for (const date of root.under ?? []) {
+      const key = `${dateFolder(this.zone, date)}${root.writer}.json`;
+      const manifest = (await this.object(key)) as DateManifest | undefined; // As its name says.
+      if (manifest === undefined) continue;
+      root.dates[date] = sealOf(manifest.files);
+      widenBy(root, manifest.files, date);
+    }
+    return root;
   }
 
   async day(date: string): Promise<Day> {
@@ -248,10 +260,20 @@ export class Catalog {
   /**
    * Says of files what is so from now on, in the manifests of this writer; `dropped` are keys that it speaks of no more.
    * Resolves with the digest of the writer's root when all of it is on stable storage.
+   *
+   * A kill between a day and the root would leave files that the root's spans do not name, whose rows would be written
+   * beside them when they come again. A stage says in the log beforehand which days it writes and says them once more
+   * (`recover.ts`). `isAlone`: nobody does; the root itself says it first, at the cost of one more write.
    */
-  commit(writer: string, changes: ReadonlyMap<string, Change>): Promise<string> {
+  commit(
+    writer: string,
+    changes: ReadonlyMap<string, Change>,
+    { isAlone = false } = {},
+  ): Promise<string> {
     return this.inTurn(async () => {
       const root = await this.rootOf(writer);
+      const rootKey = `${rootFolder(this.zone)}${writer}.json`;
+      if (isAlone) await this.write(rootKey, { ...root, under: [...changes.keys()] });
       for (const [date, { put = [], dropped = [], isAnew = false }] of changes) {
         const day = await this.day(date);
         const isLost = root.dates[date] !== undefined && !day.byWriter.has(writer);
@@ -261,10 +283,8 @@ export class Catalog {
         for (const entry of put) {
           const gen = Math.max(0, (day.entries.get(entry.key)?.gen ?? 0) + 1);
           files.set(entry.key, { ...entry, gen });
-          if (!counts(entry)) continue;
-          const gateway = gatewayOf(entry.key);
-          widen((root.spans[gateway] ??= {}), entry.spans, date);
         }
+        widenBy(root, put, date);
         const list = [...files.values()];
         await this.write(`${dateFolder(this.zone, date)}${writer}.json`, {
           zone: this.zone,
@@ -277,7 +297,8 @@ export class Catalog {
         this.days.set(date, day);
         root.dates[date] = sealOf(list);
       }
-      await this.write(`${rootFolder(this.zone)}${writer}.json`, root);
+      delete root.under;
+      await this.write(rootKey, root);
       this.roots?.set(writer, root);
       return rootDigest(root);
     }).catch((error: unknown) => {
@@ -294,8 +315,7 @@ export class Catalog {
       const files = (await this.day(date)).byWriter.get(writer);
       if (files === undefined) continue;
       root.dates[date] = sealOf(files);
-      for (const entry of files)
-        if (counts(entry)) widen((root.spans[gatewayOf(entry.key)] ??= {}), entry.spans, date);
+      widenBy(root, files, date);
     }
     return await this.inTurn(async () => {
       await this.loadRoots();
@@ -333,6 +353,12 @@ export class Catalog {
         if (counts(entry) && entry.key.includes(folder)) all.push(entry.spans);
     return union(all);
   }
+}
+
+/** Adds to the root's spans what files of a day have. */
+function widenBy({ spans }: Root, files: readonly FileEntry[], date: string): void {
+  for (const entry of files)
+    if (counts(entry)) widen((spans[gatewayOf(entry.key)] ??= {}), entry.spans, date);
 }
 
 /** Of each key the entry with the highest `gen`. */

@@ -232,7 +232,7 @@ export class LakeCheck {
   async say(zone: Zone, entry: FileEntry): Promise<void> {
     // What it said before of this day and is damaged now, is found out again.
     const changes = new Map([[dateOfKey(entry.key), { put: [entry], isAnew: true as const }]]);
-    await this.lake.catalog(zone).commit(this.writer, changes);
+    await this.lake.catalog(zone).commit(this.writer, changes, { isAlone: true });
   }
 
   private async move(key: string, since: number): Promise<string> {

@@ -37,7 +37,9 @@ export async function keepWhole(lake: Lake, zone: Zone, entry: FileEntry): Promi
   await lake.using([path], async () => {
     const put = [await entryOf(key, path, facts)];
     await lake.put(key, path);
-    await catalog.commit(lake.check.writer, new Map([[date, { put, isAnew: true as const }]]));
+    await catalog.commit(lake.check.writer, new Map([[date, { put, isAnew: true as const }]]), {
+      isAlone: true,
+    });
   });
   lake.check.notify({
     level: 'info',

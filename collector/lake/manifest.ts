@@ -2,7 +2,8 @@
  * What the lake must hold, kept in the lake itself and read by nobody who only wants the rows (`docs/decisions/0011`):
  *
  *   _manifest/ZONE/date=YYYY-MM-DD/WRITER.json   the files of a day that a writer answers for, each with its checksums
- *   _manifest/roots/ZONE/WRITER.json             its days, each with the digest of its files, and what of each epoch it has
+ *   _manifest/roots/ZONE/WRITER.json             its days, each with the digest of its files, what of each epoch it has, and
+ *                                                days that were being said when it was written
  *
  * WRITER is LOG-PARTITION as in the files' names. Each object is `{"crc32c":"HHHHHHHH","of":…}`, the checksum of the text
  * after `"of":`. A file of which several writers speak is as the entry with the highest `gen` says. A digest is the sum
@@ -63,6 +64,8 @@ export interface Root {
   dates: Record<string, DateSeal>;
   /** Gateway → epoch. */
   spans: Record<string, Record<string, EpochSpan>>;
+  /** Days being said by a commit that no step of the log answers for: what their manifests have counts, whatever stands here. */
+  under?: string[];
 }
 
 export interface DateManifest {
