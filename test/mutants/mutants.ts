@@ -21,6 +21,7 @@ const LAKE = 'test/collector/lake.test.ts';
 const BUFFER = 'test/gateway/buffer.test.ts';
 const KEEPING = 'test/gateway/keeping.test.ts';
 const LOG = 'test/collector/log-embedded.test.ts';
+const RECOVER = 'test/shared/recover.test.ts';
 const PRIMITIVES = 'test/shared/primitives.test.ts';
 const STAGES = 'test/collector/stages.test.ts';
 const STORE_WHOLE = 'test/collector/store-whole.test.ts';
@@ -125,7 +126,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'shared/kv/sealed.ts',
     find: 'if (sealed.length < 4 || sealed.readUInt32LE(0) !== crc32c(sealed, 4)) return undefined;',
     put: 'if (sealed.length < 4) return undefined;',
-    tests: [LOG, PRIMITIVES],
+    tests: [RECOVER],
   },
   {
     name: "LevelDB's log: a checksum is not compared",
@@ -146,14 +147,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'shared/kv/recover.ts',
     find: 'if (NOT_DAMAGE.test(messageOf(cause))) {',
     put: 'if (messageOf(cause) === NOT_DAMAGE.source) {',
-    tests: [BUFFER, LOG, KEEPING],
+    tests: [RECOVER],
   },
   {
     name: 'recovery: what is whole in a database set aside is not carried over',
     file: 'shared/kv/recover.ts',
     find: 'const carried = await carryOver(setAside, fresh);',
     put: 'const carried = 0;\n    void carryOver;',
-    tests: [LOG],
+    tests: [RECOVER],
   },
   // ---- sets of sequences ----
   {
