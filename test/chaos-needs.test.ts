@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { whyNot, type Surroundings } from './chaos/needs.ts';
+import { guestFolder, whyNot, type Surroundings } from './chaos/needs.ts';
 import { start, temporaryFolder } from './support/process.ts';
 
 const bare = (): Surroundings => {
@@ -35,6 +35,16 @@ describe('what chaos needs', () => {
     put(join(at.path, 'strace'));
     expect(whyNot(['root', 'Kafka client', 'Kafka', 'InfluxDB', 'strace'], at)).toBeUndefined();
     expect(whyNot([], bare())).toBeUndefined();
+  });
+
+  it('a guest is one of QEMU where User-Mode Linux is not', () => {
+    const at = { ...bare(), isRoot: true };
+    expect(whyNot(['guest'], at)).toMatch(/'linux.uml' is missing, .*'qemu-system-x86_64' is/);
+    put(join(at.path, 'qemu-system-x86_64'));
+    expect(whyNot(['guest'], at)).toMatch(/the kernel of QEMU's guests is missing, bash test/);
+    put(join(guestFolder(at), 'initramfs'));
+    expect(whyNot(['guest', 'guest with network'], at)).toBeUndefined();
+    expect(whyNot(['linux.uml'], at)).toMatch(/'linux.uml' is missing/);
   });
 
   it('the command names it, and does not take what was not tried for a success', async () => {

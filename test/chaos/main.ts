@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N]`: real processes and real faults, one trial of
+ * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N] [--no-emulation]`: real processes and real faults, one trial of
  * each after another until the time is over. Each trial reconciles what clients saw acknowledged with what is stored.
  * A fault that needs what this machine lacks is named as not tried, with what brings it; the run goes on without it.
  */
@@ -12,6 +12,7 @@ import { surroundings, whyNot, type Need } from './needs.ts';
 import * as network from './network.ts';
 import { PEERS, peerTrial } from './peers.ts';
 import * as power from './power.ts';
+import { cutCollector, cutCollectorWithoutSync } from './power-collector.ts';
 import { bringPeers } from '../services/servers.ts';
 import type { Chance, Result } from './site.ts';
 
@@ -31,7 +32,8 @@ const FAULTS: Record<string, Fault> = {
     run: kills.killServers,
     needs: ['Kafka client', 'Kafka', 'InfluxDB'],
   },
-  'power cut': { run: power.cut, needs: ['root', 'linux.uml', 'mkfs.ext4'] },
+  'power cut': { run: power.cut, needs: ['root', 'guest', 'mkfs.ext4'] },
+  'power cut, collector': { run: cutCollector, needs: ['root', 'guest with network', 'mkfs.ext4'] },
   'disk full': { run: disks.fullDisk, needs: ['root', 'mkfs.ext4'] },
   'disk read-only': { run: disks.readOnly, needs: ['strace'] },
   'no inodes': { run: disks.noInodes, needs: ['root'] },
@@ -56,8 +58,18 @@ const CONTROLS: Record<string, Fault> = {
   'control: early ack, kill -9': { run: kills.killEarlyAck },
   'control: no fsync, power cut': {
     run: power.cutWithoutSync,
-    needs: ['root', 'linux.uml', 'mkfs.ext4'],
+    needs: ['root', 'guest', 'mkfs.ext4'],
   },
+  'control: no fsync, power cut, collector': {
+    run: cutCollectorWithoutSync,
+    needs: ['root', 'guest with network', 'mkfs.ext4'],
+  },
+};
+
+/** What stands for a need where nothing is emulated. */
+const NATIVE: Partial<Record<Need, Need>> = {
+  guest: 'linux.uml',
+  'guest with network': 'emulation',
 };
 
 const { values } = parseArgs({
@@ -69,6 +81,8 @@ const { values } = parseArgs({
     'at-once': { type: 'string', default: '1' },
     peer: { type: 'string' },
     'no-controls': { type: 'boolean', default: false },
+    /** Guests of QEMU take a minute each. */
+    'no-emulation': { type: 'boolean', default: false },
   },
 });
 
@@ -124,7 +138,10 @@ if (named.length === 0) refuse(`--fault is a part of one of: ${Object.keys(all).
 const here = surroundings();
 const notTried = new Map(
   named.flatMap(([name, { needs = [] }]) => {
-    const why = whyNot(needs, here);
+    const why = whyNot(
+      values['no-emulation'] ? needs.map((need) => NATIVE[need] ?? need) : needs,
+      here,
+    );
     return why === undefined ? [] : [[name, why] as const];
   }),
 );

@@ -8,7 +8,15 @@ import { ROOT } from '../support/process.ts';
 const FAULT_TOOLS = 'bash test/services/install.sh faults brings it';
 const COMMANDS = ['linux.uml', 'mkfs.ext4', 'strace', 'prlimit', 'iptables', 'faketime'] as const;
 
-export type Need = (typeof COMMANDS)[number] | 'root' | 'Kafka client' | 'Kafka' | 'InfluxDB';
+export type Need =
+  | (typeof COMMANDS)[number]
+  | 'root'
+  | 'guest'
+  | 'guest with network'
+  | 'emulation'
+  | 'Kafka client'
+  | 'Kafka'
+  | 'InfluxDB';
 
 /** Where it looks; the process's own when left out. */
 export interface Surroundings {
@@ -27,12 +35,18 @@ export const surroundings = (): Surroundings => ({
   isRoot: process.getuid?.() === 0,
 });
 
+/** Where QEMU's guests have their kernel and initramfs from. */
+export const guestFolder = ({ cache }: Surroundings): string => join(cache, 'guest-6.1');
+
 /**
  * Debian's User-Mode Linux saves the registers of its guests in room that those of AMX do not fit into: on a processor that has
  * them each guest dies at its first instruction.
  */
 export const UML_CANNOT =
-  "User-Mode Linux cannot run on this processor (AMX: 'ptrace set fp regs failed'), another machine can try it";
+  "User-Mode Linux cannot run on this processor (AMX: 'ptrace set fp regs failed')";
+
+/** Nothing brings it: it was left out on purpose. */
+export const NO_EMULATION = 'it needs a guest of QEMU, which --no-emulation leaves out';
 
 let umlRuns: boolean | undefined;
 
@@ -51,7 +65,22 @@ function canBoot(command: string): boolean {
   return umlRuns;
 }
 
-function lacking(need: Need, { root, cache, path, isRoot }: Surroundings): string | undefined {
+const found = (command: string, path: string): string | undefined =>
+  path
+    .split(delimiter)
+    .map((folder) => join(folder, command))
+    .find((file) => file !== command && existsSync(file));
+
+function lackingQemu(at: Surroundings): string | undefined {
+  if (found('qemu-system-x86_64', at.path) === undefined)
+    return `'qemu-system-x86_64' is missing, ${FAULT_TOOLS}`;
+  return existsSync(join(guestFolder(at), 'initramfs'))
+    ? undefined
+    : `the kernel of QEMU's guests is missing, ${FAULT_TOOLS}`;
+}
+
+function lacking(need: Need, at: Surroundings): string | undefined {
+  const { root, cache, path, isRoot } = at;
   const unless = (isHere: boolean, text: string): string | undefined => (isHere ? undefined : text);
   switch (need) {
     case 'root':
@@ -59,6 +88,15 @@ function lacking(need: Need, { root, cache, path, isRoot }: Surroundings): strin
         isRoot,
         'mounting file systems and failing system calls need root, or a container',
       );
+    case 'emulation':
+      return NO_EMULATION;
+    case 'guest with network':
+      return lackingQemu(at);
+    case 'guest': {
+      const uml = lacking('linux.uml', at);
+      const qemu = uml === undefined ? undefined : lackingQemu(at);
+      return qemu === undefined ? undefined : `${uml}, and ${qemu}`;
+    }
     case 'Kafka client':
       return unless(
         existsSync(join(root, 'collector/kafka-client/node_modules/node-rdkafka/build/Release')),
@@ -75,12 +113,9 @@ function lacking(need: Need, { root, cache, path, isRoot }: Surroundings): strin
         'InfluxDB is missing, bash test/services/install.sh influxdb2 brings it',
       );
     default: {
-      const found = path
-        .split(delimiter)
-        .map((folder) => join(folder, need))
-        .find((file) => file !== need && existsSync(file));
-      if (found === undefined) return `'${need}' is missing, ${FAULT_TOOLS}`;
-      return unless(need !== 'linux.uml' || canBoot(found), UML_CANNOT);
+      const file = found(need, path);
+      if (file === undefined) return `'${need}' is missing, ${FAULT_TOOLS}`;
+      return unless(need !== 'linux.uml' || canBoot(file), UML_CANNOT);
     }
   }
 }

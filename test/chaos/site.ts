@@ -167,13 +167,17 @@ export class Site {
   }
 
   /** Brings everything through and compares. `allowLoss`: only what the ledger names may be missing. */
-  async reconcile(fired: boolean, allowLoss = false): Promise<Result> {
+  async reconcile(
+    fired: boolean,
+    allowLoss = false,
+    measurement = this.measurement,
+  ): Promise<Result> {
     const { gateway, collector } = this;
     if (gateway === undefined || collector === undefined) throw new Error('nothing runs');
     await settled(gateway.address['http'] ?? '', collector.address['http'] ?? '', 60_000);
     const { missing, extra, foreign } = await reconciled(
       collector,
-      this.measurement,
+      measurement,
       'n',
       this.acknowledged,
       this.sent,

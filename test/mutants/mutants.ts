@@ -315,6 +315,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: [LAKE_DISK],
   },
   {
+    name: 'lake: a commit that was cut short is not finished by who reads it',
+    file: 'collector/lake/catalog.ts',
+    find: 'for (const date of root.under ?? []) {',
+    put: 'for (const date of [] as string[]) {',
+    tests: ['test/collector/lake-adopt-kill.test.ts'],
+  },
+  {
     name: 'lake: a row is dropped in a merge',
     file: 'collector/lake/merge.ts',
     find: 'if (facts.rows !== expected)',

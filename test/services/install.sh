@@ -49,6 +49,7 @@ ensure_chromium() { if ! command -v chromium >/dev/null; then say "installing ch
 ensure_faults() {
   local missing=
   command -v linux.uml >/dev/null || missing="$missing user-mode-linux"
+  command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
   command -v strace >/dev/null || missing="$missing strace"
   command -v faketime >/dev/null || missing="$missing faketime"
   command -v iptables >/dev/null || missing="$missing iptables"
@@ -56,6 +57,37 @@ ensure_faults() {
   command -v prlimit >/dev/null || missing="$missing util-linux"
   ls /usr/lib/*/libeatmydata.so >/dev/null 2>&1 || missing="$missing libeatmydata1"
   if [ -n "$missing" ]; then say "installing$missing from Debian"; apt_get $missing; fi
+  once guest 6.1 20 guest_install
+}
+# Debian's kernel and an initramfs for guests of QEMU: the host's files by 9p, and the disk whose power is cut.
+guest_install() {
+  need apt-get "the guests' kernel" "a Debian system"
+  local folder="$cache/guest-$1" work version module number=10
+  work=$(mktemp -d); cd "$work"
+  apt-get update -q
+  version=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+  apt-get download -q "$version" busybox-static
+  local package; for package in *.deb; do dpkg-deb -x "$package" files; done
+  mkdir -p tree/modules tree/dev tree/host
+  cp files/bin/busybox tree/busybox
+  # In the order in which they need each other.
+  for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover net_failover virtio_net virtio-rng \
+    netfs fscache 9pnet 9pnet_virtio 9p crc32c_generic crc16 mbcache jbd2 ext4; do
+    cp "$(find files/lib/modules -name "$module.ko" -print -quit)" "tree/modules/$number-$module.ko"; number=$((number + 1))
+  done
+  cat > tree/init <<'EOF'
+#!/busybox sh
+for module in /modules/*.ko; do /busybox insmod "$module"; done
+/busybox ifconfig eth0 10.0.2.15 up 2>/dev/null
+/busybox mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=512000 host /host
+/busybox mount -t devtmpfs dev /host/dev
+exec /busybox switch_root /host "$guest"
+EOF
+  chmod +x tree/init
+  rm -rf "$folder"; mkdir -p "$folder"
+  ( cd tree && find . | ./busybox cpio -o -H newc ) | gzip -1 > "$folder/initramfs"
+  cp files/boot/vmlinuz-* "$folder/vmlinuz"
+  cd /; rm -rf "$work"
 }
 
 kafka_install() {

@@ -1,0 +1,242 @@
+/**
+ * Power cuts of the collector under load: it runs in a guest with everything that it keeps on the guest's disk, and a gateway on
+ * the host that keeps nothing which the collector has acknowledged. A cut is the guest's disk at one moment, as SIGKILL of the
+ * guest would leave it, with the gateway's folder of that moment; one boot gives many, for a guest of QEMU takes a minute to
+ * start. Of each a collector on the host is started: store, windows, lake (raw, readings) and ledger must have what clients
+ * saw acknowledged, once, and an audit must find nothing.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { KIND_RECORDS } from '../../shared/frame/frame.ts';
+import { freePort } from '../support/free-port.ts';
+import { collectorSettings, processed } from '../support/lake.ts';
+import { run, startCollector, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import { fetchOnce, getJson, type Points } from '../support/reconcile.ts';
+import { boot, copyFrom, makeDisk, type Guest } from './guests.ts';
+import { Site, wait, type Chance, type Result } from './site.ts';
+
+/** Of one boot. */
+const CUTS = 10;
+const PORT = 1884;
+const RULES = `rules:
+  - { name: seconds, from: { measurement: M, field: n }, window: 1s, compute: [count, sum] }
+  - { name: twice, from: { measurement: M }, derive: { twice: "n * 2" } }
+`;
+
+/** Nothing that was lost may come again from what a gateway keeps beyond its duty. */
+const ENVIRONMENT = {
+  HEADWATER_BUFFER_HISTORY_BYTES_MAX: '0',
+  HEADWATER_UPLINK_RECONNECT_MS_MAX: '500',
+};
+
+interface Setup {
+  site: Site;
+  image: string;
+  settings: string;
+  secret: string;
+  port: number;
+  preload: string;
+}
+
+/** Beyond the guest's loopback, where the host's port leads, nobody comes in without the secret. */
+function bootCollector({ image, settings, secret, port, preload }: Setup): Guest {
+  return boot({
+    image,
+    forward: { host: port, guest: PORT },
+    commands: (disk) => `${preload}${process.execPath} cli/bin.mjs collector --data ${disk}/data \
+--config ${settings} --uplink 0.0.0.0:${PORT} --uplink-secret-file ${secret} --allow-plaintext --http ''`,
+  });
+}
+
+/** Of one value's points: how many, and their sum. */
+async function sums(http: string, measurement: string, field: string): Promise<[number, number]> {
+  const query = new URLSearchParams({ measurement, field }).toString();
+  const { series } = await getJson<Points>(`http://${http}/api/v1/query?${query}`);
+  const values = series.flatMap(({ points }) => points.map(([, value]) => Number(value)));
+  return [values.length, values.reduce((sum, value) => sum + value, 0)];
+}
+
+/** What a SELECT over the lake gives. */
+async function numberOf(http: string, sql: string): Promise<number> {
+  const body = JSON.stringify({ sql });
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetchOnce(`http://${http}/api/v1/sql`, { method: 'POST', headers, body });
+  const [, row = '[]'] = (await response.text()).split('\n');
+  const [value] = JSON.parse(row) as unknown[]; // The one of the one row.
+  return Number(value);
+}
+
+/** What store, windows, lake and audit say otherwise than the readings that are there. */
+async function differences(collector: Headwater, measurement: string): Promise<string[]> {
+  const http = collector.address['http'] ?? '';
+  await processed([http]);
+  const said: string[] = [];
+  const [count, sum] = await sums(http, measurement, 'n');
+  const compare = (what: string, is: number, expected: number): void => {
+    if (is !== expected) said.push(`${what}: ${is} instead of ${expected}`);
+  };
+  compare('counted by windows', (await sums(http, 'seconds', 'n_count'))[1], count);
+  compare('summed by windows', (await sums(http, 'seconds', 'n_sum'))[1], sum);
+  const [derived, derivedSum] = await sums(http, 'twice', 'twice');
+  compare('derived', derived, count);
+  compare('sum of what was derived', derivedSum, 2 * sum);
+  const messages = `SELECT coalesce(sum("count"), 0) FROM raw WHERE kind = ${KIND_RECORDS}`;
+  const rows = `SELECT count(*) FROM readings WHERE measurement = '${measurement}'`;
+  for (const [zone, sql] of Object.entries({ raw: messages, readings: rows })) {
+    const has = async (): Promise<boolean> => (await numberOf(http, sql)) === count;
+    // It waits for others for a second.
+    await until(zone, async () => (await has()) || undefined, 15_000).catch(() => undefined);
+    compare(`lake, ${zone}`, await numberOf(http, sql), count);
+  }
+  for (const command of [['audit', '--full'], ['lake', 'check'], ['ledger']]) {
+    const { code, output } = await run([...command, '--http', http]);
+    if (code !== 0) said.push(`headwater ${command.join(' ')}: ${output.slice(0, 4000)}`);
+  }
+  return said;
+}
+
+/** A moment at which both sides ended, the collector by a cut and the gateway by a kill. */
+interface Moment {
+  disk: string;
+  gateway: string;
+  acknowledged: Set<number>;
+  /** Of the gateway's messages, those that the collector had acknowledged and that are on the guest's disk alone; about. */
+  taken: number;
+}
+
+async function takenOf({ acknowledged, gateway }: Site): Promise<number> {
+  const url = `http://${gateway?.address['http']}/api/v1/buffer`;
+  const { waitingMessages } = await getJson<{ waitingMessages: number }>(url);
+  return Math.max(0, acknowledged.size - waitingMessages);
+}
+
+/** The guest's disk and the gateway's folder of one moment, at which nobody moves. */
+async function momentOf({ site, image }: Setup, guest: Guest): Promise<Moment> {
+  const folder = temporaryFolder();
+  const taken = await takenOf(site);
+  const moment = {
+    disk: join(folder, 'image'),
+    gateway: join(folder, 'gateway'),
+    acknowledged: new Set(site.acknowledged),
+    taken,
+  };
+  guest.whileStill(() => {
+    const gateway = site.gateway?.pid ?? 0;
+    process.kill(gateway, 'SIGSTOP');
+    try {
+      execFileSync('cp', ['--sparse=always', image, moment.disk]);
+      cpSync(site.gatewayFolder, moment.gateway, { recursive: true });
+    } finally {
+      process.kill(gateway, 'SIGCONT');
+    }
+  });
+  return moment;
+}
+
+/** What a collector on the host finds on the disk of that moment, once it has taken what the gateway still has. */
+async function look({ site, settings, secret }: Setup, moment: Moment): Promise<Result> {
+  const at = new Site(['--uplink-secret-file', secret], moment.gateway, ENVIRONMENT);
+  const data = temporaryFolder();
+  copyFrom(moment.disk, 'data', data);
+  const uplink = `127.0.0.1:${await freePort()}`;
+  for (const n of moment.acknowledged) at.acknowledged.add(n);
+  for (const n of site.sent) at.sent.add(n);
+  try {
+    at.collector = await startCollector([
+      ...['--data', data, '--config', settings, '--uplink', uplink],
+      ...['--uplink-secret-file', secret],
+    ]);
+    await at.startGateway(uplink);
+    const result = await at.reconcile(true, false, site.measurement);
+    const said = await differences(at.collector, site.measurement);
+    return {
+      ...result,
+      differing: result.differing + said.length,
+      ...(said.length === 0 ? {} : { note: `${result.note ?? ''} ${said.join('; ')}` }),
+    };
+  } finally {
+    await at.stop();
+    for (const folder of [data, moment.gateway]) rmSync(folder, { recursive: true });
+    rmSync(moment.disk);
+  }
+}
+
+const isConnected = async (gateway: Headwater): Promise<boolean> =>
+  /^headwater_uplink_connected 1$/m.test(
+    await (await fetch(`http://${gateway.address['http']}/metrics`)).text(),
+  );
+
+/** Under load, cut after cut: of each but the last a copy is made, the last is the guest's end. */
+async function cutsUnderLoad(setup: Setup, chance: Chance, cuts: number): Promise<Moment[]> {
+  const { site } = setup;
+  const guest = bootCollector(setup);
+  const moments: Moment[] = [];
+  let taken = 0;
+  let isOver = false;
+  let load = Promise.resolve();
+  try {
+    await site.startGateway(`127.0.0.1:${setup.port}`);
+    const gateway = site.gateway as Headwater; // Started just now.
+    await until('uplink', async () => (await isConnected(gateway)) || undefined, 240_000).catch(
+      () => {
+        throw new Error(`the guest did not come so far: ${guest.console().slice(-1500)}`);
+      },
+    );
+    load = (async () => {
+      while (!isOver) {
+        await site.load(40, 10);
+        await wait(150);
+      }
+    })();
+    for (let cut = 1; cut < cuts; cut++) {
+      await wait(1500 + chance() * 3500);
+      moments.push(await momentOf(setup, guest));
+    }
+    await wait(chance() * 3000);
+    taken = await takenOf(site);
+  } finally {
+    isOver = true;
+    await guest.cut();
+    await load;
+    await site.gateway?.kill('SIGKILL');
+  }
+  const { image: disk, site: last } = setup;
+  return [
+    ...moments,
+    { disk, gateway: last.gatewayFolder, acknowledged: new Set(last.acknowledged), taken },
+  ];
+}
+
+async function trial(chance: Chance, preload: string, cuts: number): Promise<Result> {
+  const base = temporaryFolder();
+  const image = join(base, 'image');
+  makeDisk(image, '512M');
+  const secret = join(base, 'secret');
+  writeFileSync(secret, 'a secret of this trial alone\n', { mode: 0o600 });
+  const site = new Site(['--uplink-secret-file', secret], join(base, 'gateway'), ENVIRONMENT);
+  const rules = join(base, 'rules.yaml');
+  writeFileSync(rules, RULES.replaceAll('M', site.measurement));
+  const settings = collectorSettings({ 'lake.flushSeconds': 1, 'stream.rules': rules });
+  const setup = { site, image, settings, secret, port: await freePort(), preload };
+  const sum: Result = { fired: true, acknowledged: 0, lost: 0, extra: 0, differing: 0 };
+  const notes: string[] = [];
+  for (const [number, moment] of (await cutsUnderLoad(setup, chance, cuts)).entries()) {
+    const { acknowledged, lost, extra, differing, note } = await look(setup, moment);
+    sum.acknowledged += acknowledged;
+    sum.lost += lost;
+    sum.extra += extra;
+    sum.differing += differing;
+    if (note !== undefined) notes.push(`cut ${number + 1}: ${note}`);
+    process.stdout.write(
+      `    cut ${number + 1}: acknowledged ${acknowledged} (by the collector about ${moment.taken}), lost ${lost}, extra ${extra}, differing ${differing}${note === undefined ? '' : `: ${note}`}\n`,
+    );
+  }
+  return { ...sum, ...(notes.length === 0 ? {} : { note: notes.join('\n') }) };
+}
+
+export const cutCollector = (chance: Chance): Promise<Result> => trial(chance, '', CUTS);
+
+/** Control: fsync does nothing. */
+export const cutCollectorWithoutSync = (chance: Chance): Promise<Result> =>
+  trial(chance, 'LD_PRELOAD=libeatmydata.so ', 4);
