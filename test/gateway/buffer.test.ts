@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { BufferEvents, MessageBuffer } from '../../gateway/buffer/buffer.ts';
 import { LevelBuffer, type LevelBufferOptions } from '../../gateway/buffer/level-buffer.ts';
+import { EPOCH_NOTES } from '../../gateway/buffer/epochs.ts';
 import { FolderStorage } from '../../gateway/buffer/storage.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import { checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import type { KvDatabase, KvOp, KvRange } from '../../shared/kv/kv.ts';
+import { unseal } from '../../shared/kv/sealed.ts';
 import { bufferContract, message, payloads, readAll, refOf, watch } from '../contract/buffer.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
@@ -120,6 +122,33 @@ describe('trouble', () => {
     expect(notices.join('\n')).toMatch(/cannot be written.*\n[^]*acknowledges again/);
     Failing.fail = undefined;
     await buffer.close();
+  });
+
+  it('F1: an epoch whose note could not be written at a reopen has it after the next one', async () => {
+    const folder = temporaryFolder();
+    const { buffer, durable } = await watch({
+      open: opener(folder, {}, (path) => new Failing(path)),
+    });
+    const error = new Error('IO error: Input/output error');
+    const left = { frames: 1, notes: 1 };
+    const has = (ops: KvOp[], first: string): boolean =>
+      ops.some(({ key }) => key[0] === first.charCodeAt(0));
+    Failing.fail = (ops) => {
+      if (has(ops, 'f')) return left.frames-- > 0 ? error : undefined;
+      return left.frames < 1 && has(ops, 'e') && left.notes-- > 0 ? error : undefined;
+    };
+    buffer.append(message('m'), 0);
+    await until('ticket', () => durable.length === 1 || undefined);
+    Failing.fail = undefined;
+    expect(left.notes).toBeLessThan(1);
+    const { epoch } = buffer;
+    await buffer.close();
+    const db = new LevelDatabase(join(folder, 'buffer'));
+    await db.open();
+    const notes = await db.read(EPOCH_NOTES, MIB);
+    await db.close();
+    const named = notes.map(([, value]) => unseal(value)?.toString() ?? '');
+    expect(named.filter((note) => note.includes(epoch))).toHaveLength(1);
   });
 
   it('what commits late after a reopen is not before a head that a reader has seen', async () => {
