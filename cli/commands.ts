@@ -126,6 +126,20 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  enroll: {
+    about: 'Make join tokens for gateways, list them, or revoke a gateway.',
+    load: async () => {
+      const { ENROLL_HELP: help, enroll: run } = await import('./enroll.ts');
+      return { help, run };
+    },
+  },
+  gateways: {
+    about: 'List the gateways: connected, last seen, site, certificate.',
+    load: async () => {
+      const { GATEWAYS_HELP: help, gateways: run } = await import('./gateways.ts');
+      return { help, run };
+    },
+  },
   password: {
     about: 'Make a line for the password file.',
     load: async () => {

@@ -123,7 +123,7 @@ export async function up(args: string[]): Promise<void> {
   };
   try {
     await makeFolder(config.folder, 0o700);
-    const { http, uplink, uplinks } = await collector.start(
+    const { http, uplink, uplinks, enroll } = await collector.start(
       process.env['HEADWATER_INFLUXDB_TOKEN'],
     );
     assert(uplink !== undefined, 'with all roles there is an uplink');
@@ -133,7 +133,7 @@ export async function up(args: string[]): Promise<void> {
       ...others
     } = await gateway.start([`mqtt://${reachable(uplink)}`]);
     process.stdout.write(
-      readyLine({ mqtt, http, uplink, uplinks, 'gateway-http': gatewayHttp, ...others }),
+      readyLine({ mqtt, http, uplink, uplinks, enroll, 'gateway-http': gatewayHttp, ...others }),
     );
     greet(http, mqtt);
     if (withSample && mqtt !== undefined)

@@ -20,6 +20,7 @@ import { batchPart } from './batch/part.ts';
 import type { CollectorConfig } from './config.ts';
 import { decodePart, mappingsPart } from './decode/part.ts';
 import { replayerPart, replaysPart } from './decode/replay-part.ts';
+import { enrollPart } from './enroll/part.ts';
 import { clockPart, ingestPart, sinkPart } from './ingest/part.ts';
 import { lakeCheckPart } from './lake-check-part.ts';
 import { lakePart, lakeStagesPart } from './lake/part.ts';
@@ -66,6 +67,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   pagePart,
   clockPart,
   sinkPart,
+  enrollPart,
   collectorHttpPart,
   ingestPart,
 ];
@@ -73,6 +75,8 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
 export interface CollectorAddresses {
   uplink: Address | undefined;
   uplinks: Address | undefined;
+  /** Where gateways enrol. */
+  enroll: Address | undefined;
   http: Address | undefined;
 }
 
@@ -110,7 +114,8 @@ export class Collector {
     this.site = site;
     await site.start();
     const { uplink, uplinks } = site.find(ingestPart) ?? {};
-    return { uplink, uplinks, http: site.find(collectorHttpPart)?.listening };
+    const enroll = site.find(enrollPart)?.listening;
+    return { uplink, uplinks, enroll, http: site.find(collectorHttpPart)?.listening };
   }
 
   /** For the process that holds both sides. */

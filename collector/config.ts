@@ -2,6 +2,7 @@
 import { accessSettings } from '../shared/access/settings.ts';
 import { DEVICE_TIME_PAST_DAYS } from '../shared/codecs/time.ts';
 import { LOGGING_SETTINGS } from '../shared/config/logging.ts';
+import { UPLINK_SETTINGS } from './uplink-settings.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 import { FIELD_LIMITS } from '../shared/model/limits.ts';
 
@@ -21,12 +22,7 @@ export const COLLECTOR_CONFIG = {
     about:
       'What this process does. Apart from each other, roles need Kafka as log and InfluxDB as store.',
   },
-  'uplink.listen': {
-    type: 'address',
-    default: '127.0.0.1:1884',
-    flag: 'uplink',
-    about: 'Where gateways connect.',
-  },
+  ...UPLINK_SETTINGS,
   'clock.trusted': {
     type: 'boolean',
     default: false,
@@ -38,19 +34,6 @@ export const COLLECTOR_CONFIG = {
     default: '127.0.0.1:8080',
     flag: 'http',
     about: 'The page and the API. Empty switches it off.',
-  },
-  'uplinks.listen': {
-    type: 'address',
-    default: '',
-    flag: 'uplinks',
-    about:
-      "Where gateways connect by TLS. One that shows a certificate speaks as that certificate's common name and as nobody else. Empty: nowhere.",
-  },
-  'uplink.secretFile': {
-    type: 'string',
-    default: '',
-    flag: 'uplink-secret-file',
-    about: 'File (mode 0600) with the secret that gateways send. Needed beyond loopback.',
   },
   ...accessSettings('gateways'),
   ...LOGGING_SETTINGS,

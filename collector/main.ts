@@ -45,8 +45,10 @@ export async function runCollector(args: string[]): Promise<void> {
   privateFiles();
   const collector = new Collector(env, config, notify);
   const stopped = untilSignal();
-  const { http, uplink, uplinks } = await collector.start(process.env['HEADWATER_INFLUXDB_TOKEN']);
-  process.stdout.write(readyLine({ http, uplink, uplinks }));
+  const { http, uplink, uplinks, enroll } = await collector.start(
+    process.env['HEADWATER_INFLUXDB_TOKEN'],
+  );
+  process.stdout.write(readyLine({ http, uplink, uplinks, enroll }));
   await stopped;
   await stopWithin(() => collector.close(), notify);
   process.exit(0);

@@ -119,6 +119,13 @@ export const GATEWAY_CONFIG = {
     flag: 'uplink-key',
     about: 'Its key (PEM, mode 0600).',
   },
+  'enroll.tokenFile': {
+    type: 'string',
+    default: '',
+    flag: 'join',
+    about:
+      'File with a join token, as `headwater enroll` prints it: it names this gateway and its collector, is traded for a certificate, and then wiped. A file that is not there is no error.',
+  },
   'uplink.windowBytes': {
     type: 'integer',
     default: 4 * MIB,

@@ -17,7 +17,9 @@ import { gatewayHttpPart, statusPart } from './ops/http.ts';
 import { sinkPart } from './ops/ingest.ts';
 import { pagePart } from './ops/page.ts';
 import type { GatewayContext } from './part.ts';
+import { enrollPart } from './uplink/enroll-part.ts';
 import { uplinkAccessPart, uplinkPart } from './uplink/part.ts';
+import { standingOf, type Standing } from './standing.ts';
 
 /**
  * In this order they open. They close in reverse: first nothing comes in any more, then what came is made durable, and
@@ -31,6 +33,7 @@ export const GATEWAY_PARTS: readonly Part<GatewayContext, unknown>[] = [
   openerPart,
   bufferPart,
   uplinkPart,
+  enrollPart,
   ingressPart,
   sinkPart,
   statusPart,
@@ -61,15 +64,18 @@ export interface GatewayAddresses extends MqttAddresses {
 
 export class Gateway {
   readonly id: string;
+  private readonly standing: Standing | undefined;
   private readonly context: Omit<GatewayContext, 'collectors'>;
   private readonly standIns: ReadonlyMap<unknown, unknown>;
   private site: Site<GatewayContext> | undefined;
 
   /** `open` stands in another buffer, for tests of what would happen without a promise kept. */
   constructor(env: Env, config: GatewayConfig, notify: Notify, open?: BufferOpener) {
-    this.id = gatewayId(config.id);
+    this.standing = standingOf(config.data, config['enroll.tokenFile'], config.id);
+    this.id = gatewayId(this.standing?.gateway ?? config.id);
     this.standIns = new Map(open === undefined ? [] : [[openerPart, open]]);
     this.context = {
+      standing: this.standing,
       id: this.id,
       config,
       env,
@@ -79,9 +85,7 @@ export class Gateway {
   }
 
   /** Opens the buffer, then listens. `collectors` replaces the configured ones. Rejects with one clear sentence. */
-  async start(
-    collectors: readonly string[] = this.context.config.collectors,
-  ): Promise<GatewayAddresses> {
+  async start(collectors: readonly string[] = this.collectors()): Promise<GatewayAddresses> {
     const site = new Site<GatewayContext>(
       { ...this.context, collectors },
       GATEWAY_PARTS,
@@ -92,6 +96,12 @@ export class Gateway {
     await site.start();
     const { addresses } = site.get(ingressPart);
     return { ...addresses, http: site.find(gatewayHttpPart)?.listening };
+  }
+
+  /** What is configured counts; an enrolled gateway knows its own. */
+  private collectors(): readonly string[] {
+    const { collectors } = this.context.config;
+    return collectors.length > 0 ? collectors : (this.standing?.collectors ?? []);
   }
 
   /** What waits in the buffer, for the process that holds both sides. */

@@ -4,6 +4,7 @@ import type { Right } from '../shared/http/route.ts';
 import type { Part, Site } from '../shared/parts/site.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import type { GatewayConfig } from './config.ts';
+import type { Standing } from './standing.ts';
 
 export interface GatewayContext {
   id: string;
@@ -11,6 +12,8 @@ export interface GatewayContext {
   env: Env;
   notify: Notify;
   collectors: readonly string[];
+  /** Undefined: set up by hand. */
+  standing: Standing | undefined;
   nowMs: () => number;
 }
 

@@ -55,6 +55,19 @@ export const ERRORS = {
     retryable: false,
     about: 'An address beyond loopback needs credentials, and without TLS an explicit flag.',
   },
+  ENROLL_REFUSED: {
+    status: 403,
+    scope: 'request',
+    retryable: false,
+    about:
+      'A join token or certificate does not make a gateway one of this collector; the message says why.',
+  },
+  CLOCK_DOUBTED: {
+    status: 503,
+    scope: 'request',
+    retryable: true,
+    about: "This machine's clock cannot be right, so no certificate is made by it.",
+  },
   DATA_LOCKED: {
     status: 503,
     scope: 'start',

@@ -35,7 +35,7 @@ async function collectorAt(url: string, config: GatewayConfig): Promise<void> {
     certFile: config['uplink.certFile'],
     keyFile: config['uplink.keyFile'],
   };
-  const socket = await connectSecurely(
+  const { socket } = await connectSecurely(
     host,
     Number(port || 8883),
     tls,

@@ -1,12 +1,14 @@
 /** What a collector says of itself as a whole. */
 import { maySee } from '../../shared/access/may.ts';
 import { READ_ALL, READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import { TEXT, INTEGER, listOf, object, orNull } from '../../shared/http/schema.ts';
 import { blockedBy } from '../../shared/telemetry/health.ts';
+import { enrollPart } from '../enroll/part.ts';
 import { ingestPart } from '../ingest/part.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storePart } from '../store/part.ts';
+import { fleet, FLEET } from './fleet.ts';
 
 function statusOf(site: CollectorSite): object {
   const log = site.get(logPart);
@@ -28,24 +30,22 @@ export const statusPart: CollectorPart<CollectorSite> = {
     {
       method: 'GET',
       path: '/api/v1/gateways',
-      about: 'Gateways seen by this process.',
+      about: 'Gateways that this process has seen or enrolled.',
       right: READ_EACH,
       replies: {
         200: {
           about: 'Gateways.',
-          schema: object({
-            gateways: listOf({
-              gateway: TEXT,
-              connected: BOOLEAN,
-              lastSeenMs: INTEGER,
-              frames: INTEGER,
-              messages: INTEGER,
-            }),
-          }),
+          schema: FLEET,
         },
       },
       handle: (site, { identity }) => {
-        const gateways = site.find(ingestPart)?.ingest.receiver.gateways() ?? [];
+        const receiver = site.find(ingestPart)?.ingest.receiver;
+        const members = site.find(enrollPart)?.enrolment.registry.members ?? new Map();
+        const gateways = fleet(
+          receiver?.gateways() ?? [],
+          members,
+          (gateway) => receiver?.isDoubled(gateway) === true,
+        );
         return json({ gateways: gateways.filter(({ gateway }) => maySee(identity, gateway)) });
       },
     },

@@ -18,12 +18,19 @@ import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import { GATEWAY_ID, downTopic, encodeDown } from '../../shared/wire/wire.ts';
+import type { ShownCertificate } from '../enroll/enrolment.ts';
 import type { LedgerView } from '../ledger/view.ts';
 import { Follower } from '../log/follow.ts';
 import { TOPIC_COMMANDS, type Log } from '../log/log.ts';
 import type { CollectorClock } from './clock.ts';
 import { Links } from './links.ts';
 import { Receiver, type Peer, type ReceiverOptions } from './receiver.ts';
+
+/** Who looks at the certificates that the collector has given out. */
+interface Enrolled {
+  refusal(gateway: string, certificate: ShownCertificate): string | undefined;
+  seen(gateway: string, certificate: ShownCertificate): Promise<void>;
+}
 
 export interface IngestOptions extends ReceiverOptions {
   mqtt: MqttLimits;
@@ -34,6 +41,8 @@ export interface IngestOptions extends ReceiverOptions {
   needsCertificate: boolean;
   /** A name that no gateway may have. */
   reserved: string;
+  /** Of gateways that were enrolled here. */
+  enrolled: Enrolled | undefined;
   failures: FailureLimiter;
   audit: Audit | undefined;
   clock: CollectorClock;
@@ -155,7 +164,19 @@ export class Ingest implements MqttHandler {
     }
     this.sessions.set(connection, this.peerOf(connection, id));
     this.links.say(id, true);
+    this.noteCertificate(id, connection);
     done(null, true);
+  }
+
+  private noteCertificate(id: string, { peer: { certificate } }: MqttConnection): void {
+    if (certificate === undefined) return;
+    this.options.enrolled?.seen(id, certificate).catch((error: unknown) =>
+      this.notify({
+        level: 'warn',
+        event: 'enroll',
+        text: `that gateway ${id} uses its certificate could not be noted: ${messageOf(error)}`,
+      }),
+    );
   }
 
   /** Why a gateway is not taken for who it says it is, or undefined. */
@@ -170,7 +191,8 @@ export class Ingest implements MqttHandler {
     if (id === reserved) return "that name is the collector's own";
     if (peer.certificateName !== undefined) {
       // Who shows a certificate is that gateway and no other, whatever secret it knows.
-      if (peer.certificateName === id) return undefined;
+      if (peer.certificateName === id)
+        return peer.certificate && this.options.enrolled?.refusal(id, peer.certificate);
       return `its certificate is of '${peer.certificateName}'`;
     }
     if (needsCertificate && peer.transport === 'tls') return 'no certificate';

@@ -6,6 +6,7 @@ import type { Address } from '../../shared/net/listen.ts';
 import { counter, gauge, histogram } from '../../shared/telemetry/metrics.ts';
 import { GATEWAY_ID, UP_BYTES_MAX } from '../../shared/wire/wire.ts';
 import type { CollectorConfig } from '../config.ts';
+import { enrollPart } from '../enroll/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
 import { diskPart, guardPart } from '../ops/parts.ts';
@@ -109,6 +110,7 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
       secret: guard.secret,
       needsCertificate: guard.clientCertificates === 'required',
       reserved: config['ingest.httpGateway'],
+      enrolled: site.find(enrollPart)?.enrolment,
       failures: guard.failures,
       audit: guard.audit,
       refuse: () => disk.full,
@@ -132,14 +134,20 @@ export const ingestPart: CollectorPart<Uplinks> = {
     await ingest.start();
     return { ingest, disk, guard, uplink: undefined, uplinks: undefined };
   },
-  start: async (running, { context: { config } }) => {
+  start: async (running, site) => {
+    const { config } = site.context;
     const { server } = running.ingest;
-    const { tls, clientCertificates } = running.guard;
+    const { clientCertificates } = running.guard;
+    const enrolling = site.find(enrollPart);
+    const tls = enrolling?.tls ?? running.guard.tls;
     const [plain, secure] = [config['uplink.listen'], config['uplinks.listen']];
     if (plain !== undefined) running.uplink = await server.listen(plain, '--uplink');
     if (secure === undefined || tls === undefined) return;
     tls.onRevocation = () => server.closeCertified();
     running.uplinks = await server.listenTls(secure, '--uplinks', tls, clientCertificates);
+    if (enrolling === undefined) return;
+    enrolling.uplinks = running.uplinks;
+    enrolling.enrolment.onRevoked = (gateway) => server.closeCertified(gateway);
   },
   metrics: {
     headwater_ingest_gateways: gauge(

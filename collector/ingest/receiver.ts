@@ -103,6 +103,10 @@ export class Receiver {
     return this.twins.count;
   }
 
+  isDoubled(gateway: string): boolean {
+    return this.twins.isDoubled(gateway);
+  }
+
   gateways(): GatewaySeen[] {
     return [...this.seen.values()];
   }

@@ -35,6 +35,10 @@ export class Twins {
     return count;
   }
 
+  isDoubled(gateway: string): boolean {
+    return this.known.get(gateway)?.isDoubled === true;
+  }
+
   /** A status of `gateway`, which runs in `epoch`, has come from `address`. */
   see(gateway: string, epoch: string, address: string): void {
     const known = this.known.get(gateway) ?? { now: epoch, addresses: new Map(), isDoubled: false };

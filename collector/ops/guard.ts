@@ -29,7 +29,20 @@ export class CollectorGuard {
     const access = openAccess(config, notify);
     this.tokens = access.tokens;
     this.tls = access.tls;
-    this.clientCertificates = access.clientCertificates;
+    // Enrolled gateways have a certificate; others come with the secret, where there is one.
+    const ofEnrolled = this.secret === undefined ? 'required' : 'optional';
+    const isEnrolling = config['enroll.listen'] !== undefined;
+    this.clientCertificates = isEnrolling ? ofEnrolled : access.clientCertificates;
+    if (isEnrolling && config['tls.clientCaFile'] !== '')
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        "enroll.listen and tls.clientCaFile exclude each other: enrolled gateways have certificates of the collector's own authority",
+      );
+    if (isEnrolling && config['uplinks.listen'] === undefined)
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        'enroll.listen needs uplinks.listen, where enrolled gateways connect: --uplinks HOST:PORT',
+      );
     this.failures = new FailureLimiter(config['ingest.authFailuresPerMinute'], () =>
       env.clock.monotonicUs(),
     );
@@ -62,7 +75,7 @@ export class CollectorGuard {
       DOORS.filter(({ side, asks }) => side === 'collector' && (isIngest || asks !== 'secret')),
       config,
       {
-        asked: { secret: secret !== undefined, token: tokens.areNeeded },
+        asked: { secret: secret !== undefined, token: tokens.areNeeded, join: true },
         asksCertificate: clientCertificates === 'required',
         hasCertificate: tls !== undefined,
         allowPlaintext: config.allowPlaintext,

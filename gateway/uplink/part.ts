@@ -8,6 +8,7 @@ import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { bufferPart, clockPart } from '../buffer/part.ts';
 import type { BacklogOrder } from '../choices.ts';
 import type { GatewayPart, GatewaySite } from '../part.ts';
+import type { UplinkTls } from './secure.ts';
 import { Uplink } from './uplink.ts';
 
 /** Throws CONFIG_INVALID. */
@@ -51,41 +52,44 @@ export function checkClear(url: string, allowPlaintext: boolean, notify: Notify)
 }
 
 /** Who it goes to and as whom, checked before anything is touched. */
-export const uplinkAccessPart: GatewayPart<{ secret: string | undefined }> = {
+export const uplinkAccessPart: GatewayPart<{
+  secret: string | undefined;
+  tls: UplinkTls;
+  /** Only once it has been enrolled it has a certificate to go with. */
+  waits: boolean;
+}> = {
   name: 'uplink access',
-  open: ({ context: { config, collectors, notify } }) => {
+  open: ({ context: { config, collectors, standing, notify } }) => {
     const secret = optionalSecret(config['uplink.secretFile'], 'uplink secret');
+    const given = {
+      certFile: config['uplink.certFile'],
+      keyFile: config['uplink.keyFile'],
+      caFile: config['uplink.caFile'],
+    };
+    const isEnrolled = standing !== undefined && Object.values(given).every((file) => file === '');
+    const { own, authority } = standing?.paths ?? { own: '', authority: '' };
+    const tls = isEnrolled ? { certFile: own, keyFile: own, caFile: authority } : given;
+    const waits = isEnrolled && standing.token !== undefined;
     // Told now, not with the first attempt to connect.
-    secureOptions(
-      {
-        certFile: config['uplink.certFile'],
-        keyFile: config['uplink.keyFile'],
-        caFile: config['uplink.caFile'],
-        crlFile: '',
-      },
-      'uplink',
-    );
+    if (!waits) secureOptions({ ...tls, crlFile: '' }, 'uplink');
     for (const url of collectors) {
       checkCollector(url);
       if (secret !== undefined) checkClear(url, config.allowPlaintext, notify);
     }
-    return { secret };
+    return { secret, tls, waits };
   },
 };
 
 function uplinkOf(site: GatewaySite): Uplink {
   const { id, config, env, collectors, notify } = site.context;
+  const access = site.get(uplinkAccessPart);
   return new Uplink(
     env,
     {
       gateway: id,
       collectors: [...collectors],
-      secret: site.get(uplinkAccessPart).secret,
-      tls: {
-        caFile: config['uplink.caFile'],
-        certFile: config['uplink.certFile'],
-        keyFile: config['uplink.keyFile'],
-      },
+      secret: access.secret,
+      tls: access.tls,
       windowBytes: config['uplink.windowBytes'],
       publishBytesMax: config['uplink.publishBytesMax'],
       ackTimeoutMs: config['uplink.ackTimeoutMs'],
@@ -114,7 +118,7 @@ export const uplinkPart: GatewayPart<Uplink> = {
   },
   start: async (uplink, site) => {
     site.get(bufferPart).buffer.protect((position) => uplink.isInFlight(position));
-    await uplink.start();
+    if (!site.get(uplinkAccessPart).waits) await uplink.start();
   },
   health: (uplink) => {
     const { connected, collector, lastError } = uplink.stats();

@@ -18,6 +18,8 @@ export interface UplinkTls {
   /** The gateway's own certificate and key; '' for none. */
   certFile: string;
   keyFile: string;
+  /** SHA-256 of the one authority that counts, before its certificate is known: the other side has to send it. */
+  pin?: string;
 }
 
 const DATE_ERRORS = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
@@ -66,6 +68,7 @@ export function chainProblem(
   return 'no pinned authority has signed it';
 }
 
+/** What the other side has sent, its own certificate first. */
 function chainOf(socket: TLSSocket): X509Certificate[] {
   const chain: X509Certificate[] = [];
   let next = socket.getPeerX509Certificate();
@@ -84,6 +87,12 @@ function tlsProblem(error: unknown): string {
   return said === undefined ? messageOf(error) : `no TLS: ${said}`;
 }
 
+/** A connection, and what the other side has shown: asked again later, Node gives no issuers any more. */
+interface Secured {
+  socket: TLSSocket;
+  chain: X509Certificate[];
+}
+
 /** Connects, and resolves when the other side has been checked. Rejects with one sentence. */
 export function connectSecurely(
   host: string,
@@ -91,10 +100,13 @@ export function connectSecurely(
   tls: UplinkTls,
   nowMs: () => number | undefined,
   timeoutMs: number,
-): Promise<TLSSocket> {
+): Promise<Secured> {
   return new Promise((resolve, reject) => {
     // Read anew for every connection: a renewed certificate is used from the next one on.
-    const context = secureOptions({ ...tls, crlFile: '' }, 'uplink');
+    const context = secureOptions(
+      { caFile: tls.caFile, certFile: tls.certFile, keyFile: tls.keyFile, crlFile: '' },
+      'uplink',
+    );
     const options: ConnectionOptions = {
       ...context,
       host,
@@ -113,7 +125,10 @@ export function connectSecurely(
     socket.once('error', (error) => fail(tlsProblem(error)));
     socket.once('close', () => fail('the collector closed the connection'));
     socket.once('secureConnect', () => {
-      const problem = problemOf(socket, host, tls, nowMs());
+      // In this order: once Node has given the chain, it has no names of the certificate any more.
+      const misnamed = checkServerIdentity(host, socket.getPeerCertificate())?.message;
+      const chain = chainOf(socket);
+      const problem = misnamed ?? problemOf({ socket, chain }, tls, nowMs());
       if (problem !== undefined) {
         fail(`the collector's certificate is not accepted: ${problem}`);
         return;
@@ -122,20 +137,22 @@ export function connectSecurely(
       socket.removeAllListeners('error');
       socket.removeAllListeners('close');
       socket.setNoDelay(true);
-      resolve(socket);
+      resolve({ socket, chain });
     });
   });
 }
 
 function problemOf(
-  socket: TLSSocket,
-  host: string,
-  { caFile }: UplinkTls,
+  { socket, chain }: Secured,
+  { caFile, pin }: UplinkTls,
   nowMs: number | undefined,
 ): string | undefined {
-  const nameProblem = checkServerIdentity(host, socket.getPeerCertificate());
-  if (nameProblem !== undefined) return nameProblem.message;
-  const chain = chainOf(socket);
+  if (pin !== undefined)
+    return chainProblem(
+      chain,
+      chain.filter(({ fingerprint256 }) => fingerprint256 === pin),
+      nowMs,
+    );
   if (socket.authorized) {
     // By this machine's clock, which may be another than the one that is believed.
     const [leaf] = chain;

@@ -61,6 +61,8 @@ export class Uplink {
   private stopped = false;
   private timer: NodeJS.Timeout | undefined;
   private budgetTimer: NodeJS.Timeout | undefined;
+  /** Called when there is no connection (any more), with what was said of it. */
+  onFailed: (why: string) => void = () => undefined;
   /** Takes what the collector says to devices. */
   onCommand: (topic: string, payload: Buffer) => void = () => undefined;
   private readonly sessionStat = freshStats();
@@ -138,7 +140,7 @@ export class Uplink {
     }
     const host = hostname.replaceAll(/[[\]]/g, '');
     connectSecurely(host, Number(port || 8883), tls, () => this.clock.nowMs(), ackTimeoutMs).then(
-      (socket) => {
+      ({ socket }) => {
         if (this.stopped) socket.destroy();
         else this.use(overSocket(socket, options));
       },
@@ -215,7 +217,14 @@ export class Uplink {
     }
     this.endSession();
     this.failures++;
+    this.onFailed(this.stat.lastError);
     this.timer = setTimeout(() => this.dial(), this.backoff.next());
+  }
+
+  /** Connects anew, with the certificate that is there now. What is on its way is sent again. */
+  renew(): void {
+    if (this.client !== undefined && this.stat.connected)
+      this.hangUp(this.client, 'the certificate was renewed');
   }
 
   /** Seconds that the wall clock is ahead of what a collector said. */

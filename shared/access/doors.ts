@@ -15,7 +15,9 @@ export interface Door {
   speaks: 'mqtt' | 'websocket' | 'http';
   /** A setting: where that is on. */
   tls: boolean | 'http.tls';
-  asks: 'password' | 'secret' | 'token';
+  /** Its certificate is of the collector's own authority, and comes with it. */
+  certifiesItself?: true;
+  asks: 'password' | 'secret' | 'token' | 'join';
   /** What a browser can open has the guard of Host and Origin. */
   isWeb: boolean;
 }
@@ -75,6 +77,16 @@ export const DOORS: readonly Door[] = [
     asks: 'secret',
     ...mqtt,
   },
+  {
+    side: 'collector',
+    setting: 'enroll.listen',
+    flag: '--enroll',
+    speaks: 'http',
+    tls: true,
+    certifiesItself: true,
+    asks: 'join',
+    isWeb: false,
+  },
   { side: 'collector', flag: '--http', asks: 'token', ...http },
 ];
 
@@ -82,6 +94,7 @@ const CREDENTIAL_FLAGS: Record<Door['asks'], string> = {
   password: '--password-file FILE',
   secret: '--uplink-secret-file FILE',
   token: '--token-file FILE or --tokens-file FILE',
+  join: '--uplinks HOST:PORT',
 };
 const CERTIFICATES =
   ', or authorities for client certificates with --tls-client-ca FILE and tls.clientCertificates: required';
@@ -106,7 +119,13 @@ export function checkDoors(
     config[setting] !== undefined && config[setting] !== false;
   const isSecure = ({ tls }: Door): boolean => (tls === 'http.tls' ? isOn(tls) : tls);
   for (const door of doors)
-    if (!hasCertificate && isSecure(door) && isOn(door.setting))
+    if (
+      !hasCertificate &&
+      isSecure(door) &&
+      isOn(door.setting) &&
+      door.certifiesItself !== true &&
+      !(door.setting === 'uplinks.listen' && isOn('enroll.listen'))
+    )
       throw new HeadwaterError(
         'CONFIG_INVALID',
         `${door.tls === true ? door.flag : '--http-tls'} needs a certificate: give --tls-cert FILE and --tls-key FILE`,

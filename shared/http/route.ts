@@ -2,6 +2,7 @@
  * A route is its description: method, path, right, parameters, body and replies. The server checks requests against it
  * before its handler sees them, OpenAPI and the table of rights are made from it. Nothing is served that is not described.
  */
+import type { X509Certificate } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Identity, Scope } from '../access/tokens.ts';
 import { HeadwaterError, type ErrorCode } from '../errors.ts';
@@ -36,6 +37,8 @@ export interface Request {
   fields: Record<string, string>;
   /** Aborted when nobody waits for the answer any more. */
   signal: AbortSignal;
+  /** What the asker has shown, whoever signed it: only where the server asks for one. */
+  certificate(): X509Certificate | undefined;
   /** Throws BODY_TOO_LARGE. */
   body(bytesMax: number): Promise<Buffer>;
 }

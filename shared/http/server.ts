@@ -10,7 +10,9 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Notify } from '../../contracts/notice.ts';
 import type { Audit } from '../access/audit.ts';
 import type { FailureLimiter } from '../access/failures.ts';
@@ -43,6 +45,8 @@ export interface HttpOptions {
   audit: Audit | undefined;
   /** Undefined: plain HTTP. */
   tls: ServerTls | undefined;
+  /** Asks for a certificate without insisting on a good one: for routes that look at it themselves. */
+  asksCertificate?: boolean;
   /** The gateway that this is, or the name under which a collector takes messages. */
   here: string;
   /** Told of what nobody expected, which the asker is not. */
@@ -89,7 +93,13 @@ export class HttpServer {
       this.server = createServer(times, answer);
     } else {
       const secure = createSecureServer(
-        { ...times, ...tls.options, handshakeTimeout: 10_000 },
+        {
+          ...times,
+          ...tls.options,
+          handshakeTimeout: 10_000,
+          requestCert: options.asksCertificate === true,
+          rejectUnauthorized: false,
+        },
         answer,
       );
       tls.renew(secure);
@@ -156,6 +166,7 @@ export class HttpServer {
         principal: identity.name === '' ? addressGroup(address) : identity.name,
         fields,
         signal: signalOf(response),
+        certificate: () => shownCertificate(raw.socket),
         body,
       };
       // What goes out in parts has its turn until it is out.
@@ -267,6 +278,10 @@ export class HttpServer {
     await closed;
   }
 }
+
+/** Its key was shown with it: the handshake is complete. */
+const shownCertificate = (socket: Socket): X509Certificate | undefined =>
+  socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
 
 const retryAfterSeconds = (error: unknown, status: number): number =>
   error instanceof Busy ? error.retryAfterSeconds : status === 429 ? 60 : 5;

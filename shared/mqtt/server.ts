@@ -29,6 +29,11 @@ export function certificateName(socket: TLSSocket): string | undefined {
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 
+function shownBy(socket: TLSSocket): MqttPeer['certificate'] {
+  const { serialNumber, valid_from: from } = socket.getPeerCertificate();
+  return { serial: serialNumber, fromMs: Date.parse(from) };
+}
+
 /** Whether it shows a certificate that no accepted authority has signed: a mistake or worse, also where none is needed. */
 export const showsForeignCertificate = (socket: TLSSocket): boolean =>
   !socket.authorized && Object.keys(socket.getPeerCertificate()).length > 0;
@@ -86,7 +91,8 @@ export class MqttServer {
           return;
         }
         const name = certificateName(socket);
-        this.serve(socket, { ...this.peerOf(socket, 'tls'), certificateName: name });
+        const certificate = name === undefined ? undefined : shownBy(socket);
+        this.serve(socket, { ...this.peerOf(socket, 'tls'), certificateName: name, certificate });
       },
     );
     // Counted before the handshake: what never finishes one takes its place as well.
@@ -167,10 +173,13 @@ export class MqttServer {
     await Promise.all(closed);
   }
 
-  /** Whoever came in with a certificate has to show it again: some are revoked now. */
-  closeCertified(): void {
+  /** Whoever came in with a certificate (of this name) has to show it again: some are revoked now. */
+  closeCertified(name?: string): void {
     for (const connection of this.connections.keys())
-      if (connection.peer.certificateName !== undefined)
+      if (
+        connection.peer.certificateName !== undefined &&
+        (name === undefined || connection.peer.certificateName === name)
+      )
         connection.close('certificates were revoked: it has to show its own again');
   }
 

@@ -63,6 +63,7 @@ async function far(
       secret,
       needsCertificate: false,
       reserved: 'collector',
+      enrolled: undefined,
       failures: new FailureLimiter(1000, () => env.clock.monotonicUs()),
       audit: undefined,
       refuse,

@@ -139,8 +139,8 @@ describe('doors', () => {
   });
 
   const beyond = { host: '127.0.0.1.evil.example', port: 1 };
-  const known = { password: true, secret: true, token: true };
-  const nobody = { password: false, secret: false, token: false };
+  const known = { password: true, secret: true, token: true, join: true };
+  const nobody = { password: false, secret: false, token: false, join: false };
   const base = {
     asked: known,
     asksCertificate: false,
@@ -170,6 +170,8 @@ describe('doors', () => {
     });
     it('TLS has a certificate, or it does not open', () => {
       if (door.tls === false) expect(check({ hasCertificate: false }, false)).toThrow(/TLS/);
+      else if (door.certifiesItself === true)
+        expect(check({ hasCertificate: false })).not.toThrow();
       else expect(check({ hasCertificate: false })).toThrow(/needs a certificate/);
     });
     // The other doors are not for browsers, or are these with TLS around them.

@@ -1,0 +1,61 @@
+/** Gateways, one row each: what this process has heard of them, and what it was told when they were enrolled. */
+import { BOOLEAN, INTEGER, TAGS, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import type { Member } from '../enroll/registry.ts';
+import type { GatewaySeen } from '../ingest/receiver.ts';
+
+export const FLEET = object({
+  gateways: listOf({
+    gateway: TEXT,
+    connected: BOOLEAN,
+    lastSeenMs: orNull(INTEGER),
+    frames: INTEGER,
+    messages: INTEGER,
+    doubled: {
+      type: 'boolean',
+      description: 'Two machines have its identity, or call themselves so.',
+    },
+    enrolled: {
+      ...object({
+        site: TEXT,
+        labels: TAGS,
+        atMs: INTEGER,
+        revokedMs: orNull(INTEGER),
+        certificate: object({ serial: TEXT, fromMs: INTEGER, toMs: INTEGER }),
+      }),
+      description: 'Left out for a gateway that was not enrolled here.',
+    },
+  }),
+});
+
+function enrolledOf({ site, labels, enrolledMs, revokedMs, certificates }: Member): object {
+  const newest = certificates.at(-1);
+  return {
+    site,
+    labels,
+    atMs: enrolledMs,
+    revokedMs: revokedMs ?? null,
+    ...(newest === undefined
+      ? {}
+      : { certificate: { serial: newest.serial, fromMs: newest.fromMs, toMs: newest.toMs } }),
+  };
+}
+
+/** `isDoubled` is what the uplink has noticed; the certificates know of it too. */
+export function fleet(
+  seen: readonly GatewaySeen[],
+  members: ReadonlyMap<string, Member>,
+  isDoubled: (gateway: string) => boolean,
+): ({ gateway: string } & object)[] {
+  const byName = new Map(seen.map((each) => [each.gateway, each]));
+  const names = [...new Set([...byName.keys(), ...members.keys()])].sort();
+  return names.map((gateway) => {
+    const member = members.get(gateway);
+    const never = { connected: false, lastSeenMs: null, frames: 0, messages: 0 };
+    return {
+      ...(byName.get(gateway) ?? never),
+      gateway,
+      doubled: member?.doubled !== undefined || isDoubled(gateway),
+      ...(member === undefined ? {} : { enrolled: enrolledOf(member) }),
+    };
+  });
+}

@@ -1,0 +1,336 @@
+/**
+ * The rules of who becomes and stays a gateway of this collector.
+ *
+ * - A token counts for one name, once. The same key may ask again with it: its answer may have got lost.
+ * - A certificate that is newer than another is in force from its first use on; the older one then means that there are two
+ *   machines (a copied card). Both go on sending, for nothing is to be lost; it is said, and a person decides.
+ * - Who was away for long renews with the expired certificate, as long as its key is shown and a grace has not passed.
+ * - Who is revoked gets nothing more; a new token for the name lets it in again, with a new key.
+ */
+import { X509Certificate, createHash, createPublicKey, randomBytes } from 'node:crypto';
+import { joinTokenText } from '../../shared/access/join-token.ts';
+import { x509Library } from '../../shared/access/x509.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import { GATEWAY_ID } from '../../shared/wire/wire.ts';
+import { EARLIER_MS, type Authority } from './authority.ts';
+import type { Certificate, Member, Registry, TokenRecord } from './registry.ts';
+
+const DAY_MS = 86_400_000;
+const TOKENS_MAX = 20_000;
+const sha256 = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex');
+const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+
+export interface EnrolmentOptions {
+  certificateDays: number;
+  graceDays: number;
+  /** A name that no gateway may have. */
+  reserved: string;
+  nowMs: () => number;
+  /** The clock of this machine is not to be earlier. */
+  notBeforeMs: number;
+}
+
+export interface TokenWish {
+  gateways: readonly string[];
+  site: string;
+  labels: Record<string, string>;
+  hours: number;
+  urls: string[];
+  collectors: string[];
+}
+
+/** What a gateway has shown on its uplink. */
+export interface ShownCertificate {
+  serial: string;
+  fromMs: number;
+}
+
+/** A certificate request whose key is one that we sign for. */
+interface Wish {
+  gateway: string;
+  publicKey: Buffer;
+  key: string;
+}
+
+function refuse(why: string): never {
+  throw new HeadwaterError('ENROLL_REFUSED', why);
+}
+
+export class Enrolment {
+  readonly authority: Authority;
+  readonly registry: Registry;
+  /** Certificates given out. */
+  given = 0;
+  /** Called with the name of a gateway whose older certificates are not in force any more. */
+  onRevoked: (gateway: string) => void = () => undefined;
+  private readonly options: EnrolmentOptions;
+  private readonly notify: Notify;
+  /** Name → what is being decided of it. */
+  private readonly turns = new Map<string, Promise<unknown>>();
+
+  constructor(authority: Authority, registry: Registry, options: EnrolmentOptions, notify: Notify) {
+    this.authority = authority;
+    this.registry = registry;
+    this.options = options;
+    this.notify = notify;
+  }
+
+  /** One decision about a name after the other: a token cannot be used twice at once. */
+  private async inTurn<T>(gateway: string, decide: () => Promise<T>): Promise<T> {
+    const turn = (this.turns.get(gateway) ?? Promise.resolve()).catch(() => undefined).then(decide);
+    this.turns.set(gateway, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.turns.get(gateway) === turn) this.turns.delete(gateway);
+    }
+  }
+
+  /** Makes tokens, on stable storage before anybody has them. Throws QUERY_INVALID. */
+  async makeTokens(wish: TokenWish): Promise<{ gateway: string; token: string }[]> {
+    const { gateways, site, labels, hours, urls, collectors } = wish;
+    const { registry, authority, options } = this;
+    const bad = gateways.find((each) => !GATEWAY_ID.test(each) || each === options.reserved);
+    if (bad !== undefined || gateways.length === 0)
+      throw new HeadwaterError(
+        'QUERY_INVALID',
+        `'${bad ?? ''}' cannot be a gateway's name: letters, digits, '_', '-' and '.', at most 64, the first a letter or digit`,
+      );
+    if (registry.tokens.size + gateways.length > TOKENS_MAX)
+      throw new HeadwaterError('QUERY_INVALID', `there are at most ${TOKENS_MAX} join tokens`);
+    const expiresMs = options.nowMs() + hours * 3_600_000;
+    const { fingerprint256: fingerprint } = authority.certificate;
+    const made = gateways.map((gateway) => ({
+      gateway,
+      secret: randomBytes(24).toString('base64url'),
+    }));
+    await registry.addTokens(
+      made.map(({ gateway, secret }) => ({
+        hash: sha256(secret),
+        gateway,
+        site,
+        labels,
+        expiresMs,
+      })),
+    );
+    return made.map(({ gateway, secret }) => ({
+      gateway,
+      token: joinTokenText({ gateway, urls, collectors, fingerprint, secret }),
+    }));
+  }
+
+  /** The record of a token, whatever has become of it. No work: this comes before anything else of a request. */
+  tokenOf(secret: string): TokenRecord | undefined {
+    return this.registry.tokens.get(sha256(secret));
+  }
+
+  /** Trades a token and a request for a certificate. Throws ENROLL_REFUSED. */
+  async enroll(record: TokenRecord, request: Buffer): Promise<string> {
+    const wish = await wishOf(request);
+    return await this.inTurn(record.gateway, async () => {
+      const nowMs = this.checkedNowMs();
+      const { gateway, site, labels } = record;
+      if (wish.gateway !== gateway)
+        refuse(`the token is for '${gateway}', and the request for '${wish.gateway}'`);
+      const token = this.registry.tokens.get(record.hash);
+      if (token === undefined) refuse('the token was taken back');
+      const member = this.registry.members.get(gateway);
+      if (token.usedMs !== undefined) {
+        const given = member?.certificates.find(({ key }) => key === wish.key);
+        if (token.key === wish.key && given !== undefined && member?.revokedMs === undefined)
+          return given.pem;
+        refuse(
+          `the token for '${gateway}' was used on ${day(token.usedMs)} by another machine, or by this one before it was flashed anew: make another with 'headwater enroll ${gateway}'`,
+        );
+      }
+      if (nowMs > token.expiresMs)
+        refuse(
+          `the token for '${gateway}' was good until ${day(token.expiresMs)}: make another with 'headwater enroll ${gateway}'`,
+        );
+      const certificate = await this.certificateFor(wish, nowMs);
+      // What the name had before is not in force any more: the card was flashed anew, or the gateway was revoked.
+      const next: Member = {
+        gateway,
+        site,
+        labels,
+        enrolledMs: nowMs,
+        certificates: [certificate],
+      };
+      await this.registry.put(next, { ...token, usedMs: nowMs, key: wish.key });
+      if (member !== undefined) this.onRevoked(gateway);
+      return certificate.pem;
+    });
+  }
+
+  /** A new certificate for who shows an older one. Throws ENROLL_REFUSED. */
+  async renew(shown: X509Certificate, request: Buffer): Promise<string> {
+    if (!this.authority.hasSigned(shown))
+      refuse('the certificate that was shown is of another authority');
+    const wish = await wishOf(request);
+    return await this.inTurn(wish.gateway, async () => {
+      const nowMs = this.checkedNowMs();
+      const { gateway } = wish;
+      if (commonName(shown) !== gateway)
+        refuse(`the certificate is of '${commonName(shown)}', and the request for '${gateway}'`);
+      const refused = this.refusal(gateway, {
+        serial: shown.serialNumber,
+        fromMs: Date.parse(shown.validFrom),
+      });
+      if (refused !== undefined) refuse(refused);
+      const { graceDays } = this.options;
+      const overMs = Date.parse(shown.validTo);
+      if (nowMs > overMs + graceDays * DAY_MS)
+        refuse(
+          `the certificate of '${gateway}' expired on ${day(overMs)}, more than ${graceDays} days ago: make a token with 'headwater enroll ${gateway}'`,
+        );
+      const member = this.memberOf(gateway, shown);
+      const newest = member.certificates.at(-1);
+      if (newest?.key === wish.key && newest.toMs > nowMs) return newest.pem;
+      if (newest?.seenMs !== undefined && newest.serial !== shown.serialNumber) {
+        const why = 'an older certificate was to be renewed after a newer one had been used';
+        await this.noteDoubled(member, why);
+        refuse(
+          `another machine has renewed the certificate of '${gateway}' before: a copied card? Look at 'headwater gateways', and give one of the two a name of its own`,
+        );
+      }
+      const certificate = await this.certificateFor(wish, nowMs);
+      const certificates = [...member.certificates, certificate];
+      await this.registry.put({ ...member, certificates });
+      return certificate.pem;
+    });
+  }
+
+  /** Why this certificate is not let in; undefined: it is. */
+  refusal(gateway: string, { serial, fromMs }: ShownCertificate): string | undefined {
+    const member = this.registry.members.get(gateway);
+    if (member === undefined) return undefined;
+    if (member.revokedMs !== undefined)
+      return `'${gateway}' was revoked on ${day(member.revokedMs)}: a token from 'headwater enroll ${gateway}' lets it in again`;
+    // One that is not known was given after this registry was copied and put back, or before the name was enrolled anew.
+    const isKnown = member.certificates.some((each) => each.serial === serial);
+    if (isKnown || fromMs + EARLIER_MS >= member.enrolledMs) return undefined;
+    return `'${gateway}' was enrolled anew on ${day(member.enrolledMs)}, and this certificate is of before`;
+  }
+
+  /** A gateway has come in with this certificate. */
+  async seen(gateway: string, certificate: ShownCertificate): Promise<void> {
+    await this.inTurn(gateway, async () => {
+      const member = this.registry.members.get(gateway);
+      const index = member?.certificates.findIndex(({ serial }) => serial === certificate.serial);
+      if (member === undefined || index === undefined || index < 0) return;
+      const newer = member.certificates.slice(index + 1).some(({ seenMs }) => seenMs !== undefined);
+      if (newer) {
+        await this.noteDoubled(member, 'it came with an older certificate after a newer one');
+        return;
+      }
+      if (member.certificates[index]?.seenMs !== undefined) return;
+      const seenMs = this.options.nowMs();
+      const certificates = member.certificates.map((each, at) =>
+        at === index ? { ...each, seenMs } : each,
+      );
+      await this.registry.put({ ...member, certificates });
+    });
+  }
+
+  /** Throws NOT_FOUND. */
+  async revoke(gateway: string): Promise<void> {
+    await this.inTurn(gateway, async () => {
+      const nowMs = this.options.nowMs();
+      const member = this.registry.members.get(gateway);
+      const hasToken = [...this.registry.tokens.values()].some((each) => each.gateway === gateway);
+      if (member === undefined && !hasToken)
+        throw new HeadwaterError('NOT_FOUND', `no gateway '${gateway}' was enrolled here`);
+      const none = { gateway, site: '', labels: {}, enrolledMs: nowMs, certificates: [] };
+      await this.registry.revoke(member ?? none, nowMs);
+      this.onRevoked(gateway);
+    });
+  }
+
+  /** Of a registry that was put back from a copy a certificate may be newer: the authority's word counts. */
+  private memberOf(gateway: string, shown: X509Certificate): Member {
+    const known = this.registry.members.get(gateway);
+    if (known?.certificates.some(({ serial }) => serial === shown.serialNumber) === true)
+      return known;
+    const adopted = recordOf(shown.toString(), keyOf(shown.publicKey));
+    const base = known ?? { gateway, site: '', labels: {}, enrolledMs: adopted.fromMs };
+    return { ...base, certificates: [...(known?.certificates ?? []), adopted] };
+  }
+
+  private async noteDoubled(member: Member, why: string): Promise<void> {
+    if (member.doubled !== undefined) return;
+    this.notify({
+      level: 'error',
+      event: 'gateway_doubled',
+      text: `two machines have the identity of gateway ${member.gateway} (${why}): a copied card? What each sends is kept apart by its epoch and nothing is lost; give one of them a name of its own with a new token`,
+    });
+    await this.registry.put({ ...member, doubled: { atMs: this.options.nowMs(), why } });
+  }
+
+  private async certificateFor(wish: Wish, nowMs: number): Promise<Certificate> {
+    const { authority, options } = this;
+    for (let attempt = 0; ; attempt++) {
+      const pem = await authority.issueClient(
+        wish.gateway,
+        wish.publicKey,
+        nowMs,
+        options.certificateDays,
+      );
+      // A signature that OpenSSL does not take would shut a gateway out for good; libraries have made such, rarely.
+      if (authority.hasSigned(new X509Certificate(pem))) {
+        this.given++;
+        return recordOf(pem, wish.key);
+      }
+      if (attempt === 3) throw new Error('a certificate was made that OpenSSL does not take');
+    }
+  }
+
+  /** A certificate with wrong dates would shut a gateway out. Throws ENROLL_REFUSED. */
+  private checkedNowMs(): number {
+    const { nowMs, notBeforeMs } = this.options;
+    const now = nowMs();
+    if (now < notBeforeMs)
+      throw new HeadwaterError(
+        'CLOCK_DOUBTED',
+        `the collector's clock says ${day(now)}, which cannot be: set it, and enrolling goes on`,
+      );
+    return now;
+  }
+}
+
+function recordOf(pem: string, key: string): Certificate {
+  const certificate = new X509Certificate(pem);
+  const { serialNumber: serial, validFrom, validTo } = certificate;
+  return { serial, key, fromMs: Date.parse(validFrom), toMs: Date.parse(validTo), pem };
+}
+
+const keyOf = (key: X509Certificate['publicKey']): string =>
+  sha256(key.export({ type: 'spki', format: 'der' }));
+
+export const commonName = ({ subject }: X509Certificate): string =>
+  /^CN=(.+)$/m.exec(subject)?.[1] ?? '';
+
+/** Reads a PKCS #10 request and checks that its sender has the key. Throws ENROLL_REFUSED. */
+async function wishOf(request: Buffer): Promise<Wish> {
+  const { Pkcs10CertificateRequest } = await x509Library();
+  let parsed: InstanceType<typeof Pkcs10CertificateRequest>;
+  let details: ReturnType<typeof createPublicKey>;
+  let isOwn = false;
+  try {
+    parsed = new Pkcs10CertificateRequest(request);
+    const key = Buffer.from(parsed.publicKey.rawData);
+    details = createPublicKey({ key, format: 'der', type: 'spki' });
+    // Only after its kind: a key of another is not worked with.
+    isOwn = details.asymmetricKeyDetails?.namedCurve === 'prime256v1' && (await parsed.verify());
+  } catch (error) {
+    return refuse(`the body is no certificate request (PKCS #10): ${messageOf(error)}`);
+  }
+  if (details.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
+    return refuse('the key of the request is not one on the curve P-256');
+  if (!isOwn) return refuse('the request is not signed with its own key');
+  const name = parsed.subjectName.getField('CN')[0];
+  if (name === undefined || !GATEWAY_ID.test(name))
+    return refuse("the request's common name is no gateway's name");
+  const publicKey = details.export({ type: 'spki', format: 'der' });
+  return { gateway: name, publicKey, key: sha256(publicKey) };
+}

@@ -1,0 +1,367 @@
+/** Enrolment over real sockets: a token becomes a certificate, the certificate a link, and everything else nothing. */
+import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { Collector } from '../../collector/collector.ts';
+import { Authority } from '../../collector/enroll/authority.ts';
+import type { Member } from '../../collector/enroll/registry.ts';
+import { joinTokenText, parseJoinToken } from '../../shared/access/join-token.ts';
+import { keyPem, newKey, x509Library } from '../../shared/access/x509.ts';
+import { environmentName, loadConfig } from '../../shared/config/spec.ts';
+import { realEnv } from '../../shared/env/env.ts';
+import type { Address } from '../../shared/net/listen.ts';
+import type { Notice } from '../../shared/telemetry/log.ts';
+import { runGateway, type RunningGateway } from '../support/gateway.ts';
+import { temporaryFolder, until } from '../support/process.ts';
+
+const DAY_MS = 86_400_000;
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+interface Site {
+  folder: string;
+  http: string;
+  enroll: Address | undefined;
+  uplinks: Address | undefined;
+  notices: Notice[];
+  close: () => Promise<void>;
+}
+
+/** Ports of one that is started again on the same folder. */
+async function collector(folder = temporaryFolder(), before?: Site): Promise<Site> {
+  const at = (address: Address | undefined): string => `127.0.0.1:${address?.port ?? 0}`;
+  const config = loadConfig(COLLECTOR_CONFIG, {
+    flags: {
+      data: folder,
+      lake: 'none',
+      uplink: '127.0.0.1:0',
+      http: '127.0.0.1:0',
+      uplinks: at(before?.uplinks),
+      enroll: at(before?.enroll),
+    },
+    environment: { [environmentName('ingest.authFailuresPerMinute')]: '8' },
+  });
+  const notices: Notice[] = [];
+  const running = new Collector(realEnv(), config, (notice) => void notices.push(notice));
+  const { http, enroll, uplinks } = await running.start(undefined);
+  const close = () => running.close();
+  cleanups.push(close);
+  return { folder, http: `http://127.0.0.1:${http?.port}`, enroll, uplinks, notices, close };
+}
+
+async function post(site: Site, path: string, fields: object): Promise<Record<string, unknown>> {
+  const response = await fetch(`${site.http}/api/v1/enroll/${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(fields),
+  });
+  return { status: response.status, ...((await response.json()) as object) };
+}
+
+async function tokenFor(site: Site, gateway: string, more: object = {}): Promise<string> {
+  const { tokens } = await post(site, 'tokens', { gateways: gateway, ...more });
+  return (tokens as { token: string }[])[0]?.token ?? '';
+}
+
+const fleet = async (site: Site): Promise<Record<string, never>[]> =>
+  ((await (await fetch(`${site.http}/api/v1/gateways`)).json()) as { gateways: [] }).gateways;
+
+function saved(token: string): string {
+  const path = join(temporaryFolder(), 'token');
+  writeFileSync(path, `${token}\n`, { mode: 0o600 });
+  return path;
+}
+
+async function gateway(join: string, folder = temporaryFolder()): Promise<RunningGateway> {
+  const running = await runGateway(folder, {}, { id: '', join });
+  cleanups.push(() => running.gateway.close());
+  return running;
+}
+
+const connected = (running: RunningGateway): Promise<number> =>
+  until(
+    'a link',
+    async () => (await running.metric('headwater_uplink_connected')) || undefined,
+    10_000,
+  );
+const said = (notices: Notice[], pattern: RegExp): Promise<string> =>
+  until(String(pattern), () => notices.find(({ text }) => pattern.test(text))?.text, 10_000);
+
+interface Answer {
+  status: number;
+  body: string;
+}
+
+/** What a stranger or an EST client of somebody else sends. */
+function est(
+  site: Site,
+  path: string,
+  { token, body = '', own }: { token?: string; body?: string; own?: string },
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      {
+        host: '127.0.0.1',
+        port: site.enroll?.port,
+        path: `/.well-known/est/${path}`,
+        method: path === 'cacerts' ? 'GET' : 'POST',
+        ca: readFileSync(join(site.folder, 'enroll', 'ca.pem')),
+        ...(own === undefined ? {} : { cert: own, key: own }),
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+        agent: false,
+      },
+      (response) => {
+        let text = '';
+        response.on('data', (part: Buffer) => (text += part.toString()));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
+      },
+    );
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}
+
+describe('enrolment', () => {
+  let site: Site;
+  beforeEach(async () => {
+    site = await collector();
+  });
+
+  it('a token and nothing else makes a gateway one of the collector: name, key, certificate, link; the token is wiped', async () => {
+    const path = saved(await tokenFor(site, 'roof-1', { site: 'harbour', labels: 'floor=3' }));
+    const folder = temporaryFolder();
+    const running = await gateway(path, folder);
+    await connected(running);
+    expect(running.gateway.id).toBe('roof-1');
+    expect(existsSync(path)).toBe(false);
+    const own = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
+    expect(own).toMatch(/PRIVATE KEY[\s\S]+BEGIN CERTIFICATE/);
+    const [row] = await fleet(site);
+    expect(row).toMatchObject({
+      gateway: 'roof-1',
+      connected: true,
+      doubled: false,
+      enrolled: { site: 'harbour', labels: { floor: '3' }, revokedMs: null },
+    });
+    // A start without the token: it knows who it is.
+    await running.gateway.close();
+    const again = await gateway('', folder);
+    await connected(again);
+    expect(again.gateway.id).toBe('roof-1');
+  });
+
+  it('a token counts once: a second machine with it is told so, and gets nothing', async () => {
+    const token = await tokenFor(site, 'roof-1');
+    await connected(await gateway(saved(token)));
+    const second = await gateway(saved(token));
+    await said(second.notices, /token for 'roof-1' was used on .* by another machine/);
+    expect(await second.metric('headwater_uplink_connected')).toBe(0);
+  });
+
+  it('a lost answer costs no token: the same key may ask again', async () => {
+    const token = await tokenFor(site, 'roof-1');
+    const folder = temporaryFolder();
+    const first = await gateway(saved(token), folder);
+    await connected(first);
+    await first.gateway.close();
+    // As if the answer had not arrived: the key is there, the certificate is not.
+    const own = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
+    const key = own.slice(0, own.indexOf('-----BEGIN CERTIFICATE'));
+    const bare = temporaryFolder();
+    const cut = await gateway(saved('x'), bare).catch((error: unknown) => String(error));
+    expect(cut).toMatch(/is no join token as 'headwater enroll' prints it/);
+    mkdirSync(join(bare, 'identity'));
+    writeFileSync(join(bare, 'identity', 'next.key'), key, { mode: 0o600 });
+    await connected(await gateway(saved(token), bare));
+  });
+
+  it('an expired token, one of another collector, and one for another authority are refused with what to do', async () => {
+    const soon = parseJoinToken(await tokenFor(site, 'roof-1', { hours: 1 }), 'test');
+    await site.close();
+    const registry = join(site.folder, 'enroll', 'registry.jsonl');
+    const text = readFileSync(registry, 'utf8');
+    writeFileSync(registry, text.replace(/"expiresMs":\d+/, `"expiresMs":${Date.now() - DAY_MS}`));
+    const later = await collector(site.folder, site);
+    const expired = await gateway(saved(joinTokenText(soon)));
+    await said(expired.notices, /was good until .*: make another with 'headwater enroll roof-1'/);
+
+    const other = await collector();
+    const foreign = parseJoinToken(await tokenFor(other, 'roof-2'), 'test');
+    const { fingerprint, urls } = soon;
+    const strange = await gateway(saved(joinTokenText({ ...foreign, fingerprint, urls })));
+    await said(strange.notices, /not known here: it is of another collector/);
+    // The token goes where it does not belong: its secret is not even shown.
+    const before = later.notices.length;
+    const misled = await gateway(saved(joinTokenText({ ...foreign, urls })));
+    await said(misled.notices, /no pinned authority has signed it/);
+    expect(later.notices.slice(before).map(({ event }) => event)).not.toContain('enrolled');
+  });
+
+  it('a revoked gateway is cut off and stays out, until a new token lets it in with a new key', async () => {
+    const folder = temporaryFolder();
+    const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
+    await connected(running);
+    expect(await post(site, 'revoke', { gateway: 'roof-1' })).toMatchObject({ revoked: 'roof-1' });
+    await said(running.notices, /could not be renewed: 'roof-1' was revoked on/);
+    await said(site.notices, /refused: 'roof-1' was revoked/);
+    expect(await running.metric('headwater_uplink_connected')).toBe(0);
+    expect(await post(site, 'revoke', { gateway: 'nobody' })).toMatchObject({ status: 404 });
+    await running.gateway.close();
+    const before = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
+    await connected(await gateway(saved(await tokenFor(site, 'roof-1')), folder));
+    expect(readFileSync(join(folder, 'identity', 'own.pem'), 'utf8')).not.toBe(before);
+  });
+
+  it('after 400 days offline, its certificate expired, it renews with its key and comes back by itself', async () => {
+    const folder = temporaryFolder();
+    const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
+    await connected(running);
+    await running.gateway.close();
+    await site.close();
+    const [key, pem] = await age(site, 'roof-1', 400);
+    writeFileSync(join(folder, 'identity', 'own.pem'), key + pem, { mode: 0o600 });
+    await collector(site.folder, site);
+    const later = await gateway('', folder);
+    await said(later.notices, /the certificate was renewed/);
+    await connected(later);
+  });
+
+  it('beyond the grace it is told that it needs a token', async () => {
+    await connected(await gateway(saved(await tokenFor(site, 'roof-1'))));
+    await site.close();
+    const own = (await age(site, 'roof-1', 365 + 731)).join('');
+    const later = await collector(site.folder, site);
+    const refused = await est(later, 'simplereenroll', { own, body: await csr('roof-1') });
+    expect(refused.status).toBe(403);
+    expect(refused.body).toMatch(/more than 730 days ago: make a token/);
+  });
+
+  it('a copied card that comes after a renewal is named, still heard, and gets no new certificate', async () => {
+    const folder = temporaryFolder();
+    const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
+    await connected(running);
+    const copy = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
+    // The original has renewed and come back since.
+    const renewed = await est(site, 'simplereenroll', { own: copy, body: await csr('roof-1') });
+    expect(renewed.status).toBe(200);
+    const registry = join(site.folder, 'enroll', 'registry.jsonl');
+    await running.gateway.close();
+    await site.close();
+    const [line] = lines(registry).filter(({ member }) => member.certificates.length > 1);
+    for (const each of line?.member.certificates ?? []) each.seenMs = Date.now();
+    writeFileSync(registry, `${JSON.stringify(line)}\n`);
+    const later = await collector(site.folder, site);
+    const again = await gateway('', folder);
+    await connected(again);
+    await said(later.notices, /two machines have the identity of gateway roof-1/);
+    expect((await fleet(later))[0]).toMatchObject({ connected: true, doubled: true });
+    const refused = await est(later, 'simplereenroll', { own: copy, body: await csr('roof-1') });
+    expect(refused).toMatchObject({ status: 403 });
+    expect(refused.body).toMatch(/another machine has renewed .* a copied card/);
+  });
+
+  it('without token or certificate nobody gets, changes or costs anything; guessing ends', async () => {
+    const file = join(site.folder, 'enroll', 'registry.jsonl');
+    await tokenFor(site, 'roof-1');
+    const before = readFileSync(file, 'utf8');
+    expect((await est(site, 'cacerts', {})).status).toBe(200);
+    expect((await est(site, 'simpleenroll', {})).status).toBe(401);
+    expect((await est(site, 'simplereenroll', {})).status).toBe(401);
+    expect((await est(site, '../../api/v1/gateways', {})).status).toBe(401);
+    const stranger = await Authority.open(temporaryFolder(), Date.now());
+    const own = await certificate(stranger, 'roof-1', 0);
+    const foreign = await est(site, 'simplereenroll', { own, body: await csr('roof-1') });
+    expect(foreign.status).toBe(403);
+    expect(foreign.body).toMatch(/of another authority/);
+    const large = await est(site, 'simpleenroll', { token: 'guess', body: 'A'.repeat(100_000) });
+    expect(large.status).toBe(401);
+    const statuses: number[] = [];
+    for (let guess = 0; guess < 10; guess++)
+      statuses.push((await est(site, 'simpleenroll', { token: `guess-${guess}` })).status);
+    expect(statuses.at(-1)).toBe(429);
+    expect(readFileSync(file, 'utf8')).toBe(before);
+  });
+
+  it('a token buys a certificate for its own name and a P-256 key alone; what is no request keeps it whole', async () => {
+    const { secret } = parseJoinToken(await tokenFor(site, 'roof-1'), 'test');
+    const bad: [string, RegExp][] = [
+      ['', /no certificate request/],
+      ['AAAA', /no certificate request/],
+      [await csr('roof-2'), /the token is for 'roof-1', and the request for 'roof-2'/],
+      [await csr('../etc'), /common name is no gateway's name/],
+      [await csr('roof-1', 'P-384'), /not one on the curve P-256/],
+      [tampered(await csr('roof-1')), /not signed with its own key|no certificate request/],
+    ];
+    for (const [body, why] of bad) {
+      const answer = await est(site, 'simpleenroll', { token: secret, body });
+      expect(answer.status, body).toBe(403);
+      expect(answer.body).toMatch(why);
+    }
+    const good = await est(site, 'simpleenroll', { token: secret, body: await csr('roof-1') });
+    expect(good.status).toBe(200);
+    // RFC 7030: certs-only PKCS #7, which openssl reads.
+    const pem = execFileSync('openssl', ['pkcs7', '-inform', 'DER', '-print_certs'], {
+      input: Buffer.from(good.body, 'base64'),
+    }).toString();
+    expect(new X509Certificate(pem).subject).toBe('CN=roof-1');
+  });
+});
+
+const lines = (path: string): { member: Member }[] =>
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('"member"'))
+    .map((line) => JSON.parse(line) as { member: Member });
+
+async function csr(name: string, namedCurve = 'P-256'): Promise<string> {
+  const { Pkcs10CertificateRequestGenerator } = await x509Library();
+  const algorithm = { name: 'ECDSA', namedCurve, hash: 'SHA-256' };
+  const keys = await globalThis.crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const made = await Pkcs10CertificateRequestGenerator.create({
+    name: `CN=${name}`,
+    keys,
+    signingAlgorithm: algorithm,
+  });
+  return Buffer.from(made.rawData).toString('base64');
+}
+
+function tampered(request: string): string {
+  const der = Buffer.from(request, 'base64');
+  const at = der.length - 5;
+  der[at] = (der[at] ?? 0) ^ 1;
+  return der.toString('base64');
+}
+
+/** Key and certificate of somebody, given `daysAgo` for a year. */
+async function certificate(authority: Authority, name: string, daysAgo: number): Promise<string> {
+  const keys = await newKey();
+  const spki = Buffer.from(await globalThis.crypto.subtle.exportKey('spki', keys.publicKey));
+  const pem = await authority.issueClient(name, spki, Date.now() - daysAgo * DAY_MS, 365);
+  return (await keyPem(keys)) + pem;
+}
+
+/** As if a gateway had been enrolled so long ago. Key and certificate that it would have. */
+async function age(site: Site, name: string, days: number): Promise<[string, string]> {
+  const authority = await Authority.open(join(site.folder, 'enroll'), Date.now());
+  const own = await certificate(authority, name, days);
+  const at = own.indexOf('-----BEGIN CERTIFICATE');
+  const [key, pem] = [own.slice(0, at), own.slice(at)];
+  const { serialNumber: serial, validFrom, validTo } = new X509Certificate(pem);
+  const member: Member = {
+    gateway: name,
+    site: '',
+    labels: {},
+    enrolledMs: Date.now() - days * DAY_MS,
+    certificates: [
+      { serial, key: '', fromMs: Date.parse(validFrom), toMs: Date.parse(validTo), pem, seenMs: 1 },
+    ],
+  };
+  writeFileSync(join(site.folder, 'enroll', 'registry.jsonl'), `${JSON.stringify({ member })}\n`);
+  return [key, pem];
+}
