@@ -1,10 +1,10 @@
 /** Enrolment over real sockets: a token becomes a certificate, the certificate a link, and everything else nothing. */
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { Collector } from '../../collector/collector.ts';
 import { Authority } from '../../collector/enroll/authority.ts';
@@ -34,7 +34,11 @@ interface Site {
 }
 
 /** Ports of one that is started again on the same folder. */
-async function collector(folder = temporaryFolder(), before?: Site): Promise<Site> {
+async function collector(
+  folder = temporaryFolder(),
+  before?: Site,
+  failuresMax = 1000,
+): Promise<Site> {
   const at = (address: Address | undefined): string => `127.0.0.1:${address?.port ?? 0}`;
   const config = loadConfig(COLLECTOR_CONFIG, {
     flags: {
@@ -45,13 +49,12 @@ async function collector(folder = temporaryFolder(), before?: Site): Promise<Sit
       uplinks: at(before?.uplinks),
       enroll: at(before?.enroll),
     },
-    environment: { [environmentName('ingest.authFailuresPerMinute')]: '8' },
+    environment: { [environmentName('ingest.authFailuresPerMinute')]: String(failuresMax) },
   });
   const notices: Notice[] = [];
   const running = new Collector(realEnv(), config, (notice) => void notices.push(notice));
   const { http, enroll, uplinks } = await running.start(undefined);
   const close = () => running.close();
-  cleanups.push(close);
   return { folder, http: `http://127.0.0.1:${http?.port}`, enroll, uplinks, notices, close };
 }
 
@@ -93,6 +96,13 @@ const connected = (running: RunningGateway): Promise<number> =>
 const said = (notices: Notice[], pattern: RegExp): Promise<string> =>
   until(String(pattern), () => notices.find(({ text }) => pattern.test(text))?.text, 10_000);
 
+/** Started again on its folder and ports, with the registry as it is there now. */
+async function again(site: Site): Promise<Site> {
+  const later = await collector(site.folder, site);
+  cleanups.push(later.close);
+  return later;
+}
+
 interface Answer {
   status: number;
   body: string;
@@ -129,9 +139,10 @@ function est(
 
 describe('enrolment', () => {
   let site: Site;
-  beforeEach(async () => {
+  beforeAll(async () => {
     site = await collector();
   });
+  afterAll(() => site.close());
 
   it('a token and nothing else makes a gateway one of the collector: name, key, certificate, link; the token is wiped', async () => {
     const path = saved(await tokenFor(site, 'roof-1', { site: 'harbour', labels: 'floor=3' }));
@@ -142,7 +153,7 @@ describe('enrolment', () => {
     expect(existsSync(path)).toBe(false);
     const own = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
     expect(own).toMatch(/PRIVATE KEY[\s\S]+BEGIN CERTIFICATE/);
-    const [row] = await fleet(site);
+    const row = (await fleet(site)).find(({ gateway }) => gateway === 'roof-1');
     expect(row).toMatchObject({
       gateway: 'roof-1',
       connected: true,
@@ -157,15 +168,15 @@ describe('enrolment', () => {
   });
 
   it('a token counts once: a second machine with it is told so, and gets nothing', async () => {
-    const token = await tokenFor(site, 'roof-1');
+    const token = await tokenFor(site, 'roof-2');
     await connected(await gateway(saved(token)));
     const second = await gateway(saved(token));
-    await said(second.notices, /token for 'roof-1' was used on .* by another machine/);
+    await said(second.notices, /token for 'roof-2' was used on .* by another machine/);
     expect(await second.metric('headwater_uplink_connected')).toBe(0);
   });
 
   it('a lost answer costs no token: the same key may ask again', async () => {
-    const token = await tokenFor(site, 'roof-1');
+    const token = await tokenFor(site, 'roof-3');
     const folder = temporaryFolder();
     const first = await gateway(saved(token), folder);
     await connected(first);
@@ -181,17 +192,58 @@ describe('enrolment', () => {
     await connected(await gateway(saved(token), bare));
   });
 
+  it('a revoked gateway is cut off and stays out, until a new token lets it in with a new key', async () => {
+    const folder = temporaryFolder();
+    const running = await gateway(saved(await tokenFor(site, 'roof-4')), folder);
+    await connected(running);
+    expect(await post(site, 'revoke', { gateway: 'roof-4' })).toMatchObject({ revoked: 'roof-4' });
+    await said(running.notices, /could not be renewed: 'roof-4' was revoked on/);
+    await said(site.notices, /refused: 'roof-4' was revoked/);
+    expect(await running.metric('headwater_uplink_connected')).toBe(0);
+    expect(await post(site, 'revoke', { gateway: 'nobody' })).toMatchObject({ status: 404 });
+    await running.gateway.close();
+    const before = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
+    await connected(await gateway(saved(await tokenFor(site, 'roof-4')), folder));
+    expect(readFileSync(join(folder, 'identity', 'own.pem'), 'utf8')).not.toBe(before);
+  });
+
+  it('a token buys a certificate for its own name and a P-256 key alone; what is no request keeps it whole', async () => {
+    const { secret } = parseJoinToken(await tokenFor(site, 'roof-5'), 'test');
+    const bad: [string, RegExp][] = [
+      ['', /no certificate request/],
+      ['AAAA', /no certificate request/],
+      [await csr('roof-9'), /the token is for 'roof-5', and the request for 'roof-9'/],
+      [await csr('../etc'), /common name is no gateway's name/],
+      [await csr('roof-5', 'P-384'), /not one on the curve P-256/],
+      [tampered(await csr('roof-5')), /not signed with its own key|no certificate request/],
+    ];
+    for (const [body, why] of bad) {
+      const answer = await est(site, 'simpleenroll', { token: secret, body });
+      expect(answer.status, body).toBe(403);
+      expect(answer.body).toMatch(why);
+    }
+    const good = await est(site, 'simpleenroll', { token: secret, body: await csr('roof-5') });
+    expect(good.status).toBe(200);
+    // RFC 7030: certs-only PKCS #7, which openssl reads.
+    const pem = execFileSync('openssl', ['pkcs7', '-inform', 'DER', '-print_certs'], {
+      input: Buffer.from(good.body, 'base64'),
+    }).toString();
+    expect(new X509Certificate(pem).subject).toBe('CN=roof-5');
+  });
+
   it('an expired token, one of another collector, and one for another authority are refused with what to do', async () => {
+    const site = await collector();
     const soon = parseJoinToken(await tokenFor(site, 'roof-1', { hours: 1 }), 'test');
     await site.close();
     const registry = join(site.folder, 'enroll', 'registry.jsonl');
     const text = readFileSync(registry, 'utf8');
     writeFileSync(registry, text.replace(/"expiresMs":\d+/, `"expiresMs":${Date.now() - DAY_MS}`));
-    const later = await collector(site.folder, site);
+    const later = await again(site);
     const expired = await gateway(saved(joinTokenText(soon)));
     await said(expired.notices, /was good until .*: make another with 'headwater enroll roof-1'/);
 
     const other = await collector();
+    cleanups.push(other.close);
     const foreign = parseJoinToken(await tokenFor(other, 'roof-2'), 'test');
     const { fingerprint, urls } = soon;
     const strange = await gateway(saved(joinTokenText({ ...foreign, fingerprint, urls })));
@@ -203,22 +255,8 @@ describe('enrolment', () => {
     expect(later.notices.slice(before).map(({ event }) => event)).not.toContain('enrolled');
   });
 
-  it('a revoked gateway is cut off and stays out, until a new token lets it in with a new key', async () => {
-    const folder = temporaryFolder();
-    const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
-    await connected(running);
-    expect(await post(site, 'revoke', { gateway: 'roof-1' })).toMatchObject({ revoked: 'roof-1' });
-    await said(running.notices, /could not be renewed: 'roof-1' was revoked on/);
-    await said(site.notices, /refused: 'roof-1' was revoked/);
-    expect(await running.metric('headwater_uplink_connected')).toBe(0);
-    expect(await post(site, 'revoke', { gateway: 'nobody' })).toMatchObject({ status: 404 });
-    await running.gateway.close();
-    const before = readFileSync(join(folder, 'identity', 'own.pem'), 'utf8');
-    await connected(await gateway(saved(await tokenFor(site, 'roof-1')), folder));
-    expect(readFileSync(join(folder, 'identity', 'own.pem'), 'utf8')).not.toBe(before);
-  });
-
-  it('after 400 days offline, its certificate expired, it renews with its key and comes back by itself', async () => {
+  it('after 400 days offline, its certificate expired, it renews with its key and comes back by itself; beyond the grace it is told that it needs a token', async () => {
+    const site = await collector();
     const folder = temporaryFolder();
     const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
     await connected(running);
@@ -226,23 +264,18 @@ describe('enrolment', () => {
     await site.close();
     const [key, pem] = await age(site, 'roof-1', 400);
     writeFileSync(join(folder, 'identity', 'own.pem'), key + pem, { mode: 0o600 });
-    await collector(site.folder, site);
+    const old = (await age(site, 'roof-2', 365 + 731)).join('');
+    const back = await again(site);
     const later = await gateway('', folder);
     await said(later.notices, /the certificate was renewed/);
     await connected(later);
-  });
-
-  it('beyond the grace it is told that it needs a token', async () => {
-    await connected(await gateway(saved(await tokenFor(site, 'roof-1'))));
-    await site.close();
-    const own = (await age(site, 'roof-1', 365 + 731)).join('');
-    const later = await collector(site.folder, site);
-    const refused = await est(later, 'simplereenroll', { own, body: await csr('roof-1') });
+    const refused = await est(back, 'simplereenroll', { own: old, body: await csr('roof-2') });
     expect(refused.status).toBe(403);
     expect(refused.body).toMatch(/more than 730 days ago: make a token/);
   });
 
   it('a copied card that comes after a renewal is named, still heard, and gets no new certificate', async () => {
+    const site = await collector();
     const folder = temporaryFolder();
     const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
     await connected(running);
@@ -256,9 +289,9 @@ describe('enrolment', () => {
     const [line] = lines(registry).filter(({ member }) => member.certificates.length > 1);
     for (const each of line?.member.certificates ?? []) each.seenMs = Date.now();
     writeFileSync(registry, `${JSON.stringify(line)}\n`);
-    const later = await collector(site.folder, site);
-    const again = await gateway('', folder);
-    await connected(again);
+    const later = await again(site);
+    const original = await gateway('', folder);
+    await connected(original);
     await said(later.notices, /two machines have the identity of gateway roof-1/);
     expect((await fleet(later))[0]).toMatchObject({ connected: true, doubled: true });
     const refused = await est(later, 'simplereenroll', { own: copy, body: await csr('roof-1') });
@@ -267,6 +300,8 @@ describe('enrolment', () => {
   });
 
   it('without token or certificate nobody gets, changes or costs anything; guessing ends', async () => {
+    const site = await collector(temporaryFolder(), undefined, 8);
+    cleanups.push(site.close);
     const file = join(site.folder, 'enroll', 'registry.jsonl');
     await tokenFor(site, 'roof-1');
     const before = readFileSync(file, 'utf8');
@@ -286,30 +321,6 @@ describe('enrolment', () => {
       statuses.push((await est(site, 'simpleenroll', { token: `guess-${guess}` })).status);
     expect(statuses.at(-1)).toBe(429);
     expect(readFileSync(file, 'utf8')).toBe(before);
-  });
-
-  it('a token buys a certificate for its own name and a P-256 key alone; what is no request keeps it whole', async () => {
-    const { secret } = parseJoinToken(await tokenFor(site, 'roof-1'), 'test');
-    const bad: [string, RegExp][] = [
-      ['', /no certificate request/],
-      ['AAAA', /no certificate request/],
-      [await csr('roof-2'), /the token is for 'roof-1', and the request for 'roof-2'/],
-      [await csr('../etc'), /common name is no gateway's name/],
-      [await csr('roof-1', 'P-384'), /not one on the curve P-256/],
-      [tampered(await csr('roof-1')), /not signed with its own key|no certificate request/],
-    ];
-    for (const [body, why] of bad) {
-      const answer = await est(site, 'simpleenroll', { token: secret, body });
-      expect(answer.status, body).toBe(403);
-      expect(answer.body).toMatch(why);
-    }
-    const good = await est(site, 'simpleenroll', { token: secret, body: await csr('roof-1') });
-    expect(good.status).toBe(200);
-    // RFC 7030: certs-only PKCS #7, which openssl reads.
-    const pem = execFileSync('openssl', ['pkcs7', '-inform', 'DER', '-print_certs'], {
-      input: Buffer.from(good.body, 'base64'),
-    }).toString();
-    expect(new X509Certificate(pem).subject).toBe('CN=roof-1');
   });
 });
 
@@ -362,6 +373,6 @@ async function age(site: Site, name: string, days: number): Promise<[string, str
       { serial, key: '', fromMs: Date.parse(validFrom), toMs: Date.parse(validTo), pem, seenMs: 1 },
     ],
   };
-  writeFileSync(join(site.folder, 'enroll', 'registry.jsonl'), `${JSON.stringify({ member })}\n`);
+  appendFileSync(join(site.folder, 'enroll', 'registry.jsonl'), `${JSON.stringify({ member })}\n`);
   return [key, pem];
 }
