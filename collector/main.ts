@@ -8,6 +8,7 @@ import {
   untilSignal,
 } from '../shared/config/process.ts';
 import { loadConfig } from '../shared/config/spec.ts';
+import { tellSystemd } from '../shared/config/systemd.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
 import { Collector } from './collector.ts';
@@ -49,6 +50,7 @@ export async function runCollector(args: string[]): Promise<void> {
     process.env['HEADWATER_INFLUXDB_TOKEN'],
   );
   process.stdout.write(readyLine({ http, uplink, uplinks, enroll }));
+  tellSystemd(process.env);
   await stopped;
   await stopWithin(() => collector.close(), notify);
   process.exit(0);

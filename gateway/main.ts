@@ -9,6 +9,7 @@ import {
   untilSignal,
 } from '../shared/config/process.ts';
 import { loadConfig } from '../shared/config/spec.ts';
+import { tellSystemd } from '../shared/config/systemd.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
 import { GATEWAY_CONFIG } from './config.ts';
@@ -51,6 +52,7 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
   const stopped = untilSignal();
   const { mqtt, mqtts, ws, wss, http } = await gateway.start();
   process.stdout.write(readyLine({ mqtt, mqtts, ws, wss, http }));
+  tellSystemd(process.env);
   await stopped;
   await stopWithin(() => gateway.close(), notify);
   process.exit(0);
