@@ -126,6 +126,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  flash: {
+    about: 'Make cards of gateways from a stock image, one or many.',
+    load: async () => {
+      const { FLASH_HELP: help, flash: run } = await import('./flash.ts');
+      return { help, run };
+    },
+  },
   enroll: {
     about: 'Make join tokens for gateways, list them, or revoke a gateway.',
     load: async () => {

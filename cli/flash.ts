@@ -1,0 +1,362 @@
+/**
+ * `headwater flash IMAGE`: a stock image becomes the cards of gateways that enrol themselves. Each card is made as a file
+ * first, which is checked, and then written; a batch is a table with a row each, and goes on where it ended.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { copyFile, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { parseJoinToken } from '../shared/access/join-token.ts';
+import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import { HeadwaterError, messageOf } from '../shared/errors.ts';
+import { cardAt, readDisks, type Disk } from './flash/cards.ts';
+import { unpack } from './flash/image.ts';
+import {
+  checkFit,
+  filesFor,
+  provision,
+  stockOf,
+  type Card,
+  type Payload,
+  type Stock,
+} from './flash/provision.ts';
+import { readTable, type Row } from './flash/table.ts';
+import { writeCard } from './flash/write.ts';
+import { Progress } from './progress.ts';
+
+const FLAGS: Flags = {
+  package: { value: 'FILE', about: "The gateway's .deb for the board (npm run deb makes it)." },
+  token: { value: 'FILE', about: 'A join token, for one card.' },
+  table: {
+    value: 'FILE',
+    about: 'CSV with a card each row: name, wifi_ssid, wifi_password, wifi_country.',
+  },
+  tokens: {
+    value: 'DIR',
+    about: 'Where their join tokens are, NAME.token each (headwater enroll --out).',
+  },
+  to: {
+    value: 'PLACE',
+    about: 'A card (/dev/sdb), again for several; a file; or with --table a folder, NAME.img each.',
+    multiple: true,
+  },
+  confirm: {
+    value: 'DEVICE',
+    about: 'The same card once more: nothing is written to one that is not named twice.',
+    multiple: true,
+  },
+  'wifi-ssid': { value: 'NAME', about: 'Wi-Fi of a single card.' },
+  'wifi-password-file': {
+    value: 'FILE',
+    about: 'Its password. The card gets the key that is made of it.',
+  },
+  'wifi-country': { value: 'XX', about: 'Where that is; without it some boards keep Wi-Fi off.' },
+  'ssh-key': {
+    value: 'FILE',
+    about: 'Public key of the user headwater; without it nobody can log in.',
+  },
+  settings: { value: 'FILE', about: "gateway.yaml of the cards; without it the package's own." },
+  passwords: {
+    value: 'FILE',
+    about: 'Password file for their devices, as /etc/headwater/passwords.',
+  },
+  size: {
+    value: 'MB',
+    about: 'A file is made so large: an image boots with no more room than it has.',
+  },
+  'dry-run': { about: 'Say what would be done; nothing is written.' },
+  list: { about: 'Show the disks of this machine, and why each is or is not a card.' },
+};
+
+export const FLASH_HELP = helpText(
+  'flash IMAGE --package FILE (--token FILE | --table FILE --tokens DIR) --to PLACE',
+  'Puts the gateway, its join token and network into a stock image (Raspberry Pi OS, Debian; .img, .xz, .zst) and writes it to cards or files. Docs: flash.md.',
+  FLAGS,
+  'What was written stands in flash-report.csv beside the table; a card that stands there is not made again.',
+);
+
+type Values = Record<string, string | boolean | undefined>;
+const text = (values: Values, name: string): string | undefined =>
+  typeof values[name] === 'string' ? values[name] : undefined;
+
+/** Throws CONFIG_INVALID. */
+function readGiven(path: string | undefined, what: string): string {
+  try {
+    return path === undefined ? '' : readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function payloadOf(values: Values): Payload {
+  const path = text(values, 'package') ?? '';
+  const architecture = /_(amd64|arm64|armhf)\.deb$/.exec(path)?.[1];
+  if (architecture === undefined || !existsSync(path))
+    throw new HeadwaterError(
+      'USAGE',
+      `--package names no package: a file headwater-gateway_VERSION_ARCHITECTURE.deb (npm run deb makes them)`,
+    );
+  return {
+    deb: readFileSync(path),
+    architecture,
+    gatewayYaml: readGiven(text(values, 'settings'), '--settings'),
+    passwords: readGiven(text(values, 'passwords'), '--passwords'),
+  };
+}
+
+function cardOf(
+  token: string,
+  where: string,
+  row: Omit<Row, 'name'>,
+  sshKey: string,
+  name?: string,
+): Card {
+  const { gateway } = parseJoinToken(token, where);
+  if (name !== undefined && name !== gateway)
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${where} is the token of '${gateway}', not of '${name}'`,
+    );
+  const { ssid, password, country } = row;
+  return {
+    name: gateway,
+    token,
+    wifi: ssid === '' ? undefined : { ssid, password, country },
+    sshKey,
+  };
+}
+
+/** Every card of the table or of the flags, with its token. Throws USAGE and CONFIG_INVALID before anything is written. */
+function cardsOf(values: Values): Card[] {
+  const sshKey = readGiven(text(values, 'ssh-key'), '--ssh-key').trim();
+  if (sshKey !== '' && !/^(?:ssh-|ecdsa-|sk-)\S+ \S+/.test(sshKey))
+    throw new HeadwaterError('CONFIG_INVALID', '--ssh-key is no public key of OpenSSH');
+  const [table, tokens, token] = [
+    text(values, 'table'),
+    text(values, 'tokens'),
+    text(values, 'token'),
+  ];
+  if (table !== undefined) {
+    if (tokens === undefined) throw new HeadwaterError('USAGE', '--table needs --tokens DIR');
+    return readTable(table).map((row) => {
+      const path = join(tokens, `${row.name}.token`);
+      return cardOf(readGiven(path, `the token of '${row.name}'`), path, row, sshKey, row.name);
+    });
+  }
+  if (token === undefined)
+    throw new HeadwaterError('USAGE', 'give --token FILE, or --table FILE and --tokens DIR');
+  const wifi = {
+    ssid: text(values, 'wifi-ssid') ?? '',
+    password: readGiven(text(values, 'wifi-password-file'), '--wifi-password-file').trim(),
+    country: text(values, 'wifi-country') ?? '',
+  };
+  return [cardOf(readGiven(token, '--token'), token, wifi, sshKey)];
+}
+
+/** The file of one card: the stock image, with what makes it this gateway. */
+async function makeFile(
+  base: string,
+  to: string,
+  payload: Payload,
+  card: Card,
+  sizeBytes: number,
+): Promise<void> {
+  const unfinished = `${to}.unfinished`;
+  try {
+    await copyFile(base, unfinished, constants.COPYFILE_FICLONE);
+    if (sizeBytes > (await stat(unfinished)).size) {
+      const file = await open(unfinished, 'r+');
+      await file.truncate(sizeBytes);
+      await file.close();
+    }
+    await provision(await stockOf(unfinished), payload, card);
+    const file = await open(unfinished, 'r+');
+    await file.sync();
+    await file.close();
+    renameSync(unfinished, to);
+  } catch (error) {
+    rmSync(unfinished, { force: true });
+    throw error;
+  }
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function list(disks: readonly Disk[]): void {
+  if (disks.length === 0) say('This machine has no disks that lsblk shows.');
+  for (const { path, sizeBytes, label, refused } of disks)
+    say(
+      `${path}  ${(sizeBytes / 1e9).toFixed(1)} GB  ${label}  ${refused === undefined ? 'a card' : `not written: ${refused}`}`,
+    );
+}
+
+interface Job {
+  base: string;
+  folder: string;
+  payload: Payload;
+  sizeBytes: number;
+  report: string | undefined;
+}
+
+async function toDevice({ base, folder, payload }: Job, card: Card, disk: Disk): Promise<void> {
+  const image = join(folder, `${card.name}.img`);
+  await makeFile(base, image, payload, card, 0);
+  const { size } = await stat(image);
+  const bars = {
+    write: new Progress(`${card.name} → ${disk.path}`, size, 'bytes'),
+    verify: new Progress(`${card.name} ← ${disk.path}`, size, 'bytes'),
+  };
+  try {
+    await writeCard({
+      image,
+      card: disk.path,
+      isDevice: true,
+      cardBytes: disk.sizeBytes,
+      progress: (phase, done) => bars[phase].show(done),
+    });
+  } finally {
+    bars.verify.end();
+    await rm(image, { force: true });
+  }
+}
+
+/** One failure stops no other card. Returns how many there were. */
+async function each(
+  job: Job,
+  work: readonly { card: Card; place: string; make: () => Promise<void> }[],
+): Promise<number> {
+  let failed = 0;
+  for (const { card, place, make } of work) {
+    try {
+      await make();
+      say(`${card.name}: written to ${place} and read back`);
+      if (job.report !== undefined)
+        appendFileSync(job.report, `${card.name},${place},${new Date().toISOString()},written\n`);
+    } catch (error) {
+      failed++;
+      process.stderr.write(`headwater: ${card.name}: ${messageOf(error)}\n`);
+      if (job.report !== undefined)
+        appendFileSync(job.report, `${card.name},${place},${new Date().toISOString()},failed\n`);
+    }
+  }
+  return failed;
+}
+
+/** Names that a report of before says are written. */
+function written(report: string | undefined): Set<string> {
+  if (report === undefined || !existsSync(report)) return new Set();
+  const lines = readFileSync(report, 'utf8').split('\n');
+  return new Set(
+    lines.flatMap((line) => (line.endsWith(',written') ? [line.split(',')[0] ?? ''] : [])),
+  );
+}
+
+function dryRun(
+  stock: Stock,
+  payload: Payload,
+  cards: readonly Card[],
+  places: readonly string[],
+): void {
+  const seeds = {
+    boot: 'on the boot partition',
+    root: 'in the root file system',
+    none: 'none: the image has no cloud-init',
+  };
+  say(`${stock.name}, ${stock.architecture}; cloud-init seed ${seeds[stock.seed]}`);
+  for (const [index, card] of cards.entries()) {
+    say(
+      `${card.name} → ${places[index] ?? 'no place yet'}${card.wifi === undefined ? '' : `, Wi-Fi '${card.wifi.ssid}'`}`,
+    );
+    const { root, boot } = filesFor(stock, payload, card);
+    for (const { path, content } of root) say(`  ${path} (${content.length} bytes)`);
+    for (const [name, content] of Object.entries(boot))
+      say(`  boot:/${name} (${content.length} bytes)`);
+  }
+  say('Nothing was written.');
+}
+
+/** Where each card goes: a file, a file in a folder, or a device that was named twice. Throws USAGE. */
+function placesOf(
+  cards: readonly Card[],
+  to: readonly string[],
+  confirmed: readonly string[],
+  isTable: boolean,
+): string[] {
+  if (to.length === 0)
+    throw new HeadwaterError(
+      'USAGE',
+      '--to names a card, a file or a folder; --list shows the cards',
+    );
+  const devices = to.filter((place) => place.startsWith('/dev/'));
+  const unconfirmed = devices.find((device) => !confirmed.includes(device));
+  if (unconfirmed !== undefined)
+    throw new HeadwaterError(
+      'USAGE',
+      `everything on ${unconfirmed} will be gone: say --confirm ${unconfirmed} as well`,
+    );
+  if (devices.length > 0) {
+    if (devices.length !== to.length || new Set(to).size !== to.length)
+      throw new HeadwaterError('USAGE', '--to: cards or a file, and each card once');
+    return devices;
+  }
+  const [first = ''] = to;
+  if (to.length > 1) throw new HeadwaterError('USAGE', '--to: one file, or one folder for a table');
+  return isTable ? cards.map(({ name }) => join(first, `${name}.img`)) : [first];
+}
+
+export async function flash(args: string[]): Promise<void> {
+  const { values, lists, positionals, help } = parseFlags('flash', args, FLAGS, 1);
+  if (help) {
+    process.stdout.write(FLASH_HELP);
+    return;
+  }
+  if (values['list'] === true) return list(await readDisks());
+  const [image] = positionals;
+  if (image === undefined)
+    throw new HeadwaterError('USAGE', 'name the image: headwater flash IMAGE …');
+  const payload = payloadOf(values);
+  const table = text(values, 'table');
+  const report = table === undefined ? undefined : `${table.replace(/\.csv$/, '')}-report.csv`;
+  const done = written(report);
+  const cards = cardsOf(values).filter(({ name }) => !done.has(name));
+  if (done.size > 0)
+    say(`${done.size} were written before (${basename(report ?? '')}), ${cards.length} are left`);
+  const places = placesOf(cards, lists['to'] ?? [], lists['confirm'] ?? [], table !== undefined);
+  const folder = await mkdtemp(join(process.env['TMPDIR'] ?? tmpdir(), 'headwater-flash-'));
+  try {
+    const base = join(folder, 'base.img');
+    await unpack(image, base);
+    const stock = await stockOf(base);
+    checkFit(stock, payload);
+    if (values['dry-run'] === true) return dryRun(stock, payload, cards, places);
+    const sizeBytes = Number(text(values, 'size') ?? 0) * 1e6;
+    const job: Job = { base, folder, payload, sizeBytes, report };
+    const failed = await each(job, await workOf(job, cards, places));
+    const left = cards.length - places.length;
+    if (left > 0) say(`${left} cards are left: put the next ones in and say the same again`);
+    if (failed > 0) process.exitCode = 1;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function workOf(job: Job, cards: readonly Card[], places: readonly string[]) {
+  const { size } = await stat(job.base);
+  const disks = places.some((place) => place.startsWith('/dev/')) ? await readDisks() : [];
+  return places.flatMap((place, index) => {
+    const card = cards[index];
+    if (card === undefined) return [];
+    if (place.startsWith('/dev/')) {
+      // All of them are judged before the first is written.
+      const disk = cardAt(disks, place, size);
+      return [{ card, place, make: () => toDevice(job, card, disk) }];
+    }
+    mkdirSync(join(place, '..'), { recursive: true });
+    return [
+      { card, place, make: () => makeFile(job.base, place, job.payload, card, job.sizeBytes) },
+    ];
+  });
+}

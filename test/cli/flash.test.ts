@@ -1,0 +1,452 @@
+/** Cards from stock images: made-up images and disks, the real tools, and media that fail in every way. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { open, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { flash } from '../../cli/flash.ts';
+import { cardAt, disksOf, type Block } from '../../cli/flash/cards.ts';
+import { partitionsOf } from '../../cli/flash/image.ts';
+import { Ext, Fat } from '../../cli/flash/tools.ts';
+import { readTable } from '../../cli/flash/table.ts';
+import { writeCard, type Medium } from '../../cli/flash/write.ts';
+import { joinTokenText } from '../../shared/access/join-token.ts';
+import { temporaryFolder } from '../support/process.ts';
+
+const MIB = 1024 * 1024;
+const ROOT_AT = 8 * MIB;
+const has = (command: string): boolean => spawnSync(command, ['--version']).error === undefined;
+const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
+
+/** A disk with a FAT partition (empty without mtools) and an ext4 one that has what of Debian is looked at. */
+function stockImage(folder: string, machine: number, files: Record<string, string>): string {
+  const tree = join(folder, 'tree');
+  const elf = Buffer.alloc(64);
+  elf.writeUInt16LE(machine, 18);
+  const all: Record<string, string | Buffer> = {
+    'usr/lib/os-release': 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
+    'usr/bin/dpkg': elf,
+    'etc/systemd/system/multi-user.target.wants/x.service': '',
+    ...files,
+  };
+  for (const [path, content] of Object.entries(all)) {
+    mkdirSync(join(tree, path, '..'), { recursive: true });
+    writeFileSync(join(tree, path), content);
+  }
+  const image = join(folder, 'stock.img');
+  const disk = Buffer.alloc(512);
+  const entry = (index: number, type: number, at: number, length: number): void => {
+    disk[446 + index * 16 + 4] = type;
+    disk.writeUInt32LE(at / 512, 454 + index * 16);
+    disk.writeUInt32LE(length / 512, 458 + index * 16);
+  };
+  entry(0, 0x0c, MIB, 4 * MIB);
+  entry(1, 0x83, ROOT_AT, 24 * MIB);
+  disk.writeUInt16LE(0xaa55, 510);
+  writeFileSync(image, disk);
+  execFileSync('truncate', ['-s', '32M', image]);
+  const args = ['-q', '-t', 'ext4', '-d', tree, '-E', `offset=${ROOT_AT}`, image, '24M'];
+  execFileSync('mke2fs', args, { env: { ...process.env, PATH }, stdio: 'ignore' });
+  return image;
+}
+
+const token = (gateway: string): string =>
+  joinTokenText({
+    gateway,
+    urls: ['https://collector.example:8886'],
+    collectors: ['mqtts://collector.example:8885'],
+    fingerprint: Array.from({ length: 32 }, () => 'AB').join(':'),
+    secret: 'a-secret-of-some-length',
+  });
+
+describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
+  'flash (needs e2fsprogs)',
+  () => {
+    let folder: string;
+    let image: string;
+    let deb: string;
+    let said: string[];
+    beforeAll(() => {
+      folder = temporaryFolder();
+      image = stockImage(folder, 183, { 'etc/cloud/cloud.cfg': 'users: []\n' });
+      deb = join(folder, 'headwater-gateway_0.1.0_arm64.deb');
+      writeFileSync(deb, Buffer.alloc(300_000, 'deb'));
+      writeFileSync(join(folder, 'roof-1.token'), token('roof-1'), { mode: 0o600 });
+    });
+    afterEach(() => {
+      vi.restoreAllMocks();
+      process.exitCode = undefined;
+    });
+
+    const run = async (...args: string[]): Promise<string> => {
+      said = [];
+      const take = (part: unknown): boolean => {
+        said.push(String(part));
+        return true;
+      };
+      vi.spyOn(process.stdout, 'write').mockImplementation(take);
+      vi.spyOn(process.stderr, 'write').mockImplementation(take);
+      await flash(args);
+      return said.join('');
+    };
+    const one = (to: string): string[] => [
+      image,
+      ...['--package', deb, '--token', join(folder, 'roof-1.token'), '--to', to],
+    ];
+
+    it('a stock image becomes the card of one gateway: package, token, first boot, name and network; the image itself stays as it was', async () => {
+      const before = readFileSync(image);
+      const to = join(folder, 'out', 'roof-1.img');
+      const password = join(folder, 'wifi');
+      writeFileSync(password, 'correct horse\n');
+      const wifi = [
+        '--wifi-ssid',
+        'Barn',
+        '--wifi-password-file',
+        password,
+        '--wifi-country',
+        'DE',
+      ];
+      expect(await run(...one(to), ...wifi)).toMatch(
+        /roof-1: written to .*roof-1\.img and read back/,
+      );
+      const root = new Ext(to, ROOT_AT);
+      const text = async (path: string): Promise<string> =>
+        (await root.read(path))?.toString() ?? '';
+      expect(await text('/var/lib/headwater-flash/join.token')).toBe(`${token('roof-1')}\n`);
+      expect(
+        (await root.read('/var/lib/headwater-flash/gateway.deb'))?.equals(readFileSync(deb)),
+      ).toBe(true);
+      expect(await text('/var/lib/cloud/seed/nocloud/meta-data')).toMatch(
+        /instance-id: headwater-roof-1-[0-9a-f]{8}\nlocal-hostname: roof-1/,
+      );
+      expect(await text('/var/lib/cloud/seed/nocloud/user-data')).toMatch(
+        /^#cloud-config\nhostname: roof-1/,
+      );
+      // The key that wpa_passphrase makes of the two; the password is nowhere.
+      const network = await text('/var/lib/cloud/seed/nocloud/network-config');
+      expect(network).toMatch(/regulatory-domain: DE/);
+      expect(network).toMatch(/password: [0-9a-f]{64}/);
+      expect(readFileSync(to).includes('correct horse')).toBe(false);
+      expect(await text('/etc/systemd/system/headwater-first-boot.service')).toMatch(
+        /ConditionPathExists/,
+      );
+      const stat = execFileSync(
+        'debugfs',
+        [
+          '-R',
+          'stat /etc/systemd/system/multi-user.target.wants/headwater-first-boot.service',
+          `${to}?offset=${ROOT_AT}`,
+        ],
+        { env: { ...process.env, PATH }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+      );
+      expect(stat).toMatch(
+        /Type: symlink[\s\S]*Fast link dest: "\/etc\/systemd\/system\/headwater-first-boot.service"/,
+      );
+      const secret = execFileSync(
+        'debugfs',
+        ['-R', 'stat /var/lib/headwater-flash/join.token', `${to}?offset=${ROOT_AT}`],
+        { env: { ...process.env, PATH }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+      );
+      expect(secret).toMatch(/Mode: {2}0600[\s\S]*User: {5}0/);
+      expect(readFileSync(image).equals(before)).toBe(true);
+    });
+
+    it('a dry run says everything and writes nothing', async () => {
+      const to = join(folder, 'dry.img');
+      const text = await run(...one(to), '--dry-run');
+      expect(text).toMatch(/Debian GNU\/Linux 13 \(trixie\), arm64; cloud-init seed in the root/);
+      expect(text).toMatch(/join\.token \(\d+ bytes\)[\s\S]*Nothing was written/);
+      expect(existsSync(to)).toBe(false);
+    });
+
+    it('an xz image is unpacked; one that was cut is refused, and nothing is left behind', async () => {
+      execFileSync('xz', ['-0', '--keep', '--force', image]);
+      const packed = `${image}.xz`;
+      const to = join(folder, 'xz.img');
+      const args = one(to).slice(1);
+      await run(packed, ...args);
+      expect(statSync(to).size).toBe(32 * MIB);
+      await truncate(packed, statSync(packed).size - 100);
+      const second = join(folder, 'cut.img');
+      await expect(run(packed, ...args.slice(0, -1), second)).rejects.toThrow(
+        /cannot be unpacked \(a download that was cut\?\)/,
+      );
+      expect(existsSync(second)).toBe(false);
+    });
+
+    it('another architecture, a full image, no Debian, no partitions: one sentence, and no file', async () => {
+      const to = join(folder, 'no.img');
+      const args = one(to).slice(1);
+      const other = stockImage(temporaryFolder(), 62, {});
+      await expect(run(other, ...args)).rejects.toThrow(/is for amd64, the package for arm64/);
+      const plain = join(folder, 'plain.img');
+      writeFileSync(plain, Buffer.alloc(MIB));
+      await expect(run(plain, ...args)).rejects.toThrow(/no partition table/);
+      const disk = Buffer.alloc(20 * MIB);
+      readFileSync(image).copy(disk, 0, 0, 512);
+      writeFileSync(plain, disk);
+      await expect(run(plain, ...args)).rejects.toThrow(
+        /is not whole: partition 2 ends behind its end/,
+      );
+      writeFileSync(plain, Buffer.concat([disk, Buffer.alloc(20 * MIB)]));
+      await expect(run(plain, ...args)).rejects.toThrow(/has no Debian on an ext4 partition/);
+      const large = join(folder, 'x', 'headwater-gateway_0.1.0_arm64.deb');
+      mkdirSync(join(large, '..'));
+      writeFileSync(large, Buffer.alloc(40 * MIB));
+      expect(await run(image, '--package', large, ...args.slice(2))).toMatch(
+        /has \d+ MB left, and the package needs 42/,
+      );
+      expect(process.exitCode).toBe(1);
+      expect(existsSync(to)).toBe(false);
+    });
+
+    it('a table makes a card a row, each with its own token; one that fails stops no other, and a second run makes only what is missing', async () => {
+      const table = join(folder, 'cards.csv');
+      writeFileSync(
+        table,
+        'name,wifi_ssid,wifi_password,wifi_country\nb-1,"Barn, east",pass phrase,DE\nb-2,,,\n',
+      );
+      const tokens = join(folder, 'tokens');
+      mkdirSync(tokens);
+      writeFileSync(join(tokens, 'b-1.token'), token('b-1'));
+      const args = [
+        image,
+        '--package',
+        deb,
+        '--table',
+        table,
+        '--tokens',
+        tokens,
+        '--to',
+        join(folder, 'batch'),
+      ];
+      await expect(run(...args)).rejects.toThrow(/the token of 'b-2'/);
+      writeFileSync(join(tokens, 'b-2.token'), token('b-1'));
+      await expect(run(...args)).rejects.toThrow(/is the token of 'b-1', not of 'b-2'/);
+      writeFileSync(join(tokens, 'b-2.token'), token('b-2'));
+      mkdirSync(join(folder, 'batch', 'b-1.img'), { recursive: true }); // Stands in its way.
+      expect(await run(...args)).toMatch(/b-1: [\s\S]*b-2: written/);
+      expect(process.exitCode).toBe(1);
+      execFileSync('rm', ['-r', join(folder, 'batch', 'b-1.img')]);
+      expect(await run(...args)).toMatch(
+        /1 were written before \(cards-report\.csv\), 1 are left[\s\S]*b-1: written/,
+      );
+      const second = new Ext(join(folder, 'batch', 'b-2.img'), ROOT_AT);
+      expect((await second.read('/var/lib/headwater-flash/hostname'))?.toString()).toBe('b-2\n');
+    });
+
+    it('a table that cannot be right is refused with the line', () => {
+      const table = join(folder, 'bad.csv');
+      for (const [text, why] of [
+        ['name,colour\n', /line 1: 'colour' is none of/],
+        ['name\na b\n', /line 2: 'a b' cannot be a gateway's name/],
+        ['name\na\n\na\n', /line 4: 'a' stands in line 2 already/],
+        ['name,wifi_ssid,wifi_password,wifi_country\na,x,y,de\n', /line 2: wifi_country/],
+        ['name,wifi_ssid\na\n', /line 2: it has 1 fields/],
+      ] as const) {
+        writeFileSync(table, text);
+        expect(() => readTable(table), text).toThrow(why);
+      }
+    });
+
+    it.skipIf(!has('mcopy'))(
+      'an image whose boot partition has a seed of cloud-init gets it there (needs mtools)',
+      async () => {
+        const own = temporaryFolder();
+        const pi = stockImage(own, 183, { 'etc/cloud/cloud.cfg': 'x\n' });
+        const at = `${pi}@@${MIB}`;
+        execFileSync('mformat', ['-i', at, '-T', String((4 * MIB) / 512), '::']);
+        const seed = join(own, 'user-data');
+        writeFileSync(seed, '#cloud-config\n');
+        execFileSync('mcopy', ['-i', at, seed, '::/user-data']);
+        const to = join(own, 'card.img');
+        await run(pi, ...one(to).slice(1));
+        const boot = new Fat(to, MIB);
+        expect((await boot.read('/meta-data'))?.toString()).toMatch(
+          /instance-id: headwater-roof-1-/,
+        );
+        expect((await boot.read('/user-data'))?.toString()).toMatch(/hostname: roof-1/);
+      },
+    );
+
+    it('a card has to be named twice, and partitions are found in a GPT as well', async () => {
+      await expect(run(...one('/dev/sdz'))).rejects.toThrow(
+        /everything on \/dev\/sdz will be gone: say --confirm/,
+      );
+      await expect(run(...one('/dev/sdz'), '--confirm', '/dev/sdz')).rejects.toThrow(
+        /no disk of this machine|cannot be listed/,
+      );
+      const disk = Buffer.alloc(64 * 512);
+      disk[450] = 0xee;
+      disk.writeUInt16LE(0xaa55, 510);
+      disk.write('EFI PART', 512, 'latin1');
+      disk.writeBigUInt64LE(2n, 512 + 72);
+      disk.writeUInt32LE(4, 512 + 80);
+      disk.writeUInt32LE(128, 512 + 84);
+      disk.fill(1, 1024 + 128, 1024 + 144);
+      disk.writeBigUInt64LE(34n, 1024 + 128 + 32);
+      disk.writeBigUInt64LE(63n, 1024 + 128 + 40);
+      const path = join(folder, 'gpt.img');
+      writeFileSync(path, disk);
+      expect(await partitionsOf(path)).toEqual([{ number: 2, offset: 34 * 512, length: 30 * 512 }]);
+    });
+  },
+);
+
+describe('cards', () => {
+  const stick: Block = {
+    name: 'sdb',
+    size: 32e9,
+    rm: true,
+    type: 'disk',
+    tran: 'usb',
+    model: 'Reader',
+    serial: 'X1',
+  };
+  it.each([
+    [
+      'the disk that this machine runs from',
+      {
+        name: 'sda',
+        tran: 'usb',
+        children: [{ name: 'sda2', size: 1, type: 'part', mountpoints: [null, '/'] }],
+      },
+      /this machine runs from it \(\/\)/,
+    ],
+    ['swap on it', { children: [{ name: 'sdb1', size: 1, mountpoint: '[SWAP]' }] }, /runs from it/],
+    [
+      'a mounted one',
+      { children: [{ name: 'sdb1', size: 1, mountpoint: '/media/me/SD' }] },
+      /mounted at \/media\/me\/SD: unmount it first/,
+    ],
+    [
+      'a mount on the disk itself, of an old lsblk',
+      { rm: '1', size: '32000000000', mountpoint: '/mnt' },
+      /mounted at \/mnt/,
+    ],
+    ['an inner disk', { tran: 'nvme', name: 'nvme1n1' }, /no card and no USB disk \(nvme\)/],
+    ['one of an array', { children: [{ name: 'md0', size: 1, type: 'raid1' }] }, /array/],
+    ['a volume group', { fstype: 'LVM2_member' }, /volume group/],
+    [
+      'an encrypted one that is open',
+      { children: [{ name: 'x', size: 1, type: 'crypt' }] },
+      /encrypted/,
+    ],
+    ['a partition', { type: 'part' }, /no disk/],
+    ['a write-protected one', { ro: '1' }, /write-protected/],
+    ['an empty reader', { size: 0 }, /no card in the reader/],
+    ['one of 12 TB', { size: 12e12 }, /larger than any card/],
+    ['one that is too small', { size: 1e9 }, /too small: 1000 MB, and the image needs 2000/],
+  ] as const)('%s is refused', (_name, change, why) => {
+    const block = { ...stick, ...change } as Block;
+    expect(() => cardAt(disksOf([block]), `/dev/${block.name}`, 2e9)).toThrow(why);
+  });
+
+  it('a card in a USB reader, or in a reader that says that nothing is removable, is one', () => {
+    expect(cardAt(disksOf([stick]), '/dev/sdb', 2e9).refused).toBeUndefined();
+    const inner: Block = {
+      name: 'mmcblk0',
+      size: '32000000000',
+      rm: '0',
+      hotplug: '0',
+      type: 'disk',
+    };
+    expect(cardAt(disksOf([inner]), '/dev/mmcblk0', 2e9).label).toBe('no model');
+    expect(() => cardAt(disksOf([stick]), '/dev/sdb1', 1)).toThrow(/a partition is none/);
+  });
+});
+
+describe('writing', () => {
+  const SIZE = 9 * MIB + 1234;
+  let image: string;
+  beforeAll(() => {
+    image = join(temporaryFolder(), 'image');
+    const data = Buffer.alloc(SIZE);
+    for (let at = 0; at < SIZE; at += 4)
+      data.writeUInt32LE((at * 2654435761) >>> 0, Math.min(at, SIZE - 4));
+    writeFileSync(image, data);
+  });
+
+  /** A card of so many bytes in memory, with what is wrong with it. */
+  function medium(
+    real: number,
+    wrong: {
+      at?: (offset: number) => number;
+      fails?: (offset: number) => Error | undefined;
+      flips?: number;
+    } = {},
+  ) {
+    const cells = Buffer.alloc(real);
+    const place = wrong.at ?? ((offset: number) => offset);
+    const card = {
+      write: (from: Buffer, at: number, length: number, offset: number) => {
+        const error = wrong.fails?.(offset);
+        if (error !== undefined) return Promise.reject(error);
+        from.copy(cells, place(offset), at, at + length);
+        return Promise.resolve({
+          bytesWritten: Math.max(0, Math.min(length, real - place(offset))),
+          buffer: from,
+        });
+      },
+      read: (to: Buffer, at: number, length: number, offset: number) => {
+        const bytesRead = cells.copy(to, at, place(offset), place(offset) + length);
+        if (wrong.flips !== undefined && offset <= wrong.flips && wrong.flips < offset + length)
+          to[at + wrong.flips - offset] = 1;
+        return Promise.resolve({ bytesRead, buffer: to });
+      },
+      sync: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+    };
+    return { cells, open: () => Promise.resolve(card as unknown as Medium) };
+  }
+  const write = (cardBytes: number, open?: () => Promise<Medium>, card = '/dev/made-up') =>
+    writeCard({
+      image,
+      card,
+      isDevice: open !== undefined,
+      cardBytes,
+      progress: () => undefined,
+      ...(open === undefined ? {} : { open }),
+    });
+  const isBlank = (cells: Buffer): boolean => cells.subarray(0, 512).every((byte) => byte === 0);
+
+  it('what was written is the image, to the last byte, in a real file', async () => {
+    const card = join(temporaryFolder(), 'card');
+    await (await open(card, 'w')).close();
+    await truncate(card, 16 * MIB);
+    await write(16 * MIB, undefined, card);
+    expect(readFileSync(card).subarray(0, SIZE).equals(readFileSync(image))).toBe(true);
+  });
+
+  it.each([
+    ['ends early', () => medium(6 * MIB), /could not be written|does not hold/],
+    [
+      'is pulled out in the middle',
+      () =>
+        medium(16 * MIB, {
+          fails: (offset) => (offset >= 8 * MIB ? new Error('EIO: i/o error, write') : undefined),
+        }),
+      /pulled out, or worn\?\): EIO/,
+    ],
+    [
+      'forgets a bit',
+      () => medium(16 * MIB, { flips: 5 * MIB + 7 }),
+      /other bytes come back than were written, at 4194304/,
+    ],
+    [
+      'wraps around: it claims 16 MB and has 12',
+      () => medium(12 * MIB, { at: (offset) => offset % (12 * MIB) }),
+      /claim more room than it has/,
+    ],
+    [
+      'throws away what is beyond its end',
+      () => medium(16 * MIB, { at: (offset) => (offset >= 12 * MIB ? 11 * MIB : offset) }),
+      /claim more room than it has/,
+    ],
+  ] as const)('a card that %s is reported, and does not boot', async (_name, make, why) => {
+    const { cells, open: opened } = make();
+    await expect(write(16 * MIB, opened)).rejects.toThrow(why);
+    expect(isBlank(cells)).toBe(true);
+  });
+});
