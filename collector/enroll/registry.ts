@@ -61,6 +61,9 @@ export class Registry {
   private readonly notify: Notify;
   private file: FileHandle | undefined;
   private turn: Promise<void> = Promise.resolve();
+  /** What the next write takes along, and that write. */
+  private readonly waiting: Line[] = [];
+  private next: Promise<void> | undefined;
   private isTorn = false;
 
   constructor(folder: string, notify: Notify) {
@@ -112,21 +115,24 @@ export class Registry {
     ]);
   }
 
-  /** In force when it resolves: on stable storage. What could not be written is not in force. */
+  /** In force when it resolves: on stable storage. What could not be written is not in force. One fsync serves all that wait. */
   private async write(lines: readonly Line[]): Promise<void> {
+    this.waiting.push(...lines);
     const before = this.turn;
-    const written = (async () => {
+    this.next ??= (async () => {
       await before.catch(() => undefined);
+      this.next = undefined;
+      const group = this.waiting.splice(0);
       // After a write that failed half a line may stand there.
       const begin = this.isTorn ? '\n' : '';
       this.isTorn = true;
-      await this.file?.appendFile(begin + textOf(lines));
+      await this.file?.appendFile(begin + textOf(group));
       await this.file?.datasync();
       this.isTorn = false;
-      for (const line of lines) this.take(line);
+      for (const line of group) this.take(line);
     })();
-    this.turn = written;
-    await written;
+    this.turn = this.next;
+    await this.next;
   }
 
   async addTokens(tokens: readonly TokenRecord[]): Promise<void> {

@@ -1,9 +1,10 @@
 /** Enrolment over real sockets: a token becomes a certificate, the certificate a link, and everything else nothing. */
 import { execFileSync } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate, createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
+import { connectAsync } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { Collector } from '../../collector/collector.ts';
@@ -19,6 +20,8 @@ import { runGateway, type RunningGateway } from '../support/gateway.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
 const DAY_MS = 86_400_000;
+/** Secret of a token whose time is over. */
+const LATE = 'late'.repeat(8);
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
@@ -140,7 +143,13 @@ function est(
 describe('enrolment', () => {
   let site: Site;
   beforeAll(async () => {
-    site = await collector();
+    const folder = temporaryFolder();
+    mkdirSync(join(folder, 'enroll'), { mode: 0o700 });
+    const hash = createHash('sha256').update(LATE).digest('hex');
+    const expiresMs = Date.now() - DAY_MS;
+    const token = { hash, gateway: 'late-1', site: '', labels: {}, expiresMs };
+    writeFileSync(join(folder, 'enroll', 'registry.jsonl'), `${JSON.stringify({ token })}\n`);
+    site = await collector(folder);
   });
   afterAll(() => site.close());
 
@@ -232,36 +241,32 @@ describe('enrolment', () => {
   });
 
   it('an expired token, one of another collector, and one for another authority are refused with what to do', async () => {
-    const site = await collector();
-    const soon = parseJoinToken(await tokenFor(site, 'roof-1', { hours: 1 }), 'test');
-    await site.close();
-    const registry = join(site.folder, 'enroll', 'registry.jsonl');
-    const text = readFileSync(registry, 'utf8');
-    writeFileSync(registry, text.replace(/"expiresMs":\d+/, `"expiresMs":${Date.now() - DAY_MS}`));
-    const later = await again(site);
-    const expired = await gateway(saved(joinTokenText(soon)));
-    await said(expired.notices, /was good until .*: make another with 'headwater enroll roof-1'/);
-
-    const other = await collector();
-    cleanups.push(other.close);
-    const foreign = parseJoinToken(await tokenFor(other, 'roof-2'), 'test');
-    const { fingerprint, urls } = soon;
-    const strange = await gateway(saved(joinTokenText({ ...foreign, fingerprint, urls })));
+    const { urls, collectors, fingerprint } = parseJoinToken(await tokenFor(site, 'x'), 'test');
+    const usual = { gateway: 'late-1', urls, collectors, fingerprint, secret: LATE };
+    const expired = await gateway(saved(joinTokenText(usual)));
+    await said(expired.notices, /was good until .*: make another with 'headwater enroll late-1'/);
+    const strange = await gateway(saved(joinTokenText({ ...usual, secret: 'x'.repeat(32) })));
     await said(strange.notices, /not known here: it is of another collector/);
-    // The token goes where it does not belong: its secret is not even shown.
-    const before = later.notices.length;
-    const misled = await gateway(saved(joinTokenText({ ...foreign, urls })));
-    await said(misled.notices, /no pinned authority has signed it/);
-    expect(later.notices.slice(before).map(({ event }) => event)).not.toContain('enrolled');
+    // It goes where another authority answers: its secret is not even shown.
+    const other = fingerprint.replaceAll('A', 'B');
+    const enrolled = await tokenFor(site, 'misled');
+    const { secret } = parseJoinToken(enrolled, 'test');
+    const misled = joinTokenText({ ...usual, gateway: 'misled', fingerprint: other, secret });
+    await said((await gateway(saved(misled))).notices, /no pinned authority has signed it/);
+    await connected(await gateway(saved(enrolled)));
   });
 
-  it('after 400 days offline, its certificate expired, it renews with its key and comes back by itself; beyond the grace it is told that it needs a token', async () => {
+  it('after 400 days offline, its certificate expired, it comes back by itself and brings what it had acknowledged; beyond the grace it is told that it needs a token', async () => {
     const site = await collector();
     const folder = temporaryFolder();
     const running = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
     await connected(running);
-    await running.gateway.close();
     await site.close();
+    const device = await connectAsync(`mqtt://127.0.0.1:${running.port}`, { clientId: 'sensor' });
+    for (let n = 0; n < 20; n++)
+      await device.publishAsync('roof/climate', JSON.stringify({ n }), { qos: 1 });
+    await device.endAsync();
+    await running.gateway.close();
     const [key, pem] = await age(site, 'roof-1', 400);
     writeFileSync(join(folder, 'identity', 'own.pem'), key + pem, { mode: 0o600 });
     const old = (await age(site, 'roof-2', 365 + 731)).join('');
@@ -269,6 +274,12 @@ describe('enrolment', () => {
     const later = await gateway('', folder);
     await said(later.notices, /the certificate was renewed/);
     await connected(later);
+    await until('what it had acknowledged', async () => {
+      const answer = await fetch(`${back.http}/api/v1/query?measurement=climate&field=n`);
+      const { series } = (await answer.json()) as { series: { points: [number, number][] }[] };
+      const values = series.flatMap(({ points }) => points.map(([, value]) => value));
+      return values.length === 20 && new Set(values).size === 20 ? true : undefined;
+    });
     const refused = await est(back, 'simplereenroll', { own: old, body: await csr('roof-2') });
     expect(refused.status).toBe(403);
     expect(refused.body).toMatch(/more than 730 days ago: make a token/);
