@@ -3,7 +3,7 @@
  * first, which is checked, and then written; a batch is a table with a row each, and goes on where it ended.
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { copyFile, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -165,6 +165,8 @@ async function makeFile(
   const unfinished = `${to}.unfinished`;
   try {
     await copyFile(base, unfinished, constants.COPYFILE_FICLONE);
+    // It has the token in it.
+    await chmod(unfinished, 0o600);
     if (sizeBytes > (await stat(unfinished)).size) {
       const file = await open(unfinished, 'r+');
       await file.truncate(sizeBytes);

@@ -82,7 +82,7 @@ wipe() {
 export DEBIAN_FRONTEND=noninteractive
 install -d -m 0755 /etc/headwater
 if [ -s gateway.yaml ]; then install -m 0644 gateway.yaml /etc/headwater/gateway.yaml; fi
-dpkg --force-confold --configure -a
+dpkg --force-confold --configure -a || true
 if ! dpkg-query -W -f '\${Status}' headwater-gateway 2>/dev/null | grep -q ' installed$'; then
   dpkg --force-confold --install gateway.deb
 fi
@@ -101,8 +101,8 @@ echo "$hostname" > /etc/hostname
 hostname "$hostname" || true
 sync
 systemctl restart headwater-gateway.service
-systemctl disable headwater-first-boot.service
 for file in join.token wifi.nmconnection passwords /boot/firmware/network-config ${SEED}/network-config; do wipe "$file"; done
+systemctl disable headwater-first-boot.service
 rm -rf ${FOLDER} /etc/systemd/system/headwater-first-boot.service
 sync
 `;

@@ -46,27 +46,29 @@ function presented({ authorization = '' }: Request['headers']): string {
   return /:(.*)$/s.exec(Buffer.from(basic, 'base64').toString('utf8'))?.[1] ?? '';
 }
 
-/** Counts what is refused, so that guessing ends; the limit is asked before any work is done. */
+/**
+ * Counts what is refused, so that guessing ends. Who shows something that is known is not refused for the guesses that
+ * came from the same address: looking costs a hash, or one signature.
+ */
 async function counted(
   { failures, audit }: Est,
   { address }: Request,
   about: string,
   decide: () => Promise<string>,
 ): Promise<string> {
-  if (failures.isBlocked(address))
-    throw new HeadwaterError(
-      'TOO_MANY_REQUESTS',
-      'too many refused requests from this address: try again in a minute',
-    );
   try {
     return await decide();
   } catch (error) {
     const { code } = error as { code?: unknown };
-    if (code === 'ENROLL_REFUSED' || code === 'UNAUTHORIZED') {
-      failures.fail(address);
-      audit.say({ event: 'refused', address, about, reason: messageOf(error) });
-    }
-    throw error;
+    if (code !== 'ENROLL_REFUSED' && code !== 'UNAUTHORIZED') throw error;
+    const isBlocked = failures.isBlocked(address);
+    failures.fail(address);
+    audit.say({ event: 'refused', address, about, reason: messageOf(error) });
+    if (!isBlocked || code === 'ENROLL_REFUSED') throw error;
+    throw new HeadwaterError(
+      'TOO_MANY_REQUESTS',
+      'too many refused requests from this address: try again in a minute',
+    );
   }
 }
 

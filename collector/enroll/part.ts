@@ -1,6 +1,7 @@
 /** Enrolment as a part of a collector: its listener, and what a person does with tokens and members. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import type { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { ServerTls } from '../../shared/access/tls.ts';
 import { Tokens } from '../../shared/access/tokens.ts';
@@ -22,6 +23,7 @@ const LOOK_MS = 3_600_000;
 
 interface Enrolling {
   enrolment: Enrolment;
+  audit: Audit;
   tls: ServerTls;
   names: readonly string[];
   server: HttpServer;
@@ -91,7 +93,7 @@ async function open(site: CollectorSite): Promise<Enrolling | undefined> {
   }, LOOK_MS);
   timer.unref();
   const ends = { listening: undefined, uplinks: undefined };
-  return { enrolment, tls, names, server, failures, timer, ...ends };
+  return { enrolment, audit, tls, names, server, failures, timer, ...ends };
 }
 
 /** `KEY=VALUE,KEY=VALUE`. Throws QUERY_INVALID. */
@@ -107,8 +109,8 @@ function labelsOf(text: string): Record<string, string> {
 }
 
 async function makeTokens(
-  { enrolment, names, listening, uplinks }: Enrolling,
-  { fields }: Request,
+  { enrolment, audit, names, listening, uplinks }: Enrolling,
+  { fields, identity, address }: Request,
 ): Promise<object> {
   const at = (protocol: string, address: Address | undefined): string =>
     `${protocol}://${addressText({ host: names[0] ?? '', port: address?.port ?? 0 })}`;
@@ -122,6 +124,8 @@ async function makeTokens(
     urls: urls.length > 0 ? urls : [at('https', listening)],
     collectors: collectors.length > 0 ? collectors : [at('mqtts', uplinks)],
   });
+  const about = `${tokens.length} from ${tokens[0]?.gateway ?? ''}`;
+  audit.say({ event: 'enroll_tokens', user: identity.name, address, about });
   return { tokens };
 }
 
@@ -205,9 +209,10 @@ export const enrollPart: CollectorPart<Enrolling> = {
       right: ADMIN_ALL,
       body: { fields: { gateway: { about: 'Its name.', required: true } } },
       replies: { 200: { about: 'It is out.', schema: object({ revoked: TEXT }) } },
-      handle: async ({ enrolment }, { fields }) => {
+      handle: async ({ enrolment, audit }, { fields, identity, address }) => {
         const gateway = fields['gateway'] ?? '';
         await enrolment.revoke(gateway);
+        audit.say({ event: 'revoked', user: identity.name, address, about: gateway });
         return json({ revoked: gateway });
       },
     },

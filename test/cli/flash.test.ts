@@ -149,6 +149,7 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
         { env: { ...process.env, PATH }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
       );
       expect(secret).toMatch(/Mode: {2}0600[\s\S]*User: {5}0/);
+      expect(statSync(to).mode & 0o777).toBe(0o600);
       expect(readFileSync(image).equals(before)).toBe(true);
     });
 

@@ -314,7 +314,7 @@ describe('enrolment', () => {
     const site = await collector(temporaryFolder(), undefined, 8);
     cleanups.push(site.close);
     const file = join(site.folder, 'enroll', 'registry.jsonl');
-    await tokenFor(site, 'roof-1');
+    const known = await tokenFor(site, 'roof-1');
     const before = readFileSync(file, 'utf8');
     expect((await est(site, 'cacerts', {})).status).toBe(200);
     expect((await est(site, 'simpleenroll', {})).status).toBe(401);
@@ -331,6 +331,10 @@ describe('enrolment', () => {
     for (let guess = 0; guess < 10; guess++)
       statuses.push((await est(site, 'simpleenroll', { token: `guess-${guess}` })).status);
     expect(statuses.at(-1)).toBe(429);
+    // A right one behind the same address goes on.
+    const { secret } = parseJoinToken(known, 'test');
+    const right = await est(site, 'simpleenroll', { token: secret, body: 'no request' });
+    expect(right.status).toBe(403);
     expect(readFileSync(file, 'utf8')).toBe(before);
   });
 });
