@@ -215,6 +215,15 @@ export const GATEWAY_CONFIG = {
     about:
       'Readings older than this are not sent any more; that is reported as a loss, and they stay in local history. 0: all are sent.',
   },
+  'board.enduranceBytes': {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 2 ** 52,
+    unit: 'bytes',
+    about:
+      'What the card may have written to it in its life, as its maker says (TBW): metrics then tell the years that it lasts. 0: not known.',
+  },
   'clock.trusted': {
     type: 'boolean',
     default: false,

@@ -12,6 +12,7 @@ import type { Ticket } from './buffer/ticket.ts';
 import type { GatewayConfig } from './config.ts';
 import { guardPart } from './ingress/guard-part.ts';
 import { ingressPart, type MqttAddresses } from './ingress/part.ts';
+import { boardPart } from './ops/board.ts';
 import { historyPart } from './ops/history.ts';
 import { gatewayHttpPart, statusPart } from './ops/http.ts';
 import { sinkPart } from './ops/ingest.ts';
@@ -38,6 +39,7 @@ export const GATEWAY_PARTS: readonly Part<GatewayContext, unknown>[] = [
   sinkPart,
   statusPart,
   historyPart,
+  boardPart,
   pagePart,
 ];
 
