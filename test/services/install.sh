@@ -54,6 +54,7 @@ ensure_faults() {
   command -v faketime >/dev/null || missing="$missing faketime"
   command -v iptables >/dev/null || missing="$missing iptables"
   command -v mkfs.ext4 >/dev/null || missing="$missing e2fsprogs"
+  command -v mcopy >/dev/null || missing="$missing mtools"
   command -v prlimit >/dev/null || missing="$missing util-linux"
   ls /usr/lib/*/libeatmydata.so >/dev/null 2>&1 || missing="$missing libeatmydata1"
   if [ -n "$missing" ]; then say "installing$missing from Debian"; apt_get $missing; fi
