@@ -1,7 +1,7 @@
 /** An MQTT connection for the commands that publish. Each way to fail has its own sentence: what, where, what to do. */
-import { readFileSync } from 'node:fs';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Flags } from '../shared/config/flags.ts';
+import { readUserFile } from '../shared/config/user-file.ts';
 import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
 
 /** Flags of every command that connects to a gateway. */
@@ -86,7 +86,7 @@ export async function connectWith(values: Values, clientId: string): Promise<Mqt
   if (password !== undefined) options.password = password;
   if (typeof values['ca'] === 'string') {
     try {
-      options.ca = readFileSync(values['ca']);
+      options.ca = readUserFile(values['ca']);
     } catch (error) {
       throw new HeadwaterError('INPUT_FILE', `--ca: ${messageOf(error)}`, { cause: error });
     }

@@ -8,6 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJoinToken, type JoinToken } from '../shared/access/join-token.ts';
+import { readUserFile } from '../shared/config/user-file.ts';
 import { writeWhole } from '../shared/config/whole-file.ts';
 import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
 
@@ -74,7 +75,7 @@ function readToken(path: string): JoinToken | undefined {
   if (path === '') return undefined;
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readUserFile(path).toString('utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw new HeadwaterError('CONFIG_INVALID', `join token: ${messageOf(error)}`, { cause: error });

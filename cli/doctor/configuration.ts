@@ -1,5 +1,4 @@
 /** `headwater doctor --config FILE`: whose file it is, every sentence about it, and everything that it names. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { COLLECTOR_CONFIG, type CollectorConfig } from '../../collector/config.ts';
@@ -10,6 +9,7 @@ import { checkGateway } from '../../gateway/ingress/guard-part.ts';
 import { readCertificates, type TlsFiles } from '../../shared/access/tls.ts';
 import { checkFolder } from '../../shared/config/data-folder.ts';
 import { inspectConfig, type ConfigOf, type ConfigSpec } from '../../shared/config/spec.ts';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { certificates } from './certificates.ts';
@@ -31,7 +31,7 @@ export interface Asked {
 /** Top-level keys; none of a file that cannot be read, about which the configuration has the better sentence. */
 function keysOf(file: string): string[] {
   try {
-    const document: unknown = parse(readFileSync(file, 'utf8'));
+    const document: unknown = parse(readUserFile(file).toString('utf8'));
     return typeof document === 'object' && document !== null ? Object.keys(document) : [];
   } catch {
     return [];

@@ -1,5 +1,5 @@
 /** The table of a batch: a card each row. Comma separated, the first line names the columns. */
-import { readFileSync } from 'node:fs';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { GATEWAY_ID } from '../../shared/wire/wire.ts';
 
@@ -27,7 +27,9 @@ export function readTable(path: string): Row[] {
   };
   let text: string;
   try {
-    text = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
+    text = readUserFile(path)
+      .toString('utf8')
+      .replace(/^\uFEFF/, '');
   } catch (error) {
     throw new HeadwaterError('CONFIG_INVALID', `the table: ${messageOf(error)}`, { cause: error });
   }

@@ -1,11 +1,12 @@
 /**
  * A batch job: a SQL file whose first comments say when it runs and what becomes of its rows. `docs/batch.md` describes it.
  */
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { CronExpressionParser } from 'cron-parser';
 import { fileOfPackage } from '../../shared/config/root.ts';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 
 export interface Job {
@@ -92,6 +93,16 @@ export function parseJob(file: string, text: string): Job {
   };
 }
 
+function jobText(path: string): string {
+  try {
+    return readUserFile(path).toString('utf8');
+  } catch (error) {
+    throw new HeadwaterError('BATCH_INVALID', `the job cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 function jobsIn(folder: string): Job[] {
   let names: string[];
   try {
@@ -106,7 +117,7 @@ function jobsIn(folder: string): Job[] {
   return names
     .filter((name) => name.endsWith('.sql'))
     .sort()
-    .map((name) => parseJob(join(folder, name), readFileSync(join(folder, name), 'utf8')));
+    .map((name) => parseJob(join(folder, name), jobText(join(folder, name))));
 }
 
 /** Throws BATCH_INVALID. A job of the user's replaces a shipped one of the same name. */

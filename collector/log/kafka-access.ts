@@ -2,8 +2,8 @@
  * How Kafka is reached: TLS, SASL, and settings of librdkafka that the user passes through by name. What Headwater's
  * promises rest on cannot be passed through, and secrets come from private files alone.
  */
-import { readFileSync } from 'node:fs';
 import { readSecretFile } from '../../shared/config/secrets.ts';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { CollectorConfig } from '../config.ts';
 import type { AdminAccess } from './kafka-admin.ts';
@@ -40,7 +40,7 @@ export function passedThrough(settings: readonly string[]): Record<string, strin
 /** Content of a file that need not be private. Throws CONFIG_INVALID. */
 function contentOf(path: string, setting: string): Buffer {
   try {
-    return readFileSync(path);
+    return readUserFile(path);
   } catch (error) {
     throw new HeadwaterError('CONFIG_INVALID', `${setting}: ${messageOf(error)}`, { cause: error });
   }

@@ -2,9 +2,9 @@
  * The user's file of rules, and the functions that it names. It is looked at every two seconds and taken when it is
  * valid; what is not valid is reported and changes nothing.
  */
-import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { loadEngine } from '../sandbox/sandbox.ts';
@@ -20,7 +20,7 @@ export interface RuleSet {
 
 function read(path: string, who: string): string {
   try {
-    return readFileSync(path, 'utf8');
+    return readUserFile(path).toString('utf8');
   } catch (error) {
     throw new HeadwaterError('RULE_INVALID', `${who} cannot be read: ${messageOf(error)}`, {
       cause: error,

@@ -12,8 +12,8 @@
  *
  * A name is encoded before it stands in a topic, so that an id with a slash or a wildcard in it grants nothing more.
  */
-import { readFileSync, statSync } from 'node:fs';
 import { parse } from 'yaml';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { checkTopicFilter, filterMatches } from '../../shared/mqtt/packets.ts';
 
@@ -130,9 +130,7 @@ export class AccessRules {
   reload(): void {
     let document: unknown;
     try {
-      // A pipe would be waited for, for ever.
-      if (!statSync(this.path).isFile()) throw new Error('is not a file');
-      document = parse(readFileSync(this.path, 'utf8'));
+      document = parse(readUserFile(this.path).toString('utf8'));
     } catch (error) {
       throw new HeadwaterError(
         'CONFIG_INVALID',

@@ -3,9 +3,9 @@
  * A key must be readable by its owner alone.
  */
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { readPrivateFile } from '../config/secrets.ts';
+import { readUserFile } from '../config/user-file.ts';
 import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 import { WatchedFiles } from './watched.ts';
@@ -28,7 +28,7 @@ const MIN_VERSION = 'TLSv1.2';
 function read(path: string, what: string, isPrivate: boolean): Buffer {
   if (isPrivate) return readPrivateFile(path, what);
   try {
-    return readFileSync(path);
+    return readUserFile(path);
   } catch (error) {
     throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
   }

@@ -3,8 +3,9 @@
  * are kept as scrypt hashes (RFC 7914), one `user:scrypt:N:salt:hash` a line.
  */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { HeadwaterError, messageOf } from '../errors.ts';
+import { readUserFile } from './user-file.ts';
 
 /**
  * RFC 7914's N; with r = 8 a hash works in 32 MiB. Not less, also for memory's sake: glibc gives blocks of 32 MiB back at
@@ -14,15 +15,34 @@ const SCRYPT_COST = 32768;
 const SCRYPT_BYTES_MAX = 64 * 1024 * 1024;
 const HASH_BYTES = 32;
 
-/** Content of a file that its owner alone may read. Throws CONFIG_INVALID, with `what` it is in front. */
+interface Identity {
+  uid: number;
+  groups: readonly number[];
+}
+
+const self = (): Identity => ({
+  uid: process.geteuid?.() ?? 0,
+  groups: [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])],
+});
+
+/**
+ * The owner's alone; or root's, who gives it to a group of this process to read: so Kubernetes (`fsGroup`) and systemd
+ * (`LoadCredential=`) hand secrets to a process that is not root.
+ */
+export function isPrivate(
+  { mode, uid, gid }: Pick<Stats, 'mode' | 'uid' | 'gid'>,
+  who = self(),
+): boolean {
+  if ((mode & 0o077) === 0) return true;
+  return (mode & 0o037) === 0 && uid === 0 && who.uid !== 0 && who.groups.includes(gid);
+}
+
+/** Content of a private file (`isPrivate`). Throws CONFIG_INVALID, with `what` it is in front. */
 export function readPrivateFile(path: string, what: string): Buffer {
   try {
-    const stat = statSync(path);
-    // A pipe would be waited for, for ever.
-    if (!stat.isFile()) throw new Error(`${path} is not a file`);
-    if ((stat.mode & 0o077) !== 0)
-      throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
-    return readFileSync(path);
+    return readUserFile(path, (stat) => {
+      if (!isPrivate(stat)) throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
+    });
   } catch (error) {
     throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
   }

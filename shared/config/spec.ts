@@ -2,10 +2,10 @@
  * Configuration: one table per side, from which come the check, the sample file, the reference page and the types.
  * A value comes from, in falling order: flag, environment (`HEADWATER_…`), YAML file, default. Unknown keys are refused.
  */
-import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Address } from '../net/listen.ts';
+import { readUserFile } from './user-file.ts';
 
 interface Key<T extends string, V> {
   type: T;
@@ -140,7 +140,7 @@ function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
   const values = new Map<string, unknown>();
   let document: unknown;
   try {
-    document = parse(readFileSync(file, 'utf8'));
+    document = parse(readUserFile(file).toString('utf8'));
   } catch (error) {
     throw new HeadwaterError(
       'CONFIG_INVALID',

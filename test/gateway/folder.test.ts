@@ -68,7 +68,7 @@ describe('a file of credentials or rules', () => {
     execFileSync('mkfifo', ['-m', '600', pipe]);
     for (const flag of ['password-file', 'acl-file', 'token-file'])
       await expect(runGateway(join(folder, 'data'), {}, { [flag]: pipe })).rejects.toThrow(
-        /is not a file/,
+        /is a pipe, not a file/,
       );
     const rules = join(folder, 'rules.yaml');
     writeFileSync(rules, 'rules: []\n');

@@ -3,9 +3,9 @@
  * `docs/mappings.md` describes the keys, and `collector/mappings/` has those that are shipped, each with its example.
  * A key that the mapping's codec could not heed is an error: nothing that somebody writes is passed over.
  */
-import { readFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { parse } from 'yaml';
+import { readUserFile } from '../../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
 import { SCRIPT_BYTES_MAX, Script } from '../codecs/script.ts';
 import { CODEC_NAMES, codecOf, type CodecName } from '../codecs/table.ts';
@@ -249,13 +249,14 @@ export function parseMappings(
 /** Reads a mapping file and the scripts that it names; `source` gets their texts. Throws MAPPING_INVALID. */
 export function loadMappings(file: string, source: MappingSource = { files: {} }): Mapping[] {
   const read = (path: string): string => {
-    const text = readFileSync(isAbsolute(path) ? path : join(dirname(file), path), 'utf8');
+    const script = isAbsolute(path) ? path : join(dirname(file), path);
+    const text = readUserFile(script).toString('utf8');
     source.files[path] = text;
     return text;
   };
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readUserFile(file).toString('utf8');
   } catch (error) {
     throw new HeadwaterError('MAPPING_INVALID', `${file}: ${messageOf(error)}`, { cause: error });
   }

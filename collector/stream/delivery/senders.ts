@@ -1,9 +1,9 @@
 /** How an alert gets to a webhook, a mailbox or an MQTT topic. Each says when the other side has taken it. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { connectAsync } from 'mqtt';
 import { createTransport } from 'nodemailer';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
+import { readUserFile } from '../../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
 import { isLoopback } from '../../../shared/net/address.ts';
 import { printable } from '../../../shared/telemetry/log.ts';
@@ -61,7 +61,7 @@ const passwordOf = (file: string | undefined): string =>
 
 /** The other side's certificate and name are checked on every link; `caFile` says against whose authority. */
 const caOf = ({ caFile }: MailTarget | MqttTarget): { ca?: Buffer } =>
-  caFile === undefined ? {} : { ca: readFileSync(caFile) };
+  caFile === undefined ? {} : { ca: readUserFile(caFile) };
 
 async function toMail(target: MailTarget, alert: Alert): Promise<void> {
   const { server, from, to, user, passwordFile } = target;

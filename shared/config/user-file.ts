@@ -1,0 +1,33 @@
+/**
+ * Files that a person names in the settings. What is no file (a pipe, a device, a folder) is said at once: opening a pipe
+ * waits for its writer, for ever, and a device may have no end.
+ */
+import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
+
+/** Generous for certificates, mappings and rules; a file that is larger was named by mistake. */
+const BYTES_MAX = 64 * 1024 * 1024;
+
+function kindOf(stat: Stats): string {
+  if (stat.isDirectory()) return 'a folder';
+  if (stat.isFIFO()) return 'a pipe';
+  if (stat.isSocket()) return 'a socket';
+  return 'a device';
+}
+
+/**
+ * Content of a regular file, through links. `allow` looks at what was opened before it is read, and throws.
+ * Throws Error, with the path and the reason.
+ */
+export function readUserFile(path: string, allow?: (stat: Stats) => void): Buffer {
+  // Looked at when it is open, so that nothing can be put in its place between the look and the reading.
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(file);
+    if (!stat.isFile()) throw new Error(`${path} is ${kindOf(stat)}, not a file`);
+    if (stat.size > BYTES_MAX) throw new Error(`${path} has more than 64 MiB`);
+    allow?.(stat);
+    return readFileSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
