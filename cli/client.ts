@@ -48,7 +48,9 @@ function why(error: unknown, url: URL): string {
   if (/packet|header|Invalid|protocol/i.test(text))
     return `what answers at ${url.host} is not MQTT, it may be an HTTP port (${text}): --mqtt HOST:PORT names the gateway's MQTT port, by default 1883`;
   if (/ENOTFOUND|EAI_AGAIN/.test(code)) return `there is no machine called ${url.hostname}`;
-  if (/connection (?:closed|refused)|client disconnected|connack timeout/i.test(text))
+  if (
+    /connection (?:closed|refused)|client disconnected|connack timeout|couldn't connect/i.test(text)
+  )
     return `${url.host} accepts the connection and says nothing that is MQTT: it may be a TLS port (mqtts://${url.host}) or an HTTP port; --mqtt HOST:PORT names the gateway's MQTT port, by default 1883`;
   return `no gateway answers at ${url.host} (${text || code || 'connection refused'}): is it running? --mqtt HOST:PORT names another`;
 }
@@ -92,7 +94,8 @@ export async function connectWith(values: Values, clientId: string): Promise<Mqt
     }
   }
   try {
-    const client = await connectAsync(url.href, options);
+    // Without `false` it waits for ever for a server that closes before its CONNACK.
+    const client = await connectAsync(url.href, options, false);
     client.on('error', () => undefined); // What matters is whether each publish is acknowledged.
     return client;
   } catch (error) {

@@ -1,5 +1,6 @@
 /** What leaves the collector and the gateway: no secret in clear, and the other side is who it says it is. Real servers. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -115,6 +116,32 @@ describe('no secret in clear beyond loopback unless somebody asked for it', () =
     const insisted = await runGateway(temporaryFolder(), { allowPlaintext: 'true' }, flags);
     expect(insisted.notices.some(({ event }) => event === 'plaintext')).toBe(true);
     await insisted.gateway.close();
+  });
+});
+
+describe('an MQTT server that goes away keeps no alert waiting', () => {
+  it.each([
+    ['before its CONNACK', []],
+    ['before its PUBACK', [Buffer.from([0x20, 2, 0, 0])]],
+  ])('%s', async (_when, answers) => {
+    const server = createServer((socket) => {
+      const left = [...answers];
+      socket.on('error', () => undefined);
+      socket.on('data', () => {
+        const answer = left.shift();
+        if (answer === undefined) socket.destroy();
+        else socket.write(answer);
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const [target] = parseDelivery(
+      `deliver: [{ name: a, mqtt: "mqtt://127.0.0.1:${port}", topic: t }]`,
+      'rules.yaml',
+    ).targets;
+    if (target === undefined) throw new Error('no target');
+    await expect(send(target, alert)).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    await new Promise((resolve) => server.close(resolve));
   });
 });
 

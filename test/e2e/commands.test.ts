@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
@@ -90,6 +91,13 @@ describe('commands', () => {
     expect(wrong.output).toMatch(/may be an HTTP port|is an HTTP port|not MQTT/);
     const nobody = await run(['publish', 'a', 'x', '--mqtt', '127.0.0.1:1']);
     expect(nobody.output).toMatch(/no gateway answers at 127\.0\.0\.1:1/);
+    const closes = createServer((socket) => socket.on('data', () => socket.destroy()));
+    await new Promise<void>((resolve) => closes.listen(0, '127.0.0.1', resolve));
+    const { port } = closes.address() as AddressInfo;
+    const closed = await run(['publish', 'a', 'x', '--mqtt', `127.0.0.1:${port}`]);
+    closes.close();
+    expect(closed.code).toBe(1);
+    expect(closed.output).toMatch(/says nothing that is MQTT/);
   });
 
   it('query says when nothing matches, and what a wrong port is', async () => {

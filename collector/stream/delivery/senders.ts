@@ -1,6 +1,6 @@
 /** How an alert gets to a webhook, a mailbox or an MQTT topic. Each says when the other side has taken it. */
 import { createHash } from 'node:crypto';
-import { connectAsync } from 'mqtt';
+import { connectAsync, type MqttClient } from 'mqtt';
 import { createTransport } from 'nodemailer';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { readUserFile } from '../../../shared/config/user-file.ts';
@@ -102,17 +102,35 @@ async function toMail(target: MailTarget, alert: Alert): Promise<void> {
   }
 }
 
+/** Rejects when the connection ends, or when nothing comes of it in time. */
+function lost(client: MqttClient): { rejects: Promise<never>; stop(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  const rejects = new Promise<never>((_, reject) => {
+    const fail = (why: string) => () =>
+      reject(new Error(`it ${why} before it had taken the alert`));
+    timer = setTimeout(fail(`said nothing for ${TIMEOUT_MS / 1000} s`), TIMEOUT_MS);
+    client.once('close', fail('closed the connection'));
+    client.on('error', reject);
+  });
+  rejects.catch(() => undefined);
+  return { rejects, stop: () => clearTimeout(timer) };
+}
+
 async function toMqtt(target: MqttTarget, alert: Alert): Promise<void> {
   const { server, topic, user, passwordFile } = target;
-  const client = await connectAsync(server, {
+  const options = {
     connectTimeout: TIMEOUT_MS,
     reconnectPeriod: 0,
     ...caOf(target),
     ...(user === undefined ? {} : { username: user, password: passwordOf(passwordFile) }),
-  });
+  };
+  // Without `false` it waits for ever for a server that closes before its CONNACK.
+  const client = await connectAsync(server, options, false);
+  const { rejects, stop } = lost(client);
   try {
-    await client.publishAsync(topic, JSON.stringify(alert), { qos: 1 });
+    await Promise.race([client.publishAsync(topic, JSON.stringify(alert), { qos: 1 }), rejects]);
   } finally {
+    stop();
     await client.endAsync(true);
   }
 }
