@@ -4,13 +4,22 @@ import { ALERTS } from './alerts.ts';
 import { EXPLORER } from './explorer.ts';
 import { FLEET } from './fleet.ts';
 import { dashboard, type DashboardSpec } from './model.ts';
+import { OPERATIONS } from './operations.ts';
 
+/** Those that ask the store, in InfluxQL. */
 export const SPECS: Record<string, DashboardSpec> = {
   fleet: FLEET,
   explorer: EXPLORER,
   alerts: ALERTS,
 };
 
+/** Those that ask Prometheus, in PromQL. */
+export const METRIC_SPECS: Record<string, DashboardSpec> = {
+  operations: OPERATIONS,
+};
+
 export function dashboards(): Record<string, Dashboard> {
-  return Object.fromEntries(Object.entries(SPECS).map(([name, spec]) => [name, dashboard(spec)]));
+  return Object.fromEntries(
+    Object.entries({ ...SPECS, ...METRIC_SPECS }).map(([name, spec]) => [name, dashboard(spec)]),
+  );
 }

@@ -14,7 +14,7 @@ export const EXPLORER: DashboardSpec = {
     {
       title: '$measurement $field',
       kind: 'timeseries',
-      about: 'Mean of each interval, a line a series.',
+      about: 'What does each series do? The mean of each interval.',
       width: 24,
       height: 11,
       queries: [
@@ -27,7 +27,7 @@ export const EXPLORER: DashboardSpec = {
     {
       title: 'Least, mean and most',
       kind: 'timeseries',
-      about: 'Over all series.',
+      about: 'How far do values spread in each interval, over all series?',
       width: 12,
       height: 9,
       queries: [
@@ -51,7 +51,7 @@ export const EXPLORER: DashboardSpec = {
     {
       title: 'Newest readings',
       kind: 'table',
-      about: 'The last hundred points as they were stored.',
+      about: 'What came last? The last hundred points as they were stored.',
       width: 12,
       height: 9,
       queries: [

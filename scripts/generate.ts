@@ -8,7 +8,7 @@ import { COLLECTOR_PARTS } from '../collector/collector.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { GATEWAY_PARTS } from '../gateway/gateway.ts';
 import { FUNCTIONS } from '../collector/influxql/functions.ts';
-import { dashboards } from '../dashboards/all.ts';
+import { METRIC_SPECS, SPECS, dashboards } from '../dashboards/all.ts';
 import { alertRules } from '../dashboards/prometheus.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
 import { HTTP_LIMITS, MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
@@ -127,6 +127,16 @@ function withTables(path: string, tables: Record<string, string>): string {
   return text;
 }
 
+/** What each panel of each dashboard answers. */
+function panels(): string {
+  return Object.values({ ...SPECS, ...METRIC_SPECS })
+    .map(({ title, about, panels: own }) => {
+      const rows = own.map((panel) => `| ${cell(panel.title)} | ${cell(panel.about)} |`);
+      return `### ${title}\n\n${about}\n\n| panel | its question |\n|---|---|\n${rows.join('\n')}`;
+    })
+    .join('\n\n');
+}
+
 const commands = [overview()];
 for (const { load } of Object.values(COMMANDS)) commands.push((await load()).help);
 
@@ -138,6 +148,7 @@ const files: Record<string, string> = {
     'rights-collector': rights(COLLECTOR_PARTS),
     'rights-gateway': rights(GATEWAY_PARTS),
   }),
+  'docs/grafana.md': withTables('docs/grafana.md', { panels: panels() }),
   'docs/influxql.md': withTables('docs/influxql.md', { functions: influxql() }),
   'collector/influxql/generated/parser.js': parser(),
   'docs/readings.md': withTables('docs/readings.md', { codecs: codecs(), limits: storeLimits() }),

@@ -186,6 +186,7 @@ describe('with real Kafka and InfluxDB', () => {
       'headwater-fleet',
       'headwater-explorer',
       'headwater-alerts',
+      'headwater-operations',
     ]);
   });
 

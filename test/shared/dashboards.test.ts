@@ -1,0 +1,88 @@
+/** What every dashboard keeps to, whatever it asks: names that exist, uids and panels apart, links, units, provisioned sources. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { COLLECTOR_PARTS } from '../../collector/collector.ts';
+import { METRIC_SPECS, SPECS, dashboards } from '../../dashboards/all.ts';
+import { GATEWAY_PARTS } from '../../gateway/gateway.ts';
+import { ROOT } from '../support/process.ts';
+
+const GRAFANA = join(ROOT, 'dashboards/grafana');
+const sources = join(GRAFANA, 'provisioning/datasources');
+const provisioned = readdirSync(sources).flatMap(
+  (file) =>
+    (
+      parse(readFileSync(join(sources, file), 'utf8')) as {
+        datasources: { uid: string; type: string; url: string; isDefault?: boolean }[];
+      }
+    ).datasources,
+);
+
+describe('dashboards', () => {
+  it('have uids of their own, panels that do not lie over one another, and links that keep variables and range', () => {
+    const models = Object.values(dashboards());
+    expect(new Set(models.map(({ uid }) => uid)).size).toBe(models.length);
+    for (const { uid = '', tags, links, panels = [] } of models) {
+      expect(uid).toMatch(/^headwater-[a-z-]{1,30}$/);
+      expect(links).toContainEqual(
+        expect.objectContaining({ type: 'dashboards', tags, includeVars: true, keepTime: true }),
+      );
+      const taken = new Set<string>();
+      for (const { gridPos = { x: 0, y: 0, w: 0, h: 0 } } of panels)
+        for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++)
+          for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+            expect(x, uid).toBeLessThan(24);
+            expect(taken, uid).not.toContain(`${x} ${y}`);
+            taken.add(`${x} ${y}`);
+          }
+    }
+  });
+
+  it('ask data sources that provisioning makes, of which one is the default', () => {
+    const text = JSON.stringify(dashboards());
+    const asked = new Set(
+      [...text.matchAll(/\{"type":"(\w+)","uid":"([\w-]+)"\}/g)].map(
+        ([, type, uid]) => `${type} ${uid}`,
+      ),
+    );
+    expect([...asked].toSorted()).toEqual(
+      provisioned.map(({ type, uid }) => `${type} ${uid}`).toSorted(),
+    );
+    expect(provisioned.filter(({ isDefault }) => isDefault === true)).toHaveLength(1);
+    const compose = readFileSync(join(ROOT, 'compose.yaml'), 'utf8');
+    for (const { url } of provisioned) expect(compose).toContain(`${url.slice(2, -1)}: `);
+  });
+
+  it('use no variable that they do not declare, and each panel says its question', () => {
+    const own = new Set(['timeFilter', '__interval', '__rate_interval', 'tag_NAME']);
+    for (const { uid, variables, panels } of Object.values({ ...SPECS, ...METRIC_SPECS })) {
+      const known = new Set([...own, ...variables.map(({ name }) => name)]);
+      for (const { title, about, queries } of panels) {
+        expect(about.length, `${uid} ${title}`).toBeGreaterThan(20);
+        for (const text of [title, about, ...queries.map(({ query }) => query)])
+          for (const [, name] of text.matchAll(/\$(\w+)/g)) expect(known, uid).toContain(name);
+      }
+    }
+  });
+
+  it('name only metrics that a side has', () => {
+    const known = new Set(
+      [...COLLECTOR_PARTS, ...GATEWAY_PARTS].flatMap(({ metrics = {} }) =>
+        Object.entries(metrics).flatMap(([name, { type }]) =>
+          type === 'histogram' ? ['_bucket', '_sum', '_count'].map((end) => name + end) : [name],
+        ),
+      ),
+    );
+    for (const { panels, variables } of Object.values(METRIC_SPECS))
+      for (const { query } of [...panels.flatMap(({ queries }) => queries), ...variables])
+        for (const name of query.match(/headwater_\w+/g) ?? [])
+          expect(known, query).toContain(name);
+  });
+
+  it('give figures of metrics a unit or names', () => {
+    for (const { panels } of Object.values(METRIC_SPECS))
+      for (const { title, unit, states } of panels)
+        expect(unit ?? states, `${title} has neither`).toBeDefined();
+  });
+});
