@@ -1,6 +1,8 @@
 /** Alerts of stream rules: which there are now, and which there were. */
 import type { DashboardSpec } from './model.ts';
 
+const YES_OR_NO = { true: { text: 'yes', color: 'orange' }, false: { text: 'no', color: 'green' } };
+
 export const ALERTS: DashboardSpec = {
   uid: 'headwater-alerts',
   title: 'Headwater / Alerts',
@@ -11,13 +13,14 @@ export const ALERTS: DashboardSpec = {
     {
       title: 'Now',
       kind: 'table',
-      about: 'The newest word on each series and rule; active_bool says whether it holds.',
+      about: 'What holds now? The newest word on each series and rule.',
       width: 24,
       height: 9,
+      states: YES_OR_NO,
       queries: [
         {
           query:
-            'SELECT last("active_bool") AS "active", "message_text", "reason_text" FROM "alerts" WHERE $timeFilter GROUP BY *',
+            'SELECT "active_bool" AS "active", "message_text", "reason_text" FROM "alerts" WHERE $timeFilter GROUP BY * ORDER BY time DESC LIMIT 1',
           table: true,
         },
       ],
@@ -25,9 +28,10 @@ export const ALERTS: DashboardSpec = {
     {
       title: 'By rule',
       kind: 'timeseries',
-      about: 'Alerts that began or ended, by rule.',
+      about: 'When did alerts begin or end, by rule?',
       width: 12,
       height: 9,
+      unit: 'short',
       queries: [
         {
           query:
@@ -39,9 +43,11 @@ export const ALERTS: DashboardSpec = {
     {
       title: 'Events',
       kind: 'table',
-      about: 'The last hundred; late ones came of a backlog and were delivered to nobody.',
+      about:
+        'What happened? The last hundred; late ones came of a backlog and were delivered to nobody.',
       width: 12,
       height: 9,
+      states: YES_OR_NO,
       queries: [
         {
           query:

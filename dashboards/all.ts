@@ -5,11 +5,15 @@ import { EXPLORER } from './explorer.ts';
 import { FLEET } from './fleet.ts';
 import { dashboard, type DashboardSpec } from './model.ts';
 import { OPERATIONS } from './operations.ts';
+import { QUALITY } from './quality.ts';
+import { RESULTS } from './results.ts';
 
 /** Those that ask the store, in InfluxQL. */
 export const SPECS: Record<string, DashboardSpec> = {
   fleet: FLEET,
   explorer: EXPLORER,
+  quality: QUALITY,
+  results: RESULTS,
   alerts: ALERTS,
 };
 

@@ -8,7 +8,13 @@ export const EXPLORER: DashboardSpec = {
   from: 'now-6h',
   variables: [
     { name: 'measurement', label: 'Measurement', query: 'SHOW MEASUREMENTS', all: false },
-    { name: 'field', label: 'Field', query: 'SHOW FIELD KEYS FROM "$measurement"', all: false },
+    {
+      name: 'field',
+      label: 'Field',
+      query: 'SHOW FIELD KEYS FROM "$measurement"',
+      isNumber: true,
+      all: false,
+    },
   ],
   panels: [
     {

@@ -20,9 +20,10 @@ export const FLEET: DashboardSpec = {
     {
       title: 'Readings by gateway',
       kind: 'timeseries',
-      about: 'Count of $field in $measurement; a gateway that is silent shows 0.',
+      about: 'Which gateways are silent? Count of $field in $measurement; 0 while there is none.',
       width: 16,
       height: 9,
+      unit: 'short',
       queries: [
         {
           query:
@@ -34,9 +35,11 @@ export const FLEET: DashboardSpec = {
     {
       title: 'Readings in the range',
       kind: 'stat',
-      about: 'Count of $field in $measurement over the whole range.',
+      about:
+        'How much did each gateway bring? Count of $field in $measurement over the whole range.',
       width: 8,
       height: 9,
+      unit: 'short',
       queries: [
         {
           query:
@@ -48,7 +51,7 @@ export const FLEET: DashboardSpec = {
     {
       title: 'Newest value of each series',
       kind: 'table',
-      about: 'One row a series, with the time of its newest reading.',
+      about: 'What does each series say now, and since when has it said no more?',
       width: 24,
       height: 12,
       queries: [

@@ -51,6 +51,8 @@ export interface VariableSpec {
   /** What lists its values, in the dashboard's language. */
   query: string;
   all: boolean;
+  /** Fields alone that means can be made of: texts and truth values say by their name what they are (docs/readings.md). */
+  isNumber?: boolean;
 }
 
 export interface DashboardSpec {
@@ -186,7 +188,7 @@ export function dashboard(spec: DashboardSpec): Dashboard {
     refresh: '10s',
     links: LINKS,
     templating: {
-      list: spec.variables.map(({ name, label, query, all }) => ({
+      list: spec.variables.map(({ name, label, query, all, isNumber }) => ({
         type: 'query',
         name,
         label,
@@ -196,6 +198,8 @@ export function dashboard(spec: DashboardSpec): Dashboard {
         includeAll: all,
         multi: all,
         sort: 1,
+        // Without a group in it Grafana takes a name that fits as it is.
+        ...(isNumber === true ? { regex: '/^(?!.*_(?:text|bool)$).*$/' } : {}),
         ...(all ? { allValue: '.*', current: { text: 'All', value: '$__all' } } : {}),
       })),
     },

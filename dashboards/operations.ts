@@ -217,6 +217,23 @@ const LEFT: PanelSpec[] = [
     queries: [{ query: of('headwater_buffer_waiting_messages'), alias: '{{instance}}' }],
   },
   {
+    title: 'Late, come again, set aside',
+    kind: 'timeseries',
+    about:
+      'How much was more than ten seconds on its way, came twice and was left out, or could not be taken by a stage?',
+    width: 24,
+    height: 8,
+    unit: 'cps',
+    queries: [
+      { query: rate('headwater_decode_late_readings_total'), alias: '{{instance}} late' },
+      { query: rate('headwater_decode_duplicates_total'), alias: '{{instance}} came again' },
+      {
+        query: rate('headwater_stage_set_aside_records_total'),
+        alias: '{{instance}} {{stage}} set aside',
+      },
+    ],
+  },
+  {
     title: 'Quarantine',
     kind: 'timeseries',
     about: 'How many messages wait in quarantine for a mapping or a replay?',

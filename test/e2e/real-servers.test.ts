@@ -166,6 +166,8 @@ describe('with real Kafka and InfluxDB', () => {
     const values: Record<string, string> = {
       measurement: 'warm',
       field: 'v',
+      result: 'warm',
+      result_field: 'v',
       gateway: '.*',
       timeFilter: "time > '2020-01-01T00:00:00Z'",
       __interval: '1d',
@@ -173,18 +175,21 @@ describe('with real Kafka and InfluxDB', () => {
     const fill = (query: string): string =>
       query.replaceAll(/\$(\w+)/g, (_, name: string) => values[name] ?? `$${name}`);
     for (const { panels, variables } of Object.values(SPECS)) {
-      for (const query of [
-        ...variables.map((each) => each.query),
-        ...panels.flatMap(({ queries }) => queries.map((each) => each.query)),
+      for (const { query, quiet = false } of [
+        ...variables.map((each) => ({ query: each.query, quiet: false })),
+        ...panels.flatMap(({ queries }) => queries),
       ]) {
         const { series, error } = await ask(fill(query));
         expect(error, query).toBeUndefined();
-        expect(series?.[0]?.values.length, query).toBeGreaterThan(0);
+        // Of one reading there is no gap, and no alert was late: test/integration/influxql.test.ts has both.
+        if (!quiet) expect(series?.[0]?.values.length, query).toBeGreaterThan(0);
       }
     }
     expect(Object.values(dashboards()).map(({ uid }) => uid)).toEqual([
       'headwater-fleet',
       'headwater-explorer',
+      'headwater-quality',
+      'headwater-results',
       'headwater-alerts',
       'headwater-operations',
     ]);

@@ -1,10 +1,56 @@
 /** The same data and queries in the embedded store, a real InfluxDB 1.8 and 2's compatible API: the same answers. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SPECS } from '../../dashboards/all.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
+import type { Change } from '../../collector/store/store.ts';
 import { startInflux1, startInflux2, type Influx } from '../services/servers.ts';
-import { QUERIES, askEmbedded, difference, sampleChanges } from '../support/influxql.ts';
+import {
+  MINUTE,
+  QUERIES,
+  T0,
+  askEmbedded,
+  difference,
+  sampleChanges,
+} from '../support/influxql.ts';
 import { temporaryFolder } from '../support/process.ts';
+
+/** As Grafana fills in its own names and the variables. */
+const FILL: Record<string, string> = {
+  measurement: 'climate',
+  field: 'temperature',
+  result: 'climate',
+  result_field: 'humidity',
+  gateway: '.*',
+  timeFilter: `time >= ${T0}ms AND time <= ${T0 + 1000 * MINUTE}ms`,
+  __interval: '1h',
+};
+const DASHBOARDS = Object.values(SPECS).flatMap(({ variables, panels }) =>
+  [...variables, ...panels.flatMap((panel) => panel.queries)].map(({ query }) =>
+    query.replaceAll(/\$(\w+)/g, (_, name: string) => FILL[name] ?? `$${name}`),
+  ),
+);
+
+/** Alerts as stream rules write them, every third one late. */
+function sampleAlerts(): Change[] {
+  return Array.from({ length: 40 }, (_, at) => ({
+    identity: { gateway: 'g', epoch: 'alerts', sequence: at, index: 0 },
+    put: {
+      sequence: at,
+      index: 0,
+      measurement: 'alerts',
+      tags: { gateway: 'g', rule: at % 2 === 0 ? 'warm' : 'silent' },
+      fields: {
+        active_bool: at % 4 < 2,
+        late_bool: at % 3 === 0,
+        message_text: `alert ${at}`,
+        reason_text: 'above 20',
+      },
+      timeMs: T0 + at * 20 * MINUTE + at,
+      ns: 0,
+    },
+  }));
+}
 
 interface Answer {
   results: { series?: { name: string; tags?: object; values: unknown[] }[] }[];
@@ -43,7 +89,7 @@ describe.each([
     database = target.bucket;
     const peer = new InfluxStore(target, () => undefined);
     await peer.open();
-    const changes = sampleChanges();
+    const changes = [...sampleChanges(), ...sampleAlerts()];
     await store.apply(changes, new Map());
     await peer.apply(changes);
     await peer.close();
@@ -53,14 +99,30 @@ describe.each([
     await influx.stop();
   });
 
+  async function ask(q: string): Promise<Answer> {
+    const query = new URLSearchParams({ db: database, epoch: 'ns', q });
+    const response = await fetch(`http://${influx.address}/query?${query}`, {
+      headers: influx.token === '' ? {} : { authorization: `Token ${influx.token}` },
+    });
+    return (await response.json()) as Answer;
+  }
+
+  it('every query of the dashboards gives data, the same here and there', async () => {
+    const differ: string[] = [];
+    for (const q of DASHBOARDS) {
+      const theirs = await ask(q);
+      expect(theirs.results[0]?.series?.[0]?.values.length, q).toBeGreaterThan(0);
+      const ours = (await askEmbedded(store, q)) as Answer;
+      const found = difference(merged(ours), merged(theirs));
+      if (found !== undefined) differ.push(`${q}\n  ${found}`);
+    }
+    expect(differ).toEqual([]);
+  });
+
   it('counts exactly, floats within 1e-9', async () => {
     const differ: string[] = [];
     for (const q of queries) {
-      const query = new URLSearchParams({ db: database, epoch: 'ns', q });
-      const response = await fetch(`http://${influx.address}/query?${query}`, {
-        headers: influx.token === '' ? {} : { authorization: `Token ${influx.token}` },
-      });
-      const theirs = merged((await response.json()) as Answer);
+      const theirs = merged(await ask(q));
       const found = difference(merged((await askEmbedded(store, q)) as Answer), theirs);
       if (found !== undefined) differ.push(`${q}\n  ${found}`);
     }

@@ -66,6 +66,19 @@ describe('dashboards', () => {
     }
   });
 
+  it('offer fields that a mean can be made of where they make means', () => {
+    for (const { title, templating, panels } of Object.values(dashboards())) {
+      const text = JSON.stringify(panels);
+      for (const { name, regex = '' } of templating?.list ?? []) {
+        if (!/(?:mean|spread)\(\\"\$(\w+)\\"/.test(text) || !name.includes('field')) continue;
+        const taken = ['temperature', 'state_text', 'open_bool', 'text', 'no_text_at_all'].filter(
+          (field) => new RegExp(regex.slice(1, -1)).test(field),
+        );
+        expect(taken, `${title} ${name}`).toEqual(['temperature', 'text', 'no_text_at_all']);
+      }
+    }
+  });
+
   it('name only metrics that a side has', () => {
     const known = new Set(
       [...COLLECTOR_PARTS, ...GATEWAY_PARTS].flatMap(({ metrics = {} }) =>

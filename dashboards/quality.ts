@@ -1,0 +1,113 @@
+/** How good what is stored is: silence, values that stand still, what came too late to warn of. */
+import type { DashboardSpec } from './model.ts';
+
+export const QUALITY: DashboardSpec = {
+  uid: 'headwater-quality',
+  title: 'Headwater / Data quality',
+  about: 'Where a series has gaps, which one stands still, and what came late.',
+  from: 'now-24h',
+  variables: [
+    { name: 'measurement', label: 'Measurement', query: 'SHOW MEASUREMENTS', all: false },
+    {
+      name: 'field',
+      label: 'Field',
+      query: 'SHOW FIELD KEYS FROM "$measurement"',
+      isNumber: true,
+      all: false,
+    },
+    {
+      name: 'gateway',
+      label: 'Gateway',
+      query: 'SHOW TAG VALUES FROM "$measurement" WITH KEY = "gateway"',
+      all: true,
+    },
+  ],
+  panels: [
+    {
+      title: 'Readings of each series',
+      kind: 'timeseries',
+      about:
+        'When did a series say less than usual, or nothing? Its readings in each interval; 0 is a gap.',
+      width: 24,
+      height: 9,
+      unit: 'short',
+      queries: [
+        {
+          query:
+            'SELECT count("$field") AS "readings" FROM "$measurement" WHERE $timeFilter AND "gateway" =~ /^$gateway$/ GROUP BY time($__interval), * fill(0)',
+        },
+      ],
+    },
+    {
+      title: 'Longest silence',
+      kind: 'table',
+      about: 'How long was the longest time between two readings of a series in the range?',
+      width: 12,
+      height: 9,
+      unit: 's',
+      thresholds: [
+        { from: -Infinity, color: 'green' },
+        { from: 900, color: 'orange' },
+        { from: 3600, color: 'red' },
+      ],
+      queries: [
+        {
+          query:
+            'SELECT max("silence") AS "longest silence" FROM (SELECT elapsed("$field", 1s) AS "silence" FROM "$measurement" WHERE $timeFilter AND "gateway" =~ /^$gateway$/ GROUP BY *) WHERE $timeFilter GROUP BY *',
+          table: true,
+          quiet: true,
+        },
+      ],
+    },
+    {
+      title: 'Values that differ',
+      kind: 'table',
+      about:
+        'Which sensor is stuck? How many values that differ each series had in the range; 1 of many readings is stuck.',
+      width: 12,
+      height: 9,
+      unit: 'short',
+      thresholds: [
+        { from: -Infinity, color: 'red' },
+        { from: 2, color: 'green' },
+      ],
+      queries: [
+        {
+          query:
+            'SELECT count(distinct("$field")) AS "values that differ" FROM "$measurement" WHERE $timeFilter AND "gateway" =~ /^$gateway$/ GROUP BY *',
+          table: true,
+        },
+      ],
+    },
+    {
+      title: 'Spread',
+      kind: 'timeseries',
+      about:
+        'Since when does a series stand still? Greatest less least of each interval; 0 is one value alone.',
+      width: 12,
+      height: 9,
+      queries: [
+        {
+          query:
+            'SELECT spread("$field") AS "spread" FROM "$measurement" WHERE $timeFilter AND "gateway" =~ /^$gateway$/ GROUP BY time($__interval), * fill(none)',
+        },
+      ],
+    },
+    {
+      title: 'Late alerts',
+      kind: 'timeseries',
+      about: 'Which rules found something in a backlog only, too late to warn anybody of it?',
+      width: 12,
+      height: 9,
+      unit: 'short',
+      queries: [
+        {
+          query:
+            'SELECT count("late_bool") AS "late" FROM "alerts" WHERE $timeFilter AND "late_bool" = true GROUP BY time($__interval), "rule" fill(0)',
+          alias: '$tag_rule',
+          quiet: true,
+        },
+      ],
+    },
+  ],
+};
