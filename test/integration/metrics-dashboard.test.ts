@@ -29,7 +29,7 @@ function seriesOf(text: string, instance: string): { series: string; values: str
 }
 
 it('every query gives data from a gateway and a collector, and those of what went wrong give nothing while nothing did', async () => {
-  const server = await startUp(temporaryFolder(), {});
+  const server = await startUp(temporaryFolder(), {}, ['--no-sample']);
   const http = server.address['http'] ?? '';
   await ingest(server, 'hall/1/warm', { v: 1 });
   await fetch(`http://${http}/api/v1/ingest?topic=hall/1/bad`, { method: 'POST', body: '{"v":' });
