@@ -3,6 +3,7 @@ import type { Dashboard } from '@grafana/schema';
 import { ALERTS } from './alerts.ts';
 import { EXPLORER } from './explorer.ts';
 import { FLEET } from './fleet.ts';
+import { GATEWAY } from './gateway.ts';
 import { dashboard, type DashboardSpec } from './model.ts';
 import { OPERATIONS } from './operations.ts';
 import { QUALITY } from './quality.ts';
@@ -20,6 +21,7 @@ export const SPECS: Record<string, DashboardSpec> = {
 /** Those that ask Prometheus, in PromQL. */
 export const METRIC_SPECS: Record<string, DashboardSpec> = {
   operations: OPERATIONS,
+  gateway: GATEWAY,
 };
 
 export function dashboards(): Record<string, Dashboard> {

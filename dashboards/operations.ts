@@ -2,26 +2,8 @@
  * How gateways and collectors work, by their own metrics: asked of Prometheus, so that it still answers when the store
  * does not. Thresholds are those of the alert rules (prometheus.ts).
  */
-import type { DashboardSpec, PanelSpec, Step } from './model.ts';
-
-const of = (metric: string): string => `${metric}{instance=~"$instance"}`;
-const rate = (metric: string): string => `rate(${of(metric)}[$__rate_interval])`;
-
-const UP = { 0: { text: 'down', color: 'red' }, 1: { text: 'up', color: 'green' } };
-const below = (red: number, orange: number): Step[] => [
-  { from: -Infinity, color: 'red' },
-  { from: red, color: 'orange' },
-  { from: orange, color: 'green' },
-];
-const above = (orange: number, red: number): Step[] => [
-  { from: -Infinity, color: 'green' },
-  { from: orange, color: 'orange' },
-  { from: red, color: 'red' },
-];
-const NONE_IS_WELL: Step[] = [
-  { from: -Infinity, color: 'green' },
-  { from: 1, color: 'red' },
-];
+import { NONE_IS_WELL, UP, above, below, of, rate } from './metrics.ts';
+import type { DashboardSpec, PanelSpec } from './model.ts';
 
 /** First of all: does it work? */
 const NOW: PanelSpec[] = [

@@ -192,6 +192,7 @@ describe('with real Kafka and InfluxDB', () => {
       'headwater-results',
       'headwater-alerts',
       'headwater-operations',
+      'headwater-gateway',
     ]);
   });
 
