@@ -115,8 +115,7 @@ const FLOW: PanelSpec[] = [
   {
     title: 'Fsync, 99 of 100',
     kind: 'timeseries',
-    about:
-      'How long does a device wait for the fsync before its acknowledgement? It grows as a card wears out.',
+    about: 'How long does a device wait for the fsync before its acknowledgement?',
     width: 12,
     height: 8,
     unit: 's',
