@@ -1,6 +1,7 @@
 /**
- * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run two side by
- * side, since most of their time they wait; those of `alone` assert a time or a rate, or take both cores.
+ * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run three side by
+ * side, since most of their time they wait (two left half of two cores idle); those of `alone` assert a time or a rate, or
+ * take both cores.
  */
 import { defineConfig } from 'vitest/config';
 
@@ -39,7 +40,7 @@ export default defineConfig({
           exclude: ALONE,
           ...LIMITS,
           globalSetup: 'test/services/global.ts',
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },
