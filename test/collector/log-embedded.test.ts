@@ -304,3 +304,30 @@ it('what a group has not read is told from the open on, also of a topic that nob
   expect(again.groups()).toEqual([{ group: 'g', topic: TOPIC_READINGS, lagRecords: 2 }]);
   await again.close();
 });
+
+it('a topic with a limit is not cut ahead of a member that has committed nothing yet', async () => {
+  const log = await limited(temporaryFolder());
+  const record = { key: 'k', value: Buffer.alloc(1024), headers: {} };
+  const reads = { topic: TOPIC_READINGS, from: 'start', bytesMax: 1 << 30 } as const;
+  const late = await log.consumer({ group: 'late', ...reads });
+  const fast = await log.consumer({ group: 'fast', ...reads });
+  await log.append(
+    TOPIC_READINGS,
+    Array.from({ length: 4000 }, () => record),
+  );
+  await fast.poll(10);
+  await fast.commit({ produce: [], offsets: new Map([[0, 4000]]) });
+  expect((await late.poll(10))[0]?.offset).toBe(0);
+  await late.commit({ produce: [], offsets: new Map([[0, 4000]]) });
+  expect(await log.first(TOPIC_READINGS, 0)).toBeGreaterThan(0);
+  await log.close();
+});
+
+it('offsets that somebody has read are not given again by a log that was made anew', async () => {
+  const log = await limited(temporaryFolder());
+  // A store keeps its progress with itself: it survives the log's folder.
+  log.noteProgress('store', TOPIC_READINGS, 2000);
+  await log.append(TOPIC_READINGS, [{ key: 'k', value: Buffer.from('v'), headers: {} }]);
+  expect(await log.first(TOPIC_READINGS, 0)).toBe(2000);
+  await log.close();
+});
