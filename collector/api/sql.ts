@@ -13,6 +13,7 @@ import {
 import { invalid } from '../../shared/http/parameters.ts';
 import { Busy } from '../../shared/http/turns.ts';
 import { streamOf, type DuckDBConnection } from '../duckdb/database.ts';
+import { interruption } from '../duckdb/interrupt.ts';
 import { checkSql } from '../duckdb/sealed.ts';
 import type { Lake } from '../lake/lake.ts';
 import { ZONES, type FileFilter } from '../lake/layout.ts';
@@ -69,8 +70,9 @@ async function read(
   signal: AbortSignal,
   channel: Channel<string>,
 ): Promise<void> {
-  const leave = (): void => connection.interrupt();
+  const { begin: leave, end } = interruption(connection);
   signal.addEventListener('abort', leave, { once: true });
+  if (signal.aborted) leave();
   try {
     await checkSql(connection, sql, VIEWS);
     const { columns, chunks } = await streamOf(connection, sql, pass);
@@ -89,6 +91,7 @@ async function read(
     throw error;
   } finally {
     signal.removeEventListener('abort', leave);
+    end();
   }
 }
 

@@ -9,6 +9,7 @@
 import { mkdir } from 'node:fs/promises';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, quote, type DuckDBConnection } from './database.ts';
+import { interruption } from './interrupt.ts';
 
 export interface SealedLimits {
   memoryBytes: number;
@@ -125,10 +126,11 @@ export async function sealed<T>(
   await mkdir(spill, { recursive: true });
   const instance = await openDuckDb(':memory:', { memoryBytes, files: true, spill });
   const connection = await instance.connect();
+  const interrupted = interruption(connection);
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
-    connection.interrupt();
+    interrupted.begin();
   }, timeoutMs);
   try {
     await connection.run("SET TimeZone = 'UTC'");
@@ -148,6 +150,7 @@ export async function sealed<T>(
     throw error;
   } finally {
     clearTimeout(timer);
+    interrupted.end();
     connection.closeSync();
     instance.closeSync();
   }

@@ -8,6 +8,7 @@
  */
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Series } from './duckdb-catalog.ts';
+import { interruption, type Interruption } from '../duckdb/interrupt.ts';
 import { chunksOf, type DuckDBConnection, type Pass } from '../duckdb/database.ts';
 
 const CALLS_MAX = 2;
@@ -63,6 +64,7 @@ export class Session {
   private readonly failed: (error: unknown) => HeadwaterError;
   private readonly timer: NodeJS.Timeout;
   private ended: 'late' | 'gone' | undefined;
+  private readonly interruption: Interruption;
   private tables = 0;
   private running: Promise<unknown> = Promise.resolve();
 
@@ -73,6 +75,7 @@ export class Session {
     failed: (error: unknown) => HeadwaterError,
   ) {
     this.connection = connection;
+    this.interruption = interruption(connection);
     this.limits = limits;
     this.failed = failed;
     this.timer = setTimeout(() => this.end('late'), limits.timeoutMs);
@@ -84,7 +87,7 @@ export class Session {
 
   private end(why: 'late' | 'gone'): void {
     this.ended ??= why;
-    this.connection.interrupt();
+    this.interruption.begin();
   }
 
   /** Throws QUERY_LIMIT when a limit was reached, QUERY_INVALID for a regular expression that is none. */
@@ -169,6 +172,7 @@ export class Session {
     this.limits.signal?.removeEventListener('abort', this.gone);
     if (this.ended === undefined) this.end('gone');
     await this.running;
+    this.interruption.end();
     this.connection.closeSync();
   }
 }

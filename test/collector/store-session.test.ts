@@ -51,6 +51,16 @@ describe('a question to the embedded store', () => {
     });
   });
 
+  it('whose asker leaves while it begins ends as well, whenever that is', async () => {
+    for (let delayMs = 0; delayMs < 30; delayMs++) {
+      const leaving = new AbortController();
+      const asked = ask(ENDLESS, 60_000, leaving.signal);
+      if (delayMs % 3 === 0) setImmediate(() => leaving.abort());
+      else setTimeout(() => leaving.abort(), delayMs / 10);
+      await expect(asked).rejects.toMatchObject({ code: 'QUERY_LIMIT' });
+    }
+  });
+
   it('holds two threads at most, and others have their turn behind it', async () => {
     const leaving = new AbortController();
     const long = [1, 2, 3, 4].map(() => ask(ENDLESS, 60_000, leaving.signal).catch(() => 'ended'));

@@ -1,0 +1,25 @@
+/**
+ * Gives up what runs on a connection. One call is not enough: a query that is handed to its thread and has not begun there
+ * forgets it, and runs to its end. So it is said again until whoever gave up says that nothing runs any more.
+ */
+import type { DuckDBConnection } from './database.ts';
+
+const AGAIN_MS = 50;
+
+export interface Interruption {
+  /** Idempotent. */
+  begin(): void;
+  /** Before the connection is closed. */
+  end(): void;
+}
+
+export function interruption(connection: Pick<DuckDBConnection, 'interrupt'>): Interruption {
+  let again: NodeJS.Timeout | undefined;
+  return {
+    begin: () => {
+      connection.interrupt();
+      again ??= setInterval(() => connection.interrupt(), AGAIN_MS);
+    },
+    end: () => clearInterval(again),
+  };
+}
