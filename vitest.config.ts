@@ -1,7 +1,6 @@
 /**
- * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run three side by
- * side, since most of their time they wait (two left half of two cores idle); those of `alone` assert a time or a rate, or
- * take both cores.
+ * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run two side by
+ * side, since most of their time they wait; those of `alone` assert a time or a rate, or take both cores.
  */
 import { defineConfig } from 'vitest/config';
 
@@ -40,7 +39,7 @@ export default defineConfig({
           exclude: ALONE,
           ...LIMITS,
           globalSetup: 'test/services/global.ts',
-          maxWorkers: 3,
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },
