@@ -213,9 +213,11 @@ export async function startMosquitto(extra = '', command = 'mosquitto'): Promise
   const folder = temporaryFolder();
   const port = await freePort();
   const file = join(folder, 'mosquitto.conf');
+  // Else it becomes another user, who may not look into a test's folder.
+  const asRoot = process.getuid?.() === 0 ? 'user root\n' : '';
   writeFileSync(
     file,
-    `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n${extra}`,
+    `${asRoot}listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n${extra}`,
   );
   return await server(
     port,
