@@ -1,6 +1,6 @@
 /** The table of a batch: a card each row. Comma separated, the first line names the columns. */
-import { readUserFile } from '../../shared/config/user-file.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { readSettingFile } from '../../shared/config/user-file.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { GATEWAY_ID } from '../../shared/wire/wire.ts';
 
 export interface Row {
@@ -25,14 +25,9 @@ export function readTable(path: string): Row[] {
   const wrong = (line: number, why: string): never => {
     throw new HeadwaterError('CONFIG_INVALID', `${path}: line ${line}: ${why}`);
   };
-  let text: string;
-  try {
-    text = readUserFile(path)
-      .toString('utf8')
-      .replace(/^\uFEFF/, '');
-  } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `the table: ${messageOf(error)}`, { cause: error });
-  }
+  const text = readSettingFile(path, 'the table')
+    .toString('utf8')
+    .replace(/^\uFEFF/, '');
   const [head = '', ...lines] = text.split(/\r?\n/);
   const columns = fieldsOf(head);
   const unknown = columns.find((each) => !(COLUMNS as readonly string[]).includes(each));

@@ -3,8 +3,8 @@
  * promises rest on cannot be passed through, and secrets come from private files alone.
  */
 import { readSecretFile } from '../../shared/config/secrets.ts';
-import { readUserFile } from '../../shared/config/user-file.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { readSettingFile } from '../../shared/config/user-file.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import type { CollectorConfig } from '../config.ts';
 import type { AdminAccess } from './kafka-admin.ts';
 
@@ -37,15 +37,6 @@ export function passedThrough(settings: readonly string[]): Record<string, strin
   return client;
 }
 
-/** Content of a file that need not be private. Throws CONFIG_INVALID. */
-function contentOf(path: string, setting: string): Buffer {
-  try {
-    return readUserFile(path);
-  } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `${setting}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
 type Settings = Pick<
   CollectorConfig,
   | 'kafka.tls'
@@ -72,7 +63,7 @@ function tlsAccess(config: Settings): Pick<KafkaAccess, 'client' | 'admin'> {
     const path = config[setting];
     if (path === '') continue;
     client[name] = path;
-    tls[part] = contentOf(path, setting);
+    tls[part] = readSettingFile(path, setting);
   }
   if ((config['kafka.certFile'] === '') !== (config['kafka.keyFile'] === ''))
     throw invalid('kafka.certFile and kafka.keyFile go together: give both, or neither');

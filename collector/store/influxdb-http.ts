@@ -6,7 +6,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
-import { readUserFile } from '../../shared/config/user-file.ts';
+import { readSettingFile } from '../../shared/config/user-file.ts';
 import { monotonicMs, type Time } from '../../shared/env/env.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 
@@ -132,11 +132,5 @@ function restOf(header: string | undefined, nowMs: number): number {
 
 function authorities(file: string): string[] | undefined {
   if (file === '') return undefined;
-  try {
-    return [...rootCertificates, readUserFile(file).toString('utf8')];
-  } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `store.caFile: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
+  return [...rootCertificates, readSettingFile(file, 'store.caFile').toString('utf8')];
 }

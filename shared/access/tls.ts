@@ -5,7 +5,7 @@
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { readPrivateFile } from '../config/secrets.ts';
-import { readUserFile } from '../config/user-file.ts';
+import { readSettingFile } from '../config/user-file.ts';
 import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 import { WatchedFiles } from './watched.ts';
@@ -25,18 +25,9 @@ export interface TlsFiles {
 
 const MIN_VERSION = 'TLSv1.2';
 
-function read(path: string, what: string, isPrivate: boolean): Buffer {
-  if (isPrivate) return readPrivateFile(path, what);
-  try {
-    return readUserFile(path);
-  } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
 /** Certificates of a PEM file. Throws CONFIG_INVALID. */
 export function readCertificates(path: string, what: string): X509Certificate[] {
-  const text = read(path, what, false).toString('latin1');
+  const text = readSettingFile(path, what).toString('latin1');
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0)
     throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} holds no certificate`);
@@ -59,11 +50,11 @@ export function secureOptions(files: TlsFiles, what: string): SecureContextOptio
     );
   const options: SecureContextOptions = { minVersion: MIN_VERSION };
   if (certFile !== '') {
-    options.cert = read(certFile, `${what}: certificate`, false);
-    options.key = read(keyFile, `${what}: key`, true);
+    options.cert = readSettingFile(certFile, `${what}: certificate`);
+    options.key = readPrivateFile(keyFile, `${what}: key`);
   }
-  if (caFile !== '') options.ca = read(caFile, `${what}: authorities`, false);
-  if (crlFile !== '') options.crl = read(crlFile, `${what}: revoked certificates`, false);
+  if (caFile !== '') options.ca = readSettingFile(caFile, `${what}: authorities`);
+  if (crlFile !== '') options.crl = readSettingFile(crlFile, `${what}: revoked certificates`);
   try {
     createSecureContext(options);
   } catch (error) {

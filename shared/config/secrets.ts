@@ -4,8 +4,8 @@
  */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { HeadwaterError, messageOf } from '../errors.ts';
-import { readUserFile } from './user-file.ts';
+import { HeadwaterError } from '../errors.ts';
+import { readSettingFile } from './user-file.ts';
 
 /**
  * RFC 7914's N; with r = 8 a hash works in 32 MiB. Not less, also for memory's sake: glibc gives blocks of 32 MiB back at
@@ -39,13 +39,9 @@ export function isPrivate(
 
 /** Content of a private file (`isPrivate`). Throws CONFIG_INVALID, with `what` it is in front. */
 export function readPrivateFile(path: string, what: string): Buffer {
-  try {
-    return readUserFile(path, (stat) => {
-      if (!isPrivate(stat)) throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
-    });
-  } catch (error) {
-    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
-  }
+  return readSettingFile(path, what, (stat) => {
+    if (!isPrivate(stat)) throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
+  });
 }
 
 /** Content of a private file, trimmed. Throws CONFIG_INVALID when it is missing, empty or readable by others. */

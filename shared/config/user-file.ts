@@ -3,6 +3,7 @@
  * waits for its writer, for ever, and a device may have no end.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
+import { HeadwaterError, messageOf } from '../errors.ts';
 
 /** Generous for certificates, mappings and rules; a file that is larger was named by mistake. */
 const BYTES_MAX = 64 * 1024 * 1024;
@@ -29,5 +30,14 @@ export function readUserFile(path: string, allow?: (stat: Stats) => void): Buffe
     return readFileSync(file);
   } finally {
     closeSync(file);
+  }
+}
+
+/** The same. Throws CONFIG_INVALID, with `what` it is in front. */
+export function readSettingFile(path: string, what: string, allow?: (stat: Stats) => void): Buffer {
+  try {
+    return readUserFile(path, allow);
+  } catch (error) {
+    throw new HeadwaterError('CONFIG_INVALID', `${what}: ${messageOf(error)}`, { cause: error });
   }
 }
