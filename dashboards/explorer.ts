@@ -1,21 +1,13 @@
 /** One field of one measurement, series by series: mean, spread, and the raw points. */
 import type { DashboardSpec } from './model.ts';
+import { MEASUREMENT, numberField } from './variables.ts';
 
 export const EXPLORER: DashboardSpec = {
   uid: 'headwater-explorer',
   title: 'Headwater / Sensor explorer',
   about: 'Any field of any measurement, by series.',
   from: 'now-6h',
-  variables: [
-    { name: 'measurement', label: 'Measurement', query: 'SHOW MEASUREMENTS', all: false },
-    {
-      name: 'field',
-      label: 'Field',
-      query: 'SHOW FIELD KEYS FROM "$measurement"',
-      isNumber: true,
-      all: false,
-    },
-  ],
+  variables: [MEASUREMENT, numberField('field', 'Field', 'measurement')],
   panels: [
     {
       title: '$measurement $field',

@@ -1,5 +1,13 @@
 /** Gateways in detail, by their own metrics: the buffer, the link, the clock and the devices of each. Thresholds: prometheus.ts. */
-import { NONE_IS_WELL, UP, above, below, of as metricOf, rate as rateOf } from './metrics.ts';
+import {
+  NONE_IS_WELL,
+  UP,
+  below,
+  of as metricOf,
+  rate as rateOf,
+  bufferFill,
+  bufferFullIn,
+} from './metrics.ts';
 import type { DashboardSpec, PanelSpec } from './model.ts';
 
 /** A variable of its own: a collector that another dashboard has chosen is no gateway. */
@@ -36,9 +44,7 @@ const NOW: PanelSpec[] = [
     about: 'When is it full at the rate of the last minutes? Infinite: not in sight.',
     width: 6,
     height: 5,
-    unit: 's',
-    thresholds: below(6 * 3600, 24 * 3600),
-    queries: [{ query: of('headwater_buffer_full_in_seconds'), alias: '{{instance}}' }],
+    ...bufferFullIn(CHOSEN),
   },
   {
     title: 'Given up or thinned',
@@ -76,14 +82,7 @@ const FLOW: PanelSpec[] = [
       'How much of what it may take on disk does it take, history that can make room included?',
     width: 12,
     height: 8,
-    unit: 'percentunit',
-    thresholds: above(0.7, 0.9),
-    queries: [
-      {
-        query: `${of('headwater_buffer_disk_bytes')} / ${of('headwater_buffer_disk_limit_bytes')}`,
-        alias: '{{instance}}',
-      },
-    ],
+    ...bufferFill(CHOSEN),
   },
   {
     title: 'Messages',

@@ -1,5 +1,5 @@
 /** What dashboards of metrics are put together from: PromQL over documented names (docs/metrics.md), and steps of colour. */
-import type { PanelSpec, Step } from './model.ts';
+import type { PanelSpec, QuerySpec, Step } from './model.ts';
 
 /** A metric of those that the variable `instance`, or another one, has chosen. */
 export const of = (metric: string, chosen = 'instance'): string =>
@@ -31,3 +31,21 @@ export const NONE_IS_WELL: Step[] = [
   { from: -Infinity, color: 'green' },
   { from: 1, color: 'red' },
 ];
+
+type Panelled = Pick<PanelSpec, 'unit' | 'thresholds' | 'queries'>;
+const each = (query: string): QuerySpec[] => [{ query, alias: '{{instance}}' }];
+
+/** How full buffers are, of the gateways that a variable has chosen. */
+export const bufferFill = (chosen?: string): Panelled => ({
+  unit: 'percentunit',
+  thresholds: above(0.7, 0.9),
+  queries: each(
+    `${of('headwater_buffer_disk_bytes', chosen)} / ${of('headwater_buffer_disk_limit_bytes', chosen)}`,
+  ),
+});
+
+export const bufferFullIn = (chosen?: string): Panelled => ({
+  unit: 's',
+  thresholds: below(6 * 3600, 24 * 3600),
+  queries: each(of('headwater_buffer_full_in_seconds', chosen)),
+});

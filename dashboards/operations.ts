@@ -2,7 +2,7 @@
  * How gateways and collectors work, by their own metrics: asked of Prometheus, so that it still answers when the store
  * does not. Thresholds are those of the alert rules (prometheus.ts).
  */
-import { NONE_IS_WELL, UP, above, below, of, rate } from './metrics.ts';
+import { NONE_IS_WELL, UP, above, below, of, rate, bufferFill, bufferFullIn } from './metrics.ts';
 import type { DashboardSpec, PanelSpec } from './model.ts';
 
 /** First of all: does it work? */
@@ -170,14 +170,7 @@ const LEFT: PanelSpec[] = [
     about: 'How much of what it may take on disk does the buffer of each gateway take?',
     width: 8,
     height: 8,
-    unit: 'percentunit',
-    thresholds: above(0.7, 0.9),
-    queries: [
-      {
-        query: `${of('headwater_buffer_disk_bytes')} / ${of('headwater_buffer_disk_limit_bytes')}`,
-        alias: '{{instance}}',
-      },
-    ],
+    ...bufferFill(),
   },
   {
     title: 'Buffer full in',
@@ -185,9 +178,7 @@ const LEFT: PanelSpec[] = [
     about: 'When is a buffer full at the rate of the last minutes? Infinite: not in sight.',
     width: 8,
     height: 8,
-    unit: 's',
-    thresholds: below(6 * 3600, 24 * 3600),
-    queries: [{ query: of('headwater_buffer_full_in_seconds'), alias: '{{instance}}' }],
+    ...bufferFullIn(),
   },
   {
     title: 'On the way',

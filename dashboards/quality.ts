@@ -1,5 +1,6 @@
 /** How good what is stored is: silence, values that stand still, what came too late to warn of. */
 import type { DashboardSpec } from './model.ts';
+import { MEASUREMENT, numberField } from './variables.ts';
 
 export const QUALITY: DashboardSpec = {
   uid: 'headwater-quality',
@@ -7,14 +8,8 @@ export const QUALITY: DashboardSpec = {
   about: 'Where a series has gaps, which one stands still, and what came late.',
   from: 'now-24h',
   variables: [
-    { name: 'measurement', label: 'Measurement', query: 'SHOW MEASUREMENTS', all: false },
-    {
-      name: 'field',
-      label: 'Field',
-      query: 'SHOW FIELD KEYS FROM "$measurement"',
-      isNumber: true,
-      all: false,
-    },
+    MEASUREMENT,
+    numberField('field', 'Field', 'measurement'),
     {
       name: 'gateway',
       label: 'Gateway',

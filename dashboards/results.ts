@@ -1,5 +1,6 @@
 /** What stream rules and batch jobs made, beside what they made it of. */
 import type { DashboardSpec } from './model.ts';
+import { MEASUREMENT, numberField } from './variables.ts';
 
 export const RESULTS: DashboardSpec = {
   uid: 'headwater-results',
@@ -7,24 +8,10 @@ export const RESULTS: DashboardSpec = {
   about: 'Results of stream rules and batch jobs beside the readings that they come from.',
   from: 'now-24h',
   variables: [
-    { name: 'measurement', label: 'Measurement', query: 'SHOW MEASUREMENTS', all: false },
-    {
-      name: 'field',
-      label: 'Field',
-      query: 'SHOW FIELD KEYS FROM "$measurement"',
-
-      isNumber: true,
-      all: false,
-    },
-    { name: 'result', label: 'Result', query: 'SHOW MEASUREMENTS', all: false },
-    {
-      name: 'result_field',
-      label: 'Field of it',
-      query: 'SHOW FIELD KEYS FROM "$result"',
-
-      isNumber: true,
-      all: false,
-    },
+    MEASUREMENT,
+    numberField('field', 'Field', 'measurement'),
+    { ...MEASUREMENT, name: 'result', label: 'Result' },
+    numberField('result_field', 'Field of it', 'result'),
   ],
   panels: [
     {
