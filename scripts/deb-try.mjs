@@ -12,13 +12,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connectAsync } from 'mqtt';
+import { freePort, root } from './here.mjs';
 
-const root = join(import.meta.dirname, '..');
 const { values } = parseArgs({ options: { package: { type: 'string' } } });
 const work = mkdtempSync(join(tmpdir(), 'headwater-deb-try-'));
 const tree = join(work, 'root');
@@ -34,14 +33,6 @@ const DATA = '/var/lib/headwater-gateway';
 const here = (path) => join(tree, path);
 /** Its links point into the root, not into this machine's. */
 const isThere = (path) => lstatSync(here(path), { throwIfNoEntry: false }) !== undefined;
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 
 /** As the unit starts it, and as its user. Resolves with what `use` gives. */
 async function serving(use) {

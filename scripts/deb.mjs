@@ -21,11 +21,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
-
-const root = join(import.meta.dirname, '..');
-const cache =
-  process.env.HEADWATER_CACHE ??
-  join(process.env.XDG_CACHE_HOME ?? join(process.env.HOME ?? '/root', '.cache'), 'headwater');
+import { cache, root } from './here.mjs';
 
 const NODE_VERSION = '22.23.3';
 /** The packages of npm's `node`, with the hashes of the registry; none for armhf, whose last is Node 20.11. */

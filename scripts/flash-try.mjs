@@ -16,16 +16,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connect } from 'mqtt';
+import { cache, freePort, root } from './here.mjs';
 
-const root = join(import.meta.dirname, '..');
-const cache =
-  process.env.HEADWATER_CACHE ??
-  join(process.env.XDG_CACHE_HOME ?? join(process.env.HOME ?? '/root', '.cache'), 'headwater');
 const { values } = parseArgs({
   options: { package: { type: 'string' }, keep: { type: 'boolean', default: false } },
 });
@@ -111,13 +107,6 @@ function stock() {
 }
 
 const headwater = (...args) => run(process.execPath, ['cli/bin.mjs', ...args], { cwd: root });
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 
 async function until(what, probe, ms) {
   const endMs = performance.now() + ms;

@@ -18,11 +18,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
+import { cache, root } from './here.mjs';
 
-const root = join(import.meta.dirname, '..');
-const cache =
-  process.env.HEADWATER_CACHE ??
-  join(process.env.XDG_CACHE_HOME ?? join(process.env.HOME ?? '/root', '.cache'), 'headwater');
 const work = mkdtempSync(join(tmpdir(), 'headwater-images-'));
 const say = (text) => process.stderr.write(`images: ${text}\n`);
 const run = (command, args, options = {}) =>

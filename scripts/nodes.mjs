@@ -2,17 +2,12 @@
 // The binaries come from the npm package `node`, each in a folder of its own beside the servers of the tests.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { cache, root } from './here.mjs';
 
 /** docs/decisions says when the first one goes. */
 const SUPPORTED = ['20', '22', '24'];
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const cache =
-  process.env.HEADWATER_CACHE ??
-  join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'headwater');
 const [own] = process.versions.node.split('.');
 const asked = process.argv.slice(2);
 const unknown = asked.find((major) => !SUPPORTED.includes(major));

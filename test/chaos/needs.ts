@@ -1,8 +1,8 @@
 /** What a trial needs beside Node, whether it is here, and what brings it. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { CACHE } from '../support/cache.ts';
 import { ROOT } from '../support/process.ts';
 
 const FAULT_TOOLS = 'bash test/services/install.sh faults brings it';
@@ -28,9 +28,7 @@ export interface Surroundings {
 
 export const surroundings = (): Surroundings => ({
   root: ROOT,
-  cache:
-    process.env['HEADWATER_CACHE'] ??
-    join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater'),
+  cache: CACHE,
   path: process.env['PATH'] ?? '',
   isRoot: process.getuid?.() === 0,
 });

@@ -10,6 +10,7 @@ import { connect, connectAsync, type IClientOptions } from 'mqtt';
 import { WebSocket } from 'ws';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passwordLine } from '../../shared/config/secrets.ts';
+import { CACHE } from '../support/cache.ts';
 import { Authority, type Pair } from '../support/certificates.ts';
 import { startGateway, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { getJson } from '../support/reconcile.ts';
@@ -21,13 +22,7 @@ let authority: Authority;
 let device: Pair;
 let gateway: Headwater;
 /** Python with paho-mqtt, see test/services/install.sh. */
-const python = join(
-  process.env['HEADWATER_CACHE'] ??
-    join(process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '', '.cache'), 'headwater'),
-  'paho-2.1.0',
-  'bin',
-  'python',
-);
+const python = join(CACHE, 'paho-2.1.0', 'bin', 'python');
 
 beforeAll(async () => {
   authority = new Authority(join(folder, 'ca'));

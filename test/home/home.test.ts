@@ -1,9 +1,10 @@
 /** What people run beside a gateway, over MQTT 5: Node-RED with a flow, and Home Assistant's own MQTT integration. */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { connectAsync, type IPublishPacket, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { CACHE } from '../support/cache.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   ROOT,
   start,
@@ -12,18 +13,6 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
-
-const cache =
-  process.env['HEADWATER_CACHE'] ??
-  join(process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '', '.cache'), 'headwater');
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 let gateway: Headwater;
 let listener: MqttClient;
@@ -120,7 +109,7 @@ describe('Node-RED', () => {
     const userDir = temporaryFolder();
     const port = gateway.port('mqtt');
     writeFileSync(join(userDir, 'flows.json'), JSON.stringify(flow(port)));
-    const red = join(cache, 'nodered-4.0.9', 'node_modules', 'node-red', 'red.js');
+    const red = join(CACHE, 'nodered-4.0.9', 'node_modules', 'node-red', 'red.js');
     const http = String(await freePort());
     const options = ['-u', userDir, '-p', http, '-D', 'uiHost=127.0.0.1', 'flows.json'];
     const node = start(process.execPath, [red, ...options]);
@@ -202,7 +191,7 @@ describe('Home Assistant 2024.3, protocol 5', () => {
       retained,
     );
     await device.publishAsync('boiler/status', 'online', retained);
-    const python = join(cache, 'homeassistant-2024.3.3', 'bin', 'python');
+    const python = join(CACHE, 'homeassistant-2024.3.3', 'bin', 'python');
     const home = start(python, [
       join(ROOT, 'test/home/home-assistant.py'),
       folder,

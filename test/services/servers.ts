@@ -2,14 +2,10 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { freePort } from '../support/free-port.ts';
+import { CACHE } from '../support/cache.ts';
 import { ROOT, start, temporaryFolder, until, type Child } from '../support/process.ts';
-
-const CACHE =
-  process.env['HEADWATER_CACHE'] ??
-  join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater');
 
 export interface Server {
   host: string;

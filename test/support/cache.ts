@@ -1,0 +1,7 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** What is fetched once a machine: servers, clients, guests (test/services/install.sh). */
+export const CACHE =
+  process.env['HEADWATER_CACHE'] ??
+  join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater');
