@@ -28,9 +28,9 @@ const RULES = `rules:
   - { name: stuffy, from: { measurement: room, field: co2 }, alert: { above: 1000, clear: 800, for: 5m } }
 `;
 const MEASUREMENTS = ['room', 'hourly', 'sliding', 'felt', 'alerts', 'daily_summary'];
-const SLICES = FULL ? 20 : 4;
-/** Nearly three days of it, and with HEADWATER_FULL=1 the week. */
-const READINGS = FULL ? Number.POSITIVE_INFINITY : 4000;
+const SLICES = FULL ? 20 : 3;
+/** More than two days of it, so that a day is over, and with HEADWATER_FULL=1 the week. */
+const READINGS = FULL ? Number.POSITIVE_INFINITY : 3000;
 
 /** An office, one reading a minute. */
 const payloads = readFileSync(join(ROOT, 'data/uci-occupancy-datatraining.csv'), 'utf8')
