@@ -97,15 +97,22 @@ function text(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-/** Options by the definition's table. Throws CONFIG_INVALID and CONFIG_UNKNOWN_KEY. */
+/**
+ * Options by the definition's table; a package's other adapters read the same keys of the file. Throws CONFIG_INVALID
+ * and CONFIG_UNKNOWN_KEY.
+ */
 export function optionsOf(
   name: string,
   spec: Readonly<Record<string, OptionSpec>>,
   query: URLSearchParams,
   sources: AdapterSources,
+  others: readonly OptionsSpec[] = [],
 ): OptionsOf<OptionsSpec> {
   const options: Record<string, unknown> = {};
   const known = new Set<string>();
+  for (const other of others)
+    for (const option of Object.keys(other))
+      known.add(`${name}.${option}`).add(`${name}.${option}File`);
   for (const [option, each] of Object.entries(spec)) {
     const key = `${name}.${option}`;
     const isSecret = each.type === 'string' && each.secret === true;
@@ -128,7 +135,7 @@ export function optionsOf(
   }
   const unknown =
     [...sources.values.keys()].find((key) => key.startsWith(`${name}.`) && !known.has(key)) ??
-    [...query.keys()].find((option) => !known.has(`${name}.${option}`));
+    [...query.keys()].find((option) => !(option in spec));
   if (unknown !== undefined)
     throw new HeadwaterError(
       'CONFIG_UNKNOWN_KEY',
@@ -148,7 +155,8 @@ export async function loadAdapter<D extends AnyDefinition>(
 ): Promise<Adapter<D>> {
   const [reference = '', ...rest] = value.split('://');
   const [address = '', query = ''] = rest.join('://').split('?');
-  const found = (await definitions(reference, flag)).find((each) => each.kind === kind);
+  const all = await definitions(reference, flag);
+  const found = all.find((each) => each.kind === kind);
   if (found === undefined || found.contract !== version)
     throw new HeadwaterError(
       'ADAPTER_CONTRACT',
@@ -159,6 +167,7 @@ export async function loadAdapter<D extends AnyDefinition>(
     found.options,
     new URLSearchParams(query),
     adapterSourcesOf(config),
+    all.filter((each) => each !== found).map((each) => each.options),
   );
   // `kind` says what it is: the package's own types are checked where it is compiled.
   return { definition: found as unknown as D, address, options };

@@ -83,6 +83,13 @@ export const COLLECTOR_CONFIG = {
     about:
       'Know the topics of Tasmota, Shelly, Zigbee2MQTT, ESPHome, The Things Stack, ChirpStack, Sparkplug, Homie and others; your own mappings come first.',
   },
+  'decode.codecs': {
+    type: 'list',
+    default: [],
+    adapter: true,
+    about:
+      'Packages with codecs of their own (`NAME`, `NAME://?option=value`), which a mapping names by `codec`; see docs/adapters.md.',
+  },
   'decode.localZone': {
     type: 'string',
     default: '',
@@ -346,8 +353,9 @@ export const COLLECTOR_CONFIG = {
   'batch.engine': {
     type: 'string',
     default: 'duckdb',
-    choices: ['duckdb', 'spark'],
-    about: 'What runs the SQL of batch jobs; `spark` needs PySpark (`batch.python`).',
+    adapter: true,
+    about:
+      'What runs the SQL of batch jobs: `duckdb`, `spark` (needs PySpark, `batch.python`), or a package that provides a batch engine (`NAME://ADDRESS`).',
   },
   'batch.secondsMax': {
     type: 'integer',

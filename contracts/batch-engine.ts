@@ -29,7 +29,7 @@ export interface BatchWork {
   timeoutMs: number;
 }
 
-/** Values are numbers (or bigint), texts, truth, null; times and decimals are the engine's own. */
+/** Values are numbers (or bigint), texts, truth, null; a time is a `Date`. */
 export interface BatchTable {
   columns: string[];
   rows: unknown[][];

@@ -11,7 +11,8 @@ import { Lake } from '../lake/lake.ts';
 import { COLUMNS, ZONES, type FileFilter } from '../lake/layout.ts';
 
 export const ENGINES = ['duckdb', 'spark'] as const;
-export type EngineName = (typeof ENGINES)[number];
+/** One of ENGINES, or what `batch.engine` names of a package. */
+export type EngineName = string;
 
 export interface Table {
   columns: string[];
@@ -29,6 +30,17 @@ export interface SparkOptions {
 /** Of one run of a job for one day. */
 const ROWS_MAX = 1_000_000;
 
+/** Throws BATCH_INVALID. */
+export function checkSize(rows: number, textBytes: number): void {
+  if (textBytes > RESULT_BYTES_MAX)
+    throw new HeadwaterError(
+      'BATCH_INVALID',
+      `its rows have more than ${RESULT_BYTES_MAX} bytes of text for one day`,
+    );
+  if (rows > ROWS_MAX)
+    throw new HeadwaterError('BATCH_INVALID', `it gives more than ${ROWS_MAX} rows for one day`);
+}
+
 async function read(connection: DuckDBConnection, sql: string): Promise<Table> {
   const result = await connection.stream(sql);
   const columns = result.columnNames();
@@ -41,13 +53,7 @@ async function read(connection: DuckDBConnection, sql: string): Promise<Table> {
       for (const value of row) if (typeof value === 'string') bytes += value.length;
       rows.push(row);
     }
-    if (bytes > RESULT_BYTES_MAX)
-      throw new HeadwaterError(
-        'BATCH_INVALID',
-        `its rows have more than ${RESULT_BYTES_MAX} bytes of text for one day`,
-      );
-    if (rows.length > ROWS_MAX)
-      throw new HeadwaterError('BATCH_INVALID', `it gives more than ${ROWS_MAX} rows for one day`);
+    checkSize(rows.length, bytes);
   }
 }
 

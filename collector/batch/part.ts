@@ -11,8 +11,9 @@ import { NO_LAKE, lakePart } from '../lake/part.ts';
 import { logPart } from '../log/part.ts';
 import { guardPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
-import { ENGINES, type EngineName } from './engines.ts';
+import { ENGINES } from './engines.ts';
 import { DAY_MS, dayMs, loadJobs } from './job.ts';
+import { openPackageEngine } from './package-engine.ts';
 import { BatchRunner } from './runner.ts';
 import { Schedule } from './schedule.ts';
 
@@ -52,7 +53,7 @@ const jobsOf = ({ runner, schedule }: Batches) =>
 async function begin({ runner, audit }: Batches, request: Request): Promise<string> {
   const { job = '', from, to, force, engine = runner.options.engine } = request.fields;
   const dates = await datesOf(runner, from, to);
-  const task = runner.begin(job, dates, engine as EngineName, force === 'true'); // One of the choices.
+  const task = runner.begin(job, dates, engine, force === 'true');
   audit.say({
     event: 'batch',
     user: request.identity.name,
@@ -73,16 +74,19 @@ export const batchPart: CollectorPart<Batches> = {
   name: 'batch',
   roles: ['batch'],
   absent: `${NO_LAKE}, or it is not of role batch`,
-  open: (site) => {
+  open: async (site) => {
     const { config, notify, nowMs } = site.context;
     const lake = site.find(lakePart);
     if (lake === undefined) return undefined;
     const folder = join(config.data, 'batch-work');
+    const engine = config['batch.engine'];
+    const isOwn = (ENGINES as readonly string[]).includes(engine);
     const runner = new BatchRunner({
       log: site.get(logPart),
       lake,
       jobs: loadJobs(config['batch.jobs'], config['batch.shippedJobs']),
-      engine: config['batch.engine'] === 'spark' ? 'spark' : 'duckdb',
+      engine,
+      packaged: isOwn ? undefined : await openPackageEngine(config, notify, nowMs),
       timeoutMs: config['batch.secondsMax'] * 1000,
       spark: { python: config['batch.python'], lakeUrl: config['batch.sparkLake'], folder },
       folder,

@@ -6,11 +6,12 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { BatchEngine } from '../../contracts/batch-engine.ts';
 import { hasCode, HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
-import { dateOf } from '../lake/layout.ts';
+import { dateOf, type FileFilter } from '../lake/layout.ts';
 import { quote } from '../duckdb/database.ts';
 import { decodeManifest, encodeManifest } from '../lake/manifest.ts';
 import { objectOf } from '../lake/scan.ts';
@@ -24,6 +25,7 @@ import {
   type Table,
 } from './engines.ts';
 import { DAY_MS, dayMs, sqlOf, type Job } from './job.ts';
+import { runOnPackage } from './package-engine.ts';
 
 export interface BatchOptions {
   log: Log;
@@ -31,6 +33,8 @@ export interface BatchOptions {
   jobs: readonly Job[];
   engine: EngineName;
   spark: SparkOptions;
+  /** What `batch.engine` names, where that is a package. */
+  packaged: BatchEngine | undefined;
   folder: string;
   /** Of one job's run for one day. */
   timeoutMs: number;
@@ -232,7 +236,6 @@ export class BatchRunner {
     engine: EngineName,
     isForced: boolean,
   ): Promise<RunOutcome> {
-    const { lake, spark } = this.options;
     const begin = performance.now();
     const from = dateOf(dayMs(date) - (job.inputDays - 1) * DAY_MS);
     const filter = { from, to: date };
@@ -244,10 +247,7 @@ export class BatchRunner {
     let table: Table;
     try {
       const sql = sqlOf(job, date);
-      table =
-        engine === 'spark'
-          ? await runOnSpark(lake, filter, sql, spark)
-          : await runOnDuckDb(lake, filter, sql, this.options.timeoutMs);
+      table = await this.tableOf(engine, filter, sql);
     } catch (error) {
       if (!hasCode(error, 'BATCH_INVALID')) throw error;
       throw new HeadwaterError('BATCH_INVALID', `${job.file}, ${date}: ${messageOf(error)}`, {
@@ -268,6 +268,14 @@ export class BatchRunner {
     this.resultRows += readings.length;
     const seconds = (performance.now() - begin) / 1000;
     return { ...outcome, rows: readings.length, removed, unchanged: false, seconds };
+  }
+
+  private async tableOf(engine: EngineName, filter: FileFilter, sql: string): Promise<Table> {
+    const { lake, spark, packaged, timeoutMs } = this.options;
+    if (engine === 'spark') return await runOnSpark(lake, filter, sql, spark);
+    if (engine === 'duckdb' || packaged === undefined)
+      return await runOnDuckDb(lake, filter, sql, timeoutMs);
+    return await runOnPackage(packaged, lake, filter, sql, timeoutMs);
   }
 
   /** To the log, from where stores and lake take them; gives how many of an earlier run were taken back. */
@@ -331,6 +339,7 @@ export class BatchRunner {
   async close(): Promise<void> {
     this.stopped = true;
     await this.turn;
+    await this.options.packaged?.close();
   }
 }
 

@@ -9,6 +9,7 @@ import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
 import type { SeriesLimits } from './admission.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { addPackages } from './codecs/packages.ts';
 import { MAPPING_PREFIX, MappingSet, type MappingVersion } from './mapping/set.ts';
 import { DecodeStage } from './stage.ts';
 
@@ -28,7 +29,8 @@ interface LoadedMappings {
 /** Read by every role, so that a mistake in them is told before anything is touched. */
 export const mappingsPart: CollectorPart<LoadedMappings> = {
   name: 'mappings',
-  open: async ({ context: { config, notify, extraMappings } }) => {
+  open: async ({ context: { config, notify, nowMs, extraMappings } }) => {
+    await addPackages(config, notify, nowMs);
     const set = new MappingSet(
       {
         file: config.mappings,

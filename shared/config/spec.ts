@@ -24,7 +24,7 @@ export type KeySpec =
       adapter?: true;
     })
   | Key<'boolean', boolean>
-  | Key<'list', readonly string[]>
+  | (Key<'list', readonly string[]> & { adapter?: true })
   /** HOST:PORT; '' switches it off. */
   | Key<'address', string>
   | (Key<'integer', number> & { min: number; max: number; unit: string });
@@ -232,8 +232,9 @@ export function inspectConfig<S extends ConfigSpec>(spec: S, sources: ConfigSour
     Object.entries(spec).map(([key, each]) => [key, given(key, each)]),
   );
   const adapters = Object.entries(spec)
-    .filter(([, each]) => each.type === 'string' && each.adapter === true)
-    .map(([key]) => `${adapterName(String(result[key]))}.`);
+    .filter(([, each]) => 'adapter' in each && each.adapter === true)
+    .flatMap(([key]) => result[key] as string | string[]) // As the kinds that have `adapter` are.
+    .map((value) => `${adapterName(value)}.`);
   const left = new Map<string, unknown>();
   for (const [key, value] of fromFile) {
     if (key in spec) continue;

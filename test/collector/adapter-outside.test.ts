@@ -103,6 +103,94 @@ export default defineCodec({
     );
   });
 
+  it('a codec and a batch engine are a collector’s by its settings; what the codec throws is that message’s affair', async () => {
+    writeFileSync(
+      join(folder, 'used.mjs'),
+      `
+import { AdapterError, defineBatchEngine, defineCodec } from '@headwater/contracts';
+export const codec = defineCodec({
+  name: 'halves',
+  about: 'Half degrees, a byte.',
+  options: { offset: { type: 'integer', default: 0, min: -100, max: 100, unit: 'K', about: 'Added.' } },
+  supports: { gives: 'document' },
+  create: ({ options }) => ({
+    examples: [{ payload: Buffer.from([43]), gives: { document: { temperature: 21.5 } } }],
+    parse(payload) {
+      if (payload.length > 2) throw new AdapterError('RECORD_REFUSED', 'more than two bytes');
+      if (payload.length === 2) throw new TypeError('a bug of the codec');
+      return { document: { temperature: payload[0] / 2 + options.offset } };
+    },
+  }),
+});
+export const engine = defineBatchEngine({
+  name: 'counter',
+  about: 'Counts files.',
+  options: {},
+  supports: { sealed: false, timeout: false },
+  create: () => ({
+    run({ files }) {
+      const rows = [['a', files.readings.length, new Date('2026-01-05T01:00:00Z')]];
+      return Promise.resolve({ columns: ['site', 'files', 'time'], rows });
+    },
+    close: () => Promise.resolve(),
+  }),
+});
+`,
+    );
+    const config = join(folder, 'used.yaml');
+    writeFileSync(
+      config,
+      `decode: { codecs: ['./used.mjs'] }
+used: { offset: 1 }
+mappings: used-mappings.yaml
+lake: { flushSeconds: 1 }
+batch: { engine: './used.mjs' }
+`,
+    );
+    writeFileSync(
+      join(folder, 'used-mappings.yaml'),
+      'mappings: [{ topic: "half/{room}", codec: halves, measurement: climate }]\n',
+    );
+    const collector = headwater(
+      ...['collector', '--data', join(folder, 'used-data'), '--config', config],
+      ...['--uplink', '127.0.0.1:0', '--http', '127.0.0.1:0'],
+    );
+    const http = await until(
+      'the collector',
+      () => /http=(\S+)/.exec(collector.stdout())?.[1],
+      20_000,
+    );
+    const post = async (bytes: number[]): Promise<void> => {
+      const answer = await fetch(`http://${http}/api/v1/ingest?topic=half/kitchen`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/octet-stream' },
+        body: Buffer.from(bytes),
+      });
+      expect(answer.ok, await answer.text()).toBe(true);
+    };
+    for (const bytes of [[41], [1, 2], [1, 2, 3]]) await post(bytes);
+    const text = async (path: string): Promise<string> =>
+      await (await fetch(`http://${http}${path}`)).text();
+    await until('the reading', async () => /21\.5/.test(await text('/api/v1/latest')) || undefined);
+    await until('both reasons', async () => {
+      const reasons = await text('/api/v1/quarantine');
+      return (
+        (reasons.includes("codec 'halves' has failed: a bug of the codec") &&
+          reasons.includes('halves: more than two bytes')) ||
+        undefined
+      );
+    });
+    const date = new Date().toISOString().slice(0, 10);
+    await until('the lake', async () => /"rows":1\b/.test(await text('/api/v1/lake')) || undefined);
+    const job = headwater('batch', 'run', 'daily_summary', '--from', date, '--http', http);
+    expect(await job.exited, job.output()).toBe(0);
+    await until(
+      'the engine’s result',
+      async () => /"files"/.test(await text('/api/v1/latest')) || undefined,
+    );
+    expect(await collector.kill()).toBe(0);
+  });
+
   it('a batch engine is given files, and where it reads them wrongly fails the law that says so', async () => {
     writeFileSync(
       join(folder, 'engine.mjs'),
@@ -142,8 +230,11 @@ export default defineBatchEngine({
     const collector = run('--log', 'lines://', '--config', config);
     const address = await until(
       'the collector',
-      () => /http=(\S+)/.exec(collector.stdout())?.[1],
-      20_000,
+      () => {
+        process.stderr.write(collector.output());
+        return /http=(\S+)/.exec(collector.stdout())?.[1];
+      },
+      4000,
     );
     const posted = await fetch(`http://${address}/api/v2/write?bucket=b`, {
       method: 'POST',

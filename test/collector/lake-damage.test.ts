@@ -75,6 +75,7 @@ describe('a damaged lake', () => {
       log: site.log,
       lake: site.lake,
       jobs: loadJobs('', true),
+      packaged: undefined,
       engine: 'duckdb',
       spark: { python: '', lakeUrl: '', folder },
       folder,

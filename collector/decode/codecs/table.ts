@@ -15,6 +15,7 @@ import { decodeCbor } from './cbor.ts';
 import { csvTree } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
 import { guessedLines, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
+import { HeadwaterError } from '../../../shared/errors.ts';
 import { hasControl, textOf } from './text.ts';
 
 /** A document, of which a mapping or the default makes points; or the points themselves, and what of the payload is wrong. */
@@ -245,18 +246,34 @@ const ROWS = [
   },
 ] as const satisfies readonly CodecRow[];
 
-export type CodecName = 'auto' | (typeof ROWS)[number]['name'];
+/** `auto`, a row here, or the codec of a package that `decode.codecs` names. */
+export type CodecName = string;
 
 /** In the order in which they look. */
-export const CODECS: readonly (CodecRow & { name: CodecName })[] = ROWS;
-export const CODEC_NAMES: readonly CodecName[] = ['auto', ...ROWS.map(({ name }) => name)];
+export const CODECS: readonly CodecRow[] = ROWS;
 
 const BY_NAME: ReadonlyMap<string, CodecRow> = new Map(CODECS.map((row) => [row.name, row]));
 const BY_TYPE: ReadonlyMap<string, CodecName> = new Map(
   CODECS.flatMap(({ name, contentTypes }) => contentTypes.map((type) => [type, name] as const)),
 );
+/** Of packages, by name: chosen by mappings alone, so that what a package brings changes no message that none of them names. */
+const ADDED = new Map<string, CodecRow>();
 
-export const codecOf = (name: CodecName): CodecRow | undefined => BY_NAME.get(name);
+/** Once for a process, before its mappings are read. Throws CONFIG_INVALID for a name that is taken. */
+export function addCodec(row: CodecRow): void {
+  if (row.name === 'auto' || BY_NAME.has(row.name))
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `decode.codecs: a package names its codec '${row.name}', as one of Headwater's own is called`,
+    );
+  ADDED.set(row.name, row);
+}
+
+export const codecOf = (name: CodecName): CodecRow | undefined =>
+  BY_NAME.get(name) ?? ADDED.get(name);
+
+/** What a mapping may name. */
+export const codecNames = (): CodecName[] => ['auto', ...BY_NAME.keys(), ...ADDED.keys()];
 
 /** What a content type says; undefined for one that says nothing of a codec (`text/plain`, octets). */
 export const codecOfContentType = (type: string): CodecName | undefined =>

@@ -8,7 +8,7 @@ import { parse } from 'yaml';
 import { readUserFile } from '../../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
 import { SCRIPT_BYTES_MAX, Script } from '../codecs/script.ts';
-import { CODEC_NAMES, codecOf, type CodecName } from '../codecs/table.ts';
+import { codecNames, codecOf, type CodecName } from '../codecs/table.ts';
 import { isCharset } from '../codecs/text.ts';
 import type { Path } from './path.ts';
 import { Place } from './place.ts';
@@ -99,7 +99,7 @@ function innerCodec(place: Place): InnerCodec | undefined {
   return {
     from: place.at('from').path(),
     encoding: place.at('encoding').choice(ENCODINGS) ?? 'base64',
-    codec: place.at('codec').choice<CodecName>(CODEC_NAMES) ?? 'auto',
+    codec: place.at('codec').choice<CodecName>(codecNames()) ?? 'auto',
   };
 }
 
@@ -178,7 +178,7 @@ function charsetOf(place: Place): string | undefined {
 
 function mapping(place: Place, file: string, read: ReadScript, nowMs: () => number): Mapping {
   place.object(MAPPING_KEYS);
-  const codec = place.at('codec').choice<CodecName>(CODEC_NAMES) ?? 'auto';
+  const codec = place.at('codec').choice<CodecName>(codecNames()) ?? 'auto';
   checkHeeded(place, codec);
   const points = place.at('points');
   if (points.isThere && !Array.isArray(points.value)) points.wrong('is not a list');
