@@ -74,6 +74,8 @@ export class LakeCheck {
   readonly writer = `${randomBytes(4).toString('hex')}-check`;
   private readonly seen = new Map<string, { version: string; at: number }>();
   private copies = 0;
+  /** On their way, by key. */
+  private readonly aside = new Map<string, Promise<void>>();
 
   /** `folder`: for what is set aside, on its way. */
   constructor(lake: Checked, folder: string) {
@@ -192,8 +194,26 @@ export class LakeCheck {
     }
   }
 
-  /** Counts no more from here on; its rows are to be made again. Resolves when that is on stable storage. */
+  /**
+   * Counts no more from here on; its rows are to be made again. Resolves when that is on stable storage. Stages, scrub and
+   * queries may find the same at the same time: it is set aside once, else the second would look for what was moved already.
+   */
   async setAside(
+    zone: Zone,
+    entry: FileEntry,
+    gone: 'damaged' | 'missing',
+    reason: string,
+  ): Promise<void> {
+    const begun = this.aside.get(entry.key);
+    if (begun !== undefined) return await begun;
+    const work = this.putAside(zone, entry, gone, reason).finally(() =>
+      this.aside.delete(entry.key),
+    );
+    this.aside.set(entry.key, work);
+    await work;
+  }
+
+  private async putAside(
     zone: Zone,
     entry: FileEntry,
     gone: 'damaged' | 'missing',

@@ -3,6 +3,7 @@
  * made again: what is said again replaces their rows, or is left out, by its identity.
  */
 import { createHash } from 'node:crypto';
+import { access } from 'node:fs/promises';
 import { codeOf } from '../../shared/errors.ts';
 import { dateOfKey } from './catalog.ts';
 import { ASIDE } from './check.ts';
@@ -12,13 +13,18 @@ import { fileName, type Zone } from './layout.ts';
 import type { FileEntry } from './manifest.ts';
 import { entryOf } from './write.ts';
 
-/** Local path of what was set aside; undefined: nothing was. */
+/** Local path of what was set aside; undefined: nothing was, or it is gone. */
 export async function asideOf(lake: Lake, { key, since }: FileEntry): Promise<string | undefined> {
   const aside = `${ASIDE}${key}.${since ?? 0}`;
-  return await lake.fetch({ key: aside, version: '' }).catch((error: unknown) => {
-    if (codeOf(error) !== 'NOT_FOUND') throw error;
+  try {
+    const path = await lake.fetch({ key: aside, version: '' });
+    // On the local disk a path is given for whatever key.
+    await access(path);
+    return path;
+  } catch (error) {
+    if (codeOf(error) !== 'NOT_FOUND' && codeOf(error) !== 'ENOENT') throw error;
     return undefined;
-  });
+  }
 }
 
 export async function keepWhole(lake: Lake, zone: Zone, entry: FileEntry): Promise<void> {

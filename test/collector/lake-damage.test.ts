@@ -1,5 +1,5 @@
 /** A lake that is damaged says so and is made again; nobody reads what is not as it was written. */
-import { rmSync } from 'node:fs';
+import { rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadJobs } from '../../collector/batch/job.ts';
@@ -64,6 +64,22 @@ describe('a damaged lake', () => {
     expect(summary.find(({ zone }) => zone === 'readings')?.rows).toBe(
       600 - (site.lake.check.damages[0]?.rows ?? 0),
     );
+    await site.close();
+  });
+
+  it('what two find at the same time is set aside once, and what was set aside and is gone keeps nothing waiting', async () => {
+    const site = await filled();
+    const before = await allRows(site);
+    const files = await site.lake.files('raw');
+    for (const { key } of files) truncateSync(join(site.lakeFolder, key), 100);
+    const { check } = site.lake;
+    await Promise.all(files.flatMap((file) => [check.whole(file, 0), check.whole(file, 0)]));
+    expect(check.found).toBe(files.length);
+    // Deleted by hand, or on a disk that lost it.
+    rmSync(join(site.lakeFolder, '_aside'), { recursive: true });
+    await site.healed();
+    await site.caughtUp();
+    expect(await allRows(site)).toEqual(before);
     await site.close();
   });
 
