@@ -104,7 +104,7 @@ const SPARK_TYPES: Record<string, string> = {
 
 const VIEWS = {
   results:
-    'SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY gateway, epoch, sequence, index ORDER BY revision DESC, log_offset DESC) AS newest FROM results_all) WHERE newest = 1 AND NOT removed',
+    'SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY gateway, epoch, sequence, index ORDER BY revision DESC, log_offset DESC, removed) AS newest FROM results_all) WHERE newest = 1 AND NOT removed',
   points:
     'SELECT time, time_ns, measurement, series, tags, each.field AS field, each.value AS value, gateway, epoch, sequence, index FROM readings LATERAL VIEW explode(fields) each AS field, value',
 };

@@ -16,7 +16,7 @@ import { quote } from '../duckdb/database.ts';
 import { decodeManifest, encodeManifest } from '../lake/manifest.ts';
 import { objectOf } from '../lake/scan.ts';
 import { TOPIC_RESULTS, type Log } from '../log/log.ts';
-import { BATCH, Results, groupHash } from '../stream/results.ts';
+import { BATCH, Results, Revisions, groupHash } from '../stream/results.ts';
 import {
   runOnDuckDb,
   runOnSpark,
@@ -140,7 +140,7 @@ export class BatchRunner {
   private turn: Promise<unknown> = Promise.resolve();
   private stopped = false;
   private counter = 0;
-  private lastRevision = 0;
+  private revisions: Revisions | undefined;
 
   constructor(options: BatchOptions) {
     this.options = options;
@@ -313,13 +313,15 @@ export class BatchRunner {
         ns: 0,
       });
     }
-    this.lastRevision = Math.max(this.lastRevision + 1, Math.floor(this.options.wallMs()));
-    const records = results.records(this.lastRevision);
-    if (records.length > 0)
-      await this.options.log.append(
-        TOPIC_RESULTS,
-        records.map(({ key, headers, value }) => ({ key, headers, value })),
-      );
+    if (results.isEmpty) return removed;
+    const { lake, log, wallMs } = this.options;
+    this.revisions ??= new Revisions(await lake.newestRevision(BATCH));
+    const now = Math.floor(wallMs());
+    const records = results.records(this.revisions.next(now), now);
+    await log.append(
+      TOPIC_RESULTS,
+      records.map(({ key, headers, value }) => ({ key, headers, value })),
+    );
     return removed;
   }
 

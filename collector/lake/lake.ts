@@ -46,9 +46,12 @@ export interface ZoneSummary {
 /** A file that a query was about to read was merged or rewritten: it is asked again. */
 export const LAKE_ATTEMPTS = 5;
 
-/** Only the newest revision of each result, and not those that were taken back. */
+/**
+ * Only the newest revision of each result, and not those that were taken back. Earlier versions gave a result that
+ * moved and its old place one revision: then what is there counts.
+ */
 const NEWEST =
-  'QUALIFY row_number() OVER (PARTITION BY gateway, epoch, sequence, "index" ORDER BY revision DESC, log_offset DESC) = 1';
+  'QUALIFY row_number() OVER (PARTITION BY gateway, epoch, sequence, "index" ORDER BY revision DESC, log_offset DESC, removed) = 1';
 
 export class Lake {
   readonly store: ObjectStore;
@@ -222,6 +225,24 @@ export class Lake {
   /** Results as they are now: their newest revisions. */
   static newest(select: string): string {
     return `SELECT * FROM (${select} ${NEWEST}) WHERE NOT removed`;
+  }
+
+  /** The highest revision that it has of an origin's results; 0: it has none. Throws LAKE_UNAVAILABLE. */
+  async newestRevision(origin: string): Promise<number> {
+    for (let attempt = 1; ; attempt++) {
+      const connection = await this.connect();
+      try {
+        const paths = [
+          ...(await this.whole(await this.files('results', { gateway: origin }))).keys(),
+        ];
+        const sql = `SELECT max(revision) FROM (${Lake.select('results', paths)})`;
+        return Number((await connection.runAndReadAll(sql)).getRows()[0]?.[0] ?? 0);
+      } catch (error) {
+        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
+      } finally {
+        connection.closeSync();
+      }
+    }
   }
 
   /**

@@ -8,7 +8,7 @@ import { TOPIC_STATE, type LogRecord, type Produced } from '../log/log.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Lake } from '../lake/lake.ts';
 import { Corrections, CORRECTION_PREFIX, type LakeProgress } from './corrections.ts';
-import { Results, STREAM, groupHash } from './results.ts';
+import { Results, Revisions, STREAM, groupHash } from './results.ts';
 import type { Place } from './place.ts';
 import { groupTags, isFrom, numbersOf } from './match.ts';
 import type { DeriveRule, Rule, Source } from './rules.ts';
@@ -16,6 +16,8 @@ import { TRACK_PREFIX, Tracks, type Silence } from './tracks.ts';
 import { WINDOW_PREFIX, Windows, windowsOf } from './windows.ts';
 
 export const RULE_PREFIX = 'rule/';
+/** Of the newest results: partition → revision. */
+export const REVISION_PREFIX = 'stream-revision/';
 
 /** Series whose rules are remembered. */
 const WAYS_MAX = 200_000;
@@ -26,6 +28,8 @@ export interface EngineOptions {
   /** Of the topic that it reads. */
   partitions: number;
   stateBytesMax: number;
+  /** Results have higher revisions than this one. */
+  revision: number;
   wallMs: () => number;
   monotonicMs: () => number;
   explain: (gateway: string, sinceMs: number) => Silence;
@@ -49,6 +53,7 @@ export class Engine {
   /** By the text of a series. */
   private readonly ways = new Map<string, Way[]>();
   private results = new Results(STREAM);
+  private readonly revisions: Revisions;
   private readonly stale: Produced[] = [];
   private readonly startedMs: number;
   processedReadings = 0;
@@ -58,6 +63,7 @@ export class Engine {
     this.options = options;
     this.startedMs = options.wallMs();
     this.corrections = new Corrections(options.partition);
+    this.revisions = new Revisions(options.revision);
     const known = new Map(records.map(({ key, value }) => [key, value]));
     const prefixes = new Map<string, (key: string, value: Buffer) => void>();
     const blocks = new Map<string, number[]>();
@@ -148,7 +154,7 @@ export class Engine {
     const { gateway, epoch, arrivedMs } = batch;
     const { timeMs, ns, sequence, index } = reading;
     if (rule.kind === 'derive') {
-      this.derive(rule, batch, reading);
+      this.derive(rule, batch, reading, isAgain);
       return;
     }
     if (rule.kind === 'window') {
@@ -180,7 +186,12 @@ export class Engine {
   }
 
   /** The same identity as the reading's, under the rule's name. */
-  private derive(rule: DeriveRule, { gateway, epoch }: ReadingBatch, reading: Reading): void {
+  private derive(
+    rule: DeriveRule,
+    { gateway, epoch }: ReadingBatch,
+    reading: Reading,
+    isAgain: boolean,
+  ): void {
     const values: Record<string, number> = {};
     for (const { field, expression } of rule.derive) {
       const value = expression.evaluate((name) => {
@@ -195,6 +206,8 @@ export class Engine {
     if (was !== undefined) this.results.remove(own, { ...rest, ...was, measurement, fields: {} });
     if (Object.keys(values).length > 0)
       this.results.add(own, { ...rest, measurement, fields: values });
+    // It may have been different before.
+    else if (isAgain) this.results.remove(own, { ...rest, measurement, fields: {} });
   }
 
   private takeBack(
@@ -232,11 +245,19 @@ export class Engine {
       tracks.run(this.results);
       tracks.silence(this.results, wall, this.startedMs, explain);
     }
-    const produced = this.results.records(Math.floor(wall));
-    this.results = new Results(STREAM);
+    const produced = this.said(wall);
     for (const windows of this.windows.values()) produced.push(...windows.changes());
     for (const tracks of this.tracks.values()) produced.push(...tracks.changes());
     produced.push(...this.corrections.changes(), ...this.stale.splice(0));
+    return produced;
+  }
+
+  private said(wall: number): Produced[] {
+    const { results, revisions, options } = this;
+    if (results.isEmpty) return [];
+    this.results = new Results(STREAM);
+    const produced = results.records(revisions.next(wall), Math.floor(wall));
+    produced.push(this.record(`${REVISION_PREFIX}${options.partition}`, String(revisions.newest)));
     return produced;
   }
 

@@ -26,9 +26,10 @@ import {
 import type { Offsets } from '../stage/membership.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
-import { Engine, waysOf } from './engine.ts';
+import { Engine, REVISION_PREFIX, waysOf } from './engine.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Place } from './place.ts';
+import { STREAM } from './results.ts';
 import type { Rule } from './rules.ts';
 import type { Silence } from './tracks.ts';
 
@@ -121,7 +122,9 @@ export class StreamStage {
             // All of it at once: each look at a partition's state reads the whole of it from Kafka.
             const records = await log.state(TOPIC_STATE, partition, '');
             const own = placeIn(records, STREAM_PREFIX, partition);
-            this.load(partition, records, (own ?? committed) === undefined);
+            // A log that is new may stand beside a lake that is not: its readings are the rules' past.
+            const isFirst = (own ?? committed) === undefined && !(await this.hasPast());
+            await this.load(partition, records, isFirst);
             return own;
           },
           onRevoke: (partition) => this.parts.delete(partition),
@@ -140,14 +143,26 @@ export class StreamStage {
     await this.start(rules);
   }
 
-  private load(partition: number, records: readonly LogRecord[], isFirst: boolean): void {
-    const { log, stateBytesMax, wallMs, explain, notify } = this.options;
+  private async hasPast(): Promise<boolean> {
+    return ((await this.options.lake?.files('readings')) ?? []).length > 0;
+  }
+
+  private async load(
+    partition: number,
+    records: readonly LogRecord[],
+    isFirst: boolean,
+  ): Promise<void> {
+    const { log, lake, stateBytesMax, wallMs, explain, notify } = this.options;
+    // A log that is new may stand beside a lake that has results, of a clock that was ahead of this one.
+    const revision =
+      placeIn(records, REVISION_PREFIX, partition) ?? (await lake?.newestRevision(STREAM)) ?? 0;
     const engine = new Engine(
       {
         rules: this.rules,
         partition,
         partitions: log.partitions,
         stateBytesMax: stateBytesMax / log.partitions,
+        revision,
         wallMs,
         monotonicMs: () => performance.now(),
         explain,
