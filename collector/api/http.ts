@@ -1,4 +1,5 @@
 /** The collector's HTTP server. */
+import { parseOrigins } from '../../shared/http/cors.ts';
 import { httpPart, type HttpSide } from '../../shared/parts/http.ts';
 import { httpGateway } from '../ingest/part.ts';
 import { guardPart } from '../ops/parts.ts';
@@ -22,6 +23,7 @@ export const collectorHttpPart = httpPart<CollectorContext>(COLLECTOR_SIDE, (sit
       audit,
       tls: config['http.tls'] ? tls : undefined,
       here: httpGateway(config),
+      origins: parseOrigins(config['http.corsOrigins']),
       notify,
     },
   };

@@ -1,4 +1,5 @@
 /** The gateway's HTTP server, and how it is at a glance. */
+import { parseOrigins } from '../../shared/http/cors.ts';
 import { httpPart, type HttpSide } from '../../shared/parts/http.ts';
 import { json } from '../../shared/http/route.ts';
 import { bufferPart } from '../buffer/part.ts';
@@ -24,6 +25,7 @@ export const gatewayHttpPart = httpPart<GatewayContext>(GATEWAY_SIDE, (site) => 
       audit,
       tls: config['http.tls'] ? tls : undefined,
       here: id,
+      origins: parseOrigins(config['http.corsOrigins']),
       notify,
     },
   };

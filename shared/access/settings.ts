@@ -58,6 +58,12 @@ export const accessSettings = (who: string) =>
       about:
         'File (mode 0600) with the API token that HTTP clients send as `Authorization: Bearer`. Needed beyond loopback.',
     },
+    'http.corsOrigins': {
+      type: 'list',
+      default: [],
+      about:
+        "Origins (`https://dash.example.org`, exactly) whose pages may call the API from a browser, with a token that they send themselves. Where no token is asked for, they may do all that it can. Empty: this server's own page alone.",
+    },
     allowPlaintext: {
       type: 'boolean',
       default: false,

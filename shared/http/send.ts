@@ -10,6 +10,10 @@ import type { Reply, StreamReply } from './route.ts';
 
 const COMMON = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 
+/** With what the server has said before. */
+const varyOf = (response: ServerResponse): string =>
+  [...[response.getHeader('vary') ?? []].flat(), 'accept-encoding'].join(', ');
+
 const takesGzip = ({ headers }: IncomingMessage): boolean =>
   String(headers['accept-encoding'] ?? '')
     .split(',')
@@ -52,7 +56,7 @@ async function sendParts(
     const packs = takesGzip(request);
     response.writeHead(status, {
       'content-type': type,
-      ...(packs ? { 'content-encoding': 'gzip', vary: 'accept-encoding' } : {}),
+      ...(packs ? { 'content-encoding': 'gzip', vary: varyOf(response) } : {}),
       ...COMMON,
       ...headers,
     });

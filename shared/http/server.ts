@@ -14,17 +14,14 @@ import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { Notify } from '../../contracts/notice.ts';
-import type { Audit } from '../access/audit.ts';
-import type { FailureLimiter } from '../access/failures.ts';
 import type { ServerTls } from '../access/tls.ts';
-import { refusal } from '../access/may.ts';
 import { Share, addressGroup } from '../access/shares.ts';
-import type { Identity, Tokens } from '../access/tokens.ts';
+import type { Identity } from '../access/tokens.ts';
 import { ERRORS, HeadwaterError, assert, errorCode, messageOf, type ErrorCode } from '../errors.ts';
 import { readBody } from './body.ts';
+import { allow, isPreflight, preflightHeaders, type Origins } from './cors.ts';
 import { isLoopback } from '../net/address.ts';
 import { listen, type Address } from '../net/listen.ts';
-import { webRefusal } from '../net/web.ts';
 import {
   READ_EACH,
   checkParameters,
@@ -33,22 +30,17 @@ import {
   parseFields,
   type Endpoint,
   type Request,
-  type Right,
   type Route,
 } from './route.ts';
 import { send } from './send.ts';
 import { Busy, Turns } from './turns.ts';
+import { NO_ORIGINS, Who, type WhoOptions } from './who.ts';
 
-export interface HttpOptions {
-  tokens: Tokens;
-  failures: FailureLimiter;
-  audit: Audit | undefined;
+export interface HttpOptions extends WhoOptions {
   /** Undefined: plain HTTP. */
   tls: ServerTls | undefined;
   /** Asks for a certificate without insisting on a good one: for routes that look at it themselves. */
   asksCertificate?: boolean;
-  /** The gateway that this is, or the name under which a collector takes messages. */
-  here: string;
   /** Told of what nobody expected, which the asker is not. */
   notify: Notify;
 }
@@ -61,7 +53,8 @@ export class HttpServer {
   private readonly paths = new Map<string, Map<string, Endpoint>>();
   private readonly options: HttpOptions;
   private readonly server: Server;
-  private onlyLoopback = false;
+  private readonly who: Who;
+  private readonly origins: Origins;
   private readonly turns = new Turns();
   private said = { text: '', atMs: 0 };
   /** What is there for all, by its name in `HTTP_LIMITS`. */
@@ -74,6 +67,8 @@ export class HttpServer {
 
   constructor(endpoints: readonly Endpoint[], options: HttpOptions) {
     this.options = options;
+    this.who = new Who(options);
+    this.origins = options.origins ?? NO_ORIGINS;
     for (const endpoint of endpoints) {
       const { method, path } = endpoint.route;
       const methods = this.paths.get(path) ?? new Map<string, Endpoint>();
@@ -127,60 +122,78 @@ export class HttpServer {
   }
 
   async listen(address: Address, flag: string): Promise<Address> {
-    this.onlyLoopback = isLoopback(address.host);
+    this.who.onlyLoopback = isLoopback(address.host);
     return await listen(this.server, address, flag);
   }
 
   private async answer(raw: IncomingMessage, response: ServerResponse): Promise<void> {
     const head = raw.method === 'HEAD';
+    const method = head ? 'GET' : (raw.method ?? 'GET');
     let errors: Route<unknown>['errors'];
     try {
       const url = new URL(raw.url ?? '/', 'http://localhost');
-      const method = head ? 'GET' : (raw.method ?? 'GET');
-      this.checkWeb(raw, method);
+      this.who.checkWeb(raw, method !== 'GET');
+      allow(this.origins, raw, response);
       const methods = this.paths.get(url.pathname);
       const found = methods?.get(method);
       errors = found?.route.errors;
-      const identity = this.authorize(raw, url, found?.route.right ?? READ_EACH);
-      if (found === undefined) {
-        const allowed = [...(methods?.keys() ?? [])];
-        if (allowed.length > 0) response.setHeader('allow', allowed.join(', '));
-        throw notServed(method, url.pathname, allowed);
+      if (isPreflight(this.origins, raw)) {
+        const headers = preflightHeaders(methodsOf(methods));
+        await send(raw, response, { status: 204, body: '', headers }, head);
+        return;
       }
-      const { route, running, absent } = found;
-      if (running === undefined) throw new HeadwaterError('NOT_FOUND', absent);
-      if (route.query !== 'any') checkParameters(route.query ?? {}, url.searchParams);
-      const body = (bytesMax: number): Promise<Buffer> => readBody(raw, bytesMax);
-      const fields =
-        route.body === undefined || 'type' in route.body
-          ? {}
-          : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
-      const address = raw.socket.remoteAddress ?? '';
-      const request: Request = {
-        method,
-        path: url.pathname,
-        query: url.searchParams,
-        headers: raw.headers,
-        identity,
-        address,
-        principal: identity.name === '' ? addressGroup(address) : identity.name,
-        fields,
-        signal: signalOf(response),
-        certificate: () => shownCertificate(raw.socket),
-        body,
-      };
-      // What goes out in parts has its turn until it is out.
-      const answer = async (): Promise<void> => {
-        const reply = await route.handle(running, request, response);
-        if (reply !== undefined) await send(raw, response, reply, head);
-      };
-      if (route.isStream === true) this.takeStream(request.principal, response);
-      if (route.isCostly === true)
-        await this.turns.run(request.principal, () => !response.destroyed, answer);
-      else await answer();
+      // Of a method that is not there, as of the others of its path.
+      const { right = READ_EACH } = (found ?? methods?.values().next().value)?.route ?? {};
+      const identity = this.who.authorize(raw, url, right);
+      if (found === undefined) await this.answerOther(raw, response, url, method);
+      else await this.serve(found, raw, response, url, identity);
     } catch (error) {
       await this.fail(raw, response, error, head, errors);
     }
+  }
+
+  /** Of a method that no route is for. Throws NOT_FOUND and METHOD_NOT_ALLOWED. */
+  private async answerOther(
+    raw: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    method: string,
+  ): Promise<void> {
+    const methods = this.paths.get(url.pathname);
+    // RFC 9110, 9.3.7 and 15.5.6.
+    if (methods !== undefined) response.setHeader('allow', methodsOf(methods).join(', '));
+    const isAnswered = method === 'OPTIONS' && (methods !== undefined || raw.url === '*');
+    if (!isAnswered) throw notServed(method, url.pathname, [...(methods?.keys() ?? [])]);
+    await send(raw, response, { status: 204, body: '' }, false);
+  }
+
+  private async serve(
+    { route, running, absent }: Endpoint,
+    raw: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    identity: Identity,
+  ): Promise<void> {
+    if (running === undefined) throw new HeadwaterError('NOT_FOUND', absent);
+    const head = raw.method === 'HEAD';
+    const request = await requestOf(route, raw, url, identity, signalOf(response));
+    if (route.isStream === true) {
+      // Nothing would ever end it.
+      if (head) {
+        const [{ type = 'text/plain' } = {}] = Object.values(route.replies);
+        await send(raw, response, { type, body: '' }, head);
+        return;
+      }
+      this.takeStream(request.principal, response);
+    }
+    // What goes out in parts has its turn until it is out.
+    const answer = async (): Promise<void> => {
+      const reply = await route.handle(running, request, response);
+      if (reply !== undefined) await send(raw, response, reply, head);
+    };
+    if (route.isCostly === true)
+      await this.turns.run(request.principal, () => !response.destroyed, answer);
+    else await answer();
   }
 
   private async fail(
@@ -222,56 +235,6 @@ export class HttpServer {
     return 'something that was not expected went wrong; the log of this process says more';
   }
 
-  private checkWeb({ headers }: IncomingMessage, method: string): void {
-    const why = webRefusal(
-      { host: headers.host, origin: headers.origin, changes: method !== 'GET' },
-      {
-        onlyLoopback: this.onlyLoopback,
-        asksWho: this.options.tokens.areNeeded,
-        anyOrigin: false,
-      },
-    );
-    if (why !== undefined) throw new HeadwaterError('FORBIDDEN', why);
-  }
-
-  private authorize(raw: IncomingMessage, url: URL, right: Right | 'open'): Identity {
-    const { tokens, failures, audit, here } = this.options;
-    const address = raw.socket.remoteAddress ?? '';
-    const isOpen = right === 'open';
-    const presented = presentedToken(raw, url);
-    const identity = tokens.identify(presented);
-    // A right token is not refused for wrong ones from the same address: looking costs next to nothing.
-    if (!isOpen && identity === undefined && failures.isBlocked(address))
-      throw new HeadwaterError(
-        'TOO_MANY_REQUESTS',
-        'too many wrong tokens from this address: try again in a minute',
-      );
-    if (isOpen) return identity ?? { name: '', scopes: new Set(), gateways: new Set() };
-    const deny = (reason: string): void =>
-      audit?.say({
-        event: 'http_denied',
-        user: identity?.name,
-        address,
-        about: url.pathname,
-        reason,
-      });
-    if (identity === undefined) {
-      // Asking without any token is how a browser begins.
-      if (presented !== '') {
-        failures.fail(address);
-        deny('wrong token');
-      }
-      throw new HeadwaterError('UNAUTHORIZED', 'send the API token as Authorization: Bearer TOKEN');
-    }
-    const { scope, subject } = right;
-    const why = refusal(identity, scope, subject === 'here' ? { gateway: here } : subject);
-    if (why !== undefined) {
-      deny(why);
-      throw new HeadwaterError('FORBIDDEN', why);
-    }
-    return identity;
-  }
-
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     this.server.closeAllConnections();
@@ -279,36 +242,50 @@ export class HttpServer {
   }
 }
 
+/** What a handler may rely on. Throws QUERY_INVALID and BODY_TOO_LARGE. */
+async function requestOf(
+  route: Route<unknown>,
+  raw: IncomingMessage,
+  url: URL,
+  identity: Identity,
+  signal: AbortSignal,
+): Promise<Request> {
+  if (route.query !== 'any') checkParameters(route.query ?? {}, url.searchParams);
+  const body = (bytesMax: number): Promise<Buffer> => readBody(raw, bytesMax);
+  const fields =
+    route.body === undefined || 'type' in route.body
+      ? {}
+      : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
+  const address = raw.socket.remoteAddress ?? '';
+  return {
+    method: route.method,
+    path: url.pathname,
+    query: url.searchParams,
+    headers: raw.headers,
+    identity,
+    address,
+    principal: identity.name === '' ? addressGroup(address) : identity.name,
+    fields,
+    signal,
+    certificate: () => shownCertificate(raw.socket),
+    body,
+  };
+}
+
+/** With those that the server answers for every path, RFC 9110. */
+const methodsOf = (methods: ReadonlyMap<string, Endpoint> | undefined): string[] => [
+  ...[...(methods?.keys() ?? ['GET', 'POST'])].flatMap((each) =>
+    each === 'GET' ? ['GET', 'HEAD'] : [each],
+  ),
+  'OPTIONS',
+];
+
 /** Its key was shown with it: the handshake is complete. */
 const shownCertificate = (socket: Socket): X509Certificate | undefined =>
   socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
 
 const retryAfterSeconds = (error: unknown, status: number): number =>
   error instanceof Busy ? error.retryAfterSeconds : status === 429 ? 60 : 5;
-
-/** Bearer; `Token` and Basic as InfluxDB's clients and Grafana send it; the page's cookie; `p=` of InfluxDB 1.x on its own paths. */
-function presentedToken(raw: IncomingMessage, url: URL): string {
-  const header = raw.headers.authorization ?? '';
-  const plain = /^(?:Bearer|Token) (.+)$/.exec(header)?.[1];
-  if (plain !== undefined) return plain;
-  const basic = /^Basic (.+)$/.exec(header)?.[1];
-  if (basic !== undefined)
-    return /:(.*)$/s.exec(Buffer.from(basic, 'base64').toString('utf8'))?.[1] ?? '';
-  // A browser cannot set a header on its first request: the page may carry the token in a cookie that it sets itself.
-  const cookie = /(?:^|;\s*)headwater_token=([^;]+)/.exec(raw.headers.cookie ?? '')?.[1];
-  if (cookie !== undefined) return decode(cookie);
-  return url.pathname === '/write' || url.pathname === '/query'
-    ? (url.searchParams.get('p') ?? '')
-    : '';
-}
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return ''; // Not what the page wrote.
-  }
-}
 
 /** RFC 9457, with what was there before it. */
 const problem = (code: ErrorCode, detail: string): object => ({

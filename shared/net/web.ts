@@ -18,6 +18,8 @@ export interface WebDoor {
   asksWho: boolean;
   /** Pages from anywhere may come: they have to know a password. */
   anyOrigin: boolean;
+  /** Pages of these may come as its own do. */
+  origins?: ReadonlySet<string>;
 }
 
 /** Why not, or undefined. */
@@ -25,7 +27,9 @@ export function webRefusal(
   { host = '', origin, changes }: WebRequest,
   door: WebDoor,
 ): string | undefined {
-  if (changes && origin !== undefined && !door.anyOrigin && !isSameOrigin(origin, host))
+  const isOwn = (from: string): boolean =>
+    isSameOrigin(from, host) || door.origins?.has(from) === true;
+  if (changes && origin !== undefined && !door.anyOrigin && !isOwn(origin))
     return `requests from pages of ${origin.slice(0, 100)} are not taken`;
   if (!door.onlyLoopback || door.asksWho) return undefined;
   // Against DNS rebinding: who is not asked who he is must at least have meant this machine.
