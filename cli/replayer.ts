@@ -15,6 +15,8 @@ export interface ReplayOptions {
   fields: string[] | undefined;
   /** Column with the time of measurement, for the speed. */
   time: string | undefined;
+  /** A row as it is published; it may change the time, which the speed goes by. */
+  change?: (values: Map<string, string>) => Map<string, string>;
   /** 1 is true speed; 0 is as fast as acknowledgements allow. */
   speed: number;
   /** Rows to leave out at the start. */
@@ -48,6 +50,12 @@ export function topicColumns(template: string): string[] {
   return [...template.matchAll(/\{([^}]+)\}/g)].map(([, name]) => name as string);
 }
 
+/** The topic of a row; what would be a wildcard or a level of its own is an underscore. */
+export const topicOf = (template: string, values: Map<string, string>): string =>
+  template.replaceAll(/\{([^}]+)\}/g, (_, name: string) =>
+    (values.get(name) ?? '').replaceAll(/[+#/]/g, '_'),
+  );
+
 /** Throws INPUT_FILE, USAGE and NOT_ACKNOWLEDGED. */
 export async function replay(client: MqttClient, options: ReplayOptions): Promise<ReplayResult> {
   const inTopic = topicColumns(options.topic);
@@ -69,10 +77,11 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
           wake = resolve;
         });
 
-  for await (const { number, values } of readCsv(options.file)) {
+  const { change = (values: Map<string, string>) => values } = options;
+  for await (const { number, values: read } of readCsv(options.file)) {
     if (options.stopped() || failure !== undefined) break;
     if (columns === undefined) {
-      const known = [...values.keys()];
+      const known = [...read.keys()];
       for (const name of [
         ...inTopic,
         ...(options.fields ?? []),
@@ -88,6 +97,7 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
       columns = options.fields ?? known.filter((name) => !inTopic.includes(name));
     }
     if (number <= options.skip) continue;
+    const values = change(read);
     if (options.speed > 0 && options.time !== undefined) {
       const at = fromText(values.get(options.time) ?? '')?.ms;
       if (at !== undefined) {
@@ -100,9 +110,7 @@ export async function replay(client: MqttClient, options: ReplayOptions): Promis
         }
       }
     }
-    const topic = options.topic.replaceAll(/\{([^}]+)\}/g, (_, name: string) =>
-      (values.get(name) ?? '').replaceAll(/[+#/]/g, '_'),
-    );
+    const topic = topicOf(options.topic, values);
     sent++;
     client.publish(topic, payloadOf(values, columns), { qos: 1 }, (error) => {
       if (error !== undefined && error !== null) failure ??= error;

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { makeFolder } from '../shared/config/folder.ts';
 import { Collector } from '../collector/collector.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
-import { LAKE_TOPICS, lakeGroup } from '../collector/log/topics.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
@@ -16,21 +15,11 @@ import {
 } from '../shared/config/process.ts';
 import { environmentName, loadConfig } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
-import { assert } from '../shared/errors.ts';
+import { HeadwaterError, assert } from '../shared/errors.ts';
 import { addressText, type Address } from '../shared/net/listen.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
-import { connectTo } from './client.ts';
-import { Progress } from './progress.ts';
-import { replay } from './replayer.ts';
-import {
-  SAMPLE_CLIENT,
-  SAMPLE_MAPPINGS,
-  SAMPLE_ROWS,
-  SAMPLE_TOPIC,
-  loadSample,
-  samplePath,
-  saveSample,
-} from './sample.ts';
+import { SampleShow } from './sample-show.ts';
+import { SAMPLE_MAPPINGS } from './sample.ts';
 
 const FLAGS: Flags = {
   config: {
@@ -39,6 +28,12 @@ const FLAGS: Flags = {
       'YAML file with the sections `gateway` and `collector`; docs/configuration.md lists the keys.',
   },
   'no-sample': { about: 'Without the sample data.' },
+  'sample-time': {
+    value: 'now|true',
+    about:
+      "`now`: the sample's week is shown as if it ended at the first start, and goes on while this runs; `true`: as it was measured, in March 2019.",
+    default: 'now',
+  },
   ...configFlags(GATEWAY_CONFIG, COLLECTOR_CONFIG),
   data: {
     value: 'DIR',
@@ -97,6 +92,9 @@ export async function up(args: string[]): Promise<void> {
     process.stdout.write(UP_HELP);
     return;
   }
+  const sampleTime = String(values['sample-time'] ?? 'now');
+  if (sampleTime !== 'now' && sampleTime !== 'true')
+    throw new HeadwaterError('USAGE', `--sample-time ${sampleTime} is neither 'now' nor 'true'`);
   const env = realEnv();
   const config = configs(values);
   const notify = stderrNotify('up', () => env.clock.wallUs() / 1000, {
@@ -136,8 +134,16 @@ export async function up(args: string[]): Promise<void> {
       readyLine({ mqtt, http, uplink, uplinks, enroll, 'gateway-http': gatewayHttp, ...others }),
     );
     greet(http, mqtt);
-    if (withSample && mqtt !== undefined)
-      await showSample(config.folder, gateway, collector, mqtt, () => stopping);
+    const { log } = collector.parts;
+    if (withSample && mqtt !== undefined && log !== undefined && gateway.store !== undefined) {
+      const show = new SampleShow({
+        ...{ folder: config.folder, log, buffer: gateway.store, address: reachable(mqtt) },
+        ...{ isNow: sampleTime === 'now', nowMs: () => env.clock.wallUs() / 1000 },
+        stopping: () => stopping,
+      });
+      await show.whole();
+      show.goOn();
+    }
     if (!stopping) process.stdout.write('\nCtrl-C stops it; a next start goes on from here.\n');
   } catch (error) {
     await close();
@@ -159,58 +165,4 @@ function greet(http: Address | undefined, mqtt: Address | undefined): void {
     );
   }
   process.stdout.write(`\n${lines.join('\n')}\n\n`);
-}
-
-/** Replays what is missing of the sample and waits until it is stored. A stop in between is remembered exactly. */
-async function showSample(
-  folder: string,
-  gateway: Gateway,
-  collector: Collector,
-  mqtt: Address,
-  stopping: () => boolean,
-): Promise<void> {
-  const { log } = collector.parts;
-  const buffer = gateway.store;
-  assert(log !== undefined && buffer !== undefined, 'both sides have started');
-  const rows = await loadSample(folder, buffer, log);
-  if (rows >= SAMPLE_ROWS) {
-    process.stdout.write(`sample: ${SAMPLE_ROWS} rows are here already\n`);
-  } else {
-    process.stdout.write(
-      `sample: publishing a week of ${SAMPLE_ROWS} rows from air-quality stations in Aberdeen${rows > 0 ? `, from row ${rows + 1}` : ''}\n`,
-    );
-    await saveSample(folder, { rows, clean: false });
-    const client = await connectTo(reachable(mqtt), SAMPLE_CLIENT);
-    const progress = new Progress('sample', SAMPLE_ROWS);
-    const result = await replay(client, {
-      file: samplePath(),
-      topic: SAMPLE_TOPIC,
-      fields: undefined,
-      time: undefined,
-      speed: 0,
-      skip: rows,
-      window: 2000,
-      stopped: stopping,
-      onProgress: (done) => progress.show(rows + done),
-    });
-    client.end(true);
-    progress.show(rows + result.acknowledged, true);
-    progress.end();
-    await saveSample(folder, { rows: rows + result.acknowledged, clean: true });
-    process.stdout.write(
-      `sample: ${rows + result.acknowledged} rows acknowledged in ${result.seconds.toFixed(1)} s\n`,
-    );
-  }
-  // Everything published is on its way through the log; when nothing lags it can be seen. The lake gathers for a minute
-  // before it writes: nobody who looks at the page waits for that.
-  const lakes = new Set(LAKE_TOPICS.map(lakeGroup));
-  while (!stopping()) {
-    const waiting = buffer.stats().waitingMessages ?? 1;
-    const lag = log
-      .groups()
-      .filter(({ group }) => !lakes.has(group))
-      .reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
-    if (waiting === 0 && lag === 0) break;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }

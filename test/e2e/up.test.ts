@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { describe, expect, it } from 'vitest';
+import { SAMPLE_LAST_MS } from '../../cli/sample.ts';
 import {
   headwater,
   ROOT,
@@ -55,37 +56,51 @@ const shown = (server: Headwater): Promise<true> =>
     180_000,
   );
 
-async function count(server: Headwater, field: string): Promise<number> {
+/** What the folder adds to every time of the sample. */
+const shiftOf = (folder: string): number =>
+  (JSON.parse(readFileSync(join(folder, 'sample.json'), 'utf8')) as { shiftMs: number }).shiftMs;
+
+/** Of the sample's week: its stations go on after it. */
+async function count(server: Headwater, field: string, folder: string): Promise<number> {
   const { series } = await getJson<Answer>(
-    `http://${server.address['http']}/api/v1/query?field=${field}&fn=count`,
+    `http://${server.address['http']}/api/v1/query?field=${field}&fn=count&to=${SAMPLE_LAST_MS + shiftOf(folder) + 1}`,
   );
   return series.reduce((sum, { points }) => sum + (points[0]?.[1] ?? 0), 0);
 }
 
-async function expectWholeSample(server: Headwater): Promise<void> {
+async function expectWholeSample(server: Headwater, folder: string): Promise<void> {
   expect([
-    await count(server, 'P1'),
-    await count(server, 'temperature'),
-    await count(server, 'lat'),
+    await count(server, 'P1', folder),
+    await count(server, 'temperature', folder),
+    await count(server, 'lat', folder),
   ]).toEqual([71_343, 69_161, 140_504]);
 }
 
 describe('headwater up', () => {
   it('shows the Aberdeen week, exactly, through kill -9 in the middle, a stop and another start', async () => {
     const folder = temporaryFolder();
+    const startedMs = Date.now();
     const first = await up(folder);
     await until('the page', () => first.stdout().includes('  Page   http://') || undefined);
     expect(first.stdout()).not.toMatch(/rows acknowledged/);
     // Killed while the sample is on its way: the next start must neither lose nor double a row.
-    await until('some of the sample', async () => (await count(first, 'lat')) > 5000 || undefined);
+    await until(
+      'some of the sample',
+      async () => (await count(first, 'lat', folder)) > 5000 || undefined,
+    );
     await first.kill('SIGKILL');
+    // As if the week had ended at the first start, and no start after it moves it again.
+    const shiftMs = shiftOf(folder);
+    expect(SAMPLE_LAST_MS + shiftMs - startedMs).toBeGreaterThan(-1000);
+    expect(SAMPLE_LAST_MS + shiftMs - startedMs).toBeLessThan(60_000);
     const second = await up(folder);
     await shown(second);
-    expect(second.stdout()).toMatch(/from row \d{4,}/);
-    await expectWholeSample(second);
+    expect(second.stdout()).toMatch(/shown as if it had ended at \S+, from row \d{4,}/);
+    expect(shiftOf(folder)).toBe(shiftMs);
+    await expectWholeSample(second, folder);
 
     const { series } = await getJson<Answer>(
-      `http://${second.address['http']}/api/v1/query?measurement=SDS011&field=P1&tag.sensor_id=8554`,
+      `http://${second.address['http']}/api/v1/query?measurement=SDS011&field=P1&tag.sensor_id=8554&to=${SAMPLE_LAST_MS + shiftMs + 1}`,
     );
     const expected = rows
       .filter(
@@ -96,7 +111,7 @@ describe('headwater up', () => {
       )
       .map(
         (row) =>
-          [Date.parse(`${row[column('timestamp')]}Z`), Number(row[column('P1')])] as [
+          [Date.parse(`${row[column('timestamp')]}Z`) + shiftMs, Number(row[column('P1')])] as [
             number,
             number,
           ],
@@ -108,7 +123,18 @@ describe('headwater up', () => {
     const third = await up(folder);
     await shown(third);
     expect(third.stdout()).toContain('140504 rows are here already');
-    await expectWholeSample(third);
+    // Its stations go on as it happens: about one reading in four seconds.
+    await until(
+      'a reading after the week',
+      async () =>
+        (
+          await getJson<Answer>(
+            `http://${third.address['http']}/api/v1/query?field=lat&fn=count&from=${SAMPLE_LAST_MS + shiftMs + 1}`,
+          )
+        ).series.length > 0 || undefined,
+      60_000,
+    );
+    await expectWholeSample(third, folder);
     await page(third);
     expect(await third.kill('SIGINT')).toBe(0);
   });
