@@ -148,7 +148,7 @@ export class Link implements Protocol5, Holder {
         this.host.closed(this, true);
         return;
       }
-      this.connection.socket.write(this.welcome(sessionPresent, clientId));
+      this.connection.out.write(this.welcome(sessionPresent, clientId));
       this.connection.opened(clientId);
       session.resume(this.outbox);
     } catch (error) {

@@ -88,7 +88,7 @@ export class Link311 implements Protocol311, Holder {
       }
       // [MQTT-3.2.2-2] [MQTT-3.2.2-3]; 3.1 has no such flag.
       const present = sessionPresent && this.connect.version === 4 ? 1 : 0;
-      this.connection.socket.write(Buffer.from([0x20, 2, present, 0]));
+      this.connection.out.write(Buffer.from([0x20, 2, present, 0]));
       this.connection.opened(clientId);
       session.resume(this.outbox);
     } catch (error) {

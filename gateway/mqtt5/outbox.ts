@@ -38,10 +38,10 @@ export class Outbox implements SessionLink {
   }
 
   write(bytes: Buffer): void {
-    const { socket } = this.connection;
+    const { socket, out } = this.connection;
     if (socket.destroyed || socket.writableEnded) return;
-    socket.write(bytes);
-    if (this.waits || socket.writableLength <= UNREAD_BYTES_MAX) return;
+    out.write(bytes);
+    if (this.waits || out.unread <= UNREAD_BYTES_MAX) return;
     this.waits = true;
     this.stalledSinceMs = this.nowMs();
     socket.once('drain', () => {

@@ -34,6 +34,7 @@ import {
   type ConnectPacket,
 } from './packets.ts';
 import { AedesSide } from './aedes-side.ts';
+import { Gather } from './gather.ts';
 import {
   LOCAL_PEER,
   type IncomingPublish,
@@ -65,6 +66,8 @@ const TOPIC_CACHE_MAX = 512;
 
 export class MqttConnection {
   readonly socket: Duplex;
+  /** What goes to the client. */
+  readonly out: Gather;
   readonly peer: MqttPeer;
   /** Of the CONNECT; undefined before it. */
   connect: ConnectPacket | undefined;
@@ -96,12 +99,13 @@ export class MqttConnection {
   /** `now` is the monotonic clock in microseconds. */
   constructor(socket: Duplex, handler: MqttHandler, now: () => number, peer = LOCAL_PEER) {
     this.socket = socket;
+    this.out = new Gather(socket);
     this.peer = peer;
     this.handler = handler;
     this.now = now;
     this.lastReceivedUs = now();
     this.scanner = new PacketScanner(handler.limits.connectBytesMax);
-    this.side = new AedesSide(socket, () => {
+    this.side = new AedesSide(socket, this.out, () => {
       if (!this.behind) return;
       this.behind = false;
       this.release();
@@ -178,9 +182,10 @@ export class MqttConnection {
   flush(): void {
     if (this.ackBytes === 0) return;
     if (!this.socket.destroyed) {
-      const flowing = this.socket.write(this.acks.subarray(0, this.ackBytes));
+      this.out.write(this.acks.subarray(0, this.ackBytes));
+      this.out.flush();
       // A client that does not read its acknowledgements is not read from either: they must not pile up here.
-      if (!flowing && this.socket.writableLength > UNREAD_ACK_BYTES_MAX) {
+      if (!this.out.isFlowing && this.out.unread > UNREAD_ACK_BYTES_MAX) {
         this.hold();
         this.socket.once('drain', () => this.release());
       }
@@ -208,6 +213,7 @@ export class MqttConnection {
     this.reason = reason;
     // What waits to be said goes first: acknowledgements of what is stored.
     this.flush();
+    this.out.flush();
     if (bytes === undefined) this.socket.end(() => this.socket.destroy());
     else this.socket.end(bytes, () => this.socket.destroy());
     setTimeout(() => this.socket.destroy(), withinMs).unref();
