@@ -343,12 +343,9 @@ export class MqttConnection {
       this.five = this.handler.attach5?.(this, body);
     } catch (error) {
       // Not a CONNECT: MQTT 5 allows an answer or none [MQTT-3.1.4-1]; it gets the reason.
-      const code = (error as { reason?: unknown }).reason;
-      this.answerAndClose(
-        [0x20, 3, 0, typeof code === 'number' ? code : 0x81, 0],
-        messageOf(error),
-      );
-      return;
+      const { reason } = error as { reason?: unknown };
+      const code = typeof reason === 'number' ? reason : 0x81;
+      this.answerAndClose([0x20, 3, 0, code, 0], messageOf(error));
     }
   }
 
