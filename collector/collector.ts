@@ -5,7 +5,7 @@ import { Site, type Part } from '../shared/parts/site.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import { collectorHttpPart } from './api/http.ts';
 import { accountPart } from './api/ledger.ts';
-import { livePart } from './api/live.ts';
+import { livePart } from './api/live/part.ts';
 import { pagePart } from './api/page.ts';
 import { mappingTryPart } from './api/mapping-try.ts';
 import { quarantinePart } from './api/quarantine.ts';

@@ -146,6 +146,11 @@ export interface Log {
    * cannot tell: nobody knows then what a reader finds no more. Throws LOG_UNAVAILABLE.
    */
   first?(topic: string, partition: number): Promise<number>;
+  /**
+   * Offset that the next record of a partition has at least. Left out by a log that cannot tell. One that has it lets a watcher's
+   * `onAssign` say where it begins, with `committed` undefined. Throws LOG_UNAVAILABLE.
+   */
+  next?(topic: string, partition: number): Promise<number>;
   /** What a group has committed in a topic, by partition; without joining it. Throws LOG_UNAVAILABLE. */
   committedBy?(group: string, topic: string): Promise<Map<number, number>>;
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */

@@ -11,7 +11,7 @@ const LOOK_EVERY_MS = 20;
 export interface ConsumedLog {
   /** Resolves when the database is open. Throws LOG_UNAVAILABLE when it stays closed. */
   ready(): Promise<unknown>;
-  end(topic: string): Promise<number>;
+  next(topic: string): Promise<number>;
   /** Whether it is the first of its group and topic. */
   holds(consumer: LogConsumer, options: ConsumerOptions): boolean;
   leave(consumer: LogConsumer, options: ConsumerOptions): void;
@@ -40,9 +40,12 @@ export class EmbeddedConsumer implements LogConsumer {
   }
 
   async start(): Promise<void> {
-    const { topic, from, watches } = this.options;
+    const { topic, from, watches, onAssign } = this.options;
     if (from === 'end' || watches === true) {
-      this.next = from === 'end' ? await this.log.end(topic) : 0;
+      const end = await this.log.next(topic);
+      const own = await onAssign?.(0, undefined);
+      const beginning = from === 'end' ? end : 0;
+      this.next = own === undefined || own > end ? beginning : own;
       this.owns = true;
     } else await this.take();
   }
@@ -71,7 +74,7 @@ export class EmbeddedConsumer implements LogConsumer {
     const committed = this.log.committed(group, topic);
     const own = await onAssign?.(0, committed);
     // Progress beyond the end belongs to a log that is no longer there: what this one has was not read.
-    const valid = own !== undefined && own <= (await this.log.end(topic));
+    const valid = own !== undefined && own <= (await this.log.next(topic));
     this.next = valid ? own : (committed ?? 0);
     if (valid) this.log.noteProgress(group, topic, own);
   }
@@ -90,7 +93,7 @@ export class EmbeddedConsumer implements LogConsumer {
     }
     const last = records.at(-1);
     if (last !== undefined) this.next = last.offset + 1;
-    this.atEnd = this.next >= (await this.log.end(topic));
+    this.atEnd = this.next >= (await this.log.next(topic));
     return records;
   }
 

@@ -257,7 +257,7 @@ export class EmbeddedLog implements Log {
     };
     const known = await look();
     if (known !== undefined) return known;
-    const end = await this.end(topic);
+    const end = await this.next(topic);
     // What has its offset by now is on the disk after this.
     await this.submit([], []);
     return (await look()) ?? end;
@@ -328,7 +328,7 @@ export class EmbeddedLog implements Log {
     await (await this.topic(name)).wait(waitMs);
   }
 
-  async end(name: string): Promise<number> {
+  async next(name: string): Promise<number> {
     return (await this.topic(name)).end;
   }
 

@@ -1,7 +1,7 @@
 /** Follows a topic for a view of it: commits nothing, and begins again after any trouble until it is closed. */
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import type { Log, LogConsumer, StoredRecord } from './log.ts';
+import type { ConsumerOptions, Log, LogConsumer, StoredRecord } from './log.ts';
 
 export interface FollowOptions {
   log: Log;
@@ -13,6 +13,8 @@ export interface FollowOptions {
   /** This process's own, so that every process sees everything. */
   group: string;
   onRecords: (records: StoredRecord[]) => void;
+  /** Where it begins, and again after a trouble, as `ConsumerOptions` has it. */
+  onAssign?: NonNullable<ConsumerOptions['onAssign']>;
 }
 
 const POLL_MS = 500;
@@ -37,7 +39,7 @@ export class Follower {
   }
 
   private async run(caughtUp: () => void): Promise<void> {
-    const { log, notify, event, topic, from, group, onRecords } = this.options;
+    const { log, notify, event, topic, from, group, onRecords, onAssign } = this.options;
     let told = '';
     while (!this.stopped) {
       try {
@@ -46,6 +48,7 @@ export class Follower {
           topic,
           from,
           watches: true,
+          ...(onAssign === undefined ? {} : { onAssign }),
           bytesMax: POLL_BYTES_MAX,
         });
         onRecords(await this.consumer.poll(POLL_MS));

@@ -19,14 +19,17 @@ export class GuardedLog implements Log {
   private readonly name: string;
   /** What a log need not have is there where it has it. */
   first?: NonNullable<Log['first']>;
+  next?: NonNullable<Log['next']>;
   committedBy?: NonNullable<Log['committedBy']>;
 
   constructor(log: Log, name: string) {
     this.log = log;
     this.name = name;
-    const { first, committedBy } = log;
+    const { first, next, committedBy } = log;
     if (first !== undefined)
       this.first = (topic, partition) => this.guard(() => first.call(log, topic, partition));
+    if (next !== undefined)
+      this.next = (topic, partition) => this.guard(() => next.call(log, topic, partition));
     if (committedBy !== undefined)
       this.committedBy = (group, topic) => this.guard(() => committedBy.call(log, group, topic));
   }

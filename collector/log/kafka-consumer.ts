@@ -128,11 +128,13 @@ export class KafkaConsumer implements LogConsumer {
     consumer.setDefaultConsumeTimeout(CONSUME_MS);
     if (this.isWatcher) {
       // A watcher sees every partition and commits nothing: no group, no waiting for one.
-      const all = Array.from({ length: log.partitions }, (_, partition) => partition);
-      consumer.assign(
-        all.map((partition) => ({ topic: this.topic, partition, offset: this.beginning })),
-      );
-      this.assigned = new Set(all);
+      const placed: RdKafka.TopicPartitionOffset[] = [];
+      for (let partition = 0; partition < log.partitions; partition++) {
+        const own = await options.onAssign?.(partition, undefined);
+        placed.push({ topic: this.topic, partition, offset: own ?? this.beginning });
+      }
+      consumer.assign(placed);
+      this.assigned = new Set(placed.map(({ partition }) => partition));
       return;
     }
     consumer.subscribe([this.topic]);

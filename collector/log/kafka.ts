@@ -271,12 +271,19 @@ export class KafkaLog implements Log {
     return [...last.values()];
   }
 
-  async first(topic: string, partition: number): Promise<number> {
+  private async watermarks(topic: string, partition: number): Promise<RdKafka.Watermarks> {
     const producer = this.writer.present;
-    const { lowOffset } = await call<RdKafka.Watermarks>('reading where a topic begins', (done) =>
+    return await call<RdKafka.Watermarks>('reading where a topic begins and ends', (done) =>
       producer.queryWatermarkOffsets(this.name(topic), partition, TIMEOUT_MS, done),
     );
-    return lowOffset;
+  }
+
+  async first(topic: string, partition: number): Promise<number> {
+    return (await this.watermarks(topic, partition)).lowOffset;
+  }
+
+  async next(topic: string, partition: number): Promise<number> {
+    return (await this.watermarks(topic, partition)).highOffset;
   }
 
   async committedBy(group: string, topic: string): Promise<Map<number, number>> {

@@ -92,6 +92,38 @@ const POSITIONS: readonly LogCase[] = [
     },
   },
   {
+    name: 'a log that tells its next offset lets a watcher begin where it says, and commits nothing for it',
+    run: async (bench) => {
+      const log = await bench.open();
+      if (log.next === undefined) return;
+      await log.append(EVENTS, numbered('a', 6));
+      const [first] = await all(log, EVENTS);
+      assert.ok(first);
+      const end = await log.next(EVENTS, first.partition);
+      assert.ok(end >= first.offset + 6);
+      const watcher = async (begin: number): Promise<LogConsumer> =>
+        await log.consumer({
+          group: 'watcher',
+          topic: EVENTS,
+          from: 'end',
+          watches: true,
+          bytesMax: 1 << 20,
+          onAssign: (partition, committed) => {
+            assert.equal(committed, undefined);
+            return Promise.resolve(partition === first.partition ? begin : undefined);
+          },
+        });
+      const behind = await watcher(first.offset + 3);
+      assert.deepEqual(texts(await take(behind, 3)), ['3', '4', '5']);
+      await behind.close();
+      const at = await watcher(end);
+      await log.append(EVENTS, numbered('a', 1));
+      assert.deepEqual(texts(await take(at, 1)), ['0']);
+      await at.close();
+      assert.equal((await log.committedBy?.('watcher', EVENTS))?.size ?? 0, 0);
+    },
+  },
+  {
     name: 'a position beyond the end is of another log: what this one has is read',
     run: async (bench) => {
       const log = await bench.open();

@@ -293,7 +293,7 @@ $('again').addEventListener('submit', (event) => {
 });
 
 function listen() {
-  const stream = new EventSource('/api/v1/stream');
+  const stream = new EventSource('/api/v1/stream?newest=200');
   stream.addEventListener('readings', (event) => arrived(JSON.parse(event.data)));
 }
 listen();

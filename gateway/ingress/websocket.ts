@@ -1,6 +1,6 @@
 /**
- * MQTT over WebSocket [MQTT-6.0.0]: subprotocol `mqtt`, binary messages whose boundaries mean nothing. The only file that
- * imports ws.
+ * MQTT over WebSocket [MQTT-6.0.0]: subprotocol `mqtt`, binary messages whose boundaries mean nothing. The only file of the
+ * gateway's that imports ws.
  */
 import { createServer, type Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';

@@ -86,8 +86,14 @@ export const HTTP_LIMITS = [
   {
     name: 'streams',
     setting: '500',
-    what: 'event streams (`/api/v1/stream`)',
+    what: 'event streams and WebSockets (`/api/v1/stream`)',
     answer: '429 with Retry-After',
+  },
+  {
+    name: 'catch_ups',
+    setting: '4',
+    what: 'streams that read from the log what they have missed, at once',
+    answer: 'they wait for their turn',
   },
 ] as const satisfies readonly LimitRow[];
 

@@ -195,7 +195,7 @@ const KEY: Parameters = {
   },
 };
 
-export const INGEST_ROUTES: readonly Route<HttpIngest>[] = [
+export const INGEST_ROUTES: readonly Omit<Route<HttpIngest>, 'socket'>[] = [
   {
     method: 'POST',
     path: '/api/v1/ingest',

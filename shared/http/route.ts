@@ -4,6 +4,7 @@
  */
 import type { X509Certificate } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import type { WebSocket } from 'ws';
 import type { Identity, Scope } from '../access/tokens.ts';
 import { HeadwaterError, type ErrorCode } from '../errors.ts';
 import { invalid } from './parameters.ts';
@@ -39,6 +40,8 @@ export interface Request {
   signal: AbortSignal;
   /** What the asker has shown, whoever signed it: only where the server asks for one. */
   certificate(): X509Certificate | undefined;
+  /** A stream that reads what it has missed waits for its turn, see `turns.ts`. */
+  catchUp(isWanted: () => boolean, work: () => Promise<void>): Promise<void>;
   /** Throws BODY_TOO_LARGE. */
   body(bytesMax: number): Promise<Buffer>;
 }
@@ -85,6 +88,11 @@ export interface Route<Running> {
   readonly errors?: 'influxdb';
   /** It stays open and counts as a stream. */
   readonly isStream?: boolean;
+  /**
+   * For a client that asks for a WebSocket: what is done with it once it is open. `request.signal` is aborted when it is closed.
+   * What this throws is answered in its place.
+   */
+  socket?(running: Running, request: Request): (webSocket: WebSocket) => void;
   /** Returns a reply, or undefined when it answers on `response` itself (a stream). */
   handle(
     running: Running,

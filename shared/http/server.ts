@@ -3,11 +3,11 @@
  * against it, unknown ones refused. Errors are problem details (RFC 9457) with `{"error":{"code","message"}}`, the codes of `shared/errors.ts`.
  */
 import {
+  ServerResponse,
   createServer,
   type IncomingMessage,
   type RequestListener,
   type Server,
-  type ServerResponse,
 } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { X509Certificate } from 'node:crypto';
@@ -33,7 +33,8 @@ import {
   type Route,
 } from './route.ts';
 import { send } from './send.ts';
-import { Busy, Turns } from './turns.ts';
+import { Busy, CATCH_UPS_MAX, QUESTIONS_MAX, QUEUED_MAX, Turns } from './turns.ts';
+import { WebSockets, asOrdinary, wantsWebSocket } from './upgrade.ts';
 import { NO_ORIGINS, Who, type WhoOptions } from './who.ts';
 
 export interface HttpOptions extends WhoOptions {
@@ -55,7 +56,10 @@ export class HttpServer {
   private readonly server: Server;
   private readonly who: Who;
   private readonly origins: Origins;
-  private readonly turns = new Turns();
+  private readonly turns = new Turns(QUESTIONS_MAX, QUEUED_MAX);
+  private readonly catchUps = new Turns(CATCH_UPS_MAX, STREAMS_MAX);
+  private readonly webSockets = new WebSockets();
+  private readonly admitted = new WeakSet<Socket>();
   private said = { text: '', atMs: 0 };
   /** What is there for all, by its name in `HTTP_LIMITS`. */
   readonly shares = {
@@ -63,6 +67,7 @@ export class HttpServer {
     questions: this.turns.running,
     queued_questions: this.turns.queued,
     streams: new Share(STREAMS_MAX),
+    catch_ups: this.catchUps.running,
   };
 
   constructor(endpoints: readonly Endpoint[], options: HttpOptions) {
@@ -102,10 +107,16 @@ export class HttpServer {
     }
     // Before TLS: who may not come costs no handshake.
     this.server.on('connection', (socket: Socket) => this.admit(socket));
+    this.server.on('upgrade', (raw: IncomingMessage, socket: Socket, rest: Buffer) => {
+      void this.upgrade(raw, socket, rest);
+    });
   }
 
   /** One address, or a /64, cannot have all connections. */
   private admit(socket: Socket): void {
+    // One that was asked to speak something else, and does not, comes by here again.
+    if (this.admitted.has(socket)) return;
+    this.admitted.add(socket);
     const principal = addressGroup(socket.remoteAddress ?? '');
     if (!this.shares.connections.take(principal)) {
       socket.destroy();
@@ -115,10 +126,10 @@ export class HttpServer {
   }
 
   /** Throws TOO_MANY_REQUESTS. */
-  private takeStream(principal: string, response: ServerResponse): void {
+  private takeStream(principal: string, signal: AbortSignal): void {
     const { streams } = this.shares;
     if (!streams.take(principal)) throw new Busy('too many streams are open', 10);
-    response.once('close', () => streams.give(principal));
+    signal.addEventListener('abort', () => streams.give(principal), { once: true });
   }
 
   async listen(address: Address, flag: string): Promise<Address> {
@@ -176,7 +187,7 @@ export class HttpServer {
   ): Promise<void> {
     if (running === undefined) throw new HeadwaterError('NOT_FOUND', absent);
     const head = raw.method === 'HEAD';
-    const request = await requestOf(route, raw, url, identity, signalOf(response));
+    const request = await this.requestOf(route, raw, url, identity, signalOf(response));
     if (route.isStream === true) {
       // Nothing would ever end it.
       if (head) {
@@ -184,7 +195,7 @@ export class HttpServer {
         await send(raw, response, { type, body: '' }, head);
         return;
       }
-      this.takeStream(request.principal, response);
+      this.takeStream(request.principal, request.signal);
     }
     // What goes out in parts has its turn until it is out.
     const answer = async (): Promise<void> => {
@@ -194,6 +205,73 @@ export class HttpServer {
     if (route.isCostly === true)
       await this.turns.run(request.principal, () => !response.destroyed, answer);
     else await answer();
+  }
+
+  /** A WebSocket where the route has one; what else a client would rather speak is not spoken. */
+  private async upgrade(raw: IncomingMessage, socket: Socket, rest: Buffer): Promise<void> {
+    const url = URL.canParse(raw.url ?? '', 'http://localhost')
+      ? new URL(raw.url ?? '', 'http://localhost')
+      : undefined;
+    const found =
+      raw.method === 'GET' ? this.paths.get(url?.pathname ?? '')?.get('GET') : undefined;
+    const { route, running, absent = '' } = found ?? {};
+    if (!wantsWebSocket(raw) || url === undefined || route?.socket === undefined) {
+      asOrdinary(this.server, raw, socket, rest);
+      return;
+    }
+    socket.on('error', () => socket.destroy());
+    const response = new ServerResponse(raw);
+    response.assignSocket(socket);
+    response.shouldKeepAlive = false;
+    try {
+      // It is no answer that a page's browser would keep from it.
+      this.who.checkWeb(raw, true);
+      const identity = this.who.authorize(raw, url, route.right);
+      if (running === undefined) throw new HeadwaterError('NOT_FOUND', absent);
+      const closed = new AbortController();
+      const request = await this.requestOf(route, raw, url, identity, closed.signal);
+      const begin = route.socket(running, request);
+      if (socket.destroyed) return;
+      this.takeStream(request.principal, closed.signal);
+      socket.once('close', () => closed.abort());
+      response.detachSocket(socket);
+      this.webSockets.accept(raw, socket, rest, begin);
+    } catch (error) {
+      await this.fail(raw, response, error, false, route.errors);
+      socket.end();
+    }
+  }
+
+  /** What a handler may rely on. Throws QUERY_INVALID and BODY_TOO_LARGE. */
+  private async requestOf(
+    route: Route<unknown>,
+    raw: IncomingMessage,
+    url: URL,
+    identity: Identity,
+    signal: AbortSignal,
+  ): Promise<Request> {
+    if (route.query !== 'any') checkParameters(route.query ?? {}, url.searchParams);
+    const body = (bytesMax: number): Promise<Buffer> => readBody(raw, bytesMax);
+    const fields =
+      route.body === undefined || 'type' in route.body
+        ? {}
+        : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
+    const address = raw.socket.remoteAddress ?? '';
+    const principal = identity.name === '' ? addressGroup(address) : identity.name;
+    return {
+      method: route.method,
+      path: url.pathname,
+      query: url.searchParams,
+      headers: raw.headers,
+      identity,
+      address,
+      principal,
+      fields,
+      signal,
+      catchUp: (isWanted, work) => this.catchUps.run(principal, isWanted, work),
+      certificate: () => shownCertificate(raw.socket),
+      body,
+    };
   }
 
   private async fail(
@@ -238,38 +316,9 @@ export class HttpServer {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     this.server.closeAllConnections();
+    this.webSockets.close();
     await closed;
   }
-}
-
-/** What a handler may rely on. Throws QUERY_INVALID and BODY_TOO_LARGE. */
-async function requestOf(
-  route: Route<unknown>,
-  raw: IncomingMessage,
-  url: URL,
-  identity: Identity,
-  signal: AbortSignal,
-): Promise<Request> {
-  if (route.query !== 'any') checkParameters(route.query ?? {}, url.searchParams);
-  const body = (bytesMax: number): Promise<Buffer> => readBody(raw, bytesMax);
-  const fields =
-    route.body === undefined || 'type' in route.body
-      ? {}
-      : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
-  const address = raw.socket.remoteAddress ?? '';
-  return {
-    method: route.method,
-    path: url.pathname,
-    query: url.searchParams,
-    headers: raw.headers,
-    identity,
-    address,
-    principal: identity.name === '' ? addressGroup(address) : identity.name,
-    fields,
-    signal,
-    certificate: () => shownCertificate(raw.socket),
-    body,
-  };
 }
 
 /** With those that the server answers for every path, RFC 9110. */

@@ -8,6 +8,8 @@ import { Share } from '../access/shares.ts';
 /** At once, and waiting: in all. One principal has at most half of what the others leave. */
 export const QUESTIONS_MAX = 4;
 export const QUEUED_MAX = 64;
+/** Streams that read what they have missed, at once. */
+export const CATCH_UPS_MAX = 4;
 
 /** 429, with the seconds after which it is worth coming again. */
 export class Busy extends HeadwaterError {
@@ -25,10 +27,15 @@ interface Waiting {
 }
 
 export class Turns {
-  readonly running = new Share(QUESTIONS_MAX);
-  readonly queued = new Share(QUEUED_MAX);
+  readonly running: Share;
+  readonly queued: Share;
   /** In the order in which they are served: who was served goes to the end. */
   private readonly waiting = new Map<string, Waiting[]>();
+
+  constructor(runningMax: number, queuedMax: number) {
+    this.running = new Share(runningMax);
+    this.queued = new Share(queuedMax);
+  }
 
   /** Throws TOO_MANY_REQUESTS. Undefined: nobody waits for the answer any more. */
   async run<T>(

@@ -8,6 +8,7 @@ import { HeadwaterError } from '../errors.ts';
 import { webRefusal } from '../net/web.ts';
 import { isListed, type Origins } from './cors.ts';
 import type { Right } from './route.ts';
+import { tokenOfProtocols } from './upgrade.ts';
 
 export interface WhoOptions {
   tokens: Tokens;
@@ -95,6 +96,8 @@ function presentedToken(raw: IncomingMessage, url: URL, isFromElsewhere: boolean
   const basic = /^Basic (.+)$/.exec(header)?.[1];
   if (basic !== undefined)
     return /:(.*)$/s.exec(Buffer.from(basic, 'base64').toString('utf8'))?.[1] ?? '';
+  const ofSocket = tokenOfProtocols(raw);
+  if (ofSocket !== '') return ofSocket;
   // A browser cannot set a header on its first request: the page may carry the token in a cookie that it sets itself.
   const cookies = isFromElsewhere ? '' : (raw.headers.cookie ?? '');
   const cookie = /(?:^|;\s*)headwater_token=([^;]+)/.exec(cookies)?.[1];

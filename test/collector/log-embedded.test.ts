@@ -126,7 +126,7 @@ it('what a failed write of another cuts off is read again after the reopening', 
   beforeRead = failMeanwhile;
   expect(await log.state(TOPIC_LEDGER, 0, '')).toMatchObject([{ key: 'k' }]);
   beforeRead = failMeanwhile;
-  expect(await log.end('another')).toBe(0);
+  expect(await log.next('another')).toBe(0);
   await log.close();
 });
 
@@ -241,7 +241,7 @@ it('what was there before the open counts for the limit, also where it is too mu
   expect(bytes).toBeLessThanOrEqual(MIB);
   expect(bytes).toBeGreaterThan(MIB * 0.8);
   await log.append(TOPIC_READINGS, [{ key: 'k', value, headers: {} }]);
-  expect(await log.end(TOPIC_READINGS)).toBe(1001);
+  expect(await log.next(TOPIC_READINGS)).toBe(1001);
   await log.close();
 });
 

@@ -37,6 +37,23 @@ const ROUTES: readonly Route<Gate>[] = [
       return undefined;
     },
   },
+  {
+    ...base,
+    path: '/back',
+    isStream: true,
+    handle: (gate, { catchUp }, response) => {
+      response.writeHead(200);
+      response.write('x');
+      void catchUp(
+        () => true,
+        async () => {
+          await new Promise<void>((resolve) => gate.waiting.push(resolve));
+          gate.answered++;
+        },
+      );
+      return undefined;
+    },
+  },
   { ...base, path: '/healthz', handle: () => ({ body: 'ok' }) },
   {
     ...base,
@@ -157,6 +174,22 @@ const trials: Record<(typeof HTTP_LIMITS)[number]['name'], () => Promise<void>> 
       expect((await ask(port, '/stream', A)).status).toBe(200);
     expect(await ask(port, '/stream', A)).toEqual({ status: 429, retryAfter: '10' });
     expect((await ask(port, '/stream', B)).status).toBe(200);
+  },
+  catch_ups: async () => {
+    const { port, gate, server } = await start();
+    for (let count = 0; count < 10; count++) expect((await ask(port, '/back', A)).status).toBe(200);
+    await until('its share to read', () => server.shares.catch_ups.of(A) === 2);
+    expect(gate.waiting).toHaveLength(2);
+    expect((await ask(port, '/back', B)).status).toBe(200);
+    await until('the other to read beside', () => server.shares.catch_ups.of(B) === 1);
+    for (let count = 0; count < 11; count++) {
+      await until('the next one', () => gate.waiting.length > 0);
+      gate.waiting.shift()?.();
+    }
+    await until(
+      'all to have read',
+      () => gate.answered === 11 && server.shares.catch_ups.used === 0,
+    );
   },
 };
 
