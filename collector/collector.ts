@@ -9,7 +9,7 @@ import { livePart } from './api/live/part.ts';
 import { pagePart } from './api/page.ts';
 import { mappingTryPart } from './api/mapping-try.ts';
 import { quarantinePart } from './api/quarantine.ts';
-import { exportPart } from './api/export.ts';
+import { exportPart } from './api/export/part.ts';
 import { influxqlPart } from './api/influxql.ts';
 import { seriesPart } from './api/series.ts';
 import { sqlPart } from './api/sql.ts';

@@ -142,7 +142,8 @@ export const STATES: readonly LogCase[] = [
       });
       await log.append(STATE, [record('a', ''), record('b', '2')]);
       await until('the removal', () => !values.has('a') && values.get('b') === '2');
-      assert.equal(values.get('c'), '3');
+      // It may be in another partition, and partitions are in no order.
+      await until('the value of a step', () => values.get('c') === '3');
       await watch.close();
       await log.append(STATE, [record('b', 'after')]);
       const second = view();

@@ -77,7 +77,13 @@ function operation(route: Route<unknown>): object {
       description: about,
       ...(schema === undefined && type === undefined
         ? {}
-        : { content: { [type ?? 'application/json']: schema === undefined ? {} : { schema } } }),
+        : {
+            content: Object.fromEntries(
+              [type ?? 'application/json']
+                .flat()
+                .map((each) => [each, schema === undefined ? {} : { schema }]),
+            ),
+          }),
     },
   ]);
   const failures = right === 'open' ? [] : Object.entries(FAILURES);

@@ -112,7 +112,8 @@ export interface Answer {
   about: string;
   /** Left out: text, or nothing. */
   schema?: Schema;
-  type?: string;
+  /** Several: as a parameter says. */
+  type?: string | readonly string[];
 }
 
 export const READ_ALL: Right = { scope: 'read', subject: 'all' };

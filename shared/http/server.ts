@@ -191,7 +191,7 @@ export class HttpServer {
     if (route.isStream === true) {
       // Nothing would ever end it.
       if (head) {
-        const [{ type = 'text/plain' } = {}] = Object.values(route.replies);
+        const [type = 'text/plain'] = [route.replies[200]?.type ?? []].flat();
         await send(raw, response, { type, body: '' }, head);
         return;
       }

@@ -1,10 +1,12 @@
 /** Exports and SQL over the lake, of a running collector. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { tableFromIPC } from '@uwdata/flechette';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Channel } from '../../collector/api/channel.ts';
 import { Collector } from '../../collector/collector.ts';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { openDuckDb, quote } from '../../collector/duckdb/database.ts';
 import { hashOf } from '../../shared/access/tokens.ts';
 import { environmentName, loadConfig } from '../../shared/config/spec.ts';
 import { realEnv } from '../../shared/env/env.ts';
@@ -12,6 +14,21 @@ import { temporaryFolder, until } from '../support/process.ts';
 
 const POINTS = 12_000;
 const ALL = { authorization: 'Bearer all' };
+
+/** As DuckDB reads them. */
+async function parquetRows(bytes: Buffer): Promise<Record<string, unknown>[]> {
+  const path = join(temporaryFolder(), 'a.parquet');
+  writeFileSync(path, bytes);
+  const instance = await openDuckDb(':memory:', { memoryBytes: 256 * 1024 ** 2, files: true });
+  const connection = await instance.connect();
+  try {
+    const sql = `SELECT measurement, field, tags, epoch_ms(time) AS time, value, value_text, value_bool FROM read_parquet(${quote(path)})`;
+    return (await connection.runAndReadAll(sql)).getRowObjects();
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}
 
 describe('exports', () => {
   let collector: Collector;
@@ -108,6 +125,54 @@ describe('exports', () => {
     expect(row).toMatch(/^load,s_text,"\{""[^}]*\}",2023-11-14T22:13:20\.000Z,"a 0, b"$/);
   });
 
+  it.each([
+    ['parquet', {}],
+    ['arrow', {}],
+    ['parquet', { 'accept-encoding': 'identity' }],
+    ['arrow', { 'accept-encoding': 'identity' }],
+  ])('%s has the same points as JSON lines, packed or not: %o', async (format, headers) => {
+    const points = (await lines(await get('/api/v1/export?format=jsonl'))).flatMap((each) =>
+      each['time'] === undefined ? [] : [each],
+    );
+    const response = await get(`/api/v1/export?format=${format}`, { ...ALL, ...headers });
+    expect(response.headers.get('content-type')).toBe(
+      `application/vnd.apache.${format === 'arrow' ? 'arrow.stream' : format}`,
+    );
+    const bytes = Buffer.from(await response.arrayBuffer());
+    const rows =
+      format === 'arrow'
+        ? tableFromIPC(bytes, { useBigInt: false }).toArray()
+        : await parquetRows(bytes);
+    expect(rows.length).toBe(points.length);
+    const plain = rows.map((row) => [
+      row['measurement'],
+      row['field'],
+      JSON.parse(String(row['tags'])),
+      Number(row['time']),
+      row['value'] ?? row['value_text'],
+    ]);
+    expect(plain).toEqual(
+      points.map(({ measurement, field, tags, time, value }) => [
+        measurement,
+        field,
+        tags,
+        time,
+        value,
+      ]),
+    );
+  });
+
+  it('Parquet and Arrow of nothing are whole all the same; one that was cut is told from it', async () => {
+    const ask = async (format: string, more = ''): Promise<Buffer> =>
+      Buffer.from(await (await get(`/api/v1/export?format=${format}${more}`)).arrayBuffer());
+    expect(await parquetRows(await ask('parquet', '&measurement=nothing'))).toEqual([]);
+    expect(tableFromIPC(await ask('arrow', '&measurement=nothing')).numRows).toBe(0);
+    const cut = (await ask('parquet')).subarray(0, -20);
+    await expect(parquetRows(cut)).rejects.toThrow();
+    const end = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+    expect([...(await ask('arrow')).subarray(-8)]).toEqual(end);
+  });
+
   it('who may see one gateway gets its points alone, and a question that is none is told', async () => {
     const other = { authorization: 'Bearer other' };
     expect(
@@ -120,6 +185,8 @@ describe('exports', () => {
       '',
       '?format=xlsx',
       '?format=csv&cursor=WyJ4IiwxLDFd',
+      '?format=parquet&cursor=WyJ4IiwxLDFd',
+      '?format=arrow&cursor=WyJ4IiwxLDFd',
       '?format=jsonl&cursor=x',
       '?format=jsonl&from=2&to=1',
     ])
