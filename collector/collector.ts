@@ -10,6 +10,7 @@ import { pagePart } from './api/page.ts';
 import { mappingTryPart } from './api/mapping-try.ts';
 import { quarantinePart } from './api/quarantine.ts';
 import { exportPart } from './api/export/part.ts';
+import { exportRawPart } from './api/export/raw.ts';
 import { influxqlPart } from './api/influxql.ts';
 import { seriesPart } from './api/series.ts';
 import { sqlPart } from './api/sql.ts';
@@ -53,6 +54,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   ledgerPart,
   lakePart,
   sqlPart,
+  exportRawPart,
   lakeStagesPart,
   streamPart,
   batchPart,

@@ -16,13 +16,16 @@ const POINTS = 12_000;
 const ALL = { authorization: 'Bearer all' };
 
 /** As DuckDB reads them. */
-async function parquetRows(bytes: Buffer): Promise<Record<string, unknown>[]> {
+async function parquetRows(
+  bytes: Buffer,
+  columns = 'measurement, field, tags, epoch_ms(time) AS time, value, value_text, value_bool',
+): Promise<Record<string, unknown>[]> {
   const path = join(temporaryFolder(), 'a.parquet');
   writeFileSync(path, bytes);
   const instance = await openDuckDb(':memory:', { memoryBytes: 256 * 1024 ** 2, files: true });
   const connection = await instance.connect();
   try {
-    const sql = `SELECT measurement, field, tags, epoch_ms(time) AS time, value, value_text, value_bool FROM read_parquet(${quote(path)})`;
+    const sql = `SELECT ${columns} FROM read_parquet(${quote(path)})`;
     return (await connection.runAndReadAll(sql)).getRowObjects();
   } finally {
     connection.closeSync();
@@ -233,6 +236,82 @@ describe('exports', () => {
   it('SQL is for who may see everything', async () => {
     expect((await sql('SELECT 1', { authorization: 'Bearer own' })).status).toBe(403);
     expect((await sql('SELECT 1', {})).status).toBe(401);
+  });
+
+  describe('of raw messages', () => {
+    const raw = (more: string, headers: Record<string, string> = ALL): Promise<Response> =>
+      get(`/api/v1/export/raw${more}`, headers);
+    const messages = async (more = ''): Promise<Record<string, unknown>[]> =>
+      await lines(await raw(`?format=jsonl${more}`));
+    beforeAll(async () => {
+      for (let at = 0; at < 300; at++)
+        await fetch(`${base}/api/v1/ingest?topic=raw/${at}`, {
+          method: 'POST',
+          headers: ALL,
+          body: `{"a":${at}}`,
+        });
+      await until('the lake to have them', async () =>
+        (await messages()).filter(({ topic }) => String(topic).startsWith('raw/')).length === 300
+          ? true
+          : undefined,
+      );
+    });
+
+    it('JSON lines have each as the gateway had it, and go on behind every cursor', async () => {
+      const whole = await messages();
+      expect(whole.at(-1)).toEqual({ end: true });
+      const given = whole.filter(({ sequence }) => sequence !== undefined);
+      const own = given.filter(({ topic }) => String(topic).startsWith('raw/'));
+      expect(own.map(({ topic }) => topic)).toEqual(own.map((_, at) => `raw/${at}`));
+      expect(Buffer.from(String(own[7]?.['payload']), 'base64').toString()).toBe('{"a":7}');
+      expect(own[7]).toMatchObject({ gateway: 'here', qos: 1, retain: false });
+      const cursors = [...whole.entries()].flatMap(([at, { cursor }]) =>
+        typeof cursor === 'string' ? [{ at, cursor }] : [],
+      );
+      expect(cursors.length).toBeGreaterThan(1);
+      for (const { at, cursor } of cursors) {
+        const rest = (await messages(`&cursor=${cursor}`)).slice(0, -1);
+        const all = [...whole.slice(0, at), ...rest];
+        expect(all.filter(({ sequence }) => sequence !== undefined)).toEqual(given);
+      }
+    });
+
+    it.each(['csv', 'parquet', 'arrow'])('%s has the same', async (format) => {
+      const given = (await messages()).filter(({ sequence }) => sequence !== undefined);
+      const bytes = Buffer.from(await (await raw(`?format=${format}`)).arrayBuffer());
+      if (format === 'csv') {
+        expect(bytes.toString().trim().split('\r\n')).toHaveLength(given.length + 1);
+        return;
+      }
+      const rows =
+        format === 'arrow' ? tableFromIPC(bytes).toArray() : await parquetRows(bytes, '*');
+      const payload = (value: unknown): string =>
+        Buffer.from((value as { bytes?: Uint8Array }).bytes ?? (value as Uint8Array)).toString(
+          'base64',
+        );
+      expect(
+        rows.map((row) => [row['topic'], Number(row['sequence']), payload(row['payload'])]),
+      ).toEqual(given.map(({ topic, sequence, payload: text }) => [topic, sequence, text]));
+    });
+
+    it('who may see one gateway gets its messages alone; a question that is none is told', async () => {
+      const other = { authorization: 'Bearer other' };
+      expect(await lines(await raw('?format=jsonl', other))).toEqual([{ end: true }]);
+      expect((await raw('?format=jsonl&gateway=here', other)).status).toBe(403);
+      expect(await messages('&gateway=elsewhere')).toEqual([{ end: true }]);
+      expect(await messages('&to=2001-01-01')).toEqual([{ end: true }]);
+      const forged = Buffer.from(`["2026-01-01","here","x') OR 1=1 --",0]`).toString('base64url');
+      expect((await raw(`?format=jsonl&cursor=${forged}`)).status).toBe(200);
+      for (const more of [
+        '',
+        '?format=xlsx',
+        '?format=csv&cursor=x',
+        '?format=jsonl&cursor=x',
+        '?format=jsonl&from=yesterday',
+        '?format=jsonl&what=1',
+      ])
+        expect((await raw(more)).status, more).toBe(400);
+    });
   });
 });
 

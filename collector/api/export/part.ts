@@ -13,9 +13,8 @@ import { ask } from '../../store/aggregate.ts';
 import { parseCursor } from '../../store/pages.ts';
 import { storePart, storeStagePart } from '../../store/part.ts';
 import type { StoreStage } from '../../store/stage.ts';
-import { arrow } from './arrow.ts';
-import { parquet } from './parquet.ts';
-import { Batches, type Batch, type Column, type Encode } from './rows.ts';
+import { ENCODERS, FORMATS, csvCell, type Format } from './format.ts';
+import { Batches, type Batch, type Column } from './rows.ts';
 import type { SeriesKey, StoreQuery, TimeSeriesStore } from '../../store/store.ts';
 import { headersOf, incompleteness } from '../incomplete.ts';
 import { checkAsked, FILTER, parseQuery } from '../parameters.ts';
@@ -26,15 +25,6 @@ interface Running {
   nowMs: () => number;
 }
 
-const FORMATS = {
-  jsonl: 'application/x-ndjson',
-  csv: 'text/csv; charset=utf-8',
-  parquet: 'application/vnd.apache.parquet',
-  arrow: 'application/vnd.apache.arrow.stream',
-} as const;
-type Format = keyof typeof FORMATS;
-const ENCODERS: Partial<Record<Format, Encode>> = { parquet, arrow };
-
 const EXPORT: Parameters = {
   ...FILTER,
   format: { about: 'Of the answer.', choices: Object.keys(FORMATS), required: true },
@@ -42,10 +32,6 @@ const EXPORT: Parameters = {
   to: { about: 'The same; exclusive.' },
   cursor: { about: 'Of an export that was cut off: goes on behind it. JSON lines only.' },
 };
-
-/** RFC 4180. */
-const csvCell = (text: string): string =>
-  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
 type Line = (time: number, value: unknown) => string;
 

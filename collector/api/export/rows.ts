@@ -11,7 +11,8 @@ export interface Column {
 export type Batch = unknown[][];
 
 /** Rows of a batch: what an encoder holds of an export, and how long it keeps others waiting, is bounded by it. */
-export const BATCH_ROWS = 16_384;
+const BATCH_ROWS = 16_384;
+const BATCH_BYTES = 8 * 1024 * 1024;
 
 export type Encode = (
   columns: readonly Column[],
@@ -22,6 +23,7 @@ export type Encode = (
 export class Batches {
   private batch: Batch;
   private readonly width: number;
+  private bytes = 0;
 
   constructor(columns: readonly Column[]) {
     this.width = columns.length;
@@ -29,17 +31,22 @@ export class Batches {
   }
 
   get isFull(): boolean {
-    return (this.batch[0]?.length ?? 0) >= BATCH_ROWS;
+    return (this.batch[0]?.length ?? 0) >= BATCH_ROWS || this.bytes >= BATCH_BYTES;
   }
 
   add(row: readonly unknown[]): void {
-    for (let at = 0; at < this.width; at++) this.batch[at]?.push(row[at] ?? null);
+    for (let at = 0; at < this.width; at++) {
+      const cell = row[at] ?? null;
+      this.batch[at]?.push(cell);
+      if (typeof cell === 'string' || cell instanceof Uint8Array) this.bytes += cell.length;
+    }
   }
 
   /** What there is, which it has no more. */
   take(): Batch {
     const { batch } = this;
     this.batch = batch.map(() => []);
+    this.bytes = 0;
     return batch;
   }
 }

@@ -1,0 +1,26 @@
+/** The formats of an export, of rows in columns. */
+import { arrow } from './arrow.ts';
+import { parquet } from './parquet.ts';
+import type { Column, Encode } from './rows.ts';
+
+export const FORMATS = {
+  jsonl: 'application/x-ndjson',
+  csv: 'text/csv; charset=utf-8',
+  parquet: 'application/vnd.apache.parquet',
+  arrow: 'application/vnd.apache.arrow.stream',
+} as const;
+export type Format = keyof typeof FORMATS;
+
+export const ENCODERS: Partial<Record<Format, Encode>> = { parquet, arrow };
+
+/** RFC 4180. */
+export const csvCell = (text: string): string =>
+  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+
+/** What a cell of a row is as text: times in RFC 3339, bytes in base64. */
+export function cellText(value: unknown, { type }: Column): string {
+  if (value === null || value === undefined) return '';
+  if (type === 'time') return new Date(value as number).toISOString();
+  if (type === 'bytes') return Buffer.from(value as Uint8Array).toString('base64');
+  return csvCell(String(value as string | number | boolean));
+}
