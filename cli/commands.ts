@@ -49,6 +49,20 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  simulate: {
+    about: 'Publish as a fleet of made-up sensors.',
+    load: async () => {
+      const { SIMULATE_HELP: help, simulateCommand: run } = await import('./simulate.ts');
+      return { help, run };
+    },
+  },
+  try: {
+    about: 'Say what a message would become; needs no server.',
+    load: async () => {
+      const { TRY_HELP: help, tryMessage: run } = await import('./try.ts');
+      return { help, run };
+    },
+  },
   query: {
     about: 'Ask a collector for readings.',
     load: async () => {

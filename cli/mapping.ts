@@ -117,7 +117,11 @@ function given(values: Record<string, unknown>, topic: string): Sample | undefin
   return { topic, payload: bytes, receivedMs: Date.now() };
 }
 
-async function mappingsOf(file: string | undefined, zone: string | undefined): Promise<Mappings> {
+/** A file before the shipped ones, its scripts checked. Throws INPUT_FILE, MAPPING_INVALID. */
+export async function mappingsOf(
+  file: string | undefined,
+  zone: string | undefined,
+): Promise<Mappings> {
   const all: Mapping[] = [
     ...(file === undefined ? [] : loadMappings(file)),
     ...shippedMappings().flatMap((each) => parseMappings(each.text, each.file)),
@@ -160,7 +164,8 @@ function filesOf(file: string): Record<string, string> {
   return source.files;
 }
 
-function linesOf({ readings, told }: Made, receivedMs: number): string[] {
+/** A line for each reading, and what else is to be told. */
+export function linesOf({ readings, told }: Made, receivedMs: number): string[] {
   const lines = readings.map(({ measurement, tags, fields, timeMs }) => {
     const at = timeMs === receivedMs ? 'at receipt' : new Date(timeMs).toISOString();
     const pairs = (values: Record<string, unknown>): string =>

@@ -1,5 +1,6 @@
 /** `headwater tail`: readings as they enter the log, one a line, until Ctrl-C. It goes on by itself when the collector is back. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { filterMatches } from '../shared/mqtt/packets.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import { printable } from '../shared/telemetry/log.ts';
@@ -8,6 +9,11 @@ import { listen } from './api.ts';
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
   gateway: { value: 'NAME', about: 'Only readings of this gateway.' },
+  topic: {
+    value: 'FILTER',
+    about:
+      'Only readings of these topics, + and # as in MQTT; where a mapping keeps no topic, --tag says more.',
+  },
   measurement: { value: 'NAME', about: 'Only this measurement.' },
   field: { value: 'NAME', about: 'Only this field.' },
   tag: {
@@ -23,7 +29,11 @@ export const TAIL_HELP = helpText(
   'tail [flags]',
   'Shows readings and results as they arrive, until Ctrl-C. A busy collector sends the newest of each group.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.\n\nExample: headwater tail --measurement climate --tag topic=home/kitchen/climate',
+  `The API token comes from HEADWATER_TOKEN.
+
+Examples:
+  headwater tail --topic 'home/#' --field temperature
+  headwater tail --gateway hall-3 --count 1 --json`,
 );
 
 const AGAIN_MS = 2000;
@@ -56,6 +66,7 @@ async function* events(stream: ReadableStream<Uint8Array>): AsyncGenerator<Shown
 
 interface Wanted {
   gateway: string | undefined;
+  topic: string | undefined;
   measurement: string | undefined;
   field: string | undefined;
   tags: [string, string][];
@@ -66,6 +77,7 @@ function* linesOf({ gateway, readings }: Shown, wanted: Wanted): Generator<strin
   if (wanted.gateway !== undefined && wanted.gateway !== gateway) return;
   for (const { measurement, tags, fields, time } of readings) {
     if (wanted.measurement !== undefined && wanted.measurement !== measurement) continue;
+    if (wanted.topic !== undefined && !filterMatches(wanted.topic, tags['topic'] ?? '')) continue;
     if (wanted.tags.some(([key, value]) => tags[key] !== value)) continue;
     const shown = Object.entries(fields).filter(
       ([name]) => wanted.field === undefined || wanted.field === name,
@@ -73,7 +85,7 @@ function* linesOf({ gateway, readings }: Shown, wanted: Wanted): Generator<strin
     if (shown.length === 0) continue;
     const at = new Date(time).toISOString();
     yield wanted.json
-      ? JSON.stringify({ time: at, measurement, tags, fields: Object.fromEntries(shown) })
+      ? JSON.stringify({ time: at, gateway, measurement, tags, fields: Object.fromEntries(shown) })
       : printable(
           `${at}  ${measurement}  ${shown.map(([name, value]) => `${name}=${String(value)}`).join(' ')}  ${Object.entries(
             tags,
@@ -90,6 +102,7 @@ function wantedOf(values: Record<string, string | boolean | undefined>, tags: st
     typeof values[name] === 'string' ? values[name] : undefined;
   return {
     gateway: text('gateway'),
+    topic: text('topic'),
     measurement: text('measurement'),
     field: text('field'),
     tags: tags.map((tag) => {

@@ -145,6 +145,43 @@ describe('commands', () => {
     for (const line of lines) expect(line).toMatch(/^\d{4}-\S+Z {2}tailed {2}value=\d+ {2}/);
   });
 
+  it('simulate publishes a fleet, whose readings tail shows by topic and gateway, as JSON', async () => {
+    const tail = start(process.execPath, [
+      ...['cli/bin.mjs', 'tail', '--topic', 'fleet/+/door', '--gateway', 'gw', '--json'],
+      ...['--count', '3', '--http', http()],
+    ]);
+    await until('three readings', async () => {
+      const { code, stdout, output } = await run([
+        ...['simulate', '--sensors', '10', '--every', '1s', '--topic', 'fleet/{sensor}/{kind}'],
+        ...['--start', 'now-10s', '--count', '50', '--clients', '2', '--mqtt', mqtt()],
+      ]);
+      expect(code, output).toBe(0);
+      expect(stdout).toMatch(/^50 messages acknowledged in /);
+      return tail.stdout().split('\n').length > 3 || undefined;
+    });
+    expect(await tail.exited).toBe(0);
+    for (const line of tail.stdout().trim().split('\n'))
+      expect(JSON.parse(line)).toMatchObject({
+        gateway: 'gw',
+        measurement: 'door',
+        fields: { state_text: expect.stringMatching(/^(open|closed)$/) as string },
+      });
+    const nobody = await run(['simulate', '--count', '1', '--mqtt', '127.0.0.1:1']);
+    expect(nobody).toMatchObject({ code: 1 });
+    expect(nobody.output).toMatch(/no gateway answers at 127\.0\.0\.1:1/);
+    for (const [wrong, sentence] of [
+      [['--kinds', 'cat'], /'cat' is not one of climate/],
+      [['--sensors', '0'], /--sensors 0 is not a number from 1 to 100000/],
+      [['--every', 'soon'], /--every=soon is not a duration/],
+      [['--outages', '2'], /--outages 2 is not a share/],
+      [['--print'], /--print has no end/],
+    ] as const) {
+      const { code, output } = await run(['simulate', ...wrong]);
+      expect(code, output).toBe(2);
+      expect(output).toMatch(sentence);
+    }
+  });
+
   it('replay publishes a gzipped CSV as its devices; numbers as written, empty values left out', async () => {
     const file = join(temporaryFolder(), 'rows.csv.gz');
     const rows = Array.from(
