@@ -26,6 +26,7 @@ const PRIMITIVES = 'test/shared/primitives.test.ts';
 const STAGES = 'test/collector/stages.test.ts';
 const STORE_WHOLE = 'test/collector/store-whole.test.ts';
 const STREAM = 'test/collector/stream.test.ts';
+const RESULTS = 'test/collector/stream-results.test.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   // ---- acknowledgement and fsync at the edge ----
@@ -440,5 +441,26 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'window.kept.set(field, values.length);',
     put: 'window.kept.set(field, 0);',
     tests: [STREAM],
+  },
+  {
+    name: 'streams: a result that moves and its old place have one revision',
+    file: 'collector/stream/results.ts',
+    find: "revision: revision + (word === 'readings' ? 1 : 0),",
+    put: 'revision: revision + (word.length > 99 ? 1 : 0),',
+    tests: [RESULTS],
+  },
+  {
+    name: 'streams: revisions go back with the clock',
+    file: 'collector/stream/results.ts',
+    find: 'const revision = Math.max(this.last + 1, Math.floor(wallMs));',
+    put: 'const revision = Math.floor(wallMs);',
+    tests: [RESULTS],
+  },
+  {
+    name: 'streams: a new log takes its first windows for whole, whatever the lake has',
+    file: 'collector/stream/stage.ts',
+    find: '(own ?? committed) === undefined && !(await this.hasPast());',
+    put: '(own ?? committed) === undefined;',
+    tests: [RESULTS],
   },
 ];
