@@ -4,6 +4,7 @@ import { runLoad } from '../support/load.ts';
 import { reconciled } from '../support/reconcile.ts';
 import { startInflux2, startKafka } from '../services/servers.ts';
 import { Site, wait, type Chance, type Result } from './site.ts';
+import { differences, settingsFor } from './whole.ts';
 
 async function underLoad(chance: Chance, strike: (site: Site) => Promise<void>): Promise<Result> {
   const site = new Site();
@@ -32,6 +33,43 @@ export const killCollector = (chance: Chance): Promise<Result> =>
     await wait(chance() * 500);
     await site.startCollector();
   });
+
+/** Of one trial. */
+const KILLS = 5;
+
+/** Again and again at any moment of its work, flushes and merges of the lake and windows among them; then everything is looked at. */
+export async function killCollectorOften(chance: Chance): Promise<Result> {
+  const site = new Site([], temporaryFolder(), { HEADWATER_BUFFER_HISTORY_BYTES_MAX: '0' });
+  site.collectorFlags = ['--config', settingsFor(site.measurement, temporaryFolder())];
+  let isOver = false;
+  let load = Promise.resolve();
+  try {
+    await site.start();
+    load = (async () => {
+      while (!isOver) {
+        await site.load(200, 50);
+        await wait(50);
+      }
+    })();
+    for (let kill = 0; kill < KILLS; kill++) {
+      await wait(300 + chance() * 1700);
+      await site.collector?.kill('SIGKILL');
+      await wait(chance() * 300);
+      await site.startCollector();
+    }
+    isOver = true;
+    await load;
+    const result = await site.reconcile(true);
+    const said = site.collector && (await differences(site.collector, site.measurement));
+    if (said === undefined || said.length === 0) return result;
+    const note = [result.note ?? '', ...said].join('; ');
+    return { ...result, differing: result.differing + said.length, note };
+  } finally {
+    isOver = true;
+    await load;
+    await site.stop();
+  }
+}
 
 export const killBoth = (chance: Chance): Promise<Result> =>
   underLoad(chance, async (site) => {

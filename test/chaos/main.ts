@@ -27,6 +27,7 @@ interface Fault {
 const FAULTS: Record<string, Fault> = {
   'kill -9 gateway': { run: kills.killGateway },
   'kill -9 collector': { run: kills.killCollector },
+  'kill -9 collector, again and again': { run: kills.killCollectorOften },
   'kill -9 both': { run: kills.killBoth },
   'kill -9 Kafka or InfluxDB': {
     run: kills.killServers,

@@ -8,22 +8,16 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { KIND_RECORDS } from '../../shared/frame/frame.ts';
 import { freePort } from '../support/free-port.ts';
-import { collectorSettings, processed } from '../support/lake.ts';
-import { run, startCollector, temporaryFolder, until, type Headwater } from '../support/process.ts';
-import { fetchOnce, getJson, type Points } from '../support/reconcile.ts';
+import { startCollector, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import { getJson } from '../support/reconcile.ts';
 import { boot, copyFrom, makeDisk, type Guest } from './guests.ts';
 import { Site, wait, type Chance, type Result } from './site.ts';
+import { differences, settingsFor } from './whole.ts';
 
 /** Of one boot. */
 const CUTS = 10;
 const PORT = 1884;
-const RULES = `rules:
-  - { name: seconds, from: { measurement: M, field: n }, window: 1s, compute: [count, sum] }
-  - { name: twice, from: { measurement: M }, derive: { twice: "n * 2" } }
-`;
-
 /** Nothing that was lost may come again from what a gateway keeps beyond its duty. */
 const ENVIRONMENT = {
   HEADWATER_BUFFER_HISTORY_BYTES_MAX: '0',
@@ -47,53 +41,6 @@ function bootCollector({ image, settings, secret, port, preload }: Setup): Guest
     commands: (disk) => `${preload}${process.execPath} cli/bin.mjs collector --data ${disk}/data \
 --config ${settings} --uplink 0.0.0.0:${PORT} --uplink-secret-file ${secret} --allow-plaintext --http ''`,
   });
-}
-
-/** Of one value's points: how many, and their sum. */
-async function sums(http: string, measurement: string, field: string): Promise<[number, number]> {
-  const query = new URLSearchParams({ measurement, field }).toString();
-  const { series } = await getJson<Points>(`http://${http}/api/v1/query?${query}`);
-  const values = series.flatMap(({ points }) => points.map(([, value]) => Number(value)));
-  return [values.length, values.reduce((sum, value) => sum + value, 0)];
-}
-
-/** What a SELECT over the lake gives. */
-async function numberOf(http: string, sql: string): Promise<number> {
-  const body = JSON.stringify({ sql });
-  const headers = { 'content-type': 'application/json' };
-  const response = await fetchOnce(`http://${http}/api/v1/sql`, { method: 'POST', headers, body });
-  const [, row = '[]'] = (await response.text()).split('\n');
-  const [value] = JSON.parse(row) as unknown[]; // The one of the one row.
-  return Number(value);
-}
-
-/** What store, windows, lake and audit say otherwise than the readings that are there. */
-async function differences(collector: Headwater, measurement: string): Promise<string[]> {
-  const http = collector.address['http'] ?? '';
-  await processed([http]);
-  const said: string[] = [];
-  const [count, sum] = await sums(http, measurement, 'n');
-  const compare = (what: string, is: number, expected: number): void => {
-    if (is !== expected) said.push(`${what}: ${is} instead of ${expected}`);
-  };
-  compare('counted by windows', (await sums(http, 'seconds', 'n_count'))[1], count);
-  compare('summed by windows', (await sums(http, 'seconds', 'n_sum'))[1], sum);
-  const [derived, derivedSum] = await sums(http, 'twice', 'twice');
-  compare('derived', derived, count);
-  compare('sum of what was derived', derivedSum, 2 * sum);
-  const messages = `SELECT coalesce(sum("count"), 0) FROM raw WHERE kind = ${KIND_RECORDS}`;
-  const rows = `SELECT count(*) FROM readings WHERE measurement = '${measurement}'`;
-  for (const [zone, sql] of Object.entries({ raw: messages, readings: rows })) {
-    const has = async (): Promise<boolean> => (await numberOf(http, sql)) === count;
-    // It waits for others for a second.
-    await until(zone, async () => (await has()) || undefined, 15_000).catch(() => undefined);
-    compare(`lake, ${zone}`, await numberOf(http, sql), count);
-  }
-  for (const command of [['audit', '--full'], ['lake', 'check'], ['ledger']]) {
-    const { code, output } = await run([...command, '--http', http]);
-    if (code !== 0) said.push(`headwater ${command.join(' ')}: ${output.slice(0, 4000)}`);
-  }
-  return said;
 }
 
 /** A moment at which both sides ended, the collector by a cut and the gateway by a kill. */
@@ -238,9 +185,7 @@ async function trial(chance: Chance, preload: string, cuts: number): Promise<Res
   const secret = join(base, 'secret');
   writeFileSync(secret, 'a secret of this trial alone\n', { mode: 0o600 });
   const site = new Site(['--uplink-secret-file', secret], join(base, 'gateway'), ENVIRONMENT);
-  const rules = join(base, 'rules.yaml');
-  writeFileSync(rules, RULES.replaceAll('M', site.measurement));
-  const settings = collectorSettings({ 'lake.flushSeconds': 1, 'stream.rules': rules });
+  const settings = settingsFor(site.measurement, base);
   const setup = { site, image, settings, secret, port: await freePort(), preload };
   const sum: Result = { fired: true, acknowledged: 0, lost: 0, extra: 0, differing: 0 };
   const notes: string[] = [];

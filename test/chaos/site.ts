@@ -46,6 +46,8 @@ export class Site {
   private uplink = '';
   private mqtt = '127.0.0.1:0';
   private next = 0;
+  /** Flags of the collector. */
+  collectorFlags: string[] = [];
   private readonly more: string[];
   private readonly environment: Record<string, string>;
 
@@ -67,6 +69,7 @@ export class Site {
       '--data',
       this.collectorFolder,
       ...(this.uplink === '' ? [] : ['--uplink', this.uplink]),
+      ...this.collectorFlags,
     ]);
     this.uplink = this.collector.address['uplink'] ?? '';
   }
