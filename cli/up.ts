@@ -1,6 +1,7 @@
 /** `headwater up`: gateway and collector in one process, with the sample of real stations. */
 import { join } from 'node:path';
 import { makeFolder } from '../shared/config/folder.ts';
+import { checkKinds } from '../shared/config/folder-kinds.ts';
 import { Collector } from '../collector/collector.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
@@ -121,6 +122,7 @@ export async function up(args: string[]): Promise<void> {
   };
   try {
     await makeFolder(config.folder, 0o700);
+    await checkKinds(config.folder);
     const { http, uplink, uplinks, enroll } = await collector.start(
       process.env['HEADWATER_INFLUXDB_TOKEN'],
     );

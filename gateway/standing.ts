@@ -4,7 +4,7 @@
  * kept from the first second on.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJoinToken, type JoinToken } from '../shared/access/join-token.ts';
@@ -61,7 +61,7 @@ function readNote({ note, own, authority }: IdentityPaths): Enrolled | undefined
   // Written last: without the others there is nothing that it speaks of.
   if (!existsSync(note) || !existsSync(own) || !existsSync(authority)) return undefined;
   try {
-    return JSON.parse(readFileSync(note, 'utf8')) as Enrolled;
+    return JSON.parse(readUserFile(note).toString('utf8')) as Enrolled;
   } catch (error) {
     throw new HeadwaterError(
       'CONFIG_INVALID',

@@ -1,6 +1,7 @@
 /** The one place that knows the object stores' names; it also loads a package that someone else wrote. */
 import { isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkLakeKinds } from '../../shared/config/folder-kinds.ts';
 import type { AnyDefinition, ObjectStoreDefinition } from '../../contracts/define.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -22,14 +23,16 @@ const invalid = (text: string): never => {
 /** A folder's path without `/` at its ends, '' for none. */
 const trimmed = (path: string): string => path.replaceAll(/^\/+|\/+$/g, '');
 
-/** Throws CONFIG_INVALID, ADAPTER_MISSING, ADAPTER_CONTRACT; `open()` does the work. */
+/** Throws CONFIG_INVALID, DATA_UNUSABLE, ADAPTER_MISSING, ADAPTER_CONTRACT; `open()` does the work. */
 export async function createObjectStore(context: LakeContext): Promise<ObjectStore> {
   const { config, notify, nowMs } = context;
   const name = config.lake;
   if (name === 'local' || name.startsWith('file:') || isAbsolute(name) || name.startsWith('.')) {
     const { LocalObjects } = await import('./local.ts');
     if (name === 'local') return new LocalObjects(join(config.data, 'lake'));
-    return new LocalObjects(name.startsWith('file:') ? fileURLToPath(name) : resolve(name));
+    const folder = name.startsWith('file:') ? fileURLToPath(name) : resolve(name);
+    await checkLakeKinds(folder);
+    return new LocalObjects(folder);
   }
   if (name.startsWith('s3://')) {
     const [, bucket = '', prefix = ''] = /^s3:\/\/([^/]*)\/?(.*)$/.exec(name) ?? [];

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 import { crc32c } from '../frame/crc32c.ts';
 import { makeFolder } from './folder.ts';
+import { checkKinds } from './folder-kinds.ts';
 
 export const FOLDER_NOTE = 'headwater.json';
 const COPY = 'headwater.json.copy';
@@ -60,6 +61,7 @@ export async function claimFolder(
   id: string,
 ): Promise<void> {
   await create(folder);
+  await checkKinds(folder);
   const [first, second] = [join(folder, FOLDER_NOTE), join(folder, COPY)];
   const texts = [await readNote(folder, first), await readNote(folder, second)];
   const own: FolderNote = { layout: LAYOUT, part, id };
@@ -76,6 +78,7 @@ export async function checkFolder(
   part: FolderNote['part'],
   id: string,
 ): Promise<void> {
+  await checkKinds(folder);
   const own: FolderNote = { layout: LAYOUT, part, id };
   const texts = [FOLDER_NOTE, COPY].map((name) => readNote(folder, join(folder, name)));
   const [first, second] = await Promise.all(texts);

@@ -8,7 +8,8 @@ import { HeadwaterError, messageOf } from '../errors.ts';
 /** Generous for certificates, mappings and rules; a file that is larger was named by mistake. */
 const BYTES_MAX = 64 * 1024 * 1024;
 
-function kindOf(stat: Stats): string {
+/** In words, of what is no file. */
+export function kindOf(stat: Stats): string {
   if (stat.isDirectory()) return 'a folder';
   if (stat.isFIFO()) return 'a pipe';
   if (stat.isSocket()) return 'a socket';

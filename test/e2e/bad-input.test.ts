@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { headwater, run, temporaryFolder, until } from '../support/process.ts';
 import { runLoad, encodePublish } from '../support/load.ts';
@@ -127,6 +127,23 @@ describe('bad input: one clear sentence, and a failing exit', () => {
       /another process has .* open/,
     );
     await first.kill();
+  });
+
+  it.each([
+    ['gateway', 'buffer/CURRENT', ['--id', 'x', ...free]],
+    ['gateway', 'reserve', ['--id', 'x', ...free]],
+    ['collector', 'log/MANIFEST-000002', ['--http', '127.0.0.1:0', '--uplink', '127.0.0.1:0']],
+    ['up', 'sample.json', free],
+  ])('%s: a pipe as %s of its data folder keeps nobody waiting', async (command, file, more) => {
+    const data = temporaryFolder();
+    const path = join(data, file);
+    mkdirSync(dirname(path), { recursive: true });
+    execFileSync('mkfifo', [path]);
+    const { code, output } = await run([command, '--data', data, ...more]);
+    expect(output).toContain(
+      `headwater: ${path} is a pipe, not a file: move it away, or choose another folder with --data\n`,
+    );
+    expect(code).toBe(1);
   });
 
   it('a read-only disk', async () => {
