@@ -1,5 +1,6 @@
 /** A collector's HTTP API, for the commands. The token comes from HEADWATER_TOKEN. */
-import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
+import { HeadwaterError, codeOf } from '../shared/errors.ts';
+import { distrust } from '../shared/net/distrust.ts';
 
 interface Failure {
   error?: { message: string };
@@ -19,10 +20,8 @@ function causeOf(error: unknown): unknown {
 function why(error: unknown, address: string): string {
   const cause = causeOf(error);
   const code = codeOf(cause);
-  if (/SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER/.test(code))
-    return `the certificate of ${address} is not signed by an authority that is known here (${code}): name its file in NODE_EXTRA_CA_CERTS`;
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `the certificate of ${address} is for another name (${messageOf(cause)})`;
+  const distrusted = distrust(cause);
+  if (distrusted !== undefined) return `the collector at ${address}: ${distrusted}`;
   if (/^ERR_SSL|EPROTO/.test(code)) return `${address} does not speak TLS: use http://`;
   if (/^HPE_|UND_ERR_SOCKET|ECONNRESET/.test(code))
     return `what answers at ${address} is not HTTP (it may be an MQTT or a TLS port): --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`;

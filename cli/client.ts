@@ -3,6 +3,7 @@ import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Flags } from '../shared/config/flags.ts';
 import { readUserFile } from '../shared/config/user-file.ts';
 import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
+import { distrust } from '../shared/net/distrust.ts';
 
 /** Flags of every command that connects to a gateway. */
 export const MQTT_FLAGS: Flags = {
@@ -37,12 +38,8 @@ function why(error: unknown, url: URL): string {
   const text = messageOf(error);
   const refused = REFUSED[(error as { code?: unknown }).code as number];
   if (refused !== undefined) return `the gateway at ${url.host} refuses the connection: ${refused}`;
-  if (/SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER/.test(code))
-    return `the certificate of ${url.host} is not signed by an authority that is known here (${code}): give that authority's with --ca FILE`;
-  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
-    return `the certificate of ${url.host} is not valid now (${code}): renew it, or set this machine's clock`;
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `the certificate of ${url.host} is for another name (${text}): use the name that it was made for`;
+  const distrusted = distrust(error);
+  if (distrusted !== undefined) return `the gateway at ${url.host}: ${distrusted}`;
   if (/^ERR_SSL|EPROTO/.test(code))
     return `${url.host} does not speak TLS: use mqtt://${url.host}, or the gateway's --mqtts port`;
   if (/packet|header|Invalid|protocol/i.test(text))

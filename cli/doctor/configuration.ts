@@ -16,7 +16,7 @@ import { certificates } from './certificates.ts';
 import { credentials, programs } from './files.ts';
 import { fail, ok, tried, warn, type Finding } from './finding.ts';
 import { clock, writable } from './machine.ts';
-import { lake, log, store, uplink } from './servers.ts';
+import { lake, log, store, targets, uplink } from './servers.ts';
 
 export const SIDES = ['gateway', 'collector'] as const;
 export type Side = (typeof SIDES)[number];
@@ -162,6 +162,7 @@ async function collector(config: CollectorConfig, token: string): Promise<Findin
     ...(await log(config, notify)),
     ...(await store(config, token, notify)),
     ...(await lake(config, notify)),
+    ...(await targets(config, notify)),
     ...said,
   ];
 }

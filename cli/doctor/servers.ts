@@ -1,20 +1,25 @@
 /** The servers that a configuration names: reached and asked, never given anything. */
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import type { GatewayConfig } from '../../gateway/config.ts';
 import { checkClear, checkCollector } from '../../gateway/uplink/part.ts';
 import { connectSecurely } from '../../gateway/uplink/secure.ts';
 import type { CollectorConfig } from '../../collector/config.ts';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { messageOf } from '../../shared/errors.ts';
+import { distrust } from '../../shared/net/distrust.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { fail, ok, tried, warn, type Finding } from './finding.ts';
 import { writable } from './machine.ts';
 
 const REACH_MS = 5000;
 
-/** Rejects with one sentence when nobody takes the connection. */
-function reach(host: string, port: number): Promise<void> {
+/** `ca` asks for TLS, against these authorities or the system's. Rejects with one sentence when nobody takes the connection. */
+function reach(host: string, port: number, tls?: { ca?: Buffer }): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port });
+    const name = isIP(host) === 0 ? { servername: host } : {};
+    const socket =
+      tls === undefined ? connect({ host, port }) : connectTls({ host, port, ...name, ...tls });
     const end = (error?: Error): void => {
       socket.destroy();
       if (error === undefined) resolve();
@@ -22,7 +27,7 @@ function reach(host: string, port: number): Promise<void> {
     };
     socket.setTimeout(REACH_MS, () => end(new Error(`no connection within ${REACH_MS} ms`)));
     socket.once('error', end);
-    socket.once('connect', () => end());
+    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => end());
   });
 }
 
@@ -122,4 +127,36 @@ export function lake(config: CollectorConfig, notify: Notify): Promise<Finding[]
     else return [untried(`lake ${name}`)];
     return answers(`lake ${objects.address}`, []);
   });
+}
+
+/** With TLS from its first byte, and the port that is meant when none is said. */
+const SCHEMES: Readonly<Record<string, [isSecure: boolean, port: number]>> = {
+  'http:': [false, 80],
+  'https:': [true, 443],
+  'smtp:': [false, 25],
+  'smtps:': [true, 465],
+  'mqtt:': [false, 1883],
+  'mqtts:': [true, 8883],
+};
+
+/** Those to whom alerts go: connected to, and told nothing. What of the rules cannot be read is said elsewhere. */
+export async function targets(config: CollectorConfig, notify: Notify): Promise<Finding[]> {
+  const { RuleFile } = await import('../../collector/stream/rule-file.ts');
+  const set = await new RuleFile(config['stream.rules'], notify).load().catch(() => undefined);
+  const findings = (set?.delivery.targets ?? []).map(async (target) => {
+    const at = target.kind === 'webhook' ? target.url : target.server;
+    const what = `alerts: ${target.kind} '${target.name}' at ${at}`;
+    const { protocol, hostname, port } = new URL(at);
+    const [isSecure, usual] = SCHEMES[protocol] ?? [false, 0];
+    const caFile = target.kind === 'webhook' ? undefined : target.caFile;
+    try {
+      const tls = caFile === undefined ? {} : { ca: readUserFile(caFile) };
+      const host = hostname.replaceAll(/[[\]]/g, '');
+      await reach(host, Number(port || usual), isSecure ? tls : undefined);
+      return ok(`${what} can be reached`);
+    } catch (error) {
+      return fail(`${what}: ${distrust(error) ?? messageOf(error)}`);
+    }
+  });
+  return await Promise.all(findings);
 }

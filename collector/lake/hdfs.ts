@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { hasCode, HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { distrust } from '../../shared/net/distrust.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
 
 export interface HdfsOptions {
@@ -88,9 +89,13 @@ export class HdfsObjects implements ObjectStore {
       if (answer.location !== undefined && answer.status === 307)
         answer = await send(method, answer.location, body);
     } catch (error) {
-      throw new HeadwaterError('LAKE_UNAVAILABLE', `${where}: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw new HeadwaterError(
+        'LAKE_UNAVAILABLE',
+        `${where}: ${distrust(error) ?? messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
     if (answer.status < 300) return answer.body;
     if (answer.status === 404) throw new HeadwaterError('NOT_FOUND', `${where}: it is not there`);

@@ -14,6 +14,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { distrust } from '../../shared/net/distrust.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
 
 export interface S3Options {
@@ -60,7 +61,7 @@ export class S3Objects implements ObjectStore {
       const { name = '', $metadata } = error as Trouble;
       const status = $metadata?.httpStatusCode ?? 0;
       const where = `the lake at ${this.address}: ${doing}`;
-      const why = messageOf(error);
+      const why = distrust(error) ?? messageOf(error);
       if (name === 'NoSuchKey' || (name === 'NotFound' && doing !== 'opening'))
         throw new HeadwaterError('NOT_FOUND', `${where}: it is not there`, { cause: error });
       if (name === 'NoSuchBucket' || (name === 'NotFound' && doing === 'opening'))

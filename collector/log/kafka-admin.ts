@@ -7,6 +7,7 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { distrust } from '../../shared/net/distrust.ts';
 
 export interface AdminAccess {
   tls?: ConnectionOptions;
@@ -120,6 +121,9 @@ class Wire {
   }
 }
 
+/** The broker takes the mechanism and not who asks. */
+class Refused extends Error {}
+
 async function authenticate(wire: Wire, sasl: NonNullable<AdminAccess['sasl']>): Promise<void> {
   const handshake = await wire.request(SASL_HANDSHAKE, new Writer().text(sasl.mechanism).done());
   if (handshake.int(2) !== 0) throw new Error(`the broker does not take SASL ${sasl.mechanism}`);
@@ -130,7 +134,7 @@ async function authenticate(wire: Wire, sasl: NonNullable<AdminAccess['sasl']>):
     );
     const code = answer.int(2);
     const message = answer.text();
-    if (code !== 0) throw new Error(message === '' ? 'the credentials are refused' : message);
+    if (code !== 0) throw new Refused(message === '' ? 'the credentials are refused' : message);
     return answer.bytes().toString('utf8');
   };
   if (sasl.mechanism === 'PLAIN') await say(`\0${sasl.user}\0${sasl.password}`);
@@ -199,9 +203,13 @@ async function ask<T>(
       wire?.close();
     }
   }
-  throw new HeadwaterError('LOG_UNAVAILABLE', `Kafka at ${brokers}: ${messageOf(failure)}`, {
-    cause: failure,
-  });
+  throw new HeadwaterError(
+    'LOG_UNAVAILABLE',
+    `Kafka at ${brokers}: ${distrust(failure) ?? messageOf(failure)}`,
+    {
+      cause: failure,
+    },
+  );
 }
 
 /** Why the brokers do not answer, where librdkafka does not say it; '' if they do. */
@@ -210,7 +218,24 @@ export async function reasonOf(brokers: string, access: AdminAccess): Promise<st
     await ask(brokers, access, async (wire) => await wire.request(API_VERSIONS, Buffer.alloc(0)));
     return '';
   } catch (error) {
-    return messageOf((error as { cause?: unknown }).cause ?? error);
+    return distrust(error) ?? messageOf((error as { cause?: unknown }).cause ?? error);
+  }
+}
+
+/**
+ * Looks at certificate and password before librdkafka does, which takes its whole time limit for those that are not taken.
+ * Throws LOG_UNAVAILABLE when no broker's certificate is believed, or the last one that was asked refuses the credentials.
+ */
+export async function checkAccess(brokers: string, access: AdminAccess): Promise<void> {
+  if (access.tls === undefined && access.sasl === undefined) return;
+  try {
+    await ask(brokers, access, async (wire) => await wire.request(API_VERSIONS, Buffer.alloc(0)));
+  } catch (error) {
+    const { cause } = error as { cause?: unknown };
+    const why = distrust(error) ?? (cause instanceof Refused ? cause.message : undefined);
+    if (why === undefined) return; // The connection itself tells.
+    const text = `no Kafka broker answers at ${brokers}: ${why}`;
+    throw new HeadwaterError('LOG_UNAVAILABLE', text, { cause: error });
   }
 }
 

@@ -2,30 +2,50 @@
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Health } from './log.ts';
 
+const OF_ACCESS = /ssl|certificate|sasl|authenticat/i;
+/** A reason that comes and goes is no line each time. */
+const NEWS_MS = 10_000;
+/** Without librdkafka's counts and times, which are no news. */
+const plain = (reason: string): string => reason.replaceAll(/\s*\(after [^)]*\)+/g, '');
+
 export class KafkaHealth {
   present: Health;
   /** What librdkafka said last of its connections. */
   trouble = '';
+  private toldMs = Number.NEGATIVE_INFINITY;
   private readonly now: () => number;
+  private readonly explain: () => Promise<string>;
   private readonly notify: Notify;
 
-  constructor(now: () => number, notify: Notify) {
+  /** `explain` finds out why no connection comes about, '' if one does: librdkafka says little of certificates and passwords. */
+  constructor(now: () => number, explain: () => Promise<string>, notify: Notify) {
     this.now = now;
+    this.explain = explain;
     this.notify = notify;
     this.present = { up: false, sinceMs: now(), reason: 'not open yet' };
   }
 
-  /** '' while it is up. Told when it changes. */
+  /** It does not answer, as librdkafka or a request says. */
+  async down(reason: string): Promise<void> {
+    const why = this.trouble || reason;
+    this.mark(OF_ACCESS.test(why) ? (await this.explain()) || why : why);
+  }
+
+  /** '' while it is up. Told when it changes, and when the reason does. */
   mark(reason: string): void {
     const up = reason === '';
     if (this.present.reason === reason && this.present.up === up) return;
     const wasOpen = this.present.reason !== 'not open yet';
     const sinceMs = this.present.up === up ? this.present.sinceMs : this.now();
-    const change = this.present.up !== up;
+    const isNews =
+      this.present.up !== up ||
+      (plain(this.present.reason) !== plain(reason) && this.now() - this.toldMs >= NEWS_MS);
     this.present = { up, sinceMs, reason };
+    if (up) this.trouble = '';
     if (!wasOpen && up) return;
+    if (up || isNews) this.toldMs = this.now();
     if (up) this.notify({ level: 'info', event: 'log_up', text: 'Kafka answers again' });
-    else if (change)
+    else if (isNews)
       this.notify({ level: 'warn', event: 'log_down', text: `Kafka does not answer: ${reason}` });
   }
 

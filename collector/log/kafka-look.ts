@@ -1,7 +1,7 @@
 /** A look at Kafka for `headwater doctor`: no topic is made, and none is changed. */
 import type { CollectorConfig } from '../config.ts';
 import { kafkaAccess } from './kafka-access.ts';
-import { reasonOf } from './kafka-admin.ts';
+import { checkAccess, reasonOf } from './kafka-admin.ts';
 import { TIMEOUT_MS, call, connect, loadClient } from './kafka-client.ts';
 import { compare, replicaWarnings } from './kafka-topics.ts';
 import type * as RdKafka from './rdkafka-types.ts';
@@ -13,6 +13,7 @@ export async function lookAtKafka(config: CollectorConfig): Promise<string[]> {
   const { client, admin, token } = kafkaAccess(config);
   const kafka = loadClient();
   const settings = { ...client, 'metadata.broker.list': brokers, 'client.id': 'headwater' };
+  await checkAccess(brokers, admin);
   const producer = new kafka.Producer(settings, {});
   if (token !== undefined) producer.setOauthBearerToken(token());
   await connect(producer, brokers, () => reasonOf(brokers, admin));

@@ -96,7 +96,7 @@ export class KafkaWriter {
   /** librdkafka speaks of its connections. */
   private note(producer: RdKafka.Producer, error: RdKafka.KafkaError): void {
     const { health } = this.parts;
-    if (error.code === ALL_BROKERS_DOWN) health.mark(health.trouble || error.message);
+    if (error.code === ALL_BROKERS_DOWN) void health.down(error.message);
     else health.trouble = error.message;
     if (error.code === FATAL && producer === this.producer) void this.replace(error.message);
   }

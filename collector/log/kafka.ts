@@ -14,7 +14,7 @@ import { partitionOf } from '../../contracts/partition.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { KafkaAccess } from './kafka-access.ts';
-import { deleteGroup, reasonOf } from './kafka-admin.ts';
+import { checkAccess, deleteGroup, reasonOf } from './kafka-admin.ts';
 import {
   MESSAGE_BYTES_MAX,
   TIMEOUT_MS,
@@ -98,7 +98,11 @@ export class KafkaLog implements Log {
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
     this.size = new RecordSize(options.brokers, options.now, notify);
-    const health = (this.answering = new KafkaHealth(options.now, notify));
+    const health = (this.answering = new KafkaHealth(
+      options.now,
+      () => reasonOf(options.brokers, options.access?.admin ?? {}),
+      notify,
+    ));
     this.writer = new KafkaWriter({
       ...{ kafka, health, notify },
       settings: () => this.common,
@@ -138,6 +142,8 @@ export class KafkaLog implements Log {
   }
 
   async open(): Promise<void> {
+    const { brokers, access } = this.options;
+    await checkAccess(brokers, access?.admin ?? {});
     await this.writer.open();
     await this.prepare(undefined);
     this.answering.mark('');
@@ -218,7 +224,7 @@ export class KafkaLog implements Log {
       }
       this.answering.mark('');
     } catch (error) {
-      this.answering.mark(this.answering.trouble || messageOf(error));
+      await this.answering.down(messageOf(error));
     }
   }
 

@@ -9,6 +9,7 @@ import { rootCertificates } from 'node:tls';
 import { readSettingFile } from '../../shared/config/user-file.ts';
 import { monotonicMs, type Time } from '../../shared/env/env.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { distrust } from '../../shared/net/distrust.ts';
 
 export interface Answer {
   status: number;
@@ -67,9 +68,12 @@ export class InfluxHttp {
     try {
       response = await this.send(method, path, body, type);
     } catch (error) {
+      const distrusted = distrust(error);
       throw new HeadwaterError(
         'STORE_UNAVAILABLE',
-        `InfluxDB at ${url} does not answer: ${messageOf(error) || 'no connection'}`,
+        distrusted === undefined
+          ? `InfluxDB at ${url} does not answer: ${messageOf(error) || 'no connection'}`
+          : `InfluxDB at ${url}: ${distrusted}`,
         { cause: error },
       );
     }

@@ -11,6 +11,7 @@ import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } 
 import { readCertificates, secureOptions } from '../../shared/access/tls.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { NOT_BEFORE_US } from '../../shared/env/build.ts';
+import { distrustOfCode } from '../../shared/net/distrust.ts';
 
 export interface UplinkTls {
   /** Authorities; '' for those of the system, which only a trusted clock may use. */
@@ -159,7 +160,7 @@ function problemOf(
     return leaf === undefined ? 'no certificate was shown' : dateProblem(leaf, nowMs);
   }
   const code = String(socket.authorizationError);
-  if (!DATE_ERRORS.has(code)) return code;
+  if (!DATE_ERRORS.has(code)) return distrustOfCode(code) ?? code;
   if (caFile === '')
     return `${code}; with a clock that is not right only a pinned authority (uplink.caFile) counts`;
   // OpenSSL names one problem, and a date may hide another: everything else is checked here.

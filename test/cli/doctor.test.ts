@@ -275,6 +275,23 @@ describe('what is elsewhere', () => {
     ]);
   });
 
+  it('those to whom alerts go are reached, and a certificate that is not believed is a failure', async () => {
+    const pair = { cert: readFileSync(good.cert), key: readFileSync(good.key) };
+    const [plain, tls] = [await listening(createServer()), await listening(createTlsServer(pair))];
+    const mqtt = `mqtt: "mqtts://127.0.0.1:${tls}", topic: t`;
+    const rules = file(
+      `deliver: [{ name: a, webhook: "http://127.0.0.1:${plain}/x" }, { name: b, ${mqtt}, caFile: ${authority.cert} }, { name: c, ${mqtt} }, { name: d, webhook: "http://127.0.0.1:1/x" }]\n`,
+    );
+    const found = await look({ stream: { rules } });
+    expect(failures(found)).toEqual([
+      expect.stringContaining(
+        `alerts: mqtt 'c' at mqtts://127.0.0.1:${tls}: its certificate is not accepted, so nothing was sent: it is not signed by`,
+      ),
+      expect.stringMatching(/webhook 'd' .*ECONNREFUSED/),
+    ]);
+    expect(found.filter(({ text }) => text.includes('can be reached'))).toHaveLength(2);
+  });
+
   it('a store that is away is a failure, and a lake in a folder is not made', async () => {
     const lake = join(temporaryFolder(), 'lake');
     expect(failures(await look({ lake }))).toEqual([]);

@@ -1,58 +1,34 @@
 /**
- * Links that carry a secret to a server by TLS: with a certificate of another name, one that has expired or one of a foreign
- * authority, not one byte of a request is sent, and the error names the link and the cause. (Mail: delivery-links.test.ts;
- * the uplink: e2e/hostile-access.test.ts.)
+ * Links that carry a secret to a server by TLS: with a certificate of another name, one that has expired or is not valid yet,
+ * one for clients, one of a foreign authority or of none, not one byte of a request is sent, and the error names the link and
+ * the cause in the same sentence. (STARTTLS: delivery-links.test.ts; the uplink: e2e/hostile-access.test.ts; Kafka: integration/kafka-access.)
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { createServer, type Server } from 'node:tls';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { reasonOf } from '../../collector/log/kafka-admin.ts';
 import { InfluxHttp } from '../../collector/store/influxdb-http.ts';
 import { send, type Alert } from '../../collector/stream/delivery/senders.ts';
 import { parseDelivery } from '../../collector/stream/delivery/targets.ts';
 import { processTime } from '../../shared/env/env.ts';
-import { Authority, type CertificateOptions } from '../support/certificates.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { start, temporaryFolder } from '../support/process.ts';
+import {
+  TlsServers,
+  WRONG_CERTIFICATES,
+  sentence,
+  type Listening,
+} from '../support/tls-servers.ts';
 
 const folder = temporaryFolder();
 const secretFile = join(folder, 'secret');
 const SECRET = 'a secret that must not travel';
-let ours: Authority;
-let foreign: Authority;
-let server: Server | undefined;
+let servers: TlsServers;
 
 beforeAll(() => {
-  ours = new Authority(join(folder, 'ours'));
-  foreign = new Authority(join(folder, 'foreign'), 'Foreign');
+  servers = new TlsServers(folder);
   writeFileSync(secretFile, SECRET, { mode: 0o600 });
 });
-afterEach(async () => {
-  await new Promise<void>((resolve) =>
-    server === undefined ? resolve() : server.close(() => resolve()),
-  );
-  server = undefined;
-});
-
-/** A server with that certificate, and what it was sent. */
-async function listen(
-  authority: Authority,
-  options: Omit<CertificateOptions, 'name'>,
-): Promise<{ port: number; heard: () => string }> {
-  const { cert, key } = authority.issue({ name: 'server', ...options });
-  let heard = '';
-  const listening = createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (socket) => {
-    socket.on('error', () => undefined);
-    socket.on('data', (bytes: Buffer) => {
-      heard += bytes.toString('latin1');
-      socket.destroy();
-    });
-  });
-  listening.on('tlsClientError', () => undefined); // A refused handshake is what is looked for.
-  server = listening;
-  await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
-  return { port: (listening.address() as AddressInfo).port, heard: () => heard };
-}
+afterAll(() => servers.close());
 
 const alert: Alert = {
   rule: 'hot',
@@ -89,42 +65,77 @@ const LINKS: Record<string, (port: number, caFile: string) => Promise<unknown>> 
     deliver(
       `mqtt: "mqtts://127.0.0.1:${port}", topic: t, user: u, passwordFile: ${secretFile}, caFile: ${caFile}`,
     ),
+  'alerts by mail': (port, caFile) =>
+    deliver(
+      `mail: "smtps://127.0.0.1:${port}", from: a@b.example, to: [c@d.example], user: u, passwordFile: ${secretFile}, caFile: ${caFile}`,
+    ),
+  'what Kafka is asked': async (port, caFile) => {
+    const sasl = { mechanism: 'PLAIN', user: 'u', password: SECRET } as const;
+    const ca = readFileSync(caFile);
+    throw new Error(
+      `127.0.0.1:${port}: ${await reasonOf(`127.0.0.1:${port}`, { tls: { ca }, sasl })}`,
+    );
+  },
 };
 
-describe.each(Object.entries(LINKS))('%s', (_name, ask) => {
+/** Who says nothing before the server has, or nothing that is secret before it has answered. */
+const WAITS = ['alerts by mail', 'what Kafka is asked', 'hdfs', 's3'];
+
+describe.each(Object.entries(LINKS))('%s', (name, ask) => {
   it('speaks to a server of its name and authority', async () => {
-    const { port, heard } = await listen(ours, { hosts: ['127.0.0.1'] });
+    const { port, heard, secured } = await servers.good(
+      name === 'alerts by mail' ? '220 mail.example\r\n' : '',
+    );
     // The server ends every conversation: what counts is that one began.
-    await expect(ask(port, ours.cert)).rejects.toThrow(String(port));
-    expect(heard()).toContain(SECRET);
+    await expect(ask(port, servers.ours.cert)).rejects.toThrow(String(port));
+    expect(secured()).toBeGreaterThan(0);
+    if (!WAITS.includes(name)) expect(heard()).toContain(SECRET);
   });
 
-  it.each([
-    ['of a wrong name', () => listen(ours, { hosts: ['10.9.9.9'] }), /not in the cert|altnames/],
-    [
-      'that has expired',
-      () => listen(ours, { hosts: ['127.0.0.1'], from: '20200101000000Z', to: '20240101000000Z' }),
-      /expired/,
-    ],
-    [
-      'of a foreign authority',
-      () => listen(foreign, { hosts: ['127.0.0.1'] }),
-      /self.signed|unable to|issuer/,
-    ],
-  ])('sends nothing to a certificate %s', async (_what, start, why) => {
-    const { port, heard } = await start();
-    const asking = ask(port, ours.cert);
-    await expect(asking).rejects.toThrow(why);
+  it.each(WRONG_CERTIFICATES)('sends nothing to a certificate %s', async (how, why) => {
+    const { port, heard } = await servers.wrong(how);
+    const asking = ask(port, servers.ours.cert);
+    await expect(asking).rejects.toThrow(sentence(why));
     await expect(asking).rejects.toThrow(String(port));
     expect(heard()).toBe('');
   });
 });
 
-it('a webhook sends nothing to a certificate of an authority that the system does not know', async () => {
-  const { port, heard } = await listen(foreign, { hosts: ['127.0.0.1'] });
-  const delivering = deliver(
-    `webhook: "https://127.0.0.1:${port}/x", authorizationFile: ${secretFile}`,
-  );
-  await expect(delivering).rejects.toThrow(/self.signed|unable to|issuer/);
-  expect(heard()).toBe('');
+/** One process asks everybody, each over every link of the kind: its authorities are those that it starts with. */
+describe('links that trust what the process trusts', () => {
+  const links = ['webhook', 's3', 'hdfs'];
+  const listening = new Map<string, Listening>();
+  const said = new Map<string, string>();
+  beforeAll(async () => {
+    listening.set('good', await servers.good());
+    for (const [how] of WRONG_CERTIFICATES) listening.set(how, await servers.wrong(how));
+    const asks = [...listening].flatMap(([name, { port }]) =>
+      links.map((link) => ({ id: `${name} ${link}`, link, port })),
+    );
+    const child = start(
+      process.execPath,
+      ['--import', 'tsx', 'test/support/ask-links.ts', secretFile, JSON.stringify(asks)],
+      {
+        NODE_EXTRA_CA_CERTS: servers.ours.cert,
+        AWS_ACCESS_KEY_ID: 'id',
+        AWS_SECRET_ACCESS_KEY: SECRET,
+      },
+    );
+    expect(await child.exited, child.output()).toBe(0);
+    for (const [id, text] of JSON.parse(child.stdout()) as [string, string][]) said.set(id, text);
+  });
+
+  it.each(links)('%s speaks to a server of its name and authority', (link) => {
+    const good = listening.get('good');
+    expect(good?.secured()).toBeGreaterThanOrEqual(links.length);
+    expect(said.get(`good ${link}`)).not.toContain('certificate');
+    if (!WAITS.includes(link)) expect(good?.heard()).toContain(SECRET);
+  });
+
+  describe.each(WRONG_CERTIFICATES)('a certificate %s', (name, why) => {
+    it.each(links)('is sent nothing by %s', (link) => {
+      expect(said.get(`${name} ${link}`)).toContain(sentence(why));
+      expect(listening.get(name)?.heard()).toBe('');
+    });
+  });
 });

@@ -4,11 +4,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { kafkaAccess, passedThrough } from '../../collector/log/kafka-access.ts';
+import { KafkaHealth } from '../../collector/log/kafka-health.ts';
+import { lookAtKafka } from '../../collector/log/kafka-look.ts';
 import { KafkaLog } from '../../collector/log/kafka.ts';
 import { loadConfig } from '../../shared/config/spec.ts';
+import { messageOf } from '../../shared/errors.ts';
 import { startKafka } from '../services/servers.ts';
 import { Authority } from '../support/certificates.ts';
 import { temporaryFolder } from '../support/process.ts';
+import { TlsServers, WRONG_CERTIFICATES, sentence } from '../support/tls-servers.ts';
 
 const folder = temporaryFolder();
 const file = (name: string, content: string): string => {
@@ -45,10 +49,10 @@ beforeAll(async () => {
 afterAll(async () => await kafka.stop());
 
 let logs = 0;
-const make = (environment: Record<string, string>): Promise<KafkaLog> =>
+const make = (environment: Record<string, string>, port = kafka.securePort): Promise<KafkaLog> =>
   KafkaLog.create(
     {
-      brokers: `127.0.0.1:${kafka.securePort}`,
+      brokers: `127.0.0.1:${port}`,
       topicPrefix: `secure-${logs++}.`,
       partitions: 1,
       topics: [
@@ -113,6 +117,74 @@ describe('Kafka over TLS', () => {
       /no Kafka broker answers at .*([Aa]uthentication|credentials)/,
     );
     await log.close();
+  });
+});
+
+describe('a certificate that is not believed', () => {
+  let servers: TlsServers;
+  beforeAll(() => {
+    servers = new TlsServers(join(folder, 'wrong'));
+  });
+  afterAll(() => servers.close());
+  const environment = (port: number): Record<string, string> => ({
+    HEADWATER_LOG: `kafka://127.0.0.1:${port}`,
+    HEADWATER_KAFKA_TLS: 'true',
+    HEADWATER_KAFKA_CA_FILE: servers.ours.cert,
+    HEADWATER_KAFKA_SASL: 'PLAIN',
+    HEADWATER_KAFKA_USER: 'test',
+    HEADWATER_KAFKA_PASSWORD_FILE: file('password', PASSWORD),
+  });
+
+  it('is sent nothing, and named with the reason, by a collector and by doctor', async () => {
+    await Promise.all(
+      WRONG_CERTIFICATES.map(async ([how, why]) => {
+        const { port, heard } = await servers.wrong(how);
+        const log = await make(environment(port), port);
+        const looks = [
+          log.open(),
+          lookAtKafka(loadConfig(COLLECTOR_CONFIG, { environment: environment(port) })),
+        ];
+        const said = await Promise.all(looks.map((look) => look.then(() => 'fine', messageOf)));
+        for (const text of said)
+          expect(text, how).toContain(
+            `no Kafka broker answers at 127.0.0.1:${port}: ${sentence(why)}`,
+          );
+        await log.close();
+        expect(heard(), how).toBe('');
+      }),
+    );
+  });
+
+  it('of a running collector that meets it is told as such, and a reason that changes is told again', async () => {
+    const said: string[] = [];
+    let [now, why] = [0, sentence('it has expired (CERT_HAS_EXPIRED)')];
+    const health = new KafkaHealth(
+      () => now,
+      async () => await Promise.resolve(why),
+      ({ text }) => said.push(text),
+    );
+    health.mark('');
+    health.trouble =
+      'ssl://x/bootstrap: SSL handshake failed: certificate verify failed (after 3ms)';
+    await health.down('all brokers are down');
+    expect(health.present).toMatchObject({ up: false, reason: why });
+    now += 60_000;
+    health.trouble = 'x: Connect failed: Connection refused (after 1ms in state CONNECT)';
+    await health.down('');
+    now += 60_000;
+    health.trouble = 'x: Connect failed: Connection refused (after 2ms in state CONNECT)';
+    await health.down('');
+    [health.trouble, why] = ['SSL', ''];
+    now += 60_000;
+    await health.down('');
+    health.mark('');
+    expect(health.trouble).toBe('');
+    expect(said).toEqual([
+      `Kafka does not answer: ${sentence('it has expired (CERT_HAS_EXPIRED)')}`,
+      'Kafka does not answer: x: Connect failed: Connection refused (after 1ms in state CONNECT)',
+      'Kafka does not answer: SSL',
+      'Kafka answers again',
+    ]);
   });
 });
 

@@ -24,6 +24,16 @@ const openssl = (args: string[]): void => {
   execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 };
 
+/** A server's certificate that nobody but itself has signed. */
+export function selfSigned(folder: string, host: string): Pair {
+  mkdirSync(folder, { recursive: true });
+  const [cert, key] = [join(folder, 'self.pem'), join(folder, 'self.key')];
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'];
+  const name = ['-subj', `/CN=${host}`, '-addext', `subjectAltName=IP:${host}`];
+  openssl(['req', '-x509', ...kind, '-keyout', key, '-out', cert, ...name]);
+  return { cert, key };
+}
+
 /** An authority with a folder of its own. */
 export class Authority {
   readonly folder: string;

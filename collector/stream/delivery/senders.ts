@@ -6,6 +6,7 @@ import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { readUserFile } from '../../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
 import { isLoopback } from '../../../shared/net/address.ts';
+import { distrust } from '../../../shared/net/distrust.ts';
 import { printable } from '../../../shared/telemetry/log.ts';
 import type { MailTarget, MqttTarget, Target, WebhookTarget } from './targets.ts';
 
@@ -146,7 +147,7 @@ export async function send(target: Target, alert: Alert): Promise<void> {
     const where = target.kind === 'webhook' ? target.url : target.server;
     throw new HeadwaterError(
       error instanceof Refusal ? 'RECORD_REFUSED' : 'UNREACHABLE',
-      `alerts wait for ${target.kind} '${target.name}' at ${where}: ${messageOf(cause)}`,
+      `alerts wait for ${target.kind} '${target.name}' at ${where}: ${distrust(error) ?? messageOf(cause)}`,
       { cause: error },
     );
   }
