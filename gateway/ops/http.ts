@@ -5,6 +5,8 @@ import { json } from '../../shared/http/route.ts';
 import { bufferPart } from '../buffer/part.ts';
 import { guardPart } from '../ingress/guard-part.ts';
 import { READ_HERE, type GatewayContext, type GatewayPart, type GatewaySite } from '../part.ts';
+import type { Health } from '../../shared/telemetry/health.ts';
+import { enrollPart } from '../uplink/enroll-part.ts';
 import { uplinkPart } from '../uplink/part.ts';
 
 export const GATEWAY_SIDE: HttpSide = {
@@ -31,13 +33,31 @@ export const gatewayHttpPart = httpPart<GatewayContext>(GATEWAY_SIDE, (site) => 
   };
 });
 
-function waitingReason(site: GatewaySite): string {
-  if (site.find(uplinkPart) === undefined) return 'no collector is configured: messages stay here';
-  const why = site.health().find(({ why }) => why !== undefined)?.why;
-  if (why !== undefined) return why;
-  return (site.get(bufferPart).buffer.stats().waitingMessages ?? 0) === 0
-    ? 'nothing waits'
-    : 'on the way to the collector';
+export interface Waiting {
+  health: readonly Health[];
+  /** Undefined while what an earlier run left is not counted. */
+  messages: number | undefined;
+  hasCollector: boolean;
+  /** Without a certificate of its own it connects to nobody. */
+  isEnrolled: boolean;
+}
+
+/** Why messages wait: of what is unwell, that which holds them up. A renewal that fails holds up none, nor does a part beside. */
+export function waitingReason({ health, messages, hasCollector, isEnrolled }: Waiting): string {
+  const why = (part: string): string | undefined => health.find(({ name }) => name === part)?.why;
+  if (!hasCollector) return 'no collector is configured: messages stay here';
+  const held = (isEnrolled ? undefined : why('enrolment')) ?? why('uplink');
+  if (held !== undefined) return held;
+  return messages === 0 ? 'nothing waits' : 'on the way to the collector';
+}
+
+function reasonOf(site: GatewaySite): string {
+  return waitingReason({
+    health: site.health(),
+    messages: site.get(bufferPart).buffer.stats().waitingMessages,
+    hasCollector: site.find(uplinkPart) !== undefined,
+    isEnrolled: site.find(enrollPart)?.isEnrolled ?? true,
+  });
 }
 
 export const statusPart: GatewayPart<GatewaySite> = {
@@ -57,7 +77,7 @@ export const statusPart: GatewayPart<GatewaySite> = {
           gateway: site.context.id,
           epoch: buffer.epoch,
           state: state.kind,
-          why: state.kind === 'blocked' ? state.why : waitingReason(site),
+          why: state.kind === 'blocked' ? state.why : reasonOf(site),
           ...buffer.stats(),
           uplink: site.find(uplinkPart)?.stats() ?? null,
         });

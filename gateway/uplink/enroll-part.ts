@@ -24,13 +24,14 @@ const isAway = (why: string): boolean =>
 export class Membership {
   /** Why it is not enrolled, or its certificate not renewed. */
   problem: string | undefined;
+  /** It has a certificate of its own. */
+  isEnrolled: boolean;
   /** Called when it may go to its collectors, and again for a renewed certificate. */
   onCertificate: () => void = () => undefined;
   private readonly standing: Standing;
   private readonly now: () => number | undefined;
   private readonly notify: Notify;
   private readonly backoff: Backoff;
-  private isEnrolled: boolean;
   private isStopped = false;
   private isRenewing = false;
   private refused = 0;

@@ -1,6 +1,8 @@
 /** What is said to people: of packets that are too large, of gateways that are two, and never what a device wrote as it is. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { Twins } from '../../collector/ingest/twins.ts';
+import { waitingReason, type Waiting } from '../../gateway/ops/http.ts';
+import type { Health } from '../../shared/telemetry/health.ts';
 import type { Notice } from '../../shared/telemetry/log.ts';
 import { printable, printableLines } from '../../shared/telemetry/log.ts';
 import { runGateway, type RunningGateway } from '../support/gateway.ts';
@@ -61,6 +63,27 @@ describe('two gateways of one name', () => {
       /two gateways call themselves roof, from 192\.0\.2\.9 and 192\.0\.2\.1/,
     );
     expect(twins.count).toBe(1);
+  });
+});
+
+describe('why messages wait', () => {
+  const part = (name: string, why?: string): Health => ({ name, why, isEssential: false });
+  const of = (more: Partial<Waiting>): string =>
+    waitingReason({ health: [], messages: 3, hasCollector: true, isEnrolled: true, ...more });
+  const renewal = part('enrolment', 'the certificate could not be renewed');
+  const down = part('uplink', 'no connection to mqtts://c');
+
+  it('is what holds them up, and not what happens to be unwell as well', () => {
+    expect(of({ health: [part('board', 'hot'), renewal, part('uplink')] })).toBe(
+      'on the way to the collector',
+    );
+    expect(of({ health: [part('board', 'hot'), renewal, down] })).toBe(down.why);
+    expect(of({ health: [down, part('enrolment', 'not enrolled yet')], isEnrolled: false })).toBe(
+      'not enrolled yet',
+    );
+    expect(of({ health: [renewal], messages: 0 })).toBe('nothing waits');
+    expect(of({ messages: undefined })).toBe('on the way to the collector');
+    expect(of({ health: [down], hasCollector: false })).toMatch(/no collector is configured/);
   });
 });
 
