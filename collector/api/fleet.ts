@@ -1,4 +1,7 @@
-/** Gateways, one row each: what this process has heard of them, and what it was told when they were enrolled. */
+/**
+ * Gateways, one row each: what this process has heard of them, what the other collectors of this log say, and what it was
+ * told when they were enrolled.
+ */
 import { BOOLEAN, INTEGER, TAGS, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
 import type { Member } from '../enroll/registry.ts';
 import type { GatewaySeen } from '../ingest/receiver.ts';
@@ -8,8 +11,8 @@ export const FLEET = object({
     gateway: TEXT,
     connected: BOOLEAN,
     lastSeenMs: orNull(INTEGER),
-    frames: INTEGER,
-    messages: INTEGER,
+    frames: { type: 'integer', description: 'Taken by the collector that answers.' },
+    messages: { type: 'integer', description: 'Taken by the collector that answers.' },
     doubled: {
       type: 'boolean',
       description: 'Two machines have its identity, or call themselves so.',
@@ -40,19 +43,33 @@ function enrolledOf({ site, labels, enrolledMs, revokedMs, certificates }: Membe
   };
 }
 
-/** `isDoubled` is what the uplink has noticed; the certificates know of it too. */
+type Known = Pick<GatewaySeen, 'gateway' | 'connected' | 'lastSeenMs'>;
+
+/** What is connected here is connected, whatever was said of it when it left another collector. */
+function merged(seen: GatewaySeen | undefined, known: Known | undefined): object {
+  const never = { connected: false, lastSeenMs: null, frames: 0, messages: 0 };
+  if (known === undefined) return seen ?? never;
+  return {
+    ...(seen ?? never),
+    connected: seen?.connected === true || known.connected,
+    lastSeenMs: Math.max(seen?.lastSeenMs ?? 0, known.lastSeenMs),
+  };
+}
+
+/** `known` is what all collectors of this log say; `isDoubled` is what the uplink has noticed; the certificates know of it too. */
 export function fleet(
   seen: readonly GatewaySeen[],
+  known: readonly Known[],
   members: ReadonlyMap<string, Member>,
   isDoubled: (gateway: string) => boolean,
 ): ({ gateway: string } & object)[] {
   const byName = new Map(seen.map((each) => [each.gateway, each]));
-  const names = [...new Set([...byName.keys(), ...members.keys()])].sort();
+  const knownByName = new Map(known.map((each) => [each.gateway, each]));
+  const names = [...new Set([...byName.keys(), ...knownByName.keys(), ...members.keys()])].sort();
   return names.map((gateway) => {
     const member = members.get(gateway);
-    const never = { connected: false, lastSeenMs: null, frames: 0, messages: 0 };
     return {
-      ...(byName.get(gateway) ?? never),
+      ...merged(byName.get(gateway), knownByName.get(gateway)),
       gateway,
       doubled: member?.doubled !== undefined || isDoubled(gateway),
       ...(member === undefined ? {} : { enrolled: enrolledOf(member) }),

@@ -5,6 +5,7 @@ import { TEXT, INTEGER, listOf, object, orNull } from '../../shared/http/schema.
 import { blockedBy } from '../../shared/telemetry/health.ts';
 import { enrollPart } from '../enroll/part.ts';
 import { ingestPart } from '../ingest/part.ts';
+import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storePart } from '../store/part.ts';
@@ -30,7 +31,7 @@ export const statusPart: CollectorPart<CollectorSite> = {
     {
       method: 'GET',
       path: '/api/v1/gateways',
-      about: 'Gateways that this process has seen or enrolled.',
+      about: 'Gateways that any collector of this log has seen, or this one has enrolled.',
       right: READ_EACH,
       replies: {
         200: {
@@ -43,6 +44,7 @@ export const statusPart: CollectorPart<CollectorSite> = {
         const members = site.find(enrollPart)?.enrolment.registry.members ?? new Map();
         const gateways = fleet(
           receiver?.gateways() ?? [],
+          site.get(ledgerPart).known(site.context.nowMs()),
           members,
           (gateway) => receiver?.isDoubled(gateway) === true,
         );

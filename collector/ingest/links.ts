@@ -1,16 +1,22 @@
 /**
  * Who is connected, as entries of the ledger topic (`link/GATEWAY`), so that every process can tell a silent sensor from
- * a gateway that is out of reach. Best effort: what cannot be written now is said with the next change.
+ * a gateway that is out of reach, and each of several collectors answers for all gateways. Best effort: what cannot be
+ * written now is said with the next change. On a log that several share it is said again while it lasts, since a collector
+ * that is killed says nothing more of its gateways: a connection that was not said for `LINK_FRESH_MS` counts as none.
  */
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { LINK_PREFIX, type Link } from '../ledger/view.ts';
+import { LINK_FRESH_MS, LINK_PREFIX, isShared, type Link } from '../ledger/view.ts';
 import { TOPIC_LEDGER, type Log } from '../log/log.ts';
+
+const SAY_AGAIN_MS = LINK_FRESH_MS / 3;
 
 export class Links {
   private readonly log: Log;
   private readonly notify: Notify;
   private readonly nowMs: () => number;
+  private readonly connected = new Set<string>();
+  private again: NodeJS.Timeout | undefined;
   private turn: Promise<void> = Promise.resolve();
 
   constructor(log: Log, notify: Notify, nowMs: () => number) {
@@ -21,7 +27,13 @@ export class Links {
 
   /** What a process that was killed could not say: where the log is this process's own, nobody is connected yet. */
   async start(): Promise<void> {
-    if (this.log.partitions > 1) return;
+    if (isShared(this.log)) {
+      this.again = setInterval(() => {
+        for (const gateway of this.connected) this.say(gateway, true);
+      }, SAY_AGAIN_MS);
+      this.again.unref();
+      return;
+    }
     for (const { key, value } of await this.log.state(TOPIC_LEDGER, 0, LINK_PREFIX)) {
       if (value.length > 0 && (JSON.parse(value.toString('utf8')) as Link).connected)
         this.say(key.slice(LINK_PREFIX.length), false);
@@ -30,6 +42,8 @@ export class Links {
   }
 
   say(gateway: string, connected: boolean): void {
+    if (connected) this.connected.add(gateway);
+    else this.connected.delete(gateway);
     const link: Link = { connected, at: Math.round(this.nowMs()) };
     const record = {
       key: `${LINK_PREFIX}${gateway}`,
@@ -49,6 +63,7 @@ export class Links {
 
   /** When what was said is written. */
   async close(): Promise<void> {
+    clearInterval(this.again);
     await this.turn;
   }
 }

@@ -9,6 +9,12 @@ export const HELD_PREFIX = 'held/';
 /** Whether a gateway is connected to any collector: `link/GATEWAY`. */
 export const LINK_PREFIX = 'link/';
 
+/** What is said of a connection counts for so long, where several collectors share the log. */
+export const LINK_FRESH_MS = 900_000;
+
+/** Several collectors may be on it: what one of them says of its gateways does not end with it. */
+export const isShared = ({ kind }: Pick<Log, 'kind'>): boolean => kind !== 'embedded';
+
 export interface Link {
   connected: boolean;
   /** Epoch milliseconds. */
@@ -126,6 +132,16 @@ export class LedgerView {
     }
     const held = this.held.get(gateway)?.size ?? 0;
     return { link: this.links.get(gateway), pending, held, lostSince };
+  }
+
+  /** Every gateway that was ever connected to any collector of this log. `lastSeenMs`: epoch milliseconds. */
+  known(nowMs: number): { gateway: string; connected: boolean; lastSeenMs: number }[] {
+    return [...this.links].map(([gateway, { connected, at }]) => {
+      const isFresh = !isShared(this.log) || nowMs - at < LINK_FRESH_MS;
+      const statuses = [...(this.gateways.get(gateway)?.values() ?? [])];
+      const lastSeenMs = Math.max(at, ...statuses.map(({ statusMs }) => statusMs));
+      return { gateway, connected: connected && isFresh, lastSeenMs };
+    });
   }
 
   /** Latest moment that a collector dated anything of a gateway with, epoch milliseconds; 0: none yet. */

@@ -2,10 +2,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { fleet } from '../../collector/api/fleet.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
-import { TOPIC_LEDGER, TOPIC_RAW } from '../../collector/log/log.ts';
+import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
@@ -337,5 +338,47 @@ describe('clocks', () => {
     // Once it has settled nothing is kept for it any more.
     await append(records(6, 1, T0, 1000 * S, CLOCK_SYNCHRONISED));
     expect(decode.keptFrames).toBe(0);
+  });
+});
+
+describe('which gateways there are', () => {
+  const known = async (kind: string, nowMs: number): Promise<unknown[]> => {
+    const say = (gateway: string, connected: boolean, at: number) => ({
+      ...{ key: `link/${gateway}`, headers: {}, partition: 0, offset: 0 },
+      value: Buffer.from(JSON.stringify({ connected, at })),
+    });
+    const watch: Log['watch'] = (_topic, onRecords) => {
+      onRecords([say('a', true, 1000), say('b', true, 900_000), say('b', false, 900_001)]);
+      return Promise.resolve({ close: () => Promise.resolve() });
+    };
+    const view = new LedgerView({ kind, watch } as Log); // All that it asks of a log.
+    await view.start();
+    return view.known(nowMs);
+  };
+  const rows = (connected: boolean): unknown[] => [
+    { gateway: 'a', connected, lastSeenMs: 1000 },
+    { gateway: 'b', connected: false, lastSeenMs: 900_001 },
+  ];
+
+  it('a collector that was killed said nothing of its gateways: a connection is told again, or is none', async () => {
+    expect(await known('kafka', 900_999)).toEqual(rows(true));
+    expect(await known('kafka', 901_001)).toEqual(rows(false));
+    // Where the log is one process's own, that process knows.
+    expect(await known('embedded', 10_000_000)).toEqual(rows(true));
+  });
+
+  it('each of several collectors answers for all, and what it has itself counts', () => {
+    const here = { gateway: 'a', connected: true, lastSeenMs: 5, frames: 2, messages: 3 };
+    const left = { gateway: 'c', connected: false, lastSeenMs: 7, frames: 1, messages: 1 };
+    const elsewhere = [
+      { gateway: 'a', connected: false, lastSeenMs: 4 },
+      { gateway: 'b', connected: true, lastSeenMs: 6 },
+      { gateway: 'c', connected: true, lastSeenMs: 9 },
+    ];
+    expect(fleet([here, left], elsewhere, new Map(), () => false)).toMatchObject([
+      { gateway: 'a', connected: true, lastSeenMs: 5, frames: 2 },
+      { gateway: 'b', connected: true, lastSeenMs: 6, frames: 0 },
+      { gateway: 'c', connected: true, lastSeenMs: 9, messages: 1 },
+    ]);
   });
 });

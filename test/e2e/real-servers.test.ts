@@ -229,7 +229,21 @@ describe('with real Kafka and InfluxDB', () => {
       foreign: 0,
       stored: 30_000,
     });
+    // No gateway is connected to this one, and it answers for all.
+    type Row = { gateway: string; connected: boolean; lastSeenMs: number };
+    const fleet = async (): Promise<Row[]> =>
+      (await getJson<{ gateways: Row[] }>(`http://${query.address['http']}/api/v1/gateways`))
+        .gateways;
+    const ours = async (): Promise<Row[]> =>
+      (await fleet()).filter(({ gateway }) => ['gw-a', 'gw-b', 'gw-c'].includes(gateway));
+    expect((await ours()).map(({ connected }) => connected)).toEqual([true, true, true]);
     for (const gateway of gateways) await gateway.kill();
+    await until(
+      'their leaving',
+      async () => (await ours()).every(({ connected }) => !connected) || undefined,
+    );
+    for (const { lastSeenMs } of await ours())
+      expect(Date.now() - lastSeenMs).toBeLessThan(120_000);
   });
 });
 
