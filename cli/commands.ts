@@ -161,6 +161,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  config: {
+    about: 'Declare settings of gateways from afar, and see how far they have come.',
+    load: async () => {
+      const { CONFIG_HELP: help, config: run } = await import('./config.ts');
+      return { help, run };
+    },
+  },
   password: {
     about: 'Make a line for the password file.',
     load: async () => {

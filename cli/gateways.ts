@@ -10,7 +10,7 @@ const FLAGS: Flags = {
 
 export const GATEWAYS_HELP = helpText(
   'gateways [flags]',
-  'Lists the gateways that a collector has seen or enrolled: state, last seen, site and labels, how long the certificate is good for.',
+  'Lists the gateways that a collector has seen or enrolled: state, last seen, site and labels, how long the certificate is good for, version, where it is, and what became of the settings declared for it.',
   FLAGS,
   'The API token comes from HEADWATER_TOKEN.',
 );
@@ -27,6 +27,9 @@ interface Gateway {
     revokedMs: number | null;
     certificate?: { toMs: number };
   };
+  version?: string;
+  location?: { latitude: number; longitude: number };
+  config?: { state: string; why?: string };
 }
 
 const ago = (ms: number): string => {
@@ -50,6 +53,11 @@ function certificateOf({ enrolled }: Gateway): string {
   return days < 0 ? `certificate over for ${-days} d` : `certificate ${days} d`;
 }
 
+const configOf = ({ config }: Gateway): string =>
+  config === undefined
+    ? ''
+    : `settings ${config.state}${config.why === undefined ? '' : `: ${config.why}`}`;
+
 /** As lines for a person. */
 export function gatewaysText(gateways: readonly Gateway[]): string {
   const rows = gateways.map((each) => [
@@ -61,6 +69,9 @@ export function gatewaysText(gateways: readonly Gateway[]): string {
     Object.entries(each.enrolled?.labels ?? {})
       .map(([key, value]) => `${key}=${value}`)
       .join(','),
+    each.version ?? '',
+    each.location === undefined ? '' : `${each.location.latitude},${each.location.longitude}`,
+    configOf(each),
     each.doubled ? 'TWO MACHINES' : '',
   ]);
   const widths = (rows[0] ?? []).map((_, column) =>

@@ -8,6 +8,7 @@ import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import {
+  failProcess,
   outlast,
   privateFiles,
   readyLine,
@@ -112,6 +113,10 @@ export async function up(args: string[]): Promise<void> {
     withSample ? [SAMPLE_MAPPINGS] : [],
   );
   const gateway = new Gateway(env, config.gateway, notify);
+  gateway.onFatal = (error) => {
+    failProcess(error);
+    process.exit();
+  };
   let stopping = false;
   const stopped = untilSignal().then(() => {
     stopping = true;

@@ -31,6 +31,7 @@ import { logPart } from './log/part.ts';
 import { diskPart, guardPart } from './ops/parts.ts';
 import type { CollectorContext } from './part.ts';
 import { rebuildPart } from './rebuild-part.ts';
+import { remotePart } from './remote/part.ts';
 import { checkRoles, parseRoles } from './roles.ts';
 import { storePart, storeStagePart } from './store/part.ts';
 import type { TimeSeriesStore } from './store/store.ts';
@@ -70,6 +71,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   clockPart,
   sinkPart,
   enrollPart,
+  remotePart,
   collectorHttpPart,
   ingestPart,
 ];

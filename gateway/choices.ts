@@ -8,6 +8,6 @@ export type ClientIdRule = (typeof CLIENT_ID_RULES)[number];
 export const POLICIES = ['block', 'shed', 'dropOldest'] as const;
 export type Policy = (typeof POLICIES)[number];
 
-/** Which end of the backlog goes first. */
-export const BACKLOG_ORDERS = ['oldest', 'newest'] as const;
-export type BacklogOrder = (typeof BACKLOG_ORDERS)[number];
+/** From whom settings are taken: a collector that proved itself (TLS, or this machine), any, nobody. */
+export const REMOTE_ACCEPTANCES = ['secure', 'any', 'never'] as const;
+export type RemoteAcceptance = (typeof REMOTE_ACCEPTANCES)[number];

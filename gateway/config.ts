@@ -3,8 +3,9 @@
  * Long because it is one table, in the order of the reference.
  */
 import { accessSettings } from '../shared/access/settings.ts';
-import { BACKLOG_ORDERS, CLIENT_ID_RULES, POLICIES } from './choices.ts';
+import { CLIENT_ID_RULES, POLICIES, REMOTE_ACCEPTANCES } from './choices.ts';
 import { LOGGING_SETTINGS } from '../shared/config/logging.ts';
+import { REMOTE_SETTINGS } from '../shared/config/remote.ts';
 import type { ConfigOf, ConfigSpec } from '../shared/config/spec.ts';
 
 const MIB = 1024 * 1024;
@@ -87,13 +88,6 @@ export const GATEWAY_CONFIG = {
   },
   ...accessSettings('devices'),
   ...LOGGING_SETTINGS,
-  collectors: {
-    type: 'list',
-    default: [],
-    flag: 'collector',
-    about:
-      'Collectors as mqtt://HOST:PORT or mqtts://HOST:PORT, tried in turn. Empty: buffer only.',
-  },
   'uplink.secretFile': {
     type: 'string',
     default: '',
@@ -126,85 +120,13 @@ export const GATEWAY_CONFIG = {
     about:
       'File with a join token, as `headwater enroll` prints it: it names this gateway and its collector, is traded for a certificate, and then wiped. A file that is not there is no error.',
   },
-  'uplink.windowBytes': {
-    type: 'integer',
-    default: 4 * MIB,
-    min: 65536,
-    max: 256 * MIB,
-    unit: 'bytes',
-    about: 'Sent and not yet acknowledged by the collector.',
-  },
-  'uplink.publishBytesMax': {
-    type: 'integer',
-    default: 256 * 1024,
-    min: 4096,
-    max: 4 * MIB,
-    unit: 'bytes',
-    about: 'Frames joined into one MQTT message to the collector.',
-  },
-  'uplink.ackTimeoutMs': {
-    type: 'integer',
-    default: 15_000,
-    min: 500,
-    max: 600_000,
-    unit: 'ms',
-    about: 'Silence after which a link with frames on their way is given up.',
-  },
-  'uplink.keepAliveSeconds': {
-    type: 'integer',
-    default: 20,
-    min: 1,
-    max: 3600,
-    unit: 's',
-    about: 'MQTT keep alive of the uplink.',
-  },
-  'uplink.reconnectMsMax': {
-    type: 'integer',
-    default: 30_000,
-    min: 100,
-    max: 3_600_000,
-    unit: 'ms',
-    about: 'Longest wait between attempts to connect.',
-  },
-  'uplink.statusMs': {
-    type: 'integer',
-    default: 10_000,
-    min: 100,
-    max: 3_600_000,
-    unit: 'ms',
-    about: 'How often the collector is told what is held here, when that has changed.',
-  },
-  'uplink.bytesPerSecond': {
-    type: 'integer',
-    default: 0,
-    min: 0,
-    max: 2 ** 40,
-    unit: 'bytes/s',
-    about: 'What the uplink may send in a second, live readings first. 0: no limit.',
-  },
-  'uplink.bytesPerDay': {
-    type: 'integer',
-    default: 0,
-    min: 0,
-    max: 2 ** 50,
-    unit: 'bytes',
-    about:
-      'What the uplink may send in a day (UTC); the last fifth is for live readings alone. 0: no limit.',
-  },
-  'uplink.liveAgeMs': {
-    type: 'integer',
-    default: 2000,
-    min: 100,
-    max: 3_600_000,
-    unit: 'ms',
-    about:
-      'What waits for less than this is live and goes in order; what has waited longer is backlog.',
-  },
-  'uplink.backlogOrder': {
+  ...REMOTE_SETTINGS,
+  'remote.accept': {
     type: 'string',
-    default: 'oldest',
-    choices: BACKLOG_ORDERS,
-    about: 'Which end of the backlog is sent first: oldest or newest.',
+    default: 'secure',
+    choices: REMOTE_ACCEPTANCES,
+    about:
+      'From whom settings are taken that a collector declares: secure (one at mqtts://, or on this machine), any, never. Which ones can be: docs/gateways.md.',
   },
   'uplink.backlogAgeMaxMs': {
     type: 'integer',
@@ -214,15 +136,6 @@ export const GATEWAY_CONFIG = {
     unit: 'ms',
     about:
       'Readings older than this are not sent any more; that is reported as a loss, and they stay in local history. 0: all are sent.',
-  },
-  'board.enduranceBytes': {
-    type: 'integer',
-    default: 0,
-    min: 0,
-    max: 2 ** 52,
-    unit: 'bytes',
-    about:
-      'What the card may have written to it in its life, as its maker says (TBW): metrics then tell the years that it lasts. 0: not known.',
   },
   'clock.trusted': {
     type: 'boolean',
@@ -360,14 +273,6 @@ export const GATEWAY_CONFIG = {
     about:
       'Connects of one client id in a minute: two devices with the same id throw each other out no faster.',
   },
-  'limits.messagesPerSecond': {
-    type: 'integer',
-    default: 0,
-    min: 0,
-    max: 10_000_000,
-    unit: 'messages/s',
-    about: 'Of one connection; beyond it reading from it is held back. 0: no limit.',
-  },
   'limits.sessionsMax': {
     type: 'integer',
     default: 20_000,
@@ -477,15 +382,6 @@ export const GATEWAY_CONFIG = {
     max: 600_000,
     unit: 'ms',
     about: 'A subscriber that takes nothing for so long is disconnected.',
-  },
-  'limits.keepAliveMaxSeconds': {
-    type: 'integer',
-    default: 0,
-    min: 0,
-    max: 65_535,
-    unit: 's',
-    about:
-      'Longest keep alive of an MQTT 5 client; one that asks for more or for none is told this one (Server Keep Alive) and cut when it is silent for one and a half of it. 0: what the client says.',
   },
 } as const satisfies ConfigSpec;
 

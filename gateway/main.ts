@@ -49,6 +49,10 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
   failFast(notify);
   privateFiles();
   const gateway = new Gateway(env, config, notify, open);
+  gateway.onFatal = (error) => {
+    failProcess(error);
+    process.exit();
+  };
   const stopped = untilSignal();
   const { mqtt, mqtts, ws, wss, http } = await gateway.start();
   process.stdout.write(readyLine({ mqtt, mqtts, ws, wss, http }));

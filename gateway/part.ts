@@ -4,6 +4,7 @@ import type { Right } from '../shared/http/route.ts';
 import type { Part, Site } from '../shared/parts/site.ts';
 import type { Notify } from '../shared/telemetry/log.ts';
 import type { GatewayConfig } from './config.ts';
+import type { Remote } from './remote.ts';
 import type { Standing } from './standing.ts';
 
 export interface GatewayContext {
@@ -15,6 +16,9 @@ export interface GatewayContext {
   /** Undefined: set up by hand. */
   standing: Standing | undefined;
   nowMs: () => number;
+  remote: Remote;
+  /** Closes every part and opens them again, with the settings that count by then. */
+  reopen: () => void;
 }
 
 export type GatewayPart<Running> = Part<GatewayContext, Running>;

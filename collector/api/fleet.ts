@@ -2,9 +2,21 @@
  * Gateways, one row each: what this process has heard of them, what the other collectors of this log say, and what it was
  * told when they were enrolled.
  */
-import { BOOLEAN, INTEGER, TAGS, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  NUMBER,
+  TAGS,
+  TEXT,
+  listOf,
+  object,
+  orNull,
+} from '../../shared/http/schema.ts';
 import type { Member } from '../enroll/registry.ts';
 import type { GatewaySeen } from '../ingest/receiver.ts';
+import type { Declarations } from '../remote/declarations.ts';
+
+type Said = Pick<Declarations, 'toldBy' | 'names' | 'stateOf'>;
 
 export const FLEET = object({
   gateways: listOf({
@@ -26,6 +38,19 @@ export const FLEET = object({
         certificate: object({ serial: TEXT, fromMs: INTEGER, toMs: INTEGER }),
       }),
       description: 'Left out for a gateway that was not enrolled here.',
+    },
+    version: { type: 'string', description: 'As its last status said; left out by older ones.' },
+    location: {
+      ...object({ latitude: NUMBER, longitude: NUMBER }),
+      description: 'Degrees, where it says where it is.',
+    },
+    config: {
+      ...object({
+        state: { type: 'string', enum: ['applied', 'waiting', 'trying', 'refused', 'rolled back'] },
+        revision: TEXT,
+        why: TEXT,
+      }),
+      description: 'What became of the settings declared for it; left out where none are.',
     },
   }),
 });
@@ -56,16 +81,29 @@ function merged(seen: GatewaySeen | undefined, known: Known | undefined): object
   };
 }
 
+function saidOf(gateway: string, declarations: Said): object {
+  const { about } = declarations.toldBy(gateway) ?? {};
+  const [latitude, longitude] = about?.location ?? [];
+  const config = declarations.stateOf(gateway);
+  return {
+    ...(about === undefined ? {} : { version: about.version }),
+    ...(latitude === undefined ? {} : { location: { latitude, longitude } }),
+    ...(config === undefined ? {} : { config }),
+  };
+}
+
 /** `known` is what all collectors of this log say; `isDoubled` is what the uplink has noticed; the certificates know of it too. */
 export function fleet(
   seen: readonly GatewaySeen[],
   known: readonly Known[],
   members: ReadonlyMap<string, Member>,
   isDoubled: (gateway: string) => boolean,
+  declarations: Said,
 ): ({ gateway: string } & object)[] {
   const byName = new Map(seen.map((each) => [each.gateway, each]));
   const knownByName = new Map(known.map((each) => [each.gateway, each]));
-  const names = [...new Set([...byName.keys(), ...knownByName.keys(), ...members.keys()])].sort();
+  const all = [byName, knownByName, members].flatMap((each) => [...each.keys()]);
+  const names = [...new Set([...all, ...declarations.names()])].sort();
   return names.map((gateway) => {
     const member = members.get(gateway);
     return {
@@ -73,6 +111,7 @@ export function fleet(
       gateway,
       doubled: member?.doubled !== undefined || isDoubled(gateway),
       ...(member === undefined ? {} : { enrolled: enrolledOf(member) }),
+      ...saidOf(gateway, declarations),
     };
   });
 }

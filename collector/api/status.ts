@@ -8,6 +8,7 @@ import { ingestPart } from '../ingest/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
+import { remotePart } from '../remote/part.ts';
 import { storePart } from '../store/part.ts';
 import { fleet, FLEET } from './fleet.ts';
 
@@ -47,6 +48,8 @@ export const statusPart: CollectorPart<CollectorSite> = {
           site.get(ledgerPart).known(site.context.nowMs()),
           members,
           (gateway) => receiver?.isDoubled(gateway) === true,
+          // It opens after this part, and before the API listens.
+          site.get(remotePart).declarations,
         );
         return json({ gateways: gateways.filter(({ gateway }) => maySee(identity, gateway)) });
       },

@@ -13,6 +13,7 @@ import { diskPart, guardPart } from '../ops/parts.ts';
 import type { DiskGuard } from '../ops/disk-guard.ts';
 import type { CollectorGuard } from '../ops/guard.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
+import { remotePart } from '../remote/part.ts';
 import { CollectorClock } from './clock.ts';
 import { LogSink } from './http-sink.ts';
 import { Ingest } from './ingest.ts';
@@ -92,6 +93,7 @@ interface Uplinks {
 function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): Ingest {
   const { config, env, notify } = site.context;
   const gatewaysMax = config['ingest.gatewaysMax'];
+  const { declarations } = site.get(remotePart);
   return new Ingest(
     env,
     {
@@ -115,6 +117,10 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
       audit: guard.audit,
       refuse: () => disk.full,
       clock: site.get(clockPart),
+      told: (gateway, status) => {
+        declarations.heard(gateway, status);
+        return declarations.toSay(gateway);
+      },
     },
     site.get(logPart),
     site.get(ledgerPart),
@@ -132,6 +138,8 @@ export const ingestPart: CollectorPart<Uplinks> = {
     const [disk, guard] = [site.get(diskPart), site.get(guardPart)];
     const ingest = ingestOf(site, disk, guard);
     await ingest.start();
+    const { declarations } = site.get(remotePart);
+    declarations.onChange = () => ingest.receiver.sayAll((each) => declarations.toSay(each));
     return { ingest, disk, guard, uplink: undefined, uplinks: undefined };
   },
   start: async (running, site) => {

@@ -8,7 +8,9 @@
 import type { Env } from '../../shared/env/env.ts';
 import { Histogram } from '../../shared/telemetry/histogram.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { KIND_STATUS } from '../../shared/frame/frame.ts';
+import { KIND_STATUS, type FrameHeader } from '../../shared/frame/frame.ts';
+import { readNote, type Status } from '../../shared/frame/notes.ts';
+import type { RemoteConfig } from '../../shared/model/remote.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { UP_PREFIX, decodeUp, encodeDown, type EpochAck } from '../../shared/wire/wire.ts';
@@ -22,6 +24,8 @@ export interface ReceiverOptions {
   pendingBytesMax: number;
   /** Undefined, or why nothing may be taken now (a nearly full disk). */
   refuse: () => string | undefined;
+  /** Takes what a gateway's status tells of itself; what it returns is said to it. */
+  told?: (gateway: string, status: Status) => RemoteConfig | undefined;
 }
 
 /** One gateway's connection. */
@@ -140,7 +144,7 @@ export class Receiver {
     }));
     const sequences: Sequences[] = [];
     let hasStatus = false;
-    for (const { header } of frames) {
+    for (const { header, frame } of frames) {
       const { epoch, firstSequence, count } = header;
       if (header.kind === KIND_STATUS) {
         this.clock.heard(gateway, header.wallUs / 1000);
@@ -149,6 +153,7 @@ export class Receiver {
         peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
         hasStatus = true;
         this.twins.see(gateway, epoch, peer.address ?? 'an unknown address');
+        this.hear(peer, frame, header);
       } else {
         sequences.push({ epoch, from: firstSequence, to: firstSequence + count - 1 });
       }
@@ -162,6 +167,28 @@ export class Receiver {
     void this.store(peer, records, sequences, bytes).then((stored) => {
       if (stored && hasStatus) void this.reclaim(peer, arrivedMs);
     });
+  }
+
+  /** What its status says of the gateway itself, and what is declared for it. */
+  private hear(peer: Peer, frame: Buffer, header: FrameHeader): void {
+    const { told } = this.options;
+    if (told === undefined) return;
+    let status: Status;
+    try {
+      status = readNote(KIND_STATUS, frame, header);
+    } catch {
+      return; // The log keeps it, and decoding says what is wrong with it.
+    }
+    const config = told(peer.gateway, status);
+    if (config !== undefined) peer.say(encodeDown({ config }));
+  }
+
+  /** Something else is declared: who is connected hears it. */
+  sayAll(config: (gateway: string) => RemoteConfig | undefined): void {
+    for (const [gateway, peer] of this.peers) {
+      const own = peer.isOpen ? config(gateway) : undefined;
+      if (own !== undefined) peer.say(encodeDown({ config: own }));
+    }
   }
 
   /** What was said of the time is no more: who is connected asks again. */

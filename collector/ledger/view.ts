@@ -144,6 +144,11 @@ export class LedgerView {
     });
   }
 
+  /** Names of gateways that are connected to any process of the collector. */
+  connected(): string[] {
+    return [...this.links].filter(([, { connected }]) => connected).map(([gateway]) => gateway);
+  }
+
   /** Latest moment that a collector dated anything of a gateway with, epoch milliseconds; 0: none yet. */
   newestMs(): number {
     let newest = 0;

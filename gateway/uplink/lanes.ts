@@ -13,7 +13,7 @@ import { LANE_BACKFILL, LANE_LIVE } from '../../shared/wire/wire.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { GatewayClock } from '../buffer/clock.ts';
 import type { StoredFrame } from '../buffer/stored-frame.ts';
-import type { BacklogOrder } from '../choices.ts';
+import type { BacklogOrder } from '../../shared/config/remote.ts';
 import { sortByAge } from './age.ts';
 import type { Flight } from './flight.ts';
 import type { Budget, Window } from './pace.ts';

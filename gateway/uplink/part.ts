@@ -6,7 +6,7 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { bufferPart, clockPart } from '../buffer/part.ts';
-import type { BacklogOrder } from '../choices.ts';
+import type { BacklogOrder } from '../../shared/config/remote.ts';
 import type { GatewayPart, GatewaySite } from '../part.ts';
 import type { UplinkTls } from './secure.ts';
 import { Uplink } from './uplink.ts';

@@ -8,7 +8,8 @@
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { KIND_ANCHOR, KIND_STATUS } from '../../shared/frame/frame.ts';
-import { noteFrame } from '../../shared/frame/notes.ts';
+import type { RemoteConfig } from '../../shared/model/remote.ts';
+import { noteFrame, type Status } from '../../shared/frame/notes.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import {
   LANE_BACKFILL,
@@ -38,6 +39,12 @@ export interface Link {
   hangUp(why: string): void;
   /** The collector has something to say to a device. */
   command(topic: string, payload: Buffer): void;
+  /** Settings that the collector declares for this gateway. */
+  config(config: RemoteConfig): void;
+  /** It said something that could be understood. */
+  heard(): void;
+  /** What a status tells beside what is held. */
+  about(): Omit<Status, 'epochs'>;
 }
 
 const TICK_MS = 500;
@@ -135,7 +142,7 @@ export class Session {
   /** Says what is held, when that has changed, and asks for the time now and then. */
   private sendStatus(): void {
     const { buffer, options, env } = this;
-    const status = { epochs: buffer.epochs.holdings() };
+    const status = { epochs: buffer.epochs.holdings(), ...this.link.about() };
     const text = JSON.stringify(status);
     const nowUs = env.clock.monotonicUs();
     const due = !this.lanes.mayBackfill || nowUs - (this.clock.anchor?.monotonicUs ?? 0) > TIME_US;
@@ -149,6 +156,13 @@ export class Session {
     };
     const frame = noteFrame(KIND_STATUS, status, identity, 0, this.clock.stamp());
     this.transmit(LANE_LIVE, [frame]);
+  }
+
+  /** A status now, whether or not it differs from the last one. */
+  tell(): void {
+    if (this.ended) return;
+    this.statusText = '';
+    this.sendStatus();
   }
 
   private transmit(lane: number, frames: Buffer[]): void {
@@ -174,7 +188,7 @@ export class Session {
   heard(payload: Buffer): void {
     if (this.ended) return;
     try {
-      const { acks, want, time, timeless, ask, error, publish } = decodeDown(payload);
+      const { acks, want, time, timeless, ask, error, publish, config } = decodeDown(payload);
       if (error !== undefined) {
         this.notify({
           level: 'error',
@@ -184,17 +198,16 @@ export class Session {
         return;
       }
       this.lastHeardUs = this.env.clock.monotonicUs();
+      this.link.heard();
       if (time !== undefined) this.learnTime(time);
       if (timeless) this.lanes.mayBackfill = true;
-      if (ask) {
-        this.statusText = '';
-        this.sendStatus();
-      }
+      if (ask) this.tell();
       const done = acks.flatMap((ack) => this.acknowledged(ack));
       if (done.length > 0) void this.buffer.release(done);
       for (const each of want) void this.sendAgain(each);
       for (const { topic, payload } of publish)
         this.link.command(topic, Buffer.from(payload, 'base64'));
+      if (config !== undefined) this.link.config(config);
       this.stat.windowBytes = Math.round(this.window.bytes);
       this.lanes.wake();
     } catch (error) {

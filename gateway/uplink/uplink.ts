@@ -7,6 +7,7 @@ import { MqttClient, connect } from 'mqtt';
 import type { IClientOptions } from 'mqtt';
 import type { TLSSocket } from 'node:tls';
 import { Backoff } from '../../shared/env/backoff.ts';
+import type { RemoteConfig } from '../../shared/model/remote.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -16,7 +17,7 @@ import type { GatewayClock } from '../buffer/clock.ts';
 import type { UplinkBuffer } from './lanes.ts';
 import { Budget, type BudgetState } from './pace.ts';
 import { connectSecurely, type UplinkTls } from './secure.ts';
-import { Session, type SessionOptions } from './session.ts';
+import { Session, type Link, type SessionOptions } from './session.ts';
 import { freshStats, type SessionStats } from './stats.ts';
 
 export interface UplinkOptions extends SessionOptions {
@@ -65,6 +66,12 @@ export class Uplink {
   onFailed: (why: string) => void = () => undefined;
   /** Takes what the collector says to devices. */
   onCommand: (topic: string, payload: Buffer) => void = () => undefined;
+  /** Takes settings that a collector declares. */
+  onConfig: (config: RemoteConfig, collector: string) => void = () => undefined;
+  /** A collector has said something that could be understood; the link it came by is gone. */
+  onHeard: () => void = () => undefined;
+  onLost: () => void = () => undefined;
+  about: Link['about'] = () => ({});
   private readonly sessionStat = freshStats();
   private readonly stat = { connected: false, collector: '', connects: 0, lastError: '' };
 
@@ -185,12 +192,15 @@ export class Uplink {
     });
     const { env, options, buffer, clock, budget, notify } = this;
     const topic = upTopic(options.gateway);
-    const link = {
+    const link: Link = {
       send: (payload: Buffer) => {
         client.publish(topic, payload, { qos: 0 });
       },
       hangUp: (why: string) => this.hangUp(client, why),
       command: (topic: string, payload: Buffer) => this.onCommand(topic, payload),
+      config: (config) => this.onConfig(config, this.stat.collector),
+      heard: () => this.onHeard(),
+      about: () => this.about(),
     };
     this.session = new Session(env, options, buffer, clock, budget, link, this.sessionStat, notify);
   }
@@ -227,6 +237,11 @@ export class Uplink {
       this.hangUp(this.client, 'the certificate was renewed');
   }
 
+  /** Says now what has changed. */
+  tell(): void {
+    this.session?.tell();
+  }
+
   /** Seconds that the wall clock is ahead of what a collector said. */
   clockOffsets(): { labels: Record<string, string>; value: number }[] {
     const { apartUs } = this.clock;
@@ -234,6 +249,7 @@ export class Uplink {
   }
 
   private endSession(): void {
+    if (this.session !== undefined) this.onLost();
     this.session?.end();
     this.session = undefined;
     this.stat.connected = false;

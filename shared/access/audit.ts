@@ -20,6 +20,7 @@ export interface AuditEvent {
     | 'enroll_tokens'
     | 'enrolled'
     | 'renewed'
+    | 'declared'
     | 'publish_denied'
     | 'subscribe_denied'
     | 'will_denied'

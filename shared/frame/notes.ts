@@ -3,6 +3,7 @@
  * are JSON, they lie in the raw log among the records, and so the raw log alone tells the whole story.
  */
 import { HeadwaterError } from '../errors.ts';
+import type { RemoteReport } from '../model/remote.ts';
 import type { Range } from '../model/ranges.ts';
 import { sealFrame, type FrameIdentity } from './builder.ts';
 import {
@@ -89,9 +90,18 @@ export interface EpochHoldings {
   lost: Range[];
 }
 
-/** What a gateway says it holds, so that the ledger can tell what is missing. */
+/** What a gateway is, for the fleet view. */
+export interface About {
+  version: string;
+  /** Degrees north and east. */
+  location?: [latitude: number, longitude: number];
+}
+
+/** What a gateway says it holds, so that the ledger can tell what is missing. The rest: versions that know of it. */
 export interface Status {
   epochs: EpochHoldings[];
+  about?: About;
+  config?: RemoteReport;
 }
 
 /** Body by kind. */

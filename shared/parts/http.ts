@@ -56,7 +56,7 @@ const limits =
 
 /** Read once, when it is asked for first. */
 let version: string | undefined;
-function ownVersion(): string {
+export function ownVersion(): string {
   try {
     version ??= String(
       (JSON.parse(readFileSync(fileOfPackage('package.json'), 'utf8')) as { version?: unknown })

@@ -11,11 +11,14 @@
  *   clock, so that the gateway learns the time and half the round trip bounds the error;
  * - `"timeless":true`: instead of it, while the collector doubts its own clock; `"ask":true`: its clock was set, ask again;
  * - `"want":[{"epoch","ranges"}]`: acknowledged before, but not in the log: send them again if they are still there;
+ * - `"config":{"gateway","revision","settings","backAfterSeconds"}`: settings that are declared for it (`shared/config/remote.ts`);
+ *   what became of them is in its next status. A gateway that does not know the key passes over it;
  * - `"publish":[{"topic","payload"}]` (payload in base64): to be published on the gateway's own broker, for its devices;
  * - `"error":"…"`: why the collector is about to hang up.
  *
  * Lane, lateness and arrival travel beside the frame, never in it (law 10).
  */
+import { isRemoteConfig, type RemoteConfig } from '../model/remote.ts';
 import { HeadwaterError } from '../errors.ts';
 import { splitFrames, type FrameHeader } from '../frame/frame.ts';
 
@@ -86,6 +89,7 @@ export interface Down {
   /** The collector's clock was set: what it said of the time is no more, and a status is asked for. */
   ask: boolean;
   error: string | undefined;
+  config: RemoteConfig | undefined;
 }
 
 export function encodeDown(message: Partial<Down>): Buffer {
@@ -102,7 +106,7 @@ export function decodeDown(payload: Buffer): Down {
       cause: error,
     });
   }
-  const { v, acks, want, time, timeless, ask, error, publish } = (value ?? {}) as Record<
+  const { v, acks, want, time, timeless, ask, error, publish, config } = (value ?? {}) as Record<
     string,
     unknown
   >;
@@ -114,7 +118,8 @@ export function decodeDown(payload: Buffer): Down {
     !isAckList(ackList) ||
     !isAckList(wantList) ||
     !isPublishList(publishList) ||
-    !(time === undefined || isTime(time))
+    !(time === undefined || isTime(time)) ||
+    !(config === undefined || isRemoteConfig(config))
   ) {
     throw new HeadwaterError(
       'WIRE_INVALID',
@@ -129,6 +134,7 @@ export function decodeDown(payload: Buffer): Down {
     timeless: timeless === true,
     ask: ask === true,
     error: typeof error === 'string' ? error : undefined,
+    config,
   };
 }
 

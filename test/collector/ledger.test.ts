@@ -375,7 +375,8 @@ describe('which gateways there are', () => {
       { gateway: 'b', connected: true, lastSeenMs: 6 },
       { gateway: 'c', connected: true, lastSeenMs: 9 },
     ];
-    expect(fleet([here, left], elsewhere, new Map(), () => false)).toMatchObject([
+    const said = { toldBy: () => undefined, stateOf: () => undefined, names: () => [] };
+    expect(fleet([here, left], elsewhere, new Map(), () => false, said)).toMatchObject([
       { gateway: 'a', connected: true, lastSeenMs: 5, frames: 2 },
       { gateway: 'b', connected: true, lastSeenMs: 6, frames: 0 },
       { gateway: 'c', connected: true, lastSeenMs: 9, messages: 1 },

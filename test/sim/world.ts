@@ -285,6 +285,9 @@ export class World {
       },
       hangUp: () => close(),
       command: () => undefined,
+      config: () => undefined,
+      heard: () => undefined,
+      about: () => ({}),
     };
     near.session = new Session(
       env,
