@@ -22,5 +22,6 @@ export function cellText(value: unknown, { type }: Column): string {
   if (value === null || value === undefined) return '';
   if (type === 'time') return new Date(value as number).toISOString();
   if (type === 'bytes') return Buffer.from(value as Uint8Array).toString('base64');
-  return csvCell(String(value as string | number | boolean));
+  const scalar = value as string | number | boolean;
+  return csvCell(String(scalar));
 }
