@@ -3,11 +3,14 @@ import type { FieldValue } from '../../shared/model/reading.ts';
 import { valueOf, type Kind } from '../store/duckdb-catalog.ts';
 import { functionOf } from './functions.ts';
 import type { Base } from './plan.ts';
+import { TIME_MAX, TIME_MIN } from './time.ts';
 
 /** Where rows come from: `table` with its series in `map`, in a range of times, those of a condition alone. */
 export interface From {
   table: string;
   map: string;
+  /** Numbers that its series lie between: what the scan itself can leave out. */
+  ids: readonly [least: number, most: number];
   from: bigint;
   to: bigint;
   /** SQL of a bucket's begin, or a time for all. */
@@ -18,11 +21,17 @@ export interface From {
   condition: string | undefined;
 }
 
-const pointsSql = ({ table, map, from, to }: From): string =>
-  `SELECT m.g, m.t, m.f, p.time, p.num, p.txt FROM ${table} AS p JOIN ${map} AS m ON p.series = m.series WHERE p.time >= ${from} AND p.time <= ${to}`;
+export const pointsSql = ({ table, map, ids: [least, most], from, to }: From): string => {
+  const times = [
+    ...(from === TIME_MIN ? [] : [` AND p.time >= ${from}`]),
+    ...(to === TIME_MAX ? [] : [` AND p.time <= ${to}`]),
+  ];
+  const only = least === most ? `= ${least}` : `BETWEEN ${least} AND ${most}`;
+  return `SELECT m.g, m.t, m.f, p.time, p.num, p.txt FROM ${table} AS p JOIN ${map} AS m ON p.series = m.series WHERE p.series ${only}${times.join('')}`;
+};
 
 /** A field of a row: `f0` of a number or truth, `s0` of a text. */
-const cellsSql = (kinds: readonly Kind[]): string =>
+export const cellsSql = (kinds: readonly Kind[]): string =>
   kinds
     .map((kind, at) =>
       kind === 'txt'
@@ -32,7 +41,7 @@ const cellsSql = (kinds: readonly Kind[]): string =>
     .join(', ');
 
 /** Points of the asked fields, of rows that meet the condition. */
-function askedSql(from: From): string {
+export function askedSql(from: From): string {
   const { fields, kinds, condition } = from;
   const some = fields.length === kinds.length ? '' : ` AND m.f IN (${fields.join(',')})`;
   const points = `${pointsSql(from)}${some}`;
@@ -41,7 +50,7 @@ function askedSql(from: From): string {
   return `SELECT * FROM (${points}) SEMI JOIN (SELECT t, time FROM (${rows}) WHERE ${condition}) USING (t, time)`;
 }
 
-const cell = (kind: Kind, at: number): string => `${kind === 'txt' ? 's' : 'f'}${at}`;
+export const cell = (kind: Kind, at: number): string => `${kind === 'txt' ? 's' : 'f'}${at}`;
 
 /** Group, tags, time, and each asked field's value. */
 export function rowsSql(
@@ -70,18 +79,14 @@ export function cellValue(kind: Kind, value: unknown): FieldValue | null {
   return typeof number === 'number' && !Number.isFinite(number) ? null : number;
 }
 
-function baseSql(
-  { fn, kind, isDistinct, argument }: Base,
-  at: number,
-): [value: string, time: string] {
+function baseSql({ fn, kind, isDistinct }: Base, at: number): [value: string, time: string] {
   const { sql, isCount } = functionOf(fn ?? '');
   const text = isDistinct
     ? `count(DISTINCT ${kind === 'txt' ? 'txt' : 'num'})#`
     : kind === 'txt' && sql?.text !== undefined
       ? sql.text
       : (sql?.value ?? '');
-  const fill = (text: string): string =>
-    text.replaceAll('#', ` FILTER (WHERE f = ${at})`).replaceAll('$n', String(argument));
+  const fill = (text: string): string => text.replaceAll('#', ` FILTER (WHERE f = ${at})`);
   const value = fill(text);
   return [isCount === true ? `nullif(${value}, 0)` : value, fill(sql?.time ?? '')];
 }
@@ -117,6 +122,25 @@ export function modeSql(from: From, { kind }: Base, at: number): string {
   const rows = `SELECT *, ${from.bucket} AS w FROM (${askedSql(from)}) WHERE f = ${at}`;
   const counts = `SELECT g, w, ${column} AS v, count(*) AS c, min(time) AS since FROM (${rows}) GROUP BY g, w, ${column}`;
   return `SELECT g, w, arg_max(v, (c, -since)) FROM (${counts}) GROUP BY g, w ORDER BY g, w`;
+}
+
+/**
+ * The value of that rank, as InfluxDB rounds it (none of rank 0), and its time where it stands alone: group, bucket, value, time.
+ * Values are counted before they are put in order, so that millions of points take no lists in memory.
+ */
+export function percentileSql(
+  from: From,
+  { argument }: Base,
+  at: number,
+  withTime: boolean,
+): string {
+  const rows = `SELECT g, ${from.bucket} AS w, time, num FROM (${askedSql(from)}) WHERE f = ${at} AND num IS NOT NULL`;
+  const counted = `SELECT g, w, num, count(*) AS c FROM (${rows}) GROUP BY g, w, num`;
+  const ranked = `SELECT g, w, num, c, sum(c) OVER (PARTITION BY g, w ORDER BY num) AS upto, sum(c) OVER (PARTITION BY g, w) AS n FROM (${counted})`;
+  const rank = `SELECT *, CAST(floor(n * ${argument} / 100.0 + 0.5) AS BIGINT) AS rank FROM (${ranked})`;
+  const chosen = `SELECT g, w, num, CAST(rank - (upto - c) AS BIGINT) AS place FROM (${rank}) WHERE rank <= upto AND rank > upto - c`;
+  if (!withTime) return `SELECT g, w, num FROM (${chosen}) ORDER BY g, w`;
+  return `SELECT g, w, num, (list_sort(list(time)))[any_value(place)] FROM (${rows}) JOIN (${chosen}) USING (g, w, num) GROUP BY g, w, num ORDER BY g, w`;
 }
 
 /**

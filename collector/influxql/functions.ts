@@ -13,7 +13,7 @@ export interface FunctionSpec {
   args: string;
   /** Takes texts and truth values as well. */
   ofAnything?: boolean;
-  /** Value and, of a selector, its time. `#` stands behind each aggregate, for its filter. `$n` is the second argument. */
+  /** Value and, of a selector, its time. `#` stands behind each aggregate, for its filter. */
   sql?: { value: string; text?: string; time?: string };
   /** A count is whole and begins at 0. */
   isCount?: boolean;
@@ -75,10 +75,6 @@ export const FUNCTIONS: Readonly<Record<string, FunctionSpec>> = {
   percentile: {
     kind: 'selector',
     args: 'field, N',
-    sql: {
-      value: `(list(num ORDER BY num, time)#)[CAST(floor(count(num)# * $n / 100.0 + 0.5) AS BIGINT)]`,
-      time: `(list(time ORDER BY num, time)#)[CAST(floor(count(num)# * $n / 100.0 + 0.5) AS BIGINT)]`,
-    },
   },
   distinct: { kind: 'points', args: 'field', ofAnything: true },
   top: { kind: 'points', args: 'field, N' },

@@ -44,6 +44,8 @@ export interface Plan {
   streams: Stream[];
   /** Points as they are; else values of buckets or runs. */
   isRaw: boolean;
+  /** A selector beside fields or tags of its point. */
+  isPicked: boolean;
 }
 
 export const TYPE_NAMES: Record<Kind, string> = { num: 'float', txt: 'string', bool: 'boolean' };
@@ -223,6 +225,18 @@ class Planner {
   }
 }
 
+/** InfluxDB takes one selector beside fields, and no more. */
+function checkPicked(streams: readonly Stream[]): void {
+  const [call, ...more] = streams.filter(({ base }) => base.fn !== null);
+  if (
+    call === undefined ||
+    more.length > 0 ||
+    call.running.length > 0 ||
+    functionOf(call.base.fn ?? '').kind !== 'selector'
+  )
+    invalid('mixing aggregate and non-aggregate queries is not supported');
+}
+
 export function planOf(
   select: Select,
   names: Names,
@@ -243,8 +257,8 @@ export function planOf(
     });
   }
   const { streams, refersRaw, refersCall } = planner;
-  if (refersRaw && refersCall)
-    invalid('mixing aggregate and non-aggregate queries is not supported');
+  const isPicked = refersRaw && refersCall;
+  if (isPicked) checkPicked(streams);
   if (!refersCall && everyNs !== undefined && streams.length > 0)
     invalid('GROUP BY requires at least one aggregate function');
   if (
@@ -252,7 +266,7 @@ export function planOf(
     streams.some(({ base: { fn } }) => fn !== null && functionOf(fn).kind === 'points')
   )
     invalid('distinct(), top() and bottom() cannot be combined with other functions or fields');
-  return { columns, streams, isRaw: !refersCall };
+  return { columns, streams, isRaw: !refersCall, isPicked };
 }
 
 /** The fields that columns are of. */

@@ -1,65 +1,26 @@
 /** The rows of one SELECT over one measurement, group after group. */
-import type { FieldValue } from '../../shared/model/reading.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Kind } from '../store/duckdb-catalog.ts';
 import type { Session } from '../store/session.ts';
-import { aggregatesSql, cellValue, integralSql, modeSql, pointsOfSql, rowsSql } from './bases.ts';
-import type { Tags } from './condition.ts';
+import {
+  aggregatesSql,
+  cellValue,
+  integralSql,
+  modeSql,
+  percentileSql,
+  pointsOfSql,
+  rowsSql,
+} from './bases.ts';
+import { GROUP_POINTS_MAX, evaluate, type Cell, type Row } from './evaluate.ts';
 import { functionOf } from './functions.ts';
-import type { Base, Stream, Value } from './plan.ts';
+import type { Base, Stream } from './plan.ts';
+import { pickedRows } from './picked.ts';
 import { bucketTimes, filled, run, type Point } from './running.ts';
 import type { Job, Part } from './job.ts';
 import { TIME_MIN } from './time.ts';
 
-type Cell = FieldValue | null;
-type Row = Part['rows'][number];
-
 /** Rows in one part. */
 const PART_ROWS = 5000;
-/** Points of one group that stand in memory, for what runs over them. */
-const GROUP_POINTS_MAX = 2_000_000;
-
-function calculated(op: string, a: Cell, b: Cell): Cell {
-  if (typeof a !== 'number' || typeof b !== 'number') return null;
-  switch (op) {
-    case '+':
-      return a + b;
-    case '-':
-      return a - b;
-    case '*':
-      return a * b;
-    case '/':
-      return b === 0 ? 0 : a / b;
-    case '%':
-      return b === 0 ? 0 : a % b;
-    default:
-      return null;
-  }
-}
-
-function evaluate(value: Value, cells: readonly Cell[], tags: Tags): Cell {
-  switch (value.type) {
-    case 'constant':
-      return value.value;
-    case 'tag':
-      return tags[value.name] ?? null;
-    case 'stream':
-      return cells[value.index] ?? null;
-    case 'binary':
-      return calculated(
-        value.op,
-        evaluate(value.left, cells, tags),
-        evaluate(value.right, cells, tags),
-      );
-    default: {
-      const args = value.args.map((arg) => evaluate(arg, cells, tags));
-      if (!args.every((arg) => typeof arg === 'number')) return null;
-      const made = functionOf(value.name).math?.(...args);
-      return made === undefined || !Number.isFinite(made) ? null : made;
-    }
-  }
-}
-
 /** SLIMIT and SOFFSET, LIMIT and OFFSET, and parts of a bounded size. */
 class Output {
   private readonly job: Job;
@@ -119,7 +80,12 @@ class Output {
 
 export async function* rowParts(job: Job, session: Session): AsyncGenerator<Part> {
   const output = new Output(job);
-  const rows = job.plan.isRaw ? rawRows(job, session) : bucketRows(job, session);
+  const { isRaw, isPicked } = job.plan;
+  const rows = isPicked
+    ? pickedRows(job, session)
+    : isRaw
+      ? rawRows(job, session)
+      : bucketRows(job, session);
   for await (const list of rows) {
     for (const [group, row] of list) yield* output.add(group, row);
     if (output.isFull) break;
@@ -214,19 +180,23 @@ type Placed = { base: Base; at: number }[];
 
 /** Values of functions that have statements of their own, of all groups. */
 async function apartPoints(
-  { source, buckets }: Job,
+  job: Job,
   session: Session,
   placed: Placed,
 ): Promise<Map<number, Map<string, Point[]>>> {
+  const { source, buckets } = job;
+  const isAlone = isLoneSelector(job);
   const all = new Map<number, Map<string, Point[]>>();
   for (const { base, at } of placed) {
     if (functionOf(base.fn ?? '').sql !== undefined) continue;
     const sql =
       base.fn === 'integral'
         ? integralSql(source, base, at, buckets?.every)
-        : modeSql(source, base, at);
-    for await (const [group, points] of collected(session, sql, ([, w, value]) => [
-      [nameOf(base), [w as bigint, cellValue(base.kind, value)]],
+        : base.fn === 'percentile'
+          ? percentileSql(source, base, at, isAlone)
+          : modeSql(source, base, at);
+    for await (const [group, points] of collected(session, sql, ([, w, value, time]) => [
+      [nameOf(base), [(time ?? w) as bigint, cellValue(base.kind, value)]],
     ]))
       all.set(group, new Map([...(all.get(group) ?? []), ...points]));
   }

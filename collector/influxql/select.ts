@@ -284,8 +284,8 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
       ? { index: at(reference.name), kind: names.fields.get(reference.name) as Kind } // The same.
       : undefined,
   );
-  const map = await session.table({ series: 'INTEGER', g: 'INTEGER', t: 'INTEGER', f: 'INTEGER' });
-  await session.append(map, ['INTEGER', 'INTEGER', 'INTEGER', 'INTEGER'], groups.rows);
+  const map = await mapOf(groups, session);
+  const ids = groups.rows.map(([id]) => id);
   const read = { ...range };
   if (interval !== undefined) {
     const extra = extraOf(plan) * interval.every;
@@ -310,6 +310,7 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
     source: {
       table: relation.table,
       map,
+      ids: [ids.reduce((a, b) => Math.min(a, b)), ids.reduce((a, b) => Math.max(a, b))],
       from: read.from,
       to: read.to,
       bucket: buckets?.sql ?? 'CAST(0 AS BIGINT)',
@@ -318,6 +319,17 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
       condition: conditions.length === 0 ? undefined : conditions.join(' AND '),
     },
   };
+}
+
+/** Few series stand in the statement itself: a table of its own would cost more than the answer. */
+const STATED_MAX = 200;
+
+async function mapOf({ rows }: Grouped, session: Session): Promise<string> {
+  if (rows.length <= STATED_MAX)
+    return `(SELECT * FROM (VALUES ${rows.map((row) => `(${row.join(',')})`).join(',')}) AS v(series, g, t, f))`;
+  const map = await session.table({ series: 'INTEGER', g: 'INTEGER', t: 'INTEGER', f: 'INTEGER' });
+  await session.append(map, ['INTEGER', 'INTEGER', 'INTEGER', 'INTEGER'], rows);
+  return map;
 }
 
 /** Of fields, and what stands beside them of tags, as SQL. */

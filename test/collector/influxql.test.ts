@@ -80,6 +80,12 @@ describe('InfluxQL', () => {
     ['SELECT mean(temperature) INTO x FROM climate', /^SELECT INTO is not done here/],
     ['SHOW SERIES CARDINALITY', /^SHOW SERIES CARDINALITY is not done here/],
     ['SELECT mean(temperature), humidity FROM climate', /mixing aggregate and non-aggregate/],
+    ['SELECT last(temperature), first(temperature), humidity FROM climate', /mixing aggregate/],
+    ['SELECT count(temperature), last(temperature), humidity FROM climate', /mixing aggregate/],
+    [
+      'SELECT cumulative_sum(last(temperature)), humidity FROM climate WHERE time > 0 GROUP BY time(1d)',
+      /mixing aggregate/,
+    ],
     ['SELECT mean(state_text) FROM climate', /^unsupported mean iterator type: string$/],
     [
       'SELECT temperature FROM climate GROUP BY time(1m)',
