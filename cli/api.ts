@@ -55,11 +55,23 @@ async function call(address: string, path: string, init: RequestInit): Promise<R
       'UNAUTHORIZED',
       `the collector at ${address} wants a token: set HEADWATER_TOKEN${token === undefined ? '' : ' (the one that is set is not accepted)'}`,
     );
+  if (response.status === 404 && (await isGateway(base, headers)))
+    throw new HeadwaterError('UNREACHABLE', gatewayAt(address));
   if (said !== undefined) throw new HeadwaterError('QUERY_INVALID', said);
   throw new HeadwaterError(
     'UNREACHABLE',
     `what answers at ${address} is no collector (HTTP ${response.status}): --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`,
   );
+}
+
+/** A gateway has an API as well, with other paths: whoever took one port for the other is told so. */
+async function isGateway(base: string, headers: Record<string, string>): Promise<boolean> {
+  try {
+    const { status } = await fetch(`${base}/api/v1/buffer`, { headers });
+    return status !== 404;
+  } catch {
+    return false;
+  }
 }
 
 async function answerOf(response: Response, address: string): Promise<unknown> {
@@ -74,6 +86,10 @@ async function answerOf(response: Response, address: string): Promise<unknown> {
     );
   }
 }
+
+/** The sentence for it. */
+export const gatewayAt = (address: string): string =>
+  `what answers at ${address} is a gateway, not a collector: --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`;
 
 /** GET. Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
 export async function ask(address: string, path: string): Promise<unknown> {

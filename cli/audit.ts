@@ -17,7 +17,9 @@ export const AUDIT_HELP = helpText(
   'audit [flags]',
   'Compares what log, lake and store have of every reading, names what differs by stage, gateway, epoch and sequence, and puts it right from whoever has it right. What is on its way is waited for (lake.flushSeconds).',
   FLAGS,
-  'Exits with 0 when nothing differed, with 1 when something did. The API token comes from HEADWATER_TOKEN.',
+  `Exits with 0 when nothing differed, with 1 when something did. The API token comes from HEADWATER_TOKEN.
+
+Example: headwater audit --json`,
 );
 
 interface Answer {

@@ -21,7 +21,11 @@ export const BATCH_HELP = helpText(
   'batch [list | run JOB | backfill JOB] [flags]',
   'Lists batch jobs, runs one for the days named by --from and --to, or, with backfill, for every day that the lake has. A day whose input has not changed is left as it is; one that runs again replaces its results.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Examples:
+  headwater batch list
+  headwater batch run daily_summary --from 2026-11-01 --to 2026-11-07`,
 );
 
 interface Listing {

@@ -27,20 +27,23 @@ const CONNECT_MS = 10_000;
 /** CONNACK return codes of MQTT 3.1.1 [3.2.2.3]. */
 const REFUSED: Record<number, string> = {
   1: 'it does not speak this version of MQTT',
-  2: 'it does not accept the client id',
+  2: "it does not accept the client id: it may be a collector's uplink, by default port 1884, which takes gateways only; devices connect to a gateway, by default port 1883",
   3: 'it takes nobody at the moment: try again in a minute',
   4: 'user name or password are wrong: --user NAME, and the password in HEADWATER_MQTT_PASSWORD',
   5: 'Not authorized: it wants a user name and a password that it knows: --user NAME, and the password in HEADWATER_MQTT_PASSWORD',
 };
 
-function why(error: unknown, url: URL): string {
+function why(error: unknown, url: URL, user: string | undefined): string {
   const code = codeOf(error);
   const text = messageOf(error);
-  const refused = REFUSED[(error as { code?: unknown }).code as number];
+  const returned = (error as { code?: unknown }).code as number;
+  if (returned === 5 && user !== undefined)
+    return `the gateway at ${url.host} refuses user '${user}': name or password are wrong (Not authorized); the password comes from HEADWATER_MQTT_PASSWORD`;
+  const refused = REFUSED[returned];
   if (refused !== undefined) return `the gateway at ${url.host} refuses the connection: ${refused}`;
   const distrusted = distrust(error);
   if (distrusted !== undefined) return `the gateway at ${url.host}: ${distrusted}`;
-  if (/^ERR_SSL|EPROTO/.test(code))
+  if (/^ERR_SSL|EPROTO/.test(code) || /before secure TLS connection/.test(text))
     return `${url.host} does not speak TLS: use mqtt://${url.host}, or the gateway's --mqtts port`;
   if (/packet|header|Invalid|protocol/i.test(text))
     return `what answers at ${url.host} is not MQTT, it may be an HTTP port (${text}): --mqtt HOST:PORT names the gateway's MQTT port, by default 1883`;
@@ -96,7 +99,7 @@ export async function connectWith(values: Values, clientId: string): Promise<Mqt
     client.on('error', () => undefined); // What matters is whether each publish is acknowledged.
     return client;
   } catch (error) {
-    throw new HeadwaterError('UNREACHABLE', why(error, url), { cause: error });
+    throw new HeadwaterError('UNREACHABLE', why(error, url, options.username), { cause: error });
   }
 }
 

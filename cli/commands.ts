@@ -182,6 +182,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  completion: {
+    about: 'Print what completes commands and flags in bash, zsh or fish.',
+    load: async () => {
+      const { COMPLETION_HELP: help, completion: run } = await import('./completion.ts');
+      return { help, run };
+    },
+  },
 };
 
 export function overview(): string {
@@ -189,5 +196,5 @@ export function overview(): string {
   const rows = Object.entries(COMMANDS).map(
     ([name, { about }]) => `  ${name.padEnd(width)}  ${about}`,
   );
-  return `Usage: headwater COMMAND [flags]\n\nSensor readings from devices to dashboards: an ack means fsync, nothing acknowledged is lost or counted twice.\n\n${rows.join('\n')}\n\nheadwater help COMMAND says more; headwater --version says which this is.\n`;
+  return `Usage: headwater COMMAND [flags]\n\nSensor readings from devices to dashboards: an ack means fsync, nothing acknowledged is lost or counted twice.\n\n${rows.join('\n')}\n\nheadwater help COMMAND says more; headwater --version says which this is. Exit codes: 0 done, 1 failed or refused, 2 the command line is wrong; a command that has others says so in its help.\n`;
 }

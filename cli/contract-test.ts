@@ -44,6 +44,7 @@ export const CONTRACT_TEST_HELP = helpText(
   'contract-test PACKAGE[://ADDRESS] [flags]',
   'Runs the suites of the contracts on an adapter: a package, or a file. Secrets come from the environment (HEADWATER_NAME_OPTION). What it writes on a server begins with contract-, and is left there.',
   FLAGS,
+  `Example: headwater contract-test ./my-store/index.js`,
 );
 
 interface Subject {

@@ -25,6 +25,9 @@ export const DOCTOR_HELP = helpText(
   'doctor [flags]',
   'Checks what Headwater stands on: Node, disk, fsync, clock, log, store and lake; with --config also the file, certificates, secrets, access, mappings, rules, jobs and the uplink. A line each: ok, warn or fail, and what to do. It makes no file, folder, topic or database. Ends with 1 when something fails.',
   FLAGS,
+  `Examples:
+  headwater doctor
+  headwater doctor --config /etc/headwater/gateway.yaml`,
 );
 
 type Values = Record<string, string | boolean | undefined>;

@@ -30,7 +30,9 @@ export const ENROLL_HELP = helpText(
   'enroll [NAME…] [flags]',
   'Makes join tokens: each lets one gateway in under its name, once. A line each: name, token.',
   FLAGS,
-  'The collector has to run with --enroll and --uplinks. The API token comes from HEADWATER_TOKEN and needs scope admin.',
+  `The collector has to run with --enroll and --uplinks. The API token comes from HEADWATER_TOKEN and needs scope admin.
+
+Example: headwater enroll barn-1 barn-2 --json`,
 );
 
 interface Made {

@@ -73,7 +73,9 @@ export const FLASH_HELP = helpText(
   'flash IMAGE --package FILE (--token FILE | --table FILE --tokens DIR) --to PLACE',
   'Puts the gateway, its join token and network into a stock image (Raspberry Pi OS, Debian; .img, .xz, .zst) and writes it to cards or files. Docs: flash.md.',
   FLAGS,
-  'What was written stands in flash-report.csv beside the table; a card that stands there is not made again.',
+  `What was written stands in flash-report.csv beside the table; a card that stands there is not made again.
+
+Example: headwater flash raspios.img.xz --package headwater-gateway_arm64.deb --token barn-1.token --to barn-1.img`,
 );
 
 type Values = Record<string, string | boolean | undefined>;

@@ -12,7 +12,9 @@ export const GATEWAYS_HELP = helpText(
   'gateways [flags]',
   'Lists the gateways that a collector has seen or enrolled: state, last seen, site and labels, how long the certificate is good for, version, where it is, and what became of the settings declared for it.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Example: headwater gateways --json`,
 );
 
 interface Gateway {

@@ -14,7 +14,9 @@ export const LAKE_HELP = helpText(
   'lake [check | forget] [flags]',
   'Says where the lake is and what is in it: raw frames, readings and results as Parquet, which DuckDB, Spark and pandas read as they lie there. `check` compares every file with its checksum and with the list of what must be there; what is damaged or missing is set aside and made again. `forget` deletes whole days.',
   FLAGS,
-  '`check` exits with 0 when all of it is as it was written, with 3 when something is not. The API token comes from HEADWATER_TOKEN.',
+  `\`check\` exits with 0 when all of it is as it was written, with 3 when something is not. The API token comes from HEADWATER_TOKEN.
+
+Example: headwater lake check`,
 );
 
 interface Damage {

@@ -13,7 +13,9 @@ export const LEDGER_HELP = helpText(
   'ledger [flags]',
   'Says what arrived of every gateway, what is on its way, and whether anything is missing.',
   FLAGS,
-  'Exits with 0 when nothing is missing, with 3 when something is. The API token comes from HEADWATER_TOKEN.',
+  `Exits with 0 when nothing is missing, with 3 when something is. The API token comes from HEADWATER_TOKEN.
+
+Example: headwater ledger --json`,
 );
 
 /** What `GET /api/v1/ledger` answers. */

@@ -32,6 +32,8 @@ function endWithReader(): void {
     if (error.code !== 'EPIPE') throw error;
     process.exit(0);
   });
+  // Nobody is left who could be told.
+  process.stderr.on('error', () => undefined);
 }
 
 /** What devices and servers said reaches the terminal as text, whichever command shows it. */

@@ -41,7 +41,9 @@ export const MAPPING_HELP = helpText(
   'mapping try FILE --topic TOPIC [flags]',
   'Shows what the mappings of a file would make of messages, beside what is made of them today. Nothing is written; `headwater quarantine replay` applies what the collector has taken.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Example: headwater mapping try my.yaml --topic 'tank/t7/up'`,
 );
 
 interface Kept {

@@ -9,6 +9,7 @@ export const PASSWORD_HELP = helpText(
   'password USER < FILE',
   'Reads a password from standard input and prints the line for the password file of --password-file.',
   FLAGS,
+  `Example: headwater password sensor-7 < secret.txt >> passwords`,
 );
 
 export async function password(args: string[]): Promise<void> {

@@ -24,7 +24,11 @@ export const QUARANTINE_HELP = helpText(
   'quarantine [list | replay | jobs] [flags]',
   'Lists what could not be decoded or stored. `replay` decodes raw messages again with the mappings now in force: their readings appear at their right time, once, and what an older mapping wrote elsewhere is removed.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Examples:
+  headwater quarantine list --topic 'factory/#'
+  headwater quarantine replay --topic 'factory/#'`,
 );
 
 interface Item {

@@ -1,7 +1,7 @@
 /** `headwater query`: the API's answers as lines that a person or a script reads. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError } from '../shared/errors.ts';
-import { ask } from './api.ts';
+import { ask, gatewayAt } from './api.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
@@ -28,7 +28,11 @@ export const QUERY_HELP = helpText(
   'query [flags]',
   'Asks the collector and prints CSV: time, measurement, field, tags, value.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Examples:
+  headwater query --latest
+  headwater query --measurement climate --field temperature --from now-1d --every 1h --fn mean`,
 );
 
 interface Answer {
@@ -73,6 +77,7 @@ export async function query(args: string[]): Promise<void> {
     values['series'] === true ? 'series' : values['latest'] === true ? 'latest' : 'query';
   const address = String(values['http'] ?? '127.0.0.1:8080');
   const answer = (await ask(address, `/api/v1/${path}?${parameters.toString()}`)) as Answer;
+  if (answer.series === undefined) throw new HeadwaterError('UNREACHABLE', gatewayAt(address));
   if (values['json'] === true) {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;

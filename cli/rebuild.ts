@@ -13,7 +13,9 @@ export const REBUILD_HELP = helpText(
   'rebuild [flags]',
   'Makes readings, store and results again from the raw frames of log and lake, with the mappings now in force: after a store was lost, after a log was lost, or to give a new rule its past. It can be done again at any time; nothing is doubled by it.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Example: headwater rebuild --json`,
 );
 
 interface Status {

@@ -18,6 +18,7 @@ export const TOKEN_HELP = helpText(
   'token NAME [flags] >> FILE',
   'Makes an API token. Prints the line for the file of --tokens-file on standard output, and the token itself, which is kept nowhere, on standard error.',
   FLAGS,
+  `Example: headwater token grafana --scopes read >> tokens`,
 );
 
 export function token(args: string[]): void {

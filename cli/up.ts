@@ -51,6 +51,9 @@ export const UP_HELP = helpText(
   'up [flags]',
   'Runs a gateway and a collector in one process, embedded log and store by default, and replays a week of real air-quality stations into them.',
   FLAGS,
+  `Examples:
+  headwater up --no-sample --data ./my-data
+  headwater up --sample-time true`,
 );
 
 const SECTIONS = ['gateway', 'collector'] as const;

@@ -23,6 +23,7 @@ export const COLLECTOR_HELP = helpText(
   'collector [flags]',
   'Receives from gateways, writes the log, decodes, stores and answers queries.',
   FLAGS,
+  `Example: headwater collector --data /var/lib/headwater --uplink 127.0.0.1:1884`,
 );
 
 /** Runs until a signal. */

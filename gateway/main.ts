@@ -26,6 +26,7 @@ export const GATEWAY_HELP = helpText(
   'gateway [flags]',
   'Accepts MQTT from devices, makes every message durable before it is acknowledged, and forwards it to a collector.',
   FLAGS,
+  `Example: headwater gateway --data /var/lib/headwater --id barn-1 --collector mqtt://192.0.2.10:1884`,
 );
 
 /** Runs until a signal. `open` stands in another buffer, for tests. */

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import { Aedes, type AuthenticateError, type Client } from 'aedes';
 import type { Audit } from '../../shared/access/audit.ts';
 import type { FailureLimiter } from '../../shared/access/failures.ts';
+import { Refusals, mistakeOf } from '../../shared/access/refusals.ts';
 import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
@@ -48,6 +49,10 @@ export interface IngestOptions extends ReceiverOptions {
   clock: CollectorClock;
 }
 
+const NO_GATEWAY =
+  "that is no gateway: this is the collector's uplink; devices connect to a gateway, by default port 1883";
+const SPOKEN = "3 and 4 (MQTT 3.1 and 3.1.1), by gateways; devices connect to a gateway's port";
+
 export class Ingest implements MqttHandler {
   readonly limits: MqttLimits;
   readonly server: MqttServer;
@@ -57,6 +62,7 @@ export class Ingest implements MqttHandler {
 
   private readonly options: IngestOptions;
   private readonly notify: Notify;
+  private readonly refusals: Refusals;
   private readonly log: Log;
   private readonly group: string;
   private commands: Follower | undefined;
@@ -75,6 +81,7 @@ export class Ingest implements MqttHandler {
     this.options = options;
     this.limits = options.mqtt;
     this.notify = notify;
+    this.refusals = new Refusals(() => env.clock.monotonicUs(), notify, 'uplink_refused');
     this.log = log;
     this.group = `headwater-commands-${env.random.bytes(6).toString('hex')}`;
     this.receiver = new Receiver(env, options, log, ledger, notify, options.clock, () =>
@@ -154,12 +161,15 @@ export class Ingest implements MqttHandler {
         address: connection?.peer.address,
         reason: why,
       });
-      this.notify({
-        level: 'warn',
-        event: 'uplink_refused',
-        text: `a gateway calling itself '${client.id}' was refused: ${why}`,
-      });
-      done(null, false);
+      const { address = 'an address that is gone' } = connection?.peer ?? {};
+      this.refusals.say(
+        address,
+        why ?? '',
+        `a gateway calling itself '${client.id}' at ${address} was refused: ${why}`,
+      );
+      // [MQTT-3.2.2-6]: whoever is no gateway is told by the client id, which no password mends.
+      const returnCode = why === NO_GATEWAY ? 2 : 5;
+      done(Object.assign(new Error(why), { returnCode }), false);
       return;
     }
     this.sessions.set(connection, this.peerOf(connection, id));
@@ -187,7 +197,7 @@ export class Ingest implements MqttHandler {
     password: Readonly<Buffer | undefined>,
   ): string | undefined {
     const { secret, failures, needsCertificate, reserved } = this.options;
-    if (!GATEWAY_ID.test(id)) return 'not a gateway id';
+    if (!GATEWAY_ID.test(id)) return NO_GATEWAY;
     if (id === reserved) return "that name is the collector's own";
     if (peer.certificateName !== undefined) {
       // Who shows a certificate is that gateway and no other, whatever secret it knows.
@@ -251,7 +261,11 @@ export class Ingest implements MqttHandler {
     connection.close('the uplink does not use QoS 2');
   }
 
-  closed(connection: MqttConnection): void {
+  closed(connection: MqttConnection, reason: string): void {
+    const { address } = connection.peer;
+    const mistake = connection.clientId === '' ? mistakeOf(reason, SPOKEN) : undefined;
+    if (mistake !== undefined)
+      this.refusals.say(address, reason, `a connection of ${address} was refused: ${mistake}`);
     const session = this.sessions.get(connection);
     this.sessions.delete(connection);
     this.heldBack.forget(connection);

@@ -5,6 +5,7 @@
  */
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
+import { Refusals, mistakeOf } from '../../shared/access/refusals.ts';
 import { HashQueue } from '../../shared/access/hash-queue.ts';
 import { openAccess } from '../../shared/access/settings.ts';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
@@ -48,6 +49,7 @@ export class Guard {
   readonly clientCertificates: ClientCertificates;
   /** Groups of addresses from which somebody came in, the latest last. */
   private readonly cameLately = new Set<string>();
+  private readonly refusals: Refusals;
   private readonly watched: WatchedFiles[] = [];
   private readonly config: GatewayConfig;
   private readonly notify: Notify;
@@ -67,6 +69,7 @@ export class Guard {
     const now = (): number => env.clock.monotonicUs();
     this.failures = new FailureLimiter(config['limits.authFailuresPerMinute'], now);
     this.hashes = new HashQueue(now);
+    this.refusals = new Refusals(now, notify, 'login_refused');
     this.audit = new Audit(config.data, () => env.clock.wallUs() / 1000, notify);
     this.identities = new Identities(
       config['mqtt.clientIds'] as ClientIdRule, // One of the setting's choices.
@@ -209,6 +212,13 @@ export class Guard {
     return isBlocked || isRight === undefined ? tooMany : wrong;
   }
 
+  /** A connection that was closed before it said who it is: told when that is somebody's mistake. */
+  turnedAway(address: string, reason: string): void {
+    const mistake = mistakeOf(reason, '3 (MQTT 3.1), 4 (3.1.1) and 5');
+    if (mistake !== undefined)
+      this.refusals.say(address, reason, `a client at ${address} was refused: ${mistake}`);
+  }
+
   private cameFrom(group: string): void {
     this.cameLately.delete(group);
     this.cameLately.add(group);
@@ -223,7 +233,10 @@ export class Guard {
     client: string,
     user: string | undefined,
   ): Admission {
-    this.audit.say({ event: 'refused', user, client, address, reason: refusal.refused });
+    const { refused } = refusal;
+    this.audit.say({ event: 'refused', user, client, address, reason: refused });
+    const who = `client '${client}'${user === undefined ? ' without a user name' : ` as user '${user}'`}`;
+    this.refusals.say(address, refused, `${who} at ${address} was refused: ${refused}`);
     return refusal;
   }
 

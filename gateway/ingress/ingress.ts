@@ -268,6 +268,7 @@ export class Ingress implements MqttHandler {
     this.publishing.forget(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     if (reason.startsWith(TOO_LARGE)) this.sayTooLarge(connection, reason);
+    if (connection.clientId === '') this.guard.turnedAway(connection.peer.address, reason);
     this.shares.left(connection);
     this.clean.closed(connection);
   }

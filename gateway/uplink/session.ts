@@ -71,6 +71,7 @@ export class Session {
   private readonly ticker: NodeJS.Timeout;
   private ended = false;
   private lastHeardUs: number;
+  private isHeard = false;
   private startedUs: number;
   private statusUs = 0;
   private statusText = '';
@@ -131,7 +132,8 @@ export class Session {
     const nowUs = this.env.clock.monotonicUs();
     if (this.flight.bytes > 0 && nowUs - this.lastHeardUs > this.options.ackTimeoutMs * 1000) {
       this.stat.ackTimeouts++;
-      this.link.hangUp(`no acknowledgement within ${this.options.ackTimeoutMs} ms`);
+      const never = this.isHeard ? '' : '; if this never changes, it is no uplink of a collector';
+      this.link.hangUp(`no acknowledgement within ${this.options.ackTimeoutMs} ms${never}`);
       return;
     }
     if (nowUs - this.statusUs > this.options.statusMs * 1000) this.sendStatus();
@@ -199,6 +201,7 @@ export class Session {
       }
       this.lastHeardUs = this.env.clock.monotonicUs();
       this.link.heard();
+      this.isHeard = true;
       if (time !== undefined) this.learnTime(time);
       if (timeless) this.lanes.mayBackfill = true;
       if (ask) this.tell();

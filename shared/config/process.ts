@@ -44,9 +44,16 @@ export async function stopWithin(close: () => Promise<void>, notify: Notify): Pr
 /** As shells and getopt have it: the command line itself was wrong. */
 const EXIT_USAGE = 2;
 
+/** `headwater:`, red on a terminal that wants colours (no-color.org). */
+function signature(): string {
+  const { NO_COLOR: none = '', TERM: terminal } = process.env;
+  const isPlain = process.stderr.isTTY !== true || none !== '' || terminal === 'dumb';
+  return isPlain ? 'headwater:' : '\u001b[31mheadwater:\u001b[0m';
+}
+
 /** Prints one sentence and sets the exit code: 2 for a command line that is not understood, else 1. */
 export function failProcess(error: unknown): void {
-  process.stderr.write(`headwater: ${printableLines(messageOf(error))}\n`);
+  process.stderr.write(`${signature()} ${printableLines(messageOf(error))}\n`);
   if (
     operatingError(error) === undefined &&
     error instanceof Error &&

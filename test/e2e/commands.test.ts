@@ -5,7 +5,6 @@ import { spawnSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { STORE_CONTRACT_VERSION } from '../../collector/store/store.ts';
-import { COMMANDS } from '../../cli/commands.ts';
 import {
   startCollector,
   startGateway,
@@ -16,7 +15,7 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
-import { settled } from '../support/reconcile.ts';
+import { getJson, settled } from '../support/reconcile.ts';
 
 describe('commands', () => {
   let collector: Headwater;
@@ -32,12 +31,6 @@ describe('commands', () => {
   const mqtt = (): string => gateway.address['mqtt'] ?? '';
   const http = (): string => collector.address['http'] ?? '';
   const shown = (): Promise<void> => settled(gateway.address['http'] ?? '', http());
-
-  it.each(Object.keys(COMMANDS))('%s --help says how it is used and exits 0', async (name) => {
-    const { code, stdout } = await run([name, '--help']);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(new RegExp(`^Usage: headwater ${name}`));
-  });
 
   it('publish and query: what goes in comes out', async () => {
     expect(
@@ -107,19 +100,6 @@ describe('commands', () => {
     const onMqtt = await run(['query', '--http', mqtt()]);
     expect(onMqtt.code).toBe(1);
     expect(onMqtt.output).toMatch(/is not HTTP/);
-  });
-
-  it('a reader that stops reading ends the command (query | head -1)', () => {
-    const { status, stdout, stderr } = spawnSync(
-      'bash',
-      [
-        '-c',
-        `set -o pipefail; ${process.execPath} cli/bin.mjs help | head -1; echo "\${PIPESTATUS[0]}"`,
-      ],
-      { cwd: ROOT, encoding: 'utf8', timeout: 10_000 },
-    );
-    expect(status, stderr).toBe(0);
-    expect(stdout).toBe('Usage: headwater COMMAND [flags]\n0\n');
   });
 
   it('tail shows what arrives while it runs, filtered, and ends after --count', async () => {
@@ -257,7 +237,12 @@ describe('commands', () => {
       '--mqtt',
       other.address['mqtt'] ?? '',
     ]);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await until('some rows', async () => {
+      const { waitingMessages } = await getJson<{ waitingMessages: number }>(
+        `http://${other.address['http']}/api/v1/buffer`,
+      );
+      return waitingMessages > 0 || undefined;
+    });
     await other.kill('SIGKILL');
     expect(await child.exited).toBe(1);
     expect(child.output()).toMatch(

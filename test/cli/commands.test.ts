@@ -1,0 +1,149 @@
+/** What holds of every command, whichever it is, and what shells complete of them. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { COMMANDS, overview, type CommandModule } from '../../cli/commands.ts';
+import { completion, offeredBy } from '../../cli/completion.ts';
+import { ROOT, temporaryFolder } from '../support/process.ts';
+import { said } from '../support/said.ts';
+
+const names = Object.keys(COMMANDS);
+const load = (name: string): Promise<CommandModule> =>
+  COMMANDS[name]?.load() ?? Promise.reject(new Error(name));
+
+/** The words of the lines of a help that are examples. */
+const examplesOf = (help: string): string[] => {
+  const [, part = ''] = /\nExamples?:([^]*)$/.exec(help) ?? [];
+  return part
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line.startsWith('headwater '));
+};
+
+describe.each(names)('headwater %s', (name) => {
+  it('--help says how it is used, with an example whose flags exist', async () => {
+    const { help, run } = await load(name);
+    expect(await said(() => run(['--help']))).toEqual({ stdout: help, code: 0 });
+    expect(help).toMatch(new RegExp(`^Usage: headwater ${name}\\b`));
+    const examples = examplesOf(help);
+    expect(examples.length, help).toBeGreaterThan(0);
+    const { flags } = offeredBy(name, '', help);
+    for (const example of examples) {
+      expect(example.split(' ')[1], example).toBe(name);
+      for (const [, flag] of example.matchAll(/ --([\w-]+)/g))
+        expect(
+          flags.map((each) => each.name),
+          example,
+        ).toContain(flag);
+    }
+  });
+
+  it('a flag that it does not know, and a word too many, are its user’s mistake', async () => {
+    const { run } = await load(name);
+    const wrong = async (args: string[]): Promise<unknown> => {
+      try {
+        await run(args);
+      } catch (error) {
+        return error;
+      }
+      return undefined;
+    };
+    expect(await wrong(['--nosuchflag'])).toMatchObject({
+      code: 'USAGE',
+      message: expect.stringMatching(new RegExp(`see headwater ${name} --help$`)) as string,
+    });
+    if (name !== 'enroll')
+      // Takes any number of names.
+      expect(await wrong(['a', 'b', 'c', 'd', 'e'])).toMatchObject({ code: 'USAGE' });
+  });
+});
+
+it('exit codes: what the overview says of them', () => {
+  const exits = (...args: string[]): number | null =>
+    spawnSync(process.execPath, ['cli/bin.mjs', ...args], { cwd: ROOT }).status;
+  expect(overview()).toMatch(
+    /Exit codes: 0 done, 1 failed or refused, 2 the command line is wrong/,
+  );
+  expect(exits('token', 'x')).toBe(0);
+  expect(exits('try', 'a', '{')).toBe(1);
+  expect(exits('tail', '--nosuch')).toBe(2);
+});
+
+it('the red of an error is for terminals, and not where NO_COLOR is set', () => {
+  const file = join(temporaryFolder(), 'out');
+  const command = `${process.execPath} cli/bin.mjs nosuch`;
+  const onTerminal = (environment: Record<string, string>): string => {
+    spawnSync('script', ['-qec', command, file], {
+      cwd: ROOT,
+      env: { ...process.env, TERM: 'xterm', ...environment },
+      stdio: 'ignore',
+    });
+    return readFileSync(file, 'utf8');
+  };
+  expect(onTerminal({ NO_COLOR: '' })).toContain('\u001b[31mheadwater:\u001b[0m');
+  expect(onTerminal({ NO_COLOR: '1' })).not.toContain('\u001b[31m');
+  const piped = spawnSync(process.execPath, ['cli/bin.mjs', 'nosuch'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  expect(piped.stderr).toMatch(/^headwater: 'nosuch' is no command/);
+});
+
+describe('completion', () => {
+  const scripts = async (shell: string): Promise<string> => {
+    const file = join(temporaryFolder(), 'completion');
+    writeFileSync(file, (await said(() => completion([shell]))).stdout);
+    return file;
+  };
+  const has = (shell: string): boolean => spawnSync(shell, ['--version']).error === undefined;
+
+  it('bash: commands, the words and flags of one, files for a value', async () => {
+    const file = await scripts('bash');
+    const offered = (...words: string[]): string[] =>
+      execFileSync(
+        'bash',
+        [
+          '-c',
+          `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _headwater; printf '%s\\n' "\${COMPREPLY[@]}"`,
+          ...['-', file, ...words],
+        ],
+        { encoding: 'utf8' },
+      )
+        .trim()
+        .split('\n');
+    expect(offered('headwater', '')).toEqual([...names, 'help', '--help', '--version']);
+    expect(offered('headwater', 'qu')).toEqual(['query', 'quarantine']);
+    expect(offered('headwater', 'help', 'le')).toEqual(['ledger']);
+    expect(offered('headwater', 'quarantine', 're')).toEqual(['replay']);
+    expect(offered('headwater', 'completion', '')).toContain('fish');
+    expect(offered('headwater', 'publish', '--m')).toEqual(['--mqtt']);
+    expect(offered('headwater', 'publish', '--ca', '')).toEqual(['']);
+    expect(offered('headwater', 'nosuch', '')).toEqual(['']);
+  });
+
+  it.skipIf(!has('fish'))('fish, where it is installed: the same', async () => {
+    const file = await scripts('fish');
+    const offered = (line: string): string[] =>
+      execFileSync('fish', ['--no-config', '-c', `source ${file}; complete -C '${line}'`], {
+        encoding: 'utf8',
+      })
+        .trim()
+        .split('\n')
+        .map((each) => each.split('\t')[0] ?? '');
+    expect(offered('headwater qu').sort()).toEqual(['quarantine', 'query']);
+    expect(offered('headwater publish --mq')).toEqual(['--mqtt']);
+    expect(offered('headwater quarantine re')).toContain('replay');
+  });
+
+  it.skipIf(!has('zsh'))('zsh, where it is installed: takes the script', async () => {
+    const file = await scripts('zsh');
+    const code = `autoload -Uz compinit; compinit -u -d /dev/null; source ${file}; print $_comps[headwater]`;
+    expect(execFileSync('zsh', ['-f', '-c', code], { encoding: 'utf8' }).trim()).toBe('_headwater');
+  });
+
+  it('no shell, or one that is not known, is refused', async () => {
+    await expect(completion([])).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(completion(['tcsh'])).rejects.toMatchObject({ code: 'USAGE' });
+  });
+});

@@ -1,0 +1,38 @@
+/** What the console says of refused connections: every reason, seldom, and never without end. */
+import { expect, it } from 'vitest';
+import { Refusals, mistakeOf } from '../../shared/access/refusals.ts';
+
+const MINUTE_US = 60_000_000;
+
+it('once a minute for an address and reason, 20 lines a minute in all, and how many were not told', () => {
+  let nowUs = 0;
+  const told: string[] = [];
+  const refusals = new Refusals(
+    () => nowUs,
+    ({ text }) => void told.push(text),
+    'refused',
+  );
+  for (let each = 0; each < 1000; each++) refusals.say('192.0.2.1', 'wrong', 'wrong of 1');
+  refusals.say('192.0.2.1', 'late', 'late of 1');
+  expect(told).toEqual([
+    'wrong of 1',
+    'late of 1 (since the last such line 999 more were refused)',
+  ]);
+  // Addresses of one network of IPv6 are one.
+  for (let each = 0; each < 50; each++) refusals.say(`2001:db8::1:${each}`, 'wrong', 'wrong of v6');
+  expect(told).toHaveLength(3);
+  for (let each = 0; each < 100_000; each++)
+    refusals.say(`10.${each >> 16}.${(each >> 8) & 255}.${each & 255}`, 'wrong', 'flood');
+  expect(told).toHaveLength(20);
+  nowUs += MINUTE_US;
+  refusals.say('192.0.2.1', 'wrong', 'again');
+  expect(told.at(-1)).toMatch(/^again \(since the last such line \d{5} more were refused\)$/);
+});
+
+it('names the mistakes of whoever set a device up, and nothing else', () => {
+  expect(mistakeOf('protocol version 6 is not spoken here', '3, 4, 5')).toBe(
+    "it speaks MQTT's protocol version 6; spoken here: 3, 4, 5",
+  );
+  expect(mistakeOf('the first packet is not a CONNECT', '')).toMatch(/HTTP or TLS/);
+  expect(mistakeOf('the client closed', '')).toBeUndefined();
+});
