@@ -185,8 +185,8 @@ export const COMMANDS: Record<string, Command> = {
   completion: {
     about: 'Print what completes commands and flags in bash, zsh or fish.',
     load: async () => {
-      const { COMPLETION_HELP: help, completion: run } = await import('./completion.ts');
-      return { help, run };
+      const { COMPLETION_HELP: help, completion } = await import('./completion.ts');
+      return { help, run: (args) => completion(args, COMMANDS) };
     },
   },
 };

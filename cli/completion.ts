@@ -1,7 +1,9 @@
 /** `headwater completion SHELL`: what the shell offers at Tab, made from the table of commands and their help. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError } from '../shared/errors.ts';
-import { COMMANDS } from './commands.ts';
+
+/** The table of commands, as far as it matters here. */
+type Table = Record<string, { about: string; load: () => Promise<{ help: string }> }>;
 
 const FLAGS: Flags = {};
 
@@ -134,7 +136,7 @@ ${lines.join('\n')}
 
 const SHELLS: Record<string, (all: Offered[]) => string> = { bash, zsh, fish };
 
-export async function completion(args: string[]): Promise<void> {
+export async function completion(args: string[], commands: Table): Promise<void> {
   const { positionals, help } = parseFlags('completion', args, FLAGS, 1);
   if (help) {
     process.stdout.write(COMPLETION_HELP);
@@ -145,7 +147,7 @@ export async function completion(args: string[]): Promise<void> {
   if (script === undefined)
     throw new HeadwaterError('USAGE', 'for which shell? headwater completion bash, zsh or fish');
   const all = await Promise.all(
-    Object.entries(COMMANDS).map(async ([name, { about, load }]) =>
+    Object.entries(commands).map(async ([name, { about, load }]) =>
       offeredBy(name, about, (await load()).help),
     ),
   );

@@ -30,13 +30,25 @@ function charsetOf(contentType: string): string | undefined {
   return name === undefined || name === 'utf-8' || !isCharset(name) ? undefined : name;
 }
 
-export function hintsOf({ properties }: FrameRecord): Hints {
+/**
+ * `curl --data` calls everything a form, unless it is told otherwise. A form has `=`, and its spaces and braces are encoded;
+ * what has none of it is looked at as if nothing had been said.
+ */
+const isForm = (payload: Buffer): boolean =>
+  /^[^\s{["<=]+=\S*\s*$/.test(payload.toString('latin1'));
+
+function codecSaid(contentType: string, payload: Buffer): CodecName | undefined {
+  const codec = codecOfContentType(contentType);
+  return codec === 'query-string' && !isForm(payload) ? undefined : codec;
+}
+
+export function hintsOf({ properties, payload }: FrameRecord): Hints {
   if (properties === undefined) return NO_HINTS;
   const { contentType, user } = readProperties(properties);
   const precision = user.find(([name]) => name === 'precision')?.[1];
   return {
     key: user.find(([name]) => name === IDEMPOTENCY_PROPERTY)?.[1],
-    codec: contentType === undefined ? undefined : codecOfContentType(contentType),
+    codec: contentType === undefined ? undefined : codecSaid(contentType, payload),
     charset: contentType === undefined ? undefined : charsetOf(contentType),
     precision:
       precision !== undefined && PRECISIONS.includes(precision)

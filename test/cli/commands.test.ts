@@ -93,7 +93,7 @@ it('the red of an error is for terminals, and not where NO_COLOR is set', () => 
 describe('completion', () => {
   const scripts = async (shell: string): Promise<string> => {
     const file = join(temporaryFolder(), 'completion');
-    writeFileSync(file, (await said(() => completion([shell]))).stdout);
+    writeFileSync(file, (await said(() => completion([shell], COMMANDS))).stdout);
     return file;
   };
   const has = (shell: string): boolean => spawnSync(shell, ['--version']).error === undefined;
@@ -138,12 +138,12 @@ describe('completion', () => {
 
   it.skipIf(!has('zsh'))('zsh, where it is installed: takes the script', async () => {
     const file = await scripts('zsh');
-    const code = `autoload -Uz compinit; compinit -u -d /dev/null; source ${file}; print $_comps[headwater]`;
+    const code = `autoload -Uz compinit; compinit -u -D; source ${file}; print $_comps[headwater]`;
     expect(execFileSync('zsh', ['-f', '-c', code], { encoding: 'utf8' }).trim()).toBe('_headwater');
   });
 
   it('no shell, or one that is not known, is refused', async () => {
-    await expect(completion([])).rejects.toMatchObject({ code: 'USAGE' });
-    await expect(completion(['tcsh'])).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(completion([], COMMANDS)).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(completion(['tcsh'], COMMANDS)).rejects.toMatchObject({ code: 'USAGE' });
   });
 });
