@@ -3,6 +3,7 @@ import { maySee } from '../../shared/access/may.ts';
 import { READ_ALL, READ_EACH, json } from '../../shared/http/route.ts';
 import { TEXT, INTEGER, listOf, object, orNull } from '../../shared/http/schema.ts';
 import { blockedBy } from '../../shared/telemetry/health.ts';
+import { auditPart, STANDING } from '../audit/part.ts';
 import { enrollPart } from '../enroll/part.ts';
 import { ingestPart } from '../ingest/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
@@ -21,6 +22,7 @@ function statusOf(site: CollectorSite): object {
     stages: log.groups(),
     blocked: blockedBy(site.health()) ?? null,
     waiting: site.health().flatMap(({ name, why }) => (why === undefined ? [] : [{ name, why }])),
+    audit: site.find(auditPart)?.audit.standing() ?? null,
     warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
   };
 }
@@ -68,6 +70,7 @@ export const statusPart: CollectorPart<CollectorSite> = {
             stages: listOf({ group: TEXT, topic: TEXT, lagRecords: orNull(INTEGER) }),
             blocked: orNull(TEXT),
             waiting: listOf({ name: TEXT, why: TEXT }),
+            audit: orNull(STANDING),
             warnings: { type: 'array', items: TEXT },
           }),
         },

@@ -5,6 +5,7 @@
  */
 import { isRetryable } from '../../contracts/errors.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { Rest, processTimers } from '../../shared/env/timers.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -16,7 +17,9 @@ import type { StoreStage } from '../store/stage.ts';
 import type { TimeSeriesStore } from '../store/store.ts';
 import { isSumming } from '../store/sums.ts';
 import {
+  Ahead,
   Compare,
+  signature,
   type AuditBounds,
   type Comparison,
   type Pacing,
@@ -29,12 +32,21 @@ import { LogSide, lakeState, type Bounds } from './log-side.ts';
 import { Mend, daysOf } from './mend.ts';
 import { RawSide } from './raw-side.ts';
 import { Places, stayed, type PlaceDifferences } from './places.ts';
-import { findingOf, rawFindings, reportOf, sentenceOf, type Report } from './report.ts';
+import {
+  briefOf,
+  findingOf,
+  rawFindings,
+  reportOf,
+  sentenceOf,
+  type Report,
+  type Standing,
+} from './report.ts';
 import { SummingSide } from './store-side.ts';
 
 /** Rest for each millisecond of work: with what the lake's scrub takes it stays under 2 % of a core. */
 const REST = 200;
-const REST_MS_MAX = 60_000;
+/** Only so that a clock that jumps in the middle of work does not end it for good. */
+const REST_MS_MAX = 6 * 3_600_000;
 const PAUSE_MS = 3_600_000;
 const FIRST_MS = 300_000;
 const RETRY_MS = 60_000;
@@ -58,11 +70,6 @@ export interface AuditOptions {
   newId: () => string;
 }
 
-const signature = ({ sides: { log, lake, store } }: Suspect): string =>
-  [log, lake, store]
-    .map((sum) => (sum === null ? '-' : `${sum?.points ?? 0}:${sum?.digest ?? 0n}`))
-    .join(' ');
-
 export class Audit {
   last: Report | undefined;
   /** Readings found differing since the start. */
@@ -72,12 +79,17 @@ export class Audit {
     running: false,
     report: null,
   };
+  /** At work, without its rests, milliseconds. */
+  workMs = 0;
+  /** Epoch milliseconds at which the next pass begins of itself; undefined: one is under way. */
+  private nextMs: number | undefined;
   private readonly options: AuditOptions;
   private readonly engine: AuditEngine;
   private turn: Promise<unknown> = Promise.resolve();
   private running: Promise<void> | undefined;
   private stopped = false;
-  private readonly waiting = new Set<() => void>();
+  private readonly rests = new Rest(processTimers);
+  private readonly ahead = new Ahead();
   private said = '';
 
   constructor(options: AuditOptions) {
@@ -101,7 +113,7 @@ export class Audit {
   }
 
   private async loop(): Promise<void> {
-    await this.rest(FIRST_MS);
+    await this.pause(FIRST_MS);
     while (!this.stopped) {
       let restMs = PAUSE_MS;
       try {
@@ -115,21 +127,31 @@ export class Audit {
         this.said = text;
         restMs = RETRY_MS;
       }
-      await this.rest(restMs);
+      await this.pause(restMs);
     }
   }
 
-  private rest(ms: number): Promise<void> {
-    if (this.stopped) return Promise.resolve();
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        this.waiting.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      this.waiting.add(done);
-    });
+  /** Between two passes. */
+  private async pause(ms: number): Promise<void> {
+    this.nextMs = this.options.nowMs() + ms;
+    await this.rest(ms);
+    this.nextMs = undefined;
+  }
+
+  /** For whoever asks how it stands: the last pass, the next one, and what keeps it waiting. */
+  standing(): Standing {
+    const { last, nextMs, said, found, mended } = this;
+    return {
+      last: last === undefined ? null : briefOf(last),
+      next: nextMs === undefined ? null : Math.round(nextMs),
+      why: said === '' ? null : said,
+      found,
+      mended,
+    };
+  }
+
+  private async rest(ms: number): Promise<void> {
+    if (!this.stopped) await this.rests.for(ms);
   }
 
   /** One after another. Throws LOG_UNAVAILABLE, LAKE_UNAVAILABLE, STORE_UNAVAILABLE: it is tried again. */
@@ -137,7 +159,14 @@ export class Audit {
     full: boolean,
     rest: (workMs: number) => Promise<void> = () => Promise.resolve(),
   ): Promise<Report> {
-    const run = this.turn.then(() => this.once(full, { rest, isStopped: () => this.stopped }));
+    const pacing: Pacing = {
+      rest: (workMs) => {
+        this.workMs += workMs;
+        return rest(workMs);
+      },
+      isStopped: () => this.stopped,
+    };
+    const run = this.turn.then(() => this.once(full, pacing));
     this.turn = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
     return run;
   }
@@ -151,7 +180,8 @@ export class Audit {
     if (lakeSide !== undefined && full) lakeSide.trustMs = 0;
     const storeSide = store !== undefined && isSumming(store) ? new SummingSide(store) : undefined;
     const stages = { log: new LogSide(log, this.engine, newId), lake: lakeSide, store: storeSide };
-    const compare = new Compare(stages, pacing);
+    if (!full) this.ahead.begin();
+    const compare = new Compare(stages, pacing, full ? undefined : this.ahead);
     const first = await compare.whole(await this.bounds());
     if (lakeSide !== undefined) lakeSide.trustMs = 600_000;
     const suspects = await this.confirmed(compare, first);
@@ -360,7 +390,7 @@ export class Audit {
 
   async close(): Promise<void> {
     this.stopped = true;
-    for (const wake of this.waiting) wake();
+    this.rests.wake();
     await this.running;
     await this.turn;
     await this.engine.close();

@@ -45,6 +45,23 @@ const ANSWER = object({
   last: orNull(REPORT),
 });
 
+export const STANDING = object({
+  last: orNull(
+    object({
+      startedMs: INTEGER,
+      endedMs: INTEGER,
+      full: BOOLEAN,
+      clean: BOOLEAN,
+      found: INTEGER,
+      mended: INTEGER,
+    }),
+  ),
+  next: orNull(INTEGER),
+  why: orNull(TEXT),
+  found: INTEGER,
+  mended: INTEGER,
+});
+
 interface Auditing {
   audit: Audit;
   access: AccessAudit;
@@ -114,6 +131,18 @@ export const auditPart: CollectorPart<Auditing> = {
     headwater_audit_differing_readings_total: counter(
       'Readings that stages had differently.',
       ({ audit }) => audit.found,
+    ),
+    headwater_audit_next_seconds: gauge(
+      'When the next audit begins of itself, epoch seconds; 0: one is under way.',
+      ({ audit }) => Math.round((audit.standing().next ?? 0) / 1000),
+    ),
+    headwater_audit_last_differing_readings: gauge(
+      'Readings that the last audit found differing.',
+      ({ audit }) => audit.standing().last?.found ?? 0,
+    ),
+    headwater_audit_work_seconds_total: counter(
+      'Time at work of all audits, without their rests, seconds.',
+      ({ audit }) => audit.workMs / 1000,
     ),
     headwater_audit_mended_readings_total: counter(
       'Of these, readings that were put right.',

@@ -41,6 +41,38 @@ export interface Report {
   clean: boolean;
 }
 
+/** A pass that came to its end. */
+export interface Brief {
+  startedMs: number;
+  endedMs: number;
+  full: boolean;
+  clean: boolean;
+  /** Readings and messages that it found differing, but for what nobody has to do anything about. */
+  found: number;
+  /** Of these, what it put right. */
+  mended: number;
+}
+
+/** How the audit stands. */
+export interface Standing {
+  last: Brief | null;
+  /** Epoch milliseconds; null: a pass is under way. */
+  next: number | null;
+  /** Why the last attempt did not come to its end, if so. */
+  why: string | null;
+  /** Since the start. */
+  found: number;
+  mended: number;
+}
+
+export function briefOf({ startedMs, endedMs, full, clean, findings }: Report): Brief {
+  const told = findings.filter(({ mended }) => mended !== 'harmless');
+  const sum = (some: readonly Finding[]): number =>
+    some.reduce((all, { readings }) => all + readings, 0);
+  const mended = sum(told.filter((each) => each.mended === 'yes'));
+  return { startedMs, endedMs, full, clean, found: sum(told), mended };
+}
+
 const IDENTITY =
   'gateway, epoch, sequence, index, measurement, tags, time to the nanosecond, field and value of every point';
 

@@ -4,6 +4,7 @@
  * again after a pause. What it finds is for `check.ts` to set aside and for `heal.ts` to make again.
  */
 import { isRetryable } from '../../contracts/errors.ts';
+import { Rest, processTimers } from '../../shared/env/timers.ts';
 import { codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { adopt, unlisted } from './adopt.ts';
@@ -26,7 +27,7 @@ export class Scrub {
   private readonly notify: Notify;
   private readonly nowMs: () => number;
   private stopped = false;
-  private wake: (() => void) | undefined;
+  private readonly rests = new Rest(processTimers);
   private running: Promise<void> | undefined;
   private said = '';
   /** What a person asked for. */
@@ -74,15 +75,8 @@ export class Scrub {
     }
   }
 
-  private rest(ms: number): Promise<void> {
-    if (this.stopped) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  private async rest(ms: number): Promise<void> {
+    if (!this.stopped) await this.rests.for(ms);
   }
 
   /** All of the lake once. Throws LAKE_UNAVAILABLE. */
@@ -189,7 +183,7 @@ export class Scrub {
 
   async close(): Promise<void> {
     this.stopped = true;
-    this.wake?.();
+    this.rests.wake();
     await this.running;
     await this.answering;
   }

@@ -24,6 +24,8 @@ export interface Gap {
 export interface Place {
   /** Offset of the next record to read. */
   next: number;
+  /** The log that it is of, by a name of its own; versions before kept none. */
+  log?: string;
   last?: Seen;
   gap?: Gap;
 }

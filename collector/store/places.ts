@@ -1,7 +1,11 @@
 /**
  * How far a store has come in each partition of its sources, and where that is kept: by a store that supports progress,
  * in the transaction of its changes; for any other, in the log's topic `state`, with the step.
+ *
+ * A store that keeps its own place names the log that it is of: one that was filled from another log, put here by a restore or
+ * by mistake, has nothing of this one, whatever its offsets seem to say.
  */
+import { randomBytes } from 'node:crypto';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_STATE, type Log, type Produced, type StoredRecord } from '../log/log.ts';
@@ -10,6 +14,8 @@ import type { TimeSeriesStore } from './store.ts';
 
 /** Before the identity of a store that keeps no progress, in the topic `state`. */
 export const STORE_PREFIX = 'store/';
+/** A log's own name, for each topic and partition, in the topic `state`. */
+const LOG_NAME = `${STORE_PREFIX}log/`;
 /** Which store has taken over the place of the group that older versions had for every store of its kind. */
 const ADOPTED = `${STORE_PREFIX}adopted/`;
 
@@ -26,6 +32,8 @@ export class Places {
   private readonly adopted = new Set<string>();
   /** Read from the beginning when they are loaded next. */
   private readonly restarts = new Set<string>();
+  /** Key of the topic `state` → a log's name that is not kept there yet. */
+  private readonly unnamed = new Map<string, string>();
   identity = '';
 
   constructor(log: Log, store: TimeSeriesStore, notify: Notify, nowMs: () => number) {
@@ -79,9 +87,13 @@ export class Places {
       ? undefined
       : await this.kept(topic, partition);
     if (kept !== undefined || this.store.supports.progress) await this.forgetOld(topic);
-    const known = kept ?? (await this.inherited(topic, partition));
+    const log = this.store.supports.progress ? await this.logName(topic, partition) : undefined;
+    const isOther = kept?.log !== undefined && kept.log !== log;
+    const known = isOther ? undefined : (kept ?? (await this.inherited(topic, partition)));
+    if (isOther) this.tellOther(topic);
     const first = (await this.log.first?.(topic, partition)) ?? 0;
     const place = withGap(known, first, this.nowMs());
+    if (log !== undefined) place.log = log;
     if (place.gap !== undefined && known?.gap === undefined)
       this.tell(topic, place.gap.from, first);
     this.set(topic, partition, place);
@@ -94,6 +106,26 @@ export class Places {
       event: 'store_incomplete',
       text: `the store lacks ${topic} from offset ${from} to ${first - 1}, which the log no longer has: it is filled from the lake, and answers say that they are incomplete until then`,
     });
+  }
+
+  tellOther(topic: string): void {
+    this.notify({
+      level: 'warn',
+      event: 'store_other_log',
+      text: `the topic ${topic} is not the one that the store has read before: the log was restored or made anew, or the store is another one; all of it is read again, and what the store has already stays as it is`,
+    });
+  }
+
+  /** The name that the log has, or is given with the next step. */
+  private async logName(topic: string, partition: number): Promise<string> {
+    const key = `${LOG_NAME}${topic}/${partition}`;
+    const records = await this.log.state(TOPIC_STATE, partition, key);
+    const kept = records.find((record) => record.key === key)?.value.toString('utf8');
+    this.unnamed.delete(key);
+    if (kept !== undefined) return kept;
+    const name = randomBytes(8).toString('hex');
+    this.unnamed.set(key, name);
+    return name;
   }
 
   private stateKey(topic: string, partition: number): string {
@@ -142,17 +174,18 @@ export class Places {
     return places;
   }
 
-  /** For the store's own transaction; empty for one that keeps none. */
+  /** For the store's own transaction; empty for one that keeps none, and before the log has the name that a place says. */
   marksOf(topic: string, places: ReadonlyMap<number, Place>): Map<string, string> {
     if (!this.store.supports.progress) return new Map();
     return new Map(
-      [...places].map(([partition, place]) => [placeName(topic, partition), JSON.stringify(place)]),
+      [...places]
+        .filter(([partition]) => !this.unnamed.has(`${LOG_NAME}${topic}/${partition}`))
+        .map(([partition, place]) => [placeName(topic, partition), JSON.stringify(place)]),
     );
   }
 
-  /** For the log, with the step; none for a store that keeps them. */
+  /** For the log, with the step: places, but for a store that keeps them, and the log's name. */
   recordsOf(topic: string, places: ReadonlyMap<number, Place>): Produced[] {
-    if (this.store.supports.progress) return [];
     return [...places].flatMap(([partition, place]) => {
       const record = (key: string, text: string): Produced => ({
         topic: TOPIC_STATE,
@@ -161,6 +194,13 @@ export class Places {
         headers: {},
         value: Buffer.from(text),
       });
+      if (this.store.supports.progress) {
+        const key = `${LOG_NAME}${topic}/${partition}`;
+        const name = this.unnamed.get(key);
+        // Where that fails the partition is loaded again.
+        this.unnamed.delete(key);
+        return name === undefined ? [] : [record(key, name)];
+      }
       const records = [record(this.stateKey(topic, partition), JSON.stringify(place))];
       const adopted = `${ADOPTED}${topic}/${partition}`;
       if (this.adopted.delete(adopted)) records.push(record(adopted, this.identity));

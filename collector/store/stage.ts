@@ -204,11 +204,7 @@ export class StoreStage {
     this.expected.delete(key);
     if (record.offset !== seen[0]) return true;
     if (seenOf(record)[1] === seen[1]) return false;
-    this.notify({
-      level: 'warn',
-      event: 'store_other_log',
-      text: `the topic ${topic} is not the one that the store has read before: the log was restored or made anew; all of it is read again, and what the store has already stays as it is`,
-    });
+    this.places.tellOther(topic);
     this.places.restart(topic, record.partition);
     throw new HeadwaterError('STORE_RESET', 'the log is read again from its beginning');
   }

@@ -27,26 +27,29 @@ export const processTimers: Timers = {
   },
 };
 
-/** A rest that can be cut short: `wake` ends the one under way, and is harmless when there is none. */
+/** Rests that can be cut short: `wake` ends those under way, and is harmless when there are none. */
 export class Rest {
   private readonly timers: Timers;
-  private timer: Timer | undefined;
-  private resolve: (() => void) | undefined;
+  private readonly waiting = new Set<() => void>();
 
   constructor(timers: Timers) {
     this.timers = timers;
   }
 
+  /** Any number of them at once, each of its own length. */
   async for(ms: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      this.resolve = resolve;
-      this.timer = this.timers.after(ms, resolve);
+      const end = (): void => {
+        timer.cancel();
+        this.waiting.delete(end);
+        resolve();
+      };
+      const timer = this.timers.after(ms, end);
+      this.waiting.add(end);
     });
-    this.resolve = undefined;
   }
 
   wake(): void {
-    this.timer?.cancel();
-    this.resolve?.();
+    for (const end of [...this.waiting]) end();
   }
 }

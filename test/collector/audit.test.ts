@@ -26,10 +26,16 @@ describe('an audit', () => {
       const clean = await site.audit.pass(true);
       expect(clean).toMatchObject({ clean: true, findings: [], lakePoints: clean.storePoints });
       expect(clean.storePoints).toBe(1230);
+      expect(site.audit.standing()).toMatchObject({ last: { clean: true, found: 0 }, found: 0 });
       const before = [await allRows(site), await site.stored()];
       const { damages, ...wrong } = await trial(site, 40, next);
       expect(damages).toBeGreaterThan(30);
       expect({ seed, ...wrong }).toEqual({ seed, missed: [], wrongly: [], unmended: [] });
+      const { last, found, mended } = site.audit.standing();
+      expect(last?.clean).toBe(false);
+      expect(last?.found).toBeGreaterThan(10);
+      expect([last?.mended, found, mended]).toEqual([last?.found, last?.found, last?.found]);
+      expect(site.audit.workMs).toBeGreaterThan(0);
       expect([await allRows(site), await site.stored()]).toEqual(before);
       expect(await site.audit.pass(true)).toMatchObject({ clean: true });
       await site.close();
@@ -50,9 +56,42 @@ describe('an audit', () => {
     isDone = true;
     await feeding;
     site.audit.start();
+    expect(site.audit.standing().next).toBeGreaterThan(Date.now());
     site.audit.begin(true);
     await site.close();
     expect(site.audit.asked.report).toBe(null);
+  });
+});
+
+describe('what the store has, and nobody else', () => {
+  /** A reading of a gateway that neither log nor lake has heard of, as a store of another collector has them. */
+  const strange = (site: AuditSite): Promise<unknown> =>
+    site.store.apply(
+      [
+        {
+          identity: { gateway: 'gw-other', epoch: 'e', sequence: 7, index: 0 },
+          put: {
+            ...{ measurement: 'm', tags: {}, fields: { value: 1 }, sequence: 7, index: 0 },
+            ...{ timeMs: Date.UTC(2026, 4, 1, 12), ns: 0 },
+          },
+        },
+      ],
+      new Map(),
+    );
+
+  it('is named by an audit that was asked for at once, by one in the background the second time', async () => {
+    const site = new AuditSite(temporaryFolder());
+    await site.open();
+    await site.append([frameOf(1, 5, { dayMs: Date.UTC(2026, 4, 1, 12) })]);
+    await site.caughtUp();
+    await strange(site);
+    expect(await site.audit.pass(false)).toMatchObject({ clean: true });
+    const [second, full] = [await site.audit.pass(false), await site.audit.pass(true)];
+    for (const { findings } of [second, full])
+      expect(findings).toMatchObject([
+        { gateway: 'gw-other', ranges: [[7, 7]], readings: 1, mended: 'no' },
+      ]);
+    await site.close();
   });
 });
 

@@ -213,7 +213,10 @@ describe.concurrent('a store that begins with less than its source once had', ()
   it('an older copy restored: what was corrected since is as it was said last', async () => {
     const folder = temporaryFolder();
     const first = await site(folder);
-    await first.say(TOPIC_READINGS, readings(0, 100));
+    // In two steps: the log has its name by the second.
+    await first.say(TOPIC_READINGS, readings(0, 50));
+    await first.caughtUp();
+    await first.say(TOPIC_READINGS, readings(50, 100));
     await first.caughtUp();
     await first.close();
     cpSync(join(folder, 'store'), join(folder, 'old'), { recursive: true });
@@ -232,6 +235,27 @@ describe.concurrent('a store that begins with less than its source once had', ()
     expect(again.said.some((text) => text.includes('from offset 100 to'))).toBe(true);
     const expected = [...numbers(0, COUNT).filter((value) => value !== 10), 5000];
     expect(await again.values()).toEqual(expected);
+    await again.close();
+  });
+
+  it('one that was filled from another log, in its place: it has nothing of this one, whatever its offsets say', async () => {
+    const folder = temporaryFolder();
+    await cut(folder);
+    const elsewhere = temporaryFolder();
+    const other = await site(elsewhere);
+    // In two steps: the log has its name by the second.
+    await other.say(TOPIC_READINGS, readings(9000, 9020));
+    await other.caughtUp();
+    await other.say(TOPIC_READINGS, readings(9020, 9040));
+    await other.caughtUp();
+    await other.close();
+    rmSync(join(folder, 'store'), { recursive: true });
+    cpSync(join(elsewhere, 'store'), join(folder, 'store'), { recursive: true });
+    const again = await site(folder);
+    await again.whole();
+    expect(again.said.filter((text) => text.startsWith('store_other_log'))).toHaveLength(1);
+    // Nothing that was there is thrown away: an audit names it.
+    expect(await again.values()).toEqual([...numbers(0, COUNT + 1), ...numbers(9000, 9040)]);
     await again.close();
   });
 
