@@ -153,6 +153,8 @@ export interface Log {
   next?(topic: string, partition: number): Promise<number>;
   /** What a group has committed in a topic, by partition; without joining it. Throws LOG_UNAVAILABLE. */
   committedBy?(group: string, topic: string): Promise<Map<number, number>>;
+  /** Names of all groups that the log has, those that nobody is a member of included. Throws LOG_UNAVAILABLE. */
+  groupNames?(): Promise<string[]>;
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */
   warnings(): string[];
   close(): Promise<void>;

@@ -21,15 +21,17 @@ export class GuardedLog implements Log {
   first?: NonNullable<Log['first']>;
   next?: NonNullable<Log['next']>;
   committedBy?: NonNullable<Log['committedBy']>;
+  groupNames?: NonNullable<Log['groupNames']>;
 
   constructor(log: Log, name: string) {
     this.log = log;
     this.name = name;
-    const { first, next, committedBy } = log;
+    const { first, next, committedBy, groupNames } = log;
     if (first !== undefined)
       this.first = (topic, partition) => this.guard(() => first.call(log, topic, partition));
     if (next !== undefined)
       this.next = (topic, partition) => this.guard(() => next.call(log, topic, partition));
+    if (groupNames !== undefined) this.groupNames = () => this.guard(() => groupNames.call(log));
     if (committedBy !== undefined)
       this.committedBy = (group, topic) => this.guard(() => committedBy.call(log, group, topic));
   }

@@ -1,7 +1,6 @@
 /**
- * What node-rdkafka has no call for: a topic's settings and the end of a group. A few requests of Kafka's own protocol
- * (https://kafka.apache.org/protocol: DescribeConfigs 32, FindCoordinator 10, DeleteGroups 42, each in the oldest version
- * that Kafka 2.1 to 4.x answers), one connection each, with the same TLS and SASL as the rest.
+ * What node-rdkafka has no call for: a topic's settings, the cluster's name, and groups: which, of whom, and their end. A few
+ * requests of Kafka's own protocol (https://kafka.apache.org/protocol, each in the oldest version that Kafka 2.1 to 4.x answers), one connection each, with the same TLS and SASL as the rest.
  */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { connect as connectPlain, isIP, type Socket } from 'node:net';
@@ -18,7 +17,10 @@ export interface AdminAccess {
 
 const TIMEOUT_MS = 10_000;
 const TOPIC = 2;
+const METADATA = [3, 2] as const;
 const DESCRIBE_CONFIGS = [32, 1] as const;
+const DESCRIBE_GROUPS = [15, 0] as const;
+const LIST_GROUPS = [16, 0] as const;
 const FIND_COORDINATOR = [10, 1] as const;
 const DELETE_GROUPS = [42, 1] as const;
 const API_VERSIONS = [18, 0] as const;
@@ -239,6 +241,15 @@ export async function checkAccess(brokers: string, access: AdminAccess): Promise
   }
 }
 
+/** The cluster's id: one that was wiped has another. Throws LOG_UNAVAILABLE. */
+export async function clusterOf(brokers: string, access: AdminAccess): Promise<string> {
+  return await ask(brokers, access, async (wire) => {
+    const answer = await wire.request(METADATA, new Writer().int(4, 0).done());
+    answer.list(() => [answer.int(4), answer.text(), answer.int(4), answer.text()]);
+    return answer.text();
+  });
+}
+
 /** Setting → value of each topic; one that is not there, or may not be looked at, is left out. Throws LOG_UNAVAILABLE. */
 export async function topicSettings(
   brokers: string,
@@ -267,6 +278,43 @@ export async function topicSettings(
       if (code === 0) found.set(name, settings);
     });
     return found;
+  });
+}
+
+/** Of the groups whose coordinator this broker is: each member's client id and address. Throws LOG_UNAVAILABLE. */
+export async function membersAt(
+  broker: string,
+  access: AdminAccess,
+  groups: readonly string[],
+): Promise<{ group: string; client: string; host: string }[]> {
+  return await ask(broker, access, async (wire) => {
+    const body = new Writer().int(4, groups.length);
+    for (const group of groups) body.text(group);
+    const answer = await wire.request(DESCRIBE_GROUPS, body.done());
+    const found = answer.list(() => {
+      const code = answer.int(2);
+      const group = answer.text();
+      for (let at = 0; at < 3; at++) answer.text(); // State, and how it shares out its partitions.
+      const members = answer.list(() => {
+        answer.text();
+        const member = { group, client: answer.text(), host: answer.text() };
+        answer.bytes();
+        answer.bytes();
+        return member;
+      });
+      return code === 0 ? members : [];
+    });
+    return found.flat();
+  });
+}
+
+/** Names of the groups whose coordinator this broker is. Throws LOG_UNAVAILABLE. */
+export async function groupsAt(broker: string, access: AdminAccess): Promise<string[]> {
+  return await ask(broker, access, async (wire) => {
+    const answer = await wire.request(LIST_GROUPS, Buffer.alloc(0));
+    const code = answer.int(2);
+    if (code !== 0) throw new Error(`its groups cannot be listed (${code})`);
+    return answer.list(() => [answer.text(), answer.text()]).map(([group = '']) => group);
   });
 }
 

@@ -10,6 +10,8 @@ import type * as RdKafka from './rdkafka-types.ts';
 
 export type Client = RdKafka.KafkaClient;
 
+/** By which Headwater's members of a group are known. */
+export const CLIENT_ID = 'headwater';
 export const TIMEOUT_MS = 10_000;
 export const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
 /** Records that one call to the library returns. */

@@ -194,7 +194,7 @@ export class KafkaConsumer implements LogConsumer {
     const { consumer, failure } = this;
     if (failure !== undefined) {
       this.failure = undefined;
-      await this.restart();
+      await this.abandon();
       throw failure;
     }
     if (consumer === undefined)
@@ -260,7 +260,16 @@ export class KafkaConsumer implements LogConsumer {
     return producer;
   }
 
+  /** What was read counts no more: offsets of then would skip what is there now. The next poll says so, and begins anew. */
+  madeAnew(): void {
+    const text = `Kafka: ${this.topic} was made anew: it is read again from its beginning`;
+    this.failure = new HeadwaterError('LOG_UNAVAILABLE', text);
+    this.held = [];
+    this.lagRecords = null;
+  }
+
   async commit({ produce, offsets }: Step): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
     const { consumer } = this;
     if (consumer === undefined)
       throw new HeadwaterError('LOG_UNAVAILABLE', 'Kafka: the consumer is closed');

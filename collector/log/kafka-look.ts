@@ -2,7 +2,7 @@
 import type { CollectorConfig } from '../config.ts';
 import { kafkaAccess } from './kafka-access.ts';
 import { checkAccess, reasonOf } from './kafka-admin.ts';
-import { TIMEOUT_MS, call, connect, loadClient } from './kafka-client.ts';
+import { CLIENT_ID, TIMEOUT_MS, call, connect, loadClient } from './kafka-client.ts';
 import { compare, replicaWarnings } from './kafka-topics.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 import { topics } from './topics.ts';
@@ -12,7 +12,7 @@ export async function lookAtKafka(config: CollectorConfig): Promise<string[]> {
   const brokers = config.log.slice('kafka://'.length);
   const { client, admin, token } = kafkaAccess(config);
   const kafka = loadClient();
-  const settings = { ...client, 'metadata.broker.list': brokers, 'client.id': 'headwater' };
+  const settings = { ...client, 'metadata.broker.list': brokers, 'client.id': CLIENT_ID };
   await checkAccess(brokers, admin);
   const producer = new kafka.Producer(settings, {});
   if (token !== undefined) producer.setOauthBearerToken(token());

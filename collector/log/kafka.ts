@@ -14,8 +14,9 @@ import { partitionOf } from '../../contracts/partition.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { KafkaAccess } from './kafka-access.ts';
-import { checkAccess, deleteGroup, reasonOf } from './kafka-admin.ts';
+import { checkAccess, clusterOf, deleteGroup, reasonOf } from './kafka-admin.ts';
 import {
+  CLIENT_ID,
   MESSAGE_BYTES_MAX,
   TIMEOUT_MS,
   call,
@@ -26,6 +27,7 @@ import {
 } from './kafka-client.ts';
 import { Follower } from './follow.ts';
 import { KafkaConsumer } from './kafka-consumer.ts';
+import { KafkaGroups } from './kafka-groups.ts';
 import { KafkaHealth } from './kafka-health.ts';
 import { preparePartitions } from './kafka-partitions.ts';
 import { readToEnd, type Reading } from './kafka-read.ts';
@@ -66,6 +68,8 @@ export const KAFKA_SUPPORTS: LogSupports = {
 
 const LOOK_EVERY_MS = 3000;
 const LOOK_MS_MAX = 2000;
+/** Looks at Kafka for each at who is in our groups. */
+const GROUPS_EVERY = 2;
 
 export class KafkaLog implements Log {
   readonly kind = 'kafka';
@@ -76,6 +80,10 @@ export class KafkaLog implements Log {
   private readonly compacted: ReadonlySet<string>;
   private readonly writer: KafkaWriter;
   private readonly size: RecordSize;
+  private readonly members: KafkaGroups;
+  /** HOST:PORT of each broker, as Kafka said last. */
+  private brokers: readonly string[] = [];
+  private looks = 0;
   private readonly answering: KafkaHealth;
   private said: string[] = [];
   private readonly consumers = new Set<KafkaConsumer>();
@@ -88,6 +96,8 @@ export class KafkaLog implements Log {
   private isLooking: Promise<void> | undefined;
   private isClosed = false;
   private token = '';
+  /** Kafka's own name of itself, '' while it is not known. */
+  private cluster = '';
 
   private constructor(kafka: Client, options: KafkaOptions, notify: Notify) {
     this.kafka = kafka;
@@ -97,6 +107,7 @@ export class KafkaLog implements Log {
     this.compacted = new Set(
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
+    this.members = new KafkaGroups(options.access?.admin ?? {}, notify);
     this.size = new RecordSize(options.brokers, options.now, notify);
     const health = (this.answering = new KafkaHealth(
       options.now,
@@ -137,7 +148,7 @@ export class KafkaLog implements Log {
       'topic.metadata.refresh.interval.ms': 30_000,
       ...this.options.access?.client,
       'metadata.broker.list': this.options.brokers,
-      'client.id': 'headwater',
+      'client.id': CLIENT_ID,
     };
   }
 
@@ -190,7 +201,7 @@ export class KafkaLog implements Log {
     if (producer === undefined) return;
     const { access: topics, reading } = this;
     const propose = (count: number): Promise<void> =>
-      this.send(META, record('partitions', String(count)), 0);
+      this.send(META, { key: 'partitions', value: Buffer.from(String(count)), headers: {} }, 0);
     const prepared = await preparePartitions(
       { topics, reading, producer, propose },
       known,
@@ -214,18 +225,40 @@ export class KafkaLog implements Log {
       const missing = [META, ...this.options.topics.map(({ name }) => name)]
         .map((topic) => this.name(topic))
         .filter((name) => !names.has(name));
-      if (missing.length > 0 && metadata.brokers.length > 0) {
-        this.notify({
-          level: 'warn',
-          event: 'log_topics',
-          text: `Kafka has lost the topics ${missing.join(', ')}: they are made again`,
-        });
-        await this.prepare(this.partitionCount);
-      }
+      if (metadata.brokers.length > 0) await this.compareWithBefore(missing);
       this.answering.mark('');
+      this.brokers = metadata.brokers.map(({ host, port }) => `${host}:${port}`);
+      if (this.looks++ % GROUPS_EVERY === 0)
+        await this.members.look(
+          this.brokers,
+          this.groups().map(({ group }) => this.group(group)),
+        );
     } catch (error) {
       await this.answering.down(messageOf(error));
     }
+  }
+
+  /** Topics that are gone are made again; who reads begins anew, there and on a Kafka that is another one. */
+  private async compareWithBefore(missing: readonly string[]): Promise<void> {
+    const { brokers, access } = this.options;
+    // Whoever was wiped was away: while it answers it is the same.
+    const cluster =
+      this.cluster === '' || !this.answering.present.up
+        ? await clusterOf(brokers, access?.admin ?? {})
+        : this.cluster;
+    const isOther = this.cluster !== '' && cluster !== this.cluster;
+    if (missing.length > 0 || isOther) {
+      const what =
+        missing.length > 0
+          ? `Kafka has lost the topics ${missing.join(', ')}: they are made again`
+          : `Kafka is another one than before (cluster ${cluster}): it is read from its beginning`;
+      this.notify({ level: 'warn', event: 'log_topics', text: what });
+      // Before they are there again, so that no offset of the old ones is committed for the new, and after.
+      for (const consumer of this.consumers) consumer.madeAnew();
+      await this.prepare(this.partitionCount);
+      for (const consumer of this.consumers) consumer.madeAnew();
+    }
+    this.cluster = cluster;
   }
 
   async append(topic: string, records: LogRecord[]): Promise<void> {
@@ -334,6 +367,14 @@ export class KafkaLog implements Log {
     await deleteGroup(brokers, access?.admin ?? {}, this.group(group));
   }
 
+  /** Also those of stages that are configured no more. Throws LOG_UNAVAILABLE. */
+  async groupNames(): Promise<string[]> {
+    const { brokers, topicPrefix } = this.options;
+    const at = this.brokers.length > 0 ? this.brokers : [brokers];
+    const names = await this.members.names(at, topicPrefix);
+    return names.map((name) => name.slice(topicPrefix.length));
+  }
+
   /** Groups have the prefix of their topics: two installations on one Kafka share none. */
   group(group: string): string {
     return `${this.options.topicPrefix}${group}`;
@@ -348,7 +389,7 @@ export class KafkaLog implements Log {
   }
 
   warnings(): string[] {
-    return [...this.said];
+    return [...this.said, ...this.members.warnings()];
   }
 
   async close(): Promise<void> {
@@ -362,9 +403,3 @@ export class KafkaLog implements Log {
     await this.writer.close();
   }
 }
-
-const record = (key: string, value: string): LogRecord => ({
-  key,
-  value: Buffer.from(value),
-  headers: {},
-});

@@ -8,7 +8,14 @@
 import { randomBytes } from 'node:crypto';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { TOPIC_STATE, type Log, type Produced, type StoredRecord } from '../log/log.ts';
+import {
+  TOPIC_READINGS,
+  TOPIC_RESULTS,
+  TOPIC_STATE,
+  type Log,
+  type Produced,
+  type StoredRecord,
+} from '../log/log.ts';
 import { parsePlace, placeName, seenOf, withGap, type Place } from './place.ts';
 import type { TimeSeriesStore } from './store.ts';
 
@@ -210,12 +217,18 @@ export class Places {
 
   /** Groups of stores that are no longer configured hold up nobody. */
   async forgetOthers(groups: ReadonlySet<string>): Promise<void> {
-    for (const { group, topic } of this.log.groups()) {
+    const known = this.log.groups().map(({ group }) => group);
+    // A log on a server has also those of stores that no process of ours has joined for.
+    const there = (await this.log.groupNames?.().catch(() => [])) ?? [];
+    const olds = [TOPIC_READINGS, TOPIC_RESULTS].map((topic) => oldGroup(topic, this.store.kind));
+    for (const group of new Set([...known, ...there])) {
       if (!group.startsWith('headwater-store-') || groups.has(group)) continue;
-      if (group === oldGroup(topic, this.store.kind)) continue;
+      if (olds.includes(group)) continue;
       try {
         await this.log.forget(group);
       } catch (error) {
+        // Another collector reads for it now.
+        if (/has members/.test(messageOf(error))) continue;
         this.notify({ level: 'warn', event: 'store_group', text: messageOf(error) });
       }
     }

@@ -2,10 +2,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KafkaLog, type KafkaOptions } from '../../collector/log/kafka.ts';
 import { loadClient } from '../../collector/log/kafka-client.ts';
-import type { LogRecord, StoredRecord } from '../../collector/log/log.ts';
+import type { LogConsumer, LogRecord, StoredRecord } from '../../collector/log/log.ts';
 import type * as RdKafka from '../../collector/log/rdkafka-types.ts';
+import { Places } from '../../collector/store/places.ts';
+import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import { startKafka, type Server } from '../services/servers.ts';
-import { until } from '../support/process.ts';
+import { start, until } from '../support/process.ts';
 
 const TOPICS = [
   { name: 'events', compacted: false },
@@ -176,6 +178,67 @@ describe('topics that somebody else made', () => {
     await step('small');
     expect((await next()).value.toString()).toBe('2');
     expect((await readAll(log, 'output')).map(({ value }) => value.toString())).toEqual(['small']);
+    await log.close();
+  });
+});
+
+describe('consumer groups', () => {
+  it('a foreign member of one of ours is told within 10 s, for as long as it is there', async () => {
+    const { log, said } = await open('taken');
+    const consumer = await log.consumer({
+      ...{ group: 'g', topic: 'events', from: 'start', bytesMax: 1 << 20 },
+    });
+    const stranger = start('kcat', ['-b', kafka.address, '-G', 'taken.g', 'taken.events']);
+    const told =
+      /^the consumer group taken\.g has a member that is none of Headwater's \('rdkafka' at 127\.0\.0\.1\)/;
+    await until('it to be told', async () => {
+      await consumer.poll(50);
+      return log.warnings().some((text) => told.test(text)) || undefined;
+    });
+    expect(said.filter((text) => told.test(text.replace('log_group: ', '')))).toHaveLength(1);
+    await stranger.kill();
+    await until('its end to be told', async () => {
+      await consumer.poll(50);
+      return said.includes("log_group: the consumer groups are Headwater's own again") || undefined;
+    });
+    expect(log.warnings().some((text) => told.test(text))).toBe(false);
+    await log.close();
+  });
+
+  it('those of stores that are configured no more are forgotten, also by a process that never joined them', async () => {
+    const { log } = await open('stores');
+    const join = async (group: string): Promise<LogConsumer> => {
+      const consumer = await log.consumer({
+        ...{ group, topic: 'events', from: 'start', bytesMax: 1 << 20 },
+      });
+      await until(group, async () => (await consumer.poll(50)) && log.groupNames());
+      return consumer;
+    };
+    await log.append('events', [record('a', '1')]);
+    for (const group of ['headwater-store-gone', 'headwater-decode']) {
+      const consumer = await join(group);
+      const { partition, offset } = await until('it', async () => (await consumer.poll(100))[0]);
+      await consumer.commit({ produce: [], offsets: new Map([[partition, offset + 1]]) });
+      await consumer.close();
+    }
+    const other = await join('headwater-store-of-another-collector');
+    const said: string[] = [];
+    // All that it asks of a store.
+    const store = { kind: 'embedded' } as TimeSeriesStore;
+    const places = new Places(
+      log,
+      store,
+      ({ text }) => said.push(text),
+      () => 0,
+    );
+    await until('both', async () => (await log.groupNames()).length >= 3 || undefined);
+    await places.forgetOthers(new Set(['headwater-store-mine']));
+    expect((await log.groupNames()).sort()).toEqual([
+      'headwater-decode',
+      'headwater-store-of-another-collector',
+    ]);
+    expect(said).toEqual([]);
+    await other.close();
     await log.close();
   });
 });

@@ -1,6 +1,6 @@
 /** Real servers for tests, each on free loopback ports with a temporary folder. `install.sh` has brought them. */
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { freePort } from '../support/free-port.ts';
@@ -86,7 +86,7 @@ ${listener}.oauthbearer.sasl.jaas.config=${login}.oauthbearer.OAuthBearerLoginMo
 
 export async function startKafka(
   security?: KafkaSecurity,
-): Promise<Server & { securePort: number }> {
+): Promise<Server & { securePort: number; wipe(): void }> {
   const folder = temporaryFolder();
   const [port, controller, securePort] = [await freePort(), await freePort(), await freePort()];
   const properties = join(folder, 'server.properties');
@@ -117,21 +117,16 @@ ${security === undefined ? '' : securityProperties(security)}`,
       : ['--add-scram', `${mechanism}=[name=${security.user},password=${security.password}]`],
   );
   const libraries = join(CACHE, 'kafka-4.1.0', 'libs', '*');
-  execFileSync(
-    'java',
-    [
-      '-cp',
-      libraries,
-      'kafka.tools.StorageTool',
-      'format',
-      '-t',
-      'aGVhZHdhdGVyLXRlc3QtMQ',
-      '-c',
-      properties,
-      ...scram,
-    ],
-    { stdio: 'pipe' },
-  );
+  const format = (cluster: string): void => {
+    const tool = ['-cp', libraries, 'kafka.tools.StorageTool', 'format'];
+    execFileSync('java', [...tool, '-t', cluster, '-c', properties, ...scram], { stdio: 'pipe' });
+  };
+  format('aGVhZHdhdGVyLXRlc3QtMQ');
+  // While it is down: all that it had is gone, and another cluster stands in its place.
+  const wipe = (): void => {
+    rmSync(join(folder, 'data'), { recursive: true });
+    format('aGVhZHdhdGVyLXRlc3QtMg');
+  };
   const launch = (): Child =>
     start('java', [
       '-Xmx512m',
@@ -141,7 +136,7 @@ ${security === undefined ? '' : securityProperties(security)}`,
       'kafka.Kafka',
       properties,
     ]);
-  return { ...(await server(port, launch, () => accepts(port))), securePort };
+  return { ...(await server(port, launch, () => accepts(port))), securePort, wipe };
 }
 
 /** Redis that writes to disk before it answers. */
