@@ -16,6 +16,10 @@ const FLAGS: Flags = {
   to: { value: 'TIME', about: 'The same; exclusive.' },
   every: { value: 'DURATION', about: 'Width of a bucket, such as 5m.' },
   fn: { value: 'NAME', about: 'mean, min, max, sum, count, first, last or median.' },
+  'as-of': {
+    value: 'TIME',
+    about: 'What was known then: without what arrived, moved or was decoded anew since.',
+  },
   latest: { about: 'Only the newest point of each series.' },
   series: { about: 'Only the names of the series.' },
   spreadsheet: {
@@ -44,6 +48,7 @@ interface Answer {
     time?: number;
     value?: unknown;
   }[];
+  asOf?: { doubts: string[] };
   error?: { message: string };
 }
 
@@ -68,6 +73,7 @@ export async function query(args: string[]): Promise<void> {
     const value = values[name];
     if (typeof value === 'string') parameters.set(name, value);
   }
+  if (typeof values['as-of'] === 'string') parameters.set('asOf', values['as-of']);
   for (const tag of lists['tag'] ?? []) {
     const at = tag.indexOf('=');
     if (at < 1) throw new HeadwaterError('USAGE', `--tag ${tag} is not KEY=VALUE`);
@@ -102,6 +108,8 @@ export async function query(args: string[]): Promise<void> {
       out.push(`${new Date(at).toISOString()},${name},${cell(each)}`);
   }
   process.stdout.write(`${out.join('\n')}\n`);
+  for (const doubt of answer.asOf?.doubts ?? [])
+    process.stderr.write(`query: not sure: ${doubt}\n`);
   if (out.length === 1)
     process.stderr.write(
       `query: nothing matches${parameters.size === 0 ? ': nothing is stored yet' : `; headwater query --series --http ${address} lists what there is`}\n`,

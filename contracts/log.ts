@@ -47,7 +47,8 @@ export interface ConsumerOptions {
   watches?: boolean;
   /**
    * A partition is now this consumer's, and its group has committed this offset in it (undefined: none). May return
-   * the offset to go on from, when the consumer keeps its own progress elsewhere; undefined: the committed one.
+   * the offset to go on from, when the consumer keeps its own progress elsewhere; undefined: the committed one. One that
+   * watches from the start is asked as well, and may begin later; a log that cannot begins at the start.
    */
   onAssign?: (partition: number, committed: number | undefined) => Promise<number | undefined>;
   onRevoke?: (partition: number) => void;

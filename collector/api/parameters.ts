@@ -30,6 +30,10 @@ export const QUERY: Parameters = {
     about: 'Most points of this answer; `next` says where the following one begins.',
     integer: { min: 1, max: 10_000_000 },
   },
+  asOf: {
+    about:
+      'What was known at this time (RFC 3339, epoch milliseconds or now-1h): without what arrived, moved or was decoded anew since. Needs a lake.',
+  },
   cursor: { about: '`next` of the answer before this one, to the same question.' },
 };
 

@@ -7,14 +7,26 @@ import {
   type Request,
   type StreamReply,
 } from '../../shared/http/route.ts';
-import { INTEGER, TAGS, TEXT, VALUE, listOf, object } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  TAGS,
+  TEXT,
+  VALUE,
+  listOf,
+  object,
+  type Schema,
+} from '../../shared/http/schema.ts';
+import { NO_LAKE, lakePart } from '../lake/part.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
 import { parseCursor } from '../store/pages.ts';
 import { storePart, storeStagePart } from '../store/part.ts';
 import type { StoreStage } from '../store/stage.ts';
 import type { TimeSeriesStore } from '../store/store.ts';
+import { invalid, parseTime } from '../../shared/http/parameters.ts';
 import { INCOMPLETE, headersOf, incompleteness } from './incomplete.ts';
+import { AsOf } from './as-of.ts';
 import { FILTER, QUERY, checkAsked, parseFilter, parseQuery } from './parameters.ts';
 import { pointsText } from './points.ts';
 import { SeriesMeta } from './series-meta.ts';
@@ -24,6 +36,8 @@ interface Series {
   stage: StoreStage | undefined;
   meta: SeriesMeta;
   nowMs: () => number;
+  /** Undefined: there is no lake. */
+  asOf?: AsOf;
 }
 
 /** Series carry their gateway as a tag. */
@@ -43,6 +57,39 @@ function answer(stage: StoreStage | undefined, series: unknown[]): Reply {
     ? json({ series })
     : { ...json({ series, incomplete }), headers: headersOf(incomplete) };
 }
+
+function points(
+  { store, stage, nowMs, asOf }: Series,
+  { query: given, identity, signal }: Request,
+): StreamReply {
+  const query = { ...parseQuery(given, nowMs()), signal };
+  checkAsked(identity, given);
+  if (query.cursor !== undefined) parseCursor(query.cursor);
+  const type = 'application/json; charset=utf-8';
+  const at = given.get('asOf');
+  if (at !== null) {
+    const time = Math.floor(parseTime(at, 'asOf', nowMs()));
+    if (asOf === undefined) invalid(`asOf: ${NO_LAKE}`);
+    const view = asOf.view(time);
+    const behind = (): Record<string, unknown> => ({
+      asOf: { time, exact: view.doubts.length === 0, doubts: view.doubts },
+    });
+    return { type, parts: pointsText(view.store, query, identity, behind) };
+  }
+  const incomplete = incompleteness(stage);
+  const behind = (): Record<string, unknown> => (incomplete.length === 0 ? {} : { incomplete });
+  return {
+    type,
+    parts: pointsText(store, query, identity, behind),
+    headers: headersOf(incomplete),
+  };
+}
+
+const AS_OF: Schema = {
+  ...object({ time: INTEGER, exact: BOOLEAN, doubts: { type: 'array', items: TEXT } }),
+  description:
+    'Of a question with `asOf`: the time, and what the answer cannot be sure of, in sentences.',
+};
 
 const SERIES = { measurement: TEXT, field: TEXT, tags: TAGS };
 /** Where a device or a mapping says them. */
@@ -118,21 +165,18 @@ export const seriesPart: CollectorPart<Series> = {
             }),
             next: TEXT,
             incomplete: INCOMPLETE,
+            asOf: AS_OF,
           }),
         },
       },
-      handle: ({ store, stage, nowMs }, { query: given, identity, signal }): StreamReply => {
-        const query = { ...parseQuery(given, nowMs()), signal };
-        checkAsked(identity, given);
-        if (query.cursor !== undefined) parseCursor(query.cursor);
-        const incomplete = incompleteness(stage);
-        return {
-          type: 'application/json; charset=utf-8',
-          parts: pointsText(store, query, identity, incomplete.length === 0 ? {} : { incomplete }),
-          headers: headersOf(incomplete),
-        };
-      },
+      handle: points,
     },
   ],
+  // The lake is opened behind it.
+  start: async (running, site) => {
+    const lake = site.find(lakePart);
+    const log = site.get(logPart);
+    if (lake !== undefined) running.asOf = new AsOf({ lake, log, nowMs: running.nowMs });
+  },
   close: ({ meta }) => meta.close(),
 };

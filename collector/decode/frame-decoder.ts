@@ -18,6 +18,7 @@ import {
   TOPIC_READINGS,
   type Produced,
 } from '../log/log.ts';
+import { HEADER_SAID } from '../log/topics.ts';
 import { Admission, type SeriesLimits } from './admission.ts';
 import type { CodecState, MessageContext } from './codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
@@ -54,6 +55,8 @@ export interface FrameJob {
   hasAll: (from: number, to: number) => boolean;
   /** Its readings have been said before: it was put back into the log. */
   isAgain?: boolean;
+  /** When it was found out what it says, epoch milliseconds, where that was after its arrival. */
+  saidMs?: number;
   /** The collector doubted its clock when it took it: `arrivedMs` is no measure. */
   isUnsettled?: boolean;
   /** Decoded once more, after the mappings have changed. */
@@ -107,7 +110,12 @@ export class FrameDecoder {
     const { replay } = job;
     const isAgain = replay !== undefined || job.isAgain === true;
     const isTimed = usedUs === undefined && job.isUnsettled !== true;
-    const headers = isAgain ? { [HEADER_AGAIN]: 'true' } : isTimed ? arrival(arrivedMs) : {};
+    const headers: Record<string, string> = isAgain
+      ? { [HEADER_AGAIN]: 'true' }
+      : isTimed
+        ? arrival(arrivedMs)
+        : {};
+    if (job.saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(job.saidMs));
     const flush = (): void => {
       if (readings.length + removed.length > 0)
         produced.push(this.record(header, arrivedMs, readings, headers, removed));

@@ -7,6 +7,7 @@ import { readNote } from '../../shared/frame/notes.ts';
 import { HELD_PREFIX } from '../ledger/view.ts';
 import type { Produced, StoredRecord } from '../log/log.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
+import { arrivedOf } from './accounting.ts';
 import { BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
 import { FrozenState } from './codec-state.ts';
 import type { FrameDecoder, FrameJob } from './frame-decoder.ts';
@@ -93,7 +94,7 @@ export function takeAnchor(
       usedUs !== undefined &&
       Math.abs(known.offsetUs - usedUs) < AGREES_US;
     if (usedUs === undefined || (improves && !agrees)) {
-      const job = jobOf(held, known.offsetUs);
+      const job = { ...jobOf(held, known.offsetUs), saidMs: arrivedOf(record) };
       const again = { ...job, state: new FrozenState(job.state) };
       const readings = decoder.readings(usedUs === undefined ? job : { ...again, usedUs });
       for (const each of readings) produced.push(each);

@@ -235,6 +235,8 @@ export class Replayer {
       state,
       partition: record.partition,
       hasAll: () => false,
+      // What is named was lost and is made again: it had been known.
+      ...(selection.which === 'named' ? {} : { saidMs: this.options.nowMs() }),
       replay: {
         older,
         isWanted: (message) => isWanted(selection, message, offsetUs),

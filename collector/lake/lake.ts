@@ -59,6 +59,8 @@ export class Lake {
   readonly check: LakeCheck;
   /** Folders of results whose rows may be said again: see `Writer`. '' is all of them. */
   readonly suspects = new Set<string>();
+  /** Files of the past that are as they were written. */
+  readonly pastSeen = new Set<string>();
   private readonly catalogs: Record<Zone, Catalog>;
   private readonly options: LakeOptions;
   private instance: DuckDBInstance | undefined;
@@ -92,6 +94,11 @@ export class Lake {
       if (isRetryable(error)) return messageOf(error);
       throw error;
     }
+  }
+
+  /** For files on their way. */
+  get work(): string {
+    return join(this.options.folder, 'lake-work');
   }
 
   private get cache(): string {
@@ -296,13 +303,18 @@ export class Lake {
     const views = new Map<string, string>();
     const files: string[] = [];
     for (const zone of zones) {
-      const found = await this.check.files(zone, filter);
+      const own =
+        zone === 'readings' && filter.readingsOf !== undefined
+          ? { ...filter, gateway: filter.readingsOf }
+          : filter;
+      const found = await this.check.files(zone, own);
       const paths = [...(await this.whole(found, filter.trustMs)).keys()];
       // What was just found damaged is as much a reason to wait as what had been.
-      this.check.refuseLost(zone, filter);
+      this.check.refuseLost(zone, own);
       files.push(...paths);
       const select = Lake.select(zone, paths);
-      views.set(zone, zone === 'results' ? Lake.newest(select) : select);
+      const isNewest = zone === 'results' && filter.allRevisions !== true;
+      views.set(zone, isNewest ? Lake.newest(select) : select);
     }
     if (zones.includes('readings')) views.set('points', POINTS);
     return { views, files };

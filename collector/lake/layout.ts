@@ -121,6 +121,10 @@ export interface FileFilter {
   zones?: readonly Zone[];
   /** A file that was compared with its checksum so recently need not be again, milliseconds. */
   trustMs?: number;
+  /** Of readings alone, only those of this gateway. */
+  readingsOf?: string;
+  /** The view `results` has every revision, and not only the newest. */
+  allRevisions?: boolean;
   /** Goes on without files that are lost and being made again; else LAKE_UNAVAILABLE until they are there. */
   withoutLost?: boolean;
 }

@@ -13,6 +13,7 @@ import { COLUMNS, ORDER, type Zone } from './layout.ts';
 import { factsOf, islands, type Facts } from './parquet-facts.ts';
 import type { RowRange } from './groups.ts';
 import type { Spans } from './manifest.ts';
+import { PAST_SELECT, PAST_TABLES, stageReplacing, type Replacing } from './parquet-past.ts';
 import { takeApart, type PlainRecords } from './parquet-plain.ts';
 import {
   DATE,
@@ -255,6 +256,21 @@ export class ParquetEngine {
       }
       await connection.run('DROP TABLE dead');
       return done;
+    });
+  }
+
+  /** What a step replaces, as a file of the past, and until when the last of it was so; undefined: nothing changes. */
+  past(what: Replacing): Promise<{ path: string; untilMs: number } | undefined> {
+    return this.inTurn('keeping what was', async (connection) => {
+      try {
+        const untilMs = await stageReplacing(connection, what);
+        if (untilMs === undefined) return undefined;
+        const path = this.path();
+        await connection.run(`COPY (${PAST_SELECT}) TO ${quote(path)} (${FORMAT})`);
+        return { path, untilMs };
+      } finally {
+        for (const name of PAST_TABLES) await connection.run(`DROP TABLE IF EXISTS ${name}`);
+      }
     });
   }
 

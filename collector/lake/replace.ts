@@ -7,13 +7,15 @@ import { gatewayOf } from './catalog.ts';
 import type { Lake } from './lake.ts';
 import { dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { union, type Spans } from './manifest.ts';
+import type { PastRow, Replacing } from './parquet-past.ts';
 import { timeNs, type Dead } from './parquet-rows.ts';
 import type { Rewritten } from './parquet.ts';
 import type { ReadingRow } from './rows.ts';
 
 /** What of a gateway is dead, and the dates that it was said to be of. */
 interface Killed {
-  dead: Dead[];
+  /** With when it was found out, epoch milliseconds. */
+  dead: (Dead & { endedMs: number })[];
   dates: Set<string>;
 }
 
@@ -21,6 +23,10 @@ interface Killed {
 export class Rows {
   /** By gateway: rows in files that are replaced. */
   readonly killed = new Map<string, Killed>();
+  /** Rows of this step that a later record of it replaced. */
+  readonly past: PastRow[] = [];
+  /** Rows that were found out after they had arrived, and when. */
+  readonly said: PastRow[] = [];
   private rows: (ReadingRow | undefined)[] = [];
   private places: Map<string, number[]> | undefined;
 
@@ -28,27 +34,36 @@ export class Rows {
     return `${gateway}/${epoch}/${sequence}/${index}`;
   }
 
-  private kill(gateway: string, dead: Dead, timeMs: number): void {
+  private kill(gateway: string, dead: Dead & { endedMs: number }, timeMs: number): void {
     let killed = this.killed.get(gateway);
     if (killed === undefined) this.killed.set(gateway, (killed = { dead: [], dates: new Set() }));
     killed.dead.push(dead);
     killed.dates.add(dateOf(timeMs));
-    const { epoch, sequence, index, timeNs: only } = dead;
+    const { epoch, sequence, index, timeNs: only, endedMs } = dead;
     const place = Rows.placeOf(gateway, epoch, sequence, index);
     for (const at of this.known().get(place) ?? []) {
       const row = this.rows[at];
       if (row === undefined) continue;
       const { timeMs: ms, ns } = row.reading;
-      if (only === undefined || only === timeNs(ms, ns)) this.rows[at] = undefined;
+      if (only !== undefined && only !== timeNs(ms, ns)) continue;
+      this.rows[at] = undefined;
+      this.past.push({ row, endedMs });
     }
   }
 
-  /** Forgets what the batch's readings, or those that it removes, had written. `isKnown`: they may have been said before. */
-  replace({ gateway, epoch, readings, removed = [] }: ReadingBatch, isKnown: boolean): void {
+  /**
+   * Forgets what the batch's readings, or those that it removes, had written. `isKnown`: they may have been said before.
+   * `endedMs`: when that was found out.
+   */
+  replace(
+    { gateway, epoch, readings, removed = [] }: ReadingBatch,
+    isKnown: boolean,
+    endedMs: number,
+  ): void {
     for (const { sequence, index, timeMs, ns } of removed)
-      this.kill(gateway, { epoch, sequence, index, timeNs: timeNs(timeMs, ns) }, timeMs);
+      this.kill(gateway, { epoch, sequence, index, timeNs: timeNs(timeMs, ns), endedMs }, timeMs);
     for (const { sequence, index, timeMs, ns, was } of readings) {
-      const dead = { epoch, sequence, index };
+      const dead = { epoch, sequence, index, endedMs };
       if (was !== undefined) {
         const at = timeNs(was.timeMs, was.ns);
         this.kill(gateway, { ...dead, timeNs: isKnown ? undefined : at }, was.timeMs);
@@ -74,8 +89,10 @@ export class Rows {
     else list.push(at);
   }
 
-  add(rows: readonly ReadingRow[]): void {
+  /** `saidMs`: they were found out then, and not as they arrived. */
+  add(rows: readonly ReadingRow[], saidMs?: number): void {
     for (const row of rows) {
+      if (saidMs !== undefined) this.said.push({ row, endedMs: saidMs });
       if (this.places !== undefined) this.note(row, this.rows.length);
       this.rows.push(row);
     }
@@ -83,6 +100,23 @@ export class Rows {
 
   list(): ReadingRow[] {
     return this.rows.filter((row) => row !== undefined);
+  }
+
+  /** What it replaced, to be kept; undefined: nothing was. `paths`: files that had it. */
+  replacing(paths: readonly string[]): Replacing | undefined {
+    if (paths.length + this.past.length + this.said.length === 0) return undefined;
+    const dead: Replacing['dead'][number][] = [];
+    const places = new Set<string>();
+    for (const [gateway, { dead: list }] of this.killed)
+      for (const each of list) {
+        dead.push({ ...each, gateway });
+        places.add(Rows.placeOf(gateway, each.epoch, each.sequence, each.index));
+      }
+    const live = this.list();
+    const fresh = live.filter(({ gateway, record: { epoch }, reading: { sequence, index } }) =>
+      places.has(Rows.placeOf(gateway, epoch, sequence, index)),
+    );
+    return { paths, dead, fresh, more: this.past, late: this.said };
   }
 }
 

@@ -30,6 +30,7 @@ import { endOf, isDue, partOf, take, type LakeState, type Part } from './gather.
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
 import { finishMerge, merge } from './merge.ts';
+import { markPast } from './past.ts';
 import { recover } from './recover.ts';
 import { remake } from './remake.ts';
 import { sift } from './sift.ts';
@@ -66,6 +67,8 @@ export class LakeStage {
   private readonly parts = new Map<number, Part>();
   /** What was written last did not arrive: whether the store is there is asked before all is made again. */
   private isTroubled = false;
+  /** It is known since when this lake keeps what is replaced. */
+  private isMarked = false;
   /** Of making files, in a row. */
   private failures = 0;
   private stage: Stage | undefined;
@@ -138,6 +141,10 @@ export class LakeStage {
       if (part !== undefined) take(part, record, now);
     }
     const { lake } = this.options;
+    if (this.zone === 'readings' && !this.isMarked) {
+      await markPast(lake, performance.timeOrigin + now);
+      this.isMarked = true;
+    }
     const catalog = lake.catalog(this.zone);
     for (const broken of [...catalog.broken.values()]) await remake(lake, this.zone, broken);
     for (const [partition, part] of this.parts) {

@@ -7,10 +7,12 @@
  */
 import { readingsOf } from '../../shared/model/readings-record.ts';
 import { HEADER_AGAIN, type StoredRecord } from '../log/log.ts';
+import { HEADER_SAID } from '../log/topics.ts';
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import { fileName, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { union, writerOf, type FileEntry, type Spans } from './manifest.ts';
+import { pastKey } from './past.ts';
 import { isPlain } from './parquet-plain.ts';
 import type { Facts } from './parquet-facts.ts';
 import type { Step, WrittenFile } from './parquet.ts';
@@ -20,7 +22,10 @@ import { sumFile } from './sums.ts';
 
 /** It may take back what was said before it. */
 const replaces = ({ headers, value }: StoredRecord): boolean =>
-  headers[HEADER_AGAIN] !== undefined || value.includes('"was":') || value.includes('"removed":');
+  headers[HEADER_AGAIN] !== undefined ||
+  headers[HEADER_SAID] !== undefined ||
+  value.includes('"was":') ||
+  value.includes('"removed":');
 
 /** Puts at once. */
 const PUTS = 8;
@@ -36,15 +41,26 @@ interface NewFile {
 export interface Prepared {
   files: NewFile[];
   replaced: Replaced[];
+  /** What was so until it. */
+  past?: { key: string; path: string };
 }
+
+interface Made {
+  step: Step;
+  replaced: Replaced[];
+  past: { path: string; untilMs: number } | undefined;
+}
+
+const wallMs = (): number => performance.timeOrigin + performance.now();
 
 export const datesOf = ({ files, replaced }: Prepared): string[] => [
   ...new Set([...files.map(({ date }) => date), ...replaced.map(({ file }) => file.date)]),
 ];
 
-export const pathsOf = ({ files, replaced }: Prepared): string[] => [
+export const pathsOf = ({ files, replaced, past }: Prepared): string[] => [
   ...files.map(({ path }) => path),
   ...replaced.map(({ rewritten }) => rewritten),
+  ...(past === undefined ? [] : [past.path]),
 ];
 
 /** The entry of a file that lies here. */
@@ -173,23 +189,29 @@ export class Writer {
     return false;
   }
 
-  private async drop(made: { step: Step; replaced: Replaced[] } | undefined): Promise<void> {
+  private async drop(made: Made | undefined): Promise<void> {
     if (made === undefined) return;
-    const paths = [...made.step.files, ...made.replaced.map(({ rewritten: path }) => ({ path }))];
-    await this.lake.discard(paths.map(({ path }) => path));
+    const { step, replaced, past } = made;
+    const paths = [
+      ...step.files.map(({ path }) => path),
+      ...replaced.map((each) => each.rewritten),
+    ];
+    await this.lake.discard(past === undefined ? paths : [...paths, past.path]);
   }
 
   private async finish(
     part: Part,
     partition: number,
-    { step, replaced }: { step: Step; replaced: Replaced[] },
+    { step, replaced, past }: Made,
   ): Promise<Prepared> {
     const files: NewFile[] = [];
     for (const file of step.files) {
       const kept = this.zone === 'results' ? await this.fresh(part, file) : file;
       if (kept !== undefined) files.push(await this.newFile(part, partition, kept));
     }
-    return { files, replaced };
+    if (past === undefined) return { files, replaced };
+    const key = await pastKey(past.path, past.untilMs, part.state, partition);
+    return { files, replaced, past: { key, path: past.path } };
   }
 
   /** Of results, those rows that files do not have that may hold them already: see `Part.suspects`. */
@@ -215,7 +237,7 @@ export class Writer {
     records: StoredRecord[],
     plain: StoredRecord[],
     areKnown: boolean,
-  ): Promise<{ step: Step; replaced: Replaced[] } | undefined> {
+  ): Promise<Made | undefined> {
     const { log } = part.state;
     const isResults = this.zone === 'results';
     const rows = new Rows();
@@ -226,8 +248,9 @@ export class Writer {
       const isAgain = headers[HEADER_AGAIN] !== undefined;
       // Results keep all their revisions; what a rebuild says again, the lake has.
       if (isResults && isAgain) continue;
-      if (!isResults) rows.replace(batch, isAgain || areKnown);
-      rows.add(readingRows(batch, { log, partition, offset }, isResults));
+      const saidMs = headers[HEADER_SAID] === undefined ? undefined : Number(headers[HEADER_SAID]);
+      if (!isResults) rows.replace(batch, isAgain || areKnown, saidMs ?? wallMs());
+      rows.add(readingRows(batch, { log, partition, offset }, isResults), saidMs);
     }
     const step = await this.lake.parquet.writeReadings(
       isResults ? 'results' : 'readings',
@@ -237,18 +260,23 @@ export class Writer {
     if (step === undefined) return undefined;
     const replaced =
       rows.killed.size === 0 ? [] : await rewrite(this.lake, rows, Writer.isOwn(part));
-    return { step, replaced };
+    const replacing = rows.replacing(replaced.map(({ path }) => path));
+    const past = replacing && (await this.lake.parquet.past(replacing));
+    return { step, replaced, past };
   }
 
   // ---- into the lake ----
 
   /** Gives the digest of the writer's root. Resolves when all of it is in the lake; no local file is left behind. */
-  async commit(part: Part, partition: number, { files, replaced }: Prepared): Promise<string> {
+  async commit(part: Part, partition: number, prepared: Prepared): Promise<string> {
+    const { files, replaced, past } = prepared;
     const { lake, zone } = this;
     const catalog = lake.catalog(zone);
     const writer = writerOf(part.state.log, partition);
     let digest = '';
-    await lake.using(pathsOf({ files, replaced }), async () => {
+    await lake.using(pathsOf(prepared), async () => {
+      // Before anything is replaced: said twice it is still one, not said it would be lost.
+      if (past !== undefined) await lake.put(past.key, past.path);
       const before: Changes = new Map();
       const after: Changes = new Map();
       for (const { file, path, rewritten, facts } of replaced) {

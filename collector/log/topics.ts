@@ -42,6 +42,11 @@ export function topics(readingsBytesMax: number): readonly TopicSpec[] {
 
 /** Header of readings and results that were said before, and are said again by a replay or a rebuild. */
 export const HEADER_AGAIN = 'again';
+/**
+ * Header of readings that were found out after their frame had arrived, epoch ms: its clock became known or better known, or a
+ * replay decoded it with other mappings. What was so before it is kept by the lake (`lake/past.ts`).
+ */
+export const HEADER_SAID = 'said';
 /** Header of raw frames that were put back into the log from the lake. */
 export const HEADER_FROM_LAKE = 'from-lake';
 

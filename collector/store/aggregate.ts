@@ -11,8 +11,14 @@ import {
   type TimeSeriesStore,
 } from './store.ts';
 
+/** What answers a query: a store, or a view of one. */
+export interface Answering {
+  readonly supports: Pick<TimeSeriesStore['supports'], 'aggregates'>;
+  query: TimeSeriesStore['query'];
+}
+
 /** What a query says, whoever aggregates. */
-export function ask(store: TimeSeriesStore, query: StoreQuery): AsyncIterable<PointsPart> {
+export function ask(store: Answering, query: StoreQuery): AsyncIterable<PointsPart> {
   const { everyMs, fn, limit, cursor, ...plain } = query;
   if (store.supports.aggregates || (everyMs === undefined && fn === undefined))
     return store.query(query);

@@ -58,6 +58,13 @@ const elsewhere = (store: LocalObjects): ObjectStore => ({
   close: () => store.close(),
 });
 
+interface Parts {
+  Log?: typeof EmbeddedLog;
+  files?: FileCalls;
+  isElsewhere?: boolean;
+  flushMs?: number;
+}
+
 export class LakeSite {
   readonly folder: string;
   readonly said: string[] = [];
@@ -67,16 +74,14 @@ export class LakeSite {
   heal!: Heal;
   rebuild!: Rebuild;
   jobs!: ReplayJobs;
+  decode!: DecodeStage;
   private stages: { close(): Promise<void> }[] = [];
   private ids = 0;
 
-  private readonly parts: { Log?: typeof EmbeddedLog; files?: FileCalls; isElsewhere?: boolean };
+  private readonly parts: Parts;
 
-  /** `parts`: ones that are watched. */
-  constructor(
-    folder: string,
-    parts: { Log?: typeof EmbeddedLog; files?: FileCalls; isElsewhere?: boolean } = {},
-  ) {
+  /** `parts`: ones that are watched. `flushMs`: records wait so long for the lake. */
+  constructor(folder: string, parts: Parts = {}) {
     this.folder = folder;
     this.parts = parts;
   }
@@ -89,7 +94,7 @@ export class LakeSite {
     const { folder } = this;
     const notify = ({ text }: { text: string }): void => void this.said.push(text);
     const nowMs = (): number => Date.now();
-    const { Log = EmbeddedLog, files, isElsewhere = false } = this.parts;
+    const { Log = EmbeddedLog, files, isElsewhere = false, flushMs = 1 } = this.parts;
     const log = new Log(
       { folder, cacheBytes: 1 << 22, topics: topics(Infinity), now: nowMs, reopenMs: 5 },
       notify,
@@ -109,13 +114,14 @@ export class LakeSite {
     lake.check.notify = notify;
     await lake.open();
     const stages = ZONES.map(
-      (zone) => new LakeStage({ zone, log, lake, flushMs: 1, flushBytes: 1 << 20, notify }),
+      (zone) => new LakeStage({ zone, log, lake, flushMs, flushBytes: 1 << 20, notify }),
     );
     const rebuild = new Rebuild(log, lake, jobs, newId);
     const heal = new Heal({ log, lake, rebuild, replays: jobs, newId });
     for (const stage of stages) stage.start();
-    Object.assign(this, { log, lake, heal, rebuild, jobs, scrub: new Scrub(lake, notify, nowMs) });
-    this.stages = [this.scrub, heal, replayer, jobs, decode, ...stages, rebuild, lake, log];
+    const scrub = new Scrub(lake, notify, nowMs);
+    Object.assign(this, { log, lake, heal, rebuild, jobs, decode, scrub });
+    this.stages = [scrub, heal, replayer, jobs, decode, ...stages, rebuild, lake, log];
   }
 
   async append(records: LogRecord[]): Promise<void> {

@@ -1,0 +1,51 @@
+/** A view of the store as it was known at a moment, for `query`: points come from the lake and the log, aggregates are made of them here. */
+import { Busy } from '../../shared/http/turns.ts';
+import { readAsOf, type AsOfSources, type Doubts } from '../explain/as-of.ts';
+import type { Answering } from '../store/aggregate.ts';
+import { paged } from '../store/pages.ts';
+import type { SeriesPoints, StoreQuery } from '../store/store.ts';
+import { Channel } from './channel.ts';
+
+/** Each has the lake's memory. */
+const AT_ONCE_MAX = 2;
+
+export class AsOf {
+  private readonly sources: AsOfSources;
+  private atOnce = 0;
+
+  constructor(sources: AsOfSources) {
+    this.sources = sources;
+  }
+
+  /** `doubts` is what the answer cannot be sure of, once its first part has been given, or its end. */
+  view(atMs: number): { store: Answering; doubts: Doubts } {
+    const doubts: Doubts = [];
+    const store: Answering = {
+      supports: { aggregates: false },
+      query: (query) => paged(query, this.parts(query, atMs, doubts)),
+    };
+    return { store, doubts };
+  }
+
+  private async *parts(
+    query: StoreQuery,
+    atMs: number,
+    doubts: Doubts,
+  ): AsyncGenerator<SeriesPoints> {
+    if (this.atOnce >= AT_ONCE_MAX) throw new Busy('questions as of then are running already', 5);
+    this.atOnce++;
+    const channel = new Channel<SeriesPoints>();
+    const told = (list: Doubts): void => void doubts.splice(0, Infinity, ...list);
+    const work = readAsOf(this.sources, query, atMs, told, (part) => channel.put(part)).then(
+      () => channel.end(undefined),
+      (error: unknown) => channel.end(error),
+    );
+    try {
+      yield* channel;
+    } finally {
+      channel.close();
+      await work;
+      this.atOnce--;
+    }
+  }
+}

@@ -1,0 +1,162 @@
+/** Answers of the embedded store, recorded while a site goes through late data, a replay and clock repairs; asked again as of then. */
+import { readAsOf } from '../../collector/explain/as-of.ts';
+import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { TOPIC_LEDGER, type LogRecord } from '../../collector/log/log.ts';
+import { ask } from '../../collector/store/aggregate.ts';
+import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { StoreStage } from '../../collector/store/stage.ts';
+import { seriesName, type SeriesPoints, type StoreQuery } from '../../collector/store/store.ts';
+import { FrameBuilder } from '../../shared/frame/builder.ts';
+import { CLOCK_SYNCHRONISED, CLOCK_UNKNOWN, KIND_ANCHOR } from '../../shared/frame/frame.ts';
+import { noteFrame } from '../../shared/frame/notes.ts';
+import { LakeSite } from './lake-site.ts';
+import { until } from './process.ts';
+
+export const EPOCH = '0102030405060708';
+
+interface FrameOptions {
+  gateway?: string;
+  /** Of its first message by the gateway's clock, epoch milliseconds. */
+  wallMs: number;
+  monotonicUs?: number;
+  isKnown?: boolean;
+  arrivedMs?: number;
+  topic?: string;
+  payload?: (sequence: number) => string;
+}
+
+/** A frame of `count` messages a second apart. */
+export function messages(first: number, count: number, options: FrameOptions): LogRecord {
+  const { gateway = 'gw', wallMs, monotonicUs = 1, isKnown = true, topic = 'hall/1/n' } = options;
+  const { payload = (n: number) => `{"n":${n},"t":${(n * 7) % 1000}}` } = options;
+  const builder = new FrameBuilder();
+  for (let at = 0; at < count; at++)
+    builder.add(
+      {
+        client: 'c',
+        topic,
+        qos: 1,
+        retain: false,
+        dup: false,
+        payload: Buffer.from(payload(first + at)),
+      },
+      (wallMs + at * 1000) * 1000,
+      monotonicUs + at * 1e6,
+    );
+  const identity = { gateway, epoch: Buffer.from(EPOCH, 'hex'), bootId: Buffer.alloc(8, 7) };
+  const quality = isKnown ? CLOCK_SYNCHRONISED : CLOCK_UNKNOWN;
+  const value = builder.finish(identity, first, quality, true);
+  const arrived = String(options.arrivedMs ?? Date.now());
+  return { key: gateway, value, headers: { arrived, lane: '0' } };
+}
+
+/** What boot 0707… showed at a known time. */
+export function anchor(
+  sequence: number,
+  { gateway = 'gw', trueMs, errorMs }: { gateway?: string; trueMs: number; errorMs: number },
+): LogRecord {
+  const identity = { gateway, epoch: Buffer.from(EPOCH, 'hex'), bootId: Buffer.alloc(8, 7) };
+  const note = {
+    boot: '07'.repeat(8),
+    monotonicUs: 1e9,
+    wallUs: trueMs * 1000,
+    errorUs: errorMs * 1000,
+    basis: 'collector' as const,
+  };
+  const time = { wallUs: 1e9, monotonicUs: 1e9, clockQuality: CLOCK_UNKNOWN };
+  const value = noteFrame(KIND_ANCHOR, note, identity, sequence, time);
+  return { key: gateway, value, headers: { arrived: String(Date.now()), lane: '0' } };
+}
+
+export interface Recorded {
+  atMs: number;
+  query: StoreQuery;
+  answer: string[];
+}
+
+const textOf = ({ points, ...key }: SeriesPoints): string[] => {
+  const name = seriesName(key);
+  return points.map(([time, value]) => `${name} ${time} ${JSON.stringify(value)}`);
+};
+
+/** With the store, filled beside the lake. */
+export class AsOfSite extends LakeSite {
+  points!: DuckDbStore;
+  private storing: StoreStage | undefined;
+
+  override async open(): Promise<void> {
+    await super.open();
+    const notify = ({ text }: { text: string }): void => void this.said.push(text);
+    const { folder, log } = this;
+    const store = new DuckDbStore(
+      { folder, memoryBytes: 128 << 20, now: () => Date.now() },
+      notify,
+    );
+    await store.open();
+    this.points = store;
+    this.storing = new StoreStage({ log, store, notify, fillRate: 1e6 });
+    this.storing.start();
+  }
+
+  override async close(): Promise<void> {
+    await this.storing?.close();
+    await this.points.close();
+    await super.close();
+  }
+
+  /** Until decode, store and, if it is asked for, lake have everything; a moment passes before what comes next. */
+  async settled(withLake: boolean): Promise<void> {
+    let quiet = 0;
+    await until('decode and store to have everything', () => {
+      const wanted = withLake ? /-decode$|-store|-lake-/ : /-decode$|-store/;
+      const groups = this.log.groups().filter(({ group }) => wanted.test(group));
+      const isQuiet = groups.length >= 3 && groups.every(({ lagRecords }) => lagRecords === 0);
+      quiet = isQuiet ? quiet + 1 : 0;
+      return quiet >= 4 || undefined;
+    });
+  }
+
+  /** The mappings in force from now on, as the command keeps them. */
+  async map(text: string, hash: string): Promise<void> {
+    const others = [{ file: 'm.yaml', text }];
+    const version = { at: Date.now(), hash, main: '', files: {}, others, localZone: '' };
+    const value = Buffer.from(JSON.stringify(version));
+    await this.log.append(TOPIC_LEDGER, [{ key: `mapping/${hash}`, headers: {}, value }]);
+    this.decode.decoder.mappings = new Mappings(parseMappings(text, 'm.yaml'));
+  }
+
+  async replay(which: 'all' | 'quarantined' = 'all'): Promise<void> {
+    const { id } = await this.jobs.create({ which });
+    await until('the replay', () => this.jobs.isFinished(id) || undefined);
+  }
+
+  async answer(query: StoreQuery): Promise<string[]> {
+    const found: string[] = [];
+    for await (const part of ask(this.points, query)) found.push(...textOf(part));
+    return found.sort();
+  }
+
+  /** What the store says now. */
+  async record(queries: readonly StoreQuery[]): Promise<Recorded[]> {
+    const atMs = Date.now();
+    const recorded: Recorded[] = [];
+    for (const query of queries) recorded.push({ atMs, query, answer: await this.answer(query) });
+    await until('the next moment', () => Date.now() > atMs || undefined);
+    return recorded;
+  }
+
+  async asOf(query: StoreQuery, atMs: number): Promise<{ answer: string[]; doubts: string[] }> {
+    const parts: SeriesPoints[] = [];
+    let doubts: string[] = [];
+    const sources = { lake: this.lake, log: this.log, nowMs: () => Date.now() };
+    await readAsOf(
+      sources,
+      query,
+      atMs,
+      (told) => void (doubts = told),
+      (part) => Promise.resolve(void parts.push(part)),
+    );
+    return { answer: parts.flatMap(textOf).sort(), doubts };
+  }
+}
