@@ -70,6 +70,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  explain: {
+    about: 'Say where a point comes from, and what was made of it.',
+    load: async () => {
+      const { EXPLAIN_HELP: help, explain: run } = await import('./explain.ts');
+      return { help, run };
+    },
+  },
   tail: {
     about: 'Watch readings as they arrive.',
     load: async () => {

@@ -9,6 +9,7 @@ import { livePart } from './api/live/part.ts';
 import { pagePart } from './api/page.ts';
 import { mappingTryPart } from './api/mapping-try.ts';
 import { quarantinePart } from './api/quarantine.ts';
+import { explainPart } from './api/explain.ts';
 import { exportPart } from './api/export/part.ts';
 import { exportRawPart } from './api/export/raw.ts';
 import { influxqlPart } from './api/influxql.ts';
@@ -64,6 +65,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   rebuildPart,
   lakeCheckPart,
   auditPart,
+  explainPart,
   accountPart,
   statusPart,
   stagesPart,

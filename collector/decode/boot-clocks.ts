@@ -73,13 +73,20 @@ export class BootClocks {
     );
   }
 
-  /** How a frame's times are to be corrected, or undefined while that is not known. */
-  resolve({ gateway, bootId, wallUs, monotonicUs }: FrameHeader): Resolution | undefined {
+  /** The anchor with the smallest error at a frame. */
+  bestOf({ gateway, bootId, monotonicUs }: FrameHeader): ClockAnchor | undefined {
     const errorAt = ({ errorUs, monotonicUs: at }: ClockAnchor): number =>
       errorUs + Math.abs(monotonicUs - at) * DRIFT;
     let best: ClockAnchor | undefined;
     for (const anchor of this.anchorsOf(gateway, bootId))
       if (best === undefined || errorAt(anchor) < errorAt(best)) best = anchor;
+    return best;
+  }
+
+  /** How a frame's times are to be corrected, or undefined while that is not known. */
+  resolve(header: FrameHeader): Resolution | undefined {
+    const { wallUs, monotonicUs } = header;
+    const best = this.bestOf(header);
     if (best === undefined) return undefined;
     return {
       offsetUs: best.wallUs - (best.monotonicUs - monotonicUs) - wallUs,

@@ -10,7 +10,13 @@ import type { CollectorPart } from '../part.ts';
 import type { SeriesLimits } from './admission.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { addPackages } from './codecs/packages.ts';
-import { MAPPING_PREFIX, MappingSet, type MappingVersion } from './mapping/set.ts';
+import {
+  MAPPING_PREFIX,
+  MappingSet,
+  inForceOf,
+  type KeptVersion,
+  type MappingVersion,
+} from './mapping/set.ts';
 import { DecodeStage } from './stage.ts';
 
 export const seriesLimits = (config: CollectorConfig): SeriesLimits => ({
@@ -52,9 +58,14 @@ async function keepVersion(
   notify: Notify,
   version: MappingVersion,
 ): Promise<void> {
-  const record = { at: Math.round(clock.wallUs() / 1000), ...version };
+  const at = Math.round(clock.wallUs() / 1000);
   const key = `${MAPPING_PREFIX}${version.hash}`;
   try {
+    const kept: KeptVersion[] = [];
+    for (let partition = 0; partition < log.partitions; partition++)
+      for (const { value } of await log.state(TOPIC_LEDGER, partition, MAPPING_PREFIX))
+        kept.push(JSON.parse(value.toString('utf8')) as KeptVersion);
+    const record = { at, ...version, inForce: inForceOf(kept, version.hash, at) };
     const value = Buffer.from(JSON.stringify(record));
     await log.append(TOPIC_LEDGER, [{ key, headers: {}, value }]);
   } catch (error) {

@@ -71,6 +71,10 @@ export class StreamStage {
     this.options = options;
   }
 
+  get inForce(): readonly Rule[] {
+    return this.rules;
+  }
+
   async start(rules: readonly Rule[]): Promise<void> {
     this.rules = rules;
     const prefix = `${LAKE_PREFIX}readings/`;

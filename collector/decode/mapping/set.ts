@@ -37,6 +37,25 @@ export interface MappingVersion {
   pastDays?: number;
 }
 
+/** As the ledger topic has it. */
+export interface KeptVersion extends MappingVersion {
+  /** When a process took it last, epoch milliseconds. */
+  at: number;
+  /** When it took the place of another one, in order. Not in versions that were kept before 0.2. */
+  inForce?: number[];
+}
+
+/** Changes of one version that are remembered. */
+const CHANGES_MAX = 100;
+
+/** When a version that is taken now came in force: once more, where the newest of those kept is another one. */
+export function inForceOf(kept: readonly KeptVersion[], hash: string, nowMs: number): number[] {
+  const newest = kept.toSorted((a, b) => b.at - a.at)[0];
+  const own = kept.find((each) => each.hash === hash);
+  const before = own?.inForce ?? (own === undefined ? [] : [own.at]);
+  return newest?.hash === hash ? before : [...before, nowMs].slice(-CHANGES_MAX);
+}
+
 export const MAPPING_PREFIX = 'mapping/';
 const WATCH_MS = 2000;
 
