@@ -51,7 +51,6 @@ COPY --from=build /app/dist /app/dist
 COPY cli/bin.mjs cli/
 COPY collector/mappings collector/mappings
 COPY collector/batch collector/batch
-COPY dashboards/page dashboards/page
 COPY data data
 RUN mkdir /data && chown 1000:1000 /data
 USER 1000:1000

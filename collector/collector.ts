@@ -6,6 +6,7 @@ import type { Notify } from '../shared/telemetry/log.ts';
 import { collectorHttpPart } from './api/http.ts';
 import { accountPart } from './api/ledger.ts';
 import { livePart } from './api/live/part.ts';
+import { overviewPart } from './api/overview.ts';
 import { pagePart } from './api/page.ts';
 import { mappingTryPart } from './api/mapping-try.ts';
 import { quarantinePart } from './api/quarantine.ts';
@@ -68,6 +69,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   explainPart,
   accountPart,
   statusPart,
+  overviewPart,
   stagesPart,
   pagePart,
   clockPart,

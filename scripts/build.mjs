@@ -1,7 +1,7 @@
 // Bundles the command into dist/: one file for each entry and lazily loaded part. Native packages and what is large
 // and only needed by one adapter stay outside the bundle and are resolved from node_modules. Compiles contracts/ as well.
 import { spawnSync } from 'node:child_process';
-import { renameSync, rmSync } from 'node:fs';
+import { copyFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -33,6 +33,21 @@ await build({
   sourcemap: true,
   logLevel: 'warning',
 });
+
+// The collector's page, for browsers: three files, whose bytes depend on the sources alone.
+await build({
+  absWorkingDir: root,
+  entryPoints: { page: 'dashboards/page/src/main.tsx' },
+  outdir: join(made, 'page'),
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  platform: 'browser',
+  target: ['chrome110', 'firefox115', 'safari16'],
+  legalComments: 'eof',
+  logLevel: 'warning',
+});
+copyFileSync(join(root, 'dashboards/page/index.html'), join(made, 'page/index.html'));
 
 try {
   renameSync(outdir, before);

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const steps = [
   ['types', ['tsc', '--noEmit', '-p', '.']],
+  ['types of the page', ['tsc', '-p', 'dashboards/page']],
   ['lint', ['oxlint', '--type-aware']],
   ['format', ['biome', 'format', '.']],
   ['generated files', ['tsx', 'scripts/generate.ts', '--check']],

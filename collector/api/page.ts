@@ -1,6 +1,6 @@
-/** The built-in page: static files from `dashboards/page`, and uPlot for its charts. */
+/** The built-in page: its source is `dashboards/page`, `scripts/build.mjs` makes of it the three files that are served here. */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileOfPackage } from '../../shared/config/root.ts';
 import type { CollectorPart } from '../part.ts';
@@ -11,44 +11,60 @@ const TYPES = {
   css: 'text/css; charset=utf-8',
 };
 
-/** Nothing on the page comes from elsewhere, and nothing that a device sends is ever read as markup or script. */
+/** Nothing on the page comes from elsewhere, and nothing that a device sends is ever read as markup, script or style. */
 const HEADERS = {
   'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'",
   'referrer-policy': 'no-referrer',
+  // Asked for again each time, and answered with 304 while it is the same.
+  'cache-control': 'no-cache',
 };
 
-/** Paths and the files that answer them. Files of packages are looked for when they are asked for first. */
-const FILES: Record<string, [about: string, path: () => string, type: keyof typeof TYPES]> = {
-  '/': ['The page.', () => ownFile('index.html'), 'html'],
-  '/page.js': ['Its script.', () => ownFile('page.js'), 'js'],
-  '/page.css': ['Its style.', () => ownFile('page.css'), 'css'],
-  '/uplot.css': ["The charts' style.", () => chartFile('uPlot.min.css'), 'css'],
-  '/uplot.js': ['The charts.', () => chartFile('uPlot.esm.js'), 'js'],
+/** Paths, what they are, and the file of the build that answers them. */
+const FILES: Record<string, [about: string, file: string, type: keyof typeof TYPES]> = {
+  '/': ['The page.', 'index.html', 'html'],
+  '/page.js': ['Its script.', 'page.js', 'js'],
+  '/page.css': ['Its style.', 'page.css', 'css'],
 };
-const ownFile = (name: string): string => join(fileOfPackage('dashboards/page'), name);
-const chartFile = (name: string): string =>
-  createRequire(import.meta.url)
-    .resolve('uplot/dist/uPlot.min.css')
-    .replace('uPlot.min.css', name);
+
+interface Kept {
+  body: Buffer;
+  etag: string;
+}
+
+function keep(file: string): Kept {
+  const body = readFileSync(join(fileOfPackage('dist/page'), file));
+  const digest = createHash('sha256').update(body).digest('base64url');
+  return { body, etag: `"${digest.slice(0, 22)}"` };
+}
+
+/** A list of tags, weak ones too, or all. */
+function isKnown(header: string | undefined, etag: string): boolean {
+  const tags = (header ?? '').split(',').map((tag) => tag.trim().replace(/^W\//, ''));
+  return tags.includes(etag) || tags.includes('*');
+}
 
 /** Paths and contents: read once, at the start. */
-export const pagePart: CollectorPart<ReadonlyMap<string, Buffer>> = {
+export const pagePart: CollectorPart<ReadonlyMap<string, Kept>> = {
   name: 'page',
   roles: ['query'],
-  open: () =>
-    new Map(Object.entries(FILES).map(([path, [, file]]) => [path, readFileSync(file())])),
+  open: () => new Map(Object.entries(FILES).map(([path, [, file]]) => [path, keep(file)])),
   routes: Object.entries(FILES).map(([path, [about, , type]]) => ({
     method: 'GET',
     path,
     about,
     right: 'open',
     query: 'any',
-    replies: { 200: { about: 'The file.', type: TYPES[type] } },
-    handle: (contents) => ({
-      type: TYPES[type],
-      body: contents.get(path) ?? Buffer.alloc(0),
-      headers: HEADERS,
-    }),
+    replies: {
+      200: { about: 'The file.', type: TYPES[type] },
+      304: { about: 'The asker has it.' },
+    },
+    handle: (contents, request) => {
+      const { body, etag } = contents.get(path) as Kept; // Opened from the same table.
+      const headers = { ...HEADERS, etag };
+      return isKnown(request.headers['if-none-match'], etag)
+        ? { status: 304, type: TYPES[type], body: '', headers }
+        : { type: TYPES[type], body, headers };
+    },
   })),
 };

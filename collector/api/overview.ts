@@ -1,0 +1,82 @@
+/** What an operator wants to know first, in one answer: the page asks for it every few seconds. */
+import { maySee } from '../../shared/access/may.ts';
+import { READ_EACH, json } from '../../shared/http/route.ts';
+import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import type { Identity } from '../../shared/access/tokens.ts';
+import { freeBytes } from '../../shared/telemetry/process.ts';
+import { enrollPart } from '../enroll/part.ts';
+import { ingestPart } from '../ingest/part.ts';
+import { ledgerPart } from '../ledger/part.ts';
+import type { CollectorPart, CollectorSite } from '../part.ts';
+import { fleet } from './fleet.ts';
+import { quarantinePart } from './quarantine.ts';
+
+/** Gateways that are named; of more, how many there are is said by the counts. */
+const NAMED_MAX = 20;
+
+/** Gateways of this process, as `/api/v1/gateways` has them, those alone that the asker may see. */
+function gatewaysOf(site: CollectorSite, identity: Identity) {
+  const receiver = site.find(ingestPart)?.ingest.receiver;
+  const members = site.find(enrollPart)?.enrolment.registry.members ?? new Map();
+  return fleet(receiver?.gateways() ?? [], members, () => false)
+    .map((each) => each as typeof each & { connected: boolean; lastSeenMs: number | null })
+    .filter(({ gateway }) => maySee(identity, gateway));
+}
+
+function overviewOf(site: CollectorSite, identity: Identity): object {
+  const gateways = gatewaysOf(site, identity);
+  const away = gateways.filter(({ connected }) => !connected);
+  const ledger = site.get(ledgerPart);
+  const account = ledger.answer();
+  const own = account.gateways.filter(({ gateway }) => maySee(identity, gateway));
+  const view = site.hasRole('query') ? site.find(quarantinePart)?.view : undefined;
+  const free = freeBytes(site.context.config.data);
+  return {
+    gateways: gateways.length,
+    connected: gateways.length - away.length,
+    unconnected: away
+      .slice(0, NAMED_MAX)
+      .map(({ gateway, lastSeenMs }) => ({ gateway, lastSeenMs })),
+    missing: (own.length === account.gateways.length ? account : ledger.judge(own)).missing,
+    quarantined: view?.list(0, {}, (gateway) => maySee(identity, gateway)).count ?? null,
+    // Of the whole collector, for those who may see the whole.
+    ...(identity.gateways === undefined
+      ? {
+          waiting: site
+            .health()
+            .flatMap(({ name, why }) => (why === undefined ? [] : [{ name, why }])),
+          ...(Number.isFinite(free) ? { freeBytes: free } : {}),
+        }
+      : {}),
+  };
+}
+
+export const overviewPart: CollectorPart<CollectorSite> = {
+  name: 'overview',
+  open: (site) => site,
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/overview',
+      about:
+        'Gateways, whether anything is missing, quarantine, what waits and why, and the disk: the top line of the page.',
+      right: READ_EACH,
+      replies: {
+        200: {
+          about:
+            '`waiting` and `freeBytes` are left out for a token that does not read all gateways.',
+          schema: object({
+            gateways: INTEGER,
+            connected: INTEGER,
+            unconnected: listOf({ gateway: TEXT, lastSeenMs: orNull(INTEGER) }),
+            missing: BOOLEAN,
+            quarantined: orNull(INTEGER),
+            waiting: listOf({ name: TEXT, why: TEXT }),
+            freeBytes: INTEGER,
+          }),
+        },
+      },
+      handle: (site, { identity }) => json(overviewOf(site, identity)),
+    },
+  ],
+};

@@ -1,0 +1,135 @@
+/** Numbers over time, by uPlot: one series, or two with an axis each. Its range is that of the data shown. */
+import { useEffect, useRef } from 'preact/hooks';
+import uPlot from 'uplot';
+import { fieldOf, plain, type Series } from './series.ts';
+import type { Points } from './points.ts';
+
+export interface Line {
+  series: Series;
+  points: Points;
+}
+
+const COLOURS = ['--accent', '--second'];
+const HEIGHT_PX = 320;
+
+function columnsOf(lines: readonly Line[]): uPlot.AlignedData {
+  const maps = lines.map(({ points }) => new Map(points));
+  const times = [...new Set(lines.flatMap(({ points }) => points.map(([time]) => time)))].sort(
+    (a, b) => a - b,
+  );
+  return [
+    times.map((time) => time / 1000),
+    ...maps.map((map) =>
+      times.map((time) => {
+        const value = map.get(time);
+        return typeof value === 'number' ? value : null;
+      }),
+    ),
+  ];
+}
+
+/** Numbers that hardly differ get room around them, so that noise does not look like a storm. */
+function spread(_: uPlot, min: number | null, max: number | null): [number, number] {
+  if (min === null || max === null) return [0, 1];
+  const room = Math.max((max - min) * 0.08, Math.abs(max) * 0.002, 1e-9);
+  return [min - room, max + room];
+}
+
+/** Half a minute around the only reading, else the data's own range. In seconds. */
+const around = (_: uPlot, min: number, max: number): [number, number] =>
+  max - min < 1 ? [min - 30, max + 30] : [min, max];
+
+function optionsOf(
+  lines: readonly Line[],
+  width: number,
+  onZoom: (fromMs: number, toMs: number) => void,
+): uPlot.Options {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name: string): string => style.getPropertyValue(name).trim();
+  const axis = {
+    stroke: colour('--quiet'),
+    grid: { stroke: colour('--line'), width: 1 },
+    ticks: { stroke: colour('--line'), width: 1 },
+  };
+  const label = ({ series }: Line): string =>
+    plain(`${fieldOf(series)}${series.unit === '' ? '' : ` (${series.unit})`}`).slice(0, 60);
+  return {
+    width,
+    height: HEIGHT_PX,
+    legend: { show: false },
+    cursor: { drag: { x: true, y: false, setScale: false } },
+    axes: [
+      axis,
+      ...lines.map((line, at) => ({
+        ...axis,
+        scale: `y${at}`,
+        side: at === 0 ? (3 as const) : (1 as const),
+        label: label(line),
+        size: 62,
+        grid: { ...axis.grid, show: at === 0 },
+      })),
+    ],
+    scales: {
+      x: { range: around },
+      ...Object.fromEntries(lines.map((_, at) => [`y${at}`, { range: spread }])),
+    },
+    series: [
+      {},
+      ...lines.map((line, at) => ({
+        label: label(line),
+        scale: `y${at}`,
+        stroke: colour(COLOURS[at] ?? '--accent'),
+        width: 1.6,
+        spanGaps: true,
+        points: { show: line.points.length < 80, size: 5 },
+      })),
+    ],
+    hooks: {
+      setSelect: [
+        (plot: uPlot) => {
+          const { left, width: wide } = plot.select;
+          if (wide < 4) return;
+          onZoom(plot.posToVal(left, 'x') * 1000, plot.posToVal(left + wide, 'x') * 1000);
+        },
+      ],
+    },
+  };
+}
+
+export function Chart({
+  lines,
+  turn,
+  about,
+  onZoom,
+}: {
+  lines: readonly Line[];
+  /** Grows when points have changed. */
+  turn: string;
+  about: string;
+  onZoom: (fromMs: number, toMs: number) => void;
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const shape = lines.map(({ series }) => series.key + series.unit).join('\n');
+  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  useEffect(() => {
+    const element = box.current;
+    if (element === null) return undefined;
+    const made = new uPlot(
+      optionsOf(lines, element.clientWidth, onZoom),
+      columnsOf(lines),
+      element,
+    );
+    plot.current = made;
+    const observer = new ResizeObserver(() =>
+      made.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
+    );
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+    };
+  }, [shape, isDark]);
+  useEffect(() => plot.current?.setData(columnsOf(lines)), [turn]);
+  return <div id="chart" ref={box} role="img" aria-label={about} />;
+}

@@ -1,0 +1,97 @@
+/** The collector's page: top line, banner, and the view that the address names. */
+import 'uplot/dist/uPlot.min.css';
+import '../page.css';
+import { render, type ComponentType } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { keepToken } from './net.ts';
+import { usePlace, type Place } from './route.ts';
+import { SensorsView } from './sensors.tsx';
+import { begin, useStore } from './store.ts';
+import { Banner, TopLine } from './top.tsx';
+
+interface View {
+  name: string;
+  title: string;
+  show: ComponentType<{ place: Place }>;
+}
+
+const FIRST: View = { name: 'sensors', title: 'Sensors', show: SensorsView };
+const VIEWS: View[] = [FIRST];
+
+function AskToken() {
+  const [token, setToken] = useState('');
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
+  return (
+    <form
+      class="panel ask"
+      onSubmit={(event) => {
+        event.preventDefault();
+        keepToken(token);
+        begin();
+      }}
+    >
+      <label>
+        This collector asks for an API token{' '}
+        <input
+          ref={field}
+          type="password"
+          autocomplete="off"
+          value={token}
+          onInput={(event) => setToken(event.currentTarget.value)}
+        />
+      </label>
+      <button type="submit">Enter</button>
+      <p class="quiet">It is kept for this browser's session.</p>
+    </form>
+  );
+}
+
+function App() {
+  const place = usePlace();
+  const { connection, needsToken, refused } = useStore();
+  const view = VIEWS.find(({ name }) => name === place.view) ?? FIRST;
+  useEffect(() => {
+    document.title = `${view.title} – Headwater`;
+  }, [view]);
+  const Shown = view.show;
+  return (
+    <div class={connection}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          document.getElementById('main')?.focus();
+        }}
+      >
+        Skip to the view
+      </a>
+      <header>
+        <h1>Headwater</h1>
+        <nav aria-label="Views">
+          {VIEWS.map(({ name, title }) => (
+            <a key={name} href={`#/${name}`} aria-current={name === view.name ? 'page' : undefined}>
+              {title}
+            </a>
+          ))}
+        </nav>
+      </header>
+      <TopLine />
+      <Banner />
+      <main id="main" tabIndex={-1}>
+        {needsToken ? <AskToken /> : <Shown place={place} />}
+        {refused !== '' && !needsToken && (
+          <p role="alert" class="bad">
+            The values cannot be read: {refused}
+          </p>
+        )}
+      </main>
+    </div>
+  );
+}
+
+const root = document.getElementById('app') as HTMLElement; // Stands in index.html.
+root.replaceChildren();
+render(<App />, root);
+begin();

@@ -1,0 +1,228 @@
+/** All sensors: a list that draws only what is in sight, and the chart of the one that is chosen. */
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { choose, hashOf, type Place } from './route.ts';
+import { rowsOf, type Row } from './rows.ts';
+import { SensorPanel } from './sensor.tsx';
+import {
+  ageOf,
+  fieldOf,
+  agoText,
+  countText,
+  momentText,
+  plain,
+  sensorOf,
+  valueText,
+  type Series,
+} from './series.ts';
+import { state, useStore } from './store.ts';
+
+const ROW_PX = 46;
+const FRESH_MS = 1500;
+/** Rows outside of what is seen, so that scrolling shows no holes. */
+const BESIDE = 6;
+
+function SensorRow({
+  series,
+  index,
+  isChosen,
+  place,
+}: {
+  series: Series;
+  index: number;
+  isChosen: boolean;
+  place: Place;
+}) {
+  const nowMs = Date.now();
+  const { measurement, time, value, unit, heardMs, tags, key, appeared } = series;
+  const age = ageOf(time, nowMs);
+  const isFresh = nowMs - heardMs < FRESH_MS;
+  const all = Object.entries(tags).map(([name, each]) => `${plain(name)}: ${plain(each)}`);
+  return (
+    <div
+      role="row"
+      aria-rowindex={index + 2}
+      class={`row ${age} ${isChosen ? 'chosen' : ''} ${isFresh ? 'heard' : ''}`}
+      style={{ top: `${index * ROW_PX}px` }}
+    >
+      <span role="cell" class="what">
+        <a
+          href={hashOf('sensors', {
+            ...Object.fromEntries(place.choices),
+            s: key,
+            from: '',
+            to: '',
+            with: '',
+          })}
+          aria-current={isChosen ? 'true' : undefined}
+          title={all.join('\n')}
+        >
+          <bdi>{sensorOf(series) || plain(measurement)}</bdi>
+        </a>
+        <small>
+          {appeared > 0 && <em>new </em>}
+          <bdi>{plain(measurement)}</bdi> · <bdi>{fieldOf(series)}</bdi>
+        </small>
+      </span>
+      <span role="cell" class="value" title={valueText(value, unit)}>
+        <bdi>{valueText(value, unit)}</bdi>
+      </span>
+      <span role="cell" class="when" title={momentText(time)}>
+        {agoText(time, nowMs)}
+      </span>
+    </div>
+  );
+}
+
+function List({ rows, chosen, place }: { rows: Row[]; chosen: string; place: Place }) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [seen, setSeen] = useState({ top: 0, height: 800 });
+  useEffect(() => {
+    const element = scroller.current;
+    if (element === null) return undefined;
+    const look = (): void => setSeen({ top: element.scrollTop, height: element.clientHeight });
+    look();
+    const observer = new ResizeObserver(look);
+    observer.observe(element);
+    element.addEventListener('scroll', look, { passive: true });
+    return () => {
+      observer.disconnect();
+      element.removeEventListener('scroll', look);
+    };
+  }, []);
+  const from = Math.max(0, Math.floor(seen.top / ROW_PX) - BESIDE);
+  const to = Math.min(rows.length, Math.ceil((seen.top + seen.height) / ROW_PX) + BESIDE);
+  return (
+    <div class="list" role="table" aria-label="Sensors" aria-rowcount={rows.length + 1}>
+      <div role="row" class="heads" aria-rowindex={1}>
+        <span role="columnheader">Sensor</span>
+        <span role="columnheader" class="value">
+          Value
+        </span>
+        <span role="columnheader" class="when">
+          Last reading
+        </span>
+      </div>
+      <div class="scroller" ref={scroller} tabIndex={0} role="rowgroup">
+        <div role="presentation" class="all" style={{ height: `${rows.length * ROW_PX}px` }}>
+          {rows.slice(from, to).map((row, at) =>
+            'heading' in row ? (
+              <div
+                key={`group ${row.heading}`}
+                role="row"
+                aria-rowindex={from + at + 2}
+                class="row heading"
+                style={{ top: `${(from + at) * ROW_PX}px` }}
+              >
+                <span role="cell">
+                  <bdi>{row.heading}</bdi> <small>{countText(row.count)}</small>
+                </span>
+              </div>
+            ) : (
+              <SensorRow
+                key={row.series.key}
+                series={row.series}
+                index={from + at}
+                isChosen={row.series.key === chosen}
+                place={place}
+              />
+            ),
+          )}
+        </div>
+      </div>
+    </div>
+  );
+}
+
+/** Tags by which it makes sense to group: those that some series share. */
+function groupsOf(): string[] {
+  const names = new Set<string>();
+  for (const { tags } of state.series.values())
+    for (const name of Object.keys(tags)) names.add(name);
+  return [
+    'measurement',
+    'field',
+    ...[...names]
+      .filter((name) => name !== 'measurement' && name !== 'field')
+      .sort()
+      .slice(0, 30),
+  ];
+}
+
+function Choices({ search, sort, group }: { search: string; sort: string; group: string }) {
+  const { kinds } = useStore();
+  const groups = useMemo(groupsOf, [kinds]);
+  return (
+    <div class="controls" role="search">
+      <input
+        type="search"
+        aria-label="Search sensors"
+        placeholder="Search"
+        value={search}
+        onInput={(event) => choose({ q: event.currentTarget.value }, 'replace')}
+      />
+      <label>
+        Sort{' '}
+        <select
+          value={sort}
+          onChange={(event) => choose({ sort: event.currentTarget.value }, 'replace')}
+        >
+          <option value="">new first</option>
+          <option value="name">name</option>
+          <option value="last">last reading</option>
+          <option value="oldest">longest silent</option>
+          <option value="value">value</option>
+        </select>
+      </label>
+      <label>
+        Group{' '}
+        <select
+          value={group}
+          onChange={(event) => choose({ group: event.currentTarget.value }, 'replace')}
+        >
+          <option value="">none</option>
+          {groups.map((name) => (
+            <option key={name} value={name}>
+              {plain(name)}
+            </option>
+          ))}
+        </select>
+      </label>
+    </div>
+  );
+}
+
+/** Without a choice the chart is that of the front row with numbers. */
+function frontOf(rows: Row[]): Series | undefined {
+  for (const row of rows)
+    if ('series' in row && typeof row.series.value === 'number') return row.series;
+  return rows.flatMap((row) => ('series' in row ? [row.series] : []))[0];
+}
+
+export function SensorsView({ place }: { place: Place }) {
+  const { series, connection, readings, round } = useStore();
+  const [search, sort, group, asked] = ['q', 'sort', 'group', 's'].map(
+    (name) => place.choices.get(name) ?? '',
+  ) as [string, string, string, string]; // As many as names.
+  const rows = rowsOf(search, sort, group, Date.now());
+  const chosen = series.get(asked) ?? frontOf(rows);
+  const found = rows.filter((row) => 'series' in row).length;
+  return (
+    <div class={`two ${asked === '' ? '' : 'one-chosen'}`}>
+      <section class="panel" aria-labelledby="sensors-head">
+        <h2 id="sensors-head">
+          <span id="count">{countText(found)}</span> series{' '}
+          <small id="live" class="quiet">
+            {countText(readings)} {readings === 1 ? 'reading' : 'readings'} since this page opened
+          </small>
+        </h2>
+        <Choices search={search} sort={sort} group={group} />
+        {found === 0 && round > 0 && connection !== 'loading' ? (
+          <p class="empty">{series.size === 0 ? 'No reading yet.' : 'No series matches.'}</p>
+        ) : (
+          <List rows={rows} chosen={chosen?.key ?? ''} place={place} />
+        )}
+      </section>
+      {chosen !== undefined && <SensorPanel key={chosen.key} series={chosen} place={place} />}
+    </div>
+  );
+}

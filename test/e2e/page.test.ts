@@ -1,0 +1,105 @@
+/** The collector's page in a real browser: what arrives is seen, what is gone is said, and it comes back by itself. */
+import { connectAsync, type MqttClient } from 'mqtt';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openBrowser, openTab } from '../support/browser.ts';
+import {
+  startCollector,
+  startGateway,
+  temporaryFolder,
+  until,
+  type Headwater,
+} from '../support/process.ts';
+
+let browser: Browser;
+let collector: Headwater;
+let gateway: Headwater;
+let device: MqttClient;
+const folder = temporaryFolder();
+
+const again = (): Promise<Headwater> =>
+  startCollector([
+    '--data',
+    folder,
+    '--http',
+    collector.address['http'] as string,
+    '--uplink',
+    collector.address['uplink'] as string,
+  ]);
+const publish = (topic: string, value: unknown): Promise<unknown> =>
+  device.publishAsync(topic, JSON.stringify(value), { qos: 1 });
+const url = (hash = ''): string => `http://${collector.address['http']}/${hash}`;
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  collector = await startCollector(['--data', folder]);
+  gateway = await startGateway(collector.address['uplink'], ['--id', 'gw']);
+  device = await connectAsync(`mqtt://127.0.0.1:${gateway.port('mqtt')}`, { clientId: 'device' });
+});
+afterAll(async () => {
+  await device.endAsync();
+  await gateway.kill();
+  await collector.kill();
+  await browser.close();
+});
+
+describe('the page', () => {
+  it('shows a first reading at the front and on the chart, beside a sample of another year', async () => {
+    const past = Date.now() - 7 * 365 * 86_400_000;
+    for (let index = 0; index < 50; index++)
+      await publish('old/sensor', { temperature: index, time: past + index * 60_000 });
+    const { page, errors } = await openTab(browser, url());
+    await page.waitForSelector('#chart canvas');
+    await publish('home/kitchen', { temperature: 21.5, door: 'open', lamp: true });
+    const began = performance.now();
+    await page.locator('.row', { hasText: 'home/kitchen' }).first().waitFor();
+    expect(performance.now() - began).toBeLessThan(5000);
+    const rows = await page.locator('.row').allTextContents();
+    expect(rows.slice(0, 3).every((text) => text.includes('home/kitchen'))).toBe(true);
+    expect(rows.join()).toContain('21.5');
+    expect(rows.join()).toContain('open');
+    expect(rows.join()).toContain('on');
+    // The chart is that of the front row with numbers, and its time is that of its data.
+    await until('its chart', async () =>
+      (await page.textContent('#one-head'))?.includes('home/kitchen'),
+    );
+    await until('its value', async () => (await page.textContent('#now')) === '21.5');
+    await page.screenshot({ path: 'test-results/page-first.png' });
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it('says since when the collector is gone, and shows by itself what came meanwhile', async () => {
+    const { page } = await openTab(browser, url());
+    await page.waitForSelector('#gateways-up');
+    await until('the gateway', async () =>
+      (await page.textContent('#gateways-up'))?.includes('1 of 1'),
+    );
+    await collector.kill('SIGKILL');
+    await page.locator('#gone').waitFor();
+    expect(await page.textContent('#gone')).toMatch(/does not answer since/);
+    await publish('home/kitchen', { temperature: 30.25 });
+    collector = { ...(await again()), address: collector.address };
+    await page.locator('#gone').waitFor({ state: 'detached' });
+    await until('what came meanwhile', async () =>
+      (await page.locator('.row').allTextContents()).some((text) => text.includes('30.25')),
+    );
+    expect(await page.textContent('body')).not.toMatch(/cannot/);
+    await page.close();
+  });
+
+  it('asks a handful of questions, and then only the overview', async () => {
+    const asked: string[] = [];
+    await publish('home/kitchen', { temperature: 1 });
+    const { page } = await openTab(browser, 'about:blank');
+    page.on('request', (request) => asked.push(new URL(request.url()).pathname));
+    await page.goto(url());
+    await page.waitForSelector('#chart canvas');
+    for (let index = 0; index < 20; index++)
+      await publish('home/kitchen', { temperature: 20 + index });
+    await until('the last', async () => (await page.textContent('#now')) === '39');
+    const api = asked.filter((path) => path.startsWith('/api/') && !path.endsWith('/overview'));
+    expect(api.length).toBeLessThanOrEqual(4);
+    await page.close();
+  });
+});
