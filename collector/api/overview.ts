@@ -4,27 +4,18 @@ import { READ_EACH, json } from '../../shared/http/route.ts';
 import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
-import { enrollPart } from '../enroll/part.ts';
-import { ingestPart } from '../ingest/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
-import { fleet } from './fleet.ts';
 import { quarantinePart } from './quarantine.ts';
+import { gatewaysOf } from './status.ts';
 
 /** Gateways that are named; of more, how many there are is said by the counts. */
 const NAMED_MAX = 20;
 
-/** Gateways of this process, as `/api/v1/gateways` has them, those alone that the asker may see. */
-function gatewaysOf(site: CollectorSite, identity: Identity) {
-  const receiver = site.find(ingestPart)?.ingest.receiver;
-  const members = site.find(enrollPart)?.enrolment.registry.members ?? new Map();
-  return fleet(receiver?.gateways() ?? [], members, () => false)
-    .map((each) => each as typeof each & { connected: boolean; lastSeenMs: number | null })
-    .filter(({ gateway }) => maySee(identity, gateway));
-}
-
 function overviewOf(site: CollectorSite, identity: Identity): object {
-  const gateways = gatewaysOf(site, identity);
+  const gateways = gatewaysOf(site, identity).map(
+    (each) => each as typeof each & { connected: boolean; lastSeenMs: number | null },
+  );
   const away = gateways.filter(({ connected }) => !connected);
   const ledger = site.get(ledgerPart);
   const account = ledger.answer();

@@ -1,5 +1,6 @@
 /** What a collector says of itself as a whole. */
 import { maySee } from '../../shared/access/may.ts';
+import type { Identity } from '../../shared/access/tokens.ts';
 import { READ_ALL, READ_EACH, json } from '../../shared/http/route.ts';
 import { TEXT, INTEGER, listOf, object, orNull } from '../../shared/http/schema.ts';
 import { blockedBy } from '../../shared/telemetry/health.ts';
@@ -27,6 +28,21 @@ function statusOf(site: CollectorSite): object {
   };
 }
 
+/** Gateways, those alone that the asker may see. */
+export function gatewaysOf(site: CollectorSite, identity: Identity): ReturnType<typeof fleet> {
+  const receiver = site.find(ingestPart)?.ingest.receiver;
+  const members = site.find(enrollPart)?.enrolment.registry.members ?? new Map();
+  const gateways = fleet(
+    receiver?.gateways() ?? [],
+    site.get(ledgerPart).known(site.context.nowMs()),
+    members,
+    (gateway) => receiver?.isDoubled(gateway) === true,
+    // It opens after this part, and before the API listens.
+    site.get(remotePart).declarations,
+  );
+  return gateways.filter(({ gateway }) => maySee(identity, gateway));
+}
+
 export const statusPart: CollectorPart<CollectorSite> = {
   name: 'status',
   open: (site) => site,
@@ -42,19 +58,7 @@ export const statusPart: CollectorPart<CollectorSite> = {
           schema: FLEET,
         },
       },
-      handle: (site, { identity }) => {
-        const receiver = site.find(ingestPart)?.ingest.receiver;
-        const members = site.find(enrollPart)?.enrolment.registry.members ?? new Map();
-        const gateways = fleet(
-          receiver?.gateways() ?? [],
-          site.get(ledgerPart).known(site.context.nowMs()),
-          members,
-          (gateway) => receiver?.isDoubled(gateway) === true,
-          // It opens after this part, and before the API listens.
-          site.get(remotePart).declarations,
-        );
-        return json({ gateways: gateways.filter(({ gateway }) => maySee(identity, gateway)) });
-      },
+      handle: (site, { identity }) => json({ gateways: gatewaysOf(site, identity) }),
     },
     {
       method: 'GET',
