@@ -91,15 +91,21 @@ function reachable({ host, port }: Address): string {
   });
 }
 
+function sampleTimeOf(values: Record<string, unknown>): 'now' | 'true' {
+  const given = values['sample-time'] ?? 'now';
+  if (given === 'now' || given === 'true') return given;
+  throw new HeadwaterError('USAGE', `--sample-time ${String(given)} is neither 'now' nor 'true'`);
+}
+
+const STAYS = '\nCtrl-C stops it; a next start goes on from here.\n';
+
 export async function up(args: string[]): Promise<void> {
   const { values, help } = parseFlags('up', args, FLAGS, 0);
   if (help) {
     process.stdout.write(UP_HELP);
     return;
   }
-  const sampleTime = String(values['sample-time'] ?? 'now');
-  if (sampleTime !== 'now' && sampleTime !== 'true')
-    throw new HeadwaterError('USAGE', `--sample-time ${sampleTime} is neither 'now' nor 'true'`);
+  const sampleTime = sampleTimeOf(values);
   const env = realEnv();
   const config = configs(values);
   const notify = stderrNotify('up', () => env.clock.wallUs() / 1000, {
@@ -154,7 +160,7 @@ export async function up(args: string[]): Promise<void> {
       await show.whole();
       show.goOn();
     }
-    if (!stopping) process.stdout.write('\nCtrl-C stops it; a next start goes on from here.\n');
+    if (!stopping) process.stdout.write(STAYS);
   } catch (error) {
     await close();
     throw error;

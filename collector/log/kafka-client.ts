@@ -10,6 +10,11 @@ import type * as RdKafka from './rdkafka-types.ts';
 
 export type Client = RdKafka.KafkaClient;
 
+/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END, _BEGINNING and RD_KAFKA_OFFSET_STORED (what the group has committed). */
+export const OFFSET_END = -1;
+export const OFFSET_BEGINNING = -2;
+export const OFFSET_COMMITTED = -1000;
+
 /** By which Headwater's members of a group are known. */
 export const CLIENT_ID = 'headwater';
 export const TIMEOUT_MS = 10_000;
@@ -131,4 +136,19 @@ export async function committedOf(
       typeof offset === 'number' && offset >= 0 ? [[partition, offset]] : [],
     ),
   );
+}
+
+/** The same of all partitions of a topic, by a consumer that is for this question alone: it is closed afterwards. */
+export async function committedOnce(
+  consumer: RdKafka.KafkaConsumer,
+  topic: string,
+  partitions: number,
+): Promise<Map<number, number>> {
+  consumer.on('event.error', () => undefined); // What it is asked says so itself.
+  try {
+    const all = Array.from({ length: partitions }, (_, partition) => ({ topic, partition }));
+    return await committedOf(consumer, all);
+  } finally {
+    await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+  }
 }

@@ -8,6 +8,9 @@ import { operatingError } from '../../contracts/errors.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import {
   MESSAGE_BYTES_MAX,
+  OFFSET_BEGINNING,
+  OFFSET_COMMITTED,
+  OFFSET_END,
   POLL_RECORDS_MAX,
   TIMEOUT_MS,
   call,
@@ -34,10 +37,6 @@ const LAG_EVERY_MS = 2000;
  */
 const CONSUME_MS = 2;
 const LOOK_EVERY_MS = 15;
-/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END, _BEGINNING and RD_KAFKA_OFFSET_STORED (what the group has committed). */
-const OFFSET_END = -1;
-const OFFSET_BEGINNING = -2;
-const OFFSET_COMMITTED = -1000;
 
 /** What a consumer needs of its log. */
 export interface ConsumedLog extends SentTo {

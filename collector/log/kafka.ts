@@ -20,7 +20,7 @@ import {
   MESSAGE_BYTES_MAX,
   TIMEOUT_MS,
   call,
-  committedOf,
+  committedOnce,
   connect,
   loadClient,
   type Client,
@@ -327,17 +327,8 @@ export class KafkaLog implements Log {
 
   async committedBy(group: string, topic: string): Promise<Map<number, number>> {
     const consumer = new this.kafka.KafkaConsumer({ ...this.common, 'group.id': group }, {});
-    consumer.on('event.error', () => undefined); // What it is asked says so itself.
     await this.connect(consumer);
-    try {
-      const all = Array.from({ length: this.partitionCount }, (_, partition) => ({
-        topic: this.name(topic),
-        partition,
-      }));
-      return await committedOf(consumer, all);
-    } finally {
-      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
-    }
+    return await committedOnce(consumer, this.name(topic), this.partitionCount);
   }
 
   async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
