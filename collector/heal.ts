@@ -56,7 +56,7 @@ export class Heal {
     const { check } = options.lake;
     check.onLost = () => this.ask();
     // What was found before.
-    if (check.lost.size + check.less.size > 0) this.ask();
+    if (check.lost.size + check.less.size + check.ahead.gateways.length > 0) this.ask();
   }
 
   ask(): void {
@@ -98,6 +98,7 @@ export class Heal {
   private async round(): Promise<void> {
     const { less } = this.options.lake.check;
     const zones = new Set(less);
+    await this.sayAhead();
     await this.lookAgain();
     for (const { zone, entry } of [...this.options.lake.check.lost.values()])
       await keepWhole(this.options.lake, zone, entry);
@@ -105,6 +106,19 @@ export class Heal {
     await this.readings(zones.has('readings'));
     await this.results(zones.has('results'));
     for (const zone of zones) less.delete(zone);
+  }
+
+  /** What the lake has and an older copy of the log has not. */
+  private async sayAhead(): Promise<void> {
+    const { lake, rebuild } = this.options;
+    const { ahead, notify } = lake.check;
+    if (ahead.gateways.length === 0) return;
+    const before = rebuild.status.restoredFrames;
+    await rebuild.restore(ahead);
+    const frames = rebuild.status.restoredFrames - before;
+    ahead.clear();
+    const text = `the log has ${frames} frames again that only the lake had`;
+    notify({ level: 'info', event: 'log_restored', text });
   }
 
   /** What was given up may have come after all: from a gateway, or by a rebuild. */

@@ -11,7 +11,7 @@ import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
 import { ZONES, current, parseKey, type LakeFile, type Zone, type FileFilter } from './layout.ts';
-import { counts, isAs, isLost, type FileEntry } from './manifest.ts';
+import { SpanSet, counts, isAs, isLost, type FileEntry } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { sumFile } from './sums.ts';
 
@@ -62,6 +62,8 @@ export class LakeCheck {
   onLost: () => void = () => undefined;
   /** Zones that have less than they had, and nobody knows what. */
   readonly less = new Set<Zone>();
+  /** Raw frames that the lake has and a log, restored from an older copy, has not: they are said again in it. */
+  readonly ahead = new SpanSet();
   /** The last look at all of it that came to its end. */
   last: Pass | undefined;
   /** Files found damaged or missing since the start. */

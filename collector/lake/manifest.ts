@@ -223,4 +223,8 @@ export class SpanSet {
   get gateways(): string[] {
     return [...this.sets.keys()];
   }
+
+  clear(): void {
+    this.sets.clear();
+  }
 }

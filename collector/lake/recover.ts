@@ -18,6 +18,7 @@ export async function recover(
   zone: Zone,
   partition: number,
   part: Part,
+  newId: () => string,
 ): Promise<void> {
   const { notify } = lake.check;
   const catalog = lake.catalog(zone);
@@ -43,9 +44,48 @@ export async function recover(
   for (const date of part.state.writing ?? []) await settle(lake, zone, partition, part, date);
   const { writing, seal, ...state } = part.state;
   const digest = await catalog.digest(writer);
-  if (!isUnderWay && seal !== undefined && seal !== digest) await less(lake, zone, writer, seal);
   part.state = { ...state, step: state.step + (writing === undefined ? 0 : 1) };
+  // Of a lake that is as the log knows it nothing has to be listed.
+  const isAhead = seal !== digest && (await goOnBeside(lake, zone, partition, part, newId));
+  if (!isAhead && !isUnderWay && seal !== undefined && seal !== digest)
+    await less(lake, zone, writer, seal);
   part.isReady = true;
+}
+
+/**
+ * Steps that the log has not come to yet are in the lake: the log is an older copy. Their names would be given to other rows,
+ * so the writer goes on under another one; frames that only the lake has are said again in the log.
+ */
+async function goOnBeside(
+  lake: Lake,
+  zone: Zone,
+  partition: number,
+  part: Part,
+  newId: () => string,
+): Promise<boolean> {
+  const { log, step } = part.state;
+  const files = (await lake.files(zone)).filter(
+    (file) => file.log === log && file.partition === partition && file.to > step,
+  );
+  if (files.length === 0) return false;
+  const { notify } = lake.check;
+  const writer = writerOf(log, partition);
+  notify({
+    level: 'error',
+    event: 'lake_ahead',
+    text: `lake, ${zone}: ${lake.store.address} has ${files.length} files of steps that the log knows nothing of: the log is an older copy than the lake; nothing of them is replaced${zone === 'raw' ? ', and frames that the log lacks are said again in it' : ''}`,
+  });
+  // A root that is behind its days, or gone, says what it can again.
+  await remakeRoot(lake, zone, writer);
+  part.state = { ...part.state, log: newId(), step: 1 };
+  part.suspects.add('');
+  if (zone === 'raw')
+    for (const { key, date, gateway } of files) {
+      const spans = (await lake.catalog(zone).day(date)).entries.get(key)?.spans;
+      if (spans !== undefined) lake.check.ahead.add(gateway, spans);
+    }
+  if (lake.check.ahead.gateways.length > 0) lake.check.onLost();
+  return true;
 }
 
 /** What a step that was not committed has left in a day: its files stay, and what comes again replaces their rows. */

@@ -47,6 +47,9 @@ const TOPIC_OF: Record<Zone, string> = {
   results: TOPIC_RESULTS,
 };
 
+/** Of a writer that begins. */
+const newId = (): string => randomBytes(4).toString('hex');
+
 export interface LakeStageOptions {
   zone: Zone;
   log: Log;
@@ -115,7 +118,7 @@ export class LakeStage {
   private async load(partition: number): Promise<number> {
     const records = await this.options.log.state(TOPIC_STATE, partition, this.stateKey);
     const known = records.find(({ key }) => key === `${this.stateKey}/${partition}`)?.value;
-    const part = partOf(known, () => randomBytes(4).toString('hex'));
+    const part = partOf(known, newId);
     this.parts.set(partition, part);
     return part.state.next;
   }
@@ -149,7 +152,7 @@ export class LakeStage {
     for (const broken of [...catalog.broken.values()]) await remake(lake, this.zone, broken);
     for (const [partition, part] of this.parts) {
       if (part.isReady) continue;
-      await recover(lake, this.zone, partition, part);
+      await recover(lake, this.zone, partition, part, newId);
     }
     if (isDue(this.parts.values(), now, this.options)) return await this.flush(offsets, announce);
     if (records.length === 0) await this.tidy(announce);

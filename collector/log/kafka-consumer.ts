@@ -125,16 +125,15 @@ export class KafkaConsumer implements LogConsumer {
     await log.connect(consumer);
     this.consumer = consumer;
     consumer.setDefaultConsumeTimeout(CONSUME_MS);
+    // A watcher sees every partition and commits nothing: no group, no waiting for one.
     if (this.isWatcher) {
-      // A watcher sees every partition and commits nothing: no group, no waiting for one.
       const placed: RdKafka.TopicPartitionOffset[] = [];
       for (let partition = 0; partition < log.partitions; partition++) {
         const own = await options.onAssign?.(partition, undefined);
         placed.push({ topic: this.topic, partition, offset: own ?? this.beginning });
       }
-      consumer.assign(placed);
       this.assigned = new Set(placed.map(({ partition }) => partition));
-      return;
+      return void consumer.assign(placed);
     }
     consumer.subscribe([this.topic]);
     this.lagTimer = setInterval(() => this.measureLag(), LAG_EVERY_MS);

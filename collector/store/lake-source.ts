@@ -65,7 +65,8 @@ export class LakeSource {
       conditions.push(`hash(gateway) % ${this.log.partitions} = ${partition}`);
     if (gap.from > 0)
       conditions.push(
-        `log = '${log}' AND log_partition = ${partition} AND log_offset >= ${gap.from}`,
+        // What other writers took, before the lake had to begin anew under another name, may be of any offset.
+        `log_partition = ${partition} AND (log <> '${log}' OR log_offset >= ${gap.from})`,
       );
     const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
     const sql = `SELECT ${CHANGE_COLUMNS} FROM ${zone}${where}`;

@@ -99,10 +99,25 @@ export class Places {
     const known = isOther ? undefined : (kept ?? (await this.inherited(topic, partition)));
     if (isOther) this.tellOther(topic);
     const first = (await this.log.first?.(topic, partition)) ?? 0;
+    const end = (await this.log.next?.(topic, partition)) ?? Number.POSITIVE_INFINITY;
+    if (known !== undefined && known.next > end) return this.older(topic, partition, known, first);
     const place = withGap(known, first, this.nowMs());
     if (log !== undefined) place.log = log;
     if (place.gap !== undefined && known?.gap === undefined)
       this.tell(topic, place.gap.from, first);
+    this.set(topic, partition, place);
+    return place;
+  }
+
+  /** The log is an older copy than the store: what it has the store has had, and what it is given from now on it has not. */
+  private older(topic: string, partition: number, known: Place, first: number): Place {
+    this.notify({
+      level: 'warn',
+      event: 'store_other_log',
+      text: `the topic ${topic} ends before what the store has read of it: the log is an older copy; all of it is read again, and what the store has already stays as it is`,
+    });
+    const { last: _, ...rest } = known;
+    const place = { ...rest, next: first };
     this.set(topic, partition, place);
     return place;
   }
