@@ -55,6 +55,16 @@ describe('step', () => {
     expect(fieldsOf(step.step(state, [record]).produced)).toEqual([]);
     expect(step.duplicateMessages).toBe(2);
   });
+  it('of a frame that is known in part only what is new is given', () => {
+    const { step, state } = make();
+    const valuesOf = (from: number, to: number): string[] =>
+      Array.from({ length: to - from + 1 }, (_, at) => `{"v":${from + at}}`);
+    step.step(state, [recordOf(valuesOf(3, 4), 3)]);
+    const { produced } = step.step(state, [recordOf(valuesOf(1, 6), 1)]);
+    expect(fieldsOf(produced)).toEqual([{ v: 1 }, { v: 2 }, { v: 5 }, { v: 6 }]);
+    expect(step.duplicateMessages).toBe(2);
+    expect(fieldsOf(step.step(state, [recordOf(valuesOf(2, 6), 2)]).produced)).toEqual([]);
+  });
   it('what is damaged goes to quarantine, and what stands beside it goes on', () => {
     const { step, state } = make();
     const broken = { ...recordOf(['{"v":1}'], 1), value: Buffer.from('no frame') };
