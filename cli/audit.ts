@@ -17,7 +17,7 @@ export const AUDIT_HELP = helpText(
   'audit [flags]',
   'Compares what log, lake and store have of every reading, names what differs by stage, gateway, epoch and sequence, and puts it right from whoever has it right. What is on its way is waited for (lake.flushSeconds).',
   FLAGS,
-  `Exits with 0 when nothing differed, with 1 when something did. The API token comes from HEADWATER_TOKEN.
+  `Exits with 0 when all was compared and nothing differed, with 1 otherwise. The API token comes from HEADWATER_TOKEN.
 
 Example: headwater audit --json`,
 );
@@ -44,9 +44,12 @@ const total = (of: StageTotal | undefined): string =>
 
 /** The report as a person reads it. */
 export function auditText(report: Report): string {
-  const { log, lake, store, findings, epochs, isCut, clean } = report;
+  const { log, lake, store, findings, epochs, isCut, left } = report;
+  const differs = findings.some(({ mended }) => mended !== 'harmless');
+  const rest = left.length === 0 ? '' : ' in what was compared';
+  const verdict = differs || isCut ? 'something differed' : `nothing differs${rest}`;
   const lines = [
-    `Audit of ${time(report.startedMs)} to ${time(report.endedMs)}${report.full ? ', full' : ''}: ${clean ? 'nothing differs.' : 'something differed.'}`,
+    `Audit of ${time(report.startedMs)} to ${time(report.endedMs)}${report.full ? ', full' : ''}: ${verdict}.`,
     `log ${log}: ${report.logReadings} readings; lake ${lake ?? '(none)'}: ${report.lakePoints} points of ${report.days} days; store ${store ?? '(not audited)'}: ${report.storePoints} points`,
     `compared: ${report.compared}`,
   ];
@@ -59,6 +62,10 @@ export function auditText(report: Report): string {
       `${stage}: ${readings} ${kind} of gateway ${gateway}, epoch ${epoch}, sequences ${rangesText(ranges, RANGES_SHOWN)} (${MENDED[mended]})`,
     );
   }
+  if (left.length > 0)
+    lines.push(
+      `Not compared, since rows of the lake are being made again: ${left.length === 1 ? '' : `${left.length} days, `}${left.slice(0, RANGES_SHOWN).join(', ')}. Run it again.`,
+    );
   if (isCut) lines.push('There is more than is looked at in one audit: run it again.');
   return `${lines.join('\n')}\n`;
 }

@@ -50,6 +50,8 @@ export interface Comparison {
   /** Stage → `gateway/epoch`. */
   totals: Record<'lake' | 'store', Map<string, Total>>;
   days: number;
+  /** Days that are not compared: rows of the lake are being made again. */
+  left: string[];
   scanned: Scanned;
   /** The lake has them from records of the log that no longer say them. */
   unsaid: ReadingBatch[];
@@ -137,7 +139,7 @@ export class Compare {
     this.unsaid = [];
     this.isCut = false;
     const totals = { lake: new Map<string, Total>(), store: new Map<string, Total>() };
-    const days = await this.days(only);
+    const { days, left } = await this.days(only);
     for (const day of days) {
       if (this.pacing.isStopped()) break;
       const began = performance.now();
@@ -153,14 +155,19 @@ export class Compare {
     );
     await this.fillSides();
     const { suspects, unsaid, isCut } = this;
-    return { suspects, totals, days: days.length, scanned, unsaid, isCut };
+    return { suspects, totals, days: days.length, left, scanned, unsaid, isCut };
   }
 
-  private async days(only: ReadonlySet<string> | undefined): Promise<string[]> {
+  private async days(
+    only: ReadonlySet<string> | undefined,
+  ): Promise<{ days: string[]; left: string[] }> {
     const { lake, store } = this.stages;
-    if (lake === undefined || store === undefined) return [];
-    const days = new Set(only ?? [...(await lake.days()), ...(await store.days())]);
-    return [...days].filter((day) => !lake.isHealing(day)).sort();
+    if (lake === undefined || store === undefined) return { days: [], left: [] };
+    const all = [...new Set(only ?? [...(await lake.days()), ...(await store.days())])].sort();
+    return {
+      days: all.filter((day) => !lake.isHealing(day)),
+      left: all.filter((day) => lake.isHealing(day)),
+    };
   }
 
   // ---- lake and store ----

@@ -22,6 +22,7 @@ const REPORT = object({
   store: orNull(TEXT),
   compared: TEXT,
   days: INTEGER,
+  left: { type: 'array', items: TEXT },
   logReadings: INTEGER,
   lakePoints: INTEGER,
   storePoints: INTEGER,

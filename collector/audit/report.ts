@@ -29,6 +29,8 @@ export interface Report {
   /** What is compared. */
   compared: string;
   days: number;
+  /** Days that were not compared: rows of the lake were being made again. */
+  left: string[];
   /** Of the log, in what lake and store have taken of it. */
   logReadings: number;
   lakePoints: number;
@@ -37,7 +39,7 @@ export interface Report {
   findings: Finding[];
   /** There are more than are looked at in one pass. */
   isCut: boolean;
-  /** Nothing differed, but for what nobody has to do anything about. */
+  /** All was compared, and nothing differed, but for what nobody has to do anything about. */
   clean: boolean;
 }
 
@@ -90,7 +92,7 @@ export function reportOf(given: {
   findings: Finding[];
 }): Report {
   const { stages, comparison, findings, isStoreAudited, places, ...times } = given;
-  const { totals, days, scanned, isCut } = comparison;
+  const { totals, days, left, scanned, isCut } = comparison;
   const sum = (of: ReadonlyMap<string, Total>): number =>
     [...of.values()].reduce((all, { points }) => all + points, 0);
   return {
@@ -100,13 +102,14 @@ export function reportOf(given: {
     store: isStoreAudited ? (stages.store ?? null) : null,
     compared: places === undefined ? IDENTITY : PLACE,
     days,
+    left,
     logReadings: scanned.readings,
     lakePoints: places?.lake.points ?? sum(totals.lake),
     storePoints: places?.store.points ?? sum(totals.store),
     epochs: epochsOf(totals),
     findings,
     isCut,
-    clean: !isCut && findings.every(({ mended }) => mended === 'harmless'),
+    clean: !isCut && left.length === 0 && findings.every(({ mended }) => mended === 'harmless'),
   };
 }
 

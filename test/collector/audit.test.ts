@@ -63,6 +63,22 @@ describe('an audit', () => {
   });
 });
 
+it('an audit says which days it left out, and is not clean, while rows of the lake are made again', async () => {
+  const site = new AuditSite(temporaryFolder());
+  await site.open();
+  await site.append([frameOf(1, 5, { dayMs: Date.UTC(2026, 4, 1, 12) })]);
+  await site.caughtUp();
+  site.lake.check.less.add('readings');
+  expect(await site.audit.pass(true)).toMatchObject({
+    clean: false,
+    days: 0,
+    left: ['2026-05-01'],
+  });
+  site.lake.check.less.clear();
+  expect(await site.audit.pass(true)).toMatchObject({ clean: true, days: 1, left: [] });
+  await site.close();
+});
+
 describe('what the store has, and nobody else', () => {
   /** A reading of a gateway that neither log nor lake has heard of, as a store of another collector has them. */
   const strange = (site: AuditSite): Promise<unknown> =>
