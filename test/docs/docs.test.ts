@@ -140,6 +140,27 @@ describe('docs', () => {
     expect(parseMappings(blocks(read('docs/recipes.md'), 'yaml')[0] ?? '', 'docs')).toHaveLength(1);
   });
 
+  it('each message that the FAQ explains is one that Headwater says', () => {
+    const sources = ['cli', 'gateway', 'collector', 'shared'].flatMap((folder) =>
+      readdirSync(join(ROOT, folder), { recursive: true })
+        .map((name) => join(folder, String(name)))
+        .filter((name) => name.endsWith('.ts') && !name.includes('node_modules')),
+    );
+    const said = sources.map(read).join('\n');
+    const symptoms = [...read('docs/faq.md').matchAll(/^\| `([^`]+)` \|/gm)];
+    expect(symptoms.length).toBeGreaterThan(8);
+    for (const [, symptom = ''] of symptoms) {
+      // What a message names is put in when it is said.
+      const parts = symptom
+        .split(/ 30 s|127\.0\.0\.1:1883| 'x'|…|: 3 \(/)
+        .map((part) => part.trim());
+      expect(
+        parts.filter((part) => !said.includes(part)),
+        symptom,
+      ).toEqual([]);
+    }
+  });
+
   it('the API page and OpenAPI name the same paths', () => {
     const { paths } = descriptionOf(COLLECTOR_SIDE, COLLECTOR_PARTS);
     for (const [, path] of read('docs/api.md').matchAll(
