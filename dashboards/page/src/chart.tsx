@@ -18,7 +18,7 @@ function columnsOf(lines: readonly Line[]): uPlot.AlignedData {
     (a, b) => a - b,
   );
   return [
-    times.map((time) => time / 1000),
+    times,
     ...maps.map((map) =>
       times.map((time) => {
         const value = map.get(time);
@@ -35,9 +35,9 @@ function spread(_: uPlot, min: number | null, max: number | null): [number, numb
   return [min - room, max + room];
 }
 
-/** Half a minute around the only reading, else the data's own range. In seconds. */
-const around = (_: uPlot, min: number, max: number): [number, number] =>
-  max - min < 1 ? [min - 30, max + 30] : [min, max];
+/** Half a minute around the only reading, else the data's own range. */
+const around = ({ data: [times] }: uPlot, min: number, max: number): [number, number] =>
+  times.length === 1 || max === min ? [min - 30_000, min + 30_000] : [min, max];
 
 function optionsOf(
   lines: readonly Line[],
@@ -56,6 +56,7 @@ function optionsOf(
   return {
     width,
     height: HEIGHT_PX,
+    ms: 1,
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: false } },
     axes: [
@@ -89,7 +90,7 @@ function optionsOf(
         (plot: uPlot) => {
           const { left, width: wide } = plot.select;
           if (wide < 4) return;
-          onZoom(plot.posToVal(left, 'x') * 1000, plot.posToVal(left + wide, 'x') * 1000);
+          onZoom(plot.posToVal(left, 'x'), plot.posToVal(left + wide, 'x'));
         },
       ],
     },

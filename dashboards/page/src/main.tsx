@@ -3,11 +3,16 @@ import 'uplot/dist/uPlot.min.css';
 import '../page.css';
 import { render, type ComponentType } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { Connect } from './connect.tsx';
+import { GatewaysView, LedgerView } from './fleet.tsx';
 import { keepToken } from './net.ts';
+import { QuarantineView } from './quarantine.tsx';
 import { usePlace, type Place } from './route.ts';
 import { SensorsView } from './sensors.tsx';
 import { begin, useStore } from './store.ts';
 import { Banner, TopLine } from './top.tsx';
+import { TopicsView } from './topics.tsx';
+import { AlertsView, LakeView, StatusView } from './work.tsx';
 
 interface View {
   name: string;
@@ -16,7 +21,17 @@ interface View {
 }
 
 const FIRST: View = { name: 'sensors', title: 'Sensors', show: SensorsView };
-const VIEWS: View[] = [FIRST];
+const VIEWS: View[] = [
+  FIRST,
+  { name: 'gateways', title: 'Gateways', show: GatewaysView },
+  { name: 'ledger', title: 'Ledger', show: LedgerView },
+  { name: 'quarantine', title: 'Quarantine', show: QuarantineView },
+  { name: 'topics', title: 'Topics', show: TopicsView },
+  { name: 'alerts', title: 'Alerts', show: AlertsView },
+  { name: 'lake', title: 'Lake and batches', show: LakeView },
+  { name: 'status', title: 'Status', show: StatusView },
+  { name: 'connect', title: 'Connect a device', show: Connect },
+];
 
 function AskToken() {
   const [token, setToken] = useState('');

@@ -6,42 +6,45 @@ export type Row = { series: Series } | { heading: string; count: number };
 
 const collator = new Intl.Collator('en', { numeric: true });
 let ranked = -1;
-const ranks = new Map<string, number>();
+let byName: Series[] = [];
 
-/** By name, computed when there are new series only. */
-function rank(): Map<string, number> {
-  if (ranked === state.kinds) return ranks;
+/** All by name, sorted when there are new series only. */
+function named(): Series[] {
+  if (ranked === state.kinds) return byName;
   ranked = state.kinds;
-  const named = [...state.series.values()].map((each) => ({
-    key: each.key,
-    name: `${each.measurement} ${sensorOf(each)} ${each.field}`,
-  }));
-  named.sort((a, b) => collator.compare(a.name, b.name));
-  ranks.clear();
-  for (const [index, { key }] of named.entries()) ranks.set(key, index);
-  return ranks;
+  byName = [...state.series.values()]
+    .map((series) => ({
+      series,
+      name: `${series.measurement} ${sensorOf(series)} ${series.field}`,
+    }))
+    .sort((a, b) => collator.compare(a.name, b.name))
+    .map(({ series }) => series);
+  return byName;
 }
 
 const AGES = { fresh: 0, old: 1, stale: 2 };
 /** Positions say where a sensor is; they are not what one opens the page for. */
 const POSITION = /^(lat|lon|latitude|longitude|altitude|location|location_text)$/i;
 
-type Compare = (a: Series, b: Series) => number;
-
-function comparing(sort: string, nowMs: number): Compare {
-  const order = rank();
-  const byName: Compare = (a, b) => (order.get(a.key) ?? 0) - (order.get(b.key) ?? 0);
-  if (sort === 'name') return byName;
-  if (sort === 'last') return (a, b) => b.time - a.time || byName(a, b);
-  if (sort === 'oldest') return (a, b) => a.time - b.time || byName(a, b);
+/** What is ordered by, greatest first; among equals by name, since sorting is stable. */
+function weightOf(sort: string, nowMs: number): ((series: Series) => number) | undefined {
+  if (sort === 'name') return undefined;
+  if (sort === 'last') return ({ time }) => time;
+  if (sort === 'oldest') return ({ time }) => -time;
   if (sort === 'value')
-    return (a, b) =>
-      (typeof b.value === 'number' ? b.value : Number.NEGATIVE_INFINITY) -
-        (typeof a.value === 'number' ? a.value : Number.NEGATIVE_INFINITY) || byName(a, b);
+    return ({ value }) => (typeof value === 'number' ? value : Number.NEGATIVE_INFINITY);
   // What is new comes first, then what is fresh; positions last.
-  const place = ({ time, field }: Series): number =>
-    AGES[ageOf(time, nowMs)] + (POSITION.test(field) ? 4 : 0);
-  return (a, b) => b.appeared - a.appeared || place(a) - place(b) || byName(a, b);
+  return ({ appeared, time, field }) =>
+    appeared > 0 ? appeared : -AGES[ageOf(time, nowMs)] - (POSITION.test(field) ? 4 : 0);
+}
+
+function sorted(found: Series[], sort: string, nowMs: number): Series[] {
+  const weight = weightOf(sort, nowMs);
+  if (weight === undefined) return found;
+  const weighed = found.map((series) => ({ series, weight: weight(series) }));
+  // Not by subtraction: two infinities have no difference.
+  weighed.sort((a, b) => (a.weight === b.weight ? 0 : a.weight > b.weight ? -1 : 1));
+  return weighed.map(({ series }) => series);
 }
 
 const groupOf = ({ measurement, tags, field }: Series, group: string): string =>
@@ -58,10 +61,8 @@ export function rowsOf(search: string, sort: string, group: string, nowMs: numbe
     .toLowerCase()
     .split(/\s+/)
     .filter((word) => word !== '');
-  const found: Series[] = [];
-  for (const series of state.series.values())
-    if (words.every((word) => series.text.includes(word))) found.push(series);
-  found.sort(comparing(sort, nowMs));
+  const matching = named().filter(({ text }) => words.every((word) => text.includes(word)));
+  const found = sorted(matching, sort, nowMs);
   if (group === '') return found.map((series) => ({ series }));
   const groups = new Map<string, Series[]>();
   for (const series of found) {

@@ -1,5 +1,5 @@
 /** One series: its value now, its past as a chart or a timeline, another beside it, and what one sees as a file. */
-import { useMemo } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import { Chart } from './chart.tsx';
 import { address } from './net.ts';
 import { RANGES, boundsOf, noteOf, questionOf, usePoints, type Range } from './points.ts';
@@ -102,7 +102,12 @@ function Under({
   range: Range;
   children: string;
 }) {
-  const others = useMemo(() => othersOf(series), [series.key, state.kinds]);
+  // A list of many is made when somebody is about to choose from it.
+  const [isAsked, setAsked] = useState(false);
+  const others = useMemo(
+    () => (isAsked ? othersOf(series) : other === undefined ? [] : [other]),
+    [isAsked, series.key, other?.key, state.kinds],
+  );
   const exported = questionOf(series, ...boundsOf(range, series.time));
   exported.set('format', 'csv');
   return (
@@ -115,6 +120,8 @@ function Under({
           Compare with{' '}
           <select
             value={other?.key ?? ''}
+            onFocus={() => setAsked(true)}
+            onPointerDown={() => setAsked(true)}
             onChange={(event) => choose({ s: series.key, with: event.currentTarget.value })}
           >
             <option value="">nothing</option>

@@ -1,5 +1,6 @@
 /** All sensors: a list that draws only what is in sight, and the chart of the one that is chosen. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { Connect } from './connect.tsx';
 import { choose, hashOf, type Place } from './route.ts';
 import { rowsOf, type Row } from './rows.ts';
 import { SensorPanel } from './sensor.tsx';
@@ -199,6 +200,11 @@ function frontOf(rows: Row[]): Series | undefined {
 }
 
 export function SensorsView({ place }: { place: Place }) {
+  const { series, round } = useStore();
+  return series.size === 0 && round > 0 ? <Connect /> : <Sensors place={place} />;
+}
+
+function Sensors({ place }: { place: Place }) {
   const { series, connection, readings, round } = useStore();
   const [search, sort, group, asked] = ['q', 'sort', 'group', 's'].map(
     (name) => place.choices.get(name) ?? '',
@@ -217,7 +223,7 @@ export function SensorsView({ place }: { place: Place }) {
         </h2>
         <Choices search={search} sort={sort} group={group} />
         {found === 0 && round > 0 && connection !== 'loading' ? (
-          <p class="empty">{series.size === 0 ? 'No reading yet.' : 'No series matches.'}</p>
+          <p class="empty">No series matches.</p>
         ) : (
           <List rows={rows} chosen={chosen?.key ?? ''} place={place} />
         )}

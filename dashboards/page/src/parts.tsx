@@ -1,0 +1,96 @@
+/** Pieces that several views are made of. */
+import type { ComponentChildren } from 'preact';
+import { useRef, useState } from 'preact/hooks';
+import { plain } from './series.ts';
+import type { Loaded } from './store.ts';
+
+export function Panel({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <section class="panel">
+      <h2>{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+type Cell =
+  | string
+  | { text: string; level?: 'good' | 'warn' | 'bad' | 'quiet'; isPayload?: boolean };
+
+/** Rows of texts, each as it is and never as markup; hidden characters are shown. */
+export function Table({ heads, rows, label }: { heads: string[]; rows: Cell[][]; label: string }) {
+  return (
+    <div class="wide" tabIndex={0} role="region" aria-label={label}>
+      <table>
+        <thead>
+          <tr>
+            {heads.map((head) => (
+              <th key={head} scope="col">
+                {head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row, at) => (
+            <tr key={at}>
+              {row.map((cell, place) => {
+                const {
+                  text,
+                  level = '',
+                  isPayload = false,
+                } = typeof cell === 'string' ? { text: cell } : cell;
+                return (
+                  <td key={heads[place]} class={`${level} ${isPayload ? 'payload' : ''}`}>
+                    <bdi>{plain(text)}</bdi>
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** While an answer is on its way, and why there is none. Nothing is said of an outage here: the banner does. */
+export function Waiting({ of, what }: { of: Loaded<unknown>; what: string }) {
+  if (of.error !== '')
+    return (
+      <p role="alert" class="bad">
+        {what} cannot be read: {plain(of.error)}
+      </p>
+    );
+  return of.data === undefined ? <p class="quiet">loading …</p> : null;
+}
+
+/** Lines to take away. */
+export function Lines({ title, text }: { title: string; text: string }) {
+  const block = useRef<HTMLPreElement>(null);
+  const [said, setSaid] = useState('');
+  const copy = async (): Promise<void> => {
+    try {
+      await navigator.clipboard.writeText(text);
+      setSaid('copied');
+    } catch {
+      // Browsers give the clipboard to https and to this machine alone.
+      if (block.current !== null) getSelection()?.selectAllChildren(block.current);
+      setSaid('selected: press Ctrl-C');
+    }
+  };
+  return (
+    <div class="lines">
+      <h3>
+        {title}{' '}
+        <button type="button" onClick={() => void copy()} aria-label={`Copy: ${title}`}>
+          Copy
+        </button>{' '}
+        <small role="status">{said}</small>
+      </h3>
+      <pre ref={block} tabIndex={0} aria-label={title}>
+        {text}
+      </pre>
+    </div>
+  );
+}

@@ -1,0 +1,219 @@
+/** Alerts, batches, lake, and how the collector itself is. */
+import { Panel, Table, Waiting } from './parts.tsx';
+import {
+  agoText,
+  bytesText,
+  countText,
+  momentText,
+  sensorOf,
+  spanText,
+  valueText,
+  type Series,
+} from './series.ts';
+import { state, useLoad, useStore } from './store.ts';
+
+const REFRESH_MS = 5000;
+
+const beside = (alert: Series, field: string): Series | undefined =>
+  [...state.series.values()].find(
+    (each) =>
+      each.measurement === 'alerts' &&
+      each.field === field &&
+      JSON.stringify(each.tags) === JSON.stringify(alert.tags),
+  );
+
+export function AlertsView() {
+  useStore();
+  const nowMs = Date.now();
+  const alerts = [...state.series.values()]
+    .filter(({ measurement, field }) => measurement === 'alerts' && field === 'active_bool')
+    .sort((a, b) => Number(b.value === true) - Number(a.value === true) || b.time - a.time);
+  return (
+    <Panel title="Rules and alerts">
+      {alerts.length === 0 ? (
+        <>
+          <p class="empty">
+            No alert has been said. Rules stand in a file, which is taken while the collector runs:
+          </p>
+          <pre tabIndex={0} aria-label="Rules">{`# headwater collector --rules rules.yaml
+rules:
+  - name: too_warm
+    from: { measurement: climate, field: temperature }
+    alert: { above: 30, clear: 28, for: 5m }
+  - name: quiet
+    from: { measurement: climate }
+    alert: { silent: 30m }`}</pre>
+        </>
+      ) : (
+        <Table
+          label="Alerts"
+          heads={['State', 'Rule', 'Of', 'Since', 'What']}
+          rows={alerts.map((alert) => {
+            const { rule = '', ...tags } = alert.tags;
+            const said =
+              beside(alert, 'message_text')?.value ?? beside(alert, 'reason_text')?.value ?? '';
+            return [
+              alert.value === true
+                ? { text: 'firing', level: 'bad' }
+                : { text: 'over', level: 'good' },
+              rule,
+              sensorOf({ tags, name: '' }),
+              agoText(alert.time, nowMs),
+              valueText(said),
+            ];
+          })}
+        />
+      )}
+    </Panel>
+  );
+}
+
+interface Stage {
+  name: string;
+  state: string;
+  waitsFor?: string;
+  sinceMs?: number;
+  reason?: string;
+  waitingRecords: number | null;
+  asideRecords: number;
+}
+interface Status {
+  log: string;
+  store: string | null;
+  warnings: string[];
+}
+
+function Stages() {
+  const stages = useLoad<{ stages: Stage[] }>('api/v1/stages', REFRESH_MS);
+  const nowMs = Date.now();
+  return (
+    <Panel title="Stages">
+      <Waiting of={stages} what="The list of stages" />
+      {stages.data !== undefined && (
+        <Table
+          label="Stages"
+          heads={[
+            'Stage',
+            'State',
+            'Records that wait',
+            'Put into quarantine',
+            'What it waits for',
+          ]}
+          rows={stages.data.stages.map((each) => [
+            each.name,
+            { text: each.state, level: each.state === 'works' ? 'good' : 'bad' },
+            each.waitingRecords === null ? 'not known' : countText(each.waitingRecords),
+            countText(each.asideRecords),
+            each.state === 'works'
+              ? '–'
+              : `${each.waitsFor ?? ''} ${each.sinceMs === undefined ? '' : `since ${spanText(nowMs - each.sinceMs)}`}: ${each.reason ?? ''}`,
+          ])}
+        />
+      )}
+    </Panel>
+  );
+}
+
+export function StatusView() {
+  const status = useLoad<Status>('api/v1/status', REFRESH_MS);
+  return (
+    <>
+      <Stages />
+      <Panel title="Collector">
+        <Waiting of={status} what="The status" />
+        {status.data !== undefined && (
+          <>
+            <dl>
+              <dt>Log</dt>
+              <dd>{status.data.log}</dd>
+              <dt>Store</dt>
+              <dd>{status.data.store ?? 'none here'}</dd>
+            </dl>
+            {status.data.warnings.length === 0 ? (
+              <p class="good">No warnings.</p>
+            ) : (
+              <Table
+                label="Warnings"
+                heads={['Warning']}
+                rows={status.data.warnings.map((text) => [{ text, level: 'warn' }])}
+              />
+            )}
+          </>
+        )}
+      </Panel>
+    </>
+  );
+}
+
+interface Jobs {
+  jobs: { name: string; about: string; schedule: string | null; next: number | null }[];
+}
+interface Lake {
+  kind: string;
+  address: string;
+  zones: {
+    zone: string;
+    files: number;
+    bytes: number;
+    rows: number;
+    gateways: number;
+    from: string;
+    to: string;
+  }[];
+  damages: unknown[];
+  checked: { endedMs?: number } | null;
+}
+
+export function LakeView() {
+  const lake = useLoad<Lake>('api/v1/lake');
+  const jobs = useLoad<Jobs>('api/v1/batch');
+  const { data } = lake;
+  return (
+    <>
+      <Panel title="Lake">
+        <Waiting of={lake} what="The lake" />
+        {data !== undefined && (
+          <>
+            <p>
+              Parquet under <code>{data.address}</code>;{' '}
+              <span class={data.damages.length > 0 ? 'bad' : 'good'}>
+                {data.damages.length === 0 ? 'no damage known' : `${data.damages.length} damages`}
+              </span>
+              {data.checked?.endedMs === undefined
+                ? ''
+                : `, last checked whole ${agoText(data.checked.endedMs, Date.now())}`}
+              .
+            </p>
+            <Table
+              label="Zones of the lake"
+              heads={['Zone', 'Files', 'Size', 'Rows', 'Gateways', 'Days']}
+              rows={data.zones.map(({ zone, files, bytes, rows, gateways, from, to }) => [
+                zone,
+                countText(files),
+                bytesText(bytes),
+                countText(rows),
+                countText(gateways),
+                from ? `${from} – ${to}` : '–',
+              ])}
+            />
+          </>
+        )}
+      </Panel>
+      <Panel title="Batches">
+        <Waiting of={jobs} what="The list of batch jobs" />
+        {jobs.data !== undefined && (
+          <Table
+            label="Batch jobs"
+            heads={['Job', 'What it makes', 'When', 'Next']}
+            rows={jobs.data.jobs.map(({ name, about, schedule, next }) => [
+              name,
+              about,
+              schedule ?? 'on demand',
+              next === null ? '–' : momentText(next),
+            ])}
+          />
+        )}
+      </Panel>
+    </>
+  );
+}

@@ -1,0 +1,269 @@
+/** Every view of the page: pictures in `test-results/page`, axe, hostile names, 10,000 series, and a proxy's path. */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createServer, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { connectAsync } from 'mqtt';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openBrowser, openTab } from '../support/browser.ts';
+import {
+  ROOT,
+  crowding,
+  startCollector,
+  startGateway,
+  until,
+  type Headwater,
+} from '../support/process.ts';
+
+const VIEWS = [
+  'sensors',
+  'gateways',
+  'ledger',
+  'quarantine',
+  'topics',
+  'alerts',
+  'lake',
+  'status',
+  'connect',
+];
+const EVIL = '<img src=x onerror="window.pwned=1">';
+/** Turns what follows around, if it is let. */
+const TURNED = '\u202egnp.exe';
+const SERIES = 10_000;
+const AXE = new Set(['desktop-light', 'phone-dark']);
+
+let browser: Browser;
+let collector: Headwater;
+let gateway: Headwater;
+const url = (hash = ''): string => `http://${collector.address['http']}/${hash}`;
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  collector = await startCollector();
+  gateway = await startGateway(collector.address['uplink'], ['--id', 'attic']);
+  const device = await connectAsync(`mqtt://127.0.0.1:${gateway.port('mqtt')}`, { clientId: 'd' });
+  const publish = (topic: string, payload: string): Promise<unknown> =>
+    device.publishAsync(topic, payload, { qos: 1 });
+  for (let index = 0; index < 120; index++)
+    await publish(
+      'home/kitchen',
+      JSON.stringify({
+        temperature: 20 + Math.sin(index / 9) * 3,
+        door: index % 30 < 20 ? 'closed' : 'open',
+        lamp: index % 40 < 10,
+        time: Date.now() - (120 - index) * 60_000,
+      }),
+    );
+  await publish(`home/${EVIL}`, JSON.stringify({ [EVIL]: 5, says: `${TURNED}${EVIL}` }));
+  await publish(`home/${TURNED}`, '{"v":1}');
+  await publish(`bad/${EVIL}`, `{"bad ${EVIL}`);
+  await publish('bad/plain', '{"temperature":');
+  await device.endAsync();
+  await until('the last of it', async () =>
+    ((await (await fetch(url('api/v1/overview'))).json()) as { quarantined: number })
+      .quarantined === 2
+      ? true
+      : undefined,
+  );
+});
+afterAll(async () => {
+  await gateway.kill();
+  await collector.kill();
+  await browser.close();
+});
+
+/** What a view shows once its answers are there. */
+async function shown(page: Page, view: string): Promise<void> {
+  await page.waitForSelector('#gateways-up');
+  await until(`${view} to be whole`, async () =>
+    /loading …/.test((await page.textContent('#main')) ?? 'loading …') ? undefined : true,
+  );
+}
+
+async function seriousOf(page: Page): Promise<string[]> {
+  await page.evaluate(
+    readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'),
+  );
+  const violations = (await page.evaluate(
+    `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations)`,
+  )) as { id: string; impact: string; nodes: { html: string }[] }[];
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html.slice(0, 160)}`);
+}
+
+describe('views', () => {
+  for (const [name, options] of Object.entries({
+    'desktop-light': { colorScheme: 'light' as const },
+    'desktop-dark': { colorScheme: 'dark' as const },
+    'phone-light': { colorScheme: 'light' as const, viewport: { width: 390, height: 844 } },
+    'phone-dark': { colorScheme: 'dark' as const, viewport: { width: 390, height: 844 } },
+  }))
+    it(`${name}: nothing serious for axe, no script of a device, nothing wider than the screen`, async () => {
+      // axe is run in the page, which its policy would not let.
+      const { page, errors } = await openTab(browser, url(), { ...options, bypassCSP: true });
+      mkdirSync(join(ROOT, 'test-results/page'), { recursive: true });
+      for (const view of VIEWS) {
+        await page.goto(url(`#/${view}`));
+        await shown(page, view);
+        if (view === 'sensors') await page.waitForSelector('#chart canvas');
+        // Both schemes and both sizes, each once.
+        if (AXE.has(name)) expect(await seriousOf(page), view).toEqual([]);
+        expect(await page.evaluate('window.pwned'), view).toBeUndefined();
+        expect(await page.locator('main img').count(), view).toBe(0);
+        expect(await page.textContent('#main'), view).not.toContain('\u202e');
+        const wide = await page.evaluate(
+          'document.documentElement.scrollWidth - document.documentElement.clientWidth',
+        );
+        expect(wide, view).toBeLessThanOrEqual(0);
+        await page.screenshot({ path: `test-results/page/${view}-${name}.png` });
+      }
+      expect(errors).toEqual([]);
+      await page.close();
+    });
+
+  it('texts and booleans are states over time', async () => {
+    const { page, errors } = await openTab(browser, url('#/sensors?q=lamp'));
+    await page.locator('.row a').first().click();
+    await page.waitForSelector('.timeline .bar');
+    expect(await page.locator('.stay').count()).toBeGreaterThanOrEqual(6);
+    expect(await page.textContent('.timeline table')).toContain('on');
+    await page.screenshot({ path: 'test-results/page/timeline.png' });
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it('range, comparison and what is searched stand in the address; what one sees is a file', async () => {
+    const { page } = await openTab(browser, url('#/sensors?q=temperature'));
+    await page.locator('.row a').first().click();
+    await page.click('text=1 hour');
+    await until('points of an hour', async () =>
+      /^6[0-2] points/.test((await page.textContent('#note')) ?? ''),
+    );
+    const second = await openTab(browser, page.url());
+    await until('the same', async () =>
+      /^6[0-2] points/.test((await second.page.textContent('#note')) ?? ''),
+    );
+    expect(await second.page.inputValue('input[type=search]')).toBe('temperature');
+    const href = (await second.page.getAttribute('#export', 'href')) ?? '';
+    const csv = await (await fetch(new URL(href, url()))).text();
+    expect(csv.trim().split('\n').length).toBeGreaterThanOrEqual(61);
+    await page.close();
+    await second.page.close();
+  });
+
+  it('a mapping is tried over what is in quarantine, and decoding again is said', async () => {
+    const { page } = await openTab(browser, url('#/quarantine?topic=bad/plain'));
+    await page.waitForSelector('#mapping');
+    await page.fill('#mapping', 'mappings:\n  - { topic: bad/plain, codec: none }\n');
+    await page.click('button:has-text("Try")');
+    await page.waitForSelector('text=With this mapping');
+    await page.click('text=Decode again');
+    await until('the result', async () =>
+      (await page.textContent('#again-result'))?.includes('of 1 messages'),
+    );
+    await page.close();
+  });
+});
+
+describe('below the path of a proxy', () => {
+  let proxy: Server;
+  beforeAll(async () => {
+    proxy = createServer((asked, answer) => {
+      if (!asked.url?.startsWith('/hw/')) {
+        answer.writeHead(404).end();
+        return;
+      }
+      const [host, port] = (collector.address['http'] ?? '').split(':');
+      const { method, headers } = asked;
+      const passed = request({ host, port, method, headers, path: asked.url.slice(3) }, (reply) => {
+        answer.writeHead(reply.statusCode ?? 502, reply.headers);
+        reply.pipe(answer);
+      });
+      passed.on('error', () => answer.destroy());
+      answer.on('close', () => passed.destroy());
+      asked.pipe(passed);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  });
+  afterAll(() => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+
+  it('the page asks for nothing outside of it', async () => {
+    const { port } = proxy.address() as AddressInfo;
+    const { page, errors } = await openTab(browser, `http://127.0.0.1:${port}/hw/`);
+    await page.waitForSelector('#chart canvas');
+    await shown(page, 'sensors');
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+});
+
+describe('files', () => {
+  it('are answered with 304 while they are the same, under a policy without inline script or style', async () => {
+    for (const file of ['', 'page.js', 'page.css']) {
+      const first = await fetch(url(file));
+      expect(first.headers.get('content-security-policy')).not.toMatch(/unsafe/);
+      const etag = first.headers.get('etag') ?? '';
+      const again = await fetch(url(file), { headers: { 'if-none-match': etag } });
+      expect(again.status).toBe(304);
+      const other = await fetch(url(file), { headers: { 'if-none-match': '"other"' } });
+      expect(other.status).toBe(200);
+    }
+  });
+});
+
+describe('10,000 series', () => {
+  it('are painted within a second, and searched within a tenth', async () => {
+    const lines = Array.from(
+      { length: SERIES },
+      (_, at) => `hall,rack=r${at % 97},slot=s${at} v=${at}`,
+    );
+    for (let from = 0; from < SERIES; from += 2000) {
+      const body = lines.slice(from, from + 2000).join('\n');
+      const { status } = await fetch(`http://${gateway.address['http']}/write?db=x`, {
+        method: 'POST',
+        body,
+      });
+      expect(status).toBe(204);
+    }
+    await until(
+      'all of them',
+      async () => {
+        const { series } = (await (await fetch(url('api/v1/series'))).json()) as {
+          series: unknown[];
+        };
+        return series.length >= SERIES ? true : undefined;
+      },
+      60_000,
+    );
+    const { page, errors } = await openTab(browser, url());
+    await page.locator('.row').first().waitFor();
+    const paint = (await page.evaluate(
+      `performance.getEntriesByName('first-contentful-paint')[0].startTime`,
+    )) as number;
+    const rows = await page.evaluate('performance.now()');
+    const search = (await page.evaluate(`(async () => {
+      const field = document.querySelector('input[type=search]');
+      const began = performance.now();
+      field.value = 's9999';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+      while (document.getElementById('count').textContent !== '1') await new Promise((done) => requestAnimationFrame(done));
+      return performance.now() - began;
+    })()`)) as number;
+    process.stdout.write(
+      `10,000 series: first paint ${Math.round(paint)} ms, rows ${Math.round(rows as number)} ms, search ${Math.round(search)} ms\n`,
+    );
+    // Laws for a machine that is free.
+    expect(paint).toBeLessThan(1000 * crowding());
+    expect(search).toBeLessThan(100 * crowding());
+    // Only what is in sight is drawn.
+    expect(await page.locator('.row').count()).toBeLessThan(60);
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+});
