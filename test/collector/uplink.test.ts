@@ -405,7 +405,7 @@ describe('uplink', () => {
     const { port } = await far();
     await expect(
       connectAsync(`mqtt://127.0.0.1:${port}`, { clientId: 'somebody', reconnectPeriod: 0 }),
-    ).rejects.toThrow(/Not authorized/);
+    ).rejects.toThrow(/Identifier rejected/);
     const client = await connectAsync(`mqtt://127.0.0.1:${port}`, {
       clientId: 'gateway-spy',
       reconnectPeriod: 0,
