@@ -1,7 +1,10 @@
 /** The collector's page in a real browser: what arrives is seen, what is gone is said, and it comes back by itself. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { connectAsync, type MqttClient } from 'mqtt';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hashOf } from '../../shared/access/tokens.ts';
 import { openBrowser, openTab } from '../support/browser.ts';
 import {
   startCollector,
@@ -65,6 +68,13 @@ describe('the page', () => {
     );
     await until('its value', async () => (await page.textContent('#now')) === '21.5');
     await page.screenshot({ path: 'test-results/page-first.png' });
+    // What explains it is asked for when it is opened, and is away without a word where there is none.
+    const explain = page.locator('#explain');
+    const route = await fetch(url('api/v1/explain'));
+    await page.click('#explain summary');
+    if (route.status === 404) await explain.waitFor({ state: 'detached' });
+    else await page.waitForSelector('#explain dl');
+    errors.splice(0, errors.length, ...errors.filter((text) => !text.includes('404')));
     expect(errors).toEqual([]);
     await page.close();
   });
@@ -101,5 +111,33 @@ describe('the page', () => {
     const api = asked.filter((path) => path.startsWith('/api/') && !path.endsWith('/overview'));
     expect(api.length).toBeLessThanOrEqual(4);
     await page.close();
+  });
+
+  it('asks for a token, says nothing without it, and shows what it may see', async () => {
+    const file = join(temporaryFolder(), 'tokens');
+    const line = `own:read:attic:${hashOf('right').toString('hex')}`;
+    writeFileSync(file, `${line}\n`, { mode: 0o600 });
+    const guarded = await startCollector(['--tokens-file', file]);
+    const base = `http://${guarded.address['http']}`;
+    expect((await fetch(`${base}/api/v1/overview`)).status).toBe(401);
+    const authorization = 'Bearer right';
+    const answer = await fetch(`${base}/api/v1/overview`, { headers: { authorization } });
+    // Of the whole collector it hears nothing.
+    expect(Object.keys((await answer.json()) as object).sort()).toEqual(
+      ['connected', 'gateways', 'missing', 'quarantined', 'unconnected'].sort(),
+    );
+    const { page } = await openTab(browser, base);
+    const asked: string[] = [];
+    for (const token of ['wrong', 'right']) {
+      await page.waitForSelector('.ask');
+      page.on('request', (request) => asked.push(request.url()));
+      await page.fill('.ask input', token);
+      await page.click('.ask button');
+    }
+    await page.waitForSelector('#gateways-up');
+    expect(await page.locator('#disk').count()).toBe(0);
+    expect(asked.length).toBeLessThan(30);
+    await page.close();
+    await guarded.kill();
   });
 });

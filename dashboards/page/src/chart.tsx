@@ -39,6 +39,9 @@ function spread(_: uPlot, min: number | null, max: number | null): [number, numb
 const around = ({ data: [times] }: uPlot, min: number, max: number): [number, number] =>
   times.length === 1 || max === min ? [min - 30_000, min + 30_000] : [min, max];
 
+/** Each point is marked where there are few. */
+const isSparse = ({ data: [times] }: uPlot): boolean => times.length < 80;
+
 function optionsOf(
   lines: readonly Line[],
   width: number,
@@ -82,7 +85,7 @@ function optionsOf(
         stroke: colour(COLOURS[at] ?? '--accent'),
         width: 1.6,
         spanGaps: true,
-        points: { show: line.points.length < 80, size: 5 },
+        points: { show: isSparse, size: 5 },
       })),
     ],
     hooks: {

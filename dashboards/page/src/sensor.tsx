@@ -1,6 +1,7 @@
 /** One series: its value now, its past as a chart or a timeline, another beside it, and what one sees as a file. */
 import { useMemo, useState } from 'preact/hooks';
 import { Chart } from './chart.tsx';
+import { Explain } from './explain.tsx';
 import { address } from './net.ts';
 import { RANGES, boundsOf, noteOf, questionOf, usePoints, type Range } from './points.ts';
 import { choose, hashOf, type Place } from './route.ts';
@@ -192,6 +193,7 @@ export function SensorPanel({ series, place }: { series: Series; place: Place })
       <Under series={series} other={other} place={place} range={range}>
         {main.isLoaded ? noteOf(main) : 'loading …'}
       </Under>
+      <Explain series={series} />
       <Tags series={series} />
     </section>
   );

@@ -178,7 +178,8 @@ async function overview(): Promise<void> {
     failed(error);
   }
   changed();
-  again(state.connection === 'gone' ? AWAY_MS : OVERVIEW_MS);
+  // Each question with a wrong token is counted against this address.
+  if (!state.needsToken) again(state.connection === 'gone' ? AWAY_MS : OVERVIEW_MS);
 }
 
 let stream: EventSource | undefined;
