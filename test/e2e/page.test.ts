@@ -140,4 +140,21 @@ describe('the page', () => {
     await page.close();
     await guarded.kill();
   });
+
+  it("the gateway's own page says that it is gone, and is itself again", async () => {
+    const own = temporaryFolder();
+    const first = await startGateway(undefined, ['--data', own, '--id', 'board']);
+    const http = first.address['http'] as string;
+    const { page, errors } = await openTab(browser, `http://${http}/`, { colorScheme: 'dark' });
+    await until('its name', async () => (await page.textContent('#name')) === 'board');
+    expect(errors).toEqual([]);
+    await page.screenshot({ path: 'test-results/page-gateway.png' });
+    await first.kill('SIGKILL');
+    await page.locator('#gone').waitFor();
+    const second = await startGateway(undefined, ['--data', own, '--id', 'board', '--http', http]);
+    await page.locator('#gone').waitFor({ state: 'hidden' });
+    expect(await page.textContent('#error')).not.toMatch(/fail/i);
+    await page.close();
+    await second.kill();
+  });
 });
