@@ -80,9 +80,12 @@ export const accountPart: CollectorPart<CollectorSite> = {
       },
       handle: async (site, { query, identity }) => {
         const ledger = site.get(ledgerPart);
-        const answer = ledger.answer(query.get('gateway') ?? undefined);
-        const gateways = answer.gateways.filter(({ gateway }) => maySee(identity, gateway));
-        const judged = gateways.length === answer.gateways.length ? answer : ledger.judge(gateways);
+        const only = query.get('gateway') ?? undefined;
+        const isAsked = (gateway: string): boolean =>
+          (only === undefined || only === gateway) && maySee(identity, gateway);
+        const known = ledger.answer(only).gateways;
+        const gateways = known.filter(({ gateway }) => isAsked(gateway));
+        const judged = ledger.judge(gateways, isAsked);
         const incomplete = incompleteness(site.find(storeStagePart));
         const waiting =
           identity.gateways === undefined ? site.find(stagesPart)?.waiting() : undefined;

@@ -88,13 +88,15 @@ export class LedgerView {
     const gateways = [...this.gateways]
       .filter(([gateway]) => only === undefined || only === gateway)
       .map(([gateway, epochs]) => ({ gateway, epochs: [...epochs.values()].map(accountOf) }));
-    return this.judge(gateways);
+    return this.judge(gateways, (gateway) => only === undefined || only === gateway);
   }
 
-  /** The answer for these gateways alone. */
-  judge(gateways: LedgerAnswer['gateways']): LedgerAnswer {
-    const names = new Set(gateways.map(({ gateway }) => gateway));
-    const lake = this.lake().filter(({ gateway }) => names.has(gateway) || gateway.startsWith('~'));
+  /**
+   * The answer for these gateways alone. `isAsked`: of which the lake's losses are said. A log that was lost knows no gateway,
+   * and what the lake has lost of it is missing nonetheless.
+   */
+  judge(gateways: LedgerAnswer['gateways'], isAsked: (gateway: string) => boolean): LedgerAnswer {
+    const lake = this.lake().filter(({ gateway }) => isAsked(gateway) || gateway.startsWith('~'));
     const isMissing = gateways.some(({ epochs }) =>
       epochs.some(
         (each) => each.lost.length > 0 || each.missing.length > 0 || each.damage.length > 0,

@@ -13,8 +13,9 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import type { LakeState } from '../lake/gather.ts';
 import type { Lake } from '../lake/lake.ts';
 import type { Log } from '../log/log.ts';
-import { LakeSource } from './lake-source.ts';
-import type { Gap, Place } from './place.ts';
+import { TOPIC_READINGS } from '../log/log.ts';
+import { LakeSource, zoneOf } from './lake-source.ts';
+import { placeName, type Gap, type Place } from './place.ts';
 import type { Places } from './places.ts';
 import type { Change } from './store.ts';
 
@@ -59,7 +60,7 @@ export interface Incomplete {
 class Stopped extends Error {}
 
 export class Fill {
-  lake: Lake | undefined;
+  private beside: Lake | undefined;
   /** Makes again what neither the log nor the lake has, from raw; undefined where this process cannot. */
   rebuild: (() => Promise<void>) | undefined;
   filledReadings = 0;
@@ -77,17 +78,55 @@ export class Fill {
     this.rest = new Rest(options.time.timers);
   }
 
+  get lake(): Lake | undefined {
+    return this.beside;
+  }
+
+  set lake(lake: Lake | undefined) {
+    this.beside = lake;
+    this.look();
+  }
+
   /** Looks whether something is lacking, and goes on until nothing is. */
   look(): void {
     if (this.isNeeded()) this.work ??= this.run();
   }
 
+  private async writers(lake: Lake, topic: string): Promise<Set<string>> {
+    const { log } = this.options;
+    const none: Gap = { from: 0, to: 0, since: 0, filled: 0 };
+    const names = new Set<string>();
+    for (let partition = 0; partition < log.partitions; partition++) {
+      const state = await new LakeSource(lake, log, topic, partition, none).state();
+      if (state !== undefined) names.add(state.log);
+    }
+    return names;
+  }
+
+  /** A store that is new and a log that is new may stand beside a lake that is not. */
+  private async lookBeside(lake: Lake): Promise<void> {
+    const { places } = this.options;
+    for (const { topic, partition } of places.list()) {
+      if (!places.fresh.has(placeName(topic, partition))) continue;
+      const own = await this.writers(lake, topic);
+      const files = await lake.files(zoneOf(topic));
+      // What this log's own writers have, the log says as well.
+      if (files.some(({ log }) => !own.has(log))) places.beside(topic, partition);
+      else places.fresh.delete(placeName(topic, partition));
+    }
+  }
+
   private isNeeded(): boolean {
-    return !this.stopped && this.options.places.list().some(({ place }) => place.gap !== undefined);
+    const { places } = this.options;
+    const isFresh = places.fresh.size > 0 && this.lake !== undefined;
+    return !this.stopped && (isFresh || places.list().some(({ place }) => place.gap !== undefined));
   }
 
   private async run(): Promise<void> {
     while (this.isNeeded()) {
+      const { lake } = this;
+      if (lake !== undefined && this.options.places.fresh.size > 0)
+        await this.lookBeside(lake).catch((error: unknown) => this.trouble(TOPIC_READINGS, error));
       for (const { topic, partition, place } of this.options.places.list()) {
         if (place.gap === undefined || this.stopped) continue;
         try {
@@ -136,9 +175,9 @@ export class Fill {
     const state = await this.lakeIsThere(source, topic, partition);
     for (const day of await source.days()) {
       if (gap.day !== undefined && day >= gap.day) continue;
-      await this.day(source, topic, partition, day, state.log);
+      await this.day(source, topic, partition, day, state?.log ?? '');
     }
-    if (!source.covers(state)) await this.fromRaw(topic, partition, gap);
+    if (state !== undefined && !source.covers(state)) await this.fromRaw(topic, partition, gap);
     const { filled } = this.gap(topic, partition);
     await this.options.write(topic, partition, [], ({ gap: _, ...whole }) => whole);
     notify({
@@ -153,11 +192,13 @@ export class Fill {
     source: LakeSource,
     topic: string,
     partition: number,
-  ): Promise<LakeState> {
+  ): Promise<LakeState | undefined> {
     const next = this.options.places.get(topic, partition)?.next ?? 0;
     for (;;) {
       this.gap(topic, partition);
       const state = await source.state();
+      // Nothing has come through this log yet.
+      if (state === undefined && next === 0) return undefined;
       if (state !== undefined && state.next >= next) return state;
       await this.rest.for(LOOK_MS);
     }

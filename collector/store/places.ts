@@ -39,6 +39,8 @@ export class Places {
   private readonly adopted = new Set<string>();
   /** Read from the beginning when they are loaded next. */
   private readonly restarts = new Set<string>();
+  /** Of a store that has nothing, given a log from its beginning: what a lake beside it has, nobody has looked for. */
+  readonly fresh = new Set<string>();
   /** Key of the topic `state` → a log's name that is not kept there yet. */
   private readonly unnamed = new Map<string, string>();
   identity = '';
@@ -69,6 +71,7 @@ export class Places {
   }
 
   forget(topic: string, partition: number): void {
+    this.fresh.delete(placeName(topic, partition));
     this.places.delete(placeName(topic, partition));
   }
 
@@ -79,6 +82,7 @@ export class Places {
   /** Of another store: nothing is known of it. */
   begin(identity: string): void {
     this.identity = identity;
+    this.fresh.clear();
     this.places.clear();
   }
 
@@ -103,6 +107,10 @@ export class Places {
     if (known !== undefined && known.next > end) return this.older(topic, partition, known, first);
     const place = withGap(known, first, this.nowMs());
     if (log !== undefined) place.log = log;
+    const name = placeName(topic, partition);
+    if (known === undefined && place.gap === undefined && !this.restarts.has(name))
+      this.fresh.add(name);
+    else this.fresh.delete(name);
     if (place.gap !== undefined && known?.gap === undefined)
       this.tell(topic, place.gap.from, first);
     this.set(topic, partition, place);
@@ -120,6 +128,20 @@ export class Places {
     const place = { ...rest, next: first };
     this.set(topic, partition, place);
     return place;
+  }
+
+  /** Log and store are new, and the lake has what they had. */
+  beside(topic: string, partition: number): void {
+    const place = this.get(topic, partition);
+    this.fresh.delete(placeName(topic, partition));
+    if (place === undefined || place.gap !== undefined) return;
+    this.notify({
+      level: 'warn',
+      event: 'store_incomplete',
+      text: `store and log are new beside a lake that has ${topic}: the store is filled from it, and answers say that they are incomplete until then`,
+    });
+    const gap = { from: 0, to: 0, since: this.nowMs(), filled: 0 };
+    this.set(topic, partition, { ...place, gap });
   }
 
   private tell(topic: string, from: number, first: number): void {

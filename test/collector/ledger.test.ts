@@ -383,3 +383,30 @@ describe('which gateways there are', () => {
     ]);
   });
 });
+
+it('what the lake has lost of a gateway is missing, also where a new log knows of no gateway at all', async () => {
+  const folder = temporaryFolder();
+  const log = new EmbeddedLog(
+    { folder, cacheBytes: 1 << 20, topics: topics(Infinity), now: () => Date.now() },
+    () => undefined,
+  );
+  await log.open();
+  const ledger = new LedgerView(log);
+  await ledger.start();
+  expect(ledger.answer()).toEqual({ missing: false, gateways: [], lake: [] });
+  const loss = {
+    zone: 'raw',
+    key: 'k',
+    gateway: 'gw',
+    rows: 27,
+    reason: 'r',
+    since: 1,
+    final: true,
+  };
+  ledger.lake = () => [{ ...loss, kind: 'damaged' }];
+  expect(ledger.answer()).toMatchObject({ missing: true, lake: [{ gateway: 'gw', rows: 27 }] });
+  expect(ledger.answer('gw')).toMatchObject({ missing: true });
+  expect(ledger.answer('other')).toMatchObject({ missing: false, lake: [] });
+  await ledger.close();
+  await log.close();
+});

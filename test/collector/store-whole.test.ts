@@ -259,6 +259,23 @@ describe.concurrent('a store that begins with less than its source once had', ()
     await again.close();
   });
 
+  it('deleted together with the log: the lake alone fills it, and it says so until then', async () => {
+    const folder = temporaryFolder();
+    await cut(folder);
+    for (const name of ['store', 'log']) rmSync(join(folder, name), { recursive: true });
+    const again = await site(folder);
+    await until(
+      'it to be said',
+      () => again.said.some((text) => text.includes('store and log are new')) || undefined,
+    );
+    await until(
+      'the store to be whole',
+      () => again.stage.fill.incomplete().length === 0 || undefined,
+    );
+    expect(await again.values()).toEqual(numbers(0, COUNT + 1));
+    await again.close();
+  });
+
   it('another store beside the first is filled, and what is corrected meanwhile is right', async () => {
     const folder = temporaryFolder();
     await cut(folder);
