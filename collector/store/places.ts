@@ -108,7 +108,7 @@ export class Places {
     const place = withGap(known, first, this.nowMs());
     if (log !== undefined) place.log = log;
     const name = placeName(topic, partition);
-    if (known === undefined && place.gap === undefined && !this.restarts.has(name))
+    if (known === undefined && !isOther && place.gap === undefined && !this.restarts.has(name))
       this.fresh.add(name);
     else this.fresh.delete(name);
     if (place.gap !== undefined && known?.gap === undefined)
