@@ -4,151 +4,60 @@
  * earlier one; and a folder of a later layout, which is refused in one sentence and left as it is. Every message that was
  * acknowledged has to be there once.
  */
-import { execFileSync, spawn } from 'node:child_process';
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { connectAsync } from 'mqtt';
-import { root } from './here.mjs';
+import { arrived, builtFrom, builtHere, endAll, publish, start } from './trial.mjs';
 
 /** What was before enrolment and settings from afar; the tag of the release before, once there is one. */
 const BEFORE = '4c1078c';
 const { values } = parseArgs({ options: { before: { type: 'string', default: BEFORE } } });
 const work = mkdtempSync(join(tmpdir(), 'headwater-compat-'));
 const say = (text) => process.stderr.write(`compat: ${text}\n`);
-const running = new Set();
 const LISTEN = ['--http', '127.0.0.1:0'];
-
-function built(commit) {
-  const folder = join(work, 'before');
-  mkdirSync(folder);
-  const archive = execFileSync('git', ['archive', commit], {
-    cwd: root,
-    maxBuffer: 512 * 1024 * 1024,
-  });
-  execFileSync('tar', ['-x', '-C', folder], { input: archive });
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-  execFileSync(process.execPath, ['scripts/build.mjs'], {
-    cwd: folder,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  return folder;
-}
-
-/** A server of one of the two versions, once it is ready. */
-async function start(version, ...args) {
-  const child = spawn(process.execPath, ['cli/bin.mjs', ...args], {
-    cwd: version,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  running.add(child);
-  let text = '';
-  const gone = new Promise((resolve) => child.once('close', (code) => resolve(code)));
-  const end = async (signal = 'SIGTERM') => {
-    child.kill(signal);
-    await gone;
-    running.delete(child);
-  };
-  const address = await new Promise((resolve, reject) => {
-    const look = (chunk) => {
-      text += chunk;
-      const line = /^ready (.*)$/m.exec(text)?.[1];
-      if (line !== undefined)
-        resolve(Object.fromEntries(line.split(' ').map((each) => each.split('='))));
-    };
-    child.stdout.on('data', look);
-    child.stderr.on('data', look);
-    void gone.then((code) => reject(Object.assign(new Error(text), { code })));
-  });
-  return { ...address, end, text: () => text };
-}
+let count = 0;
 const collector = (version, data) =>
-  start(
-    version,
-    'collector',
-    '--data',
-    data,
-    '--lake',
-    'none',
-    '--uplink',
-    '127.0.0.1:0',
+  start(version, [
+    ...['collector', '--data', data, '--lake', 'none', '--uplink', '127.0.0.1:0'],
     ...LISTEN,
-  );
+  ]);
 const gateway = (version, data, uplink) =>
-  start(
-    version,
+  start(version, [
     ...['gateway', '--data', data, '--id', 'compat', '--mqtt', '127.0.0.1:0', ...LISTEN],
     ...(uplink === undefined ? [] : ['--collector', `mqtt://${uplink}`]),
-  );
-
-let next = 0;
-async function publish(mqtt, count) {
-  const client = await connectAsync(`mqtt://${mqtt}`, { reconnectPeriod: 0 });
-  const numbers = Array.from({ length: count }, () => next++);
-  await Promise.all(
-    numbers.map((n) => client.publishAsync('compat/climate', JSON.stringify({ n }), { qos: 1 })),
-  );
-  await client.endAsync();
-  return numbers;
-}
-
-async function arrived(http, wanted, what) {
-  const endMs = performance.now() + 60_000;
-  for (;;) {
-    const answer = await fetch(`http://${http}/api/v1/query?measurement=climate&field=n`);
-    const { series } = await answer.json();
-    const there = series.flatMap(({ points }) => points.map(([, value]) => value));
-    const set = new Set(there);
-    if (there.length > set.size)
-      throw new Error(`${what}: ${there.length - set.size} are there twice`);
-    const missing = wanted.filter((n) => !set.has(n));
-    if (missing.length === 0)
-      return say(`${what}: ${wanted.length} of ${wanted.length}, none twice`);
-    if (performance.now() > endMs)
-      throw new Error(`${what}: ${missing.length} of ${wanted.length} are missing`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-}
+  ]);
+const folder = (name) => join(work, `${name}-${count++}`);
 
 /** The gateway of one version and the collector of the other, while both run. */
 async function beside(near, far, what) {
-  const central = await collector(far, join(work, `c-${next}`));
-  const edge = await gateway(near, join(work, `g-${next}`), central.uplink);
-  await arrived(central.http, await publish(edge.mqtt, 200), what);
+  const central = await collector(far, folder('collector'));
+  const edge = await gateway(near, folder('gateway'), central.uplink);
+  await arrived(central.http, await publish(edge.mqtt, 200), what, say);
   await edge.end();
   await central.end();
 }
 
 /** Filled by one version and killed, then opened by the other, with its own collector. */
 async function handedOn(from, to, what) {
-  const [near, far] = [join(work, `g-${next}`), join(work, `c-${next}`)];
+  const [near, far] = [folder('gateway'), folder('collector')];
   const first = await collector(from, far);
   let edge = await gateway(from, near, first.uplink);
   const sent = await publish(edge.mqtt, 200);
-  await arrived(first.http, sent, `${what}: before`);
+  await arrived(first.http, sent, `${what}: before`, say);
   await first.end('SIGKILL');
   sent.push(...(await publish(edge.mqtt, 500)));
   await edge.end('SIGKILL');
   const central = await collector(to, far);
   edge = await gateway(to, near, central.uplink);
   sent.push(...(await publish(edge.mqtt, 100)));
-  await arrived(central.http, sent, `${what}: after`);
+  await arrived(central.http, sent, `${what}: after`, say);
   await edge.end();
   await central.end();
 }
 
 /** What a later version will have written. */
-async function refused() {
+async function refused(root) {
   for (const [name, open] of [
     ['gateway', gateway],
     ['collector', collector],
@@ -175,7 +84,7 @@ async function refused() {
       )
     )
       throw new Error(`a ${name}'s folder of a later layout: ${said}`);
-    const list = (folder) => readdirSync(folder, { recursive: true }).sort().join('\n');
+    const list = (path) => readdirSync(path, { recursive: true }).sort().join('\n');
     if (readFileSync(note, 'utf8') !== later || list(data) !== list(copy))
       throw new Error(`a refused folder of a ${name} was touched`);
     say(`a ${name}'s folder of a later layout is refused in one sentence, and not touched`);
@@ -183,17 +92,14 @@ async function refused() {
 }
 
 async function main() {
-  execFileSync(process.execPath, ['scripts/build.mjs'], {
-    cwd: root,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  const before = built(values.before);
+  const root = builtHere();
+  const before = builtFrom(values.before, work);
   say(`${values.before} is built`);
   await beside(before, root, 'gateway of before, collector of now');
   await beside(root, before, 'gateway of now, collector of before');
   await handedOn(before, root, 'upgraded');
   await handedOn(root, before, 'given back');
-  await refused();
+  await refused(root);
 }
 
 let failed = false;
@@ -203,7 +109,7 @@ try {
   failed = true;
   say(`FAILED: ${error.message}`);
 } finally {
-  for (const child of running) child.kill('SIGKILL');
+  endAll();
   rmSync(work, { recursive: true, force: true });
 }
 process.exit(failed ? 1 : 0);
