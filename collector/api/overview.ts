@@ -18,8 +18,8 @@ function overviewOf(site: CollectorSite, identity: Identity): object {
   );
   const away = gateways.filter(({ connected }) => !connected);
   const ledger = site.get(ledgerPart);
-  const account = ledger.answer();
-  const own = account.gateways.filter(({ gateway }) => maySee(identity, gateway));
+  const may = (gateway: string): boolean => maySee(identity, gateway);
+  const own = ledger.answer().gateways.filter(({ gateway }) => may(gateway));
   const view = site.hasRole('query') ? site.find(quarantinePart)?.view : undefined;
   const free = freeBytes(site.context.config.data);
   return {
@@ -28,8 +28,8 @@ function overviewOf(site: CollectorSite, identity: Identity): object {
     unconnected: away
       .slice(0, NAMED_MAX)
       .map(({ gateway, lastSeenMs }) => ({ gateway, lastSeenMs })),
-    missing: (own.length === account.gateways.length ? account : ledger.judge(own)).missing,
-    quarantined: view?.list(0, {}, (gateway) => maySee(identity, gateway)).count ?? null,
+    missing: ledger.judge(own, may).missing,
+    quarantined: view?.list(0, {}, may).count ?? null,
     // Of the whole collector, for those who may see the whole.
     ...(identity.gateways === undefined
       ? {

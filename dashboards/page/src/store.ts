@@ -186,7 +186,7 @@ let stream: EventSource | undefined;
 let wasCut = false;
 function listen(): void {
   stream?.close();
-  stream = new EventSource(address('api/v1/stream'));
+  stream = new EventSource(address('api/v1/stream?newest=200'));
   stream.addEventListener('readings', (event: MessageEvent<string>) => arrived(event.data));
   stream.addEventListener('open', () => {
     // What came between is not in the stream.
