@@ -31,7 +31,9 @@ unset TARGET [KEY…]       Takes them back, or all of them.
 go TARGET                 A staged change goes to the rest.
 settings                  What can be declared.
 
-How far each gateway has come: headwater gateways. The API token comes from HEADWATER_TOKEN and needs scope admin.`,
+How far each gateway has come: headwater gateways. The API token comes from HEADWATER_TOKEN and needs scope admin.
+
+Example: headwater config set site:harbour uplink.windowBytes=1048576 --first 2`,
 );
 
 interface Declared {

@@ -20,7 +20,9 @@ export const EXPLAIN_HELP = helpText(
   'explain [flags]',
   'Says where a point comes from, back to the bytes as received, and what was made of it.',
   FLAGS,
-  'The API token comes from HEADWATER_TOKEN.',
+  `The API token comes from HEADWATER_TOKEN.
+
+Example: headwater explain --measurement climate --field temperature --tag topic=home/kitchen/climate --time 2026-11-26T12:00:00Z`,
 );
 
 type Fields = Record<string, unknown>;
