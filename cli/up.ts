@@ -92,9 +92,9 @@ function reachable({ host, port }: Address): string {
 }
 
 function sampleTimeOf(values: Record<string, unknown>): 'now' | 'true' {
-  const given = values['sample-time'] ?? 'now';
+  const given = String(values['sample-time'] ?? 'now');
   if (given === 'now' || given === 'true') return given;
-  throw new HeadwaterError('USAGE', `--sample-time ${String(given)} is neither 'now' nor 'true'`);
+  throw new HeadwaterError('USAGE', `--sample-time ${given} is neither 'now' nor 'true'`);
 }
 
 const STAYS = '\nCtrl-C stops it; a next start goes on from here.\n';
