@@ -91,8 +91,7 @@ function reachable({ host, port }: Address): string {
   });
 }
 
-function sampleTimeOf(values: Record<string, unknown>): 'now' | 'true' {
-  const given = String(values['sample-time'] ?? 'now');
+function sampleTimeOf(given: string): 'now' | 'true' {
   if (given === 'now' || given === 'true') return given;
   throw new HeadwaterError('USAGE', `--sample-time ${given} is neither 'now' nor 'true'`);
 }
@@ -105,7 +104,7 @@ export async function up(args: string[]): Promise<void> {
     process.stdout.write(UP_HELP);
     return;
   }
-  const sampleTime = sampleTimeOf(values);
+  const sampleTime = sampleTimeOf(String(values['sample-time'] ?? 'now'));
   const env = realEnv();
   const config = configs(values);
   const notify = stderrNotify('up', () => env.clock.wallUs() / 1000, {
