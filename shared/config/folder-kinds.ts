@@ -5,9 +5,9 @@
  * what was set aside (`damaged/`) is not read.
  */
 import type { Dirent } from 'node:fs';
-import { lstat, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
+import { HeadwaterError } from '../errors.ts';
 import { kindOf } from './user-file.ts';
 
 const TOP_FILES =
@@ -43,7 +43,7 @@ interface Found {
   kind: () => string;
 }
 
-/** Through links; undefined for what is gone, or leads nowhere. */
+/** Through links; undefined for what is gone, leads nowhere, or cannot be looked at now. */
 async function look(path: string, entry?: Dirent): Promise<Found | undefined> {
   if (entry !== undefined && (entry.isFile() || entry.isDirectory())) {
     const isFolder = entry.isDirectory();
@@ -56,24 +56,14 @@ async function look(path: string, entry?: Dirent): Promise<Found | undefined> {
       isFolder: facts.isDirectory(),
       kind: () => (facts.isFile() ? 'a file' : kindOf(facts)),
     };
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
-    throw new HeadwaterError('DATA_UNUSABLE', `${path} cannot be looked at: ${messageOf(error)}`, {
-      cause: error,
-    });
+  } catch {
+    return undefined;
   }
 }
 
-async function entriesOf(folder: string): Promise<Dirent[]> {
-  try {
-    return await readdir(folder, { withFileTypes: true });
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []; // It will be made.
-    throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be read: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
-}
+/** None of what cannot be read now: whoever opens it tells, and waits or sets it aside. */
+const entriesOf = async (folder: string): Promise<Dirent[]> =>
+  await readdir(folder, { withFileTypes: true }).catch((): Dirent[] => []);
 
 /** Everything below one of our folders. `files` says what may be no folder. */
 async function checkTree(folder: string, files: RegExp | undefined): Promise<void> {
@@ -103,9 +93,7 @@ export async function checkKinds(data: string): Promise<void> {
   }
 }
 
-/** A lake in a folder of its own. Throws DATA_UNUSABLE. */
+/** A lake in a folder of its own, which may not be one yet. Throws DATA_UNUSABLE. */
 export async function checkLakeKinds(lake: string): Promise<void> {
-  const found = await lstat(lake).catch(() => undefined); // Not there, or not to be seen: its open tells.
-  if (found === undefined) return;
   await checkTree(lake, LAKE_FILE);
 }

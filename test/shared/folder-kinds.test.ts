@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { createObjectStore } from '../../collector/lake/open.ts';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { checkFolder, claimFolder } from '../../shared/config/data-folder.ts';
+import { checkKinds, checkLakeKinds } from '../../shared/config/folder-kinds.ts';
 import { loadConfig } from '../../shared/config/spec.ts';
 import { temporaryFolder } from '../support/process.ts';
 
@@ -92,6 +93,13 @@ describe('a data folder', () => {
     symlinkSync('..', join(data, 'lake', 'up'));
     symlinkSync('nowhere', join(data, 'reserve'));
     await claimFolder(data, 'collector', '');
+  });
+
+  it('that cannot be read now is not refused for it: a lake waits, and says so itself', async () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    await checkLakeKinds(file);
+    await checkKinds(join(file, 'below'));
   });
 
   it('is not the only place of a lake: one in a folder of its own is looked at as well', async () => {
