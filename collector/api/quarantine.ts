@@ -11,6 +11,7 @@ import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantin
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { Seldom } from '../../shared/telemetry/seldom.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { selects, type Selection } from '../decode/replay-jobs.ts';
 import { SELECTION, selectionOf } from '../decode/replay-part.ts';
@@ -22,6 +23,9 @@ import type { CollectorPart } from '../part.ts';
 /** Items kept in memory, and what their payloads may take together. */
 const ITEMS_MAX = 1000;
 const BYTES_MAX = 16 * 1024 * 1024;
+/** Characters of a topic and a reason in a log line. */
+const TOPIC_SHOWN = 200;
+const REASON_SHOWN = 500;
 /** Who asks right after a start waits so long for the list. */
 const READ_MS = 10_000;
 
@@ -62,9 +66,14 @@ export class QuarantineView {
   private nameless = 0;
   private follower: Follower | undefined;
 
-  constructor(log: Log, notify: Notify) {
+  /** What was there at the start is no news. */
+  private isRead = false;
+  private readonly seldom: Seldom;
+
+  constructor(log: Log, notify: Notify, monotonicUs: () => number) {
     this.log = log;
     this.notify = notify;
+    this.seldom = new Seldom(monotonicUs);
   }
 
   /** `group` is this process's own: it reads from the beginning and commits nothing. */
@@ -79,6 +88,9 @@ export class QuarantineView {
       onRecords: (records) => {
         for (const { value } of records) this.take(value);
       },
+    });
+    void this.follower.caughtUp.then(() => {
+      this.isRead = true;
     });
   }
 
@@ -119,8 +131,33 @@ export class QuarantineView {
     this.add(record);
   }
 
+  /** Once a minute, with the newest; the list has all of them. */
+  private tell({ gateway, topic, reason }: Quarantined): void {
+    const unsaid = this.isRead ? this.seldom.may('') : undefined;
+    if (unsaid === undefined) return;
+    const others = unsaid === 0 ? '' : ` (and ${unsaid} others since it was last said)`;
+    const where = `${topic === '' ? '' : `topic '${topic.slice(0, TOPIC_SHOWN)}' `}of gateway '${gateway}'`;
+    this.notify({
+      level: 'warn',
+      event: 'quarantine',
+      text: `in quarantine${others}: ${where}: ${reason.slice(0, REASON_SHOWN)}; headwater quarantine lists them, and replays what was mended`,
+    });
+  }
+
+  /** One sentence while something is in it. */
+  warnings(): string[] {
+    const { count } = this;
+    const [first] = this.list(0).reasons;
+    if (count === 0) return [];
+    const most = first === undefined ? '' : `, most for this: ${first.reason}`;
+    return [
+      `${count} messages are in quarantine${most}; headwater quarantine lists them, and replays what was mended`,
+    ];
+  }
+
   private add(item: Quarantined): void {
     const { gateway, epoch, sequence } = item;
+    this.tell(item);
     if (epoch === '') this.nameless++;
     else {
       const name = `${gateway}/${epoch}`;
@@ -181,8 +218,8 @@ export const quarantinePart: CollectorPart<{ view: QuarantineView; nowMs: () => 
   name: 'quarantine',
   roles: ['query'],
   open: (site) => {
-    const { notify, newId, nowMs } = site.context;
-    const view = new QuarantineView(site.get(logPart), notify);
+    const { notify, newId, nowMs, env } = site.context;
+    const view = new QuarantineView(site.get(logPart), notify, () => env.clock.monotonicUs());
     view.start(`headwater-quarantine-${newId()}`);
     return { view, nowMs };
   },

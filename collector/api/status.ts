@@ -12,7 +12,20 @@ import { logPart } from '../log/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { remotePart } from '../remote/part.ts';
 import { storePart } from '../store/part.ts';
+import { gauge } from '../../shared/telemetry/metrics.ts';
+import { quarantinePart } from './quarantine.ts';
 import { fleet, FLEET } from './fleet.ts';
+
+/** What is not as it should be, though it works: a sentence each. */
+function warningsOf(site: CollectorSite): string[] {
+  const store = site.hasRole('query') ? site.find(storePart) : undefined;
+  return [
+    ...site.get(logPart).warnings(),
+    ...(store?.warnings() ?? []),
+    ...(site.find(ingestPart)?.ingest.receiver.warnings() ?? []),
+    ...(site.find(quarantinePart)?.view.warnings() ?? []),
+  ];
+}
 
 function statusOf(site: CollectorSite): object {
   const log = site.get(logPart);
@@ -24,7 +37,7 @@ function statusOf(site: CollectorSite): object {
     blocked: blockedBy(site.health()) ?? null,
     waiting: site.health().flatMap(({ name, why }) => (why === undefined ? [] : [{ name, why }])),
     audit: site.find(auditPart)?.audit.standing() ?? null,
-    warnings: [...log.warnings(), ...(store?.warnings() ?? [])],
+    warnings: warningsOf(site),
   };
 }
 
@@ -46,6 +59,12 @@ export function gatewaysOf(site: CollectorSite, identity: Identity): ReturnType<
 export const statusPart: CollectorPart<CollectorSite> = {
   name: 'status',
   open: (site) => site,
+  metrics: {
+    headwater_warnings: gauge(
+      'Things that are not as they should be, though everything works; /api/v1/status and headwater doctor name them.',
+      (site) => warningsOf(site).length,
+    ),
+  },
   routes: [
     {
       method: 'GET',

@@ -107,6 +107,11 @@ export class Receiver {
     return this.twins.count;
   }
 
+  /** What of the gateways is not as it should be. */
+  warnings(): string[] {
+    return this.twins.warnings();
+  }
+
   isDoubled(gateway: string): boolean {
     return this.twins.isDoubled(gateway);
   }

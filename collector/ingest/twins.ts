@@ -35,6 +35,15 @@ export class Twins {
     return count;
   }
 
+  /** One sentence for each of them. */
+  warnings(): string[] {
+    return [...this.known].flatMap(([gateway, { isDoubled, addresses }]) =>
+      isDoubled
+        ? `two gateways call themselves ${gateway}, heard from ${[...new Set(addresses.values())].join(' and ')}: give one of them a folder and an id of its own`
+        : [],
+    );
+  }
+
   isDoubled(gateway: string): boolean {
     return this.known.get(gateway)?.isDoubled === true;
   }

@@ -16,6 +16,8 @@ export class DiskGuard {
   private readonly freeBytesMin: number;
   private readonly notify: Notify;
   private readonly watch: FolderWatch;
+  /** Why it could not be looked at, told once. */
+  private failure = '';
   private timer: NodeJS.Timeout | undefined;
 
   constructor(folder: string, freeBytesMin: number, notify: Notify) {
@@ -33,28 +35,29 @@ export class DiskGuard {
   }
 
   private async check(): Promise<void> {
+    const was = this.full;
     try {
-      const { bavail, bsize } = await statfs(this.folder);
-      const free = bavail * bsize;
-      const was = this.full;
-      this.full =
-        (await this.watch.problem()) ??
-        (free < this.freeBytesMin
-          ? `the disk under ${this.folder} has ${free} bytes free, ${this.freeBytesMin} are needed: gateways keep their messages until there is space`
-          : undefined);
-      if (was === undefined && this.full !== undefined)
-        this.notify({ level: 'error', event: 'disk_full', text: this.full });
-      if (was !== undefined && this.full === undefined)
-        this.notify({
-          level: 'info',
-          event: 'disk_free',
-          text: 'the uplink is acknowledged again',
-        });
+      // First: what is not there has no free space, and the file system says nothing better than ENOENT.
+      this.full = (await this.watch.problem()) ?? (await this.shortage());
+      this.failure = '';
     } catch (error) {
-      const problem = await this.watch.problem().catch(() => undefined);
-      if (problem !== undefined) this.full = problem;
-      this.notify({ level: 'warn', event: 'disk_check_failed', text: messageOf(error) });
+      const text = messageOf(error);
+      if (text !== this.failure) this.notify({ level: 'warn', event: 'disk_check_failed', text });
+      this.failure = text;
+      return;
     }
+    if (was === undefined && this.full !== undefined)
+      this.notify({ level: 'error', event: 'disk_full', text: this.full });
+    if (was !== undefined && this.full === undefined)
+      this.notify({ level: 'info', event: 'disk_free', text: 'the uplink is acknowledged again' });
+  }
+
+  private async shortage(): Promise<string | undefined> {
+    const { bavail, bsize } = await statfs(this.folder);
+    const free = bavail * bsize;
+    return free < this.freeBytesMin
+      ? `the disk under ${this.folder} has ${free} bytes free, ${this.freeBytesMin} are needed: gateways keep their messages until there is space`
+      : undefined;
   }
 
   stop(): void {

@@ -9,20 +9,39 @@ const LIBRARY = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
 /** What the readings' times may be off: the handshake's bound and the client's own delay. */
 const BOUND_MS = 1500;
 
+/** A process whose wall clock is what the file says, its monotonic one as it is. */
+export const fakedClock = (stamp: string): Record<string, string> => ({
+  LD_PRELOAD: LIBRARY,
+  FAKETIME_TIMESTAMP_FILE: stamp,
+  FAKETIME_DONT_FAKE_MONOTONIC: '1',
+  DONT_FAKE_MONOTONIC: '1',
+  FAKETIME_NO_CACHE: '1',
+});
+
 interface Answer {
   series: { points: [number, number][] }[];
+}
+
+/** All that was acknowledged is stored, and at its time. */
+export async function reconcileTimes(site: Site, before: number, after: number): Promise<Result> {
+  const result = await site.reconcile(true);
+  const { series } = await getJson<Answer>(
+    `http://${site.collector?.address['http']}/api/v1/query?measurement=${site.measurement}&field=n`,
+  );
+  const off = series
+    .flatMap(({ points }) => points)
+    .filter(([time]) => time < before - BOUND_MS || time > after + BOUND_MS);
+  if (off.length > 0) {
+    result.differing += off.length;
+    result.note = `${off.length} readings off their time, the first at ${new Date(off[0]?.[0] ?? 0).toISOString()}`;
+  }
+  return result;
 }
 
 export async function bootIn1970(chance: Chance): Promise<Result> {
   const stamp = join(temporaryFolder(), 'time');
   writeFileSync(stamp, '1970-01-01 00:00:30\n');
-  const site = new Site([], temporaryFolder(), {
-    LD_PRELOAD: LIBRARY,
-    FAKETIME_TIMESTAMP_FILE: stamp,
-    FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    DONT_FAKE_MONOTONIC: '1',
-    FAKETIME_NO_CACHE: '1',
-  });
+  const site = new Site([], temporaryFolder(), fakedClock(stamp));
   const launch = (args: string[], environment: Record<string, string>) =>
     ready(start(process.execPath, ['cli/bin.mjs', ...args], environment), 'gateway in 1970');
   try {
@@ -42,18 +61,7 @@ export async function bootIn1970(chance: Chance): Promise<Result> {
     await wait(300);
     await site.load(40, 1);
     const after = Date.now();
-    const result = await site.reconcile(true);
-    const { series } = await getJson<Answer>(
-      `http://${site.collector?.address['http']}/api/v1/query?measurement=${site.measurement}&field=n`,
-    );
-    const off = series
-      .flatMap(({ points }) => points)
-      .filter(([time]) => time < before - BOUND_MS || time > after + BOUND_MS);
-    if (off.length > 0) {
-      result.differing += off.length;
-      result.note = `${off.length} readings off their time, the first at ${new Date(off[0]?.[0] ?? 0).toISOString()}`;
-    }
-    return result;
+    return await reconcileTimes(site, before, after);
   } finally {
     await site.stop();
   }
@@ -63,13 +71,7 @@ export async function bootIn1970(chance: Chance): Promise<Result> {
 export async function steps(chance: Chance): Promise<Result> {
   const stamp = join(temporaryFolder(), 'time');
   writeFileSync(stamp, '+0\n');
-  const site = new Site([], temporaryFolder(), {
-    LD_PRELOAD: LIBRARY,
-    FAKETIME_TIMESTAMP_FILE: stamp,
-    FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    DONT_FAKE_MONOTONIC: '1',
-    FAKETIME_NO_CACHE: '1',
-  });
+  const site = new Site([], temporaryFolder(), fakedClock(stamp));
   const launch = (args: string[], environment: Record<string, string>) =>
     ready(
       start(process.execPath, ['cli/bin.mjs', ...args], environment),

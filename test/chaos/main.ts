@@ -10,6 +10,7 @@ import * as flips from './flips.ts';
 import * as kills from './kills.ts';
 import { surroundings, whyNot, type Need } from './needs.ts';
 import * as network from './network.ts';
+import * as operations from './operations.ts';
 import { PEERS, peerTrial } from './peers.ts';
 import * as power from './power.ts';
 import { cutCollector, cutCollectorWithoutSync } from './power-collector.ts';
@@ -52,6 +53,11 @@ const FAULTS: Record<string, Fault> = {
   '20 % packet loss': { run: network.loss, needs: ['root', 'iptables'] },
   'booted in 1970': { run: clocks.bootIn1970, needs: ['faketime'] },
   'clock steps': { run: clocks.steps, needs: ['faketime'] },
+  'partitions raised': { run: operations.raisedPartitions, needs: ['Kafka client', 'Kafka'] },
+  'collector clock': { run: operations.collectorClock, needs: ['faketime'] },
+  'poison at every stage': { run: operations.poison },
+  'cloned gateway': { run: operations.clonedGateway },
+  'vanished folder': { run: operations.vanishedFolder },
 };
 
 /** What is broken on purpose: a control that loses nothing proves that the trial sees nothing. */

@@ -24,6 +24,12 @@ export interface Result {
   note?: string;
 }
 
+/** Of the collector: more flags, and its environment. */
+export interface Centre {
+  more?: string[];
+  environment?: Record<string, string>;
+}
+
 export type Chance = () => number;
 
 interface LedgerAnswer {
@@ -50,13 +56,16 @@ export class Site {
   collectorFlags: string[] = [];
   private readonly more: string[];
   private readonly environment: Record<string, string>;
+  private readonly centre: Centre;
 
-  /** `more`: flags of the gateway. `gatewayFolder`: on a disk of its own, say. */
+  /** `more`: flags of the gateway. `gatewayFolder`: on a disk of its own, say. `centre`: of the collector. */
   constructor(
     more: string[] = [],
     gatewayFolder = temporaryFolder(),
     environment: Record<string, string> = {},
+    centre: Centre = {},
   ) {
+    this.centre = centre;
     this.measurement = `chaos${counter++}`;
     this.more = more;
     this.environment = environment;
@@ -65,12 +74,12 @@ export class Site {
   }
 
   async startCollector(): Promise<void> {
-    this.collector = await startCollector([
-      '--data',
-      this.collectorFolder,
-      ...(this.uplink === '' ? [] : ['--uplink', this.uplink]),
-      ...this.collectorFlags,
-    ]);
+    const { more = [], environment = {} } = this.centre;
+    const uplink = this.uplink === '' ? [] : ['--uplink', this.uplink];
+    this.collector = await startCollector(
+      ['--data', this.collectorFolder, ...uplink, ...this.collectorFlags, ...more],
+      environment,
+    );
     this.uplink = this.collector.address['uplink'] ?? '';
   }
 
@@ -109,12 +118,17 @@ export class Site {
   }
 
   /** Messages over a few connections until all are acknowledged or the connections break; padded with what no compression takes away. */
-  async load(messages: number, window = 100, padBytes = 0): Promise<LoadResult> {
+  async load(
+    messages: number,
+    window = 100,
+    padBytes = 0,
+    port = Number(this.mqtt.split(':').at(-1)),
+  ): Promise<LoadResult> {
     const from = this.next;
     this.next += messages;
     return await runLoad({
       host: '127.0.0.1',
-      port: Number(this.mqtt.split(':').at(-1)),
+      port,
       connections: 4,
       messages,
       window,

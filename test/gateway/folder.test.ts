@@ -144,7 +144,8 @@ describe('a data folder that vanishes while it is used', () => {
   it('the collector takes nothing more', async () => {
     const folder = join(temporaryFolder(), 'data');
     mkdirSync(folder);
-    const guard = new DiskGuard(folder, 0, () => undefined);
+    const said: string[] = [];
+    const guard = new DiskGuard(folder, 0, ({ text }) => void said.push(text));
     await guard.start();
     expect(guard.full).toBeUndefined();
     renameSync(folder, `${folder}-away`);
@@ -156,5 +157,7 @@ describe('a data folder that vanishes while it is used', () => {
       ),
     ).toMatch(/another folder stands where/);
     guard.stop();
+    // Once, and not each time that it is looked for.
+    expect(said).toEqual([expect.stringMatching(/is not there any more/)]);
   });
 });

@@ -1,0 +1,201 @@
+/**
+ * Faults of operation: what an administrator, a clock, a copied card or a device does. Nothing is lost or doubled, and each
+ * is named by the log, `/api/v1/status`, `headwater doctor` and the metrics within 10 seconds.
+ */
+import { cpSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadClient } from '../../collector/log/kafka-client.ts';
+import { startKafka } from '../services/servers.ts';
+import { encodePublish } from '../support/load.ts';
+import { crowding, run, startGateway, temporaryFolder, until } from '../support/process.ts';
+import { connected } from '../support/raw-mqtt.ts';
+import { fakedClock, reconcileTimes } from './clocks.ts';
+import { Site, type Chance, type Result } from './site.ts';
+
+const NAMED_MS = 10_000;
+
+interface Named {
+  log: RegExp;
+  /** Of the status as JSON, and of a line of `headwater doctor`. */
+  status: RegExp;
+  /** A line of `/metrics`. */
+  metric: RegExp;
+}
+
+/** Throws when one of the four does not name it in time. */
+async function named({ collector }: Site, { log, status, metric }: Named): Promise<void> {
+  const http = collector?.address['http'] ?? '';
+  const text = async (path: string): Promise<string> => {
+    const response = await fetch(`http://${http}${path}`, { headers: { connection: 'close' } });
+    return await response.text();
+  };
+  const limitMs = NAMED_MS * crowding();
+  const began = performance.now();
+  const left = (): number => Math.max(1000, limitMs - (performance.now() - began));
+  await until(`the log to say ${log}`, () => log.test(collector?.output() ?? ''), left());
+  await until(
+    `the status to say ${status}`,
+    async () => status.test(await text('/api/v1/status')),
+    left(),
+  );
+  await until(`a metric ${metric}`, async () => metric.test(await text('/metrics')), left());
+  const { output } = await run(['doctor', '--data', temporaryFolder(), '--http', http]);
+  if (!output.split('\n').some((line) => /^(warn|fail)/.test(line) && status.test(line)))
+    throw new Error(`doctor does not say ${status}: ${output}`);
+}
+
+/** A gateway's folder is copied to a second card, and both run. */
+export async function clonedGateway(chance: Chance): Promise<Result> {
+  const site = new Site();
+  let clone: Awaited<ReturnType<typeof startGateway>> | undefined;
+  try {
+    await site.start();
+    await site.load(200);
+    await site.gateway?.kill(chance() < 0.5 ? 'SIGKILL' : 'SIGTERM');
+    const copy = join(temporaryFolder(), 'copy');
+    cpSync(site.gatewayFolder, copy, { recursive: true });
+    await site.startGateway();
+    const more = ['--data', copy, '--id', 'gw-chaos'];
+    clone = await startGateway(site.collector?.address['uplink'], more);
+    const { port } = clone;
+    const both = [site.load(400), site.load(400, 100, 0, port('mqtt'))];
+    await named(site, {
+      log: /two gateways call themselves gw-chaos/,
+      status: /two gateways call themselves gw-chaos/,
+      metric: /^headwater_ingest_doubled_gateways 1$/m,
+    });
+    await Promise.all(both);
+    const own = site.gateway;
+    const result = await site.reconcile(true);
+    site.gateway = clone;
+    const whole = await site.reconcile(true);
+    site.gateway = own;
+    return { ...whole, lost: Math.max(whole.lost, result.lost) };
+  } finally {
+    await clone?.kill('SIGKILL');
+    await site.stop();
+  }
+}
+
+/** A collector that wakes 400 days ago, with a gateway whose clock is right, and is set while it runs. */
+export async function collectorClock(): Promise<Result> {
+  const stamp = join(temporaryFolder(), 'time');
+  writeFileSync(stamp, '-400d\n');
+  const site = new Site([], temporaryFolder(), {}, { environment: fakedClock(stamp) });
+  try {
+    await site.start();
+    const before = Date.now();
+    const load = site.load(400);
+    await named(site, {
+      log: /clock says .*before this version was made/,
+      status: /clock says .*before this version was made/,
+      metric: /^headwater_clock_doubted 1$/m,
+    });
+    await load;
+    writeFileSync(stamp, '+0\n');
+    await site.load(400);
+    return await reconcileTimes(site, before, Date.now());
+  } finally {
+    await site.stop();
+  }
+}
+
+/** The collector's data folder is moved away under it, and comes back. */
+export async function vanishedFolder(chance: Chance): Promise<Result> {
+  const site = new Site();
+  const away = `${site.collectorFolder}-away`;
+  try {
+    await site.start();
+    await site.load(Math.ceil(chance() * 400));
+    renameSync(site.collectorFolder, away);
+    const meanwhile = site.load(400);
+    await named(site, {
+      log: /is not there any more/,
+      status: /is not there any more/,
+      metric: /^headwater_log_up 0$|^headwater_disk_free_bytes NaN$/m,
+    });
+    await meanwhile;
+    renameSync(away, site.collectorFolder);
+    await site.load(200);
+    return await site.reconcile(true);
+  } finally {
+    await site.stop();
+  }
+}
+
+/** What each stage cannot take, between readings that it can. */
+const POISON: readonly [topic: string, payload: string][] = [
+  ['chaos/p/broken', '{"n":'],
+  ['chaos/p/nothing', '\0\u0001\u0002\u00ff'],
+  ['chaos/p/deep', '['.repeat(20_000)],
+  ['chaos/p/huge', '{"n":1e999}'],
+  ['chaos/p/twice', '{"n":1,"n":2}'],
+  ['chaos/p/late', '{"n":1,"time":"9999-12-31T00:00:00Z"}'],
+  ['homeassistant/sensor/x/config', JSON.stringify({ state_topic: 'x'.repeat(70_000) })],
+  [`chaos/${'x'.repeat(60_000)}`, '1'],
+];
+
+export async function poison(): Promise<Result> {
+  const site = new Site();
+  try {
+    await site.start();
+    await site.load(200);
+    const client = await connected(site.gateway?.port('mqtt') ?? 0, 'poison');
+    for (const [topic, payload] of POISON) {
+      const from = client.received().length;
+      client.send(encodePublish(topic, payload, 1, 1));
+      await client.bytes(from + 4);
+    }
+    client.socket.destroy();
+    await site.load(200);
+    await named(site, {
+      log: /quarantine: in quarantine/,
+      status: /messages are in quarantine/,
+      metric: /^headwater_quarantine_open_messages [1-9]/m,
+    });
+    return await site.reconcile(true);
+  } finally {
+    await site.stop();
+  }
+}
+
+type Done = (error?: { message: string } | null) => void;
+async function admin(
+  brokers: string,
+  work: (
+    client: ReturnType<ReturnType<typeof loadClient>['AdminClient']['create']>,
+    done: Done,
+  ) => void,
+): Promise<void> {
+  const client = loadClient().AdminClient.create({ 'metadata.broker.list': brokers });
+  await new Promise<void>((resolve, reject) =>
+    work(client, (error) => (error ? reject(new Error(error.message)) : resolve())),
+  );
+  client.disconnect();
+}
+
+/** Partitions of all topics are raised between two runs. */
+export async function raisedPartitions(): Promise<Result> {
+  const kafka = await startKafka();
+  const site = new Site([], temporaryFolder(), {}, { more: ['--log', `kafka://${kafka.address}`] });
+  try {
+    await site.start();
+    await site.load(2000);
+    await site.collector?.kill('SIGKILL');
+    for (const topic of ['raw', 'readings', 'results', 'state', 'ledger'])
+      await admin(kafka.address, (client, done) =>
+        client.createPartitions(`headwater.${topic}`, 8, 10_000, done),
+      );
+    await site.startCollector();
+    await named(site, {
+      log: /has 8 partitions.*and 4 are used/,
+      status: /has 8 partitions.*and 4 are used/,
+      metric: /^headwater_warnings [1-9]/m,
+    });
+    await site.load(2000);
+    return await site.reconcile(true);
+  } finally {
+    await site.stop();
+    await kafka.stop();
+  }
+}
