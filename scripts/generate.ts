@@ -18,6 +18,7 @@ import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
 import { ERRORS } from '../shared/errors.ts';
 import { rightsOf } from '../shared/http/rights.ts';
 import { endpointsOf, type Part } from '../shared/parts/site.ts';
+import { lossPage } from '../test/chaos/peers/page.ts';
 import { conformancePage } from '../test/conformance/table.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -142,6 +143,7 @@ for (const { load } of Object.values(COMMANDS)) commands.push((await load()).hel
 
 const files: Record<string, string> = {
   'docs/conformance.md': conformancePage(root, NOTE),
+  'docs/loss-table.md': lossPage(root),
   'docs/errors.md': errors(),
   'docs/limits.md': `# Limits that hold for all\n${NOTE}\nNobody can take all of what is there for everybody: one principal (the user where one is known, else the address; of IPv6 the /64) may have half of what the others leave of it, so that who comes next still gets something. Nothing is taken back from those who have it. What a persistent session holds that is away comes free after \`limits.sessionExpiryMs\`. Each is counted: \`headwater_limit_refused_total{limit}\`, \`headwater_limit_used\`, \`headwater_limit_max\`. Limits of one connection, session or request are among the [settings](configuration.md).\n\n## MQTT\n\n${limits(MQTT_LIMITS)}\n## HTTP\n\nOf gateway and collector each; the principal is the token where one is asked for, else the address. Counted by \`headwater_http_limit_refused_total{limit}\`, \`headwater_http_limit_used\`, \`headwater_http_limit_max\`.\n\n${limits(HTTP_LIMITS)}`,
   'docs/security.md': withTables('docs/security.md', {

@@ -8,6 +8,13 @@ import { ROOT } from '../support/process.ts';
 const FAULT_TOOLS = 'bash test/services/install.sh faults brings it';
 const COMMANDS = ['linux.uml', 'mkfs.ext4', 'strace', 'prlimit', 'iptables', 'faketime'] as const;
 
+/** Of the loss table: a file in the cache, and the service of install.sh that brings it. */
+const PEERS = {
+  'Mosquitto 2.1': ['mosquitto2-2.1.2/bin/mosquitto', 'mosquitto2'],
+  Telegraf: ['bin/telegraf-1.39.3/telegraf', 'telegraf'],
+  NATS: ['bin/nats-2.12.1/nats-server', 'nats'],
+} as const;
+
 export type Need =
   | (typeof COMMANDS)[number]
   | 'root'
@@ -16,7 +23,8 @@ export type Need =
   | 'emulation'
   | 'Kafka client'
   | 'Kafka'
-  | 'InfluxDB';
+  | 'InfluxDB'
+  | keyof typeof PEERS;
 
 /** Where it looks; the process's own when left out. */
 export interface Surroundings {
@@ -110,6 +118,13 @@ function lacking(need: Need, at: Surroundings): string | undefined {
         existsSync(join(cache, 'bin', 'influxdb2-2.7.12', 'influxd')),
         'InfluxDB is missing, bash test/services/install.sh influxdb2 brings it',
       );
+    case 'Mosquitto 2.1':
+    case 'Telegraf':
+    case 'NATS': {
+      const [file, service] = PEERS[need];
+      const brings = `bash test/services/install.sh ${service} brings it`;
+      return unless(existsSync(join(cache, file)), `${need} is missing, ${brings}`);
+    }
     default: {
       const file = found(need, path);
       if (file === undefined) return `'${need}' is missing, ${FAULT_TOOLS}`;

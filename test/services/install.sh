@@ -177,9 +177,10 @@ mosquitto2_install() {
   work=$(mktemp -d); mkdir -p "$work/lists/partial" "$work/archives/partial"
   mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/$')
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" > "$work/sources.list"
+  : > "$work/status" # Of /dev/null itself some versions of apt say that it cannot be parsed.
   # With the status of an empty system everything that it needs is fetched, the C library as well.
   local options=(-q -y -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/lists"
-    -o Dir::State::status=/dev/null -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" -o Debug::NoLocking=1)
+    -o Dir::State::status="$work/status" -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" -o Debug::NoLocking=1)
   apt-get "${options[@]}" update
   apt-get "${options[@]}" --no-install-recommends --download-only install mosquitto
   rm -rf "$folder"; mkdir -p "$folder"
@@ -196,6 +197,11 @@ mosquitto2_install() {
     chmod +x "$folder/bin/$name"
   done
   "$folder/bin/mosquitto" -h | head -n 1 | grep -F "$1"
+}
+# NATS with JetStream.
+nats_install() {
+  need go "NATS" "the Go toolchain"
+  GOBIN="$cache/bin/nats-$1" go install "github.com/nats-io/nats-server/v2@v$1"
 }
 # An S3 server over a folder.
 versitygw_install() {
@@ -224,6 +230,7 @@ bring() { # NAME
     influxdb1) once influxdb1 1.8.10 120 influxdb1_install ;;
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;
     telegraf) once telegraf 1.39.3 150 telegraf_install ;;
+    nats) once nats 2.12.1 60 nats_install ;;
     mosquitto2) once mosquitto2 2.1.2 60 mosquitto2_install ;;
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
@@ -246,7 +253,7 @@ built="influxdb2 versitygw influxdb1 telegraf"
 others="mosquitto kcat openssl promtool redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
 all="$built $others"
 # What else runs that brings them itself: `npm run bench` and `npm run chaos -- --peer`, and `npm run test:home`.
-peers="mosquitto2 nodered homeassistant"
+peers="mosquitto2 nats nodered homeassistant"
 
 if [ "${1:-}" = --run ]; then shift; "$@"; exit; fi
 
