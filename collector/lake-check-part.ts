@@ -5,6 +5,7 @@ import { ADMIN_ALL, READ_ALL, json } from '../shared/http/route.ts';
 import { BOOLEAN, INTEGER, TEXT, object } from '../shared/http/schema.ts';
 import { replaysPart } from './decode/replay-part.ts';
 import { Heal } from './heal.ts';
+import { forgetPast } from './lake/past.ts';
 import type { Lake } from './lake/lake.ts';
 import { NO_LAKE, lakePart } from './lake/part.ts';
 import { DAMAGES, PASS, orNull } from './lake/schema.ts';
@@ -78,7 +79,8 @@ export const lakeCheckPart: CollectorPart<Checking> = {
         const { before = '' } = fields;
         if (!/^\d{4}-\d\d-\d\d$/.test(before))
           throw new HeadwaterError('QUERY_INVALID', `before '${before}' is no date (YYYY-MM-DD)`);
-        const files = await lake.check.forget(before);
+        const files =
+          (await lake.check.forget(before)) + (await forgetPast(lake, Date.parse(before)));
         audit.say({ event: 'lake_forget', user: identity.name, address, about: before });
         return json({ files });
       },

@@ -3,7 +3,7 @@
  * Files of the lake hold what is so now; a row that is taken out of one is kept here, with the time until which it was so:
  *
  *   _past/readings/UNTIL-LOG-PARTITION-STEP-CRC.parquet   rows of one step that were replaced
- *   _past/since/MS                                        this lake keeps them from then on; 0: from its first row on
+ *   _past/since/MS                                        this lake has them from then on; 0: from its first row on. The latest counts
  *
  * UNTIL is the latest `until` of the file's rows, epoch milliseconds of 14 digits: an older question needs no file whose rows
  * all ended before it. CRC is the CRC-32C of the file: a damaged one is known by its name. Columns are those of `readings` and
@@ -14,7 +14,7 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode } from '../../shared/errors.ts';
+import { codeOf, hasCode } from '../../shared/errors.ts';
 import type { Lake } from './lake.ts';
 import { sumFile } from './sums.ts';
 
@@ -63,7 +63,7 @@ export async function pastFiles(lake: Lake, afterMs: number): Promise<PastFile[]
 
 async function sinceOf(lake: Lake): Promise<number | undefined> {
   const marks = (await lake.store.list(SINCE)).map(({ key }) => Number(key.slice(SINCE.length)));
-  return marks.length === 0 ? undefined : Math.min(...marks);
+  return marks.length === 0 ? undefined : Math.max(...marks);
 }
 
 export async function pastOf(lake: Lake, afterMs: number): Promise<Past> {
@@ -92,19 +92,44 @@ async function isWhole(
   return true;
 }
 
+/** Keys of those that are not as they were written, whatever was seen of them before. `rest` after each that was looked at. */
+export async function damagedPast(
+  lake: Lake,
+  rest: (workMs: number) => Promise<void>,
+): Promise<string[]> {
+  const damaged: string[] = [];
+  for (const file of await pastFiles(lake, -1)) {
+    const begin = performance.now();
+    try {
+      if ((await sumFile(await lake.fetch(file))).crc !== file.crc) damaged.push(file.key);
+    } catch (error) {
+      // Forgotten meanwhile.
+      if (!hasCode(error, 'NOT_FOUND') && codeOf(error) !== 'ENOENT') throw error;
+    }
+    await rest(performance.now() - begin);
+  }
+  return damaged;
+}
+
 /** Says once that from now on what is replaced is kept. An empty lake lacks nothing of its past. */
 export async function markPast(lake: Lake, nowMs: number): Promise<void> {
   if ((await sinceOf(lake)) !== undefined) return;
   const isEmpty = (await lake.files('readings')).length === 0;
+  await say(lake, isEmpty ? 0 : nowMs);
+}
+
+async function say(lake: Lake, sinceMs: number): Promise<void> {
   const folder = join(lake.work, 'past');
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'since');
   await writeFile(path, '');
-  await lake.put(`${SINCE}${isEmpty ? 0 : Math.round(nowMs)}`, path);
+  await lake.put(`${SINCE}${Math.round(sinceMs)}`, path);
 }
 
 /** Deletes what was so until before this time; gives how many files. */
 export async function forgetPast(lake: Lake, beforeMs: number): Promise<number> {
+  const since = await sinceOf(lake);
+  if (since === undefined || since < beforeMs) await say(lake, beforeMs);
   const kept = new Set((await pastFiles(lake, beforeMs)).map(({ key }) => key));
   let files = 0;
   for (const { key } of await pastFiles(lake, -1)) {

@@ -12,6 +12,7 @@ import type { Pass } from './check.ts';
 import type { Lake } from './lake.ts';
 import { ZONES, type LakeFile, type Zone } from './layout.ts';
 import { writerOf } from './manifest.ts';
+import { damagedPast } from './past.ts';
 import { remake } from './remake.ts';
 import { filesWith } from './replace.ts';
 
@@ -35,6 +36,7 @@ export class Scrub {
   private answering: Promise<void> | undefined;
   /** Found without a manifest in an earlier round. */
   private readonly strange = new Set<string>();
+  private readonly toldPast = new Set<string>();
 
   constructor(lake: Lake, notify: Notify, nowMs: () => number) {
     this.lake = lake;
@@ -101,11 +103,25 @@ export class Scrub {
         if (this.stopped) break;
       }
     }
+    await this.past(rest);
     const found = lake.check.found - before;
     const last = { ...pass, endedMs: this.nowMs(), found };
     lake.check.last = last;
     if (lake.check.lost.size > 0) lake.check.onLost();
     return last;
+  }
+
+  /** What was so before: told once, since nothing has it a second time. */
+  private async past(rest: (workMs: number) => Promise<void>): Promise<void> {
+    for (const key of await damagedPast(this.lake, rest)) {
+      if (this.toldPast.has(key)) continue;
+      this.toldPast.add(key);
+      this.notify({
+        level: 'error',
+        event: 'lake_past_damaged',
+        text: `the lake: ${key} is damaged: what it held of readings that were corrected later is lost, and questions as of then say that they are in doubt; what is so now is not touched`,
+      });
+    }
   }
 
   private async day(

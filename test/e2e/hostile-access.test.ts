@@ -381,8 +381,10 @@ describe('what it may do', () => {
     }
     // 5: looked at and wrong; 3: not looked at any more.
     expect([...codes].sort()).toEqual([3, 5]);
-    expect(worked).toBeLessThanOrEqual(41);
-    expect(performance.now() - began).toBeLessThan(60_000 * crowding());
+    const tookMs = performance.now() - began;
+    // limits.authFailuresPerMinute of each minute that it touched: one that earlier tests began may end in the middle.
+    expect(worked).toBeLessThanOrEqual(60 * (1 + Math.ceil(tookMs / 60_000)));
+    expect(tookMs).toBeLessThan(60_000 * crowding());
     expect(audit().some(({ reason }) => reason === 'wrong credentials')).toBe(true);
     expect(JSON.stringify(audit())).not.toContain('hunter2');
     expect(gateway.output()).not.toContain('hunter2');

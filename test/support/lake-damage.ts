@@ -54,11 +54,14 @@ function result(day: number): LogRecord {
 
 /** Every file of the lake that says something, by its key. */
 export function filesOf(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
-    .filter((key) => !key.startsWith('_aside/'))
-    .sort();
+  return (
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+      // What was so before is not made again, and one that is gone is not missed: e2e/as-of.test.ts has its damages.
+      .filter((key) => !key.startsWith('_aside/') && !key.startsWith('_past/'))
+      .sort()
+  );
 }
 
 const HOW = ['flip', 'flip', 'flip', 'truncate', 'delete'] as const;

@@ -1,6 +1,15 @@
 /** A question as of a moment is answered as the store answered it then, whatever has come, moved and gone since. */
+import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { AsOfSite, anchor, messages, type Recorded } from '../support/as-of.ts';
+import {
+  AsOfSite,
+  anchor,
+  differing,
+  messages,
+  recordedSite,
+  type Recorded,
+} from '../support/as-of.ts';
 import { temporaryFolder } from '../support/process.ts';
 
 const DAY = Date.UTC(2026, 4, 1, 12);
@@ -10,7 +19,7 @@ async function lived(site: AsOfSite, withLake: boolean): Promise<Recorded[]> {
   const recorded: Recorded[] = [];
   const next = async (): Promise<void> => {
     await site.settled(withLake);
-    recorded.push(...(await site.record([{}, { tags: { gateway: 'gw' } }, { field: 't' }])));
+    recorded.push(...(await site.record([{}])));
   };
   await site.append([messages(1, 5, { wallMs: DAY })]);
   await next();
@@ -58,7 +67,7 @@ describe('as of', () => {
     await site.open();
     const recorded = await lived(site, true);
     // Each step changed what is answered: else nothing would be tried here.
-    const all = recorded.filter((_, index) => index % 3 === 0).map(({ answer }) => answer.join());
+    const all = recorded.map(({ answer }) => answer.join());
     expect(new Set(all).size).toBe(5);
     await check(site, recorded);
     await site.close();
@@ -76,5 +85,46 @@ describe('as of', () => {
     await again.settled(true);
     await check(again, recorded);
     await again.close();
+  });
+
+  it('aggregates, ranges and series, as panels ask for them', async () => {
+    const { site, recorded } = await recordedSite(temporaryFolder(), 18, 3);
+    const { differ, doubts, changed } = await differing(site, recorded);
+    expect({ differ, doubts }).toEqual({ differ: 0, doubts: 0 });
+    // Else nothing would have been tried.
+    expect(changed).toBeGreaterThan(5);
+    await site.close();
+  });
+
+  it('a lake that was there before says what it does not know; a damaged file of the past is named', async () => {
+    const site = new AsOfSite(temporaryFolder());
+    await site.open();
+    await site.append([messages(1, 3, { wallMs: DAY })]);
+    await site.settled(true);
+    const [before] = await site.record([{}]);
+    await site.map('mappings:\n  - topic: hall/+/n\n    measurement: hall\n', 'b');
+    await site.replay();
+    await site.settled(true);
+    await site.close();
+    const past = join(site.lakeFolder, '_past');
+    const [name = ''] = readdirSync(join(past, 'readings'));
+    const file = join(past, 'readings', name);
+    const bytes = readFileSync(file);
+    bytes[20] = (bytes[20] ?? 0) ^ 1;
+    writeFileSync(file, bytes);
+    renameSync(join(past, 'since', '0'), join(past, 'since', String(Date.now())));
+    await site.open();
+    const { doubts } = await site.asOf({}, before?.atMs ?? 0);
+    expect(doubts).toEqual([
+      expect.stringMatching(/keeps what was replaced since 20/),
+      expect.stringContaining(`_past/readings/${name} is damaged`),
+    ]);
+    // Also where nobody asks, once.
+    await site.scrub.pass();
+    await site.scrub.pass();
+    expect(
+      site.said.filter((text) => text.includes(`_past/readings/${name} is damaged`)),
+    ).toHaveLength(1);
+    await site.close();
   });
 });
