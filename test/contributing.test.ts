@@ -11,7 +11,12 @@ const index = readFileSync(join(FOLDER, 'README.md'), 'utf8');
 const pages = readdirSync(FOLDER).filter((name) => name !== 'README.md');
 
 interface Report {
-  testResults: { name: string; status: string; message: string }[];
+  testResults: {
+    name: string;
+    status: string;
+    message: string;
+    assertionResults: { failureMessages: string[] }[];
+  }[];
 }
 
 const copy = temporaryFolder();
@@ -31,7 +36,8 @@ describe('contributor pages', () => {
     const files = execFileSync('git', list, { cwd: ROOT, encoding: 'utf8' }).trim().split('\n');
     for (const file of files)
       if (existsSync(join(ROOT, file))) cpSync(join(ROOT, file), join(copy, file));
-    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+    // As `npm ci` leaves a clone.
+    for (const made of ['node_modules', 'dist']) symlinkSync(join(ROOT, made), join(copy, made));
     for (const page of pages)
       try {
         followed.set(page, follow(join(FOLDER, page), copy));
@@ -58,9 +64,13 @@ describe('contributor pages', () => {
       const args = ['run', '--project', 'quick', '--reporter=json', `--outputFile=${report}`];
       const said = run('vitest', ...args, ...tests);
       const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as Report;
+      const why = testResults.flatMap(({ message, assertionResults }) => [
+        message,
+        ...assertionResults.flatMap(({ failureMessages }) => failureMessages),
+      ]);
       expect(
         testResults.map(({ status }) => status),
-        said,
+        `${said}${why.join('\n')}`,
       ).toEqual(tests.map(() => 'passed'));
       expect(run('tsc', '--noEmit', '-p', '.')).toBe('');
       expect(run('tsx', 'scripts/generate.ts')).toBe('');

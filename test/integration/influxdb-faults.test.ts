@@ -432,11 +432,7 @@ describe('the way to InfluxDB', () => {
     const right = { name: 'influx', hosts: ['127.0.0.1'] };
     const trials: [string, ReturnType<Authority['issue']>, RegExp | undefined][] = [
       ['right', authority.issue(right), undefined],
-      [
-        'another name',
-        authority.issue({ name: 'x', hosts: ['elsewhere.test'] }),
-        /altnames|ERR_TLS/i,
-      ],
+      ['another name', authority.issue({ name: 'x', hosts: ['elsewhere.test'] }), /another name/],
       ['expired', authority.issue({ ...right, to: '20210101000000Z' }), /expired/i],
       ['a foreign authority', foreign.issue(right), /certificate/i],
     ];

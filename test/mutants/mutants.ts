@@ -388,8 +388,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'lake: a lake that was emptied is not noticed',
     file: 'collector/lake/recover.ts',
-    find: 'if (!isUnderWay && seal !== undefined && seal !== digest) await less(lake, zone, writer, seal);',
-    put: 'if (isUnderWay && seal === digest) await less(lake, zone, writer, String(seal));',
+    find: 'if (!isAhead && !isUnderWay && seal !== undefined && seal !== digest)',
+    put: 'if (isUnderWay && seal === digest && seal !== undefined)',
     tests: [LAKE_DAMAGE],
   },
   // ---- stages, store, streams ----

@@ -38,6 +38,8 @@ export const startUp = (
       ]),
       '--id',
       'gw',
+      // The week of March 2019 as it was, and no more of it.
+      ...['--sample-time', 'true'],
       ...more,
     ],
     environment,
