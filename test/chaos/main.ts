@@ -1,6 +1,6 @@
 /**
  * `npm run chaos -- --peer NAME [--fault NAME] [--rounds N] [--save]`: rows of the loss table, by peers/run.ts.
- * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N] [--no-emulation]`: real processes and real faults, one trial of
+ * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N] [--no-emulation] [--no-long]`: real processes and real faults, one trial of
  * each after another until the time is over. Each trial reconciles what clients saw acknowledged with what is stored.
  * A fault that needs what this machine lacks is named as not tried, with what brings it; the run goes on without it.
  */
@@ -9,7 +9,7 @@ import * as clocks from './clocks.ts';
 import * as disks from './disks.ts';
 import * as flips from './flips.ts';
 import * as kills from './kills.ts';
-import { surroundings, whyNot, type Need } from './needs.ts';
+import { NO_LONG, surroundings, whyNot, type Need } from './needs.ts';
 import * as network from './network.ts';
 import * as operations from './operations.ts';
 import { runPeers } from './peers/run.ts';
@@ -23,12 +23,14 @@ interface Fault {
   repeat?: number;
   /** What it needs besides Node: without it it is not tried, and the run says so. */
   needs?: Need[];
+  /** `--no-long` leaves it out. */
+  isLong?: true;
 }
 
 const FAULTS: Record<string, Fault> = {
   'kill -9 gateway': { run: kills.killGateway },
   'kill -9 collector': { run: kills.killCollector },
-  'kill -9 collector, again and again': { run: kills.killCollectorOften },
+  'kill -9 collector, again and again': { run: kills.killCollectorOften, isLong: true },
   'kill -9 both': { run: kills.killBoth },
   'kill -9 Kafka or InfluxDB': {
     run: kills.killServers,
@@ -53,7 +55,11 @@ const FAULTS: Record<string, Fault> = {
   '20 % packet loss': { run: network.loss, needs: ['root', 'iptables'] },
   'booted in 1970': { run: clocks.bootIn1970, needs: ['faketime'] },
   'clock steps': { run: clocks.steps, needs: ['faketime'] },
-  'partitions raised': { run: operations.raisedPartitions, needs: ['Kafka client', 'Kafka'] },
+  'partitions raised': {
+    run: operations.raisedPartitions,
+    needs: ['Kafka client', 'Kafka'],
+    isLong: true,
+  },
   'collector clock': { run: operations.collectorClock, needs: ['faketime'] },
   'poison at every stage': { run: operations.poison },
   'cloned gateway': { run: operations.clonedGateway },
@@ -92,6 +98,7 @@ const { values } = parseArgs({
     'no-controls': { type: 'boolean', default: false },
     /** Guests of QEMU take a minute each. */
     'no-emulation': { type: 'boolean', default: false },
+    'no-long': { type: 'boolean', default: false },
   },
 });
 
@@ -149,11 +156,9 @@ const named = Object.entries(all).filter(
 if (named.length === 0) refuse(`--fault is a part of one of: ${Object.keys(all).join('; ')}`);
 const here = surroundings();
 const notTried = new Map(
-  named.flatMap(([name, { needs = [] }]) => {
-    const why = whyNot(
-      values['no-emulation'] ? needs.map((need) => NATIVE[need] ?? need) : needs,
-      here,
-    );
+  named.flatMap(([name, { needs = [], isLong = false }]) => {
+    const asked = values['no-emulation'] ? needs.map((need) => NATIVE[need] ?? need) : needs;
+    const why = isLong && values['no-long'] ? NO_LONG : whyNot(asked, here);
     return why === undefined ? [] : [[name, why] as const];
   }),
 );

@@ -54,6 +54,9 @@ export const UML_CANNOT =
 /** Nothing brings it: it was left out on purpose. */
 export const NO_EMULATION = 'it needs a guest of QEMU, which --no-emulation leaves out';
 
+/** The same: it takes half a minute or more, and a run by hand or of a release has it. */
+export const NO_LONG = 'it takes long, which --no-long leaves out';
+
 let umlRuns: boolean | undefined;
 
 /** A guest is booted, once, whose only program ends at once. */
