@@ -108,13 +108,15 @@ ${Object.keys(STRIKES)
   .join('\n')}
 ## What the table does not say
 
-- Few trials: 0 lost of 3 trials says little by itself. For Headwater \`npm run chaos\` and \`npm run sim\` repeat it thousands of times; for the others nobody here did.
+- Few trials: the column says how many, and 0 lost of one says little by itself. For Headwater \`npm run chaos\` and \`npm run sim\` repeat such faults with other seeds; the others' rows were not repeated more often than shown.
+- The delays are no comparison: the machine had other work meanwhile, and a power cut's guest is slow by itself, so that each system acknowledged as many as it came to.
+- Headwater's copies are counted in the collector's store, behind its removal of doubles; the others' where they are delivered, where QoS 1 allows doubles and a store of one's own may remove them.
 - Nothing of speed. A system that keeps each message before its PUBACK is slower than one that does not; \`docs/benchmarks.md\` measures that.
 - A kill -9 leaves the page cache to the kernel: a system that writes without fsync looks as good as one that syncs. Only the power cut tells them apart.
 - The guest flushes when asked; a disk that lies about fsync makes every system lose. \`headwater prove --cut\` tries yours.
 - Mosquitto's and NATS' queues are read by one persistent session, not by a second broker; Telegraf's centre answers at once.
 - No cluster: NATS with three replicas survives a kill of one. An edge has one machine.
-- NanoMQ is not in it: it is neither in Debian nor on npm or PyPI, and no Go module (all asked by name); it is written in C with submodules.
+- NanoMQ is not in it: \`apt-cache\` knows no such Debian package, and it is not in the lists of npm and PyPI packages that were searched; a build from its C source was not tried.
 - Versions and settings are those below; others may do better or worse.
 
 ## Settings
