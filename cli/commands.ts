@@ -140,6 +140,13 @@ export const COMMANDS: Record<string, Command> = {
       return { help, run };
     },
   },
+  prove: {
+    about: 'Try this machine and its disk: kills, a full buffer, fsync, the years of the card.',
+    load: async () => {
+      const { PROVE_HELP: help, prove: run } = await import('./prove.ts');
+      return { help, run };
+    },
+  },
   'contract-test': {
     about: 'Prove an adapter by the suites of its contract.',
     load: async () => {
