@@ -41,6 +41,7 @@ export const PROVE_HELP = helpText(
   'prove [flags]',
   'Tries this machine and its disk with a gateway of its own: fsync, kill -9 under load, a full buffer, the wear of the card; with --cut and --after a power cut by hand. Running gateways are not touched, and the disk is not filled (at most 200 MB, half a minute). Ends with 3 when something that was acknowledged was lost or doubled.',
   FLAGS,
+  'Example: headwater prove --disk /media/card --kills 20',
 );
 
 const EXIT_LOST = 3;
