@@ -24,7 +24,7 @@ export default defineConfig({
         test: {
           name: 'quick',
           include: ['test/{shared,gateway,collector,cli,docs}/**/*.test.ts', 'test/*.test.ts'],
-          // The longest of them take five seconds on a quiet machine, and three times that on one that does other work.
+          // The longest of them takes a quarter of it on a quiet machine.
           testTimeout: 60_000,
           hookTimeout: 60_000,
           // By itself vitest would leave one core of two to itself.
