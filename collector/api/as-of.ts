@@ -4,7 +4,7 @@ import { readAsOf, type AsOfSources, type Doubts } from '../explain/as-of.ts';
 import type { Answering } from '../store/aggregate.ts';
 import { paged } from '../store/pages.ts';
 import type { SeriesPoints, StoreQuery } from '../store/store.ts';
-import { Channel } from './channel.ts';
+import { through } from './channel.ts';
 
 /** Each has the lake's memory. */
 const AT_ONCE_MAX = 2;
@@ -34,17 +34,12 @@ export class AsOf {
   ): AsyncGenerator<SeriesPoints> {
     if (this.atOnce >= AT_ONCE_MAX) throw new Busy('questions as of then are running already', 5);
     this.atOnce++;
-    const channel = new Channel<SeriesPoints>();
     const told = (list: Doubts): void => void doubts.splice(0, Infinity, ...list);
-    const work = readAsOf(this.sources, query, atMs, told, (part) => channel.put(part)).then(
-      () => channel.end(undefined),
-      (error: unknown) => channel.end(error),
-    );
     try {
-      yield* channel;
+      yield* through<SeriesPoints>((channel) =>
+        readAsOf(this.sources, query, atMs, told, (part) => channel.put(part)),
+      );
     } finally {
-      channel.close();
-      await work;
       this.atOnce--;
     }
   }

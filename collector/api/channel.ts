@@ -42,3 +42,18 @@ export class Channel<T> implements AsyncIterable<T> {
     }
   }
 }
+
+/** What `make` puts, as a loop takes it. Who leaves the loop waits until `make` has ended. */
+export async function* through<T>(make: (channel: Channel<T>) => Promise<void>): AsyncGenerator<T> {
+  const channel = new Channel<T>();
+  const work = make(channel).then(
+    () => channel.end(undefined),
+    (error: unknown) => channel.end(error),
+  );
+  try {
+    yield* channel;
+  } finally {
+    channel.close();
+    await work;
+  }
+}

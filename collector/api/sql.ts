@@ -20,7 +20,7 @@ import { ZONES, type FileFilter } from '../lake/layout.ts';
 import { NO_LAKE, lakePart } from '../lake/part.ts';
 import type { CollectorPart } from '../part.ts';
 import { pass } from '../store/session.ts';
-import { Channel } from './channel.ts';
+import { through, type Channel } from './channel.ts';
 
 const TIMEOUT_MS = 60_000;
 const SPILL_BYTES_MAX = 2 * 1024 ** 3;
@@ -103,19 +103,12 @@ async function* rowsText(
 ): AsyncGenerator<string> {
   if (running.atOnce >= AT_ONCE_MAX) throw new Busy('SQL is running already', 5);
   running.atOnce++;
-  const channel = new Channel<string>();
   const limits = { timeoutMs: TIMEOUT_MS, spillBytesMax: SPILL_BYTES_MAX };
-  const work = running.lake
-    .sealed(filter, limits, (connection) => read(connection, sql, signal, channel))
-    .then(
-      () => channel.end(undefined),
-      (error: unknown) => channel.end(error),
-    );
   try {
-    yield* channel;
+    yield* through<string>((channel) =>
+      running.lake.sealed(filter, limits, (connection) => read(connection, sql, signal, channel)),
+    );
   } finally {
-    channel.close();
-    await work;
     running.atOnce--;
   }
 }

@@ -19,7 +19,7 @@ import type { Lake } from '../../lake/lake.ts';
 import { NO_LAKE, lakePart } from '../../lake/part.ts';
 import type { CollectorPart } from '../../part.ts';
 import { pass } from '../../store/session.ts';
-import { Channel } from '../channel.ts';
+import { through, type Channel } from '../channel.ts';
 import { checkAsked } from '../parameters.ts';
 import { ENCODERS, FORMATS, cellText, type Format } from './format.ts';
 import { Batches, type Batch, type Column } from './rows.ts';
@@ -166,22 +166,13 @@ async function* framesOf(
     const day = days.get(name);
     if (day === undefined || signal.aborted) continue;
     let last = name === began ? after : undefined;
-    const channel = new Channel<Given>();
     const only = { from: day.date, to: day.date, gateway: day.gateway, zones: ['raw'] as const };
-    const work = lake
-      .query(only, (connection) => readDay(connection, day, last, channel, signal))
-      .then(
-        () => channel.end(undefined),
-        (error: unknown) => channel.end(error),
-      );
-    try {
-      for await (const given of channel) {
-        last = given.place;
-        yield given;
-      }
-    } finally {
-      channel.close();
-      await work;
+    const frames = through<Given>((channel) =>
+      lake.query(only, (connection) => readDay(connection, day, last, channel, signal)),
+    );
+    for await (const given of frames) {
+      last = given.place;
+      yield given;
     }
   }
 }
