@@ -307,6 +307,8 @@ describe('uplink', () => {
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`]);
     await uplink.start();
     await fill(buffer, durable, 0, 1000);
+    // A connection that is not made yet would be no half-open one: it would fail by its own time limit, again and again.
+    await until('the link in use', () => uplink.stats().connected || undefined);
     road.swallow(true);
     await fill(buffer, durable, 1000, 2000);
     await until('the link given up', () => uplink.stats().ackTimeouts > 0 || undefined);
