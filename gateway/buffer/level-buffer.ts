@@ -180,12 +180,14 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   // ---- appending ----
 
   append(message: FrameMessage, ticket: Ticket | undefined, ops?: KvOp[]): void {
+    if (this.closing !== undefined) return; // Not acknowledged, so it is its sender's still.
     this.pending.append(message, ticket, ops);
     this.gate.filled();
     this.commits.schedule();
   }
 
   barrier(ticket: Ticket, ops?: KvOp[]): void {
+    if (this.closing !== undefined) return;
     this.pending.barrier(ticket, ops);
     this.commits.schedule();
   }
@@ -363,6 +365,8 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     this.addNotes();
     if (!this.mending.isRunning && !this.gate.isBlocked) await this.commits.quiet();
     await this.mending.ended();
+    // A write of the upkeep would only fail now, and be told as a trouble.
+    this.commits.halt();
     await this.database.close();
   }
 }

@@ -25,18 +25,23 @@ interface Inner {
   broker: { authorizeForward(client: Client, packet: AedesPublishPacket): unknown };
 }
 
+/** Topics whose subscribers are remembered. */
+const TOPICS_KNOWN_MAX = 1000;
+/** The same of one client: what matches among its own. */
+const OWN_TOPICS_KNOWN_MAX = 32;
 /** Bytes that a client may leave unread. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 
 export class Granted {
   private readonly byClient = new WeakMap<Client, Topics<Client>>();
+  private readonly all = new Topics<Client>(TOPICS_KNOWN_MAX);
   /** The message that was encoded last, at QoS 0. */
   private last: { payload: unknown; topic: string; retain: boolean; bytes: Buffer } | undefined;
 
   /** Before the client subscribes to anything: aedes takes hold of these functions then. */
   watch(client: Client): void {
     const inner = client as unknown as Inner;
-    const granted = new Topics<Client>();
+    const granted = new Topics<Client>(OWN_TOPICS_KNOWN_MAX);
     this.byClient.set(client, granted);
     const { deliver0, deliverQoS } = inner;
     const deliver: Deliver = (packet, done) => {
@@ -79,13 +84,20 @@ export class Granted {
     return bytes;
   }
 
+  /** Whether any of aedes's clients listens to the topic: it takes long to find out that none does. */
+  wants(topic: string): boolean {
+    return this.all.match(topic).plain.length > 0;
+  }
+
   subscribed(client: Client, subscriptions: { topic: string; qos: number }[]): void {
     const granted = this.byClient.get(client);
     const own = (client as unknown as Inner).subscriptions;
     for (const { topic, qos } of subscriptions) {
       const entry = own[topic];
       if (entry === undefined || qos > 2) continue;
-      granted?.add(grantOf(client, topic, qos));
+      const grant = grantOf(client, topic, qos);
+      granted?.add(grant);
+      this.all.add(grant);
       // aedes lowers to this one, though another filter of the client may have been granted more.
       entry.qos = 2;
     }
@@ -93,7 +105,11 @@ export class Granted {
 
   unsubscribed(client: Client, filters: string[]): void {
     const granted = this.byClient.get(client);
-    for (const filter of filters) granted?.remove(grantOf(client, filter, 0));
+    for (const filter of filters) {
+      const grant = grantOf(client, filter, 0);
+      granted?.remove(grant);
+      this.all.remove(grant);
+    }
   }
 }
 

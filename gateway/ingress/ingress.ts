@@ -219,7 +219,8 @@ export class Ingress implements MqttHandler {
     for (const clientId of this.sessions.clients()) guard.identities.left(clientId);
     this.endings.start();
     this.front5.start(await buffer.entries(SESSION_PREFIX));
-    await this.local.start(broker, this.front5, await buffer.entries(RETAINED_PREFIX));
+    const clean = { broker, wants: (topic: string) => this.clean.wants(topic) };
+    await this.local.start(clean, this.front5, await buffer.entries(RETAINED_PREFIX));
   }
 
   /** The buffer's tickets of one group. */

@@ -17,6 +17,12 @@ import type { Retained, RetainedExtras } from './retained.ts';
 import type { RetainedView } from './retained-view.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
+/** aedes, and whether one of its clients listens to a topic. */
+interface Clean {
+  broker: Aedes;
+  wants(topic: string): boolean;
+}
+
 /** What sessions of ours do with a message. */
 interface Copies {
   prepare(message: Message): Delivery | undefined;
@@ -38,7 +44,7 @@ const EXPIRY_LOOK_MS = 1000;
 export class LocalDelivery {
   retainedRefused = 0;
   private readonly parts: LocalParts;
-  private broker: Aedes | undefined;
+  private clean: Clean | undefined;
   private five: Copies | undefined;
   private expiry: NodeJS.Timeout | undefined;
 
@@ -47,13 +53,13 @@ export class LocalDelivery {
   }
 
   /** Takes up what is retained from an earlier run, before anybody is connected. */
-  async start(broker: Aedes, five: Copies, entries: [Buffer, Buffer][]): Promise<void> {
-    this.broker = broker;
+  async start(clean: Clean, five: Copies, entries: [Buffer, Buffer][]): Promise<void> {
+    this.clean = clean;
     this.five = five;
     for (const { topic, qos, payload } of this.parts.retained.load(entries)) {
       // Nobody is connected yet: publishing only puts it back among the retained.
       await new Promise<void>((resolve) => {
-        broker.publish(
+        clean.broker.publish(
           { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: true, dup: false },
           () => resolve(),
         );
@@ -113,15 +119,19 @@ export class LocalDelivery {
 
   deliverNow(message: Message, isRetained: boolean, copies: Delivery | undefined): void {
     const { topic, qos, payload } = message;
-    this.broker?.publish(
-      { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: isRetained, dup: false },
-      (error) => {
-        if (error)
-          this.parts.notify({ level: 'warn', event: 'local_delivery', text: messageOf(error) });
-      },
-    );
+    const { clean } = this;
+    if (clean !== undefined && (isRetained || clean.wants(topic)))
+      clean.broker.publish(
+        { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: isRetained, dup: false },
+        this.told,
+      );
     this.dispatch(copies);
   }
+
+  private readonly told = (error?: Error): void => {
+    if (error)
+      this.parts.notify({ level: 'warn', event: 'local_delivery', text: messageOf(error) });
+  };
 
   dispatch(copies: Delivery | undefined): void {
     if (copies !== undefined) this.five?.dispatch(copies);

@@ -15,11 +15,19 @@ interface RetainedPacket {
 interface Persistence {
   storeRetained(packet: { topic: string; payload: string }): Promise<unknown>;
   createRetainedStreamCombi(filters: string[]): AsyncIterable<RetainedPacket>;
+  subscriptionsByTopic(topic: string): Promise<unknown[]>;
+}
+
+/** Clean sessions have nothing queued: who might have is looked for with each message of QoS 1 otherwise. */
+function withoutQueues(): Persistence {
+  const persistence = (memory as unknown as () => Persistence)();
+  persistence.subscriptionsByTopic = () => Promise.resolve([]);
+  return persistence;
 }
 
 export class RetainedView {
   /** For aedes. */
-  readonly persistence = (memory as unknown as () => Persistence)();
+  readonly persistence = withoutQueues();
 
   /** Subscribers to come are not given the topic's retained message any more. */
   async unretain(topic: string): Promise<void> {

@@ -57,12 +57,14 @@ export interface Delivery {
 }
 
 const SWEEP_MS = 1000;
+/** Topics whose subscribers are remembered. */
+const TOPICS_KNOWN_MAX = 1000;
 
 export class Broker5 implements SessionStore {
   readonly droppedBy = new CounterBy('reason');
   /** Copies that were one too many for their session. */
   refusedCopies = 0;
-  private readonly topics = new Topics<Session>();
+  private readonly topics = new Topics<Session>(TOPICS_KNOWN_MAX);
   private readonly sessions = new Map<string, Session>();
   private readonly wills = new Map<string, PendingWill>();
   private readonly options: BrokerOptions;

@@ -22,7 +22,6 @@ import type { RawPacket } from '../../shared/mqtt/scanner.ts';
 import { Outbox } from './outbox.ts';
 import {
   ack,
-  checkName,
   connack,
   disconnect,
   readAck,
@@ -31,11 +30,12 @@ import {
   readSubscribe,
   readUnsubscribe,
   subscriptionAck,
+  topicNames,
   type Connect,
   type Filter,
   type Publish,
 } from './packets.ts';
-import { property } from './properties.ts';
+import { NO_PROPERTIES, property } from './properties.ts';
 import { REASON, Refusal, malformed, protocolError, type Reason } from './reasons.ts';
 import type { Session } from './session.ts';
 
@@ -116,6 +116,7 @@ export class Link implements Protocol5, Holder {
   expirySeconds = 0;
   private readonly host: LinkHost;
   private readonly connect: Connect;
+  private readonly names = topicNames();
   private readonly aliases = new Map<number, string>();
   /** What SUBSCRIBE and UNSUBSCRIBE do is done in their order. */
   private order: Promise<void> = Promise.resolve();
@@ -242,10 +243,9 @@ export class Link implements Protocol5, Holder {
 
   take(packet: RawPacket): void {
     const { type, flags } = packet;
+    if (type === PUBLISH) return this.takePublish(packet);
     const body = packet.bytes.subarray(packet.bodyOffset);
     switch (type) {
-      case PUBLISH:
-        return this.takePublish(flags, body);
       case PUBACK:
         return this.session?.acknowledged(readAck(flags, 0, body).packetId);
       case PUBREC: {
@@ -299,10 +299,10 @@ export class Link implements Protocol5, Holder {
     this.order = this.order.then(work).catch((error: unknown) => this.fail(error));
   }
 
-  private takePublish(flags: number, body: Buffer): void {
-    const packet = readPublish(flags, body);
-    packet.topic = this.topicOf(packet);
-    checkName(packet.topic);
+  private takePublish({ flags, bytes, bodyOffset }: RawPacket): void {
+    const packet = readPublish(flags, bytes, bodyOffset, this.names);
+    if (packet.topic === '' || packet.properties !== NO_PROPERTIES)
+      packet.topic = this.topicOf(packet);
     if (
       packet.properties.numbers.payloadFormat === 1 &&
       packet.qos > 0 &&
@@ -328,7 +328,6 @@ export class Link implements Protocol5, Holder {
       );
     if (topic === '')
       return this.aliases.get(alias) ?? protocolError(`topic alias ${alias} is not known`);
-    checkName(topic);
     this.aliases.set(alias, topic);
     return topic;
   }

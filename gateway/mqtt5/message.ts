@@ -13,6 +13,8 @@ export interface Message {
   forwarded: Buffer | undefined;
   /** Epoch milliseconds of its expiry by the gateway's clock [MQTT-3.3.2-5]; undefined: never. */
   expiresAtMs: number | undefined;
+  /** The packet of its copies that are the same for every client of version 5, made for the first of them. */
+  plain?: Buffer;
 }
 
 /** One copy. A message that matches several identified subscriptions is one for each [MQTT-3.3.4-4]. */

@@ -1,6 +1,6 @@
 /** What goes to one client, within what it said that it takes: size of packets, unacknowledged messages, topic aliases. */
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
-import type { Outgoing } from './message.ts';
+import type { Message, Outgoing } from './message.ts';
 import { PUBREL, writePublish } from '../../shared/mqtt/packets.ts';
 import { ack, publish } from './packets.ts';
 import { NO_PROPERTIES, type Properties } from './properties.ts';
@@ -11,6 +11,21 @@ import type { SessionLink } from './session.ts';
 const UNREAD_BYTES_MAX = 1024 * 1024;
 /** Topics that get an alias of ours, if the client takes as many. */
 const ALIASES_MAX = 64;
+
+/** A copy that is the same for every client. */
+const plainPacket = ({ topic, payload, forwarded }: Message): Buffer =>
+  publish({
+    topic,
+    payload,
+    qos: 0,
+    retain: false,
+    dup: false,
+    packetId: 0,
+    forwarded,
+    messageExpiry: undefined,
+    subscriptionId: undefined,
+    topicAlias: undefined,
+  });
 
 export class Outbox implements SessionLink {
   readonly receiveMaximum: number;
@@ -51,7 +66,23 @@ export class Outbox implements SessionLink {
     });
   }
 
-  deliver(
+  deliver(out: Outgoing, packetId: number, dup: boolean): boolean {
+    const { message, qos, retain, subscriptionId } = out;
+    const isPlain =
+      qos === 0 &&
+      !retain &&
+      subscriptionId === undefined &&
+      message.expiresAtMs === undefined &&
+      this.aliasesMax === 0;
+    if (!isPlain) return this.deliverOwn(out, packetId, dup);
+    const bytes = (message.plain ??= plainPacket(message));
+    if (bytes.length > this.packetBytesMax) return false;
+    this.write(bytes);
+    return true;
+  }
+
+  /** A packet that is for this client alone. */
+  private deliverOwn(
     { message, qos, retain, subscriptionId }: Outgoing,
     packetId: number,
     dup: boolean,

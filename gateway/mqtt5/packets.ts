@@ -1,6 +1,7 @@
 /** Packets of MQTT 5, read from a client and written to it. Clauses are those of OASIS MQTT 5.0. */
 import { messageOf } from '../../shared/errors.ts';
 import { checkTopicName, readBinary, readString } from '../../shared/mqtt/packets.ts';
+import { TopicNames } from '../../shared/mqtt/topic-names.ts';
 import {
   IN,
   NO_PROPERTIES,
@@ -94,32 +95,47 @@ export interface Publish {
   payload: Buffer;
 }
 
-/** A PUBLISH; its topic may be '' where an alias stands for it. */
-export function readPublish(flags: number, body: Buffer): Publish {
+/** The topic names of a connection; what is wrong with one has its reason. */
+export const topicNames = (): TopicNames =>
+  new TopicNames((bytes, offset) => {
+    const { text } = readString(bytes, offset, 'topic');
+    checkName(text);
+    return text;
+  });
+
+/** A PUBLISH, whose variable header stands at `offset`; its topic may be '' where an alias stands for it. */
+export function readPublish(
+  flags: number,
+  bytes: Buffer,
+  offset: number,
+  names: TopicNames,
+): Publish {
   const qos = (flags >> 1) & 3;
   const dup = (flags & 8) !== 0;
   if (qos === 3) malformed('QoS 3 does not exist'); // [MQTT-3.3.1-4]
   if (dup && qos === 0) malformed('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
-  const topic = readString(body, 0, 'topic');
-  let at = topic.end;
+  const topicEnd = offset + 2 > bytes.length ? Infinity : offset + 2 + bytes.readUInt16BE(offset);
+  if (topicEnd > bytes.length) malformed('packet ends within topic');
+  const topic = topicEnd === offset + 2 ? '' : names.at(bytes, offset, topicEnd);
+  let at = topicEnd;
   let packetId = 0;
   if (qos > 0) {
-    if (at + 2 > body.length) malformed('packet ends within packet id');
-    packetId = body.readUInt16BE(at);
+    if (at + 2 > bytes.length) malformed('packet ends within packet id');
+    packetId = bytes.readUInt16BE(at);
     if (packetId === 0) protocolError('packet id is 0'); // [MQTT-2.2.1-3]
     at += 2;
   }
-  const { properties, end } = readProperties(body, at, IN.publish);
+  const { properties, end } = readProperties(bytes, at, IN.publish);
   if (properties.numbers.subscriptionId !== undefined)
     protocolError('a client says no subscription identifier'); // [MQTT-3.3.4-6]
   return {
-    topic: topic.text,
+    topic,
     qos,
     retain: (flags & 1) !== 0,
     dup,
     packetId,
     properties,
-    payload: body.subarray(end),
+    payload: bytes.subarray(end),
   };
 }
 
@@ -261,33 +277,56 @@ export interface OutgoingPublish {
   topicAlias: number | undefined;
 }
 
+/** The properties of ours; an array that is spread costs as much as the rest of the packet. */
+function ownProperties(out: OutgoingPublish): number[] {
+  const { messageExpiry, topicAlias, subscriptionId } = out;
+  if (messageExpiry === undefined && topicAlias === undefined && subscriptionId === undefined)
+    return NONE;
+  return [
+    ...(messageExpiry === undefined ? [] : property('messageExpiry', messageExpiry)),
+    ...(topicAlias === undefined ? [] : property('topicAlias', topicAlias)),
+    ...(subscriptionId === undefined ? [] : property('subscriptionId', subscriptionId)),
+  ];
+}
+
+const NONE: number[] = [];
+
+/** Writes a variable byte integer and gives the offset after it [MQTT-1.5.5-1]. */
+function putVarint(bytes: Buffer, value: number, offset: number): number {
+  let rest = value;
+  let at = offset;
+  while (rest > 127) {
+    bytes[at++] = (rest & 127) | 128;
+    rest >>>= 7;
+  }
+  bytes[at++] = rest;
+  return at;
+}
+
+const varintBytes = (value: number): number =>
+  value < 128 ? 1 : value < 16_384 ? 2 : value < 2_097_152 ? 3 : 4;
+
 export function publish(out: OutgoingPublish): Buffer {
-  const topic = Buffer.from(out.topic);
-  const own = [
-    ...(out.messageExpiry === undefined ? [] : property('messageExpiry', out.messageExpiry)),
-    ...(out.topicAlias === undefined ? [] : property('topicAlias', out.topicAlias)),
-    ...(out.subscriptionId === undefined ? [] : property('subscriptionId', out.subscriptionId)),
-  ];
-  const forwarded = out.forwarded?.length ?? 0;
-  const size = writeVarint(own.length + forwarded);
-  const idBytes = out.qos > 0 ? 2 : 0;
+  const { topic, payload, forwarded, qos } = out;
+  const topicBytes = Buffer.byteLength(topic);
+  const own = ownProperties(out);
+  const propertyBytes = own.length + (forwarded?.length ?? 0);
   const length =
-    2 + topic.length + idBytes + size.length + own.length + forwarded + out.payload.length;
-  const head = [
-    0x30 | (out.dup ? 8 : 0) | (out.qos << 1) | (out.retain ? 1 : 0),
-    ...writeVarint(length),
-  ];
-  const bytes = Buffer.allocUnsafe(head.length + length);
-  bytes.set(head, 0);
-  let at = head.length;
-  at = bytes.writeUInt16BE(topic.length, at);
-  at += topic.copy(bytes, at);
-  if (idBytes > 0) at = bytes.writeUInt16BE(out.packetId, at);
-  bytes.set(size, at);
-  at += size.length;
-  bytes.set(own, at);
-  at += own.length;
-  if (out.forwarded !== undefined) at += out.forwarded.copy(bytes, at);
-  out.payload.copy(bytes, at);
+    2 +
+    topicBytes +
+    (qos > 0 ? 2 : 0) +
+    varintBytes(propertyBytes) +
+    propertyBytes +
+    payload.length;
+  const bytes = Buffer.allocUnsafe(1 + varintBytes(length) + length);
+  bytes[0] = 0x30 | (out.dup ? 8 : 0) | (qos << 1) | (out.retain ? 1 : 0);
+  let at = putVarint(bytes, length, 1);
+  at = bytes.writeUInt16BE(topicBytes, at);
+  at += bytes.write(topic, at);
+  if (qos > 0) at = bytes.writeUInt16BE(out.packetId, at);
+  at = putVarint(bytes, propertyBytes, at);
+  for (const byte of own) bytes[at++] = byte;
+  if (forwarded !== undefined) at += forwarded.copy(bytes, at);
+  payload.copy(bytes, at);
   return bytes;
 }

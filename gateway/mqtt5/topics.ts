@@ -36,16 +36,25 @@ export function sharedFilter(filter: string): string | undefined {
 }
 
 export interface Matched<S> {
-  plain: Subscription<S>[];
-  groups: Group<S>[];
+  readonly plain: readonly Subscription<S>[];
+  readonly groups: readonly Group<S>[];
 }
 
 /** `S`: whose subscriptions they are. */
 export class Topics<S> {
   private readonly root = freshNode<S>();
+  /** Answers for topics, until a subscription changes: devices say the same topics again and again. */
+  private readonly known = new Map<string, Matched<S>>();
+  private readonly knownMax: number;
+
+  /** `knownMax`: answers that are remembered. */
+  constructor(knownMax = 0) {
+    this.knownMax = knownMax;
+  }
 
   /** Adds or replaces [MQTT-3.8.4-3]. */
   add(subscription: Subscription<S>): void {
+    this.known.clear();
     const { filter, session } = subscription;
     const node = this.path(sharedFilter(filter) ?? filter);
     if (!filter.startsWith('$share/')) {
@@ -69,6 +78,7 @@ export class Topics<S> {
   }
 
   remove({ filter, session }: Subscription<S>): void {
+    this.known.clear();
     const levels = (sharedFilter(filter) ?? filter).split('/');
     const path = [this.root];
     for (const level of levels) {
@@ -101,7 +111,18 @@ export class Topics<S> {
 
   /** [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1] */
   match(topic: string): Matched<S> {
-    const found: Matched<S> = { plain: [], groups: [] };
+    const known = this.known.get(topic);
+    if (known !== undefined) return known;
+    const found = this.find(topic);
+    if (this.knownMax > 0) {
+      if (this.known.size >= this.knownMax) this.known.clear();
+      this.known.set(topic, found);
+    }
+    return found;
+  }
+
+  private find(topic: string): Matched<S> {
+    const found: { plain: Subscription<S>[]; groups: Group<S>[] } = { plain: [], groups: [] };
     const take = (node: Node<S> | undefined): void => {
       if (node === undefined) return;
       found.plain.push(...node.plain.values());

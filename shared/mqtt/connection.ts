@@ -44,6 +44,7 @@ import {
   type Protocol5,
 } from './protocol.ts';
 import { PacketScanner, type RawPacket } from './scanner.ts';
+import { TopicNames } from './topic-names.ts';
 
 /** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
 export interface MqttHandler {
@@ -61,8 +62,6 @@ export interface MqttHandler {
 
 /** Acknowledgements that a client may leave unread. */
 const UNREAD_ACK_BYTES_MAX = 64 * 1024;
-/** Distinct topics remembered per connection, so that a known one is neither decoded nor checked again. */
-const TOPIC_CACHE_MAX = 512;
 
 export class MqttConnection {
   readonly socket: Duplex;
@@ -86,7 +85,11 @@ export class MqttConnection {
   private readonly now: () => number;
   private readonly scanner: PacketScanner;
   private readonly side: AedesSide;
-  private readonly topics = new Map<string, string>();
+  private readonly topics = new TopicNames((bytes, offset) => {
+    const { text } = readString(bytes, offset, 'topic');
+    checkTopicName(text);
+    return text;
+  });
   private state: 'connect' | 'connecting' | 'open' | 'closed' = 'connect';
   private held = 0;
   /** aedes has not yet taken the control packets it was given: reading is held meanwhile. */
@@ -262,10 +265,9 @@ export class MqttConnection {
   private take(packet: RawPacket): void {
     if (this.state === 'connect') return this.takeConnect(packet);
     if (this.five !== undefined) return this.five.take(packet);
+    if (packet.type === PUBLISH) return this.takePublish(packet);
     const body = packet.bytes.subarray(packet.bodyOffset);
     switch (packet.type) {
-      case PUBLISH:
-        return this.takePublish(packet);
       case PUBREL:
         return this.handler.pubrel(this, readPacketId(packet.flags, 2, body));
       case PUBACK:
@@ -374,7 +376,7 @@ export class MqttConnection {
     } else if (offset > bytes.length) {
       refuse('packet ends within topic');
     }
-    const topic = this.topic(bytes, bodyOffset, topicEnd);
+    const topic = this.topics.at(bytes, bodyOffset, topicEnd);
     this.handler.publish(this, {
       topic,
       qos,
@@ -383,16 +385,5 @@ export class MqttConnection {
       packetId,
       payload: bytes.subarray(offset),
     });
-  }
-
-  private topic(bytes: Buffer, offset: number, end: number): string {
-    const key = bytes.toString('latin1', offset + 2, end);
-    const known = this.topics.get(key);
-    if (known !== undefined) return known;
-    const { text } = readString(bytes, offset, 'topic');
-    checkTopicName(text);
-    if (this.topics.size >= TOPIC_CACHE_MAX) this.topics.clear();
-    this.topics.set(key, text);
-    return text;
   }
 }

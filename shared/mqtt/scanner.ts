@@ -19,7 +19,9 @@ export interface RawPacket {
 export class PacketScanner {
   /** Largest packet accepted, fixed header included, in bytes. May be raised after authentication. */
   packetBytesMax: number;
+  /** Received and not yet cut: from `at` on. */
   private rest: Buffer | undefined;
+  private at = 0;
   /** Length the unfinished packet will have once complete; 0 when not yet known. */
   private wanted = 0;
   /** Parts of an unfinished packet, joined once it is whole, so that a slow sender costs no quadratic copying. */
@@ -41,20 +43,24 @@ export class PacketScanner {
       this.wanted = 0;
       return;
     }
-    this.rest = this.rest === undefined ? chunk : Buffer.concat([this.rest, chunk]);
+    this.rest =
+      this.rest === undefined ? chunk : Buffer.concat([this.rest.subarray(this.at), chunk]);
+    this.at = 0;
   }
 
   /** The next whole packet, or undefined. Throws PACKET_INVALID for a length that is malformed or too large. */
   next(): RawPacket | undefined {
     const bytes = this.rest;
     if (bytes === undefined) return undefined;
-    const first = bytes[0];
+    const start = this.at;
+    const first = bytes[start];
     if (first === undefined) {
       this.rest = undefined;
+      this.at = 0;
       return undefined;
     }
     let length = 0;
-    let offset = 1;
+    let offset = start + 1;
     for (let scale = 1; ; scale *= 128) {
       const byte = bytes[offset++];
       if (byte === undefined) return undefined;
@@ -62,22 +68,30 @@ export class PacketScanner {
       if (byte < 0x80) break;
       if (scale === 2097152) refuse('remaining length has more than four bytes');
     }
-    const total = offset + length;
+    const end = offset + length;
+    const total = end - start;
     if (total > this.packetBytesMax)
       refuse(`${TOO_LARGE} ${total} bytes, ${this.packetBytesMax} allowed`);
-    if (total > bytes.length) {
-      this.parts = [bytes];
-      this.partBytes = bytes.length;
+    if (end > bytes.length) {
+      const begun = start === 0 ? bytes : bytes.subarray(start);
+      this.parts = [begun];
+      this.partBytes = begun.length;
       this.wanted = total;
       this.rest = undefined;
+      this.at = 0;
       return undefined;
     }
-    this.rest = total === bytes.length ? undefined : bytes.subarray(total);
+    if (end === bytes.length) {
+      this.rest = undefined;
+      this.at = 0;
+    } else {
+      this.at = end;
+    }
     return {
       type: first >> 4,
       flags: first & 15,
-      bytes: total === bytes.length ? bytes : bytes.subarray(0, total),
-      bodyOffset: offset,
+      bytes: total === bytes.length ? bytes : bytes.subarray(start, end),
+      bodyOffset: offset - start,
     };
   }
 }

@@ -298,6 +298,22 @@ describe('trouble', () => {
     expect(durable).toEqual([]);
   });
 
+  it('what comes while it closes is not acknowledged, and nobody is told of a trouble', async () => {
+    const { buffer, durable, notices } = await watch({ open: opener(temporaryFolder()) });
+    buffer.append(message('in time'), 1);
+    let isClosed = false;
+    const closing = buffer.close().then(() => (isClosed = true));
+    // From before it is quiet to after the database is closed.
+    for (let late = 2; !isClosed; late++) {
+      buffer.append(message('late'), late);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await closing;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(durable).toEqual([1]);
+    expect(notices).toEqual([]);
+  });
+
   it('a message that comes during a long write has its own time of arrival', async () => {
     const holds: (() => void)[] = [];
     let isSlow = false;

@@ -498,6 +498,44 @@ describe('subscribing', () => {
     expect([...seen.values()].reduce((sum, each) => sum + each, 0)).toBe(30);
   });
 
+  it('who subscribes to a topic that others listen to already is heard of at once, and let go of as well', async () => {
+    const topic = fresh('s/known');
+    const publisher = await client('pub');
+    const say = async (payload: string): Promise<void> => {
+      publisher.send(publish5(topic, payload, { qos: 1, id: 1 }));
+      await publisher.next(4);
+    };
+    const steady = await subscriber([[topic, 0]]);
+    const payloads = (each: Client5): string[] =>
+      each.packets().flatMap(({ type, payload }) => (type === 3 ? [payload] : []));
+    await say('one');
+    const late = await subscriber([[`${topic}/#`, 0]]);
+    const three = await connected(running.port, fresh('three'));
+    const threeHas = (text: string): true | undefined =>
+      three.received().includes(Buffer.from(text)) || undefined;
+    three.send(subscribe311(1, topic, 0));
+    await three.bytes(5);
+    await say('two');
+    await until('two at the third', () => threeHas(`${topic}two`));
+    late.send(unsubscribe5(2, [`${topic}/#`]));
+    await late.next(11);
+    three.send(
+      Buffer.concat([
+        Buffer.from([0xa2, topic.length + 4, 0, 2, 0, topic.length]),
+        Buffer.from(topic),
+      ]),
+    );
+    await until(
+      'the UNSUBACK',
+      () => three.received().includes(Buffer.from([0xb0, 2])) || undefined,
+    );
+    await say('three');
+    await until('three', () => payloads(steady).length === 3 || undefined);
+    expect(payloads(steady)).toEqual(['one', 'two', 'three']);
+    expect(payloads(late)).toEqual(['two']);
+    expect(threeHas(`${topic}one`) ?? threeHas(`${topic}three`)).toBeUndefined();
+  });
+
   it('3.1.1 and 5 hear each other: live, retained, and by will', async () => {
     const topic = fresh('s/both');
     const five = await subscriber([[`${topic}/#`, 1]]);
