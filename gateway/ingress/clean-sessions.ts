@@ -11,6 +11,7 @@ import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ticket } from '../buffer/ticket.ts';
+import type { Message } from '../mqtt5/message.ts';
 import { REASON } from '../mqtt5/reasons.ts';
 import type { Front5 } from './front5.ts';
 import type { Grants } from './grants.ts';
@@ -61,7 +62,7 @@ export class CleanSessions {
   }
 
   /** Starts the broker. */
-  async start(): Promise<Aedes> {
+  async start(): Promise<void> {
     const { view, wills, grants, notify, subscriptions, front5 } = this.parts;
     const { connectTimeoutMs, subscriberStallMs, clientIdBytesMax } = this.limits;
     const broker = await Aedes.createBroker({
@@ -89,12 +90,16 @@ export class CleanSessions {
       notify({ level: 'error', event: 'broker', text: messageOf(error) }),
     );
     this.broker = broker;
-    return broker;
   }
 
-  /** Whether one of these clients listens to the topic. */
-  wants(topic: string): boolean {
-    return this.granted.wants(topic);
+  /** A message, after its fsync; a retained one is aedes's to remember for who subscribes later. */
+  deliver(message: Message, isRetained: boolean, done: (error?: Error) => void): void {
+    if (!isRetained && this.granted.deliver(message)) return;
+    const { topic, qos, payload } = message;
+    this.broker?.publish(
+      { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: isRetained, dup: false },
+      done,
+    );
   }
 
   attach(connection: MqttConnection, side: Duplex): void {

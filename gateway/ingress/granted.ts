@@ -5,12 +5,14 @@
  * [MQTT-3.3.5-1] [MQTT-3.8.4-6]: aedes 1.2 takes the first filter's of several, and passes over what was granted to a
  * filter with wildcards.
  *
- * At QoS 0 a message is the same bytes for every client: it is encoded once, and goes past aedes's own writing, which
- * takes four times as long. To who reads too slowly it goes by aedes, which waits, and ends the connection in the end.
+ * At QoS 0 a message is the same bytes for every client: it is encoded once, and goes past aedes, whose way takes four
+ * times as long. To who reads too slowly it goes by aedes, which waits, and ends the connection in the end.
  */
 import type { AedesPublishPacket, Client } from 'aedes';
 import { AedesSide } from '../../shared/mqtt/aedes-side.ts';
+import type { Gather } from '../../shared/mqtt/gather.ts';
 import { writePublish } from '../../shared/mqtt/packets.ts';
+import type { Message } from '../mqtt5/message.ts';
 import { Topics, type Subscription } from '../mqtt5/topics.ts';
 
 type Deliver = (packet: AedesPublishPacket, done: () => void) => void;
@@ -60,20 +62,23 @@ export class Granted {
 
   /** Whether it needs nothing more of aedes. */
   private direct(client: Client, inner: Inner, packet: AedesPublishPacket): boolean {
-    const { conn } = client;
-    if (!(conn instanceof AedesSide) || conn.destroyed || conn.out.unread > UNREAD_BYTES_MAX)
-      return false;
+    const out = flowing(client);
+    if (out === undefined) return false;
     const { brokerId, brokerCounter } = packet;
     if (brokerId !== undefined) {
       if ((inner.duplicates[brokerId] ?? 0) >= brokerCounter) return true;
       inner.duplicates[brokerId] = brokerCounter;
     }
     if (!inner.broker.authorizeForward(client, packet)) return true;
-    conn.out.write(this.encoded(packet));
+    out.write(this.encoded(packet));
     return true;
   }
 
-  private encoded({ payload, topic, retain }: AedesPublishPacket): Buffer {
+  private encoded({
+    payload,
+    topic,
+    retain,
+  }: Pick<AedesPublishPacket, 'payload' | 'topic' | 'retain'>): Buffer {
     const { last } = this;
     // The payload is one object for all of a message's copies.
     if (last?.payload === payload && last.topic === topic && last.retain === retain)
@@ -84,12 +89,23 @@ export class Granted {
     return bytes;
   }
 
-  /** Whether any of aedes's clients listens to the topic: it takes long to find out that none does. */
-  wants(topic: string): boolean {
-    return this.all.match(topic).plain.length > 0;
+  /** To whoever of aedes's clients listens; false, and nothing was done, when one is to get it at QoS 1 or 2. */
+  deliver({ topic, qos, payload }: Message): boolean {
+    const { plain } = this.all.match(topic);
+    if (qos > 0 && plain.some((each) => each.qos > 0)) return false;
+    const clients =
+      plain.length < 2 ? plain : new Map(plain.map((each) => [each.session, each])).values();
+    const packet = { cmd: 'publish', topic, qos: 0, payload, retain: false, dup: false } as const;
+    for (const { session: client } of clients) {
+      const out = flowing(client);
+      if (out === undefined) client.publish(packet, () => undefined);
+      else out.write(this.encoded(packet));
+    }
+    return true;
   }
 
   subscribed(client: Client, subscriptions: { topic: string; qos: number }[]): void {
+    if (client.closed) return; // Its filters were let go of already.
     const granted = this.byClient.get(client);
     const own = (client as unknown as Inner).subscriptions;
     for (const { topic, qos } of subscriptions) {
@@ -111,6 +127,12 @@ export class Granted {
       this.all.remove(grant);
     }
   }
+}
+
+/** What goes to the client; undefined when it does not read as fast as it is written to. */
+function flowing({ conn }: Client): Gather | undefined {
+  if (!(conn instanceof AedesSide) || conn.destroyed) return undefined;
+  return conn.out.unread > UNREAD_BYTES_MAX ? undefined : conn.out;
 }
 
 const grantOf = (session: Client, filter: string, qos: number): Subscription<Client> => ({

@@ -209,7 +209,7 @@ export class Ingress implements MqttHandler {
   /** Starts the broker and takes up what an earlier run stored. Listening is a step of its own. */
   async start(): Promise<void> {
     const { guard, buffer } = this;
-    const broker = await this.clean.start();
+    await this.clean.start();
     if (guard.tls !== undefined) guard.tls.onRevocation = () => this.server.closeCertified();
     guard.watch(
       (users) => this.endings.revoke(users),
@@ -219,8 +219,7 @@ export class Ingress implements MqttHandler {
     for (const clientId of this.sessions.clients()) guard.identities.left(clientId);
     this.endings.start();
     this.front5.start(await buffer.entries(SESSION_PREFIX));
-    const clean = { broker, wants: (topic: string) => this.clean.wants(topic) };
-    await this.local.start(clean, this.front5, await buffer.entries(RETAINED_PREFIX));
+    await this.local.start(this.clean, this.front5, await buffer.entries(RETAINED_PREFIX));
   }
 
   /** The buffer's tickets of one group. */

@@ -3,7 +3,6 @@
  * both. Nobody sees what could still be lost: copies for sessions that outlive their connection are
  * written with the message, and everything is sent after the fsync.
  */
-import type { Aedes } from 'aedes';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
@@ -17,10 +16,9 @@ import type { Retained, RetainedExtras } from './retained.ts';
 import type { RetainedView } from './retained-view.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
-/** aedes, and whether one of its clients listens to a topic. */
+/** aedes's clients. */
 interface Clean {
-  broker: Aedes;
-  wants(topic: string): boolean;
+  deliver(message: Message, isRetained: boolean, done: (error?: Error) => void): void;
 }
 
 /** What sessions of ours do with a message. */
@@ -56,15 +54,11 @@ export class LocalDelivery {
   async start(clean: Clean, five: Copies, entries: [Buffer, Buffer][]): Promise<void> {
     this.clean = clean;
     this.five = five;
-    for (const { topic, qos, payload } of this.parts.retained.load(entries)) {
-      // Nobody is connected yet: publishing only puts it back among the retained.
-      await new Promise<void>((resolve) => {
-        clean.broker.publish(
-          { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: true, dup: false },
-          () => resolve(),
-        );
-      });
-    }
+    // Nobody is connected yet: this only puts them back among the retained.
+    for (const { topic, qos, payload } of this.parts.retained.load(entries))
+      await new Promise<void>((resolve) =>
+        clean.deliver(plain(topic, qos, payload), true, () => resolve()),
+      );
     this.expiry = setInterval(() => this.expireRetained(), EXPIRY_LOOK_MS);
     this.expiry.unref();
   }
@@ -118,13 +112,7 @@ export class LocalDelivery {
   }
 
   deliverNow(message: Message, isRetained: boolean, copies: Delivery | undefined): void {
-    const { topic, qos, payload } = message;
-    const { clean } = this;
-    if (clean !== undefined && (isRetained || clean.wants(topic)))
-      clean.broker.publish(
-        { cmd: 'publish', topic, qos: qos as 0 | 1 | 2, payload, retain: isRetained, dup: false },
-        this.told,
-      );
+    this.clean?.deliver(message, isRetained, this.told);
     this.dispatch(copies);
   }
 
