@@ -1,8 +1,9 @@
 /**
- * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run two side by
+ * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run three side by
  * side, since most of their time they wait; those of `alone` assert a time or a rate, or take both cores.
  */
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/services/longest-first.ts';
 
 const ALONE = ['test/e2e/{hostile-packets,lanes}.test.ts', 'test/{sim,chaos}/**/*.test.ts'];
 /** Wide: a machine that does other work as well is no failure. What a test may take at most is half of it. */
@@ -11,6 +12,7 @@ const LIMITS = { testTimeout: 240_000, hookTimeout: 240_000 };
 export default defineConfig({
   test: {
     pool: 'forks',
+    sequence: { sequencer: LongestFirst },
     // `npm run coverage`: of the quick tests, which run the code in their own process.
     coverage: {
       provider: 'v8',
@@ -40,7 +42,7 @@ export default defineConfig({
           exclude: ALONE,
           ...LIMITS,
           globalSetup: 'test/services/global.ts',
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },

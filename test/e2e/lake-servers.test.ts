@@ -12,6 +12,7 @@ import {
   pointsOf,
   processed,
 } from '../support/lake.ts';
+import { long } from '../support/long.ts';
 import { run, startCollector, temporaryFolder, until } from '../support/process.ts';
 
 const opened: { stop: () => unknown }[] = [];
@@ -43,13 +44,10 @@ describe('the lake on other servers', () => {
     },
   };
 
-  it.each(['S3', 'HDFS'] as const)(
-    'what is on %s is read back for corrections, batches and a rebuild as from a disk; Spark reads it there by itself',
-    {
-      timeout: 240_000,
-    },
-    async (name) => {
-      const { lake, spark, settings, environment } = await servers[name]();
+  const trial = (server: 'S3' | 'HDFS'): [name: string, () => Promise<void>] => [
+    `what is on ${server} is read back for corrections, batches and a rebuild as from a disk; Spark reads it there by itself`,
+    async () => {
+      const { lake, spark, settings, environment } = await servers[server]();
       const rules = join(temporaryFolder(), 'rules.yaml');
       writeFileSync(
         rules,
@@ -105,5 +103,9 @@ describe('the lake on other servers', () => {
       expect(difference(await pointsOf(http, 'm'), before)).toBeUndefined();
       expect((await windows()).sort()).toEqual(['2', '5']);
     },
-  );
+  ];
+
+  it(...trial('S3'));
+  // What is its own, its protocol, is in `test/integration/object-stores.test.ts`.
+  long(...trial('HDFS'));
 });

@@ -31,6 +31,7 @@ import {
   type Headwater,
 } from '../support/process.ts';
 import { getJson, type Points } from '../support/reconcile.ts';
+import { long } from '../support/long.ts';
 import { FULL } from '../support/seed.ts';
 
 const exec = promisify(execFile);
@@ -422,35 +423,42 @@ describe('mistakes and servers that are away', () => {
 });
 
 describe('examples and recipes of the docs', () => {
-  it('the notebook runs: pandas and Spark read the lake, it plots, and its result is in store and lake', async () => {
-    const folder = temporaryFolder();
-    const up = keep(await startUp(folder, { 'lake.flushSeconds': 1 }));
-    await until('the sample', () => up.stdout().includes('Ctrl-C stops it') || undefined, 180_000);
-    await processed([http(up)]);
-    const work = temporaryFolder();
-    const notebook = join(work, 'notebook.ipynb');
-    copyFileSync(join(ROOT, 'docs/examples/notebook.ipynb'), notebook);
-    const picture = join(work, 'lake.png');
-    await exec(join(LAKE_PYTHON, '../jupyter-execute'), [notebook], {
-      env: {
-        ...process.env,
-        SPARK_LOCAL_IP: '127.0.0.1',
-        JUPYTER_PLATFORM_DIRS: '1',
-        HEADWATER_LAKE: join(folder, 'collector/lake'),
-        HEADWATER_HTTP: `http://${http(up)}`,
-        HEADWATER_PICTURE: picture,
-      },
-      maxBuffer: 64 << 20,
-    });
-    expect(statSync(picture).size).toBeGreaterThan(5000);
-    const [point = ''] = await until('the result', async () => {
-      const found = (await pointsOf(http(up), 'worst_hour')).filter((text) =>
-        text.startsWith('p1_median '),
+  long(
+    'the notebook runs: pandas and Spark read the lake, it plots, and its result is in store and lake',
+    async () => {
+      const folder = temporaryFolder();
+      const up = keep(await startUp(folder, { 'lake.flushSeconds': 1 }));
+      await until(
+        'the sample',
+        () => up.stdout().includes('Ctrl-C stops it') || undefined,
+        180_000,
       );
-      return found.length > 0 ? found : undefined;
-    });
-    expect(point).toMatch(/ 1552\d{9} \d/);
-  });
+      await processed([http(up)]);
+      const work = temporaryFolder();
+      const notebook = join(work, 'notebook.ipynb');
+      copyFileSync(join(ROOT, 'docs/examples/notebook.ipynb'), notebook);
+      const picture = join(work, 'lake.png');
+      await exec(join(LAKE_PYTHON, '../jupyter-execute'), [notebook], {
+        env: {
+          ...process.env,
+          SPARK_LOCAL_IP: '127.0.0.1',
+          JUPYTER_PLATFORM_DIRS: '1',
+          HEADWATER_LAKE: join(folder, 'collector/lake'),
+          HEADWATER_HTTP: `http://${http(up)}`,
+          HEADWATER_PICTURE: picture,
+        },
+        maxBuffer: 64 << 20,
+      });
+      expect(statSync(picture).size).toBeGreaterThan(5000);
+      const [point = ''] = await until('the result', async () => {
+        const found = (await pointsOf(http(up), 'worst_hour')).filter((text) =>
+          text.startsWith('p1_median '),
+        );
+        return found.length > 0 ? found : undefined;
+      });
+      expect(point).toMatch(/ 1552\d{9} \d/);
+    },
+  );
 
   it('the recipes for a server log and a JSON feed store each line and each answer once', async () => {
     const mappings = file('mappings.yaml', block('recipes.md', 'yaml', 0));
@@ -497,7 +505,7 @@ describe('examples and recipes of the docs', () => {
     expect(weather.filter((text) => text.startsWith('temperature '))).toHaveLength(1);
   });
 
-  it("Spark's Structured Streaming makes session windows of the topic `readings`", async () => {
+  long("Spark's Structured Streaming makes session windows of the topic `readings`", async () => {
     const kafka = await sharedKafka();
     const collector = keep(
       await startCollector(['--log', kafka.log, '--lake', 'none'], kafka.environment),

@@ -4,6 +4,7 @@
  * HEADWATER_TEST_LIMITS=warn only names it.
  */
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
+import { LONG } from '../support/names.ts';
 
 const SHOWN = 10;
 
@@ -49,6 +50,13 @@ export default class Times implements Reporter {
     // One file by hand needs no table.
     if (modules.length > 1)
       process.stdout.write(slowest('files', modules.map(fileTime)) + slowest('tests', tests));
+    const left = modules
+      .flatMap((module) => [...module.children.allTests('skipped')])
+      .filter(({ name }) => name.endsWith(LONG));
+    if (left.length > 0)
+      process.stdout.write(
+        `\nnot tried here, since they take minutes (npm run test:long)\n${left.map(({ name }) => `  ${name}\n`).join('')}`,
+      );
     const near = nearLimits(tests);
     if (near === undefined) return;
     const isFailure =
