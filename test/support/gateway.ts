@@ -1,12 +1,13 @@
 /** A gateway in this process, listening on free ports of loopback, with what it said. */
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
-import { Gateway } from '../../gateway/gateway.ts';
+import { Gateway, type GatewayAddresses } from '../../gateway/gateway.ts';
 import { environmentName, loadConfig } from '../../shared/config/spec.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import type { Notice } from '../../shared/telemetry/log.ts';
 
 export interface RunningGateway {
   gateway: Gateway;
+  addresses: GatewayAddresses;
   port: number;
   http: string;
   /** Port of MQTT over WebSocket; 0: none. */
@@ -29,10 +30,12 @@ export async function runGateway(
   });
   const notices: Notice[] = [];
   const gateway = new Gateway(realEnv(), config, (notice) => void notices.push(notice));
-  const { mqtt, ws, http } = await gateway.start();
+  const addresses = await gateway.start();
+  const { mqtt, ws, http } = addresses;
   const base = `http://127.0.0.1:${http?.port}`;
   return {
     gateway,
+    addresses,
     port: mqtt?.port ?? 0,
     http: base,
     ws: ws?.port ?? 0,
