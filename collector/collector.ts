@@ -104,7 +104,8 @@ export class Collector {
       env,
       notify,
       extraMappings,
-      nowMs: () => env.clock.wallUs() / 1000,
+      // Whole: what the API calls milliseconds is an integer.
+      nowMs: () => Math.round(env.clock.wallUs() / 1000),
       newId: () => env.random.bytes(6).toString('hex'),
     };
   }

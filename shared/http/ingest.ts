@@ -195,6 +195,17 @@ const KEY: Parameters = {
   },
 };
 
+const PROBLEM = object({ code: TEXT, message: TEXT });
+/** A parameter that is wrong is told in our form; lines that are, in that of InfluxDB, whose clients read it. */
+const NOT_WRITTEN_1 = {
+  about: 'Lines that could not be written, and why; the others are stored.',
+  schema: object({ error: { oneOf: [TEXT, PROBLEM] } }),
+};
+const NOT_WRITTEN_2 = {
+  about: 'Lines that could not be written, and why; the others are stored.',
+  schema: object({ code: TEXT, message: TEXT, error: PROBLEM }),
+};
+
 export const INGEST_ROUTES: readonly Omit<Route<HttpIngest>, 'socket'>[] = [
   {
     method: 'POST',
@@ -219,7 +230,7 @@ export const INGEST_ROUTES: readonly Omit<Route<HttpIngest>, 'socket'>[] = [
     },
     headers: KEY,
     body: { type: 'text/plain', schema: TEXT },
-    replies: STORED,
+    replies: { ...STORED, 400: NOT_WRITTEN_1 },
     handle: (ingest, request) => ingest.lines(request, request.query.get('db'), 1),
   },
   {
@@ -234,7 +245,7 @@ export const INGEST_ROUTES: readonly Omit<Route<HttpIngest>, 'socket'>[] = [
     },
     headers: KEY,
     body: { type: 'text/plain', schema: TEXT },
-    replies: STORED,
+    replies: { ...STORED, 400: NOT_WRITTEN_2 },
     handle: (ingest, request) => ingest.lines(request, request.query.get('bucket'), 2),
   },
   {
