@@ -83,8 +83,8 @@ async function ownThings(
 ): Promise<Finding[]> {
   return [
     ...(await tried(async () => {
-      await checkFolder(config.data, part, id());
-      return [];
+      const trouble = await checkFolder(config.data, part, id());
+      return trouble === undefined ? [] : [warn(trouble)];
     })),
     ...(await writable(config.data, freeBytes)),
     ...(await credentials(config)),

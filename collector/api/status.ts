@@ -9,6 +9,7 @@ import { enrollPart } from '../enroll/part.ts';
 import { ingestPart } from '../ingest/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
+import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { remotePart } from '../remote/part.ts';
 import { storePart } from '../store/part.ts';
@@ -19,7 +20,9 @@ import { fleet, FLEET } from './fleet.ts';
 /** What is not as it should be, though it works: a sentence each. */
 function warningsOf(site: CollectorSite): string[] {
   const store = site.hasRole('query') ? site.find(storePart) : undefined;
+  const { found } = site.get(diskPart);
   return [
+    ...(found === undefined ? [] : [found]),
     ...site.get(logPart).warnings(),
     ...(store?.warnings() ?? []),
     ...(site.find(ingestPart)?.ingest.receiver.warnings() ?? []),

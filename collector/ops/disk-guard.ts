@@ -12,6 +12,8 @@ const CHECK_MS = 250;
 export class DiskGuard {
   /** Why nothing may be taken now, or undefined. */
   full: string | undefined;
+  /** What was wrong with the folder's own note at the start, and was made again. */
+  found: string | undefined;
   readonly folder: string;
   private readonly freeBytesMin: number;
   private readonly notify: Notify;

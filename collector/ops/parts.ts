@@ -23,8 +23,10 @@ export const guardPart: CollectorPart<CollectorGuard> = {
 export const diskPart: CollectorPart<DiskGuard> = {
   name: 'disk',
   open: async ({ context: { config, notify } }) => {
-    await claimFolder(config.data, 'collector', '');
+    const trouble = await claimFolder(config.data, 'collector', '');
+    if (trouble !== undefined) notify({ level: 'warn', event: 'data_folder', text: trouble });
     const guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
+    guard.found = trouble;
     await guard.start();
     return guard;
   },

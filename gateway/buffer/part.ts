@@ -1,4 +1,5 @@
 /** The buffer as a part of a gateway. What it says of its work goes to those that have asked for it. */
+import { join } from 'node:path';
 import { claimFolder } from '../../shared/config/data-folder.ts';
 import { counter, gauge, histogram } from '../../shared/telemetry/metrics.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
@@ -8,6 +9,7 @@ import type { GatewayPart } from '../part.ts';
 import type { BufferEvents, MessageBuffer } from './buffer.ts';
 import { GatewayClock } from './clock.ts';
 import { openBuffer, type OpenBufferOptions } from './open.ts';
+import { salvageFolder } from './salvage.ts';
 import type { Ticket } from './ticket.ts';
 
 export type BufferOpener = (
@@ -29,13 +31,22 @@ export interface Buffering {
   /** Set by who is opened later. */
   hooks: Omit<BufferEvents<Ticket>, 'onNotice'>;
   folder: string;
+  /** What was wrong with the folder's own note at the start, and was made again. */
+  trouble: string | undefined;
+}
+
+/** The gateway whose frames lie in a data folder; undefined: there are none. */
+async function ownerOf(folder: string): Promise<string | undefined> {
+  for await (const { header } of salvageFolder(join(folder, 'buffer'))) return header.gateway;
+  return undefined;
 }
 
 export const bufferPart: GatewayPart<Buffering> = {
   name: 'buffer',
   open: async (site) => {
     const { id, config, env, notify } = site.context;
-    await claimFolder(config.data, 'gateway', id);
+    const trouble = await claimFolder(config.data, 'gateway', id, () => ownerOf(config.data));
+    if (trouble !== undefined) notify({ level: 'warn', event: 'data_folder', text: trouble });
     const nobody = (): void => undefined;
     const hooks: Buffering['hooks'] = { onDurable: nobody, onFrame: nobody, onRelief: nobody };
     const buffer = await site.get(openerPart)(
@@ -60,7 +71,7 @@ export const bufferPart: GatewayPart<Buffering> = {
         onNotice: notify,
       },
     );
-    return { buffer, hooks, folder: config.data };
+    return { buffer, hooks, folder: config.data, trouble };
   },
   health: ({ buffer: { state } }) => [
     { name: 'buffer', why: state.kind === 'blocked' ? state.why : undefined, isEssential: true },

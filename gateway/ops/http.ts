@@ -71,7 +71,7 @@ export const statusPart: GatewayPart<GatewaySite> = {
       right: READ_HERE,
       replies: { 200: { about: 'The buffer.', schema: { type: 'object' } } },
       handle: (site) => {
-        const { buffer } = site.get(bufferPart);
+        const { buffer, trouble } = site.get(bufferPart);
         const { state } = buffer;
         return json({
           gateway: site.context.id,
@@ -80,6 +80,7 @@ export const statusPart: GatewayPart<GatewaySite> = {
           why: state.kind === 'blocked' ? state.why : reasonOf(site),
           ...buffer.stats(),
           uplink: site.find(uplinkPart)?.stats() ?? null,
+          warnings: trouble === undefined ? [] : [trouble],
         });
       },
     },

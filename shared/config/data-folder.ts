@@ -1,5 +1,5 @@
 /** The data folder says whose it is and which layout it has, so that another version refuses it instead of guessing. */
-import { open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
 import { crc32c } from '../frame/crc32c.ts';
@@ -51,25 +51,88 @@ async function readNote(folder: string, path: string): Promise<string | undefine
   }
 }
 
+/** What only one of the two keeps in its folder. */
+const KEEPS: Record<FolderNote['part'], readonly string[]> = {
+  gateway: ['buffer'],
+  collector: ['log', 'store', 'lake'],
+};
+
+/** Whose data lie in the folder, by what is there; undefined: nothing of ours is. */
+async function keeperOf(folder: string): Promise<FolderNote['part'] | undefined> {
+  const names = new Set(await readdir(folder).catch((): string[] => []));
+  return (Object.keys(KEEPS) as FolderNote['part'][]).find((part) =>
+    KEEPS[part].some((name) => names.has(name)),
+  );
+}
+
+interface Found {
+  /** Of the note and of its copy. */
+  texts: (string | undefined)[];
+  /** What is wrong with them, one sentence; undefined: nothing, or the folder is new. */
+  trouble: string | undefined;
+}
+
+/** Reads both, and checks whose the folder is. `owner`: the id that the data themselves name, where both are lost. */
+async function look(
+  folder: string,
+  own: FolderNote,
+  owner: () => Promise<string | undefined>,
+): Promise<Found> {
+  await checkKinds(folder);
+  const names = [FOLDER_NOTE, COPY];
+  const texts = await Promise.all(names.map((name) => readNote(folder, join(folder, name))));
+  const notes = texts.map(parse);
+  const [first, second] = notes;
+  const wrong = names.flatMap((name, at) =>
+    notes[at] !== undefined ? [] : [`${name} is ${texts[at] === undefined ? 'gone' : 'damaged'}`],
+  );
+  const note = first ?? second;
+  if (note !== undefined) {
+    check(folder, note, own);
+    // Versions before kept neither checksum nor copy.
+    const isOlder = (note as Partial<Written>).crc === undefined;
+    const trouble =
+      wrong.length === 0 || isOlder
+        ? undefined
+        : `data folder ${folder}: ${wrong.join(', ')}; it is made again from the other of the two`;
+    return { texts, trouble };
+  }
+  const keeper = await keeperOf(folder);
+  if (keeper === undefined && texts.every((text) => text === undefined))
+    return { texts, trouble: undefined };
+  const id = keeper === own.part ? await owner() : undefined;
+  check(folder, { ...own, part: keeper ?? own.part, id: id ?? own.id }, own);
+  const whose = `${own.part}${own.id === '' ? '' : ` '${own.id}'`}`;
+  const why =
+    keeper === undefined
+      ? 'nothing in it says otherwise'
+      : id === undefined
+        ? `a ${own.part}'s data lie in it`
+        : `the messages in it say so`;
+  const trouble = `data folder ${folder}: ${wrong.join(', ')}: nothing says any more whose it is; it is taken for the ${whose}'s, since ${why}, and both are made again: if it is another's, stop and choose another with --data`;
+  return { texts, trouble };
+}
+
+const nobody = (): Promise<undefined> => Promise.resolve(undefined);
+
 /**
- * Creates the folder or checks it. A damaged note is made again, from its copy or from what is known (law 7).
+ * Creates the folder or checks it. A damaged note is made again, from its copy or from what is known (law 7); gives what was
+ * wrong then, one sentence. `owner`: the id that the data in the folder name, asked when both notes are lost.
  * Throws DATA_VERSION, DATA_UNUSABLE, CONFIG_INVALID (another gateway's folder).
  */
 export async function claimFolder(
   folder: string,
   part: FolderNote['part'],
   id: string,
-): Promise<void> {
+  owner: () => Promise<string | undefined> = nobody,
+): Promise<string | undefined> {
   await create(folder);
-  await checkKinds(folder);
-  const [first, second] = [join(folder, FOLDER_NOTE), join(folder, COPY)];
-  const texts = [await readNote(folder, first), await readNote(folder, second)];
   const own: FolderNote = { layout: LAYOUT, part, id };
-  const note = parse(texts[0]) ?? parse(texts[1]) ?? own;
-  check(folder, note, own);
+  const { texts, trouble } = await look(folder, own, owner);
   const right = `${JSON.stringify({ ...own, crc: checksum(own) })}\n`;
-  if (texts[0] !== right) await write(folder, first, right);
-  if (texts[1] !== right) await write(folder, second, right);
+  for (const [at, name] of [FOLDER_NOTE, COPY].entries())
+    if (texts[at] !== right) await write(folder, join(folder, name), right);
+  return trouble;
 }
 
 /** The same check of a folder that may not be there yet, which touches nothing. Throws as `claimFolder`. */
@@ -77,12 +140,8 @@ export async function checkFolder(
   folder: string,
   part: FolderNote['part'],
   id: string,
-): Promise<void> {
-  await checkKinds(folder);
-  const own: FolderNote = { layout: LAYOUT, part, id };
-  const texts = [FOLDER_NOTE, COPY].map((name) => readNote(folder, join(folder, name)));
-  const [first, second] = await Promise.all(texts);
-  check(folder, parse(first) ?? parse(second) ?? own, own);
+): Promise<string | undefined> {
+  return (await look(folder, { layout: LAYOUT, part, id }, nobody)).trouble;
 }
 
 function check(folder: string, note: Partial<FolderNote>, { part, id }: FolderNote): void {

@@ -1,4 +1,4 @@
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
@@ -8,7 +8,7 @@ import { QUERY, parseQuery } from '../../collector/api/parameters.ts';
 import { checkParameters } from '../../shared/http/route.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { gatewayId } from '../../gateway/gateway.ts';
-import { claimFolder } from '../../shared/config/data-folder.ts';
+import { checkFolder, claimFolder } from '../../shared/config/data-folder.ts';
 import { readSecretFile } from '../../shared/config/secrets.ts';
 import { environmentName, loadConfig, parseAddress } from '../../shared/config/spec.ts';
 import { codeOf } from '../../shared/errors.ts';
@@ -93,6 +93,46 @@ describe('configuration', () => {
     await expect(claimFolder(folder, 'gateway', 'a')).rejects.toThrow(/layout 99/);
     writeFileSync(join(folder, 'headwater.json'), '{"lay');
     await claimFolder(folder, 'gateway', 'a');
+  });
+
+  it("what is wrong with a folder's note is said, and whose it is asked of what lies in it", async () => {
+    const [first, second] = ['headwater.json', 'headwater.json.copy'] as const;
+    const made = async (): Promise<string> => {
+      const folder = temporaryFolder();
+      expect(await claimFolder(folder, 'gateway', 'a')).toBeUndefined();
+      mkdirSync(join(folder, 'buffer'));
+      return folder;
+    };
+    for (const [name, other] of [
+      [first, second],
+      [second, first],
+    ] as const)
+      for (const [damage, word] of [
+        [(path: string) => rmSync(path), 'gone'],
+        [(path: string) => writeFileSync(path, 'x'), 'damaged'],
+      ] as const) {
+        const folder = await made();
+        const whole = readFileSync(join(folder, name), 'utf8');
+        damage(join(folder, name));
+        expect(await checkFolder(folder, 'gateway', 'a')).toMatch(`${name} is ${word}`);
+        expect(await claimFolder(folder, 'gateway', 'a')).toMatch(`${name} is ${word}`);
+        expect(readFileSync(join(folder, name), 'utf8')).toBe(whole);
+        expect(readFileSync(join(folder, other), 'utf8')).toBe(whole);
+        expect(await claimFolder(folder, 'gateway', 'a')).toBeUndefined();
+      }
+    const both = await made();
+    for (const name of [first, second]) rmSync(join(both, name));
+    await expect(claimFolder(both, 'collector', '')).rejects.toThrow(/belongs to a gateway/);
+    const owner = (): Promise<string> => Promise.resolve('b');
+    await expect(claimFolder(both, 'gateway', 'a', owner)).rejects.toThrow(/belongs to 'b'/);
+    expect(existsSync(join(both, first))).toBe(false);
+    expect(await claimFolder(both, 'gateway', 'b', owner)).toMatch(
+      /headwater\.json is gone.*nothing says any more whose it is; it is taken for the gateway 'b'/,
+    );
+    // A version before kept neither checksum nor copy: nothing is wrong with it.
+    const older = temporaryFolder();
+    writeFileSync(join(older, first), '{"layout":1,"part":"collector","id":""}');
+    expect(await claimFolder(older, 'collector', '')).toBeUndefined();
   });
 
   it('a secret that others can read, or that is short, is refused', () => {
