@@ -30,7 +30,13 @@ interface Damage {
 
 interface Check {
   running: boolean;
-  pass: { files: number; bytes: number; found: number; manifests: number } | null;
+  pass: {
+    files: number;
+    bytes: number;
+    found: number;
+    manifests: number;
+    pastLost?: string[];
+  } | null;
   failure?: string;
   damages: Damage[];
 }
@@ -77,9 +83,14 @@ async function check(address: string, isJson: boolean): Promise<void> {
     `${pass.files} files (${size(pass.bytes)}) compared with their checksums: ${pass.found} damaged or missing`,
     ...damages.map(damageText),
   ];
+  const { pastLost = [] } = pass;
+  for (const key of pastLost)
+    lines.push(
+      `  ${key} is damaged or missing: what was so before is in doubt, what is so now is not`,
+    );
   if (pass.manifests > 0) lines.push(`  ${pass.manifests} manifests were damaged and made again`);
   process.stdout.write(isJson ? `${JSON.stringify(answer)}\n` : `${lines.join('\n')}\n`);
-  if (damages.length > 0) process.exitCode = EXIT_MISSING;
+  if (damages.length + pastLost.length > 0) process.exitCode = EXIT_MISSING;
 }
 
 export async function lake(args: string[]): Promise<void> {

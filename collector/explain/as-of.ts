@@ -135,7 +135,7 @@ async function stage(
     [...rows.killed].flatMap(([gateway, { dead }]) => dead.map((each) => ({ ...each, gateway }))),
   );
   // After the files are known: what was replaced meanwhile is kept before it is replaced.
-  const { paths, damaged, sinceMs } = await pastOf(lake, atMs);
+  const { paths, damaged, missing, sinceMs } = await pastOf(lake, atMs);
   const kept =
     paths.length === 0
       ? ''
@@ -164,6 +164,7 @@ async function stage(
         : `this lake keeps what was replaced since ${new Date(sinceMs).toISOString()}: readings that moved or went before are answered as they were then`,
     );
   for (const key of damaged) doubts.push(`the lake: ${key} is damaged: what it kept is not known`);
+  for (const key of missing) doubts.push(`the lake: ${key} is missing: what it kept is not known`);
   return doubts;
 }
 

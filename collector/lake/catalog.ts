@@ -25,6 +25,7 @@ import {
   type DateManifest,
   type EpochSpan,
   type FileEntry,
+  type PastList,
   type Root,
   type Spans,
 } from './manifest.ts';
@@ -263,12 +264,13 @@ export class Catalog {
    *
    * A kill between a day and the root would leave files that the root's spans do not name, whose rows would be written
    * beside them when they come again. A stage says in the log beforehand which days it writes and says them once more
-   * (`recover.ts`). `isAlone`: nobody does; the root itself says it first, at the cost of one more write.
+   * (`recover.ts`). `isAlone`: nobody does; the root itself says it first, at the cost of one more write. `past`: what the root
+   * says of the past from now on.
    */
   commit(
     writer: string,
     changes: ReadonlyMap<string, Change>,
-    { isAlone = false } = {},
+    { isAlone = false, past }: { isAlone?: boolean; past?: (before: PastList) => PastList } = {},
   ): Promise<string> {
     return this.inTurn(async () => {
       const root = await this.rootOf(writer);
@@ -297,6 +299,7 @@ export class Catalog {
         this.days.set(date, day);
         root.dates[date] = sealOf(list);
       }
+      if (past !== undefined) root.past = past(root.past ?? { files: [] });
       delete root.under;
       await this.write(rootKey, root);
       this.roots?.set(writer, root);

@@ -42,6 +42,8 @@ export interface Pass {
   /** Damaged or missing, found in this pass. */
   found: number;
   manifests: number;
+  /** Keys of files of the past that are damaged or missing: nothing has them a second time. */
+  pastLost: string[];
 }
 
 /** What of the lake is looked at. */

@@ -61,6 +61,8 @@ export class Lake {
   readonly suspects = new Set<string>();
   /** Files of the past that are as they were written. */
   readonly pastSeen = new Set<string>();
+  /** So many listed ones could not be merged. */
+  pastTried = -1;
   private readonly catalogs: Record<Zone, Catalog>;
   private readonly options: LakeOptions;
   private instance: DuckDBInstance | undefined;

@@ -3,7 +3,8 @@
  *
  *   _manifest/ZONE/date=YYYY-MM-DD/WRITER.json   the files of a day that a writer answers for, each with its checksums
  *   _manifest/roots/ZONE/WRITER.json             its days, each with the digest of its files, what of each epoch it has, and
- *                                                days that were being said when it was written
+ *                                                days that were being said when it was written; that of `readings` also
+ *                                                the files of the past (`past.ts`) that must be there
  *
  * WRITER is LOG-PARTITION as in the files' names. Each object is `{"crc32c":"HHHHHHHH","of":…}`, the checksum of the text
  * after `"of":`. A file of which several writers speak is as the entry with the highest `gen` says. A digest is the sum
@@ -58,6 +59,21 @@ export interface EpochSpan {
   to: string;
 }
 
+/** A file of the past that must be there. */
+export interface PastEntry {
+  key: string;
+  bytes: number;
+  /** It was merged from these, which count no more. */
+  of?: string[];
+}
+
+/** In roots of `readings`. */
+export interface PastList {
+  /** What was replaced before is not kept, epoch milliseconds. */
+  sinceMs?: number;
+  files: PastEntry[];
+}
+
 export interface Root {
   zone: Zone;
   writer: string;
@@ -66,6 +82,7 @@ export interface Root {
   spans: Record<string, Record<string, EpochSpan>>;
   /** Days being said by a commit that no step of the log answers for: what their manifests have counts, whatever stands here. */
   under?: string[];
+  past?: PastList;
 }
 
 export interface DateManifest {

@@ -274,6 +274,27 @@ export class ParquetEngine {
     });
   }
 
+  /** A file with the rows of all of these files of the past. Throws LAKE_UNAVAILABLE when it has not as many. */
+  mergePast(paths: readonly string[]): Promise<string> {
+    return this.inTurn('merging what was', async (connection) => {
+      const path = this.path();
+      const of = (list: readonly string[]): string =>
+        `read_parquet(${pathList(list)}, hive_partitioning = false, union_by_name = true)`;
+      const count = async (from: string): Promise<number> =>
+        Number((await connection.runAndReadAll(`SELECT count(*) FROM ${from}`)).getRows()[0]?.[0]);
+      await connection.run(
+        `COPY (SELECT * FROM ${of(paths)} ORDER BY gateway, epoch, sequence, "index") TO ${quote(path)} (${FORMAT})`,
+      );
+      const [made, were] = [await count(of([path])), await count(of(paths))];
+      if (made === were) return path;
+      await rm(path, { force: true });
+      throw new HeadwaterError(
+        'LAKE_UNAVAILABLE',
+        `${made} rows of ${were}; they stay as they are`,
+      );
+    });
+  }
+
   /** Which of these frames are in these files, byte for byte: their places in the list. */
   known(paths: readonly string[], rows: readonly RawRow[]): Promise<Set<number>> {
     return this.inTurn('looking for frames', async (connection) => {

@@ -24,4 +24,5 @@ export const PASS = object({
   bytes: INTEGER,
   found: INTEGER,
   manifests: INTEGER,
+  pastLost: { type: 'array', items: TEXT },
 });

@@ -12,7 +12,8 @@ import type { Pass } from './check.ts';
 import type { Lake } from './lake.ts';
 import { ZONES, type LakeFile, type Zone } from './layout.ts';
 import { writerOf } from './manifest.ts';
-import { damagedPast } from './past.ts';
+import { removeMerged } from './past-merge.ts';
+import { adoptPast, damagedPast, pastFound } from './past.ts';
 import { remake } from './remake.ts';
 import { filesWith } from './replace.ts';
 
@@ -103,25 +104,39 @@ export class Scrub {
         if (this.stopped) break;
       }
     }
-    await this.past(rest);
+    const pastLost = await this.past(rest);
     const found = lake.check.found - before;
-    const last = { ...pass, endedMs: this.nowMs(), found };
+    const last = { ...pass, endedMs: this.nowMs(), found, pastLost };
     lake.check.last = last;
     if (lake.check.lost.size > 0) lake.check.onLost();
     return last;
   }
 
-  /** What was so before: told once, since nothing has it a second time. */
-  private async past(rest: (workMs: number) => Promise<void>): Promise<void> {
-    for (const key of await damagedPast(this.lake, rest)) {
-      if (this.toldPast.has(key)) continue;
+  /** What was so before: told once, since nothing has it a second time. Gives what is lost of it. */
+  private async past(rest: (workMs: number) => Promise<void>): Promise<string[]> {
+    const { lake } = this;
+    const found = await pastFound(lake);
+    await removeMerged(
+      lake,
+      found.merged.map(({ key }) => key),
+    );
+    // What is put this moment its writer's list has by the next round.
+    const strays = found.unlisted.filter(({ key }) => this.strange.has(key));
+    for (const { key } of found.unlisted) this.strange.add(key);
+    await adoptPast(lake, strays);
+    const damaged = await damagedPast(lake, found, rest);
+    const told = (key: string, how: string): void => {
+      if (this.toldPast.has(key)) return;
       this.toldPast.add(key);
       this.notify({
         level: 'error',
         event: 'lake_past_damaged',
-        text: `the lake: ${key} is damaged: what it held of readings that were corrected later is lost, and questions as of then say that they are in doubt; what is so now is not touched`,
+        text: `the lake: ${key} is ${how}: what it held of readings that were corrected later is lost, and questions as of then say that they are in doubt; what is so now is not touched`,
       });
-    }
+    };
+    for (const key of damaged) told(key, 'damaged');
+    for (const key of found.missing) told(key, 'missing');
+    return [...damaged, ...found.missing];
   }
 
   private async day(

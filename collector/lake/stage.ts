@@ -30,6 +30,8 @@ import { endOf, isDue, partOf, take, type LakeState, type Part } from './gather.
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
 import { finishMerge, merge } from './merge.ts';
+import { writerOf } from './manifest.ts';
+import { mergePast } from './past-merge.ts';
 import { markPast } from './past.ts';
 import { recover } from './recover.ts';
 import { remake } from './remake.ts';
@@ -144,19 +146,25 @@ export class LakeStage {
       if (part !== undefined) take(part, record, now);
     }
     const { lake } = this.options;
-    if (this.zone === 'readings' && !this.isMarked) {
-      await markPast(lake, performance.timeOrigin + now);
-      this.isMarked = true;
-    }
     const catalog = lake.catalog(this.zone);
     for (const broken of [...catalog.broken.values()]) await remake(lake, this.zone, broken);
     for (const [partition, part] of this.parts) {
       if (part.isReady) continue;
       await recover(lake, this.zone, partition, part, newId);
     }
+    await this.mark(now);
     if (isDue(this.parts.values(), now, this.options)) return await this.flush(offsets, announce);
     if (records.length === 0) await this.tidy(announce);
     return undefined;
+  }
+
+  /** What is replaced is kept from the first step on, and the lake says so. */
+  private async mark(now: number): Promise<void> {
+    const [first] = this.parts;
+    if (this.zone !== 'readings' || this.isMarked || first === undefined) return;
+    const [partition, { state }] = first;
+    await markPast(this.options.lake, writerOf(state.log, partition), performance.timeOrigin + now);
+    this.isMarked = true;
   }
 
   /** The files of a step. A record that none can be made of goes aside once that has failed often enough. */
@@ -246,6 +254,10 @@ export class LakeStage {
           this.mergedFiles += merged;
           part.touched.add(folder);
           return; // One at a time: what comes in goes first.
+        }
+        if (this.zone === 'readings') {
+          const { log } = part.state;
+          await mergePast(lake, writerOf(log, partition), { log, partition });
         }
       } catch (error) {
         if (!isRetryable(error)) throw error;

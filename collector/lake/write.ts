@@ -12,7 +12,7 @@ import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import { fileName, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { union, writerOf, type FileEntry, type Spans } from './manifest.ts';
-import { pastKey } from './past.ts';
+import { listing, pastKey } from './past.ts';
 import { isPlain } from './parquet-plain.ts';
 import type { Facts } from './parquet-facts.ts';
 import type { Step, WrittenFile } from './parquet.ts';
@@ -42,7 +42,7 @@ export interface Prepared {
   files: NewFile[];
   replaced: Replaced[];
   /** What was so until it. */
-  past?: { key: string; path: string };
+  past?: { key: string; path: string; bytes: number };
 }
 
 interface Made {
@@ -210,8 +210,8 @@ export class Writer {
       if (kept !== undefined) files.push(await this.newFile(part, partition, kept));
     }
     if (past === undefined) return { files, replaced };
-    const key = await pastKey(past.path, past.untilMs, part.state, partition);
-    return { files, replaced, past: { key, path: past.path } };
+    const named = await pastKey(past.path, past.untilMs, part.state, partition);
+    return { files, replaced, past: { ...named, path: past.path } };
   }
 
   /** Of results, those rows that files do not have that may hold them already: see `Part.suspects`. */
@@ -277,6 +277,7 @@ export class Writer {
     await lake.using(pathsOf(prepared), async () => {
       // Before anything is replaced: said twice it is still one, not said it would be lost.
       if (past !== undefined) await lake.put(past.key, past.path);
+      const keeping = past === undefined ? {} : { past: listing(past) };
       const before: Changes = new Map();
       const after: Changes = new Map();
       for (const { file, path, rewritten, facts } of replaced) {
@@ -294,7 +295,7 @@ export class Writer {
         if (old !== undefined && old.gone === undefined) note(before, date, replacedBy(old, entry));
         note(after, date, entry);
       }
-      if (before.size > 0) digest = await catalog.commit(writer, before);
+      if (before.size > 0) digest = await catalog.commit(writer, before, keeping);
       for (const { file, rewritten, facts } of replaced) {
         if (facts.rows === 0) await lake.remove(file.key);
         else await lake.put(file.key, rewritten);
@@ -302,7 +303,8 @@ export class Writer {
       }
       for (let at = 0; at < files.length; at += PUTS)
         await Promise.all(files.slice(at, at + PUTS).map(({ key, path }) => lake.put(key, path)));
-      if (after.size > 0) digest = await catalog.commit(writer, after);
+      if (after.size > 0 || (past !== undefined && before.size === 0))
+        digest = await catalog.commit(writer, after, keeping);
       else if (digest === '') digest = await catalog.digest(writer);
     });
     for (const { key, entry } of files) {

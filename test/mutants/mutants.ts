@@ -17,6 +17,7 @@ const LOCAL = 'collector/lake/local.ts';
 const LAKE_DISK = 'test/collector/lake-disk.test.ts';
 const LAKE_DAMAGE = 'test/collector/lake-damage.test.ts';
 const LAKE_IDENTITY = 'test/collector/lake-identity.test.ts';
+const LAKE_PAST = 'test/collector/lake-past.test.ts';
 const LAKE = 'test/collector/lake.test.ts';
 const BUFFER = 'test/gateway/buffer.test.ts';
 const KEEPING = 'test/gateway/keeping.test.ts';
@@ -351,10 +352,24 @@ export const MUTANTS: readonly Mutant[] = [
     tests: [LAKE_DAMAGE],
   },
   {
+    name: 'lake: a file of the past that is gone is not missed',
+    file: 'collector/lake/past.ts',
+    find: 'missing: [...listed].filter(isMissed),',
+    put: 'missing: [...listed].filter(() => false),',
+    tests: [LAKE_PAST],
+  },
+  {
+    name: 'lake: a file of the past is merged without a look at it',
+    file: 'collector/lake/past-merge.ts',
+    find: 'if (!(await isWhole(lake, file, path))) continue;',
+    put: 'await isWhole(lake, file, path);',
+    tests: [LAKE_PAST],
+  },
+  {
     name: 'lake: the manifest of a step is not written',
     file: 'collector/lake/write.ts',
-    find: 'if (after.size > 0) digest = await catalog.commit(writer, after);',
-    put: "if (after.size > 0) digest = 'none';",
+    find: 'digest = await catalog.commit(writer, after, keeping);',
+    put: "digest = 'none';",
     tests: [LAKE, LAKE_DAMAGE, LAKE_IDENTITY],
   },
   {

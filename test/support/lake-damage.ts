@@ -58,7 +58,7 @@ export function filesOf(folder: string): string[] {
     readdirSync(folder, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
-      // What was so before is not made again, and one that is gone is not missed: e2e/as-of.test.ts has its damages.
+      // What was so before is not made again: collector/lake-past.test.ts has its damages.
       .filter((key) => !key.startsWith('_aside/') && !key.startsWith('_past/'))
       .sort()
   );
