@@ -11,7 +11,7 @@ import { encodeReadings } from '../../shared/model/readings-record.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { ReplayJobs } from '../decode/replay-jobs.ts';
 import type { Lake } from '../lake/lake.ts';
-import { HEADER_AGAIN, TOPIC_RAW, TOPIC_READINGS, TOPIC_RESULTS, type Log } from '../log/log.ts';
+import { HEADER_AGAIN, TOPIC_RAW, TOPIC_READINGS, type Log } from '../log/log.ts';
 import type { Rebuild } from '../rebuild.ts';
 import type { StoreStage } from '../store/stage.ts';
 import type { TimeSeriesStore } from '../store/store.ts';
@@ -19,8 +19,8 @@ import { isSumming } from '../store/sums.ts';
 import {
   Ahead,
   Compare,
+  isSameDay,
   signature,
-  type AuditBounds,
   type Comparison,
   type Pacing,
   type Suspect,
@@ -30,6 +30,7 @@ import { gathered, judge, type Finding, type Found } from './findings.ts';
 import { LakeSide } from './lake-side.ts';
 import { LogSide, lakeState, type Bounds } from './log-side.ts';
 import { Mend, daysOf } from './mend.ts';
+import { Progress } from './progress.ts';
 import { RawSide } from './raw-side.ts';
 import { Places, stayed, type PlaceDifferences } from './places.ts';
 import {
@@ -50,9 +51,8 @@ const REST_MS_MAX = 6 * 3_600_000;
 const PAUSE_MS = 3_600_000;
 const FIRST_MS = 300_000;
 const RETRY_MS = 60_000;
-const POLL_MS = 200;
-/** For the stages to come as far as each other. */
-const SETTLE_MS = 600_000;
+/** The same, while a pass is urgent. */
+const URGENT_MS = 3000;
 /** Comparisons until what differs stays as it is, and attempts to mend it. */
 const ROUNDS = 4;
 const MENDS = 3;
@@ -91,10 +91,26 @@ export class Audit {
   private readonly rests = new Rest(processTimers);
   private readonly ahead = new Ahead();
   private said = '';
+  /** What is there is not what was: the next pass comes soon and looks at everything. */
+  private urgent = false;
+  private readonly progress: Progress;
 
   constructor(options: AuditOptions) {
     this.options = options;
     this.engine = new AuditEngine(options.folder);
+    this.progress = new Progress(
+      options,
+      (ms) => this.rest(ms),
+      () => this.stopped,
+    );
+  }
+
+  /** Whether lake and store have a day alike; undefined where the store cannot say. Throws LAKE_UNAVAILABLE, STORE_UNAVAILABLE. */
+  get sameDay(): ((day: string) => Promise<boolean>) | undefined {
+    const { lake, store } = this.options;
+    if (lake === undefined || store === undefined || !isSumming(store)) return undefined;
+    const sides = { lake: new LakeSide(lake, this.engine), store: new SummingSide(store) };
+    return (day) => isSameDay(sides, day);
   }
 
   /** Begins one at full speed, unless one was asked for and still runs. */
@@ -109,23 +125,40 @@ export class Audit {
   }
 
   start(): void {
+    const { storing } = this.options;
+    if (storing !== undefined) {
+      storing.onOther = () => this.hurry();
+      if (storing.other !== undefined) this.hurry();
+    }
     this.running = this.loop();
   }
 
+  /** A pass as soon as may be, at full speed, which takes nothing for being on its way: the log was lost, or the store is another one. */
+  hurry(): void {
+    this.urgent = true;
+    this.rests.wake();
+  }
+
   private async loop(): Promise<void> {
-    await this.pause(FIRST_MS);
+    if (!this.urgent) await this.pause(FIRST_MS);
     while (!this.stopped) {
+      const { urgent } = this;
       let restMs = PAUSE_MS;
       try {
-        await this.pass(false, (workMs) => this.rest(Math.min(workMs * REST, REST_MS_MAX)));
+        const resting = (workMs: number): Promise<void> =>
+          this.rest(Math.min(workMs * REST, REST_MS_MAX));
+        const { left, isCut } = await this.pass(false, urgent ? undefined : resting, urgent);
         this.said = '';
+        if (urgent) this.urgent = left.length > 0 || isCut;
+        if (urgent && !this.urgent) await this.options.storing?.knowOther();
+        if (this.urgent) restMs = URGENT_MS;
       } catch (error) {
         if (!isRetryable(error) && codeOf(error) === '') throw error;
         const text = `the audit waits: ${messageOf(error)}`;
         if (text !== this.said && !this.stopped)
           this.options.notify({ level: 'warn', event: 'audit', text });
         this.said = text;
-        restMs = RETRY_MS;
+        restMs = urgent ? URGENT_MS : RETRY_MS;
       }
       await this.pause(restMs);
     }
@@ -158,6 +191,7 @@ export class Audit {
   pass(
     full: boolean,
     rest: (workMs: number) => Promise<void> = () => Promise.resolve(),
+    urgent = false,
   ): Promise<Report> {
     const pacing: Pacing = {
       rest: (workMs) => {
@@ -166,12 +200,12 @@ export class Audit {
       },
       isStopped: () => this.stopped,
     };
-    const run = this.turn.then(() => this.once(full, pacing));
+    const run = this.turn.then(() => this.once(full, pacing, urgent));
     this.turn = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
     return run;
   }
 
-  private async once(full: boolean, pacing: Pacing): Promise<Report> {
+  private async once(full: boolean, pacing: Pacing, urgent: boolean): Promise<Report> {
     const { log, lake, store, storing, nowMs, newId, again } = this.options;
     const startedMs = nowMs();
     if ((storing?.fill.incomplete().length ?? 0) > 0)
@@ -181,8 +215,8 @@ export class Audit {
     const storeSide = store !== undefined && isSumming(store) ? new SummingSide(store) : undefined;
     const stages = { log: new LogSide(log, this.engine, newId), lake: lakeSide, store: storeSide };
     if (!full) this.ahead.begin();
-    const compare = new Compare(stages, pacing, full ? undefined : this.ahead);
-    const first = await compare.whole(await this.bounds());
+    const compare = new Compare(stages, pacing, full || urgent ? undefined : this.ahead);
+    const first = await compare.whole(await this.progress.bounds());
     if (lakeSide !== undefined) lakeSide.trustMs = 600_000;
     const suspects = await this.confirmed(compare, first);
     const mend = new Mend({
@@ -192,6 +226,8 @@ export class Audit {
       storing,
       again,
       isStopped: pacing.isStopped,
+      nowMs,
+      other: await this.progress.other(),
     });
     const found = await this.mend(compare, mend, suspects);
     const places = await this.places(lakeSide, pacing);
@@ -214,61 +250,17 @@ export class Audit {
     return report;
   }
 
-  // ---- how far the stages are ----
-
-  /** What of the topic `readings` lake and store have taken. */
-  private async bounds(): Promise<Map<number, AuditBounds>> {
-    const { log, lake } = this.options;
-    const bounds = new Map<number, AuditBounds>();
-    for (let partition = 0; partition < log.partitions; partition++) {
-      const stored = await this.stored(TOPIC_READINGS, partition);
-      const state = lake === undefined ? undefined : await lakeState(log, 'readings', partition);
-      if (lake !== undefined && state === undefined) continue;
-      const to = Math.min(stored ?? Infinity, state?.next ?? Infinity);
-      if (to !== Infinity)
-        bounds.set(partition, { from: state?.begins ?? 0, to, writer: state?.log });
-    }
-    return bounds;
-  }
-
-  private async stored(topic: string, partition: number): Promise<number | undefined> {
-    const { log, storing } = this.options;
-    if (storing === undefined) return undefined;
-    const own = storing.readTo(topic, partition);
-    return own ?? (await log.committedBy?.(storing.group(topic), topic))?.get(partition);
-  }
-
-  /** Until every stage has what the others had when it was asked. Throws LAKE_UNAVAILABLE after a while. */
-  private async settled(): Promise<void> {
-    const { log, lake } = this.options;
-    const end = performance.now() + SETTLE_MS;
-    const far = async (topic: 'readings' | 'results', partition: number): Promise<number[]> => [
-      (await this.stored(topic === 'readings' ? TOPIC_READINGS : TOPIC_RESULTS, partition)) ??
-        Infinity,
-      lake === undefined ? Infinity : ((await lakeState(log, topic, partition))?.next ?? 0),
-    ];
-    for (const topic of ['readings', 'results'] as const)
-      for (let partition = 0; partition < log.partitions; partition++) {
-        const target = Math.max(...(await far(topic, partition)).filter(Number.isFinite), 0);
-        while (!this.stopped && Math.min(...(await far(topic, partition))) < target) {
-          if (performance.now() > end)
-            throw new HeadwaterError(
-              'LAKE_UNAVAILABLE',
-              `of ${topic} the stages have not come as far as each other in ${SETTLE_MS / 60_000} minutes`,
-            );
-          await this.rest(POLL_MS);
-        }
-      }
-  }
-
   // ---- what differs ----
 
   /** Suspects that stay as they are once all stages have settled. */
   private async confirmed(compare: Compare, first: Comparison): Promise<Map<string, Suspect>> {
     let before = first.suspects;
     for (let round = 0; round < ROUNDS && before.size > 0; round++) {
-      await this.settled();
-      const { suspects } = await compare.whole(await this.bounds(), daysOf(before.values()));
+      await this.progress.settled();
+      const { suspects } = await compare.whole(
+        await this.progress.bounds(),
+        daysOf(before.values()),
+      );
       const same = [...suspects].filter(([name, suspect]) => {
         const known = before.get(name);
         return known !== undefined && signature(known) === signature(suspect);
@@ -293,11 +285,14 @@ export class Audit {
     let open = confirmed;
     for (let attempt = 0; attempt < MENDS && open.size > 0 && !this.stopped; attempt++) {
       if ((await mend.all(open.values())) === 0) break;
-      await this.settled();
-      const { suspects } = await compare.whole(await this.bounds(), days);
+      await this.progress.heard();
+      const { suspects } = await compare.whole(await this.progress.bounds(), days);
       for (const [name, each] of found) {
         const now = suspects.get(name);
-        if (now === undefined || judge(now.sides) === undefined) each.mended = 'yes';
+        if (now === undefined || judge(now.sides) === undefined) {
+          each.mended = 'yes';
+          if (mend.stored.has(name)) each.verdict = { ...each.verdict, from: 'store' };
+        }
         // Nobody but the store had it after all.
         else if (now.sides.lake === undefined && each.verdict.from === 'raw')
           each.verdict = { ...each.verdict, stage: 'store', kind: 'extra' };
@@ -326,7 +321,7 @@ export class Audit {
     let open = compared;
     // What differs twice, once every stage has had what the others had, is not on its way.
     for (let round = 0; round < 2 && open.lacking.size + open.strange.size > 0; round++) {
-      await this.settled();
+      await this.progress.settled();
       open = stayed(open, await side.compare(days));
     }
     if (open.lacking.size + open.strange.size === 0 || this.stopped) return { found: [], compared };

@@ -7,6 +7,7 @@ import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Asked, PointSum } from '../duckdb/points.ts';
 import { SpanSet } from '../lake/manifest.ts';
+import { forgottenBefore } from '../lake/past.ts';
 import { identityName } from '../store/changes.ts';
 import type { Identity } from '../store/store.ts';
 import type { Sides } from './findings.ts';
@@ -115,6 +116,14 @@ function differing(a: readonly PointSum[], b: readonly PointSum[]): PointSum[] {
   return [...found, ...others.values()];
 }
 
+export async function isSameDay(
+  { lake, store }: { lake: LakeSide; store: SummingSide },
+  day: string,
+): Promise<boolean> {
+  const inLake = await lake.day(day, { level: 'block' });
+  return differing(inLake, await store.day(day, { level: 'block' })).length === 0;
+}
+
 export class Compare {
   private readonly stages: Stages;
   private readonly pacing: Pacing;
@@ -122,6 +131,8 @@ export class Compare {
   private suspects = new Map<string, Suspect>();
   private unsaid: ReadingBatch[] = [];
   private isCut = false;
+  /** Days before it the lake was told to forget. */
+  private forgotten = '';
 
   /** `ahead`: of the passes before; without it whatever the store has alone is looked at until it has settled. */
   constructor(stages: Stages, pacing: Pacing, ahead?: Ahead) {
@@ -138,6 +149,8 @@ export class Compare {
     this.suspects = new Map();
     this.unsaid = [];
     this.isCut = false;
+    const { lake } = this.stages;
+    this.forgotten = lake === undefined ? '' : await forgottenBefore(lake.lake);
     const totals = { lake: new Map<string, Total>(), store: new Map<string, Total>() };
     const { days, left } = await this.days(only);
     for (const day of days) {
@@ -163,7 +176,9 @@ export class Compare {
   ): Promise<{ days: string[]; left: string[] }> {
     const { lake, store } = this.stages;
     if (lake === undefined || store === undefined) return { days: [], left: [] };
-    const all = [...new Set(only ?? [...(await lake.days()), ...(await store.days())])].sort();
+    const all = [...new Set(only ?? [...(await lake.days()), ...(await store.days())])]
+      .filter((day) => day >= this.forgotten)
+      .sort();
     return {
       days: all.filter((day) => !lake.isHealing(day)),
       left: all.filter((day) => lake.isHealing(day)),
@@ -236,6 +251,7 @@ export class Compare {
     const there = byName(others);
     for (const [name, saying] of sayings) {
       const { sum, identity, reading } = saying;
+      if (reading !== undefined && dayOf(reading.timeMs) < this.forgotten) continue;
       const other = there.get(name);
       const isSame = other?.points === sum?.points && other?.digest === sum?.digest;
       if (!isSame) this.suspect(identity, reading === undefined ? '' : dayOf(reading.timeMs));

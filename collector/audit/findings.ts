@@ -18,8 +18,8 @@ export interface Sides {
 export interface Verdict {
   stage: AuditedStage;
   kind: Kind;
-  /** Whom it is mended from; 'raw': decoded again. */
-  from: 'lake' | 'log' | 'raw';
+  /** Whom it is mended from; 'raw': decoded again; 'store': nothing else has it any more. */
+  from: 'lake' | 'log' | 'raw' | 'store';
 }
 
 export interface Finding extends Omit<Verdict, 'from'> {
@@ -29,6 +29,8 @@ export interface Finding extends Omit<Verdict, 'from'> {
   readings: number;
   /** 'yes'; 'no': nothing has it any more; 'harmless': identities keep it once, and nobody has to do anything. */
   mended: 'yes' | 'no' | 'waits' | 'harmless';
+  /** Nothing but the store had it any more: log and lake have it from there, and its raw message is lost. */
+  source?: 'store';
 }
 
 const isSame = (a: PointSum | undefined, b: PointSum | undefined): boolean =>
@@ -81,11 +83,13 @@ export function gathered(all: Iterable<Found>): Finding[] {
   const groups = new Map<string, { finding: Finding; set: RangeSet }>();
   for (const { identity, verdict, mended } of all) {
     const { gateway, epoch, sequence } = identity;
-    const { stage, kind } = verdict;
-    const name = JSON.stringify([gateway, epoch, stage, kind, mended]);
+    const { stage, kind, from } = verdict;
+    const isStored = from === 'store';
+    const name = JSON.stringify([gateway, epoch, stage, kind, mended, isStored]);
     let group = groups.get(name);
     if (group === undefined) {
       const finding: Finding = { stage, kind, gateway, epoch, ranges: [], readings: 0, mended };
+      if (isStored) finding.source = 'store';
       groups.set(name, (group = { finding, set: new RangeSet() }));
     }
     group.finding.readings++;

@@ -18,6 +18,7 @@ import { LAKE_ATTEMPTS, Lake, isGone } from '../lake/lake.ts';
 import type { LakeFile, Zone } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
 import { filesWith } from '../lake/replace.ts';
+import { identityName } from '../store/changes.ts';
 import { changeOf, CHANGE_COLUMNS } from '../store/lake-source.ts';
 import type { Change, Identity } from '../store/store.ts';
 import type { SumsAsked } from '../store/sums.ts';
@@ -90,6 +91,27 @@ export class LakeSide {
         return await sumsOf(connection, sumsSql(points, 'reading'));
       },
     );
+  }
+
+  /** Of these, the results of which the lake has any revision, by the names of their identities. */
+  async results(asked: readonly Identity[]): Promise<Set<string>> {
+    const own = asked.filter(({ gateway }) => isResult(gateway));
+    if (own.length === 0) return new Set();
+    return await this.lake.query({ zones: ['results'], allRevisions: true }, async (connection) => {
+      await stageAsked(connection, own);
+      const sql = `SELECT DISTINCT gateway, epoch, sequence, "index" FROM (${onlyAsked('SELECT * FROM results', 'reading')})`;
+      const rows = (await connection.runAndReadAll(sql)).getRows();
+      return new Set(
+        rows.map(([gateway, epoch, sequence, index]) =>
+          identityName({
+            gateway: String(gateway),
+            epoch: String(epoch),
+            sequence: Number(sequence),
+            index: Number(index),
+          }),
+        ),
+      );
+    });
   }
 
   /** The readings of these sequences, as changes of a store. */

@@ -1,25 +1,35 @@
 /**
  * Puts right what an audit found, from whoever has it right: the store from the lake (or the log, where there is no lake),
  * the lake from the log, which says it again, and what neither can settle from raw, decoded again. Nothing is taken out of
- * a store on the lake's word alone: raw must have the message, and decoding it again must not have made the reading.
+ * a store on the lake's word alone: raw must have the message, and decoding it again must not have made the reading. What
+ * raw has no more, and log and lake neither, is said again as the store has it (decision 36).
  */
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import type { Range } from '../../shared/model/ranges.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import type { ReplayJobs } from '../decode/replay-jobs.ts';
 import type { PointSum } from '../duckdb/points.ts';
+import type { Lake } from '../lake/lake.ts';
 import { SpanSet } from '../lake/manifest.ts';
-import { HEADER_AGAIN, TOPIC_READINGS, type Log, type LogRecord } from '../log/log.ts';
+import {
+  HEADER_AGAIN,
+  HEADER_STORED,
+  TOPIC_READINGS,
+  TOPIC_RESULTS,
+  type Log,
+  type LogRecord,
+} from '../log/log.ts';
 import type { Rebuild } from '../rebuild.ts';
 import { identityName } from '../store/changes.ts';
 import type { StoreStage } from '../store/stage.ts';
-import type { Change } from '../store/store.ts';
+import type { Change, Identity } from '../store/store.ts';
 import type { Suspect } from './compare.ts';
 import { judge, type Verdict } from './findings.ts';
 import { isResult, type LakeSide } from './lake-side.ts';
 import type { SummingSide } from './store-side.ts';
 
 const POLL_MS = 200;
+const STORED_AGAIN = { [HEADER_AGAIN]: 'true', [HEADER_STORED]: 'true' };
 
 export interface MendOptions {
   log: Log;
@@ -29,6 +39,14 @@ export interface MendOptions {
   /** Undefined where this process cannot have raw decoded again. */
   again: { replays: ReplayJobs; rebuild: Rebuild } | undefined;
   isStopped: () => boolean;
+  nowMs: () => number;
+  /** The log is not the one that the store was filled from: what nothing but the store has may be the last of its kind. */
+  other: Other | undefined;
+}
+
+export interface Other {
+  /** The store is of this log, or there is no older lake: whatever it has is ours. Else that whose epoch the lake knows. */
+  isOurs: boolean;
 }
 
 type Wrong = [suspect: Suspect, verdict: Verdict];
@@ -37,6 +55,8 @@ export class Mend {
   private readonly options: MendOptions;
   /** Decoded again in this pass. */
   private readonly decoded = new Set<string>();
+  /** Said again in this pass as the store has it, by the name of the identity. */
+  readonly stored = new Set<string>();
 
   constructor(options: MendOptions) {
     this.options = options;
@@ -58,8 +78,83 @@ export class Mend {
     const stored = await this.store([...of('store', 'lake'), ...extra], 'lake');
     const fromLog = await this.store(of('store', 'log'), 'log');
     const said = await this.sayAgain(of('lake', 'log'));
-    const decoded = await this.decode(raw.filter((suspect) => !extra.includes(suspect)));
-    return stored + fromLog + said + decoded;
+    const rest = raw.filter((suspect) => !extra.includes(suspect));
+    const kept = await this.inRaw(rest);
+    const decoded = await this.decode(rest.filter((suspect) => kept.has(suspect)));
+    const lone = await this.sayStored(rest.filter((suspect) => !kept.has(suspect)));
+    return stored + fromLog + said + decoded + lone;
+  }
+
+  /** Those whose messages the raw zone has: not what a file had that is lost. */
+  private async inRaw(suspects: readonly Suspect[]): Promise<Set<Suspect>> {
+    const { lake } = this.options;
+    const found = new Set<Suspect>();
+    if (lake === undefined) return found;
+    const catalog = lake.lake.catalog('raw');
+    const raw = new SpanSet();
+    const gateways = new Set(suspects.map(({ identity }) => identity.gateway));
+    for (const gateway of gateways)
+      if (!isResult(gateway)) raw.add(gateway, await catalog.spansOf(gateway));
+    for (const suspect of suspects) {
+      const { gateway, epoch, sequence } = suspect.identity;
+      if (raw.covers(gateway, { [epoch]: [[sequence, sequence]] })) found.add(suspect);
+    }
+    return found;
+  }
+
+  private isLone({ identity, sides: { lake, log, store } }: Suspect): boolean {
+    const isOnly = lake === undefined && log === null && store?.isTwice === false;
+    return isOnly && !this.stored.has(identityName(identity));
+  }
+
+  /** Whether raw had it, or may have had it: else it was put into the store behind our back, and stays what it is. */
+  private async isLast(lake: Lake, identity: Identity): Promise<boolean> {
+    const { gateway, epoch, sequence } = identity;
+    const { other } = this.options;
+    if (isResult(gateway)) return other?.isOurs === true;
+    const raw = lake.catalog('raw');
+    if (await raw.covers(gateway, epoch, sequence, sequence)) return true;
+    if (other === undefined || other.isOurs) return other !== undefined;
+    const readings = lake.catalog('readings');
+    return (
+      ((await raw.span(gateway, epoch)) ?? (await readings.span(gateway, epoch))) !== undefined
+    );
+  }
+
+  /** What nothing but the store has any more goes back into the log, and from there into the lake. */
+  private async sayStored(suspects: readonly Suspect[]): Promise<number> {
+    const { lake, store, log, nowMs } = this.options;
+    if (lake === undefined || store === undefined) return 0;
+    const lone: Suspect[] = [];
+    for (const suspect of suspects)
+      if (this.isLone(suspect) && (await this.isLast(lake.lake, suspect.identity)))
+        lone.push(suspect);
+    // A result that was taken back has a revision that says so.
+    const taken = await lake.results(lone.map(({ identity }) => identity));
+    const asked = lone
+      .map(({ identity }) => identity)
+      .filter((identity) => !taken.has(identityName(identity)));
+    const records = new Map<string, LogRecord[]>();
+    for (const { identity, put } of await store.readings(asked)) {
+      if (put === undefined) continue;
+      const { gateway, epoch } = identity;
+      // When it arrived only raw and lake knew: not before its own time, as far as that can be believed.
+      const arrivedMs = Math.min(put.timeMs, nowMs());
+      const isOfResults = isResult(gateway);
+      const value = encodeReadings({
+        ...{ gateway, epoch, arrivedMs, readings: [put] },
+        ...(isOfResults ? { revision: 1 } : {}),
+      });
+      const headers = isOfResults ? { [HEADER_STORED]: 'true' } : STORED_AGAIN;
+      const topic = isOfResults ? TOPIC_RESULTS : TOPIC_READINGS;
+      const key = isOfResults ? epoch : gateway;
+      const list = records.get(topic);
+      if (list === undefined) records.set(topic, [{ key, value, headers }]);
+      else list.push({ key, value, headers });
+      this.stored.add(identityName(identity));
+    }
+    for (const [topic, list] of records) await log.append(topic, list);
+    return this.stored.size === 0 ? 0 : asked.length;
   }
 
   /** Raw has its message, it was decoded again in this pass, and nobody but the store has it. */
@@ -134,8 +229,7 @@ export class Mend {
     const spans = new SpanSet();
     for (const { identity } of suspects) {
       const { gateway, epoch, sequence } = identity;
-      if (isResult(gateway) || this.decoded.has(identityName(identity))) continue;
-      if (!(await lake.lake.catalog('raw').covers(gateway, epoch, sequence, sequence))) continue;
+      if (this.decoded.has(identityName(identity))) continue;
       this.decoded.add(identityName(identity));
       spans.add(gateway, { [epoch]: [[sequence, sequence]] });
     }

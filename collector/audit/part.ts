@@ -35,6 +35,7 @@ const REPORT = object({
     ranges: { type: 'array', items: { type: 'array', items: INTEGER } },
     readings: INTEGER,
     mended: TEXT,
+    source: TEXT,
   }),
   isCut: BOOLEAN,
   clean: BOOLEAN,
@@ -90,6 +91,7 @@ export const auditPart: CollectorPart<Auditing> = {
       nowMs,
       newId,
     });
+    if (storing !== undefined) storing.fill.isSame = audit.sameDay;
     return { audit, access: site.get(guardPart).audit };
   },
   start: async ({ audit }) => audit.start(),

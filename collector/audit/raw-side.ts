@@ -4,6 +4,7 @@ import { RangeSet } from '../../shared/model/ranges.ts';
 import { LAKE_ATTEMPTS, isGone, type Lake } from '../lake/lake.ts';
 import type { LakeFile } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
+import { forgottenBefore } from '../lake/past.ts';
 import type { StoredFrame } from '../lake/parquet.ts';
 import { filesWith } from '../lake/replace.ts';
 import { rawRow, type RawRow } from '../lake/rows.ts';
@@ -50,6 +51,7 @@ export class RawSide {
       watches: true,
       bytesMax: WINDOW_BYTES,
     });
+    const forgotten = await forgottenBefore(this.lake);
     try {
       while (!pacing.isStopped()) {
         const records = (await consumer.poll(POLL_MS)).filter(({ partition, offset }) => {
@@ -58,7 +60,7 @@ export class RawSide {
         });
         const began = performance.now();
         found.frames += records.length;
-        found.missing.push(...(await this.unknown(records)));
+        found.missing.push(...(await this.unknown(records, forgotten)));
         await pacing.rest(performance.now() - began);
         if (consumer.ended().size >= this.log.partitions) break;
       }
@@ -68,12 +70,13 @@ export class RawSide {
     return found;
   }
 
-  private async unknown(records: readonly StoredRecord[]): Promise<Missing[]> {
+  /** `forgotten`: frames of days before it the lake is not to have. */
+  private async unknown(records: readonly StoredRecord[], forgotten: string): Promise<Missing[]> {
     const byGateway = new Map<string, { record: StoredRecord; row: RawRow }[]>();
     for (const record of records) {
       const row = rawRow(record, '');
       // What is no whole frame is in quarantine, and nothing is decoded of it.
-      if (row.kind < 0) continue;
+      if (row.kind < 0 || row.date < forgotten) continue;
       const list = byGateway.get(row.gateway);
       if (list === undefined) byGateway.set(row.gateway, [{ record, row }]);
       else list.push({ record, row });

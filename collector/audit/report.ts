@@ -172,6 +172,9 @@ const MENDED: Record<Finding['mended'], string> = {
   harmless: 'nothing depends on it: every other stage has it, once',
 };
 
+const STORED =
+  'nothing but the store had them any more, and log and lake have them from there; their messages as they came are lost';
+
 /** One finding as a sentence. */
 export function sentenceOf({
   stage,
@@ -181,7 +184,8 @@ export function sentenceOf({
   ranges,
   readings,
   mended,
+  source,
 }: Finding): string {
   const what = stage === 'raw' ? 'messages' : 'readings';
-  return `audit: the ${stage === 'raw' ? "lake's raw zone" : stage} ${KINDS[kind]} ${readings} ${what} of gateway ${gateway}, epoch ${epoch}, sequences ${rangesText(ranges, 5)}: ${MENDED[mended]}`;
+  return `audit: the ${stage === 'raw' ? "lake's raw zone" : stage} ${KINDS[kind]} ${readings} ${what} of gateway ${gateway}, epoch ${epoch}, sequences ${rangesText(ranges, 5)}: ${source === undefined ? MENDED[mended] : STORED}`;
 }

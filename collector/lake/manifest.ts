@@ -71,6 +71,8 @@ export interface PastEntry {
 export interface PastList {
   /** What was replaced before is not kept, epoch milliseconds. */
   sinceMs?: number;
+  /** Days before it were deleted on purpose, in all zones, epoch milliseconds. */
+  forgottenMs?: number;
   files: PastEntry[];
 }
 

@@ -19,6 +19,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, hasCode } from '../../shared/errors.ts';
 import { LAKE_ATTEMPTS, type Lake } from './lake.ts';
+import { dateOf } from './layout.ts';
 import { writerOf, type PastEntry, type PastList } from './manifest.ts';
 import { sumFile } from './sums.ts';
 
@@ -218,15 +219,21 @@ async function putMark(lake: Lake, sinceMs: number): Promise<void> {
   await lake.put(`${SINCE}${Math.round(sinceMs)}`, path);
 }
 
+/** YYYY-MM-DD before which days were deleted on purpose, in all zones; '': none were. What others have of them is nobody's fault. */
+export async function forgottenBefore(lake: Lake): Promise<string> {
+  const roots = [...(await lake.catalog('readings').loadRoots()).values()];
+  const times = roots.flatMap(({ past }) => past?.forgottenMs ?? []);
+  return times.length === 0 ? '' : dateOf(Math.max(...times));
+}
+
 /** Deletes what was so until before this time; gives how many files. */
 export async function forgetPast(lake: Lake, beforeMs: number): Promise<number> {
   const { files, merged, sinceMs } = await pastFound(lake);
-  if (sinceMs === undefined || sinceMs < beforeMs) {
-    await putMark(lake, beforeMs);
-    await lake.catalog('readings').commit(lake.check.writer, new Map(), {
-      past: (before) => ({ ...before, sinceMs: beforeMs }),
-    });
-  }
+  const since = Math.max(beforeMs, sinceMs ?? beforeMs);
+  if (since !== sinceMs) await putMark(lake, since);
+  await lake.catalog('readings').commit(lake.check.writer, new Map(), {
+    past: (before) => ({ ...before, sinceMs: since, forgottenMs: beforeMs }),
+  });
   let count = 0;
   for (const { key, untilMs } of [...files, ...merged]) {
     if (untilMs > beforeMs) continue;

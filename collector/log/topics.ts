@@ -47,6 +47,8 @@ export const HEADER_AGAIN = 'again';
  * replay decoded it with other mappings. What was so before it is kept by the lake (`lake/past.ts`).
  */
 export const HEADER_SAID = 'said';
+/** Header of readings and results that nothing but the store had any more: alerts among them go to nobody. */
+export const HEADER_STORED = 'from-store';
 /** Header of raw frames that were put back into the log from the lake. */
 export const HEADER_FROM_LAKE = 'from-lake';
 

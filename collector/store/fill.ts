@@ -56,6 +56,8 @@ export interface Incomplete {
   filledReadings: number;
 }
 
+const none = (): Promise<void> => Promise.resolve();
+
 /** The store was closed or given other partitions meanwhile. */
 class Stopped extends Error {}
 
@@ -64,6 +66,8 @@ export class Fill {
   /** Makes again what neither the log nor the lake has, from raw; undefined where this process cannot. */
   rebuild: (() => Promise<void>) | undefined;
   filledReadings = 0;
+  /** Whether the store has a day, YYYY-MM-DD, as the lake has it; undefined where nobody can say. */
+  isSame: ((day: string) => Promise<boolean>) | undefined;
 
   private readonly options: FillOptions;
   private work: Promise<void> | undefined;
@@ -212,7 +216,9 @@ export class Fill {
     log: string,
   ): Promise<void> {
     const { rate, write } = this.options;
-    await source.day(day, log, Math.min(PORTION, rate), async (changes) => {
+    const isHere = source.isWhole && (await this.isSame?.(day)) === true;
+    const portions = isHere ? none : source.day.bind(source);
+    await portions(day, log, Math.min(PORTION, rate), async (changes) => {
       this.gap(topic, partition);
       const began = monotonicMs(this.options.time);
       await write(topic, partition, changes, (place) =>

@@ -30,6 +30,11 @@ export class LakeSource {
     this.gap = gap;
   }
 
+  /** All that the lake has is asked for. */
+  get isWhole(): boolean {
+    return this.gap.from === 0;
+  }
+
   /** What the lake's own stage says of the partition. */
   async state(): Promise<LakeState | undefined> {
     const key = `${LAKE_PREFIX}${this.zone}/${this.partition}`;

@@ -28,6 +28,11 @@ export interface Place {
   log?: string;
   last?: Seen;
   gap?: Gap;
+  /**
+   * This is not the log that the store was filled from, or an older copy of it: what nothing but the store has may be the last
+   * of its kind, until an audit has looked at all of it.
+   */
+  other?: 'other' | 'older';
 }
 
 export const placeName = (topic: string, partition: number): string =>

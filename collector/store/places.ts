@@ -41,6 +41,9 @@ export class Places {
   private readonly restarts = new Set<string>();
   /** Of a store that has nothing, given a log from its beginning: what a lake beside it has, nobody has looked for. */
   readonly fresh = new Set<string>();
+  private strange: Promise<boolean> | undefined;
+  /** Called for a place with `other`. */
+  onOther: () => void = () => undefined;
   /** Key of the topic `state` → a log's name that is not kept there yet. */
   private readonly unnamed = new Map<string, string>();
   identity = '';
@@ -82,6 +85,7 @@ export class Places {
   /** Of another store: nothing is known of it. */
   begin(identity: string): void {
     this.identity = identity;
+    this.strange = undefined;
     this.fresh.clear();
     this.places.clear();
   }
@@ -107,14 +111,31 @@ export class Places {
     if (known !== undefined && known.next > end) return this.older(topic, partition, known, first);
     const place = withGap(known, first, this.nowMs());
     if (log !== undefined) place.log = log;
+    // The record that was read last is another one, or points are there and nothing says of which log.
+    const isStrange = this.restarts.has(placeName(topic, partition)) || (await this.isStrange());
+    if (isOther || (kept === undefined && isStrange)) place.other = 'other';
+    if (place.other !== undefined) this.onOther();
     const name = placeName(topic, partition);
-    if (known === undefined && !isOther && place.gap === undefined && !this.restarts.has(name))
-      this.fresh.add(name);
+    // A store that was filled from another log may be anybody's: what the lake has is compared with it.
+    if (known === undefined && place.gap === undefined) this.fresh.add(name);
     else this.fresh.delete(name);
     if (place.gap !== undefined && known?.gap === undefined)
       this.tell(topic, place.gap.from, first);
     this.set(topic, partition, place);
     return place;
+  }
+
+  /** Whether the store had points, and no place, when it was looked at first. */
+  private async isStrange(): Promise<boolean> {
+    if (!this.store.supports.progress) return false;
+    this.strange ??= (async () =>
+      (await this.store.marks('place/')).size === 0 && (await this.store.series()).length > 0)();
+    try {
+      return await this.strange;
+    } catch (error) {
+      this.strange = undefined;
+      throw error;
+    }
   }
 
   /** The log is an older copy than the store: what it has the store has had, and what it is given from now on it has not. */
@@ -125,12 +146,13 @@ export class Places {
       text: `the topic ${topic} ends before what the store has read of it: the log is an older copy; all of it is read again, and what the store has already stays as it is`,
     });
     const { last: _, ...rest } = known;
-    const place = { ...rest, next: first };
+    const place: Place = { ...rest, next: first, other: 'older' };
     this.set(topic, partition, place);
+    this.onOther();
     return place;
   }
 
-  /** Log and store are new, and the lake has what they had. */
+  /** The log is new, and so is the store or it is of another log, and the lake has what they had. */
   beside(topic: string, partition: number): void {
     const place = this.get(topic, partition);
     this.fresh.delete(placeName(topic, partition));
@@ -138,7 +160,7 @@ export class Places {
     this.notify({
       level: 'warn',
       event: 'store_incomplete',
-      text: `store and log are new beside a lake that has ${topic}: the store is filled from it, and answers say that they are incomplete until then`,
+      text: `the log is new beside a lake that has ${topic}, and nothing says that the store has it all: it is filled from the lake, but for days that it has as the lake has them, and answers say that they are incomplete until then`,
     });
     const gap = { from: 0, to: 0, since: this.nowMs(), filled: 0 };
     this.set(topic, partition, { ...place, gap });

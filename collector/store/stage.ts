@@ -53,6 +53,8 @@ export class StoreStage {
   /** Points that a replay took away, since the mapping now in force puts them elsewhere. */
   removedReadings = 0;
   readonly fill: Fill;
+  /** Called when this is not the log that the store was filled from, or an older copy of it. */
+  onOther: () => void = () => undefined;
 
   private readonly log: Log;
   private readonly store: TimeSeriesStore;
@@ -75,6 +77,7 @@ export class StoreStage {
     this.store = store;
     this.notify = notify;
     this.places = new Places(log, store, notify, () => Math.round(wallMs(time)));
+    this.places.onOther = () => this.onOther();
     this.fill = new Fill({
       log,
       places: this.places,
@@ -293,6 +296,19 @@ export class StoreStage {
   /** Offset up to which the store has a partition; undefined: it is not this process's. */
   readTo(topic: string, partition: number): number | undefined {
     return this.isJoined(topic) ? this.places.get(topic, partition)?.next : undefined;
+  }
+
+  /** How this log is not the one that the store was filled from. */
+  get other(): Place['other'] {
+    const all = this.places.list().flatMap(({ place }) => place.other ?? []);
+    return all.find((each) => each === 'other') ?? all[0];
+  }
+
+  /** What nothing but the store has was looked at. */
+  async knowOther(): Promise<void> {
+    for (const { topic, partition, place } of this.places.list())
+      if (place.other !== undefined)
+        await this.fillIn(topic, partition, [], ({ other: _, ...rest }) => rest);
   }
 
   /** Puts right what the store has wrong, in turn with what comes in: `make` looks at what it has then. Gives what it refuses. */

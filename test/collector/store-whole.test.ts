@@ -266,7 +266,7 @@ describe.concurrent('a store that begins with less than its source once had', ()
     const again = await site(folder);
     await until(
       'it to be said',
-      () => again.said.some((text) => text.includes('store and log are new')) || undefined,
+      () => again.said.some((text) => text.includes('the log is new beside a lake')) || undefined,
     );
     await until(
       'the store to be whole',

@@ -11,6 +11,7 @@ import type { Reading } from '../../../shared/model/reading.ts';
 import type { Notify } from '../../../shared/telemetry/log.ts';
 import {
   HEADER_AGAIN,
+  HEADER_STORED,
   TOPIC_RESULTS,
   TOPIC_STATE,
   type Log,
@@ -152,7 +153,7 @@ function alertsOf(
   { rules }: Target,
   sinceMs: number,
 ): { key: string; alert: Alert }[] {
-  if (headers[HEADER_AGAIN] !== undefined) return [];
+  if (headers[HEADER_AGAIN] !== undefined || headers[HEADER_STORED] !== undefined) return [];
   const batch = readingsOf(value);
   if (batch === undefined) return [];
   const { gateway, epoch, readings, arrivedMs } = batch;
