@@ -97,6 +97,11 @@ export interface TopicSpec {
   retentionMs?: number;
   /** May be cut at the front once every group has read it, but for so many bytes; undefined: never. */
   trimBytes?: number;
+  /**
+   * A record that is larger than the topic takes, as ones that are not, of other topics too: for a log whose topics may be
+   * set to take less than `supports.recordBytesMax`. `bytesMax`: of key, value and headers as JSON. Throws LOG_TOO_LARGE.
+   */
+  split?: (record: Produced, bytesMax: number) => Produced[];
   /** Nobody reads its past, consumers begin at its end: it may be cut whether a group has read it or not. */
   live?: boolean;
 }

@@ -4,13 +4,14 @@
  * sent when the log has it on stable storage. From there on they are like all others.
  */
 import type { Env } from '../../shared/env/env.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, hasCode, messageOf } from '../../shared/errors.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import {
   CLOCK_ASSUMED,
   CLOCK_SYNCHRONISED,
   CLOCK_UNKNOWN,
   KIND_ANCHOR,
+  readHeader,
 } from '../../shared/frame/frame.ts';
 import { noteFrame } from '../../shared/frame/notes.ts';
 import type { HttpMessage, IngestSink } from '../../shared/http/ingest.ts';
@@ -103,10 +104,24 @@ export class LogSink implements IngestSink {
         this.acceptedMessages += group.length;
         for (const { done } of group) done();
       } catch (error) {
-        for (const { failed } of group) failed(error);
+        // Of one that is too large alone nothing was written: the others go without it.
+        if (group.length > 1 && hasCode(error, 'LOG_TOO_LARGE')) await this.appendEach(group);
+        else for (const { failed } of group) failed(error);
       }
     }
     this.writing = false;
+  }
+
+  private async appendEach(group: readonly Waiting[]): Promise<void> {
+    for (const each of group) {
+      try {
+        await this.append(this.record([each]));
+        this.acceptedMessages++;
+        each.done();
+      } catch (error) {
+        each.failed(error);
+      }
+    }
   }
 
   private record(group: Waiting[]): LogRecord {
@@ -165,6 +180,12 @@ export class LogSink implements IngestSink {
         await this.log.append(TOPIC_RAW, [record]);
         return;
       } catch (error) {
+        if (hasCode(error, 'LOG_TOO_LARGE')) {
+          const { firstSequence, count } = readHeader(record.value);
+          // Its sequences are not in the log: what comes next may have them.
+          if (this.nextSequence === firstSequence + count) this.nextSequence = firstSequence;
+          throw error;
+        }
         if (attempt >= TRIES)
           throw new HeadwaterError('LOG_UNAVAILABLE', messageOf(error), { cause: error });
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

@@ -166,6 +166,10 @@ export const ingestPart: CollectorPart<Uplinks> = {
       'Frames received, resends included.',
       ({ ingest }) => ingest.receiver.receivedFrames,
     ),
+    headwater_ingest_too_large_messages: gauge(
+      'Messages that connected gateways keep, since the raw topic of the log takes too little for them.',
+      ({ ingest }) => ingest.receiver.tooLarge.messages,
+    ),
     headwater_ingest_messages_total: counter(
       'Messages received in frames, resends included.',
       ({ ingest }) => ingest.receiver.receivedMessages,

@@ -8,7 +8,7 @@
 import type { Env } from '../../shared/env/env.ts';
 import { Histogram } from '../../shared/telemetry/histogram.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { KIND_STATUS, type FrameHeader } from '../../shared/frame/frame.ts';
+import { KIND_STATUS, readHeader, type FrameHeader } from '../../shared/frame/frame.ts';
 import { readNote, type Status } from '../../shared/frame/notes.ts';
 import type { RemoteConfig } from '../../shared/model/remote.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
@@ -18,7 +18,8 @@ import type { LedgerView } from '../ledger/view.ts';
 import { Twins } from './twins.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
 import type { CollectorClock } from './clock.ts';
-import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
+import type { Log, LogRecord } from '../log/log.ts';
+import { TooLarge, take, type Taken } from './take.ts';
 
 export interface ReceiverOptions {
   pendingBytesMax: number;
@@ -53,6 +54,15 @@ export interface GatewaySeen {
   messages: number;
 }
 
+function sequencesOf(records: readonly LogRecord[]): Sequences[] {
+  return records.flatMap(({ value }) => {
+    const { kind, epoch, firstSequence, count } = readHeader(value);
+    return kind === KIND_STATUS
+      ? []
+      : [{ epoch, from: firstSequence, to: firstSequence + count - 1 }];
+  });
+}
+
 const RETRY_MS = 250;
 /** Looks at whether the ledger has a status, after its arrival. */
 const RECLAIM_MS = [500, 1500, 4000, 10_000];
@@ -76,6 +86,7 @@ export class Receiver {
   /** Gateway → its latest connection. */
   private readonly peers = new Map<string, Peer>();
   private readonly twins: Twins;
+  readonly tooLarge: TooLarge;
   private readonly seen = new Map<string, GatewaySeen>();
   /** Connection → epoch → what is committed, over the connection's life. */
   private readonly committed = new WeakMap<Peer, Map<string, RangeSet>>();
@@ -99,6 +110,7 @@ export class Receiver {
     this.ledger = ledger;
     this.notify = notify;
     this.onRelief = onRelief;
+    this.tooLarge = new TooLarge(log, notify, () => env.clock.monotonicUs());
     this.twins = new Twins(() => env.clock.monotonicUs(), notify);
   }
 
@@ -109,7 +121,7 @@ export class Receiver {
 
   /** What of the gateways is not as it should be. */
   warnings(): string[] {
-    return this.twins.warnings();
+    return [...this.twins.warnings(), ...this.tooLarge.warnings()];
   }
 
   isDoubled(gateway: string): boolean {
@@ -229,9 +241,12 @@ export class Receiver {
     const beganUs = clock.monotonicUs();
     try {
       while (!this.stopped && peer.isOpen) {
-        if (this.options.refuse() === undefined && (await this.append(records))) {
-          this.acknowledge(peer, sequences);
+        const found = this.options.refuse() === undefined ? await this.append(records) : undefined;
+        if (found !== undefined) {
+          const { taken, tooLarge } = found;
+          this.acknowledge(peer, tooLarge.length === 0 ? sequences : sequencesOf(taken));
           this.acknowledgeSeconds.observe((clock.monotonicUs() - beganUs) / 1e6);
+          if (tooLarge.length > 0) void this.keep(peer, tooLarge);
           return true;
         }
         // Not acknowledged: the gateway keeps it. Trying on spares the link a second transfer.
@@ -244,14 +259,24 @@ export class Receiver {
     }
   }
 
-  private async append(records: LogRecord[]): Promise<boolean> {
+  private async append(records: LogRecord[]): Promise<Taken | undefined> {
     try {
-      await this.log.append(TOPIC_RAW, records);
-      return true;
+      return await take(this.log, records);
     } catch {
       // The log reports its own trouble; here it only means: not yet.
-      return false;
+      return undefined;
     }
+  }
+
+  /** Its gateway keeps it: it is not acknowledged. A status is nobody's only copy, and the next one is on its way. */
+  private async keep(peer: Peer, records: readonly LogRecord[]): Promise<void> {
+    const isKept = ({ value }: LogRecord): boolean => readHeader(value).kind !== KIND_STATUS;
+    await this.tooLarge.keep(
+      peer.gateway,
+      records.filter(isKept),
+      () => this.stopped || !peer.isOpen,
+      (taken) => this.acknowledge(peer, sequencesOf(taken)),
+    );
   }
 
   private acknowledge(peer: Peer, sequences: Sequences[]): void {

@@ -12,22 +12,19 @@ import {
   OFFSET_COMMITTED,
   OFFSET_END,
   POLL_RECORDS_MAX,
-  TIMEOUT_MS,
   call,
   committedOf,
   stored,
   unavailable,
-  type Client,
 } from './kafka-client.ts';
 import {
   type ConsumerOptions,
   type GroupStats,
   type LogConsumer,
-  type LogRecord,
   type Step,
   type StoredRecord,
 } from './log.ts';
-import { transact, type SentTo } from './kafka-transaction.ts';
+import { Transactions, type TransactedLog } from './kafka-transaction.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 
 const LAG_EVERY_MS = 2000;
@@ -39,28 +36,18 @@ const CONSUME_MS = 2;
 const LOOK_EVERY_MS = 15;
 
 /** What a consumer needs of its log. */
-export interface ConsumedLog extends SentTo {
-  readonly kafka: Client;
-  /** Settings that every client has. */
-  readonly common: Record<string, unknown>;
+export interface ConsumedLog extends TransactedLog {
   readonly partitions: number;
   /** A group as Kafka knows it. */
   group(group: string): string;
-  /** Throws LOG_UNAVAILABLE. */
-  connect(client: RdKafka.Connection): Promise<void>;
-  /** Throws LOG_TOO_LARGE. */
-  checkSize(topic: string, record: LogRecord): void;
 }
-
-/** Tells the transactional ids of one process apart. */
-let counter = 0;
 
 export class KafkaConsumer implements LogConsumer {
   private readonly log: ConsumedLog;
   private readonly options: ConsumerOptions;
   private readonly onClose: () => void;
+  private readonly transactions: Transactions;
   private consumer: RdKafka.KafkaConsumer | undefined;
-  private producer: RdKafka.Producer | undefined;
   private assigned = new Set<number>();
   /** The group has told this member what is its part, be it nothing. */
   private hasPart = false;
@@ -81,6 +68,7 @@ export class KafkaConsumer implements LogConsumer {
     this.log = log;
     this.options = options;
     this.onClose = onClose;
+    this.transactions = new Transactions(log, log.group(options.group));
   }
 
   private get isWatcher(): boolean {
@@ -228,36 +216,6 @@ export class KafkaConsumer implements LogConsumer {
     return records;
   }
 
-  /** The transactional producer of this consumer; its id fences an earlier life of it (KIP-98). */
-  private async transactional(): Promise<RdKafka.Producer> {
-    if (this.producer !== undefined) return this.producer;
-    const { log, options } = this;
-    const producer = new log.kafka.Producer(
-      {
-        ...log.common,
-        'enable.idempotence': true,
-        // Fencing is by the group's generation (KIP-447), so the id only has to be this process's own.
-        'transactional.id': `${log.group(options.group)}-${process.pid}-${Math.floor(performance.timeOrigin)}-${counter++}`,
-        'transaction.timeout.ms': 60_000,
-        'linger.ms': 0,
-        'message.max.bytes': MESSAGE_BYTES_MAX,
-      },
-      {},
-    );
-    producer.on('event.error', () => undefined); // The transaction's calls say what matters.
-    await log.connect(producer);
-    try {
-      await call<void>('preparing transactions', (done) =>
-        producer.initTransactions(TIMEOUT_MS, (error) => done(error, undefined)),
-      );
-    } catch (error) {
-      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
-      throw error;
-    }
-    this.producer = producer;
-    return producer;
-  }
-
   /** What was read counts no more: offsets of then would skip what is there now. The next poll says so, and begins anew. */
   madeAnew(): void {
     const text = `Kafka: ${this.topic} was made anew: it is read again from its beginning`;
@@ -284,12 +242,12 @@ export class KafkaConsumer implements LogConsumer {
             `Kafka: partition ${partition} of ${this.topic} belongs to another collector now`,
           );
       }
-      for (const record of produce) this.log.checkSize(record.topic, record);
       if (produce.length === 0) {
         await this.commitOffsets(consumer, positions);
         return;
       }
-      await transact(this.log, await this.transactional(), consumer, produce, positions);
+      const fitted = this.log.fit(produce);
+      await this.transactions.commit(consumer, fitted, positions);
     } catch (error) {
       await this.abandon();
       throw operatingError(error) !== undefined ? error : unavailable('committing', error);
@@ -313,14 +271,7 @@ export class KafkaConsumer implements LogConsumer {
 
   /** After a failed step: abort, drop the producer, and read again from what is committed. */
   private async abandon(): Promise<void> {
-    const { producer } = this;
-    this.producer = undefined;
-    if (producer !== undefined) {
-      await call<void>('aborting', (done) =>
-        producer.abortTransaction(TIMEOUT_MS, (error) => done(error, undefined)),
-      ).catch(() => undefined); // A new producer's epoch aborts it for good.
-      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
-    }
+    await this.transactions.abort();
     await this.restart();
   }
 
@@ -352,7 +303,7 @@ export class KafkaConsumer implements LogConsumer {
 
   renewToken(token: string): void {
     this.consumer?.setOauthBearerToken(token);
-    this.producer?.setOauthBearerToken(token);
+    this.transactions.renewToken(token);
   }
 
   private measureLag(): void {
@@ -389,12 +340,10 @@ export class KafkaConsumer implements LogConsumer {
     this.onClose();
     clearInterval(this.lagTimer);
     await this.rebalancing;
-    const { consumer, producer } = this;
+    const { consumer } = this;
     this.consumer = undefined;
-    this.producer = undefined;
     if (consumer !== undefined)
       await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
-    if (producer !== undefined)
-      await new Promise<void>((resolve) => producer.disconnect(() => resolve()));
+    await this.transactions.close();
   }
 }

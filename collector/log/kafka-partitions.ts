@@ -18,6 +18,8 @@ export interface PartitionsAccess {
 export interface Prepared {
   count: number;
   warnings: string[];
+  /** What of the topics' settings is not as it must be. */
+  settings: string[];
   /** Largest record that a topic takes, where Kafka has said so. */
   bytesMax: ReadonlyMap<string, number>;
 }
@@ -51,7 +53,7 @@ export async function preparePartitions(
     warnings.push(
       `kafka.partitions is ${wanted}, and the topics were made with ${count}: it counts for a new log only, keys stay where their state is`,
     );
-  return { count, warnings, bytesMax: found.bytesMax };
+  return { count, warnings, settings: found.settings, bytesMax: found.bytesMax };
 }
 
 async function readDecided({

@@ -1,45 +1,113 @@
-/** What a topic takes of one record. */
+/**
+ * What a topic takes of one record, and records made to fit: split as their topic says, state in parts. Decided before
+ * anything is sent: a record that is refused in a transaction takes the transaction with it.
+ */
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { recordBytes } from './fit.ts';
 import { MESSAGE_BYTES_MAX } from './kafka-client.ts';
+import { Parts } from './kafka-parts.ts';
 import { mendCommand } from './kafka-topics.ts';
-import type { LogRecord } from './log.ts';
+import type { Produced, TopicSpec } from './log.ts';
 
 const TELL_EVERY_MS = 60_000;
 /** What Kafka adds to a record and its batch, bytes. */
 const RECORD_OVERHEAD_BYTES = 128;
+/** Of librdkafka: most that it sends to a partition at once. */
+const BATCH_BYTES = 1_000_000;
+/** No topic is thought to take less. */
+const LIMIT_BYTES_MIN = 1000;
+/** A record of another topic may be what one is made of. */
+const DEPTH_MAX = 4;
+
+export interface SizeOptions {
+  brokers: string;
+  topics: readonly TopicSpec[];
+  /** With the prefix. */
+  name: (topic: string) => string;
+  partitionOf: (key: string) => number;
+  now: () => number;
+  notify: Notify;
+}
 
 export class RecordSize {
   /** Largest record that a topic takes, where Kafka has said so. */
   bytesMax: ReadonlyMap<string, number> = new Map();
-  private readonly brokers: string;
-  private readonly now: () => number;
-  private readonly notify: Notify;
+  readonly parts = new Parts();
+  private readonly options: SizeOptions;
+  private readonly specs: ReadonlyMap<string, TopicSpec>;
   private readonly told = new Map<string, number>();
 
-  constructor(brokers: string, now: () => number, notify: Notify) {
-    this.brokers = brokers;
-    this.now = now;
-    this.notify = notify;
+  constructor(options: SizeOptions) {
+    this.options = options;
+    this.specs = new Map(options.topics.map((topic) => [topic.name, topic]));
   }
 
-  /**
-   * Before it is sent: a record that is refused in a transaction takes the transaction with it. `name` is the topic with
-   * its prefix. Throws LOG_TOO_LARGE.
-   */
-  check(topic: string, name: string, { key, value, headers }: LogRecord): void {
-    const limit = this.bytesMax.get(topic) ?? MESSAGE_BYTES_MAX;
-    if (value.length < limit / 2) return;
-    const bytes =
-      Buffer.byteLength(key) + value.length + Buffer.byteLength(JSON.stringify(headers));
-    if (bytes + RECORD_OVERHEAD_BYTES <= limit) return;
-    const text = `a record of ${bytes} bytes is larger than topic ${name} takes: its max.message.bytes is ${limit}`;
-    const now = this.now();
-    if (limit < MESSAGE_BYTES_MAX && now - (this.told.get(topic) ?? 0) >= TELL_EVERY_MS) {
-      this.told.set(topic, now);
-      const mend = mendCommand(this.brokers, name, 'max.message.bytes', MESSAGE_BYTES_MAX);
-      this.notify({ level: 'warn', event: 'log_too_large', text: `${text}; mend it: ${mend}` });
+  /** `batch.size` of a producer: brokers compare a whole batch with the topic's limit, not each of its records. */
+  get batchBytes(): number {
+    return Math.min(BATCH_BYTES, ...this.bytesMax.values());
+  }
+
+  /** As records that their topics take. Throws LOG_TOO_LARGE where one cannot be made smaller. */
+  fit(records: readonly Produced[]): readonly Produced[] {
+    if (records.every((record) => this.isSmall(record))) return records;
+    return records.flatMap((record) => (this.isSmall(record) ? record : this.fitOne(record, 0)));
+  }
+
+  private isSmall({ topic, key, value }: Produced): boolean {
+    if (value.length + key.length * 2 >= this.limitOf(topic) / 2) return false;
+    return !this.parts.areThere || !this.isCompacted(topic);
+  }
+
+  /** A broker has refused some of these, and nobody says why: the topic of the largest takes less than it. */
+  refused(records: readonly Produced[]): void {
+    const bytes = (record: Produced): number => recordBytes(record);
+    const largest = records.reduce<Produced | undefined>(
+      (most, each) => (most !== undefined && bytes(most) >= bytes(each) ? most : each),
+      undefined,
+    );
+    if (largest === undefined) return;
+    const { topic } = largest;
+    const limit = Math.min(this.limitOf(topic), bytes(largest) + RECORD_OVERHEAD_BYTES);
+    this.bytesMax = new Map([
+      ...this.bytesMax,
+      [topic, Math.max(LIMIT_BYTES_MIN, Math.floor(limit / 2))],
+    ]);
+  }
+
+  private limitOf(topic: string): number {
+    return this.bytesMax.get(topic) ?? MESSAGE_BYTES_MAX;
+  }
+
+  private isCompacted(topic: string): boolean {
+    return this.specs.get(topic)?.compacted === true;
+  }
+
+  private fitOne(record: Produced, depth: number): Produced[] {
+    const { topic, key } = record;
+    const most = this.limitOf(topic) - RECORD_OVERHEAD_BYTES;
+    const bytes = recordBytes(record);
+    if (this.isCompacted(topic)) {
+      const partition = record.partition ?? this.options.partitionOf(key);
+      const made = this.parts.outgoing({ ...record, partition }, bytes, most);
+      if (made !== undefined) return made;
     }
-    throw new HeadwaterError('LOG_TOO_LARGE', text);
+    if (bytes <= most) return [record];
+    const text = this.tell(topic, bytes);
+    const split = this.specs.get(topic)?.split;
+    if (split === undefined || depth === DEPTH_MAX) throw new HeadwaterError('LOG_TOO_LARGE', text);
+    return split(record, most).flatMap((part) => this.fitOne(part, depth + 1));
+  }
+
+  private tell(topic: string, bytes: number): string {
+    const { brokers, now, notify, name } = this.options;
+    const limit = this.limitOf(topic);
+    const text = `a record of ${bytes} bytes is larger than topic ${name(topic)} takes: its max.message.bytes is ${limit}`;
+    if (limit < MESSAGE_BYTES_MAX && now() - (this.told.get(topic) ?? 0) >= TELL_EVERY_MS) {
+      this.told.set(topic, now());
+      const mend = mendCommand(brokers, name(topic), 'max.message.bytes', MESSAGE_BYTES_MAX);
+      notify({ level: 'warn', event: 'log_too_large', text: `${text}; mend it: ${mend}` });
+    }
+    return text;
   }
 }

@@ -34,6 +34,8 @@ export interface TopicsFound {
   /** Largest record that a topic takes, bytes, where that could be asked. */
   bytesMax: Map<string, number>;
   warnings: string[];
+  /** What of their settings is not as it must be. */
+  settings: string[];
 }
 
 /** What a topic must be set to. */
@@ -113,7 +115,8 @@ export async function ensureTopics(
     return {
       partitions: found,
       bytesMax: compared.bytesMax,
-      warnings: [...replicaWarnings(access, before, replicas), ...compared.warnings],
+      warnings: replicaWarnings(access, before, replicas),
+      settings: compared.warnings,
     };
   } finally {
     admin.disconnect();

@@ -1,21 +1,118 @@
 /** One step as a transaction of Kafka: its records and its group's offsets, or none of it (KIP-98, KIP-447). */
-import { messageOf } from '../../shared/errors.ts';
-import { TIMEOUT_MS, call, headersOut } from './kafka-client.ts';
+import { HeadwaterError, hasCode, messageOf } from '../../shared/errors.ts';
+import { MESSAGE_BYTES_MAX, TIMEOUT_MS, call, headersOut, type Client } from './kafka-client.ts';
 import type { Produced } from './log.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 
-/** Where records go. */
-export interface SentTo {
+/** What steps need of their log. */
+export interface TransactedLog {
+  readonly kafka: Client;
+  /** Settings that every client has. */
+  readonly common: Record<string, unknown>;
+  /** `batch.size` of a producer. */
+  readonly batchBytes: number;
   /** A topic as Kafka knows it. */
   name(topic: string): string;
   isCompacted(topic: string): boolean;
   partitionOf(key: string): number;
+  /** Throws LOG_UNAVAILABLE. */
+  connect(client: RdKafka.Connection): Promise<void>;
+  /** Records that their topics take. Throws LOG_TOO_LARGE. */
+  fit(records: readonly Produced[]): readonly Produced[];
+  /** A broker has refused some of these as too large: what topics take is asked anew. */
+  refused(records: readonly Produced[]): Promise<void>;
 }
 
 const QUEUE_FULL_MS = 5;
+/** Tells the transactional ids of one process apart. */
+let counter = 0;
 
-export async function transact(
-  to: SentTo,
+const disconnected = (producer: RdKafka.Producer): Promise<void> =>
+  new Promise((resolve) => producer.disconnect(() => resolve()));
+
+/** Of one consumer. */
+export class Transactions {
+  private readonly log: TransactedLog;
+  private readonly group: string;
+  private producer: RdKafka.Producer | undefined;
+  private batchBytes = 0;
+
+  /** `group`: as Kafka knows it. */
+  constructor(log: TransactedLog, group: string) {
+    this.log = log;
+    this.group = group;
+  }
+
+  /** Throws LOG_FENCED, LOG_UNAVAILABLE: `abort` then. */
+  async commit(
+    consumer: RdKafka.KafkaConsumer,
+    produce: readonly Produced[],
+    positions: RdKafka.TopicPartitionOffset[],
+  ): Promise<void> {
+    try {
+      await transact(this.log, await this.connected(), consumer, produce, positions);
+    } catch (error) {
+      if (!hasCode(error, 'LOG_TOO_LARGE')) throw error;
+      await this.log.refused(produce);
+      throw new HeadwaterError('LOG_UNAVAILABLE', messageOf(error), { cause: error });
+    }
+  }
+
+  /** The transactional producer; its id fences an earlier life of it (KIP-98). */
+  private async connected(): Promise<RdKafka.Producer> {
+    const { log, group } = this;
+    if (this.producer !== undefined && log.batchBytes >= this.batchBytes) return this.producer;
+    await this.close();
+    this.batchBytes = log.batchBytes;
+    const producer = new log.kafka.Producer(
+      {
+        ...log.common,
+        'enable.idempotence': true,
+        // Fencing is by the group's generation (KIP-447), so the id only has to be this process's own.
+        'transactional.id': `${group}-${process.pid}-${Math.floor(performance.timeOrigin)}-${counter++}`,
+        'transaction.timeout.ms': 60_000,
+        'linger.ms': 0,
+        'message.max.bytes': MESSAGE_BYTES_MAX,
+        'batch.size': this.batchBytes,
+      },
+      {},
+    );
+    producer.on('event.error', () => undefined); // The transaction's calls say what matters.
+    await log.connect(producer);
+    try {
+      await call<void>('preparing transactions', (done) =>
+        producer.initTransactions(TIMEOUT_MS, (error) => done(error, undefined)),
+      );
+    } catch (error) {
+      await disconnected(producer);
+      throw error;
+    }
+    this.producer = producer;
+    return producer;
+  }
+
+  renewToken(token: string): void {
+    this.producer?.setOauthBearerToken(token);
+  }
+
+  async abort(): Promise<void> {
+    const { producer } = this;
+    if (producer === undefined) return;
+    await call<void>('aborting', (done) =>
+      producer.abortTransaction(TIMEOUT_MS, (error) => done(error, undefined)),
+    ).catch(() => undefined); // A new producer's epoch aborts it for good.
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    const { producer } = this;
+    this.producer = undefined;
+    if (producer !== undefined) await disconnected(producer);
+  }
+}
+
+async function transact(
+  to: Pick<TransactedLog, 'name' | 'isCompacted' | 'partitionOf'>,
   producer: RdKafka.Producer,
   consumer: RdKafka.KafkaConsumer,
   produce: readonly Produced[],
@@ -37,7 +134,7 @@ export async function transact(
 
 /** Waits while the library's queue is full. */
 async function send(
-  to: SentTo,
+  to: Pick<TransactedLog, 'name' | 'isCompacted' | 'partitionOf'>,
   producer: RdKafka.Producer,
   { topic, partition, key, value, headers }: Produced,
 ): Promise<void> {

@@ -16,6 +16,8 @@ export interface WriterParts {
   connect: (client: RdKafka.Connection) => Promise<void>;
   health: KafkaHealth;
   notify: Notify;
+  /** Most that is sent to a partition at once. */
+  batchBytes: () => number;
 }
 
 /** `topic` with its prefix; without a value the key of a compacted topic is removed. */
@@ -40,6 +42,7 @@ export class KafkaWriter {
   /** Told of its delivery, by the token that a record was sent with. */
   private readonly waiting = new Map<number, (error: unknown) => void>();
   private nextToken = 1;
+  private batchBytes = Number.POSITIVE_INFINITY;
   private isClosed = false;
 
   constructor(parts: WriterParts) {
@@ -58,13 +61,27 @@ export class KafkaWriter {
     return this.producer;
   }
 
+  /** Another producer where topics take less than what this one sends at once. Throws LOG_UNAVAILABLE. */
+  async fitBatch(): Promise<void> {
+    const { producer: before } = this;
+    if (before === undefined || this.parts.batchBytes() >= this.batchBytes) return;
+    const producer = await this.connectProducer();
+    if (this.isClosed || this.producer !== before) return void producer.disconnect();
+    this.producer = producer;
+    // What it was given goes first: a record that is refused comes back to its sender.
+    await new Promise<void>((resolve) => before.flush(FLUSH_MS, () => resolve()));
+    before.disconnect();
+  }
+
   private async connectProducer(): Promise<RdKafka.Producer> {
+    const batchBytes = (this.batchBytes = this.parts.batchBytes());
     const producer = this.producerOf({
       ...this.parts.settings(),
       'enable.idempotence': true,
       acks: -1,
       'linger.ms': 0,
       'message.max.bytes': MESSAGE_BYTES_MAX,
+      'batch.size': batchBytes,
       'queue.buffering.max.kbytes': 128 * 1024,
       // Not acknowledged for so long: the caller decides, and the gateway still has it.
       'delivery.timeout.ms': 30_000,

@@ -9,9 +9,8 @@
  * - Raw has no retention by age or size, until the lake takes over.
  */
 
-import { randomBytes } from 'node:crypto';
 import { partitionOf } from '../../contracts/partition.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, hasCode, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { KafkaAccess } from './kafka-access.ts';
 import { checkAccess, clusterOf, deleteGroup, reasonOf } from './kafka-admin.ts';
@@ -25,14 +24,15 @@ import {
   loadClient,
   type Client,
 } from './kafka-client.ts';
-import { Follower } from './follow.ts';
 import { KafkaConsumer } from './kafka-consumer.ts';
 import { KafkaGroups } from './kafka-groups.ts';
 import { KafkaHealth } from './kafka-health.ts';
 import { preparePartitions } from './kafka-partitions.ts';
 import { readToEnd, type Reading } from './kafka-read.ts';
+import { KafkaSettings } from './kafka-settings.ts';
 import { RecordSize } from './kafka-size.ts';
 import { META, type TopicsAccess } from './kafka-topics.ts';
+import { Watches } from './kafka-watches.ts';
 import { KafkaWriter } from './kafka-writer.ts';
 import type {
   ConsumerOptions,
@@ -42,6 +42,7 @@ import type {
   LogConsumer,
   LogRecord,
   LogSupports,
+  Produced,
   TopicSpec,
   Watch,
 } from './log.ts';
@@ -70,6 +71,8 @@ const LOOK_EVERY_MS = 3000;
 const LOOK_MS_MAX = 2000;
 /** Looks at Kafka for each at who is in our groups. */
 const GROUPS_EVERY = 2;
+/** And at what the topics are set to. */
+const SETTINGS_EVERY = 5;
 
 export class KafkaLog implements Log {
   readonly kind = 'kafka';
@@ -80,6 +83,7 @@ export class KafkaLog implements Log {
   private readonly compacted: ReadonlySet<string>;
   private readonly writer: KafkaWriter;
   private readonly size: RecordSize;
+  private readonly settings: KafkaSettings;
   private readonly members: KafkaGroups;
   /** HOST:PORT of each broker, as Kafka said last. */
   private brokers: readonly string[] = [];
@@ -87,14 +91,9 @@ export class KafkaLog implements Log {
   private readonly answering: KafkaHealth;
   private said: string[] = [];
   private readonly consumers = new Set<KafkaConsumer>();
-  /** Watches, caught up or not. */
-  private readonly followers = new Set<Follower>();
-  /** Resolves when the log is closed, for whoever waits for something of it. */
-  private readonly ended: Promise<void>;
-  private end: () => void = () => undefined;
+  private readonly watches: Watches;
   private looking: NodeJS.Timeout | undefined;
   private isLooking: Promise<void> | undefined;
-  private isClosed = false;
   private token = '';
   /** Kafka's own name of itself, '' while it is not known. */
   private cluster = '';
@@ -108,7 +107,11 @@ export class KafkaLog implements Log {
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
     this.members = new KafkaGroups(options.access?.admin ?? {}, notify);
-    this.size = new RecordSize(options.brokers, options.now, notify);
+    this.size = new RecordSize({
+      ...{ brokers: options.brokers, topics: options.topics, now: options.now, notify },
+      name: (topic) => this.name(topic),
+      partitionOf: (key) => this.partitionOf(key),
+    });
     const health = (this.answering = new KafkaHealth(
       options.now,
       () => reasonOf(options.brokers, options.access?.admin ?? {}),
@@ -118,10 +121,14 @@ export class KafkaLog implements Log {
       ...{ kafka, health, notify },
       settings: () => this.common,
       connect: (client) => this.connect(client),
+      batchBytes: () => this.size.batchBytes,
     });
-    this.ended = new Promise((resolve) => {
-      this.end = resolve;
+    this.settings = new KafkaSettings({
+      ...{ size: this.size, access: () => this.access, notify },
+      replicas: () => (this.brokers.length >= 3 ? 3 : 1),
+      onChange: () => this.writer.fitBatch(),
     });
+    this.watches = new Watches(this, notify);
   }
 
   /** Throws ADAPTER_MISSING. */
@@ -201,7 +208,10 @@ export class KafkaLog implements Log {
     if (producer === undefined) return;
     const { access: topics, reading } = this;
     const propose = (count: number): Promise<void> =>
-      this.send(META, { key: 'partitions', value: Buffer.from(String(count)), headers: {} }, 0);
+      this.send({
+        ...{ topic: META, key: 'partitions', headers: {}, partition: 0 },
+        value: Buffer.from(String(count)),
+      });
     const prepared = await preparePartitions(
       { topics, reading, producer, propose },
       known,
@@ -209,7 +219,19 @@ export class KafkaLog implements Log {
     );
     this.partitionCount = prepared.count;
     this.said = prepared.warnings;
-    this.size.bytesMax = prepared.bytesMax;
+    await this.settings.take(prepared.bytesMax, prepared.settings);
+  }
+
+  get batchBytes(): number {
+    return this.size.batchBytes;
+  }
+
+  fit(records: readonly Produced[]): readonly Produced[] {
+    return this.size.fit(records);
+  }
+
+  async refused(records: readonly Produced[]): Promise<void> {
+    await this.settings.refused(records);
   }
 
   /** Whether Kafka answers, and has the topics: made again if somebody has deleted them. */
@@ -228,6 +250,7 @@ export class KafkaLog implements Log {
       if (metadata.brokers.length > 0) await this.compareWithBefore(missing);
       this.answering.mark('');
       this.brokers = metadata.brokers.map(({ host, port }) => `${host}:${port}`);
+      if (this.looks % SETTINGS_EVERY === SETTINGS_EVERY - 1) await this.settings.read();
       if (this.looks++ % GROUPS_EVERY === 0)
         await this.members.look(
           this.brokers,
@@ -262,21 +285,18 @@ export class KafkaLog implements Log {
   }
 
   async append(topic: string, records: LogRecord[]): Promise<void> {
-    await Promise.all(records.map((record) => this.send(topic, record)));
+    const fitted = this.fit(records.map((record) => ({ ...record, topic })));
+    try {
+      await Promise.all(fitted.map((record) => this.send(record)));
+    } catch (error) {
+      if (!hasCode(error, 'LOG_TOO_LARGE')) throw error;
+      await this.settings.refused(fitted);
+      throw new HeadwaterError('LOG_UNAVAILABLE', messageOf(error), { cause: error });
+    }
   }
 
-  /** Throws LOG_TOO_LARGE. */
-  checkSize(topic: string, record: LogRecord): void {
-    this.size.check(topic, this.name(topic), record);
-  }
-
-  private async send(
-    topic: string,
-    record: LogRecord,
-    partition = this.partitionOf(record.key),
-  ): Promise<void> {
-    this.checkSize(topic, record);
-    const { key, value, headers } = record;
+  private async send(record: Produced): Promise<void> {
+    const { topic, key, value, headers, partition = this.partitionOf(key) } = record;
     // Kafka removes the key of a compacted topic where it has no value at all.
     const isRemoval = this.compacted.has(topic) && value.length === 0;
     await this.writer.send({
@@ -302,8 +322,10 @@ export class KafkaLog implements Log {
   /** Reads a compacted partition to its end and keeps the last value of each key. */
   async state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]> {
     const last = new Map<string, LogRecord>();
-    await readToEnd(this.reading, this.name(topic), partition, (record) => {
-      if (!record.key.startsWith(keyPrefix)) return;
+    const join = this.size.parts.joiner(topic);
+    await readToEnd(this.reading, this.name(topic), partition, (each) => {
+      const record = join(each);
+      if (record?.key.startsWith(keyPrefix) !== true) return;
       if (record.value.length === 0) last.delete(record.key);
       else last.set(record.key, record);
     });
@@ -332,25 +354,7 @@ export class KafkaLog implements Log {
   }
 
   async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
-    const follower = new Follower({
-      log: this,
-      notify: this.notify,
-      event: 'log_watch',
-      topic,
-      from: 'start',
-      group: `headwater-watch-${randomBytes(6).toString('hex')}`,
-      onRecords,
-    });
-    this.followers.add(follower);
-    await Promise.race([follower.caughtUp, this.ended]);
-    if (this.isClosed)
-      throw new HeadwaterError('LOG_UNAVAILABLE', `the log was closed before ${topic} was read`);
-    return {
-      close: async () => {
-        this.followers.delete(follower);
-        await follower.close();
-      },
-    };
+    return await this.watches.watch(topic, this.size.parts.joiner(topic), onRecords);
   }
 
   async forget(group: string): Promise<void> {
@@ -380,14 +384,12 @@ export class KafkaLog implements Log {
   }
 
   warnings(): string[] {
-    return [...this.said, ...this.members.warnings()];
+    return [...this.said, ...this.settings.warnings, ...this.members.warnings()];
   }
 
   async close(): Promise<void> {
-    this.isClosed = true;
     clearInterval(this.looking);
-    this.end();
-    for (const follower of this.followers) await follower.close();
+    await this.watches.close();
     await this.isLooking;
     this.answering.closed();
     for (const consumer of [...this.consumers]) await consumer.close();

@@ -3,6 +3,7 @@
  * by name: it is given this table. A topic's records stay in the partition of its key, and state in that of its data.
  */
 import type { TopicSpec } from '../../contracts/log.ts';
+import { splitCommand, splitFrame, splitQuarantined, splitReadings } from './fit.ts';
 
 /** Frames as they came; key: the gateway. Nothing is thrown away: raw is the truth. */
 export const TOPIC_RAW = 'raw';
@@ -29,13 +30,34 @@ const COMMANDS_BYTES_MAX = 1024 * 1024;
 /** `readingsBytesMax`: how much of readings and results a log that can trim keeps after everybody has read it. */
 export function topics(readingsBytesMax: number): readonly TopicSpec[] {
   return [
-    { name: TOPIC_RAW, compacted: false },
-    { name: TOPIC_READINGS, compacted: false, trimBytes: readingsBytesMax },
-    { name: TOPIC_QUARANTINE, compacted: false },
+    { name: TOPIC_RAW, compacted: false, split: splitFrame },
+    {
+      name: TOPIC_READINGS,
+      compacted: false,
+      trimBytes: readingsBytesMax,
+      split: splitReadings,
+    },
+    { name: TOPIC_QUARANTINE, compacted: false, split: splitQuarantined },
     { name: TOPIC_LEDGER, compacted: true },
-    { name: TOPIC_COMMANDS, compacted: false, trimBytes: COMMANDS_BYTES_MAX, live: true },
-    { name: TOPIC_RESULTS, compacted: false, trimBytes: readingsBytesMax },
-    { name: TOPIC_STREAM, compacted: false, retentionMs: STREAM_RETENTION_MS },
+    {
+      name: TOPIC_COMMANDS,
+      compacted: false,
+      trimBytes: COMMANDS_BYTES_MAX,
+      live: true,
+      split: splitCommand,
+    },
+    {
+      name: TOPIC_RESULTS,
+      compacted: false,
+      trimBytes: readingsBytesMax,
+      split: splitReadings,
+    },
+    {
+      name: TOPIC_STREAM,
+      compacted: false,
+      retentionMs: STREAM_RETENTION_MS,
+      split: splitReadings,
+    },
     { name: TOPIC_STATE, compacted: true },
   ];
 }

@@ -22,10 +22,17 @@ export class Pace {
   private failures = 0;
 
   /** True: the step was made smaller, and may be tried at once. */
-  failed(way: string, isPassing: boolean, records: readonly StoredRecord[]): boolean {
+  failed(
+    way: string,
+    isPassing: boolean,
+    records: readonly StoredRecord[],
+    isOfRecord = false,
+  ): boolean {
     if (way !== this.way) this.failures = 0;
     this.way = way;
     this.failures++;
+    // One of them is the reason, and will be the next time.
+    if (isOfRecord) this.failures = Math.max(this.failures, PATIENCE.passing);
     if (!this.hasWaited(isPassing) || records.length < 2) return false;
     this.size = Math.ceil(records.length / 2);
     return true;

@@ -12,7 +12,7 @@ import { monotonicMs, processTime, wallMs, type Time } from '../../shared/env/en
 import { Backoff } from '../../shared/env/backoff.ts';
 import { Rest, type Timer } from '../../shared/env/timers.ts';
 import { isRetryable } from '../../contracts/errors.ts';
-import { codeOf, isBug, messageOf } from '../../shared/errors.ts';
+import { codeOf, isBug, isOfRecord, messageOf } from '../../shared/errors.ts';
 import type { Histogram } from '../../shared/telemetry/histogram.ts';
 import type { LogConsumer, Produced, StoredRecord } from '../log/log.ts';
 import { asideRecord } from './aside.ts';
@@ -301,7 +301,7 @@ class Runner implements Stage {
     const { touches } = this.options;
     const isPassing = isRetryable(error);
     const way = wayOf(`${what} ${codeOf(error)} ${messageOf(error)}`);
-    const isSmaller = this.pace.failed(way, isPassing, slice);
+    const isSmaller = this.pace.failed(way, isPassing, slice, isOfRecord(error));
     const [record] = slice;
     if (record !== undefined && this.pace.isSuspect(isPassing, slice) && touches !== 'gathers') {
       this.trouble.failed(what, error);

@@ -60,6 +60,11 @@ const FAULTS: Record<string, Fault> = {
     needs: ['Kafka client', 'Kafka'],
     isLong: true,
   },
+  'topics too small': {
+    run: operations.smallTopics,
+    needs: ['Kafka client', 'Kafka'],
+    isLong: true,
+  },
   'collector clock': { run: operations.collectorClock, needs: ['faketime'] },
   'poison at every stage': { run: operations.poison },
   'cloned gateway': { run: operations.clonedGateway },

@@ -2,13 +2,18 @@
  * Faults of operation: what an administrator, a clock, a copied card or a device does. Nothing is lost or doubled, and each
  * is named by the log, `/api/v1/status`, `headwater doctor` and the metrics within 10 seconds.
  */
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { cpSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadClient } from '../../collector/log/kafka-client.ts';
+import { topics } from '../../collector/log/topics.ts';
+import { CACHE } from '../support/cache.ts';
 import { startKafka } from '../services/servers.ts';
 import { encodePublish } from '../support/load.ts';
 import { crowding, run, startGateway, temporaryFolder, until } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
+import { reconcile } from '../support/reconcile.ts';
 import { fakedClock, reconcileTimes } from './clocks.ts';
 import { Site, type Chance, type Result } from './site.ts';
 
@@ -172,6 +177,83 @@ async function admin(
     work(client, (error) => (error ? reject(new Error(error.message)) : resolve())),
   );
   client.disconnect();
+}
+
+/** As `kafka-configs.sh` does it. */
+function setTopicBytes(brokers: string, topic: string, bytes: number): void {
+  const tool = ['-cp', join(CACHE, 'kafka-4.1.0', 'libs', '*'), 'kafka.admin.ConfigCommand'];
+  const what = ['--alter', '--entity-type', 'topics', '--entity-name', topic];
+  const setting = ['--add-config', `max.message.bytes=${bytes}`];
+  execFileSync('java', [...tool, '--bootstrap-server', brokers, ...what, ...setting], {
+    stdio: 'pipe',
+  });
+}
+
+const stored = async (site: Site, http: string): Promise<{ missing: number }> => {
+  const { acknowledged, sent, measurement } = site;
+  return await reconcile(http, measurement, 'n', acknowledged, sent);
+};
+
+/** Every topic was made by an administrator who gave it 40 kB, and messages that need more come among others. */
+export async function smallTopics(): Promise<Result> {
+  const kafka = await startKafka();
+  const site = new Site([], temporaryFolder(), {}, { more: ['--log', `kafka://${kafka.address}`] });
+  try {
+    for (const { name, compacted } of topics(1))
+      await admin(kafka.address, (client, done) =>
+        client.createTopic(
+          {
+            topic: `headwater.${name}`,
+            num_partitions: 4,
+            replication_factor: 1,
+            config: {
+              'max.message.bytes': '40000',
+              'cleanup.policy': compacted ? 'compact' : 'delete',
+            },
+          },
+          10_000,
+          done,
+        ),
+      );
+    await site.start();
+    await named(site, {
+      log: /topic headwater\.raw has max\.message\.bytes=40000/,
+      status: /topic headwater\.raw has max\.message\.bytes=40000/,
+      metric: /^headwater_warnings [1-9]/m,
+    });
+    // Frames of many messages, and readings of many frames.
+    await site.load(400, 100, 20_000);
+    // Two that fit nowhere: the reading of one, which a topic does not take uncompressed, and the message of the other.
+    const client = await connected(site.gateway?.port('mqtt') ?? 0, 'large');
+    const wide = (bytes: number): string => `{"x":"${randomBytes(bytes / 2).toString('hex')}"}`;
+    client.send(encodePublish('chaos/wide/reading', wide(60_000), 1, 1));
+    client.send(encodePublish('chaos/wide/message', wide(200_000), 1, 2));
+    await site.load(2000);
+    const began = performance.now();
+    await named(site, {
+      log: /ingest_too_large: gateway gw-chaos keeps a message/,
+      status: /gateway gw-chaos keeps a message of up to \d+ bytes/,
+      metric: /^headwater_ingest_too_large_messages 1$/m,
+    });
+    await named(site, {
+      log: /quarantine: in quarantine/,
+      status: /messages are in quarantine/,
+      metric: /^headwater_quarantine_open_messages 1$/m,
+    });
+    const http = site.collector?.address['http'] ?? '';
+    await until('all others to be stored', async () => {
+      const { missing } = await stored(site, http);
+      return missing === 0 || undefined;
+    });
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    setTopicBytes(kafka.address, 'headwater.raw', 1_000_000);
+    client.socket.destroy();
+    const result = await site.reconcile(true);
+    return { ...result, note: `${result.note ?? ''} all others stored after ${seconds} s` };
+  } finally {
+    await site.stop();
+    await kafka.stop();
+  }
 }
 
 /** Partitions of all topics are raised between two runs. */
