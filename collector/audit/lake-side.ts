@@ -93,7 +93,7 @@ export class LakeSide {
     );
   }
 
-  /** Of these, the results of which the lake has any revision, by the names of their identities. */
+  /** Of these, the results of which there is a revision in the lake, by the names of their identities. */
   async results(asked: readonly Identity[]): Promise<Set<string>> {
     const own = asked.filter(({ gateway }) => isResult(gateway));
     if (own.length === 0) return new Set();

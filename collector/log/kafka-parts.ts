@@ -14,7 +14,8 @@ const PART_KEY_BYTES = 24;
 const HEADER_BYTES = 48;
 /** Less than so much is not worth a record. */
 const PART_BYTES_MIN = 64;
-const PART_KEY = /\u001f[0-9a-f]{12}\u001f\d+$/;
+const US = '\u001f';
+const PART_KEY = new RegExp(`${US}[0-9a-f]{12}${US}\\d+$`);
 
 /** With the partition that it goes to. */
 type Placed = Produced & { partition: number };
@@ -87,7 +88,7 @@ export class Parts {
 
 function partKeys(key: string, named: string | undefined): string[] {
   const [id, count] = (named ?? '').split('/');
-  return Array.from({ length: Number(count ?? 0) }, (_, at) => `${key}\u001f${id}\u001f${at}`);
+  return Array.from({ length: Number(count ?? 0) }, (_, at) => `${key}${US}${id}${US}${at}`);
 }
 
 /** Of a log's readers, which know nothing of parts. */
