@@ -40,9 +40,9 @@ const isOfDisk = (error: unknown): boolean =>
 
 const CHUNK_BYTES = 1024 * 1024;
 
-/** Reads every byte of a file and, when asked, writes it again in its place and syncs it. */
-async function passOver(path: string, rewrites: boolean): Promise<void> {
-  const file = await open(path, rewrites ? 'r+' : 'r');
+/** Reads every byte of a file and, when asked, writes it again in its place and syncs it. `opens`: a file system that is watched. */
+export async function passOver(path: string, rewrites: boolean, opens = open): Promise<void> {
+  const file = await opens(path, rewrites ? 'r+' : 'r');
   try {
     const chunk = Buffer.alloc(CHUNK_BYTES);
     for (let at = 0; ; ) {
