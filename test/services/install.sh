@@ -143,6 +143,14 @@ paho_install() {
   "$cache/paho-$1/bin/pip" install -q --disable-pip-version-check "paho-mqtt==$1"
 }
 
+# What tries an API by its description, and makes a client from it: `npm run api:try`.
+api_tools_install() {
+  need python3 "schemathesis" "Debian's python3 and python3-venv"
+  rm -rf "$cache/api-tools-$1"
+  python3 -m venv "$cache/api-tools-$1" || { apt_get python3-venv && python3 -m venv "$cache/api-tools-$1"; }
+  "$cache/api-tools-$1/bin/pip" install -q --disable-pip-version-check "schemathesis==$1" openapi-python-client==0.29.1
+}
+
 # Node-RED and Home Assistant, whose MQTT speaks version 5: what people run beside a gateway. Home Assistant's newest for this Python.
 nodered_install() {
   rm -rf "$cache/nodered-$1"; mkdir -p "$cache/nodered-$1"
@@ -234,6 +242,7 @@ bring() { # NAME
     mosquitto2) once mosquitto2 2.1.2 60 mosquitto2_install ;;
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
+    api-tools) once api-tools 4.32.5 30 api_tools_install ;;
     nodered) once nodered 4.0.9 30 nodered_install ;;
     homeassistant) once homeassistant 2024.3.3 180 homeassistant_install ;;
     lake-python) once lake-python 2 60 python_lake_install ;;
@@ -252,8 +261,8 @@ bring() { # NAME
 built="influxdb2 versitygw influxdb1 telegraf"
 others="mosquitto kcat openssl promtool redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
 all="$built $others"
-# What else runs that brings them itself: `npm run bench` and `npm run chaos -- --peer`, and `npm run test:home`.
-peers="mosquitto2 nats nodered homeassistant"
+# What else runs that brings them itself: `npm run bench` and `npm run chaos -- --peer`, `npm run test:home`, `npm run api:try`.
+peers="mosquitto2 nats nodered homeassistant api-tools"
 
 if [ "${1:-}" = --run ]; then shift; "$@"; exit; fi
 

@@ -1,0 +1,90 @@
+/**
+ * `npm run api:try [-- --examples N] [--seed N]`: the API by its own description. schemathesis sends N examples (30) to every
+ * operation, right ones and wrong ones: no answer may be a 5xx or other than described. Then a Python client is made from the
+ * description, and the example of docs/api.md asks with it.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { root } from './here.mjs';
+import { arrived, builtHere, endAll, publish, start } from './trial.mjs';
+
+const { values } = parseArgs({
+  options: {
+    examples: { type: 'string', default: '30' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const CACHE = process.env.HEADWATER_CACHE ?? join(homedir(), '.cache', 'headwater');
+const TOOLS = join(CACHE, 'api-tools-4.32.5', 'bin');
+/** An answer that never ends is tried by the tests of the live stream. */
+const ENDLESS = '/api/v1/stream';
+const CHECKS = [
+  ...['not_a_server_error', 'status_code_conformance', 'content_type_conformance'],
+  ...['response_schema_conformance', 'response_headers_conformance', 'unsupported_method'],
+];
+const READINGS = 100;
+const work = mkdtempSync(join(tmpdir(), 'headwater-api-'));
+const say = (text) => process.stderr.write(`api: ${text}\n`);
+
+/** A block of a page, by its language. */
+const block = (page, language) =>
+  readFileSync(join(root, 'docs', page), 'utf8')
+    .split(`\`\`\`${language}\n`)[1]
+    ?.split('```')[0] ?? '';
+
+function examined(http, description) {
+  const { status } = spawnSync(
+    join(TOOLS, 'schemathesis'),
+    [
+      ...['run', description, '--url', `http://${http}`, '--checks', CHECKS.join(',')],
+      ...['--exclude-path', ENDLESS, '--phases', 'examples,coverage,fuzzing'],
+      ...['-n', values.examples, '--seed', values.seed, '--continue-on-failure'],
+      ...['--request-timeout', '20', '--warnings', 'off'],
+    ],
+    { cwd: work, stdio: 'inherit' },
+  );
+  return status === 0;
+}
+
+/** What the page's example prints. */
+function asked(http, description) {
+  const folder = join(work, 'headwater_api');
+  execFileSync(
+    join(TOOLS, 'openapi-python-client'),
+    ['generate', '--path', description, '--meta', 'none', '--output-path', folder],
+    { stdio: ['ignore', 'ignore', 'inherit'] },
+  );
+  const script = join(work, 'ask.py');
+  writeFileSync(script, block('api.md', 'python').replaceAll('127.0.0.1:8080', http));
+  return execFileSync(join(TOOLS, 'python'), [script], { cwd: work }).toString();
+}
+
+async function main() {
+  execFileSync('bash', ['test/services/install.sh', 'api-tools'], { cwd: root, stdio: 'inherit' });
+  const up = await start(builtHere(), [
+    ...['up', '--data', join(work, 'data'), '--sample-time', 'true', '--id', 'gw'],
+    ...['--mqtt', '--http', '--gateway-http', '--uplink'].flatMap((flag) => [flag, '127.0.0.1:0']),
+  ]);
+  const numbers = await publish(up.mqtt, READINGS);
+  await arrived(up.http, numbers, 'readings', say);
+  const description = join(work, 'openapi.json');
+  writeFileSync(description, await (await fetch(`http://${up.http}/openapi.json`)).text());
+  const printed = asked(up.http, description);
+  if (printed.trim() !== String(READINGS))
+    throw new Error(`the Python client says ${printed.trim()} of ${READINGS} readings`);
+  say(`a Python client made from the description counts ${READINGS} readings`);
+  if (!examined(up.http, description)) throw new Error('an answer is not as described, see above');
+}
+
+try {
+  await main();
+} catch (error) {
+  say(error.message);
+  process.exitCode = 1;
+} finally {
+  await endAll();
+  rmSync(work, { recursive: true, force: true });
+}
