@@ -1,5 +1,5 @@
 /**
- * `node --import tsx test/chaos/audit.ts --trials N [--seed S] [--live SECONDS]`: edits, removals and doublings in log, lake
+ * `npm run audit:try -- --trials N [--seed S] [--live SECONDS]`: edits, removals and doublings in log, lake
  * and store, 150 of 600 readings at a time, each behind every checksum's back; an audit has to name each one and nothing else, and what
  * it put right has to be as it was. `--live`: readings come in all the while and nothing is done to them; nothing may be named.
  */
@@ -72,5 +72,6 @@ if (liveMs > 0) {
   await feeding;
   await site.close();
 }
-say(`seed ${seed}: ${JSON.stringify(sum)}`);
+const percent = ((100 * (sum.damages - sum.missed)) / Math.max(1, sum.damages)).toFixed(2);
+say(`seed ${seed}: ${percent} % of ${sum.damages} found; ${JSON.stringify(sum)}`);
 if (sum.missed + sum.wrongly + sum.unmended + sum.sitesChanged > 0) process.exitCode = 1;
