@@ -85,6 +85,6 @@ try {
   say(error.message);
   process.exitCode = 1;
 } finally {
-  await endAll();
+  endAll();
   rmSync(work, { recursive: true, force: true });
 }

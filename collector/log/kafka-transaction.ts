@@ -24,6 +24,11 @@ export interface TransactedLog {
 }
 
 const QUEUE_FULL_MS = 5;
+/**
+ * A step that takes longer is tried again. A collector that is killed in the middle of one leaves it open for so long, and
+ * nobody reads on behind it: so not longer than a slow broker needs.
+ */
+const TRANSACTION_MS = 20_000;
 /** Tells the transactional ids of one process apart. */
 let counter = 0;
 
@@ -70,7 +75,7 @@ export class Transactions {
         'enable.idempotence': true,
         // Fencing is by the group's generation (KIP-447), so the id only has to be this process's own.
         'transactional.id': `${group}-${process.pid}-${Math.floor(performance.timeOrigin)}-${counter++}`,
-        'transaction.timeout.ms': 60_000,
+        'transaction.timeout.ms': TRANSACTION_MS,
         'linger.ms': 0,
         'message.max.bytes': MESSAGE_BYTES_MAX,
         'batch.size': this.batchBytes,

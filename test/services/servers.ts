@@ -106,6 +106,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 message.max.bytes=9000000
 auto.create.topics.enable=false
