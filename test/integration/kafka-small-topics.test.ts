@@ -270,7 +270,7 @@ describe.each(LIMITS)('topics that take %i bytes', (limit) => {
   });
 });
 
-it('each is said at the start, with the command that mends it, and when it becomes less while this runs', async () => {
+it('each is said at the start, with the command that mends it', async () => {
   const warnings = logs.get(1000)?.warnings() ?? [];
   for (const { name } of topics(1))
     expect(warnings.join('\n')).toContain(
