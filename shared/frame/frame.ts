@@ -1,7 +1,8 @@
 /**
  * The frame: one group commit, encoded once, checked everywhere, decoded late (law 10).
  *
- * Promise: the bytes that were fsynced on the gateway are the bytes on the uplink, in the raw log and in the lake.
+ * Promise: the bytes that were fsynced on the gateway are the bytes on the uplink, in the raw log and in the lake; but where
+ * the log's topic takes too little of a record, messages are put into smaller frames (docs/decisions/0037).
  * A record's identity is (gateway, epoch, first sequence + index).
  *
  * Layout, little endian. Header, 64 bytes and the gateway id:
