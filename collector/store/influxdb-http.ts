@@ -25,9 +25,13 @@ export interface InfluxHttpOptions {
   /** '' for none; asked before each request. */
   token: () => string;
   time: Time;
+  /** Of one answer; a proxy in its place may send anything, without an end. */
+  answerBytesMax?: number;
 }
 
 const TIMEOUT_MS = 30_000;
+/** What a query may answer is bounded by what its reader takes: a page of points. */
+const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 /** Requests under way at once: while InfluxDB works on one, the next is made. */
 export const REQUESTS_MAX = 3;
 /** However long a server asks to be left alone. */
@@ -91,7 +95,7 @@ export class InfluxHttp {
     body: string,
     type: string,
   ): Promise<{ message: IncomingMessage; text: string }> {
-    const { url, token: tokenOf } = this.options;
+    const { url, token: tokenOf, answerBytesMax = ANSWER_BYTES_MAX } = this.options;
     const token = tokenOf();
     const bytes = Buffer.from(body);
     return new Promise((resolve, reject) => {
@@ -109,7 +113,13 @@ export class InfluxHttp {
         },
         (message) => {
           const parts: Buffer[] = [];
-          message.on('data', (part: Buffer) => parts.push(part));
+          let length = 0;
+          message.on('data', (part: Buffer) => {
+            length += part.length;
+            if (length > answerBytesMax)
+              request.destroy(new Error(`its answer has more than ${answerBytesMax} bytes`));
+            else parts.push(part);
+          });
           message.on('error', reject);
           message.on('end', () =>
             resolve({ message, text: Buffer.concat(parts).toString('utf8') }),
