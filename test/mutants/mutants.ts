@@ -178,16 +178,16 @@ export const MUTANTS: readonly Mutant[] = [
   // ---- ingest and log ----
   {
     name: 'ingest: acknowledged before the log has it',
-    file: 'collector/ingest/receiver.ts',
-    find: '      await this.log.append(TOPIC_RAW, records);\n      return true;',
-    put: '      void this.log.append(TOPIC_RAW, records).catch(() => undefined);\n      return true;',
+    file: 'collector/ingest/take.ts',
+    find: '    await log.append(TOPIC_RAW, records);\n',
+    put: '    void log.append(TOPIC_RAW, records).catch(() => undefined);\n',
     tests: [SIMULATION, 'test/collector/uplink.test.ts'],
   },
   {
     name: 'ingest: a failed append is acknowledged',
     file: 'collector/ingest/receiver.ts',
-    find: '      // The log reports its own trouble; here it only means: not yet.\n      return false;',
-    put: '      return true;',
+    find: '      // The log reports its own trouble; here it only means: not yet.\n      return undefined;',
+    put: '      return { taken: records, tooLarge: [] };',
     tests: [SIMULATION, 'test/collector/uplink.test.ts'],
   },
   {
