@@ -54,6 +54,10 @@ export interface MessageBuffer<Ticket> {
   readonly congested: boolean;
   readonly state: BufferState;
   readonly epoch: string;
+  /** Of the room before acknowledgements are withheld, the last part; 0: they never are for want of room. Bytes. */
+  readonly lastBytes: number;
+  /** What is taken of it, 0 while there is more. Cheap: it is asked for each message. */
+  readonly lastBytesUsed: number;
   /** From the first message of a group to the end of its fsync. Each commit with messages is one observation. */
   readonly commitSeconds: Histogram;
 

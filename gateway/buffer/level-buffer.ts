@@ -151,6 +151,14 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     return this.gate.state;
   }
 
+  get lastBytes(): number {
+    return this.upkeep.lastBytes;
+  }
+
+  get lastBytesUsed(): number {
+    return this.upkeep.lastBytesUsed(this.pendingBytes);
+  }
+
   get epoch(): string {
     return this.database.epoch;
   }

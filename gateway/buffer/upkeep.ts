@@ -93,6 +93,20 @@ export class Upkeep {
     );
   }
 
+  /** The last ninth of what there is before acknowledgements are withheld; 0 where something else gives way. */
+  get lastBytes(): number {
+    const { policy, diskBytesMax } = this.options;
+    return policy === 'block' ? diskBytesMax * (FULL_FROM - POLICY_FROM) : 0;
+  }
+
+  /** What is taken of `lastBytes` when `pendingBytes` will be on disk too. One comparison until then. */
+  lastBytesUsed(pendingBytes: number): number {
+    const { policy, diskBytesMax } = this.options;
+    const over = this.diskBytes + pendingBytes - diskBytesMax * POLICY_FROM;
+    if (over <= 0 || policy !== 'block') return 0;
+    return Math.max(0, over - this.epochs.history().bytes);
+  }
+
   get isFull(): boolean {
     return this.diskBytes > this.options.diskBytesMax * FULL_FROM;
   }

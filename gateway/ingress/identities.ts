@@ -30,6 +30,8 @@ export class Identities {
   private readonly env: Env;
   private readonly owners = new Map<string, Owner>();
   private readonly connects = new Map<string, { sinceUs: number; count: number }>();
+  /** The principal that came last, and the last one before it: enough to know whether there is more than one. */
+  seen: string[] = [];
 
   constructor(rule: ClientIdRule, connectsPerMinuteMax: number, env: Env) {
     this.rule = rule;
@@ -44,6 +46,15 @@ export class Identities {
   /** Undefined for an id that nobody holds. */
   principalOf(clientId: string): string | undefined {
     return this.owners.get(clientId)?.principal;
+  }
+
+  see(principal: string): void {
+    if (principal !== this.seen[0]) this.seen = [principal, ...this.seen.slice(0, 1)];
+  }
+
+  /** Nobody else was ever here. */
+  isAlone(principal: string): boolean {
+    return this.seen.every((each) => each === principal);
   }
 
   /** Client ids that are away, and who they are. */
@@ -87,6 +98,7 @@ export class Identities {
 
   claim(clientId: string, user: string | undefined, address: string, isCertified: boolean): void {
     const principal = principalOf(user, address);
+    this.see(principal);
     this.owners.set(clientId, { user, principal, isCertified, awaySinceUs: undefined });
   }
 

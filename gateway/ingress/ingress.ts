@@ -39,6 +39,7 @@ import { QOS2_PREFIX, Qos2Sessions } from './qos2.ts';
 import { RETAINED_PREFIX, Retained } from './retained.ts';
 import { RetainedView } from './retained-view.ts';
 import { IngressShares, type SharesMax } from './shares.ts';
+import { BufferSpace } from './space.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 export interface IngressOptions {
@@ -66,6 +67,7 @@ export class Ingress implements MqttHandler {
   readonly limits: MqttLimits;
   readonly server: MqttServer;
   readonly shares: IngressShares;
+  readonly space: BufferSpace;
   readonly publishing: Publishing;
   readonly grants: Grants;
   readonly endings: Endings;
@@ -95,6 +97,9 @@ export class Ingress implements MqttHandler {
     this.notify = notify;
     this.seldom = new Seldom(() => env.clock.monotonicUs());
     const shares = (this.shares = new IngressShares(options.shares));
+    const space = (this.space = new BufferSpace(
+      ...([buffer, shares.bufferSpace, guard.identities, notify, this.seldom] as const),
+    ));
     const subscriptions = new Subscriptions(shares.sessions, shares.subscriptionLevels);
     const sessions = (this.sessions = new Qos2Sessions(shares.qos2));
     const retained = new Retained(shares.retainedMessages, shares.retainedBytes);
@@ -106,14 +111,14 @@ export class Ingress implements MqttHandler {
     const local = (this.local = new LocalDelivery({
       ...{ env, buffer, notify, subscriptions, retained, view, principalOf },
     }));
-    const wills = new Wills(guard, buffer, local);
+    const wills = new Wills(guard, buffer, local, space);
     const grants = (this.grants = new Grants(
       guard,
       subscriptions,
       options.subscriptionsPerClientMax,
     ));
     this.publishing = new Publishing({
-      ...{ guard, buffer, standings, subscriptions, sessions, local },
+      ...{ guard, buffer, standings, subscriptions, sessions, local, space },
       qos2InFlightMax: options.qos2InFlightMax,
     });
     const front5 = (this.front5 = this.front5Of(env, options, wills));
@@ -210,6 +215,7 @@ export class Ingress implements MqttHandler {
   async start(): Promise<void> {
     const { guard, buffer } = this;
     await this.clean.start();
+    await this.space.load();
     if (guard.tls !== undefined) guard.tls.onRevocation = () => this.server.closeCertified();
     guard.watch(
       (users) => this.endings.revoke(users),
@@ -293,6 +299,7 @@ export class Ingress implements MqttHandler {
   async close(): Promise<void> {
     this.endings.stop();
     await this.server.close();
+    this.space.close();
     this.front5.close();
     this.local.close();
     await this.clean.close();

@@ -17,6 +17,7 @@ import { Ack } from './ack.ts';
 import type { Guard } from './guard.ts';
 import type { LocalDelivery } from './local.ts';
 import type { Qos2Sessions } from './qos2.ts';
+import type { BufferSpace } from './space.ts';
 import type { Standings } from './standing.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
@@ -27,6 +28,7 @@ export interface PublishingParts {
   subscriptions: Subscriptions;
   sessions: Qos2Sessions;
   local: LocalDelivery;
+  space: BufferSpace;
   /** QoS 2 messages of one session that may wait for their PUBREL. */
   qos2InFlightMax: number;
 }
@@ -42,6 +44,7 @@ export class Publishing {
   private readonly subscriptions: Subscriptions;
   private readonly sessions: Qos2Sessions;
   private readonly local: LocalDelivery;
+  private readonly space: BufferSpace;
   private readonly qos2InFlightMax: number;
   /** Have something to be sent since the last group. */
   private readonly touched = new Set<MqttConnection>();
@@ -54,6 +57,7 @@ export class Publishing {
     this.subscriptions = parts.subscriptions;
     this.sessions = parts.sessions;
     this.local = parts.local;
+    this.space = parts.space;
     this.qos2InFlightMax = parts.qos2InFlightMax;
   }
 
@@ -72,6 +76,7 @@ export class Publishing {
   /** Its connection is gone. */
   forget(connection: MqttConnection): void {
     this.heldBack.forget(connection);
+    this.space.forget(connection);
   }
 
   publish(connection: MqttConnection, packet: IncomingPublish): void {
@@ -93,6 +98,7 @@ export class Publishing {
       else connection.close('publish to a topic that it may not use');
       return;
     }
+    if (this.space.isScarce && !this.hasSpace(connection, packet)) return;
     this.standings.pace(connection);
     this.messages++;
     this.bytes += payload.length;
@@ -135,6 +141,16 @@ export class Publishing {
     this.buffer.append(message, ticket, ops);
     if (local !== undefined) this.local.deliver(local, isRetained, copies);
     if (this.buffer.congested) this.heldBack.hold(connection);
+  }
+
+  /** False: its principal has its share of what is left of the buffer, and the packet waits with its connection. */
+  private hasSpace(connection: MqttConnection, packet: IncomingPublish): boolean {
+    const { topic, payload } = packet;
+    const principal = this.guard.identities.principalOf(connection.clientId) ?? '';
+    if (this.space.takes(principal, topic.length + payload.length)) return true;
+    const kept = { ...packet, payload: Buffer.from(payload) };
+    this.space.wait(connection, () => this.publish(connection, kept));
+    return false;
   }
 
   /** Keeps a QoS 2 id until its PUBREL; undefined: there is nothing to store, and the client was answered. */

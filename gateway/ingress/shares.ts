@@ -12,6 +12,7 @@ export interface SharesMax {
   offlineBytesMax: number;
   retainedMessagesMax: number;
   retainedBytesMax: number;
+  bufferBytesMax: number;
 }
 
 export class IngressShares {
@@ -24,6 +25,7 @@ export class IngressShares {
   readonly offlineBytes: Share;
   readonly retainedMessages: Share;
   readonly retainedBytes: Share;
+  readonly bufferSpace: Share;
   /** Those that are counted for their user. */
   private readonly admitted = new Set<MqttConnection>();
 
@@ -36,6 +38,7 @@ export class IngressShares {
     this.offlineBytes = new Share(max.offlineBytesMax);
     this.retainedMessages = new Share(max.retainedMessagesMax);
     this.retainedBytes = new Share(max.retainedBytesMax);
+    this.bufferSpace = new Share(max.bufferBytesMax);
   }
 
   /** One more connection of this user; false: it has its share. */
@@ -67,6 +70,7 @@ export class IngressShares {
       offline_bytes: value(this.offlineBytes),
       retained_messages: value(this.retainedMessages),
       retained_bytes: value(this.retainedBytes),
+      buffer_space: value(this.bufferSpace),
     };
     return MQTT_LIMITS.map(({ name }) => ({ labels: { limit: name }, value: of[name] }));
   }

@@ -9,6 +9,8 @@ import type { Message } from '../mqtt5/message.ts';
 import type { Guard } from './guard.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import type { LocalDelivery } from './local.ts';
+import type { BufferSpace } from './space.ts';
+import { principalOf } from '../../shared/access/shares.ts';
 
 interface AedesWill {
   topic: string;
@@ -23,11 +25,18 @@ export class Wills {
   private readonly guard: Guard;
   private readonly buffer: MessageBuffer<Ticket>;
   private readonly local: LocalDelivery;
+  private readonly space: BufferSpace;
 
-  constructor(guard: Guard, buffer: MessageBuffer<Ticket>, local: LocalDelivery) {
+  constructor(
+    guard: Guard,
+    buffer: MessageBuffer<Ticket>,
+    local: LocalDelivery,
+    space: BufferSpace,
+  ) {
     this.guard = guard;
     this.buffer = buffer;
     this.local = local;
+    this.space = space;
   }
 
   /** aedes publishes it itself when `done` says that it is stored. `client` is null when aedes finds it later. */
@@ -77,6 +86,14 @@ export class Wills {
     const who = { user, client };
     // Asked now, not when it connected: a right that was revoked since is none.
     if (rules !== undefined && !rules.mayPublish(who, topic)) {
+      audit.say({ event: 'will_denied', ...who, about: topic });
+      return false;
+    }
+    const principal =
+      user === undefined
+        ? (this.guard.identities.principalOf(client) ?? '')
+        : principalOf(user, '');
+    if (this.space.isScarce && !this.space.takes(principal, topic.length + payload.length)) {
       audit.say({ event: 'will_denied', ...who, about: topic });
       return false;
     }

@@ -14,6 +14,7 @@ import type { Ticket } from '../buffer/ticket.ts';
 import type { AccessRules } from '../ingress/access.ts';
 import { guardPart } from '../ingress/guard-part.ts';
 import { ingressPart } from '../ingress/part.ts';
+import type { BufferSpace } from '../ingress/space.ts';
 import type { GatewayPart } from '../part.ts';
 
 /** Longest wait for the fsync. Beyond it the sender is told to try again; what was stored meanwhile has its identity. */
@@ -22,17 +23,20 @@ const WAIT_MS = 20_000;
 export class BufferSink implements IngestSink {
   readonly bodyBytesMax: number;
   private readonly buffer: MessageBuffer<Ticket>;
+  private readonly space: BufferSpace;
   private readonly rules: AccessRules | undefined;
   private readonly announce: (topic: string, payload: Buffer) => void;
   acceptedMessages = 0;
 
   constructor(
     buffer: MessageBuffer<Ticket>,
+    space: BufferSpace,
     rules: AccessRules | undefined,
     bodyBytesMax: number,
     announce: (topic: string, payload: Buffer) => void,
   ) {
     this.buffer = buffer;
+    this.space = space;
     this.announce = announce;
     this.rules = rules;
     this.bodyBytesMax = bodyBytesMax;
@@ -51,6 +55,13 @@ export class BufferSink implements IngestSink {
         buffer.state.kind === 'blocked'
           ? buffer.state.why
           : 'more is arriving than the disk takes: try again in a moment',
+      );
+    const { client, topic, payload } = message;
+    this.space.see(client);
+    if (this.space.isScarce && !this.space.takes(client, topic.length + payload.length))
+      throw new HeadwaterError(
+        'DATA_UNUSABLE',
+        'the buffer is nearly full, and this sender has its share of the rest: try again when the uplink has taken some',
       );
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -82,6 +93,7 @@ export const sinkPart: GatewayPart<{ sink: BufferSink; ingest: HttpIngest }> = {
     const { ingress } = site.get(ingressPart);
     const sink = new BufferSink(
       site.get(bufferPart).buffer,
+      ingress.space,
       site.get(guardPart).rules,
       site.context.config['limits.bodyBytesMax'],
       (topic, payload) => ingress.announce(topic, payload),

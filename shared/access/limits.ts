@@ -61,6 +61,13 @@ export const MQTT_LIMITS = [
     what: 'bytes of retained messages, with their topics',
     answer: 'as above',
   },
+  {
+    name: 'buffer_space',
+    setting: 'buffer.diskBytesMax',
+    what: 'bytes of the last ninth of the disk buffer, where `buffer.whenFull` is block; a principal that was always the only one has it whole',
+    answer:
+      'it is not read from until there is room: no acknowledgement, nothing lost; HTTP 503; its wills are not stored',
+  },
 ] as const satisfies readonly LimitRow[];
 
 /** The same for HTTP, on both servers. */

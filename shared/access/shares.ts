@@ -44,6 +44,27 @@ export class Share {
     this.held.set(principal, this.of(principal) + amount);
   }
 
+  /**
+   * So much is used, whoever uses it. Where that is less than what was taken it comes free for everybody in proportion;
+   * what nobody is known to have taken counts as everybody else's.
+   */
+  become(used: number): void {
+    let taken = 0;
+    for (const amount of this.held.values()) taken += amount;
+    this.used = used;
+    if (used >= taken) return;
+    for (const [principal, amount] of this.held) {
+      const left = Math.floor((amount * used) / taken);
+      if (left > 0) this.held.set(principal, left);
+      else this.held.delete(principal);
+    }
+  }
+
+  /** Who has taken how much. */
+  holders(): [principal: string, amount: number][] {
+    return [...this.held];
+  }
+
   give(principal: string, amount = 1): void {
     const left = this.of(principal) - amount;
     this.used -= amount;

@@ -3,6 +3,7 @@
  * address here: 127.0.0.2 takes what it can, 127.0.0.3 is a good device.
  */
 import { afterEach, describe, expect, it } from 'vitest';
+import { randomBytes } from 'node:crypto';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { MQTT_LIMITS, type MqttLimitName } from '../../shared/access/limits.ts';
 import { Share, addressGroup } from '../../shared/access/shares.ts';
@@ -61,6 +62,11 @@ async function retainedOf({ port }: RunningGateway, topic: string): Promise<stri
   await client.endAsync(true);
   return heard;
 }
+
+const SMALL_BUFFER = {
+  'buffer.diskBytesMax': `${16 * 1024 * 1024}`,
+  'buffer.pendingBytesMax': '65536',
+};
 
 const LEVELS = (from: string): string =>
   Array.from({ length: 98 }, (_, at) => `${from}-${at}`).join('/');
@@ -193,7 +199,32 @@ const ATTACKS: Record<
       expect(await retainedOf(gateway, 'state/good')).toEqual(['new, and longer']);
     },
   },
+  buffer_space: {
+    settings: SMALL_BUFFER,
+    run: async (gateway) => {
+      const good = await login(gateway, 'good', GOOD);
+      await puback(good, 'state', 'before');
+      await fillAsBad(gateway);
+      for (let at = 0; at < 20; at++) await puback(good, 'state', `${at}`);
+      const url = `${gateway.http}/api/v1/ingest?topic=x`;
+      expect((await fetch(url, { method: 'POST', body: '1' })).status).toBe(204);
+    },
+  },
 };
+
+/** Sends what does not compress, until no more of it is acknowledged. Its answers: how many were. */
+async function fillAsBad(gateway: RunningGateway, id = 'bad'): Promise<number> {
+  const bad = await login(gateway, id, BAD);
+  const answers = (): number => (bad.received().length - 4) / 4;
+  const isHeld = (): boolean => gateway.notices.some(({ event }) => event === 'buffer_share');
+  const payload = randomBytes(50_000).toString('latin1');
+  for (let sent = 0; !isHeld(); ) {
+    if (sent - answers() < 16) bad.send(encodePublish('flood', payload, 1, (sent++ % 60_000) + 1));
+    else await new Promise((resolve) => setTimeout(resolve, 2));
+    if (sent > 1000) throw new Error('nothing held it back');
+  }
+  return answers();
+}
 
 describe('limits that hold for all', () => {
   it.each(
@@ -211,6 +242,19 @@ describe('limits that hold for all', () => {
       ).toBeGreaterThan(0);
     const good = await login(gateway, 'good-after', GOOD);
     await puback(good, 'alive', '1');
+  });
+
+  it('who has his share of a nearly full buffer has it after a restart too, and by a new connection', async () => {
+    const folder = temporaryFolder();
+    running = await runGateway(folder, SMALL_BUFFER);
+    await puback(await login(running, 'good', GOOD), 'state', 'before');
+    await fillAsBad(running);
+    await running.gateway.close();
+    running = await runGateway(folder, SMALL_BUFFER);
+    // The good one sleeps: it was here before the restart, and its share is kept for it.
+    await fillAsBad(running, 'bad-again');
+    await puback(await login(running, 'good', GOOD), 'state', 'after');
+    expect(running.notices.some(({ event }) => event === 'buffer_blocked')).toBe(false);
   });
 
   it('a new state that cannot be retained takes the old one with it, through a restart too', async () => {
