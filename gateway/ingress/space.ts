@@ -6,6 +6,7 @@
  */
 import type { Share } from '../../shared/access/shares.ts';
 import { messageOf } from '../../shared/errors.ts';
+import { seal, unseal } from '../../shared/kv/sealed.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Seldom } from '../../shared/telemetry/seldom.ts';
@@ -25,6 +26,12 @@ interface Kept {
   /** Who was here. */
   seen: string[];
   held: [principal: string, bytes: number][];
+}
+
+/** Undefined for what is damaged: the shares begin anew, and nothing is lost by that. */
+function readKept(sealed: Buffer): Kept | undefined {
+  const value = unseal(sealed);
+  return value === undefined ? undefined : (JSON.parse(value.toString()) as Kept); // What `keep` wrote.
 }
 
 export class BufferSpace {
@@ -62,7 +69,9 @@ export class BufferSpace {
   /** What an earlier run wrote down. */
   async load(): Promise<void> {
     for (const [, value] of await this.buffer.entries(KEY)) {
-      const { seen, held } = JSON.parse(value.toString()) as Kept;
+      const kept = readKept(value);
+      if (kept === undefined) continue;
+      const { seen, held } = kept;
       for (const principal of seen.toReversed()) this.identities.see(principal);
       for (const [principal, bytes] of held) this.share.add(principal, bytes);
     }
@@ -140,6 +149,6 @@ export class BufferSpace {
       .toSorted((one, other) => other[1] - one[1])
       .slice(0, KEPT_MAX);
     const kept: Kept = { seen: [...this.identities.seen], held };
-    this.buffer.remember(KEY, Buffer.from(JSON.stringify(kept)));
+    this.buffer.remember(KEY, seal(Buffer.from(JSON.stringify(kept))));
   }
 }
