@@ -208,5 +208,5 @@ describe('the Aberdeen week', () => {
     expect(found('stuck_bool', 'true')).toBeGreaterThan(10);
     expect(found('saturated_bool', 'true')).toBeGreaterThan(5);
     expect(found('top', '99.9')).toBeGreaterThan(5);
-  });
+  }, 400_000);
 });
