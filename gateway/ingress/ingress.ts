@@ -111,7 +111,7 @@ export class Ingress implements MqttHandler {
     const local = (this.local = new LocalDelivery({
       ...{ env, buffer, notify, subscriptions, retained, view, principalOf },
     }));
-    const wills = new Wills(guard, buffer, local, space);
+    const wills = new Wills(guard, buffer, local, space, shares.waitingWills);
     const grants = (this.grants = new Grants(
       guard,
       subscriptions,

@@ -83,6 +83,14 @@ export class LocalDelivery {
     return this.parts.env.clock.wallUs() / 1000;
   }
 
+  /** A message that is not even stored was to be retained: the topic has none any more, not an older one. */
+  unretain({ topic, publisher }: Message): void {
+    const { retained, view, principalOf } = this.parts;
+    const nothing = { forwarded: undefined, expiresAtMs: undefined };
+    const { ops } = retained.set(topic, principalOf(publisher), 0, Buffer.alloc(0), nothing);
+    if (ops.length > 0) this.write(ops, () => void view.unretain(topic));
+  }
+
   /** The topic's retained message, or none any more when this one cannot be kept: never an older one. */
   retain(message: Message): { ops: KvOp[]; kept: boolean } {
     const { retained, buffer, view, notify, principalOf } = this.parts;

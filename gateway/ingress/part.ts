@@ -46,6 +46,7 @@ function ingressOf(site: GatewaySite): Ingress {
         offlineBytesMax: config['limits.offlineBytesMax'],
         retainedMessagesMax: config['limits.retainedMessagesMax'],
         retainedBytesMax: config['limits.retainedBytesMax'],
+        willBytesMax: config['buffer.pendingBytesMax'],
         bufferBytesMax: site.get(bufferPart).buffer.lastBytes,
       },
       qos2InFlightMax: config['limits.qos2InFlightMax'],

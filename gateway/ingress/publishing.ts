@@ -140,6 +140,11 @@ export class Publishing {
         : new Ack(connection, qos === 1 ? PUBACK : PUBREC, packetId, this.touched);
     this.buffer.append(message, ticket, ops);
     if (local !== undefined) this.local.deliver(local, isRetained, copies);
+    this.pause(connection);
+  }
+
+  /** Whatever waits for the disk takes memory, an answer alone too: no more is read while the buffer wants nothing. */
+  private pause(connection: MqttConnection): void {
     if (this.buffer.congested) this.heldBack.hold(connection);
   }
 
@@ -159,6 +164,7 @@ export class Publishing {
     if (this.sessions.has(clientId, packetId)) {
       // A repeat of what is stored or about to be: PUBREC once more, nothing stored [MQTT-4.3.3-2].
       this.buffer.barrier(new Ack(connection, PUBREC, packetId, this.touched));
+      this.pause(connection);
       return undefined;
     }
     if (this.sessions.inFlight(clientId) >= this.qos2InFlightMax) {
@@ -182,6 +188,7 @@ export class Publishing {
   pubrel(connection: MqttConnection, packetId: number): void {
     const ops = this.sessions.release(connection.clientId, packetId);
     this.buffer.barrier(new Ack(connection, PUBCOMP, packetId, this.touched), ops);
+    this.pause(connection);
   }
 
   /** Behind all acknowledgements of what came before. */
@@ -192,5 +199,6 @@ export class Publishing {
         this.touched.add(connection);
       },
     });
+    this.pause(connection);
   }
 }

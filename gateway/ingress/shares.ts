@@ -13,6 +13,7 @@ export interface SharesMax {
   retainedMessagesMax: number;
   retainedBytesMax: number;
   bufferBytesMax: number;
+  willBytesMax: number;
 }
 
 export class IngressShares {
@@ -26,6 +27,7 @@ export class IngressShares {
   readonly retainedMessages: Share;
   readonly retainedBytes: Share;
   readonly bufferSpace: Share;
+  readonly waitingWills: Share;
   /** Those that are counted for their user. */
   private readonly admitted = new Set<MqttConnection>();
 
@@ -39,6 +41,7 @@ export class IngressShares {
     this.retainedMessages = new Share(max.retainedMessagesMax);
     this.retainedBytes = new Share(max.retainedBytesMax);
     this.bufferSpace = new Share(max.bufferBytesMax);
+    this.waitingWills = new Share(max.willBytesMax);
   }
 
   /** One more connection of this user; false: it has its share. */
@@ -70,6 +73,7 @@ export class IngressShares {
       offline_bytes: value(this.offlineBytes),
       retained_messages: value(this.retainedMessages),
       retained_bytes: value(this.retainedBytes),
+      waiting_wills: value(this.waitingWills),
       buffer_space: value(this.bufferSpace),
     };
     return MQTT_LIMITS.map(({ name }) => ({ labels: { limit: name }, value: of[name] }));

@@ -10,7 +10,7 @@ import type { Guard } from './guard.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import type { LocalDelivery } from './local.ts';
 import type { BufferSpace } from './space.ts';
-import { principalOf } from '../../shared/access/shares.ts';
+import { principalOf, type Share } from '../../shared/access/shares.ts';
 
 interface AedesWill {
   topic: string;
@@ -26,17 +26,20 @@ export class Wills {
   private readonly buffer: MessageBuffer<Ticket>;
   private readonly local: LocalDelivery;
   private readonly space: BufferSpace;
+  private readonly waiting: Share;
 
   constructor(
     guard: Guard,
     buffer: MessageBuffer<Ticket>,
     local: LocalDelivery,
     space: BufferSpace,
+    waiting: Share,
   ) {
     this.guard = guard;
     this.buffer = buffer;
     this.local = local;
     this.space = space;
+    this.waiting = waiting;
   }
 
   /** aedes publishes it itself when `done` says that it is stored. `client` is null when aedes finds it later. */
@@ -93,12 +96,15 @@ export class Wills {
       user === undefined
         ? (this.guard.identities.principalOf(client) ?? '')
         : principalOf(user, '');
-    if (this.space.isScarce && !this.space.takes(principal, topic.length + payload.length)) {
+    const bytes = topic.length + payload.length;
+    let isRetained = will.retain && rules?.mayRetain(who, topic) !== false;
+    // Nothing of a client that is gone can be held back: what cannot wait here is not taken.
+    if (!this.takes(principal, bytes)) {
       audit.say({ event: 'will_denied', ...who, about: topic });
+      if (isRetained) this.local.unretain(will);
       return false;
     }
     const ops: KvOp[] = [];
-    let isRetained = will.retain && rules?.mayRetain(who, topic) !== false;
     if (isRetained) {
       const retained = this.local.retain(will);
       ops.push(...retained.ops);
@@ -116,9 +122,21 @@ export class Wills {
         payload,
         ...(recorded === undefined ? {} : { properties: recorded }),
       },
-      { durable: () => whenDurable(isRetained, copies) },
+      {
+        durable: () => {
+          this.waiting.give(principal, bytes);
+          whenDurable(isRetained, copies);
+        },
+      },
       ops,
     );
     return true;
+  }
+
+  private takes(principal: string, bytes: number): boolean {
+    if (!this.waiting.take(principal, bytes)) return false;
+    if (!this.space.isScarce || this.space.takes(principal, bytes)) return true;
+    this.waiting.give(principal, bytes);
+    return false;
   }
 }

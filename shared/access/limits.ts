@@ -62,6 +62,12 @@ export const MQTT_LIMITS = [
     answer: 'as above',
   },
   {
+    name: 'waiting_wills',
+    setting: 'buffer.pendingBytesMax',
+    what: 'bytes of wills that are not on disk yet',
+    answer: 'the will is not stored; the audit log says `will_denied`',
+  },
+  {
     name: 'buffer_space',
     setting: 'buffer.diskBytesMax',
     what: 'bytes of the last ninth of the disk buffer, where `buffer.whenFull` is block; a principal that was always the only one has it whole',

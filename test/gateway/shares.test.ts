@@ -9,7 +9,7 @@ import { MQTT_LIMITS, type MqttLimitName } from '../../shared/access/limits.ts';
 import { Share, addressGroup } from '../../shared/access/shares.ts';
 import { connectPacket, subscribePacket, tryConnect } from '../support/hostile.ts';
 import { runGateway, type RunningGateway } from '../support/gateway.ts';
-import { encodePublish } from '../support/load.ts';
+import { encodeConnect, encodePublish } from '../support/load.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
 import { P, connect5, reader5 } from '../support/raw-mqtt5.ts';
@@ -199,6 +199,35 @@ const ATTACKS: Record<
       expect(await retainedOf(gateway, 'state/good')).toEqual(['new, and longer']);
     },
   },
+  waiting_wills: {
+    settings: { 'buffer.pendingBytesMax': '65536', 'limits.connectBytesMax': '40000' },
+    run: async (gateway) => {
+      const dying = await Promise.all(
+        Array.from({ length: 30 }, async (_, at) => {
+          const will = { topic: `bad/${at}`, payload: 'x'.repeat(30_000), retain: true };
+          const client = await connected(
+            gateway.port,
+            `bad-${at}`,
+            connectPacket({ id: `bad-${at}`, will }),
+            BAD,
+          );
+          await puback(client, `bad/${at}`, 'here', true);
+          return client;
+        }),
+      );
+      const will = { topic: 'good', payload: 'gone' };
+      const id = 'good-dying';
+      const { client: good } = await tryConnect(gateway.port, { id, will }, GOOD);
+      const watcher = await login(gateway, 'watcher', GOOD);
+      await subscribe(watcher, 'good');
+      for (const { socket } of [...dying, good]) socket.destroy();
+      await until("the good one's will", () => watcher.received().includes('gone') || undefined);
+      // Those that were not taken left no older state behind.
+      const refused = await gateway.metric('headwater_limit_refused_total{limit="waiting_wills"}');
+      expect(refused).toBeGreaterThan(0);
+      expect(await retainedOf(gateway, 'bad/#')).not.toContain('here');
+    },
+  },
   buffer_space: {
     settings: SMALL_BUFFER,
     run: async (gateway) => {
@@ -212,18 +241,25 @@ const ATTACKS: Record<
   },
 };
 
-/** Sends what does not compress, until no more of it is acknowledged. Its answers: how many were. */
-async function fillAsBad(gateway: RunningGateway, id = 'bad'): Promise<number> {
-  const bad = await login(gateway, id, BAD);
-  const answers = (): number => (bad.received().length - 4) / 4;
-  const isHeld = (): boolean => gateway.notices.some(({ event }) => event === 'buffer_share');
+/** Sends what does not compress, until that is said. */
+async function fillAsBad(
+  gateway: RunningGateway,
+  id = 'bad',
+  version: 4 | 5 = 4,
+  until = 'buffer_share',
+): Promise<RawClient> {
+  const bad = await connected(gateway.port, id, encodeConnect(id, version), BAD);
+  const before = bad.received().length;
+  const answers = (): number => (bad.received().length - before) / 4;
+  const isHeld = (): boolean => gateway.notices.some(({ event }) => event === until);
   const payload = randomBytes(50_000).toString('latin1');
   for (let sent = 0; !isHeld(); ) {
-    if (sent - answers() < 16) bad.send(encodePublish('flood', payload, 1, (sent++ % 60_000) + 1));
+    if (sent - answers() < 16)
+      bad.send(encodePublish('flood', payload, 1, (sent++ % 60_000) + 1, 0, version));
     else await new Promise((resolve) => setTimeout(resolve, 2));
     if (sent > 1000) throw new Error('nothing held it back');
   }
-  return answers();
+  return bad;
 }
 
 describe('limits that hold for all', () => {
@@ -252,9 +288,21 @@ describe('limits that hold for all', () => {
     await running.gateway.close();
     running = await runGateway(folder, SMALL_BUFFER);
     // The good one sleeps: it was here before the restart, and its share is kept for it.
-    await fillAsBad(running, 'bad-again');
+    await fillAsBad(running, 'bad-again', 5);
     await puback(await login(running, 'good', GOOD), 'state', 'after');
     expect(running.notices.some(({ event }) => event === 'buffer_blocked')).toBe(false);
+  });
+
+  it('while the buffer acknowledges nothing, answers alone do not pile up either: nobody is read from', async () => {
+    const gateway = await start(SMALL_BUFFER);
+    await fillAsBad(gateway, 'bad', 4, 'buffer_blocked');
+    const other = await login(gateway, 'other', BAD);
+    // Whoever reads all of it closes the connection at its end.
+    other.send(Buffer.alloc(64 * 1024, Buffer.from([0x62, 2, 0, 1])));
+    other.send([0xe0, 0]);
+    const gone = other.closed().then(() => 'read', String);
+    const soon = new Promise<'held'>((resolve) => setTimeout(() => resolve('held'), 1500));
+    expect(await Promise.race([gone, soon])).toBe('held');
   });
 
   it('a new state that cannot be retained takes the old one with it, through a restart too', async () => {
