@@ -30,6 +30,8 @@ export interface EndingParts {
 
 const LOOK_MS = 60_000;
 
+const LOST = 'it may no longer subscribe to what it has subscribed to';
+
 export class Endings {
   readonly endedBy = new CounterBy('reason');
   /** Messages that waited for a session that was ended. */
@@ -86,8 +88,25 @@ export class Endings {
       );
       if (lost === undefined) continue;
       audit.say({ event: 'revoked', user, client, about: lost });
-      this.end(client, 'it may no longer subscribe to what it has subscribed to');
+      this.end(client, LOST);
     }
+  }
+
+  /** The same for what was cut while nobody ran: clients that lost rights, and users that are no more. */
+  afterRestart(cut: Iterable<string>): void {
+    const { passwords, clientCertificates, identities, audit } = this.parts.guard;
+    for (const client of cut) {
+      audit.say({ event: 'revoked', user: identities.ownerOf(client), client });
+      this.end(client, LOST);
+    }
+    // Where certificates are shown too, a user need not be of the password file.
+    if (passwords === undefined || clientCertificates !== 'none') return;
+    const all = [...identities.away()];
+    this.revoke(
+      new Set(
+        all.flatMap(([, { user }]) => (user === undefined || passwords.has(user) ? [] : user)),
+      ),
+    );
   }
 
   private expire(): void {

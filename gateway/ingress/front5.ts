@@ -70,6 +70,9 @@ export class Front5 implements LinkHost, BrokerHost {
   private readonly owners = new Map<string, Holder>();
   private sweeper: NodeJS.Timeout | undefined;
 
+  /** Restored, and with rights that were cut meanwhile. */
+  private readonly notGranted = new Set<string>();
+
   constructor(context: Front5Context, limits: LinkLimits, options: BrokerOptions, stallMs: number) {
     this.context = context;
     this.limits = limits;
@@ -81,10 +84,12 @@ export class Front5 implements LinkHost, BrokerHost {
     return this.context.env.clock.wallUs() / 1000;
   }
 
-  start(entries: [Buffer, Buffer][]): void {
+  /** Gives the clients that may no longer subscribe to what their sessions of an earlier run have subscribed to. */
+  start(entries: [Buffer, Buffer][]): Iterable<string> {
     this.broker.start(entries);
     this.sweeper = setInterval(() => this.cutStalled(), 1000);
     this.sweeper.unref();
+    return this.notGranted;
   }
 
   /** A subscriber that does not read is let go, so that nothing piles up for it in memory. */
@@ -365,6 +370,7 @@ export class Front5 implements LinkHost, BrokerHost {
     const { clientId, user, principal } = session;
     this.context.guard.identities.restored(clientId, user, principal);
     for (const filter of session.subscriptions.keys())
-      this.context.maySubscribe(clientId, sharedFilter(filter) ?? filter);
+      if (this.context.maySubscribe(clientId, sharedFilter(filter) ?? filter) === 'not granted')
+        this.notGranted.add(clientId);
   }
 }

@@ -224,8 +224,9 @@ export class Ingress implements MqttHandler {
     this.sessions.load(await buffer.entries(QOS2_PREFIX));
     for (const clientId of this.sessions.clients()) guard.identities.left(clientId);
     this.endings.start();
-    this.front5.start(await buffer.entries(SESSION_PREFIX));
+    const cut = this.front5.start(await buffer.entries(SESSION_PREFIX));
     await this.local.start(this.clean, this.front5, await buffer.entries(RETAINED_PREFIX));
+    this.endings.afterRestart(cut);
   }
 
   /** The buffer's tickets of one group. */

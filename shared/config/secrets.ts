@@ -111,6 +111,10 @@ export class Passwords {
     return this.users.size;
   }
 
+  has(user: string): boolean {
+    return this.users.has(user);
+  }
+
   /** Takes the file anew. Returns the users whose credentials are gone or others now. Throws CONFIG_INVALID. */
   reload(): Set<string> {
     const before = this.users;

@@ -1,6 +1,6 @@
 /** Wrong passwords cost whoever sends them, and rights that are gone are gone for those who are away too. Real sockets. */
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { HashQueue, type HashJob } from '../../shared/access/hash-queue.ts';
@@ -10,6 +10,7 @@ import { connectPacket, subscribePacket, tryConnect } from '../support/hostile.t
 import { encodePublish } from '../support/load.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { connected, rawClient } from '../support/raw-mqtt.ts';
+import { P, connect5, connected5, subscribe5 } from '../support/raw-mqtt5.ts';
 
 const BAD = '127.0.0.2';
 const GOOD = '127.0.0.3';
@@ -210,6 +211,51 @@ describe('rights that are cut while a persistent session is away', () => {
     expect(answer.subarray(4).toString('hex'), 'nothing but the PINGRESP').toBe('d000');
   });
 
+  it.each([
+    4, 5,
+  ] as const)('nor when they were cut while the gateway was down, version %d', async (version) => {
+    const { gateway, passwords, rules } = await start({}, ACL);
+    const folder = dirname(rules);
+    if (version === 4) await away(gateway, 'b');
+    else {
+      const expiry = P.sessionExpiry(600);
+      const options = { clean: false, username: 'b', password: PASSWORD, properties: [expiry] };
+      const client = await connected5(gateway.port, 'b', options);
+      client.send(subscribe5(1, [['secret/#', 1]]));
+      expect((await client.next(9)).body.at(-1)).toBe(1);
+      client.socket.destroy();
+    }
+    await tell(gateway, 'before');
+    await gateway.gateway.close();
+    writeFileSync(rules, ACL.replace('secret/#', 'other/#'));
+    running = await runGateway(
+      join(folder, 'data'),
+      {},
+      { 'password-file': passwords, 'acl-file': rules },
+    );
+    await tell(running, 'after');
+    const heard = await rawClient(running.port);
+    heard.send(
+      version === 4
+        ? connectPacket({ id: 'b', user: 'b', password: PASSWORD, clean: false })
+        : connect5('b', {
+            clean: false,
+            username: 'b',
+            password: PASSWORD,
+            properties: [P.sessionExpiry(600)],
+          }),
+    );
+    await heard.bytes(4);
+    await tell(running, 'now');
+    heard.send([0xc0, 0]);
+    await until(
+      'the PINGRESP',
+      () => heard.received().includes(Buffer.from([0xd0, 0])) || undefined,
+    );
+    expect(heard.received().toString('latin1')).not.toMatch(/secret|before|after|now/);
+    heard.socket.destroy();
+  });
+
   it('the session of a user that is removed ends, and a new one of that name finds nothing', async () => {
     const { gateway, passwords } = await start({}, ACL);
     await away(gateway, 'b');
@@ -220,5 +266,21 @@ describe('rights that are cut while a persistent session is away', () => {
     );
     expect(await gateway.metric('headwater_limit_used{limit="offline_bytes"}')).toBe(0);
     expect(await gateway.metric('headwater_limit_used{limit="sessions"}')).toBe(0);
+  });
+
+  it('nor does one of a user that was removed while the gateway was down', async () => {
+    const { gateway, passwords, rules } = await start({}, ACL);
+    await away(gateway, 'b');
+    await tell(gateway, 'before');
+    await gateway.gateway.close();
+    await writePasswords(passwords, ['a']);
+    running = await runGateway(
+      join(dirname(rules), 'data'),
+      {},
+      { 'password-file': passwords, 'acl-file': rules },
+    );
+    expect(running.notices.map(({ event }) => event)).toContain('session_ended');
+    expect(await running.metric('headwater_limit_used{limit="offline_bytes"}')).toBe(0);
+    expect(await running.metric('headwater_limit_used{limit="mqtt5_sessions"}')).toBe(0);
   });
 });
