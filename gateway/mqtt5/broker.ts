@@ -95,9 +95,10 @@ export class Broker5 implements SessionStore {
     if (orphans.length > 0) this.host.write(orphans);
     for (let i = 0; i < damaged; i++) this.droppedBy.add('damaged');
     this.sequence = sequence;
+    const now = this.nowMs();
     for (const session of sessions) {
-      // Whoever was connected when this process ended has been away since now.
-      session.awaySinceMs ??= this.nowMs();
+      // Whoever was connected when this process ended is away since now, and nobody since later, by a clock that is behind.
+      session.awaySinceMs = Math.min(session.awaySinceMs ?? now, now);
       this.sessions.set(session.clientId, session);
       this.options.sessions.add(session.principal, 1);
       this.options.bytes.add(session.principal, session.queuedBytes);
@@ -106,14 +107,17 @@ export class Broker5 implements SessionStore {
     }
     for (const [clientId, will] of wills) {
       // The connection ended with the process, not by the client's word.
-      will.dueMs ??= this.nowMs() + will.delaySeconds * 1000;
+      will.dueMs = Math.min(will.dueMs ?? Number.POSITIVE_INFINITY, now + will.delaySeconds * 1000);
       this.wills.set(clientId, will);
     }
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
   }
 
+  /** One whose time is over is none, also before it has been looked at. */
   find(clientId: string): Session | undefined {
+    const session = this.sessions.get(clientId);
+    if (session?.isOver(this.nowMs()) === true) this.end(session);
     return this.sessions.get(clientId);
   }
 
@@ -239,10 +243,7 @@ export class Broker5 implements SessionStore {
       this.publishWill(clientId, session?.user, will);
       if (session !== undefined) this.keep(session);
     }
-    for (const session of [...this.sessions.values()]) {
-      const { awaySinceMs, expirySeconds } = session;
-      if (awaySinceMs !== undefined && awaySinceMs + expirySeconds * 1000 <= now) this.end(session);
-    }
+    for (const session of [...this.sessions.values()]) if (session.isOver(now)) this.end(session);
   }
 
   /** Copies of a message for whoever is subscribed to its topic; undefined: nobody. */

@@ -203,6 +203,8 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
         id: id ?? undefined,
       });
     if (parsed.will !== undefined) loaded.wills.set(clientId, willOf(parsed.will));
+    const taken = new Set([...inFlight.values()].map(([packetId]) => packetId));
+    const last = Math.max(0, ...inFlight.keys());
     // Keys come in their order, so do the messages.
     for (const [sequence, value] of messages) {
       const out = decodeOutgoing(value, sequence);
@@ -210,7 +212,9 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
         loaded.damaged++;
         continue;
       }
-      const [packetId, released] = inFlight.get(sequence) ?? [undefined, false];
+      let [packetId, released] = inFlight.get(sequence) ?? [undefined, false];
+      // Before one that went to the client: so did this, at QoS 1, whose ids are not kept. It comes again before it.
+      if (sequence < last) packetId ??= session.sentAs(out, taken);
       // Whoever was connected at the end may have got any of it.
       const maybeSent = parsed.awaySinceMs === undefined || sequence <= session.lastSent;
       session.restore(out, packetId, released, maybeSent);

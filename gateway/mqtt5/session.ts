@@ -63,6 +63,8 @@ export class Session {
   /** Of `waiting`, those that have been taken: the list is cut when they are half of it. */
   private taken = 0;
   private readonly unacknowledged = new Map<number, InFlight>();
+  /** Of `unacknowledged`, what this connection has not been sent again yet, in order. */
+  private readonly owed = new Set<number>();
   private lastId = 0;
   /** The largest sequence that went to the client: what is on disk up to it goes again with DUP. */
   lastSent = 0;
@@ -87,14 +89,22 @@ export class Session {
     return this.link !== undefined;
   }
 
+  /** It has been away for as long as it may. */
+  isOver(nowMs: number): boolean {
+    const { awaySinceMs, expirySeconds } = this;
+    return awaySinceMs !== undefined && awaySinceMs + expirySeconds * 1000 <= nowMs;
+  }
+
+  /** The client takes one more at once: what it has got and not acknowledged is below its receive maximum [MQTT-3.3.4-9]. */
+  private takesMore(link: SessionLink): boolean {
+    return !link.isFull && this.unacknowledged.size - this.owed.size < link.receiveMaximum;
+  }
+
   /** It could take one more at once. */
   get isReady(): boolean {
     const { link } = this;
     return (
-      link !== undefined &&
-      !link.isFull &&
-      this.unacknowledged.size < link.receiveMaximum &&
-      this.waitingCount === 0
+      link !== undefined && this.takesMore(link) && this.owed.size === 0 && this.waitingCount === 0
     );
   }
 
@@ -125,6 +135,11 @@ export class Session {
     else this.unacknowledged.set(packetId, { out, released });
   }
 
+  /** The id under which a message on disk went to the client, of which only its sequence is known; `taken`: by others. */
+  sentAs(out: Outgoing, taken: ReadonlySet<number>): number {
+    return this.freeId(out, taken);
+  }
+
   private isExpired({ message }: Outgoing): boolean {
     return message.expiresAtMs !== undefined && message.expiresAtMs <= this.store.nowMs();
   }
@@ -133,11 +148,8 @@ export class Session {
   pump(): void {
     const { link } = this;
     if (link === undefined) return;
-    while (
-      this.waitingCount > 0 &&
-      !link.isFull &&
-      this.unacknowledged.size < link.receiveMaximum
-    ) {
+    if (this.owed.size > 0) this.sendAgain(link);
+    while (this.waitingCount > 0 && this.takesMore(link)) {
       const out = this.waiting[this.taken++] as Outgoing; // Within its length.
       if (this.isExpired(out)) {
         this.store.dropped('expired');
@@ -159,14 +171,24 @@ export class Session {
     }
   }
 
+  /** What was not acknowledged comes again, in its order, before anything else [MQTT-4.6.0-1]. */
+  private sendAgain(link: SessionLink): void {
+    for (const packetId of [...this.owed]) {
+      if (!this.takesMore(link)) return;
+      this.owed.delete(packetId);
+      const out = this.unacknowledged.get(packetId)?.out;
+      if (out !== undefined && !link.deliver(out, packetId, true)) this.complete(packetId, out);
+    }
+  }
+
   /**
    * What is on disk has an id that follows from its sequence, so that after a kill it comes again under the same one: a
    * client that has it already knows it by that [MQTT-4.4.0-1].
    */
-  private freeId({ sequence }: Outgoing): number {
+  private freeId({ sequence }: Outgoing, taken?: ReadonlySet<number>): number {
     let id = sequence > 0 ? sequence % IDS : this.lastId;
     do id = (id % IDS) + 1;
-    while (this.unacknowledged.has(id));
+    while (this.unacknowledged.has(id) || taken?.has(id) === true);
     if (sequence === 0) this.lastId = id;
     return id;
   }
@@ -178,6 +200,7 @@ export class Session {
 
   private complete(packetId: number, out: Outgoing): void {
     this.unacknowledged.delete(packetId);
+    this.owed.delete(packetId);
     if (out.qos === 2) this.store.inFlight(this, packetId, out, undefined);
     this.end(out);
   }
@@ -202,6 +225,7 @@ export class Session {
       return;
     }
     entry.released = true;
+    this.owed.delete(packetId);
     const { link } = this;
     // The client forgets the message with the PUBREL: it must not be sent again after a kill, so that is on disk before.
     this.store.inFlight(this, packetId, entry.out, 'released', () => {
@@ -221,9 +245,10 @@ export class Session {
   resume(link: SessionLink): void {
     this.link = link;
     this.awaySinceMs = undefined;
-    for (const [packetId, { out, released }] of [...this.unacknowledged]) {
+    this.owed.clear();
+    for (const [packetId, { released }] of this.unacknowledged) {
       if (released) link.release(packetId, REASON.success);
-      else if (!link.deliver(out, packetId, true)) this.complete(packetId, out);
+      else this.owed.add(packetId);
     }
     this.pump();
   }

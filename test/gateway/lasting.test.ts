@@ -259,39 +259,65 @@ describe('what a subscriber is granted', () => {
 });
 
 describe('the clock of the sessions', () => {
-  it('a clock that is set makes nobody away for longer', async () => {
-    let wallUs = 0;
-    let monotonicUs = 0;
+  const sessionOn = (): {
+    broker: Broker5;
+    clock: { wallUs: number; monotonicUs: number };
+    ended: string[];
+    written: KvOp[];
+  } => {
+    const clock = { wallUs: 0, monotonicUs: 0 };
     const real = realEnv();
-    const env = {
-      ...real,
-      clock: { ...real.clock, wallUs: () => wallUs, monotonicUs: () => monotonicUs },
+    const { wallUs, monotonicUs } = {
+      wallUs: () => clock.wallUs,
+      monotonicUs: () => clock.monotonicUs,
     };
     const ended: string[] = [];
+    const written: KvOp[] = [];
     const broker = new Broker5(
-      env,
+      { ...real, clock: { ...real.clock, wallUs, monotonicUs } },
       { sessions: new Share(10), messagesMax: 10, bytes: new Share(10_000) },
       {
-        write: () => undefined,
+        write: (ops) => void written.push(...ops),
         publishWill: () => undefined,
         sessionEnded: (clientId) => void ended.push(clientId),
         overflow: () => undefined,
         sessionRestored: () => undefined,
       },
     );
-    broker.start([]);
+    return { broker, clock, ended, written };
+  };
+  const away = (broker: Broker5): void => {
     const session = broker.create('each', 'p');
     if (session === undefined) throw new Error('no session');
     session.expirySeconds = 60;
     broker.away(session, false);
+  };
+  const YEAR_2026_US = 1.79e15;
+
+  it.each([
+    'of this run',
+    'of an earlier run, whose clock was right',
+  ])('a clock that is set makes nobody away for longer, nor for less: a session %s', async (whose) => {
+    let entries: [Buffer, Buffer][] = [];
+    if (whose !== 'of this run') {
+      const earlier = sessionOn();
+      earlier.clock.wallUs = YEAR_2026_US;
+      away(earlier.broker);
+      entries = earlier.written.flatMap((op) => (op.type === 'put' ? [[op.key, op.value]] : []));
+    }
+    const { broker, clock, ended } = sessionOn();
+    broker.start(entries);
+    if (whose === 'of this run') away(broker);
     // From 1970 to 2026 in two seconds.
-    wallUs = 1.79e15;
-    monotonicUs = 2e6;
+    clock.wallUs = YEAR_2026_US + 2e6;
+    clock.monotonicUs = 2e6;
     await new Promise((resolve) => setTimeout(resolve, 1200));
-    expect(ended).toEqual([]);
-    wallUs += 61e6;
-    monotonicUs += 61e6;
-    await until('its end', () => ended.length > 0 || undefined);
+    expect([ended, broker.find('each') !== undefined]).toEqual([[], true]);
+    clock.wallUs += 61e6;
+    clock.monotonicUs += 61e6;
+    // At once for who asks for it, not at the next look.
+    expect(broker.find('each')).toBeUndefined();
+    expect(ended).toEqual(['each']);
     broker.close();
   });
 });
