@@ -1,7 +1,7 @@
 // Bundles the command into dist/: one file for each entry and lazily loaded part. Native packages and what is large
 // and only needed by one adapter stay outside the bundle and are resolved from node_modules. Compiles contracts/ as well.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +13,7 @@ try {
   process.stderr.write('build: esbuild is not installed, dist/ stays as it is\n');
   process.exit(process.env.npm_lifecycle_event === 'prepare' ? 0 : 1);
 }
+const { buildPage } = await import('./page.mjs'); // It needs esbuild, too.
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 // Whole or not at all: whoever starts the command meanwhile gets the one before.
 const outdir = join(root, 'dist');
@@ -34,20 +35,7 @@ await build({
   logLevel: 'warning',
 });
 
-// The collector's page, for browsers: three files, whose bytes depend on the sources alone.
-await build({
-  absWorkingDir: root,
-  entryPoints: { page: 'dashboards/page/src/main.tsx' },
-  outdir: join(made, 'page'),
-  bundle: true,
-  minify: true,
-  format: 'esm',
-  platform: 'browser',
-  target: ['chrome110', 'firefox115', 'safari16'],
-  legalComments: 'eof',
-  logLevel: 'warning',
-});
-copyFileSync(join(root, 'dashboards/page/index.html'), join(made, 'page/index.html'));
+await buildPage(join(made, 'page'));
 
 try {
   renameSync(outdir, before);

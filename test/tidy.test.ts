@@ -105,6 +105,41 @@ describe('tidy', () => {
     }
   });
 
+  it('the production SBOM has what an installation brings and what the page is bundled of, and no tools', () => {
+    const text = execFileSync(process.execPath, ['scripts/sbom.mjs', '--production'], {
+      cwd: ROOT,
+      encoding: 'utf8',
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    const { components, dependencies } = JSON.parse(text) as {
+      components: { 'bom-ref': string; name: string; version: string; scope: string }[];
+      dependencies: { ref: string; dependsOn: string[] }[];
+    };
+    const wanted = new Set<string>();
+    for (const folder of ['', 'collector/kafka-client/']) {
+      const { packages } = JSON.parse(read(`${folder}package-lock.json`)) as {
+        packages: Record<string, { version: string; link?: boolean; dev?: boolean }>;
+      };
+      for (const [path, { version, link, dev }] of Object.entries(packages)) {
+        const name = path.split('node_modules/').at(-1) as string;
+        if (!path.includes('node_modules/') || link === true) continue;
+        if (dev !== true || name === 'preact' || name === 'uplot') wanted.add(`${name}@${version}`);
+      }
+    }
+    const listed = new Map(
+      components
+        .filter((each) => !each['bom-ref'].startsWith('@headwater/'))
+        .map((each) => [`${each.name}@${each.version}`, each]),
+    );
+    expect([...listed.keys()].toSorted()).toEqual([...wanted].toSorted());
+    for (const [name, { scope }] of listed)
+      if (/^(preact|uplot)@/.test(name)) expect(scope).toBe('required');
+    const refs = new Set(components.map((each) => each['bom-ref'])).add('headwater@0.1.0');
+    for (const { ref, dependsOn } of dependencies)
+      for (const each of [ref, ...dependsOn])
+        if (!each.startsWith('@headwater/kafka-client@')) expect(refs, each).toContain(each);
+  });
+
   it('the gateway has few dependencies, and none of the collector', () => {
     const names = ['gateway', 'shared'].flatMap((part) =>
       Object.keys(
@@ -208,6 +243,17 @@ describe('tidy', () => {
         read('Dockerfile').match(new RegExp(`^COPY ${name}/package.json ${name}/$`, 'gm')),
         name,
       ).toHaveLength(2);
-    expect(read('.dockerignore').split('\n')).toContain('*');
+    const context = read('.dockerignore').split('\n');
+    expect(context).toContain('*');
+    // The build of the image needs whatever the build is made of.
+    const needed = (file: string): string[] => [
+      file,
+      ...[...read(`scripts/${file}`).matchAll(/(?:from|import\() ?'\.\/([^']+)'/g)].flatMap(
+        ([, name = '']) => needed(name),
+      ),
+    ];
+    const all = needed('build.mjs');
+    expect(all.length).toBeGreaterThan(1);
+    for (const file of all) expect(context).toContain(`!scripts/${file}`);
   });
 });

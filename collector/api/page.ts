@@ -1,8 +1,9 @@
-/** The built-in page: its source is `dashboards/page`, `scripts/build.mjs` makes of it the three files that are served here. */
+/** The built-in page: its source is `dashboards/page`, `scripts/build.mjs` makes of it the three files that are served here, packed too. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileOfPackage } from '../../shared/config/root.ts';
+import { takes, varyOf } from '../../shared/http/send.ts';
 import type { CollectorPart } from '../part.ts';
 
 const TYPES = {
@@ -32,11 +33,21 @@ interface Kept {
   etag: string;
 }
 
+/** What a browser likes best comes first; each packing is another answer, with a tag of its own. */
+const PACKINGS = ['br', 'gzip'] as const;
+type Packing = (typeof PACKINGS)[number] | 'identity';
+
 function keep(file: string): Kept {
   const body = readFileSync(join(fileOfPackage('dist/page'), file));
   const digest = createHash('sha256').update(body).digest('base64url');
   return { body, etag: `"${digest.slice(0, 22)}"` };
 }
+
+const keepAll = (file: string): Record<Packing, Kept> => ({
+  identity: keep(file),
+  br: keep(`${file}.br`),
+  gzip: keep(`${file}.gz`),
+});
 
 /** A list of tags, weak ones too, or all. */
 function isKnown(header: string | undefined, etag: string): boolean {
@@ -45,10 +56,10 @@ function isKnown(header: string | undefined, etag: string): boolean {
 }
 
 /** Paths and contents: read once, at the start. */
-export const pagePart: CollectorPart<ReadonlyMap<string, Kept>> = {
+export const pagePart: CollectorPart<ReadonlyMap<string, Record<Packing, Kept>>> = {
   name: 'page',
   roles: ['query'],
-  open: () => new Map(Object.entries(FILES).map(([path, [, file]]) => [path, keep(file)])),
+  open: () => new Map(Object.entries(FILES).map(([path, [, file]]) => [path, keepAll(file)])),
   routes: Object.entries(FILES).map(([path, [about, , type]]) => ({
     method: 'GET',
     path,
@@ -59,9 +70,16 @@ export const pagePart: CollectorPart<ReadonlyMap<string, Kept>> = {
       200: { about: 'The file.', type: TYPES[type] },
       304: { about: 'The asker has it.' },
     },
-    handle: (contents, request) => {
-      const { body, etag } = contents.get(path) as Kept; // Opened from the same table.
-      const headers = { ...HEADERS, etag };
+    handle: (contents, request, response) => {
+      const packing = PACKINGS.find((each) => takes(request.headers, each)) ?? 'identity';
+      const kept = contents.get(path) as Record<Packing, Kept>; // Opened from the same table.
+      const { body, etag } = kept[packing];
+      const headers = {
+        ...HEADERS,
+        ...(packing === 'identity' ? {} : { 'content-encoding': packing }),
+        etag,
+        vary: varyOf(response),
+      };
       return isKnown(request.headers['if-none-match'], etag)
         ? { status: 304, type: TYPES[type], body: '', headers }
         : { type: TYPES[type], body, headers };

@@ -2,7 +2,7 @@
  * Sends an answer: whole, or in parts with the reader's back pressure, compressed where the reader takes it. An answer in
  * parts that fails after its first one is cut: a reader sees that it is short, since chunked coding has an end.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
@@ -11,13 +11,18 @@ import type { Reply, StreamReply } from './route.ts';
 const COMMON = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 
 /** With what the server has said before. */
-const varyOf = (response: ServerResponse): string =>
+export const varyOf = (response: ServerResponse): string =>
   [...[response.getHeader('vary') ?? []].flat(), 'accept-encoding'].join(', ');
 
-const takesGzip = ({ headers }: IncomingMessage): boolean =>
+/** Whether a reader takes a coding by its name: not by `*`, which nobody sends who wants one. */
+export const takes = (headers: IncomingHttpHeaders, coding: 'br' | 'gzip'): boolean =>
   String(headers['accept-encoding'] ?? '')
     .split(',')
-    .some((each) => /^\s*gzip\s*(?:;|$)/i.test(each) && !/;\s*q=0(?:\.0*)?\s*$/i.test(each));
+    .map((each) => each.split(';').map((part) => part.trim().toLowerCase()))
+    .some(
+      ([name, ...rest]) =>
+        name === coding && !rest.some((part) => /^q\s*=\s*0(?:\.0*)?$/.test(part)),
+    );
 
 export async function send(
   request: IncomingMessage,
@@ -53,7 +58,7 @@ async function sendParts(
   const iterator = parts[Symbol.asyncIterator]();
   try {
     const first = await iterator.next();
-    const packs = takesGzip(request);
+    const packs = takes(request.headers, 'gzip');
     response.writeHead(status, {
       'content-type': type,
       ...(packs ? { 'content-encoding': 'gzip', vary: varyOf(response) } : {}),
