@@ -65,7 +65,6 @@ const PACKAGES = {
       'collector/batch/spark_job.py',
       'collector/kafka-client/package.json',
       'collector/kafka-client/package-lock.json',
-      'dashboards/page',
       'data/aberdeen-fleet-2019-03-10_16.csv.gz',
     ],
     architectures: ['amd64', 'arm64'],
@@ -217,6 +216,8 @@ async function make(name, arch, out, version, time) {
     const app = join(stage, 'usr/lib', full);
     mkdirSync(app, { recursive: true });
     await bundle(app, name === 'collector' ? 'headwater' : name, entry);
+    // The collector reads the page where every build has it, not its source.
+    if (name === 'collector') await (await import('./page.mjs')).buildPage(join(app, 'dist/page'));
     copyModules(app, arch, PACKAGES[name]);
     for (const file of [...files, 'package.json', 'LICENSE']) {
       mkdirSync(join(app, file, '..'), { recursive: true });

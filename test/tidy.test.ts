@@ -236,6 +236,17 @@ describe('tidy', () => {
     );
   });
 
+  it('the package of the collector has what its code reads of the installation', () => {
+    const deb = read('scripts/deb.mjs');
+    const collector = deb.slice(deb.indexOf('  collector: {'));
+    const wanted = sources
+      .filter((file) => /^(collector|cli)\//.test(file))
+      .flatMap((file) => [...read(file).matchAll(/fileOfPackage\('([^']+)'\)/g)])
+      .map(([, name]) => name as string);
+    expect(wanted).toContain('dist/page');
+    for (const name of wanted) expect(collector.includes(`'${name}'`), name).toBe(true);
+  });
+
   it('the Dockerfile installs every workspace, and its context leaves out what no image needs', () => {
     const { workspaces } = JSON.parse(read('package.json')) as { workspaces: string[] };
     for (const name of workspaces)
