@@ -7,6 +7,7 @@ import type { Reading } from '../../shared/model/reading.ts';
 import { readingsOf } from '../../shared/model/readings-record.ts';
 import { appendValue, type DuckDBConnection } from '../duckdb/database.ts';
 import { sumsOf, sumsSql, type PointSum } from '../duckdb/points.ts';
+import { nanosOf } from '../duckdb/nanos.ts';
 import type { LakeState } from '../lake/gather.ts';
 import { SeriesTexts } from '../lake/rows.ts';
 import { LAKE_PREFIX } from '../lake/stage.ts';
@@ -207,7 +208,7 @@ async function stagePoints(connection: DuckDBConnection, sayings: Iterable<Sayin
   for (const { identity, reading } of sayings) {
     if (reading === undefined) continue;
     const { measurement, tags, fields, timeMs, ns } = reading;
-    const time = BigInt(timeMs) * 1_000_000n + BigInt(ns);
+    const time = nanosOf(timeMs, ns);
     const series = texts.of(measurement, tags);
     for (const [field, value] of Object.entries(fields)) {
       appender.appendVarchar(identity.gateway);

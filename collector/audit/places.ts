@@ -5,6 +5,7 @@
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { appendValue, type DuckDBConnection } from '../duckdb/database.ts';
 import { pointsOfReadings } from '../duckdb/points.ts';
+import { timeOf } from '../duckdb/nanos.ts';
 import { seriesText } from '../lake/rows.ts';
 import { identityName } from '../store/changes.ts';
 import type { Change, Identity, StoredPoint, TimeSeriesStore } from '../store/store.ts';
@@ -127,13 +128,11 @@ export class Places {
     )) {
       const of = series[Number(number)];
       if (of === undefined) continue;
-      const timeNs = time as bigint; // A BIGINT column.
-      const timeMs = Number(timeNs >= 0n ? timeNs / 1_000_000n : (timeNs - 999_999n) / 1_000_000n);
+      const at = timeOf(time as bigint); // A BIGINT column.
       const value: FieldValue = typeof txt === 'string' ? txt : Number(num);
-      const ns = Number(timeNs - BigInt(timeMs) * 1_000_000n);
       const fields = { [String(field)]: value };
       found.strange.set(keyOf([time, name, field, num, txt]), {
-        reading: { ...of, fields, sequence: 0, index: 0, timeMs, ns },
+        reading: { ...of, fields, sequence: 0, index: 0, ...at },
         address: addressOf(String(time), String(name)),
       });
     }

@@ -1,4 +1,5 @@
 /** What a store that adds up its own points has, for the audit. */
+import { timeOf } from '../duckdb/nanos.ts';
 import type { Asked, PointSum } from '../duckdb/points.ts';
 import { identityName } from '../store/changes.ts';
 import { valueOf } from '../store/duckdb-catalog.ts';
@@ -8,7 +9,6 @@ import type { Reading } from '../../shared/model/reading.ts';
 import type { Summing, SumsAsked } from '../store/sums.ts';
 
 const DAY_MS = 86_400_000;
-const NS = 1_000_000n;
 const READ_MS = 600_000;
 
 export class SummingSide {
@@ -56,10 +56,8 @@ export class SummingSide {
         const identity = { gateway: String(gateway), epoch: String(epoch), sequence, index };
         const name = identityName(identity);
         const { measurement, tags, field, kind } = own;
-        const timeNs = time as bigint; // A BIGINT column.
-        const timeMs = Number((timeNs - (((timeNs % NS) + NS) % NS)) / NS);
-        const ns = Number(timeNs - BigInt(timeMs) * NS);
-        const reading: Reading = { measurement, tags, fields: {}, sequence, index, timeMs, ns };
+        const at = timeOf(time as bigint); // A BIGINT column.
+        const reading: Reading = { measurement, tags, fields: {}, sequence, index, ...at };
         const { put = reading } = found.get(name) ?? { identity, put: reading };
         put.fields[field] = valueOf(kind, num, txt);
         found.set(name, { identity, put });

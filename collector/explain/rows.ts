@@ -6,6 +6,7 @@ import { readingsOf } from '../../shared/model/readings-record.ts';
 import type { FieldValue, Reading, ReadingBatch } from '../../shared/model/reading.ts';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { between } from '../duckdb/points.ts';
+import { timeOf } from '../duckdb/nanos.ts';
 import type { Lake } from '../lake/lake.ts';
 import { dateOf, type LakeFile, type Zone } from '../lake/layout.ts';
 import { pathList } from '../lake/parquet.ts';
@@ -69,8 +70,6 @@ const BASE =
 function rowOf(values: readonly unknown[], where: Row['where']): Row {
   const [gateway, epoch, sequence, index, at, arrived, late, measurement, tags, ...rest] = values;
   const [fields, texts, bools, revision, removed, until] = rest;
-  const ns = at as bigint; // A BIGINT column.
-  const timeMs = Number(ns / 1_000_000n) - (ns % 1_000_000n < 0n ? 1 : 0);
   return {
     identity: {
       gateway: String(gateway),
@@ -85,8 +84,7 @@ function rowOf(values: readonly unknown[], where: Row['where']): Row {
       ...objectOf<string>(texts),
       ...objectOf<boolean>(bools),
     },
-    timeMs,
-    ns: Number(ns - BigInt(timeMs) * 1_000_000n),
+    ...timeOf(at as bigint), // A BIGINT column.
     arrivedMs: Number(arrived) / 1000,
     late: late === true,
     revision: revision === null || revision === undefined ? undefined : Number(revision),

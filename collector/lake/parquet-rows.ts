@@ -3,6 +3,7 @@
  * what they share as a file is written.
  */
 import type { DuckDBConnection } from '../duckdb/database.ts';
+import { nanosOf } from '../duckdb/nanos.ts';
 import type { RawRow, ReadingRow, RecordFacts } from './rows.ts';
 
 /** Rows that are replaced: those of an identity, and only those of a time where one is named. */
@@ -12,9 +13,6 @@ export interface Dead {
   index: number;
   timeNs: bigint | undefined;
 }
-
-export const timeNs = (timeMs: number, ns: number): bigint =>
-  BigInt(timeMs) * 1_000_000n + BigInt(ns);
 
 const micros = (ms: number): bigint => BigInt(Math.round(ms * 1000));
 
@@ -125,7 +123,7 @@ export async function stageRows(
     appender.appendInteger(name);
     appender.appendBigInt(BigInt(reading.sequence));
     appender.appendInteger(reading.index);
-    appender.appendBigInt(timeNs(reading.timeMs, reading.ns));
+    appender.appendBigInt(nanosOf(reading.timeMs, reading.ns));
     appender.appendBoolean(reading.late === true);
     appender.appendBoolean(removed);
     for (const part of byType(reading.fields))

@@ -3,12 +3,13 @@
  * A reading is known by its identity (gateway, epoch, sequence, index), wherever in the log or in time it lies.
  */
 import type { ReadingBatch } from '../../shared/model/reading.ts';
+import { nanosOf } from '../duckdb/nanos.ts';
 import { gatewayOf } from './catalog.ts';
 import type { Lake } from './lake.ts';
 import { dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { union, type Spans } from './manifest.ts';
 import type { PastRow, Replacing } from './parquet-past.ts';
-import { timeNs, type Dead } from './parquet-rows.ts';
+import type { Dead } from './parquet-rows.ts';
 import type { Rewritten } from './parquet.ts';
 import type { ReadingRow } from './rows.ts';
 
@@ -45,7 +46,7 @@ export class Rows {
       const row = this.rows[at];
       if (row === undefined) continue;
       const { timeMs: ms, ns } = row.reading;
-      if (only !== undefined && only !== timeNs(ms, ns)) continue;
+      if (only !== undefined && only !== nanosOf(ms, ns)) continue;
       this.rows[at] = undefined;
       this.past.push({ row, endedMs });
     }
@@ -61,16 +62,16 @@ export class Rows {
     endedMs: number,
   ): void {
     for (const { sequence, index, timeMs, ns } of removed)
-      this.kill(gateway, { epoch, sequence, index, timeNs: timeNs(timeMs, ns), endedMs }, timeMs);
+      this.kill(gateway, { epoch, sequence, index, timeNs: nanosOf(timeMs, ns), endedMs }, timeMs);
     for (const { sequence, index, timeMs, ns, was } of readings) {
       const dead = { epoch, sequence, index, endedMs };
       if (was !== undefined) {
-        const at = timeNs(was.timeMs, was.ns);
+        const at = nanosOf(was.timeMs, was.ns);
         this.kill(gateway, { ...dead, timeNs: isKnown ? undefined : at }, was.timeMs);
       }
       if (isKnown) this.kill(gateway, { ...dead, timeNs: undefined }, timeMs);
       else if (was !== undefined)
-        this.kill(gateway, { ...dead, timeNs: timeNs(timeMs, ns) }, timeMs);
+        this.kill(gateway, { ...dead, timeNs: nanosOf(timeMs, ns) }, timeMs);
     }
   }
 

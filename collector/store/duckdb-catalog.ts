@@ -5,6 +5,7 @@
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import { quote } from '../duckdb/database.ts';
+import { timeOf } from '../duckdb/nanos.ts';
 import { matches, seriesName, type SeriesFilter, type SeriesKey } from './store.ts';
 
 export type Kind = 'num' | 'txt' | 'bool';
@@ -182,14 +183,7 @@ export class Catalog {
     for (const [id, time, num, txt] of found) {
       const series = this.list[Number(id)];
       if (series === undefined) continue;
-      const timeNs = time as bigint;
-      // Floored, as it was put together: before 1970 the rest is of the millisecond before.
-      const timeMs = Number(timeNs >= 0n ? timeNs / 1_000_000n : (timeNs - 999_999n) / 1_000_000n);
-      series.latest = {
-        timeMs,
-        ns: Number(timeNs - BigInt(timeMs) * 1_000_000n),
-        value: valueOf(series.kind, num, txt),
-      };
+      series.latest = { ...timeOf(time as bigint), value: valueOf(series.kind, num, txt) };
     }
   }
 }

@@ -1,11 +1,9 @@
 /** The SQL of a query on the embedded store, and what its rows say. */
 import type { FieldValue } from '../../shared/model/reading.ts';
+import { nanosOf } from '../duckdb/nanos.ts';
 import { valueOf, type Series } from './duckdb-catalog.ts';
 import type { Cursor } from './pages.ts';
 import { seriesName, type AggregateFunction, type SeriesPoints, type StoreQuery } from './store.ts';
-
-export const nanos = (timeMs: number, ns: number): bigint =>
-  BigInt(timeMs) * 1_000_000n + BigInt(ns);
 
 /** Rows in one part at most. */
 const PART_ROWS = 5000;
@@ -36,7 +34,7 @@ export function querySql(
   const where = whereSql(query, some, raw, cursor);
   if (raw)
     return `SELECT series, time // 1000000, num, txt FROM points WHERE ${where} ORDER BY series, time, origin, seq, idx`;
-  const width = everyMs === undefined ? undefined : nanos(everyMs, 0);
+  const width = everyMs === undefined ? undefined : nanosOf(everyMs, 0);
   const bucket =
     width !== undefined
       ? `(time // ${width}) * ${everyMs}`
@@ -55,13 +53,13 @@ function whereSql(
   cursor: Cursor | undefined,
 ): string {
   const conditions = [`series IN (${some.map(({ id }) => id).join(',')})`];
-  if (fromMs !== undefined) conditions.push(`time >= ${nanos(Math.ceil(fromMs), 0)}`);
-  if (toMs !== undefined) conditions.push(`time < ${nanos(Math.ceil(toMs), 0)}`);
+  if (fromMs !== undefined) conditions.push(`time >= ${nanosOf(Math.ceil(fromMs), 0)}`);
+  if (toMs !== undefined) conditions.push(`time < ${nanosOf(Math.ceil(toMs), 0)}`);
   const at = cursor && some.find((series) => seriesName(series) === cursor.series);
   if (at !== undefined && cursor !== undefined)
     conditions.push(
       raw
-        ? `(series > ${at.id} OR (series = ${at.id} AND time >= ${nanos(cursor.timeMs, 0)}))`
+        ? `(series > ${at.id} OR (series = ${at.id} AND time >= ${nanosOf(cursor.timeMs, 0)}))`
         : `series >= ${at.id}`,
     );
   return conditions.join(' AND ');

@@ -16,12 +16,13 @@ import { appendValue, quote, type DuckDBConnection } from '../duckdb/database.ts
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
-import { nanos, partsOf, querySql, slicesOf } from './duckdb-query.ts';
+import { partsOf, querySql, slicesOf } from './duckdb-query.ts';
 import { storedSums } from './duckdb-sums.ts';
 import { paged, parseCursor } from './pages.ts';
 import { Session, type SessionLimits } from './session.ts';
 import type { Summing, SumsAsked } from './sums.ts';
 import type { PointSum } from '../duckdb/points.ts';
+import { nanosOf } from '../duckdb/nanos.ts';
 import type {
   Change,
   LatestPoint,
@@ -211,7 +212,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   private isSame(rows: readonly Row[], put: Reading | undefined): boolean {
     if (put === undefined || rows.length !== Object.keys(put.fields).length) return false;
     const { measurement, tags, fields, timeMs, ns } = put;
-    const time = nanos(timeMs, ns);
+    const time = nanosOf(timeMs, ns);
     return Object.entries(fields).every(([field, value]) => {
       const { id } = this.catalog.series(measurement, tags, field, kindOf(value));
       const stored = typeof value === 'string' ? value : Number(value);
@@ -224,7 +225,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     for (const { series: id, time } of rows) {
       const series = list[id] as Series; // From its own table.
       const { latest } = series;
-      if (latest !== undefined && nanos(latest.timeMs, latest.ns) === time) stale.add(series);
+      if (latest !== undefined && nanosOf(latest.timeMs, latest.ns) === time) stale.add(series);
     }
     await writer.run(`DELETE FROM points WHERE rowid IN (${rows.map(({ id }) => id).join(',')})`);
   }
@@ -236,7 +237,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
       const origin = catalog.origin(identity.gateway, identity.epoch);
       if (put === undefined) continue;
       const { measurement, tags, fields, timeMs, ns } = put;
-      const time = nanos(timeMs, ns);
+      const time = nanosOf(timeMs, ns);
       const sequence = BigInt(identity.sequence);
       for (const field in fields) {
         const value = fields[field] as FieldValue; // Its own key.

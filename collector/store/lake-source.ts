@@ -1,6 +1,7 @@
 /** Readings and results as the lake has them, for a store that lacks what the log no longer has. */
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { rowsOf } from '../duckdb/database.ts';
+import { timeOf } from '../duckdb/nanos.ts';
 import type { Lake } from '../lake/lake.ts';
 import { entriesOf, objectOf } from '../lake/scan.ts';
 import type { LakeState } from '../lake/gather.ts';
@@ -94,16 +95,13 @@ export const CHANGE_COLUMNS =
 
 export function changeOf(row: unknown[]): Change {
   const [gateway, epoch, sequence, index, time, late, measurement, tags, ...values] = row;
-  const timeNs = time as bigint; // A BIGINT column.
-  const timeMs = Number(timeNs >= 0n ? timeNs / 1_000_000n : (timeNs - 999_999n) / 1_000_000n);
   const put: Reading = {
     measurement: String(measurement),
     tags: objectOf<string>(tags),
     fields: Object.fromEntries(values.flatMap((part) => entriesOf<FieldValue>(part))),
     sequence: Number(sequence),
     index: Number(index),
-    timeMs,
-    ns: Number(timeNs - BigInt(timeMs) * 1_000_000n),
+    ...timeOf(time as bigint), // A BIGINT column.
   };
   if (late === true) put.late = true;
   const identity = {
