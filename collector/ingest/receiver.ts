@@ -54,14 +54,18 @@ export interface GatewaySeen {
   messages: number;
 }
 
-function sequencesOf(records: readonly LogRecord[]): Sequences[] {
-  return records.flatMap(({ value }) => {
-    const { kind, epoch, firstSequence, count } = readHeader(value);
-    return kind === KIND_STATUS
-      ? []
-      : [{ epoch, from: firstSequence, to: firstSequence + count - 1 }];
-  });
-}
+const spanOf = ({ epoch, firstSequence, count }: FrameHeader): Sequences => ({
+  epoch,
+  from: firstSequence,
+  to: firstSequence + count - 1,
+});
+
+/** Of what counts: a status is nobody's only copy. */
+const sequencesOf = (records: readonly LogRecord[]): Sequences[] =>
+  records
+    .map(({ value }) => readHeader(value))
+    .filter(({ kind }) => kind !== KIND_STATUS)
+    .map(spanOf);
 
 const RETRY_MS = 250;
 /** Looks at whether the ledger has a status, after its arrival. */
@@ -162,17 +166,16 @@ export class Receiver {
     const sequences: Sequences[] = [];
     let hasStatus = false;
     for (const { header, frame } of frames) {
-      const { epoch, firstSequence, count } = header;
       if (header.kind === KIND_STATUS) {
         this.clock.heard(gateway, header.wallUs / 1000);
         const time = { echoUs: header.monotonicUs, wallUs: this.env.clock.wallUs() };
         // Who does not know the time says so at once: the gateway need not wait for it.
         peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
         hasStatus = true;
-        this.twins.see(gateway, epoch, peer.address ?? 'an unknown address');
+        this.twins.see(gateway, header.epoch, peer.address ?? 'an unknown address');
         this.hear(peer, frame, header);
       } else {
-        sequences.push({ epoch, from: firstSequence, to: firstSequence + count - 1 });
+        sequences.push(spanOf(header));
       }
     }
     this.peers.set(gateway, peer);

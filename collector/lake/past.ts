@@ -89,6 +89,15 @@ function parse(key: string): Omit<PastFile, 'bytes' | 'version'> | undefined {
   return { key, untilMs: Number(until), writer, step: Number(step), crc };
 }
 
+/** Forgotten or merged since it was listed. */
+const isAbsent = (error: unknown): boolean =>
+  hasCode(error, 'NOT_FOUND') || codeOf(error) === 'ENOENT';
+
+/** Since when what is replaced is kept, as the marks have it. */
+async function marksOf(lake: Lake): Promise<number[]> {
+  return (await lake.store.list(SINCE)).map(({ key }) => Number(key.slice(SINCE.length)));
+}
+
 async function look(lake: Lake): Promise<PastFound> {
   // First the lists: what they name was put there before.
   const roots = [...(await lake.catalog('readings').loadRoots()).values()];
@@ -99,7 +108,7 @@ async function look(lake: Lake): Promise<PastFound> {
     const named = parse(key);
     if (named !== undefined) all.push({ ...named, bytes, version });
   }
-  const marks = (await lake.store.list(SINCE)).map(({ key }) => Number(key.slice(SINCE.length)));
+  const marks = await marksOf(lake);
   marks.push(...lists.flatMap(({ sinceMs }) => sinceMs ?? []));
   const sinceMs = marks.length === 0 ? undefined : Math.max(...marks);
   const there = new Set(all.map(({ key }) => key));
@@ -131,9 +140,7 @@ export async function pastOf(lake: Lake, afterMs: number): Promise<Past> {
     try {
       return await pastNow(lake, afterMs);
     } catch (error) {
-      // Merged in this moment.
-      const isGone = hasCode(error, 'NOT_FOUND') || codeOf(error) === 'ENOENT';
-      if (!isGone || attempt === LAKE_ATTEMPTS) throw error;
+      if (!isAbsent(error) || attempt === LAKE_ATTEMPTS) throw error;
     }
 }
 
@@ -175,8 +182,7 @@ export async function damagedPast(
     try {
       if ((await sumFile(await lake.fetch(file))).crc !== file.crc) damaged.push(file.key);
     } catch (error) {
-      // Forgotten or merged meanwhile.
-      if (!hasCode(error, 'NOT_FOUND') && codeOf(error) !== 'ENOENT') throw error;
+      if (!isAbsent(error)) throw error;
     }
     await rest(performance.now() - begin);
   }
@@ -196,7 +202,7 @@ export async function markPast(lake: Lake, writer: string, nowMs: number): Promi
   const catalog = lake.catalog('readings');
   const roots = [...(await catalog.loadRoots()).values()];
   const known = roots.flatMap(({ past }) => past?.sinceMs ?? []);
-  const marks = (await lake.store.list(SINCE)).map(({ key }) => Number(key.slice(SINCE.length)));
+  const marks = await marksOf(lake);
   const all = [...known, ...marks];
   const isEmpty = all.length === 0 && (await lake.files('readings')).length === 0;
   const sinceMs = all.length === 0 ? (isEmpty ? 0 : Math.round(nowMs)) : Math.max(...all);

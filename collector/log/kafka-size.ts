@@ -61,14 +61,13 @@ export class RecordSize {
 
   /** A broker has refused some of these, and nobody says why: the topic of the largest takes less than it. */
   refused(records: readonly Produced[]): void {
-    const bytes = (record: Produced): number => recordBytes(record);
     const largest = records.reduce<Produced | undefined>(
-      (most, each) => (most !== undefined && bytes(most) >= bytes(each) ? most : each),
+      (most, each) => (most !== undefined && recordBytes(most) >= recordBytes(each) ? most : each),
       undefined,
     );
     if (largest === undefined) return;
     const { topic } = largest;
-    const limit = Math.min(this.limitOf(topic), bytes(largest) + RECORD_OVERHEAD_BYTES);
+    const limit = Math.min(this.limitOf(topic), recordBytes(largest) + RECORD_OVERHEAD_BYTES);
     this.bytesMax = new Map([
       ...this.bytesMax,
       [topic, Math.max(LIMIT_BYTES_MIN, Math.floor(limit / 2))],

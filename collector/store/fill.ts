@@ -56,8 +56,6 @@ export interface Incomplete {
   filledReadings: number;
 }
 
-const none = (): Promise<void> => Promise.resolve();
-
 /** The store was closed or given other partitions meanwhile. */
 class Stopped extends Error {}
 
@@ -217,21 +215,21 @@ export class Fill {
   ): Promise<void> {
     const { rate, write } = this.options;
     const isHere = source.isWhole && (await this.isSame?.(day)) === true;
-    const portions = isHere ? none : source.day.bind(source);
-    await portions(day, log, Math.min(PORTION, rate), async (changes) => {
-      this.gap(topic, partition);
-      const began = monotonicMs(this.options.time);
-      await write(topic, partition, changes, (place) =>
-        place.gap === undefined
-          ? place
-          : { ...place, gap: { ...place.gap, filled: place.gap.filled + changes.length } },
-      );
-      this.filledReadings += changes.length;
-      this.progress(topic, partition, day);
-      await this.rest.for(
-        (changes.length / rate) * 1000 - (monotonicMs(this.options.time) - began),
-      );
-    });
+    if (!isHere)
+      await source.day(day, log, Math.min(PORTION, rate), async (changes) => {
+        this.gap(topic, partition);
+        const began = monotonicMs(this.options.time);
+        await write(topic, partition, changes, (place) =>
+          place.gap === undefined
+            ? place
+            : { ...place, gap: { ...place.gap, filled: place.gap.filled + changes.length } },
+        );
+        this.filledReadings += changes.length;
+        this.progress(topic, partition, day);
+        await this.rest.for(
+          (changes.length / rate) * 1000 - (monotonicMs(this.options.time) - began),
+        );
+      });
     this.gap(topic, partition);
     await write(topic, partition, [], (place) =>
       place.gap === undefined ? place : { ...place, gap: { ...place.gap, day } },

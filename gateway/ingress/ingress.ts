@@ -98,7 +98,11 @@ export class Ingress implements MqttHandler {
     this.seldom = new Seldom(() => env.clock.monotonicUs());
     const shares = (this.shares = new IngressShares(options.shares));
     const space = (this.space = new BufferSpace(
-      ...([buffer, shares.bufferSpace, guard.identities, notify, this.seldom] as const),
+      buffer,
+      shares.bufferSpace,
+      guard.identities,
+      notify,
+      this.seldom,
     ));
     const subscriptions = new Subscriptions(shares.sessions, shares.subscriptionLevels);
     const sessions = (this.sessions = new Qos2Sessions(shares.qos2));

@@ -214,7 +214,7 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
       }
       let [packetId, released] = inFlight.get(sequence) ?? [undefined, false];
       // Before one that went to the client: so did this, at QoS 1, whose ids are not kept. It comes again before it.
-      if (sequence < last) packetId ??= session.sentAs(out, taken);
+      if (sequence < last) packetId ??= session.freeId(out, taken);
       // Whoever was connected at the end may have got any of it.
       const maybeSent = parsed.awaySinceMs === undefined || sequence <= session.lastSent;
       session.restore(out, packetId, released, maybeSent);

@@ -135,11 +135,6 @@ export class Session {
     else this.unacknowledged.set(packetId, { out, released });
   }
 
-  /** The id under which a message on disk went to the client, of which only its sequence is known; `taken`: by others. */
-  sentAs(out: Outgoing, taken: ReadonlySet<number>): number {
-    return this.freeId(out, taken);
-  }
-
   private isExpired({ message }: Outgoing): boolean {
     return message.expiresAtMs !== undefined && message.expiresAtMs <= this.store.nowMs();
   }
@@ -183,9 +178,9 @@ export class Session {
 
   /**
    * What is on disk has an id that follows from its sequence, so that after a kill it comes again under the same one: a
-   * client that has it already knows it by that [MQTT-4.4.0-1].
+   * client that has it already knows it by that [MQTT-4.4.0-1]. `taken`: by others that are not restored yet.
    */
-  private freeId({ sequence }: Outgoing, taken?: ReadonlySet<number>): number {
+  freeId({ sequence }: Outgoing, taken?: ReadonlySet<number>): number {
     let id = sequence > 0 ? sequence % IDS : this.lastId;
     do id = (id % IDS) + 1;
     while (this.unacknowledged.has(id) || taken?.has(id) === true);

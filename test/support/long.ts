@@ -6,7 +6,7 @@ import { it } from 'vitest';
 import { LONG } from './names.ts';
 import { FULL } from './seed.ts';
 
-export const isLong = FULL || process.env['HEADWATER_LONG'] === '1';
+const isLong = FULL || process.env['HEADWATER_LONG'] === '1';
 
 /** `it` for such a trial. */
 export const long = (name: string, ...rest: [() => Promise<void>, number?]): void => {
