@@ -295,14 +295,22 @@ describe('limits that hold for all', () => {
 
   it('while the buffer acknowledges nothing, answers alone do not pile up either: nobody is read from', async () => {
     const gateway = await start(SMALL_BUFFER);
-    await fillAsBad(gateway, 'bad', 4, 'buffer_blocked');
-    const other = await login(gateway, 'other', BAD);
-    // Whoever reads all of it closes the connection at its end.
-    other.send(Buffer.alloc(64 * 1024, Buffer.from([0x62, 2, 0, 1])));
-    other.send([0xe0, 0]);
-    const gone = other.closed().then(() => 'read', String);
-    const soon = new Promise<'held'>((resolve) => setTimeout(() => resolve('held'), 1500));
-    expect(await Promise.race([gone, soon])).toBe('held');
+    /** Compaction may make room again. */
+    const isOpen = (): boolean => gateway.notices.some(({ event }) => event === 'buffer_open');
+    for (let round = 0; ; round++) {
+      gateway.notices.length = 0;
+      await fillAsBad(gateway, `bad-${round}`, 4, 'buffer_blocked');
+      const other = await login(gateway, `other-${round}`, BAD);
+      // Whoever reads all of it closes the connection at its end.
+      other.send(Buffer.alloc(64 * 1024, Buffer.from([0x62, 2, 0, 1])));
+      other.send([0xe0, 0]);
+      const gone = other.closed().then(() => 'read', String);
+      const soon = new Promise<'held'>((resolve) => setTimeout(() => resolve('held'), 1500));
+      const how = await Promise.race([gone, soon]);
+      if (how === 'read' && isOpen()) continue;
+      expect(how).toBe('held');
+      return;
+    }
   });
 
   it('a new state that cannot be retained takes the old one with it, through a restart too', async () => {
