@@ -2,6 +2,7 @@
 import { messageOf } from '../../shared/errors.ts';
 import { checkTopicName, readBinary, readString } from '../../shared/mqtt/packets.ts';
 import { TopicNames } from '../../shared/mqtt/topic-names.ts';
+import { putVarint, varintBytes } from '../../shared/mqtt/varint.ts';
 import {
   IN,
   NO_PROPERTIES,
@@ -290,21 +291,6 @@ function ownProperties(out: OutgoingPublish): number[] {
 }
 
 const NONE: number[] = [];
-
-/** Writes a variable byte integer and gives the offset after it [MQTT-1.5.5-1]. */
-function putVarint(bytes: Buffer, value: number, offset: number): number {
-  let rest = value;
-  let at = offset;
-  while (rest > 127) {
-    bytes[at++] = (rest & 127) | 128;
-    rest >>>= 7;
-  }
-  bytes[at++] = rest;
-  return at;
-}
-
-const varintBytes = (value: number): number =>
-  value < 128 ? 1 : value < 16_384 ? 2 : value < 2_097_152 ? 3 : 4;
 
 export function publish(out: OutgoingPublish): Buffer {
   const { topic, payload, forwarded, qos } = out;

@@ -4,6 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { HeadwaterError } from '../errors.ts';
+import { putVarint, varintBytes } from './varint.ts';
 
 export const CONNECT = 1;
 export const PUBLISH = 3;
@@ -198,20 +199,13 @@ export function writePublish(
   packetId: number,
   dup: boolean,
 ): Buffer {
-  const name = Buffer.from(topic);
-  const idBytes = qos > 0 ? 2 : 0;
-  const length = 2 + name.length + idBytes + payload.length;
-  const head = [0x30 | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)];
-  let rest = length;
-  do {
-    head.push((rest & 127) | (rest > 127 ? 128 : 0));
-    rest >>>= 7;
-  } while (rest > 0);
-  const bytes = Buffer.allocUnsafe(head.length + length);
-  bytes.set(head, 0);
-  let at = bytes.writeUInt16BE(name.length, head.length);
-  at += name.copy(bytes, at);
-  if (idBytes > 0) at = bytes.writeUInt16BE(packetId, at);
+  const topicBytes = Buffer.byteLength(topic);
+  const length = 2 + topicBytes + (qos > 0 ? 2 : 0) + payload.length;
+  const bytes = Buffer.allocUnsafe(1 + varintBytes(length) + length);
+  bytes[0] = 0x30 | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0);
+  let at = bytes.writeUInt16BE(topicBytes, putVarint(bytes, length, 1));
+  at += bytes.write(topic, at);
+  if (qos > 0) at = bytes.writeUInt16BE(packetId, at);
   payload.copy(bytes, at);
   return bytes;
 }
