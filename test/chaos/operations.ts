@@ -6,10 +6,10 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cpSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadClient } from '../../collector/log/kafka-client.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { CACHE } from '../support/cache.ts';
 import { startKafka } from '../services/servers.ts';
+import { makeTopic, raisePartitions } from '../support/kafka-admin.ts';
 import { encodePublish } from '../support/load.ts';
 import { crowding, run, startGateway, temporaryFolder, until } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
@@ -164,21 +164,6 @@ export async function poison(): Promise<Result> {
   }
 }
 
-type Done = (error?: { message: string } | null) => void;
-async function admin(
-  brokers: string,
-  work: (
-    client: ReturnType<ReturnType<typeof loadClient>['AdminClient']['create']>,
-    done: Done,
-  ) => void,
-): Promise<void> {
-  const client = loadClient().AdminClient.create({ 'metadata.broker.list': brokers });
-  await new Promise<void>((resolve, reject) =>
-    work(client, (error) => (error ? reject(new Error(error.message)) : resolve())),
-  );
-  client.disconnect();
-}
-
 /** As `kafka-configs.sh` does it. */
 function setTopicBytes(brokers: string, topic: string, bytes: number): void {
   const tool = ['-cp', join(CACHE, 'kafka-4.1.0', 'libs', '*'), 'kafka.admin.ConfigCommand'];
@@ -200,21 +185,10 @@ export async function smallTopics(): Promise<Result> {
   const site = new Site([], temporaryFolder(), {}, { more: ['--log', `kafka://${kafka.address}`] });
   try {
     for (const { name, compacted } of topics(1))
-      await admin(kafka.address, (client, done) =>
-        client.createTopic(
-          {
-            topic: `headwater.${name}`,
-            num_partitions: 4,
-            replication_factor: 1,
-            config: {
-              'max.message.bytes': '40000',
-              'cleanup.policy': compacted ? 'compact' : 'delete',
-            },
-          },
-          10_000,
-          done,
-        ),
-      );
+      await makeTopic(kafka.address, `headwater.${name}`, 4, {
+        'max.message.bytes': '40000',
+        'cleanup.policy': compacted ? 'compact' : 'delete',
+      });
     await site.start();
     await named(site, {
       log: /topic headwater\.raw has max\.message\.bytes=40000/,
@@ -265,9 +239,7 @@ export async function raisedPartitions(): Promise<Result> {
     await site.load(2000);
     await site.collector?.kill('SIGKILL');
     for (const topic of ['raw', 'readings', 'results', 'state', 'ledger'])
-      await admin(kafka.address, (client, done) =>
-        client.createPartitions(`headwater.${topic}`, 8, 10_000, done),
-      );
+      await raisePartitions(kafka.address, `headwater.${topic}`, 8);
     await site.startCollector();
     await named(site, {
       log: /has 8 partitions.*and 4 are used/,

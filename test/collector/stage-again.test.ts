@@ -2,25 +2,14 @@
 import { expect, it } from 'vitest';
 import type { Log, LogConsumer, StoredRecord } from '../../collector/log/log.ts';
 import { runStage } from '../../collector/stage/stage.ts';
-import { processTime, type Time } from '../../shared/env/env.ts';
-import { processTimers } from '../../shared/env/timers.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
+import { fastTime } from '../support/fast-time.ts';
 import { until } from '../support/process.ts';
 
 const COUNT = 40;
 
 /** A second passes in 10 ms. */
-const FAST = 100;
-const fast: Time = {
-  clock: {
-    wallUs: () => processTime.clock.wallUs(),
-    monotonicUs: () => processTime.clock.monotonicUs() * FAST,
-  },
-  timers: {
-    after: (ms, work) => processTimers.after(ms / FAST, work),
-    every: (ms, work) => processTimers.every(ms / FAST, work),
-  },
-};
+const fast = fastTime(100);
 
 it('no commit passes over a record whose step was not committed', async () => {
   let committed = 0;

@@ -18,27 +18,17 @@ import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
-import { processTime, type Time } from '../../shared/env/env.ts';
-import { processTimers } from '../../shared/env/timers.ts';
 import { assert, HeadwaterError } from '../../shared/errors.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import { CLOCK_SYNCHRONISED } from '../../shared/frame/frame.ts';
 import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import type { Notice } from '../../shared/telemetry/log.ts';
+import { fastTime } from '../support/fast-time.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
 /** A second passes in 100 ms, but in the log. */
 const FAST = 10;
-const fast: Time = {
-  clock: {
-    wallUs: () => processTime.clock.wallUs(),
-    monotonicUs: () => processTime.clock.monotonicUs() * FAST,
-  },
-  timers: {
-    after: (ms, work) => processTimers.after(ms / FAST, work),
-    every: (ms, work) => processTimers.every(ms / FAST, work),
-  },
-};
+const fast = fastTime(FAST);
 
 /** Of no class that anybody knows. */
 class Foreign {

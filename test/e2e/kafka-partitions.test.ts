@@ -1,10 +1,10 @@
 /** An administrator raises the partitions of a Kafka that a collector uses: nothing is decoded or stored twice. */
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { loadClient } from '../../collector/log/kafka-client.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { sharedKafka } from '../services/shared.ts';
+import { raisePartitions } from '../support/kafka-admin.ts';
 import {
   startCollector,
   startGateway,
@@ -69,14 +69,8 @@ it('partitions of all topics raised from 4 to 8 between two runs: every reading 
   await decoded(GATEWAYS * READINGS);
   await first.kill();
 
-  const admin = loadClient().AdminClient.create({ 'metadata.broker.list': kafka.address });
   for (const { name } of topics(Infinity))
-    await new Promise<void>((resolve, reject) => {
-      admin.createPartitions(`${kafka.topicPrefix}${name}`, 8, 10_000, (error) =>
-        error ? reject(new Error(error.message)) : resolve(),
-      );
-    });
-  admin.disconnect();
+    await raisePartitions(kafka.address, `${kafka.topicPrefix}${name}`, 8);
 
   const second = await collect(first.address['uplink']);
   expect(second.output()).toMatch(/has 8 partitions.*and 4 are used/);

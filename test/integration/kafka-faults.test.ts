@@ -1,12 +1,17 @@
 /** What an administrator does to Kafka under Headwater, and what becomes of it. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KafkaLog, type KafkaOptions } from '../../collector/log/kafka.ts';
-import { loadClient } from '../../collector/log/kafka-client.ts';
 import type { LogConsumer, LogRecord, StoredRecord } from '../../collector/log/log.ts';
-import type * as RdKafka from '../../collector/log/rdkafka-types.ts';
 import { Places } from '../../collector/store/places.ts';
 import type { TimeSeriesStore } from '../../collector/store/store.ts';
 import { startKafka, type Server } from '../services/servers.ts';
+import {
+  ADMIN_MS,
+  kafkaAdmin,
+  makeTopic,
+  raisePartitions,
+  readAll,
+} from '../support/kafka-admin.ts';
 import { start, until } from '../support/process.ts';
 
 const TOPICS = [
@@ -53,40 +58,6 @@ afterAll(async () => {
   for (const log of opened) await log.close();
 });
 
-/** As an administrator. */
-async function admin(work: (client: Required<Admin>, done: Done) => void): Promise<void> {
-  const client = loadClient().AdminClient.create({ 'metadata.broker.list': kafka.address });
-  await new Promise<void>((resolve, reject) => {
-    work(client as Required<Admin>, (error) =>
-      error ? reject(new Error(error.message)) : resolve(),
-    );
-  });
-  client.disconnect();
-}
-type Done = (error?: RdKafka.KafkaError | null) => void;
-type Admin = RdKafka.AdminClient & {
-  deleteTopic(topic: string, timeoutMs: number, done: Done): void;
-};
-const raise = (topic: string, partitions: number): Promise<void> =>
-  admin((client, done) => client.createPartitions(topic, partitions, 10_000, done));
-
-async function readAll(log: KafkaLog, topic: string): Promise<StoredRecord[]> {
-  const consumer = await log.consumer({
-    group: 'all',
-    topic,
-    from: 'start',
-    watches: true,
-    bytesMax: 1 << 20,
-  });
-  const records: StoredRecord[] = [];
-  await until('the end', async () => {
-    records.push(...(await consumer.poll(100)));
-    return consumer.ended().size >= log.partitions || undefined;
-  });
-  await consumer.close();
-  return records;
-}
-
 describe('partitions raised from 4 to 8', () => {
   it.each([
     ['of all topics', TOPICS.map(({ name }) => name), 4],
@@ -110,7 +81,7 @@ describe('partitions raised from 4 to 8', () => {
       KEYS.map((key) => record(key, 'kept')),
     );
     await first.log.close();
-    for (const topic of raised) await raise(`${prefix}.${topic}`, 8);
+    for (const topic of raised) await raisePartitions(kafka.address, `${prefix}.${topic}`, 8);
     const { log } = await open(prefix, { partitions: configured });
     expect(log.partitions).toBe(4);
     expect(log.warnings().join('\n')).toMatch(
@@ -128,9 +99,7 @@ describe('partitions raised from 4 to 8', () => {
 
 describe('topics that somebody else made', () => {
   const create = (topic: string, config: Record<string, string>): Promise<void> =>
-    admin((client, done) =>
-      client.createTopic({ topic, num_partitions: 4, replication_factor: 1, config }, 10_000, done),
-    );
+    makeTopic(kafka.address, topic, 4, config);
 
   it('each setting that matters is named once, with what it means and the command that mends it', async () => {
     await create('made.events', { 'retention.ms': '3600000', 'flush.messages': '1' });
@@ -255,7 +224,7 @@ describe('while it runs', () => {
     });
     await until('a record', async () => (await consumer.poll(200))[0]);
     for (const topic of ['gone.events', 'gone.state', 'gone.meta'])
-      await admin((client, done) => client.deleteTopic(topic, 10_000, done));
+      await kafkaAdmin(kafka.address, (client, done) => client.deleteTopic(topic, ADMIN_MS, done));
     await until(
       'the topics',
       () => said.some((text) => text.startsWith('log_topics: ')) || undefined,

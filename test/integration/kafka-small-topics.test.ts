@@ -3,8 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { take } from '../../collector/ingest/take.ts';
 import { KafkaLog } from '../../collector/log/kafka.ts';
-import { loadClient } from '../../collector/log/kafka-client.ts';
-import type { LogRecord, StoredRecord } from '../../collector/log/log.ts';
+import type { LogRecord } from '../../collector/log/log.ts';
 import {
   TOPIC_COMMANDS,
   TOPIC_LEDGER,
@@ -22,6 +21,7 @@ import { decodeQuarantined, encodeQuarantined } from '../../shared/model/quarant
 import type { Quarantined, Reading } from '../../shared/model/reading.ts';
 import { decodeReadings, encodeReadings } from '../../shared/model/readings-record.ts';
 import { sharedKafka, type SharedKafka } from '../services/shared.ts';
+import { makeTopic, readAll } from '../support/kafka-admin.ts';
 import { until } from '../support/process.ts';
 import { FULL } from '../support/seed.ts';
 
@@ -34,24 +34,11 @@ const said: string[] = [];
 
 /** As an administrator: every topic takes so little. */
 async function makeTopics(limit: number): Promise<void> {
-  const client = loadClient().AdminClient.create({ 'metadata.broker.list': kafka.address });
   for (const { name, compacted } of topics(1))
-    await new Promise<void>((resolve, reject) =>
-      client.createTopic(
-        {
-          topic: `${kafka.topicPrefix}of${limit}.${name}`,
-          num_partitions: PARTITIONS,
-          replication_factor: 1,
-          config: {
-            'max.message.bytes': String(limit),
-            ...(compacted ? { 'cleanup.policy': 'compact' } : {}),
-          },
-        },
-        10_000,
-        (error) => (error ? reject(new Error(error.message)) : resolve()),
-      ),
-    );
-  client.disconnect();
+    await makeTopic(kafka.address, `${kafka.topicPrefix}of${limit}.${name}`, PARTITIONS, {
+      'max.message.bytes': String(limit),
+      ...(compacted ? { 'cleanup.policy': 'compact' } : {}),
+    });
 }
 
 async function open(limit: number): Promise<KafkaLog> {
@@ -79,19 +66,6 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const log of logs.values()) await log.close();
 });
-
-async function readAll(log: KafkaLog, topic: string): Promise<StoredRecord[]> {
-  const consumer = await log.consumer({
-    ...{ group: 'all', topic, from: 'start', watches: true, bytesMax: 1 << 20 },
-  });
-  const records: StoredRecord[] = [];
-  await until('the end', async () => {
-    records.push(...(await consumer.poll(100)));
-    return consumer.ended().size >= log.partitions || undefined;
-  });
-  await consumer.close();
-  return records;
-}
 
 /** Of values that are too long to be shown. */
 const digest = (value: unknown): string =>
