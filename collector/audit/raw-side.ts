@@ -23,6 +23,11 @@ export interface Missing {
   to: number;
 }
 
+interface Where {
+  spans: Spans;
+  dates: Set<string>;
+}
+
 export interface RawComparison {
   frames: number;
   /** The log has them, and the lake not. */
@@ -85,15 +90,10 @@ export class RawSide {
     for (const [gateway, list] of byGateway) {
       const rows = list.map(({ row }) => row);
       const spans = union(rows.map(spanOf));
-      const where = { spans, dates: new Set(rows.map(({ date }) => date)) };
-      // Status reports are in no span: they are of no epoch's messages.
-      const known = await whileMerging(async () => {
-        const files = await filesWith(this.lake, 'raw', gateway, where, () => false);
-        const paths = [...(await this.lake.whole(files, 600_000)).keys()];
-        return paths.length === 0 ? new Set<number>() : await this.lake.parquet.known(paths, rows);
-      });
+      const where: Where = { spans, dates: new Set(rows.map(({ date }) => date)) };
+      const known = await whileMerging(() => this.known(gateway, where, rows));
       for (const [place, { record, row }] of list.entries())
-        if (!known.has(place) && row.kind <= 3)
+        if (!known.has(place) && isOfEpoch(row))
           missing.push({
             record: { key: record.key, value: record.value, headers: record.headers },
             name: `${gateway}/${row.epoch}`,
@@ -102,6 +102,31 @@ export class RawSide {
           });
     }
     return missing;
+  }
+
+  /**
+   * Places in the list of the frames that the lake has. A file that was merged since it was listed counts no more, and the one
+   * that it was merged into was not listed: what seems to lack is looked for until the files stay the same.
+   */
+  private async known(
+    gateway: string,
+    where: Where,
+    rows: readonly RawRow[],
+  ): Promise<Set<number>> {
+    let before: string | undefined;
+    for (let attempt = 1; ; attempt++) {
+      const files = await filesWith(this.lake, 'raw', gateway, where, () => false);
+      const paths = [...(await this.lake.whole(files, 600_000)).keys()];
+      const known =
+        paths.length === 0 ? new Set<number>() : await this.lake.parquet.known(paths, rows);
+      const names = files
+        .map(({ key, version }) => `${key} ${version}`)
+        .sort()
+        .join();
+      const isAll = rows.every((row, at) => !isOfEpoch(row) || known.has(at));
+      if (isAll || names === before || attempt === LAKE_ATTEMPTS) return known;
+      before = names;
+    }
   }
 
   /** Undefined: the file is not there any more. */
@@ -159,7 +184,11 @@ function isWhole(frame: Buffer): boolean {
   }
 }
 
-function spanOf({ epoch, kind, firstSequence, count }: RawRow): Spans {
-  if (kind > 3) return {};
+/** Status reports are of no epoch's messages. */
+const isOfEpoch = ({ kind }: RawRow): boolean => kind <= 3;
+
+function spanOf(row: RawRow): Spans {
+  if (!isOfEpoch(row)) return {};
+  const { epoch, firstSequence, count } = row;
   return { [epoch]: [[firstSequence, firstSequence + Math.max(1, count) - 1]] };
 }
