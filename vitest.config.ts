@@ -5,7 +5,7 @@
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/services/longest-first.ts';
 
-const ALONE = ['test/e2e/{hostile-packets,lanes}.test.ts', 'test/{sim,chaos}/**/*.test.ts'];
+const ALONE = ['test/e2e/{fuzz,hostile-packets,lanes}.test.ts', 'test/{sim,chaos}/**/*.test.ts'];
 /** Wide: a machine that does other work as well is no failure. What a test may take at most is half of it. */
 const LIMITS = { testTimeout: 240_000, hookTimeout: 240_000 };
 

@@ -14,9 +14,8 @@ it(`${CONNECTIONS} damaged conversations harm nobody`, { timeout: 600_000 }, asy
   const label = `HEADWATER_SEED=${seed}`;
   expect(result.problems, label).toEqual([]);
   expect(result.connections, label).toBe(CONNECTIONS);
-  // That the fuzzer does what it says: many get in, and messages are acknowledged among the damage. A
-  // conversation waits for its answers for a moment only: on a busy machine fewer are heard.
-  expect(result.accepted, label).toBeGreaterThan(CONNECTIONS * 0.05);
-  expect(result.acknowledged, label).toBeGreaterThan(CONNECTIONS * 0.02);
+  // That the fuzzer does what it says: most get in, and many messages are acknowledged among the damage.
+  expect(result.accepted, label).toBeGreaterThan(CONNECTIONS * 0.4);
+  expect(result.acknowledged, label).toBeGreaterThan(CONNECTIONS * 0.2);
   expect(result.grownBytes, label).toBeLessThan(64 * 1024 * 1024);
 });
