@@ -1,4 +1,5 @@
 /** What the topics are set to, which an administrator may change while this runs: read at the start, now and then, and when a record is refused. */
+import { HeadwaterError, hasCode, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { RecordSize } from './kafka-size.ts';
 import { compare, type TopicsAccess } from './kafka-topics.ts';
@@ -40,8 +41,14 @@ export class KafkaSettings {
     return bytesMax.size > 0;
   }
 
-  /** A broker has refused some of these as too large. */
-  async refused(records: readonly Produced[]): Promise<void> {
+  /** What is to be thrown for a failure of sending these: what a broker found too large is asked about, and may fit the next time. */
+  async judged(error: unknown, records: readonly Produced[]): Promise<unknown> {
+    if (!hasCode(error, 'LOG_TOO_LARGE')) return error;
+    await this.refused(records);
+    return new HeadwaterError('LOG_UNAVAILABLE', messageOf(error), { cause: error });
+  }
+
+  private async refused(records: readonly Produced[]): Promise<void> {
     const { size, onChange } = this.parts;
     const before = new Map(size.bytesMax);
     const isAsked = await this.read();

@@ -1,5 +1,5 @@
 /** One step as a transaction of Kafka: its records and its group's offsets, or none of it (KIP-98, KIP-447). */
-import { HeadwaterError, hasCode, messageOf } from '../../shared/errors.ts';
+import { messageOf } from '../../shared/errors.ts';
 import { MESSAGE_BYTES_MAX, TIMEOUT_MS, call, headersOut, type Client } from './kafka-client.ts';
 import type { Produced } from './log.ts';
 import type * as RdKafka from './rdkafka-types.ts';
@@ -19,8 +19,8 @@ export interface TransactedLog {
   connect(client: RdKafka.Connection): Promise<void>;
   /** Records that their topics take. Throws LOG_TOO_LARGE. */
   fit(records: readonly Produced[]): readonly Produced[];
-  /** A broker has refused some of these as too large: what topics take is asked anew. */
-  refused(records: readonly Produced[]): Promise<void>;
+  /** What is to be thrown for a failure of sending these. */
+  judged(error: unknown, records: readonly Produced[]): Promise<unknown>;
 }
 
 const QUEUE_FULL_MS = 5;
@@ -57,9 +57,7 @@ export class Transactions {
     try {
       await transact(this.log, await this.connected(), consumer, produce, positions);
     } catch (error) {
-      if (!hasCode(error, 'LOG_TOO_LARGE')) throw error;
-      await this.log.refused(produce);
-      throw new HeadwaterError('LOG_UNAVAILABLE', messageOf(error), { cause: error });
+      throw await this.log.judged(error, produce);
     }
   }
 

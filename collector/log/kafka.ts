@@ -10,7 +10,7 @@
  */
 
 import { partitionOf } from '../../contracts/partition.ts';
-import { HeadwaterError, hasCode, messageOf } from '../../shared/errors.ts';
+import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { KafkaAccess } from './kafka-access.ts';
 import { checkAccess, clusterOf, deleteGroup, reasonOf } from './kafka-admin.ts';
@@ -230,8 +230,8 @@ export class KafkaLog implements Log {
     return this.size.fit(records);
   }
 
-  async refused(records: readonly Produced[]): Promise<void> {
-    await this.settings.refused(records);
+  async judged(error: unknown, records: readonly Produced[]): Promise<unknown> {
+    return await this.settings.judged(error, records);
   }
 
   /** Whether Kafka answers, and has the topics: made again if somebody has deleted them. */
@@ -289,9 +289,7 @@ export class KafkaLog implements Log {
     try {
       await Promise.all(fitted.map((record) => this.send(record)));
     } catch (error) {
-      if (!hasCode(error, 'LOG_TOO_LARGE')) throw error;
-      await this.settings.refused(fitted);
-      throw new HeadwaterError('LOG_UNAVAILABLE', messageOf(error), { cause: error });
+      throw await this.judged(error, fitted);
     }
   }
 
