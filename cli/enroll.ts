@@ -18,6 +18,9 @@ const FLAGS: Flags = {
     value: 'DIR',
     about: 'A file NAME.token for each there (mode 0600), instead of printing them.',
   },
+  approval: { about: 'A person lets each in, with --approve.' },
+  approve: { value: 'NAME', about: 'Let the gateway in that waits under this name.' },
+  key: { value: 'HEX', about: 'With --approve: how its key begins, where several wait.' },
   list: { about: 'What became of the tokens that were made.' },
   revoke: {
     value: 'NAME',
@@ -39,7 +42,13 @@ interface Made {
   tokens: { gateway: string; token: string }[];
 }
 interface Listed {
-  tokens: { gateway: string; site: string; expiresMs: number; usedMs?: number }[];
+  tokens: {
+    gateway: string;
+    site: string;
+    expiresMs: number;
+    usedMs?: number;
+    waiting?: { key: string; atMs: number; address: string }[];
+  }[];
 }
 
 const NAMES_MAX = 5000;
@@ -73,6 +82,7 @@ async function make(
     hours: values['hours'],
     urls: values['url'],
     collectors: values['collector'],
+    approval: values['approval'] === true ? 'true' : undefined,
   }).filter(([, value]) => value !== undefined);
   const made: Made['tokens'] = [];
   for (let at = 0; at < names.length; at += AT_ONCE) {
@@ -92,11 +102,15 @@ async function list(address: string, asJson: boolean): Promise<void> {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;
   }
-  for (const { gateway, site, expiresMs, usedMs } of answer.tokens) {
+  for (const { gateway, site, expiresMs, usedMs, waiting = [] } of answer.tokens) {
     const open =
       expiresMs > Date.now() ? `good until ${time(expiresMs)}` : `over since ${time(expiresMs)}`;
     const state = usedMs === undefined ? open : `used ${time(usedMs)}`;
-    process.stdout.write(`${gateway}\t${site}\t${state}\n`);
+    const asked = waiting.map(
+      ({ key, atMs, address: from }) =>
+        `\twaits for --approve since ${time(atMs)}, from ${from}, key ${key.slice(0, 12)}`,
+    );
+    process.stdout.write(`${gateway}\t${site}\t${state}${asked.join('')}\n`);
   }
 }
 
@@ -109,7 +123,15 @@ export async function enroll(args: string[]): Promise<void> {
   const address = String(values['http'] ?? '127.0.0.1:8080');
   const asJson = values['json'] === true;
   if (values['list'] === true) return await list(address, asJson);
-  const { revoke } = values;
+  const { revoke, approve, key = '' } = values;
+  if (typeof approve === 'string') {
+    const answer = await tell(address, '/api/v1/enroll/approve', { gateway: approve, key });
+    const { key: whose, address: from } = answer as { key: string; address: string };
+    process.stdout.write(
+      `${approve} is let in (key ${whose.slice(0, 12)}, from ${from}): it comes within half a minute\n`,
+    );
+    return;
+  }
   if (typeof revoke === 'string') {
     await tell(address, '/api/v1/enroll/revoke', { gateway: revoke });
     process.stdout.write(`${revoke} is out: its certificates and unused tokens count no more\n`);

@@ -62,6 +62,12 @@ export const ERRORS = {
     about:
       'A join token or certificate does not make a gateway one of this collector; the message says why.',
   },
+  ENROLL_WAITS: {
+    status: 202,
+    scope: 'request',
+    retryable: true,
+    about: 'A person has to let the gateway in; it asks again by itself.',
+  },
   CLOCK_DOUBTED: {
     status: 503,
     scope: 'request',

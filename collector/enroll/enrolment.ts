@@ -5,6 +5,7 @@
  * - A certificate that is newer than another is in force from its first use on; the older one then means that there are two
  *   machines (a copied card). Both go on sending, for nothing is to be lost; it is said, and a person decides.
  * - Who was away for long renews with the expired certificate, as long as its key is shown and a grace has not passed.
+ * - A token that was made so lets nobody in before a person has said yes to the very key that asked.
  * - Who is revoked gets nothing more; a new token for the name lets it in again, with a new key.
  */
 import { X509Certificate, createHash, createPublicKey, randomBytes } from 'node:crypto';
@@ -13,8 +14,10 @@ import { x509Library } from '../../shared/access/x509.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { GATEWAY_ID } from '../../shared/wire/wire.ts';
+import { Approvals } from './approval.ts';
 import { EARLIER_MS, type Authority } from './authority.ts';
-import type { Certificate, Member, Registry, TokenRecord } from './registry.ts';
+import { refuse } from './refuse.ts';
+import type { Asked, Certificate, Member, Registry, TokenRecord } from './registry.ts';
 
 const DAY_MS = 86_400_000;
 const TOKENS_MAX = 20_000;
@@ -31,6 +34,9 @@ export interface EnrolmentOptions {
   notBeforeMs: number;
 }
 
+/** `waits`: the sentence that says for what. */
+export type Enrolled = { pem: string } | { waits: string };
+
 export interface TokenWish {
   gateways: readonly string[];
   site: string;
@@ -38,6 +44,8 @@ export interface TokenWish {
   hours: number;
   urls: string[];
   collectors: string[];
+  /** A person lets each in. */
+  approval: boolean;
 }
 
 /** What a gateway has shown on its uplink. */
@@ -53,13 +61,10 @@ interface Wish {
   key: string;
 }
 
-function refuse(why: string): never {
-  throw new HeadwaterError('ENROLL_REFUSED', why);
-}
-
 export class Enrolment {
   readonly authority: Authority;
   readonly registry: Registry;
+  readonly approvals: Approvals;
   /** Certificates given out. */
   given = 0;
   /** Called with the name of a gateway whose older certificates are not in force any more. */
@@ -74,6 +79,7 @@ export class Enrolment {
     this.registry = registry;
     this.options = options;
     this.notify = notify;
+    this.approvals = new Approvals(registry, notify);
   }
 
   /** One decision about a name after the other: a token cannot be used twice at once. */
@@ -89,7 +95,7 @@ export class Enrolment {
 
   /** Makes tokens, on stable storage before anybody has them. Throws QUERY_INVALID. */
   async makeTokens(wish: TokenWish): Promise<{ gateway: string; token: string }[]> {
-    const { gateways, site, labels, hours, urls, collectors } = wish;
+    const { gateways, site, labels, hours, urls, collectors, approval } = wish;
     const { registry, authority, options } = this;
     const bad = gateways.find((each) => !GATEWAY_ID.test(each) || each === options.reserved);
     if (bad !== undefined || gateways.length === 0)
@@ -112,6 +118,7 @@ export class Enrolment {
         site,
         labels,
         expiresMs,
+        ...(approval ? { approval: { asked: [] } } : {}),
       })),
     );
     return made.map(({ gateway, secret }) => ({
@@ -125,8 +132,8 @@ export class Enrolment {
     return this.registry.tokens.get(sha256(secret));
   }
 
-  /** Trades a token and a request for a certificate. Throws ENROLL_REFUSED. */
-  async enroll(record: TokenRecord, request: Buffer): Promise<string> {
+  /** Trades a token and a request for a certificate, or for the word that a person has to let it in. Throws ENROLL_REFUSED. */
+  async enroll(record: TokenRecord, request: Buffer, address: string): Promise<Enrolled> {
     const wish = await wishOf(request);
     return await this.inTurn(record.gateway, async () => {
       const nowMs = this.checkedNowMs();
@@ -139,15 +146,19 @@ export class Enrolment {
       if (token.usedMs !== undefined) {
         const given = member?.certificates.find(({ key }) => key === wish.key);
         if (token.key === wish.key && given !== undefined && member?.revokedMs === undefined)
-          return given.pem;
+          return { pem: given.pem };
         refuse(
           `the token for '${gateway}' was used on ${day(token.usedMs)} by another machine, or by this one before it was flashed anew: make another with 'headwater enroll ${gateway}'`,
         );
       }
-      if (nowMs > token.expiresMs)
+      // Who asked in time is not shut out by how long a person took.
+      const isLetIn = token.approval?.key === wish.key;
+      if (nowMs > token.expiresMs && !isLetIn)
         refuse(
           `the token for '${gateway}' was good until ${day(token.expiresMs)}: make another with 'headwater enroll ${gateway}'`,
         );
+      if (token.approval !== undefined && !isLetIn)
+        return { waits: await this.approvals.ask(token, { key: wish.key, atMs: nowMs, address }) };
       const certificate = await this.certificateFor(wish, nowMs);
       // What the name had before is not in force any more: the card was flashed anew, or the gateway was revoked.
       const next: Member = {
@@ -159,8 +170,13 @@ export class Enrolment {
       };
       await this.registry.put(next, { ...token, usedMs: nowMs, key: wish.key });
       if (member !== undefined) this.onRevoked(gateway);
-      return certificate.pem;
+      return { pem: certificate.pem };
     });
+  }
+
+  /** Lets in who waits under this name. Throws NOT_FOUND, QUERY_INVALID. */
+  async approve(gateway: string, key: string): Promise<Asked> {
+    return await this.inTurn(gateway, () => this.approvals.letIn(gateway, key));
   }
 
   /** A new certificate for who shows an older one. Throws ENROLL_REFUSED. */

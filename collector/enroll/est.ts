@@ -7,7 +7,14 @@ import type { Audit } from '../../shared/access/audit.ts';
 import type { FailureLimiter } from '../../shared/access/failures.ts';
 import { x509Library } from '../../shared/access/x509.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
-import type { Endpoint, Reply, Request, Route } from '../../shared/http/route.ts';
+import {
+  json,
+  type Endpoint,
+  type Reply,
+  type Request,
+  type Route,
+} from '../../shared/http/route.ts';
+import { TEXT, object } from '../../shared/http/schema.ts';
 import { commonName, type Enrolment } from './enrolment.ts';
 
 export interface Est {
@@ -18,6 +25,8 @@ export interface Est {
 
 const REQUEST_BYTES_MAX = 8192;
 const PKCS7 = 'application/pkcs7-mime; smime-type=certs-only';
+/** When who waits for a person asks again. */
+const AGAIN_SECONDS = 30;
 const PEM = 'application/pem-certificate-chain';
 
 /** As RFC 7030 wants it, or as PEM for who asks for that. */
@@ -50,12 +59,12 @@ function presented({ authorization = '' }: Request['headers']): string {
  * Counts what is refused, so that guessing ends. Who shows something that is known is not refused for the guesses that
  * came from the same address: looking costs a hash, or one signature.
  */
-async function counted(
+async function counted<T>(
   { failures, audit }: Est,
   { address }: Request,
   about: string,
-  decide: () => Promise<string>,
-): Promise<string> {
+  decide: () => Promise<T>,
+): Promise<T> {
   try {
     return await decide();
   } catch (error) {
@@ -74,18 +83,22 @@ async function counted(
 
 async function enroll(est: Est, request: Request): Promise<Reply> {
   const { enrolment, audit } = est;
-  const pem = await counted(est, request, 'simpleenroll', async () => {
+  const enrolled = await counted(est, request, 'simpleenroll', async () => {
     const token = enrolment.tokenOf(presented(request.headers));
     if (token === undefined)
       throw new HeadwaterError(
         'UNAUTHORIZED',
         "this join token is not known here: it is of another collector, was taken back or is long over; make one with 'headwater enroll'",
       );
-    const given = await enrolment.enroll(token, await requestOf(request));
-    audit.say({ event: 'enrolled', user: token.gateway, address: request.address });
+    const { address } = request;
+    const given = await enrolment.enroll(token, await requestOf(request), address);
+    if ('pem' in given) audit.say({ event: 'enrolled', user: token.gateway, address });
     return given;
   });
-  return await certificates(request, [pem]);
+  if ('pem' in enrolled) return await certificates(request, [enrolled.pem]);
+  // RFC 7030, 4.2.3: the same request is sent again later.
+  const reply = json({ message: enrolled.waits });
+  return { ...reply, status: 202, headers: { 'retry-after': String(AGAIN_SECONDS) } };
 }
 
 async function renew(est: Est, request: Request): Promise<Reply> {
@@ -128,6 +141,10 @@ const EST_ROUTES: readonly Route<Est>[] = [
     path: '/.well-known/est/simpleenroll',
     about: 'Trades a join token and a certificate request for a certificate.',
     ...shared,
+    replies: {
+      ...shared.replies,
+      202: { about: 'A person has to let it in: ask again.', schema: object({ message: TEXT }) },
+    },
     handle: enroll,
   },
   {

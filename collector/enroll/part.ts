@@ -121,6 +121,7 @@ async function makeTokens(
     site: fields['site'] ?? '',
     labels: labelsOf(fields['labels'] ?? ''),
     hours: Number(fields['hours'] ?? 24 * 7),
+    approval: fields['approval'] === 'true',
     urls: urls.length > 0 ? urls : [at('https', listening)],
     collectors: collectors.length > 0 ? collectors : [at('mqtts', uplinks)],
   });
@@ -155,6 +156,10 @@ export const enrollPart: CollectorPart<Enrolling> = {
             about: 'How long they can be used; 168 when left out.',
             integer: { min: 1, max: 87_600 },
           },
+          approval: {
+            about: 'true: a person lets each in, by POST /api/v1/enroll/approve.',
+            choices: ['true', 'false'],
+          },
           urls: {
             about:
               'https://HOST:PORT of the enrolment, with commas, where gateways see another than this process.',
@@ -185,6 +190,7 @@ export const enrollPart: CollectorPart<Enrolling> = {
               labels: TAGS,
               expiresMs: INTEGER,
               usedMs: INTEGER,
+              waiting: listOf({ key: TEXT, atMs: INTEGER, address: TEXT }),
             }),
           }),
         },
@@ -192,15 +198,40 @@ export const enrollPart: CollectorPart<Enrolling> = {
       handle: ({ enrolment }) =>
         json({
           tokens: [...enrolment.registry.tokens.values()].map(
-            ({ gateway, site, labels, expiresMs, usedMs }) => ({
+            ({ gateway, site, labels, expiresMs, usedMs, approval }) => ({
               gateway,
               site,
               labels,
               expiresMs,
               usedMs,
+              waiting: approval?.key === undefined ? approval?.asked : undefined,
             }),
           ),
         }),
+    },
+    {
+      method: 'POST',
+      path: '/api/v1/enroll/approve',
+      about: 'Lets a gateway in that waits for it.',
+      right: ADMIN_ALL,
+      body: {
+        fields: {
+          gateway: { about: 'Its name.', required: true },
+          key: { about: 'What its key begins with, where several wait under the name.' },
+        },
+      },
+      replies: {
+        200: {
+          about: 'It is let in, and gets its certificate when it asks again.',
+          schema: object({ approved: TEXT, key: TEXT, address: TEXT }),
+        },
+      },
+      handle: async ({ enrolment, audit }, { fields, identity, address }) => {
+        const gateway = fields['gateway'] ?? '';
+        const machine = await enrolment.approve(gateway, fields['key'] ?? '');
+        audit.say({ event: 'approved', user: identity.name, address, about: gateway });
+        return json({ approved: gateway, key: machine.key, address: machine.address });
+      },
     },
     {
       method: 'POST',
@@ -222,6 +253,10 @@ export const enrollPart: CollectorPart<Enrolling> = {
       'Gateways that were enrolled here and are not revoked.',
       ({ enrolment: { registry } }) =>
         [...registry.members.values()].filter(({ revokedMs }) => revokedMs === undefined).length,
+    ),
+    headwater_enroll_waiting: gauge(
+      'Machines that wait for a person to let them in.',
+      ({ enrolment }) => enrolment.approvals.waiting().length,
     ),
     headwater_enroll_certificates_total: counter(
       'Certificates given out since the start, at enrolments and renewals.',

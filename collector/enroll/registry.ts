@@ -19,6 +19,16 @@ export interface TokenRecord {
   /** Set with its use: SHA-256 of the public key that it brought in. */
   usedMs?: number;
   key?: string;
+  /** Set where a person decides: who has asked with it, the oldest first, and the key that was let in. */
+  approval?: { asked: Asked[]; key?: string };
+}
+
+/** A machine that waits to be let in. */
+export interface Asked {
+  /** SHA-256 of its public key. */
+  key: string;
+  atMs: number;
+  address: string;
 }
 
 export interface Certificate {

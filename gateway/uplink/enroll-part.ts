@@ -4,7 +4,7 @@
  * It never gives up, and takes messages all the while.
  */
 import { Backoff } from '../../shared/env/backoff.ts';
-import { messageOf } from '../../shared/errors.ts';
+import { hasCode, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { clockPart } from '../buffer/part.ts';
@@ -14,6 +14,7 @@ import { uplinkAccessPart, uplinkPart } from './part.ts';
 import { wipe, type Standing } from '../standing.ts';
 
 const LOOK_MS = 60_000;
+const WAITS_MS = 10_000;
 /** So many connections refused, one after the other, may want another certificate. */
 const REFUSED_MAX = 3;
 
@@ -32,6 +33,7 @@ export class Membership {
   private readonly now: () => number | undefined;
   private readonly notify: Notify;
   private readonly backoff: Backoff;
+  private readonly fraction: () => number;
   private isStopped = false;
   private isRenewing = false;
   private refused = 0;
@@ -49,6 +51,7 @@ export class Membership {
     this.notify = notify;
     this.isEnrolled = standing.token === undefined;
     this.problem = this.isEnrolled ? undefined : 'not enrolled yet';
+    this.fraction = fraction;
     this.backoff = new Backoff({ firstMs: 1000, mostMs: 300_000, jitter: 0.5, fraction });
   }
 
@@ -71,8 +74,15 @@ export class Membership {
     try {
       await enroll(this.standing, this.now);
     } catch (error) {
-      this.say(`this gateway could not be enrolled as '${gateway}' at ${urls.join(', ')}`, error);
-      if (!this.isStopped) this.timer = setTimeout(() => void this.join(), this.backoff.next());
+      const waits = hasCode(error, 'ENROLL_WAITS');
+      const what = waits
+        ? 'not enrolled yet'
+        : `this gateway could not be enrolled as '${gateway}'`;
+      this.say(`${what} at ${urls.join(', ')}`, error);
+      // Who waits for a person is served soon after the yes.
+      if (waits) this.backoff.reset();
+      const afterMs = waits ? WAITS_MS * (0.5 + this.fraction()) : this.backoff.next();
+      if (!this.isStopped) this.timer = setTimeout(() => void this.join(), afterMs);
       return;
     }
     this.isEnrolled = true;

@@ -12,7 +12,7 @@ import { KEY_ALGORITHM, keyPem, newKey, x509Library } from '../../shared/access/
 import { makeFolder } from '../../shared/config/folder.ts';
 import { readPrivateFile } from '../../shared/config/secrets.ts';
 import { writeWhole } from '../../shared/config/whole-file.ts';
-import { HeadwaterError, assert, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, assert, hasCode, messageOf } from '../../shared/errors.ts';
 import { connectSecurely, type UplinkTls } from './secure.ts';
 import { keepStanding, type Standing } from '../standing.ts';
 
@@ -76,6 +76,7 @@ function refusedBy(status: number | undefined, text: string): Error {
     // Not a collector's answer.
   }
   const why = typeof said === 'string' ? said : `it answers with HTTP ${status}`;
+  if (status === 202) return new HeadwaterError('ENROLL_WAITS', why);
   return status === 401 || status === 403
     ? new HeadwaterError('ENROLL_REFUSED', why)
     : new HeadwaterError('UNREACHABLE', why);
@@ -138,7 +139,7 @@ async function first<T>(urls: readonly string[], attempt: (url: URL) => Promise<
       return await attempt(url);
     } catch (error) {
       problems.push(`${url.host}: ${messageOf(error)}`);
-      if ((error as { code?: unknown }).code === 'ENROLL_REFUSED') throw error;
+      if (hasCode(error, 'ENROLL_REFUSED') || hasCode(error, 'ENROLL_WAITS')) throw error;
     }
   }
   throw new HeadwaterError('UNREACHABLE', problems.join('; '));
@@ -153,7 +154,7 @@ const dial = (url: URL, tls: UplinkTls, now: Now) =>
     TIMEOUT_MS,
   );
 
-/** Trades the token for a certificate. Rejects with ENROLL_REFUSED or UNREACHABLE. */
+/** Trades the token for a certificate. Rejects with ENROLL_REFUSED, ENROLL_WAITS or UNREACHABLE. */
 export async function enroll(standing: Standing, now: Now): Promise<void> {
   const { token, gateway, urls } = standing;
   if (token === undefined) return;

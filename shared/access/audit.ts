@@ -19,6 +19,7 @@ export interface AuditEvent {
     | 'revoked'
     | 'enroll_tokens'
     | 'enrolled'
+    | 'approved'
     | 'renewed'
     | 'declared'
     | 'publish_denied'

@@ -2,143 +2,35 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate, createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { COLLECTOR_CONFIG } from '../../collector/config.ts';
-import { Collector } from '../../collector/collector.ts';
 import { Authority } from '../../collector/enroll/authority.ts';
 import type { Member } from '../../collector/enroll/registry.ts';
 import { joinTokenText, parseJoinToken } from '../../shared/access/join-token.ts';
-import { keyPem, newKey, x509Library } from '../../shared/access/x509.ts';
-import { environmentName, loadConfig } from '../../shared/config/spec.ts';
-import { realEnv } from '../../shared/env/env.ts';
-import type { Address } from '../../shared/net/listen.ts';
-import type { Notice } from '../../shared/telemetry/log.ts';
-import { runGateway, type RunningGateway } from '../support/gateway.ts';
+import { keyPem, newKey } from '../../shared/access/x509.ts';
+import {
+  again,
+  cleanups,
+  collector,
+  connected,
+  csr,
+  endAll,
+  est,
+  fleet,
+  gateway,
+  post,
+  said,
+  saved,
+  tokenFor,
+  type Site,
+} from '../support/enroll-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
 const DAY_MS = 86_400_000;
 /** Secret of a token whose time is over. */
 const LATE = 'late'.repeat(8);
-const cleanups: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
-});
-
-interface Site {
-  folder: string;
-  http: string;
-  enroll: Address | undefined;
-  uplinks: Address | undefined;
-  notices: Notice[];
-  close: () => Promise<void>;
-}
-
-/** Ports of one that is started again on the same folder. */
-async function collector(
-  folder = temporaryFolder(),
-  before?: Site,
-  failuresMax = 1000,
-): Promise<Site> {
-  const at = (address: Address | undefined): string => `127.0.0.1:${address?.port ?? 0}`;
-  const config = loadConfig(COLLECTOR_CONFIG, {
-    flags: {
-      data: folder,
-      lake: 'none',
-      uplink: '127.0.0.1:0',
-      http: '127.0.0.1:0',
-      uplinks: at(before?.uplinks),
-      enroll: at(before?.enroll),
-    },
-    environment: { [environmentName('ingest.authFailuresPerMinute')]: String(failuresMax) },
-  });
-  const notices: Notice[] = [];
-  const running = new Collector(realEnv(), config, (notice) => void notices.push(notice));
-  const { http, enroll, uplinks } = await running.start(undefined);
-  const close = () => running.close();
-  return { folder, http: `http://127.0.0.1:${http?.port}`, enroll, uplinks, notices, close };
-}
-
-async function post(site: Site, path: string, fields: object): Promise<Record<string, unknown>> {
-  const response = await fetch(`${site.http}/api/v1/enroll/${path}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(fields),
-  });
-  return { status: response.status, ...((await response.json()) as object) };
-}
-
-async function tokenFor(site: Site, gateway: string, more: object = {}): Promise<string> {
-  const { tokens } = await post(site, 'tokens', { gateways: gateway, ...more });
-  return (tokens as { token: string }[])[0]?.token ?? '';
-}
-
-const fleet = async (site: Site): Promise<Record<string, never>[]> =>
-  ((await (await fetch(`${site.http}/api/v1/gateways`)).json()) as { gateways: [] }).gateways;
-
-function saved(token: string): string {
-  const path = join(temporaryFolder(), 'token');
-  writeFileSync(path, `${token}\n`, { mode: 0o600 });
-  return path;
-}
-
-async function gateway(join: string, folder = temporaryFolder()): Promise<RunningGateway> {
-  const running = await runGateway(folder, {}, { id: '', join });
-  cleanups.push(() => running.gateway.close());
-  return running;
-}
-
-const connected = (running: RunningGateway): Promise<number> =>
-  until(
-    'a link',
-    async () => (await running.metric('headwater_uplink_connected')) || undefined,
-    10_000,
-  );
-const said = (notices: Notice[], pattern: RegExp): Promise<string> =>
-  until(String(pattern), () => notices.find(({ text }) => pattern.test(text))?.text, 10_000);
-
-/** Started again on its folder and ports, with the registry as it is there now. */
-async function again(site: Site): Promise<Site> {
-  const later = await collector(site.folder, site);
-  cleanups.push(later.close);
-  return later;
-}
-
-interface Answer {
-  status: number;
-  body: string;
-}
-
-/** What a stranger or an EST client of somebody else sends. */
-function est(
-  site: Site,
-  path: string,
-  { token, body = '', own }: { token?: string; body?: string; own?: string },
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const sent = request(
-      {
-        host: '127.0.0.1',
-        port: site.enroll?.port,
-        path: `/.well-known/est/${path}`,
-        method: path === 'cacerts' ? 'GET' : 'POST',
-        ca: readFileSync(join(site.folder, 'enroll', 'ca.pem')),
-        ...(own === undefined ? {} : { cert: own, key: own }),
-        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-        agent: false,
-      },
-      (response) => {
-        let text = '';
-        response.on('data', (part: Buffer) => (text += part.toString()));
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
-      },
-    );
-    sent.on('error', reject);
-    sent.end(body);
-  });
-}
+afterEach(endAll);
 
 describe('enrolment', () => {
   let site: Site;
@@ -344,18 +236,6 @@ const lines = (path: string): { member: Member }[] =>
     .split('\n')
     .filter((line) => line.includes('"member"'))
     .map((line) => JSON.parse(line) as { member: Member });
-
-async function csr(name: string, namedCurve = 'P-256'): Promise<string> {
-  const { Pkcs10CertificateRequestGenerator } = await x509Library();
-  const algorithm = { name: 'ECDSA', namedCurve, hash: 'SHA-256' };
-  const keys = await globalThis.crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const made = await Pkcs10CertificateRequestGenerator.create({
-    name: `CN=${name}`,
-    keys,
-    signingAlgorithm: algorithm,
-  });
-  return Buffer.from(made.rawData).toString('base64');
-}
 
 function tampered(request: string): string {
   const der = Buffer.from(request, 'base64');
