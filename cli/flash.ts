@@ -2,25 +2,27 @@
  * `headwater flash IMAGE`: a stock image becomes the cards of gateways that enrol themselves. Each card is made as a file
  * first, which is checked, and then written; a batch is a table with a row each, and goes on where it ended.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { chmod, copyFile, mkdtemp, open, rm, stat } from 'node:fs/promises';
-import { constants } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { parseJoinToken } from '../shared/access/join-token.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
+import { Report, inParts, jobsOf, type Work } from './flash/batch.ts';
+import { makeFile } from './flash/card-file.ts';
 import { cardAt, readDisks, type Disk } from './flash/cards.ts';
 import { unpack } from './flash/image.ts';
+import { writeLabels } from './flash/labels.ts';
 import {
   checkFit,
   filesFor,
-  provision,
   stockOf,
   type Card,
   type Payload,
   type Stock,
 } from './flash/provision.ts';
+import { checkHost, overSsh } from './flash/remote.ts';
 import { readTable, type Row } from './flash/table.ts';
 import { writeCard } from './flash/write.ts';
 import { Progress } from './progress.ts';
@@ -56,6 +58,16 @@ const FLAGS: Flags = {
     value: 'FILE',
     about: 'Public key of the user headwater; without it nobody can log in.',
   },
+  ssh: {
+    value: 'HOST',
+    about: 'Instead of a card: a machine that runs Debian or Raspberry Pi OS, again for several.',
+    multiple: true,
+  },
+  jobs: {
+    value: 'N',
+    about: 'So many at once; when left out all cards or machines that are named, and one file.',
+  },
+  labels: { value: 'FILE', about: 'A sheet (HTML) with a label for each card: name and QR code.' },
   settings: { value: 'FILE', about: "gateway.yaml of the cards; without it the package's own." },
   passwords: {
     value: 'FILE',
@@ -70,8 +82,8 @@ const FLAGS: Flags = {
 };
 
 export const FLASH_HELP = helpText(
-  'flash IMAGE --package FILE (--token FILE | --table FILE --tokens DIR) --to PLACE',
-  'Puts the gateway, its join token and network into a stock image (Raspberry Pi OS, Debian; .img, .xz, .zst) and writes it to cards or files. Docs: flash.md.',
+  'flash [IMAGE] --package FILE (--token FILE | --table FILE --tokens DIR) (--to PLACE | --ssh HOST)',
+  'Puts the gateway, its join token and network into a stock image (Raspberry Pi OS, Debian; .img, .xz, .zst) and writes it to cards or files; or installs it on a machine that runs. Docs: flash.md.',
   FLAGS,
   `What was written stands in flash-report.csv beside the table; a card that stands there is not made again.
 
@@ -156,34 +168,7 @@ function cardsOf(values: Values): Card[] {
   return [cardOf(readGiven(token, '--token'), token, wifi, sshKey)];
 }
 
-/** The file of one card: the stock image, with what makes it this gateway. */
-async function makeFile(
-  base: string,
-  to: string,
-  payload: Payload,
-  card: Card,
-  sizeBytes: number,
-): Promise<void> {
-  const unfinished = `${to}.unfinished`;
-  try {
-    await copyFile(base, unfinished, constants.COPYFILE_FICLONE);
-    // It has the token in it.
-    await chmod(unfinished, 0o600);
-    if (sizeBytes > (await stat(unfinished)).size) {
-      const file = await open(unfinished, 'r+');
-      await file.truncate(sizeBytes);
-      await file.close();
-    }
-    await provision(await stockOf(unfinished), payload, card);
-    const file = await open(unfinished, 'r+');
-    await file.sync();
-    await file.close();
-    renameSync(unfinished, to);
-  } catch (error) {
-    rmSync(unfinished, { force: true });
-    throw error;
-  }
-}
+const writtenTo = (place: string): string => `written to ${place} and read back`;
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -202,60 +187,25 @@ interface Job {
   folder: string;
   payload: Payload;
   sizeBytes: number;
-  report: string | undefined;
+  /** Takes how far a card is, in bytes of writing and reading back. */
+  progress: (card: string, bytes: number) => void;
 }
 
-async function toDevice({ base, folder, payload }: Job, card: Card, disk: Disk): Promise<void> {
-  const image = join(folder, `${card.name}.img`);
-  await makeFile(base, image, payload, card, 0);
+async function toDevice(job: Job, card: Card, disk: Disk): Promise<void> {
+  const image = join(job.folder, `${card.name}.img`);
+  await makeFile(job.base, image, job.payload, card, 0);
   const { size } = await stat(image);
-  const bars = {
-    write: new Progress(`${card.name} → ${disk.path}`, size, 'bytes'),
-    verify: new Progress(`${card.name} ← ${disk.path}`, size, 'bytes'),
-  };
   try {
     await writeCard({
       image,
       card: disk.path,
       isDevice: true,
       cardBytes: disk.sizeBytes,
-      progress: (phase, done) => bars[phase].show(done),
+      progress: (phase, done) => job.progress(card.name, phase === 'write' ? done : size + done),
     });
   } finally {
-    bars.verify.end();
     await rm(image, { force: true });
   }
-}
-
-/** One failure stops no other card. Returns how many there were. */
-async function each(
-  job: Job,
-  work: readonly { card: Card; place: string; make: () => Promise<void> }[],
-): Promise<number> {
-  let failed = 0;
-  for (const { card, place, make } of work) {
-    try {
-      await make();
-      say(`${card.name}: written to ${place} and read back`);
-      if (job.report !== undefined)
-        appendFileSync(job.report, `${card.name},${place},${new Date().toISOString()},written\n`);
-    } catch (error) {
-      failed++;
-      process.stderr.write(`headwater: ${card.name}: ${messageOf(error)}\n`);
-      if (job.report !== undefined)
-        appendFileSync(job.report, `${card.name},${place},${new Date().toISOString()},failed\n`);
-    }
-  }
-  return failed;
-}
-
-/** Names that a report of before says are written. */
-function written(report: string | undefined): Set<string> {
-  if (report === undefined || !existsSync(report)) return new Set();
-  const lines = readFileSync(report, 'utf8').split('\n');
-  return new Set(
-    lines.flatMap((line) => (line.endsWith(',written') ? [line.split(',')[0] ?? ''] : [])),
-  );
 }
 
 function dryRun(
@@ -280,6 +230,46 @@ function dryRun(
       say(`  boot:/${name} (${content.length} bytes)`);
   }
   say('Nothing was written.');
+}
+
+/** All cards as one: what has been written and read back of all of them. */
+function barOf(cards: readonly Card[], places: readonly string[], imageBytes: number) {
+  const devices = places.filter((place) => place.startsWith('/dev/')).length;
+  const label = devices === 1 ? `${cards[0]?.name} → ${places[0]}` : `${devices} cards`;
+  const bar = new Progress(label, devices * 2 * imageBytes, 'bytes');
+  const done = new Map<string, number>();
+  return {
+    devices,
+    show: (card: string, bytes: number): void => {
+      done.set(card, bytes);
+      bar.show([...done.values()].reduce((sum, each) => sum + each, 0));
+    },
+    end: (): void => {
+      if (done.size > 0) bar.end();
+    },
+  };
+}
+
+/** An image and a place, or machines that run. Throws USAGE. */
+function checkWays(
+  image: string | undefined,
+  hosts: readonly string[],
+  to: readonly string[],
+  values: Values,
+): void {
+  if (hosts.length === 0) {
+    if (image !== undefined) return;
+    throw new HeadwaterError(
+      'USAGE',
+      'name the image: headwater flash IMAGE …, or a machine that runs: headwater flash --ssh HOST …',
+    );
+  }
+  if (image !== undefined || to.length > 0)
+    throw new HeadwaterError('USAGE', '--ssh needs no image and no --to: the machine has a system');
+  const card = ['wifi-ssid', 'ssh-key', 'size'].find((flag) => values[flag] !== undefined);
+  if (card !== undefined)
+    throw new HeadwaterError('USAGE', `--${card} is for cards: that machine has its own`);
+  for (const host of hosts) checkHost(host);
 }
 
 /** Where each card goes: a file, a file in a folder, or a device that was named twice. Throws USAGE. */
@@ -319,15 +309,33 @@ export async function flash(args: string[]): Promise<void> {
   }
   if (values['list'] === true) return list(await readDisks());
   const [image] = positionals;
-  if (image === undefined)
-    throw new HeadwaterError('USAGE', 'name the image: headwater flash IMAGE …');
+  const hosts = lists['ssh'] ?? [];
+  checkWays(image, hosts, lists['to'] ?? [], values);
+  const jobs = jobsOf(text(values, 'jobs'));
   const payload = payloadOf(values);
   const table = text(values, 'table');
-  const report = table === undefined ? undefined : `${table.replace(/\.csv$/, '')}-report.csv`;
-  const done = written(report);
-  const cards = cardsOf(values).filter(({ name }) => !done.has(name));
+  const report = new Report(table);
+  const done = report.written();
+  const isUpgrade = hosts.length > 0 && table === undefined && values['token'] === undefined;
+  const all = isUpgrade ? [] : cardsOf(values);
+  const cards = all.filter(({ name }) => !done.has(name));
   if (done.size > 0)
-    say(`${done.size} were written before (${basename(report ?? '')}), ${cards.length} are left`);
+    say(`${done.size} were written before (${report.name}), ${cards.length} are left`);
+  const labels = text(values, 'labels');
+  if (labels !== undefined) {
+    writeLabels(
+      labels,
+      all.map(({ name, wifi }) => ({ name, network: wifi?.ssid ?? '' })),
+    );
+    say(`labels of ${all.length} cards: ${labels}`);
+  }
+  const isDry = values['dry-run'] === true;
+  if (image === undefined)
+    return await overSsh(
+      { hosts, cards: isUpgrade ? undefined : cards, payload, isDry },
+      jobs,
+      report,
+    );
   const places = placesOf(cards, lists['to'] ?? [], lists['confirm'] ?? [], table !== undefined);
   const folder = await mkdtemp(join(process.env['TMPDIR'] ?? tmpdir(), 'headwater-flash-'));
   try {
@@ -335,10 +343,14 @@ export async function flash(args: string[]): Promise<void> {
     await unpack(image, base);
     const stock = await stockOf(base);
     checkFit(stock, payload);
-    if (values['dry-run'] === true) return dryRun(stock, payload, cards, places);
+    if (isDry) return dryRun(stock, payload, cards, places);
     const sizeBytes = Number(text(values, 'size') ?? 0) * 1e6;
-    const job: Job = { base, folder, payload, sizeBytes, report };
-    const failed = await each(job, await workOf(job, cards, places));
+    const bar = barOf(cards, places, (await stat(base)).size);
+    const job: Job = { base, folder, payload, sizeBytes, progress: bar.show };
+    const work = await workOf(job, cards, places);
+    // Files are made by one disk, cards are written by as many readers.
+    const atOnce = jobs ?? (bar.devices || 1);
+    const failed = await inParts(work, atOnce, report).finally(bar.end);
     const left = cards.length - places.length;
     if (left > 0) say(`${left} cards are left: put the next ones in and say the same again`);
     if (failed > 0) process.exitCode = 1;
@@ -347,7 +359,11 @@ export async function flash(args: string[]): Promise<void> {
   }
 }
 
-async function workOf(job: Job, cards: readonly Card[], places: readonly string[]) {
+async function workOf(
+  job: Job,
+  cards: readonly Card[],
+  places: readonly string[],
+): Promise<Work[]> {
   const { size } = await stat(job.base);
   const disks = places.some((place) => place.startsWith('/dev/')) ? await readDisks() : [];
   return places.flatMap((place, index) => {
@@ -356,11 +372,16 @@ async function workOf(job: Job, cards: readonly Card[], places: readonly string[
     if (place.startsWith('/dev/')) {
       // All of them are judged before the first is written.
       const disk = cardAt(disks, place, size);
-      return [{ card, place, make: () => toDevice(job, card, disk) }];
+      return [
+        {
+          name: card.name,
+          place,
+          make: () => toDevice(job, card, disk).then(() => writtenTo(place)),
+        },
+      ];
     }
     mkdirSync(join(place, '..'), { recursive: true });
-    return [
-      { card, place, make: () => makeFile(job.base, place, job.payload, card, job.sizeBytes) },
-    ];
+    const make = () => makeFile(job.base, place, job.payload, card, job.sizeBytes);
+    return [{ name: card.name, place, make: () => make().then(() => writtenTo(place)) }];
   });
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run deb:try [-- --package FILE] [--kills N]`: the package in a Debian of its own (mmdebstrap, chroot): installed, upgraded
+ * `npm run deb:try [-- --package FILE] [--kills N] [--only-ssh]`: the package in a Debian of its own (mmdebstrap, chroot): installed, upgraded
  * with messages in its buffer, broken on purpose and rolled back by its guard, killed in the middle of upgrades and brought up
- * by what runs at a boot, removed, installed again, purged. Needs root, mmdebstrap and dpkg.
+ * by what runs at a boot, removed, installed again, purged; and installed by `headwater flash --ssh` through a real sshd. Needs root, mmdebstrap and dpkg.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -20,7 +20,11 @@ import { connectAsync } from 'mqtt';
 import { freePort, root } from './here.mjs';
 
 const { values } = parseArgs({
-  options: { package: { type: 'string' }, kills: { type: 'string', default: '12' } },
+  options: {
+    package: { type: 'string' },
+    kills: { type: 'string', default: '12' },
+    'only-ssh': { type: 'boolean' },
+  },
 });
 const work = mkdtempSync(join(tmpdir(), 'headwater-deb-try-'));
 const tree = join(work, 'root');
@@ -190,6 +194,116 @@ async function killed(deb, kills) {
   say(`${kills} kills: ${JSON.stringify(ends)}`);
 }
 
+/** A systemd that starts the unit as it says, in a root where none runs. */
+const SYSTEMCTL = `#!/bin/sh
+unit=/lib/systemd/system/headwater-gateway.service
+case $1 in
+  restart)
+    chown headwater-gateway:headwater-gateway /var/lib/headwater-gateway/join.token 2>/dev/null
+    command=$(sed -n 's/^ExecStart=//p' $unit)
+    cd /var/lib/headwater-gateway && setpriv --reuid headwater-gateway --regid headwater-gateway --clear-groups \
+      $command --mqtt 127.0.0.1:0 --gateway-http 127.0.0.1:0 >/tmp/gateway.out 2>&1 & echo $! >/tmp/gateway.pid ;;
+  is-active) kill -0 "$(cat /tmp/gateway.pid)" ;;
+  *) exec /bin/systemctl "$@" ;;
+esac
+`;
+
+/** From a machine that runs to an enrolled gateway, by the command of docs/flash.md. */
+async function overSsh(deb) {
+  const collector = spawn(
+    process.execPath,
+    [
+      'cli/bin.mjs',
+      'collector',
+      ...['--data', join(work, 'collector'), '--lake', 'none', '--http', '127.0.0.1:0'],
+      ...['--uplinks', '127.0.0.1:0', '--enroll', '127.0.0.1:0'],
+    ],
+    { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  const sshd = { port: await freePort(), child: undefined };
+  try {
+    const http = await new Promise((resolve, reject) => {
+      let text = '';
+      collector.once('close', () => reject(new Error(`the collector did not start: ${text}`)));
+      collector.stdout.on('data', (part) => {
+        text += part;
+        const found = / http=(\S+)/.exec(text)?.[1];
+        if (found !== undefined) resolve(found);
+      });
+    });
+    const cli = (...args) =>
+      run(process.execPath, ['cli/bin.mjs', ...args], {
+        cwd: root,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+    cli('enroll', 'roof-1', '--http', http, '--out', join(work, 'tokens'));
+    run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(work, 'key')]);
+    mkdirSync(here('/root/.ssh'), { recursive: true, mode: 0o700 });
+    cpSync(join(work, 'key.pub'), here('/root/.ssh/authorized_keys'));
+    mkdirSync(here('/run/sshd'), { recursive: true });
+    mkdirSync(here('/run/systemd/system'), { recursive: true });
+    mkdirSync(here('/usr/local/bin'), { recursive: true });
+    writeFileSync(here('/usr/local/bin/systemctl'), SYSTEMCTL, { mode: 0o755 });
+    const options = ['Port=' + sshd.port, 'ListenAddress=127.0.0.1', 'UsePAM=no', 'PidFile=none'];
+    sshd.child = spawn(
+      'chroot',
+      [tree, '/usr/sbin/sshd', '-D', '-e', ...options.flatMap((each) => ['-o', each])],
+      { stdio: 'ignore' },
+    );
+    const config = join(work, 'ssh_config');
+    writeFileSync(
+      config,
+      `Host machine\n HostName 127.0.0.1\n Port ${sshd.port}\n User root\n IdentityFile ${join(work, 'key')}\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n`,
+    );
+    // The ssh of this machine, with a configuration of this trial's own.
+    mkdirSync(join(work, 'bin'));
+    writeFileSync(join(work, 'bin/ssh'), `#!/bin/sh\nexec /usr/bin/ssh -F ${config} "$@"\n`, {
+      mode: 0o755,
+    });
+    const flash = (...args) =>
+      run(
+        process.execPath,
+        ['cli/bin.mjs', 'flash', '--ssh', 'machine', '--package', deb, ...args],
+        {
+          cwd: root,
+          env: { ...process.env, PATH: `${join(work, 'bin')}:${process.env.PATH}` },
+        },
+      ).trim();
+    const token = join(work, 'tokens/roof-1.token');
+    const began = performance.now();
+    must(
+      flash('--token', token) === 'roof-1: the gateway runs there',
+      'over ssh: installed, enrolled, runs',
+    );
+    say(`${((performance.now() - began) / 1000).toFixed(1)} s from the command to its end`);
+    const { gateways } = await (await fetch(`http://${http}/api/v1/gateways`)).json();
+    must(
+      gateways.some(({ gateway, connected }) => gateway === 'roof-1' && connected),
+      'its collector has it',
+    );
+    must(!isThere(`${DATA}/join.token`), 'the token is wiped there');
+    must(flash() === 'machine: the gateway runs there', 'a package later, without a token');
+    const again = (() => {
+      try {
+        return flash('--token', token);
+      } catch (error) {
+        return error.stderr;
+      }
+    })();
+    must(/is an enrolled gateway already/.test(again), 'it is given no second name');
+  } finally {
+    for (const pid of ['/tmp/gateway.pid'].filter(isThere))
+      try {
+        process.kill(Number(readFileSync(here(pid), 'utf8')), 'SIGTERM');
+      } catch {
+        // It has ended.
+      }
+    sshd.child?.kill('SIGTERM');
+    collector.kill('SIGTERM');
+  }
+  inside('dpkg', '-P', 'headwater-gateway');
+}
+
 async function main() {
   const deb =
     values.package ??
@@ -201,11 +315,12 @@ async function main() {
   run('mmdebstrap', [
     '--mode=root',
     '--variant=minbase',
-    '--include=passwd,systemd',
+    '--include=passwd,systemd,openssh-server',
     'bookworm',
     tree,
     'http://deb.debian.org/debian',
   ]);
+  if (values['only-ssh']) return await overSsh(deb);
   install(deb);
   must(
     inside('dpkg', '-s', 'headwater-gateway').includes('install ok installed'),
@@ -283,6 +398,7 @@ async function main() {
   await holds('installed again');
   inside('dpkg', '-P', 'headwater-gateway');
   must(!isThere(DATA) && !isThere('/etc/headwater') && !isThere(KEPT), 'purged: nothing is left');
+  await overSsh(deb);
 }
 
 let failed = false;

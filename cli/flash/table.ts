@@ -1,6 +1,7 @@
-/** The table of a batch: a card each row. Comma separated, the first line names the columns. */
+/** The table of a batch: a card each row. The first line names the columns. */
+import { parse } from 'csv-parse/sync';
 import { readSettingFile } from '../../shared/config/user-file.ts';
-import { HeadwaterError } from '../../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { GATEWAY_ID } from '../../shared/wire/wire.ts';
 
 export interface Row {
@@ -12,24 +13,35 @@ export interface Row {
 
 const COLUMNS = ['name', 'wifi_ssid', 'wifi_password', 'wifi_country'] as const;
 
-/** Fields of a line: quoted ones may hold commas and doubled quotes. */
-function fieldsOf(line: string): string[] {
-  const fields: string[] = [];
-  for (const [, quoted, plain] of line.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,]*))/g))
-    fields.push((quoted?.replaceAll('""', '"') ?? plain ?? '').trim());
-  return fields;
+type Wrong = (line: number, why: string) => never;
+
+/** Commas, or semicolons where spreadsheets of the country write them. Empty lines are passed over. */
+function recordsOf(path: string, wrong: Wrong): { fields: string[]; line: number }[] {
+  const text = readSettingFile(path, 'the table').toString('utf8');
+  const head = /^.*/.exec(text)?.[0] ?? '';
+  try {
+    const records = parse(text, {
+      bom: true,
+      delimiter: head.includes(';') ? ';' : ',',
+      info: true,
+      relaxColumnCount: true,
+      skipEmptyLines: true,
+      trim: true,
+    }) as unknown as { record: string[]; info: { lines: number } }[];
+    return records.map(({ record, info }) => ({ fields: record, line: info.lines }));
+  } catch (error) {
+    const { lines = 1 } = error as { lines?: number };
+    return wrong(lines, messageOf(error));
+  }
 }
 
 /** Throws CONFIG_INVALID with the line. */
 export function readTable(path: string): Row[] {
-  const wrong = (line: number, why: string): never => {
+  const wrong: Wrong = (line, why) => {
     throw new HeadwaterError('CONFIG_INVALID', `${path}: line ${line}: ${why}`);
   };
-  const text = readSettingFile(path, 'the table')
-    .toString('utf8')
-    .replace(/^\uFEFF/, '');
-  const [head = '', ...lines] = text.split(/\r?\n/);
-  const columns = fieldsOf(head);
+  const [head, ...lines] = recordsOf(path, wrong);
+  const columns = head?.fields ?? [];
   const unknown = columns.find((each) => !(COLUMNS as readonly string[]).includes(each));
   if (unknown !== undefined || !columns.includes('name'))
     wrong(
@@ -39,10 +51,7 @@ export function readTable(path: string): Row[] {
         : `'${unknown}' is none of ${COLUMNS.join(', ')}`,
     );
   const seen = new Map<string, number>();
-  return lines.flatMap((line, index) => {
-    if (line.trim() === '') return [];
-    const number = index + 2;
-    const fields = fieldsOf(line);
+  return lines.map(({ fields, line: number }) => {
     if (fields.length !== columns.length)
       wrong(number, `it has ${fields.length} fields, and ${columns.length} columns are named`);
     const value = (column: (typeof COLUMNS)[number]): string =>
@@ -64,6 +73,6 @@ export function readTable(path: string): Row[] {
         number,
         'wifi_country is two capital letters (DE): without it some boards keep Wi-Fi off',
       );
-    return [row];
+    return row;
   });
 }

@@ -245,6 +245,9 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
         ['name\na\n\na\n', /line 4: 'a' stands in line 2 already/],
         ['name,wifi_ssid,wifi_password,wifi_country\na,x,y,de\n', /line 2: wifi_country/],
         ['name,wifi_ssid\na\n', /line 2: it has 1 fields/],
+        ['name;wifi_ssid\na;b;c\n', /line 2: it has 3 fields/],
+        ['name,wifi_ssid\na,"b\n', /line \d: .*[Qq]uot/],
+        ['', /line 1: there is no column 'name'/],
       ] as const) {
         writeFileSync(table, text);
         expect(() => readTable(table), text).toThrow(why);

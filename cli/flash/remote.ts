@@ -1,0 +1,187 @@
+/**
+ * The gateway on a machine that runs already, by this machine's own ssh: one connection (one password, one question), over
+ * whose input a tar with package, token and script goes. What stands there already is kept: buffer, identity, settings.
+ */
+import { spawn } from 'node:child_process';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { HeadwaterError } from '../../shared/errors.ts';
+import { inParts, type Report, type Work } from './batch.ts';
+import type { Card, Payload } from './provision.ts';
+
+const CONNECT_SECONDS = 20;
+const SAID_CHARS_MAX = 4000;
+/** What ssh itself ends with: nothing was done there. */
+const SSH_FAILED = 255;
+
+/** Every refusal is one sentence on stderr, before anything is changed where that can be. */
+const INSTALL = `set -eu
+cd "$(dirname "$0")"
+data=/var/lib/headwater-gateway
+fail() { echo "$1" >&2; exit 1; }
+command -v dpkg >/dev/null || fail 'it has no dpkg: the package is for Debian, Raspberry Pi OS and what is made of them'
+[ "$(dpkg --print-architecture)" = "$(cat architecture)" ] ||
+  fail "it is $(dpkg --print-architecture), and the package for $(cat architecture): give the package of that architecture"
+[ -d /run/systemd/system ] || fail 'it does not run systemd, which starts the gateway'
+root=
+if [ "$(id -u)" != 0 ]; then
+  sudo -n true 2>/dev/null || fail "$(id -un) may not become root without a password: log in as root, or allow sudo"
+  root='sudo -n'
+fi
+if $root test -s $data/data/identity/own.pem && [ -e join.token ]; then
+  fail 'it is an enrolled gateway already: leave the token out to bring a newer package; headwater enroll --revoke and dpkg -P make it a new one'
+fi
+$root install -d -m 0755 /etc/headwater
+if [ -e gateway.yaml ]; then $root install -m 0644 gateway.yaml /etc/headwater/gateway.yaml; fi
+$root env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install gateway.deb >dpkg.log 2>&1 ||
+  fail "dpkg: $(tail -n 3 dpkg.log | tr '\\n' ' ')"
+if [ -e passwords ]; then
+  $root install -m 0600 -o headwater-gateway -g headwater-gateway passwords /etc/headwater/passwords
+fi
+if [ -e join.token ]; then
+  $root install -m 0600 -o headwater-gateway -g headwater-gateway join.token $data/join.token
+fi
+$root systemctl restart headwater-gateway
+left=60
+until $root test -s $data/data/identity/own.pem; do
+  $root systemctl is-active --quiet headwater-gateway ||
+    fail "it was installed, and does not run: journalctl -u headwater-gateway says why"
+  [ -e join.token ] || break
+  left=$((left - 1))
+  [ $left -gt 0 ] || { echo waits; exit 0; }
+  sleep 1
+done
+$root systemctl is-active --quiet headwater-gateway || fail 'it was installed, and does not run: journalctl -u headwater-gateway says why'
+echo runs
+`;
+
+const UNPACK = `umask 077; d=$(mktemp -d) || exit 1; trap 'rm -rf "$d"' EXIT; tar -xf - -C "$d" && sh "$d/install.sh"`;
+
+/** What ends with what: both, so that a tar that fails is not taken for a machine that does. */
+function piped(folder: string, host: string): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((resolve, reject) => {
+    const tar = spawn('tar', ['-cf', '-', '-C', folder, '.'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const options = ['-o', `ConnectTimeout=${CONNECT_SECONDS}`, '-o', 'ServerAliveInterval=15'];
+    // Behind the dashes a host is never an option; a login shell that is no sh gets one.
+    const ssh = spawn('ssh', [
+      ...options,
+      '--',
+      host,
+      `exec sh -c '${UNPACK.replaceAll("'", `'\\''`)}'`,
+    ]);
+    const said = { out: '', err: '' };
+    const add = (to: 'out' | 'err') => (part: Buffer) =>
+      (said[to] = (said[to] + part.toString('utf8')).slice(-SAID_CHARS_MAX));
+    ssh.stdout.on('data', add('out'));
+    ssh.stderr.on('data', add('err'));
+    // Who hangs up says why by its end.
+    ssh.stdin.on('error', () => undefined);
+    tar.stdout.pipe(ssh.stdin);
+    for (const child of [tar, ssh])
+      child.once('error', (error) => {
+        tar.kill();
+        ssh.kill();
+        reject(error);
+      });
+    ssh.once('close', (code) => {
+      tar.kill();
+      resolve({ code: code ?? SSH_FAILED, ...said });
+    });
+  });
+}
+
+/** Throws USAGE. */
+export function checkHost(host: string): void {
+  // What begins with a dash could become an option of what ssh itself starts.
+  if (!/^(?:ssh:\/\/)?[A-Za-z0-9_.%+@[\]:-]+$/.test(host) || /^-|@-|\/\/-/.test(host))
+    throw new HeadwaterError(
+      'USAGE',
+      `--ssh ${host} is no [USER@]HOST, ssh://[USER@]HOST:PORT or name of your ssh configuration`,
+    );
+}
+
+type Installed = 'runs' | 'waits';
+
+/**
+ * `waits`: it runs, and the collector has not answered it within a minute. Throws UNREACHABLE when ssh does not come
+ * through, and CONFIG_INVALID with what the machine says.
+ */
+async function installBySsh(
+  host: string,
+  payload: Payload,
+  token: Card['token'] | undefined,
+): Promise<Installed> {
+  // Who is named by the machine alone needs it no second time.
+  const about = token === undefined ? '' : `${host}: `;
+  const folder = await mkdtemp(join(process.env['TMPDIR'] ?? tmpdir(), 'headwater-ssh-'));
+  try {
+    const files: [string, string | Buffer][] = [
+      ['install.sh', INSTALL],
+      ['architecture', payload.architecture],
+      ['gateway.deb', payload.deb],
+      ...(token === undefined ? [] : [['join.token', `${token.trim()}\n`] as [string, string]]),
+      ...(payload.gatewayYaml === ''
+        ? []
+        : [['gateway.yaml', payload.gatewayYaml] as [string, string]]),
+      ...(payload.passwords === '' ? [] : [['passwords', payload.passwords] as [string, string]]),
+    ];
+    for (const [name, content] of files)
+      await writeFile(join(folder, name), content, { mode: 0o600 });
+    await chmod(folder, 0o700);
+    const { code, out, err } = await piped(folder, host);
+    const last = err.trim().split('\n').at(-1) ?? '';
+    if (code === SSH_FAILED)
+      throw new HeadwaterError('UNREACHABLE', `${about}ssh does not come through: ${last}`);
+    const end = out.trim().split('\n').at(-1);
+    if (code === 0 && (end === 'runs' || end === 'waits')) return end;
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${about}${last === '' ? `it ended with ${code}` : last}`,
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const INSTALLED = {
+  runs: 'the gateway runs there',
+  waits:
+    "the gateway runs there and takes readings; the collector has not let it in yet: 'headwater enroll --list' and its journal say more",
+};
+
+interface Remote {
+  hosts: readonly string[];
+  /** In the order of the hosts; none: a newer package for gateways that are there. */
+  cards: readonly Card[] | undefined;
+  payload: Payload;
+  isDry: boolean;
+}
+
+/** One that fails stops no other. */
+export async function overSsh(
+  { hosts, cards, payload, isDry }: Remote,
+  jobs: number | undefined,
+  report: Report,
+): Promise<void> {
+  const work = hosts.flatMap((host, index): Work[] => {
+    const card = cards?.[index];
+    if (cards !== undefined && card === undefined) return [];
+    const make = async () => INSTALLED[await installBySsh(host, payload, card?.token)];
+    return [{ name: card?.name ?? host, place: `ssh:${host}`, make }];
+  });
+  if (isDry) {
+    for (const { name, place } of work)
+      process.stdout.write(`${name} → ${place}, package for ${payload.architecture}\n`);
+    process.stdout.write('Nothing was done.\n');
+    return;
+  }
+  if ((await inParts(work, jobs ?? work.length, report)) > 0) process.exitCode = 1;
+  const left = (cards?.length ?? 0) - hosts.length;
+  if (left > 0)
+    process.stdout.write(
+      `${left} of the table are left: name the next machines and say the same again\n`,
+    );
+}
