@@ -3,14 +3,21 @@
  * the one that this collector shows to them. Its key is the owner's alone; whoever has it can be any gateway.
  */
 import { X509Certificate, createPrivateKey, randomBytes, webcrypto } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/config/folder.ts';
-import { readPrivateFile } from '../../shared/config/secrets.ts';
+import { readUserFile } from '../../shared/config/user-file.ts';
 import { writeWhole } from '../../shared/config/whole-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { KEY_ALGORITHM, keyPem, newKey, x509Library } from '../../shared/access/x509.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import {
+  CA_CERTIFICATE,
+  belongTogether,
+  hadAuthority,
+  keepAuthority,
+  keptAuthority,
+} from './authority-files.ts';
 
 const DAY_MS = 86_400_000;
 const AUTHORITY_DAYS = 20 * 365;
@@ -30,26 +37,32 @@ interface Issue {
 export class Authority {
   readonly folder: string;
   readonly certificate: X509Certificate;
+  /** Made just now: it knows nobody. */
+  readonly isNew: boolean;
   private readonly key: webcrypto.CryptoKey;
 
-  private constructor(folder: string, certificate: X509Certificate, key: webcrypto.CryptoKey) {
+  private constructor(
+    folder: string,
+    certificate: X509Certificate,
+    key: webcrypto.CryptoKey,
+    isNew: boolean,
+  ) {
     this.folder = folder;
     this.certificate = certificate;
     this.key = key;
+    this.isNew = isNew;
   }
 
-  /** Opens the one in `folder`, or makes it. Throws CONFIG_INVALID for half an authority. */
-  static async open(folder: string, nowMs: number): Promise<Authority> {
+  /** Opens the one in `folder`, or makes it where there never was one. Throws CONFIG_INVALID for half an authority. */
+  static async open(folder: string, nowMs: number, notify: Notify): Promise<Authority> {
     await makeFolder(folder, 0o700);
-    const [keyPath, certPath] = [join(folder, 'ca.key'), join(folder, 'ca.pem')];
-    // The certificate is written last: a key without one is a start that was cut short.
-    if (!existsSync(certPath)) await make(keyPath, certPath, nowMs);
+    const isNew = !hadAuthority(folder);
+    if (isNew) await make(folder, nowMs);
     try {
-      const certificate = new X509Certificate(readFileSync(certPath));
-      const der = createPrivateKey(readPrivateFile(keyPath, 'key of the authority'));
-      if (!certificate.checkPrivateKey(der)) throw new Error('key and certificate do not match');
-      const key = await importKey(der.export({ type: 'pkcs8', format: 'der' }));
-      return new Authority(folder, certificate, key);
+      const { key, certificate, mended } = await keptAuthority(folder);
+      for (const text of mended) notify({ level: 'warn', event: 'authority_damaged', text });
+      const own = await importKey(key.export({ type: 'pkcs8', format: 'der' }));
+      return new Authority(folder, certificate, own, isNew);
     } catch (error) {
       throw new HeadwaterError(
         'CONFIG_INVALID',
@@ -60,7 +73,7 @@ export class Authority {
   }
 
   get certPath(): string {
-    return join(this.folder, 'ca.pem');
+    return join(this.folder, CA_CERTIFICATE);
   }
 
   /** Whether it has signed this one; its dates are another matter. */
@@ -109,11 +122,13 @@ export class Authority {
     nowMs: number,
   ): boolean {
     try {
-      const certificate = new X509Certificate(readFileSync(certFile));
+      const text = readUserFile(certFile).toString('latin1');
+      const certificate = new X509Certificate(text);
       const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
       return (
-        certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile))) &&
+        belongTogether(createPrivateKey(readUserFile(keyFile)), certificate) &&
         this.hasSigned(certificate) &&
+        text.endsWith(this.certificate.toString()) &&
         nowMs > from &&
         nowMs < from + ((to - from) * 2) / 3 &&
         hosts.every(
@@ -165,7 +180,7 @@ const serialNumber = (): string => {
 const importKey = (pkcs8: Buffer): Promise<webcrypto.CryptoKey> =>
   webcrypto.subtle.importKey('pkcs8', pkcs8, KEY_ALGORITHM, false, ['sign']);
 
-async function make(keyPath: string, certPath: string, nowMs: number): Promise<void> {
+async function make(folder: string, nowMs: number): Promise<void> {
   const library = await x509Library();
   const keys = await newKey();
   const { keyCertSign, cRLSign } = library.KeyUsageFlags;
@@ -182,6 +197,5 @@ async function make(keyPath: string, certPath: string, nowMs: number): Promise<v
       await library.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  await writeWhole(keyPath, await keyPem(keys));
-  await writeWhole(certPath, `${certificate.toString('pem')}\n`);
+  await keepAuthority(folder, await keyPem(keys), `${certificate.toString('pem')}\n`);
 }

@@ -51,9 +51,13 @@ async function open(site: CollectorSite): Promise<Enrolling | undefined> {
   if (config['enroll.listen'] === undefined) return undefined;
   const names = namesOf(site);
   const { audit } = site.get(guardPart);
-  const authority = await Authority.open(join(site.get(diskPart).folder, 'enroll'), nowMs());
+  const authority = await Authority.open(
+    join(site.get(diskPart).folder, 'enroll'),
+    nowMs(),
+    notify,
+  );
   const registry = new Registry(authority.folder, notify);
-  await registry.open(nowMs());
+  await registry.open(nowMs(), authority.isNew);
   const enrolment = new Enrolment(
     authority,
     registry,

@@ -1,13 +1,19 @@
 /**
- * Who may be a gateway here: join tokens, members and their certificates, in `registry.jsonl` of the authority's folder.
- * A line is what one of them is from then on (the last counts), on stable storage before anybody is answered. A last line
- * that a power cut has cut is left out; a damaged one elsewhere is set aside with the whole file (law 7).
+ * Who may be a gateway here: join tokens, members and their certificates, in `registry.jsonl` of the authority's folder and,
+ * the same, in `registry.jsonl.copy`. A line is what one of them is from then on (the last counts), on stable storage in both
+ * before anybody is answered.
+ *
+ * A line has its number `n`, the number `from` of the first line of the file as it was written anew (at each open), and a
+ * checksum. So lines of an older copy are known for what they are, one that is damaged, cut off or gone in one file is taken
+ * from the other, and what both have lost is told (law 7). A last line that a power cut has cut is left out. Versions before
+ * kept neither numbers nor a copy; they read these lines.
  */
 import { copyFile, open, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeWhole } from '../../shared/config/whole-file.ts';
 import { codeOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { believe, textOf } from './registry-lines.ts';
 
 export interface TokenRecord {
   /** SHA-256 of its secret, hex: the secret itself is kept nowhere. */
@@ -57,9 +63,6 @@ export interface Member {
 
 type Line = { token: TokenRecord } | { gone: string } | { member: Member };
 
-const textOf = (lines: readonly Line[]): string =>
-  lines.map((line) => `${JSON.stringify(line)}\n`).join('');
-
 const CERTIFICATES_MAX = 4;
 /** Tokens that are over stay for a while, so that who uses one hears why. */
 const OVER_MS = 90 * 86_400_000;
@@ -67,9 +70,12 @@ const OVER_MS = 90 * 86_400_000;
 export class Registry {
   readonly tokens = new Map<string, TokenRecord>();
   readonly members = new Map<string, Member>();
-  private readonly path: string;
+  private readonly paths: readonly [string, string];
   private readonly notify: Notify;
-  private file: FileHandle | undefined;
+  private files: FileHandle[] = [];
+  /** Number of the next line, and of the first one of the files as they were written anew. */
+  private n = 1;
+  private from = 1;
   private turn: Promise<void> = Promise.resolve();
   /** What the next write takes along, and that write. */
   private readonly waiting: Line[] = [];
@@ -77,39 +83,63 @@ export class Registry {
   private isTorn = false;
 
   constructor(folder: string, notify: Notify) {
-    this.path = join(folder, 'registry.jsonl');
+    const path = join(folder, 'registry.jsonl');
+    this.paths = [path, `${path}.copy`];
     this.notify = notify;
   }
 
-  async open(nowMs: number): Promise<void> {
-    const text = await readFile(this.path, 'utf8').catch((error: unknown) => {
-      if (codeOf(error) === 'ENOENT') return '';
-      throw error;
-    });
-    let isDamaged = false;
-    const lines = text.split('\n');
-    for (const [index, line] of lines.entries()) {
-      if (line === '') continue;
-      try {
-        this.take(JSON.parse(line) as Line);
-      } catch {
-        // What was cut was never answered.
-        if (index < lines.length - 1) isDamaged = true;
-      }
-    }
-    if (isDamaged) {
-      const aside = `${this.path}.damaged-${Math.round(nowMs)}`;
-      await copyFile(this.path, aside);
-      this.notify({
-        level: 'error',
-        event: 'registry_damaged',
-        text: `some lines of ${this.path} cannot be read: a copy is in ${aside}; gateways with certificates come in as before, and a revocation that stood there has to be said again`,
-      });
-    }
+  /** `isNew`: the authority is, and knows nobody yet. Rejects with the error of the file system. */
+  async open(nowMs: number, isNew: boolean): Promise<void> {
+    const [path, copy] = this.paths;
+    const texts = [await textOfFile(path), await textOfFile(copy)] as const;
+    const found = believe([...texts]);
+    for (const line of found.lines) this.take(line as Line); // Sealed, or of a version before.
+    const isGone = !isNew && texts.every((text) => text === undefined);
+    if (found.lost > 0 || isGone) await this.tellLost(nowMs, texts);
+    else if (texts.some((text) => text !== undefined)) this.tellMended(found.wrong);
     for (const [hash, { expiresMs }] of this.tokens)
       if (expiresMs + OVER_MS < nowMs) this.tokens.delete(hash);
-    await writeWhole(this.path, this.whole());
-    this.file = await open(this.path, 'a', 0o600);
+    this.n = found.next;
+    await this.anew();
+  }
+
+  /** Both files as everything is now: what stood in them before counts no more. */
+  private async anew(): Promise<void> {
+    await this.closeFiles();
+    const lines = this.whole();
+    this.from = this.n;
+    this.n += lines.length;
+    const text = textOf(lines, this.from, this.from);
+    // One after the other: a power cut leaves one of them whole.
+    for (const path of this.paths) await writeWhole(path, text);
+    for (const path of this.paths) this.files.push(await open(path, 'a', 0o600));
+    this.isTorn = false;
+  }
+
+  private tellMended(wrong: readonly (string | undefined)[]): void {
+    for (const [at, why] of wrong.entries())
+      if (why !== undefined)
+        this.notify({
+          level: 'warn',
+          event: 'registry_damaged',
+          text: `${this.paths[at]} ${why}: it is made again from the other of the two`,
+        });
+  }
+
+  private async tellLost(nowMs: number, texts: readonly (string | undefined)[]): Promise<void> {
+    const kept: string[] = [];
+    for (const [at, path] of this.paths.entries()) {
+      if (texts[at] === undefined) continue;
+      const aside = `${path}.damaged-${Math.round(nowMs)}`;
+      await copyFile(path, aside);
+      kept.push(aside);
+    }
+    const where = kept.length === 0 ? '' : `: copies are in ${kept.join(' and ')}`;
+    this.notify({
+      level: 'error',
+      event: 'registry_damaged',
+      text: `${kept.length === 0 ? `${this.paths[0]} and its copy are gone` : `some lines of ${this.paths[0]} cannot be read, nor in its copy`}${where}; gateways with certificates come in as before, and a revocation that stood there has to be said again`,
+    });
   }
 
   private take(line: Line): void {
@@ -118,11 +148,11 @@ export class Registry {
     else this.members.set(line.member.gateway, line.member);
   }
 
-  private whole(): string {
-    return textOf([
+  private whole(): Line[] {
+    return [
       ...[...this.tokens.values()].map((token) => ({ token })),
       ...[...this.members.values()].map((member) => ({ member })),
-    ]);
+    ];
   }
 
   /** In force when it resolves: on stable storage. What could not be written is not in force. One fsync serves all that wait. */
@@ -133,11 +163,17 @@ export class Registry {
       await before.catch(() => undefined);
       this.next = undefined;
       const group = this.waiting.splice(0);
-      // After a write that failed half a line may stand there.
-      const begin = this.isTorn ? '\n' : '';
+      // A write that failed may stand in one of the two.
+      if (this.isTorn) await this.anew();
       this.isTorn = true;
-      await this.file?.appendFile(begin + textOf(group));
-      await this.file?.datasync();
+      const text = textOf(group, this.n, this.from);
+      this.n += group.length;
+      await Promise.all(
+        this.files.map(async (file) => {
+          await file.appendFile(text);
+          await file.datasync();
+        }),
+      );
       this.isTorn = false;
       for (const line of group) this.take(line);
     })();
@@ -167,7 +203,17 @@ export class Registry {
 
   async close(): Promise<void> {
     await this.turn.catch(() => undefined);
-    await this.file?.close();
-    this.file = undefined;
+    await this.closeFiles();
   }
+
+  private async closeFiles(): Promise<void> {
+    for (const file of this.files.splice(0)) await file.close();
+  }
+}
+
+async function textOfFile(path: string): Promise<string | undefined> {
+  return await readFile(path, 'utf8').catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  });
 }

@@ -20,11 +20,14 @@ const LAKE_FILE = /^[^=]*\.(parquet|json|part)$/;
 const FOLDERS: Readonly<Record<string, RegExp | undefined>> = {
   buffer: LEVEL_FILE,
   log: LEVEL_FILE,
+  'buffer.carried': LEVEL_FILE,
+  'log.carried': LEVEL_FILE,
   identity: /\.(pem|key|json)$/,
-  enroll: /\.(pem|key|jsonl)$/,
+  enroll: /\.(pem|key|jsonl)(\.copy)?$/,
   store: STORE_FILE,
   lake: LAKE_FILE,
   'lake-work': undefined,
+  'lake-cache': undefined,
   'batch-work': undefined,
   damaged: undefined,
 };

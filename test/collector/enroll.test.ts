@@ -36,7 +36,7 @@ describe('enrolment', () => {
   let site: Site;
   beforeAll(async () => {
     const folder = temporaryFolder();
-    mkdirSync(join(folder, 'enroll'), { mode: 0o700 });
+    await Authority.open(join(folder, 'enroll'), Date.now(), () => undefined);
     const hash = createHash('sha256').update(LATE).digest('hex');
     const expiresMs = Date.now() - DAY_MS;
     const token = { hash, gateway: 'late-1', site: '', labels: {}, expiresMs };
@@ -212,7 +212,7 @@ describe('enrolment', () => {
     expect((await est(site, 'simpleenroll', {})).status).toBe(401);
     expect((await est(site, 'simplereenroll', {})).status).toBe(401);
     expect((await est(site, '../../api/v1/gateways', {})).status).toBe(401);
-    const stranger = await Authority.open(temporaryFolder(), Date.now());
+    const stranger = await Authority.open(temporaryFolder(), Date.now(), () => undefined);
     const own = await certificate(stranger, 'roof-1', 0);
     const foreign = await est(site, 'simplereenroll', { own, body: await csr('roof-1') });
     expect(foreign.status).toBe(403);
@@ -254,7 +254,7 @@ async function certificate(authority: Authority, name: string, daysAgo: number):
 
 /** As if a gateway had been enrolled so long ago. Key and certificate that it would have. */
 async function age(site: Site, name: string, days: number): Promise<[string, string]> {
-  const authority = await Authority.open(join(site.folder, 'enroll'), Date.now());
+  const authority = await Authority.open(join(site.folder, 'enroll'), Date.now(), () => undefined);
   const own = await certificate(authority, name, days);
   const at = own.indexOf('-----BEGIN CERTIFICATE');
   const [key, pem] = [own.slice(0, at), own.slice(at)];
