@@ -40,6 +40,19 @@ export class LevelDatabase implements KvDatabase {
     });
   }
 
+  /** Whether another process has the database in this folder open. Nothing of it is touched, whatever is damaged in it. */
+  static async isHeld(folder: string): Promise<boolean> {
+    // Its lock is taken before it is looked at, and what it says then fails in any case.
+    const probe = new ClassicLevel(folder, { createIfMissing: false, errorIfExists: true });
+    try {
+      await probe.open();
+      await probe.close();
+      return false;
+    } catch (error) {
+      return error instanceof Error && codeOf(error.cause) === 'LEVEL_LOCKED';
+    }
+  }
+
   open(): Promise<void> {
     return this.db.open({
       compression: false,

@@ -3,12 +3,15 @@
  * copied aside and never deleted, a database that does not open, or that LevelDB had better not read, is set aside whole
  * and a fresh one with all that was whole in it takes its place.
  */
-import { cp, mkdir, readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
+import { LevelDatabase } from './classic-level.ts';
 import type { KvDatabase } from './kv.ts';
 import { checkLogBytes, checkLogs, type DamagedLog } from './log-check.ts';
 import { carryOver } from './salvage.ts';
+import { neededBy, type Needed } from './manifest-file.ts';
 import { scanTable } from './table-file.ts';
 
 export interface Recovery {
@@ -24,23 +27,50 @@ export interface Recovery {
 
 /** System errors that say nothing of the database's content: another place or another time may do. */
 const NOT_DAMAGE =
-  /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|Disk quota/i;
+  /No space left|Read-only file system|Permission denied|Too many open files|Input\/output error|i\/o error|Disk quota|Cannot allocate memory|Stale file handle|resource busy/i;
 
 /**
  * What LevelDB would not notice, and then delete tables that it knows nothing of: a missing CURRENT is to it a database
  * to be created, and a manifest that ends too early (a flipped length) an older state. Undefined: nothing.
  */
 async function findBroken(folder: string): Promise<string | undefined> {
-  const names = await readdir(folder).catch((): string[] => []); // Not there: it is created.
+  const names = await readdir(folder).catch((error: unknown): string[] => {
+    if (codeOf(error) !== 'ENOENT') throw error;
+    return []; // Not there: it is created.
+  });
   const files = names.filter((name) => /^(MANIFEST-|\d+\.(ldb|log)$)/.test(name));
   if (files.length === 0) return undefined;
   if (!names.includes('CURRENT')) return 'its file CURRENT is gone';
   const manifest = (await readFile(join(folder, 'CURRENT'), 'latin1')).trim();
   if (!names.includes(manifest)) return 'its file CURRENT names no manifest that is there';
-  const damages = checkLogBytes(manifest, await readFile(join(folder, manifest)));
+  const bytes = await readFile(join(folder, manifest));
+  const damages = checkLogBytes(manifest, bytes);
   if (damages.length > 0) return `its manifest is damaged at offset ${damages[0]?.offset}`;
-  return await findDamagedTable(folder, names);
+  const needed = neededBy(bytes);
+  return (await findGone(folder, names, needed)) ?? (await findDamagedTable(folder, names));
 }
+
+/** Files of which the manifest speaks: LevelDB misses tables, but neither its newest records nor what of a table was cut off. */
+async function findGone(
+  folder: string,
+  names: readonly string[],
+  { log, tables }: Needed,
+): Promise<string | undefined> {
+  const nameOf = (number: number, kind: string): string =>
+    `${String(number).padStart(6, '0')}.${kind}`;
+  if (log > 0 && !names.includes(nameOf(log, 'log')))
+    return `${nameOf(log, 'log')} with its newest records is gone, or its manifest is an older copy`;
+  for (const [number, bytes] of tables) {
+    const name = nameOf(number, 'ldb');
+    if (!names.includes(name)) return `its table ${name} is gone`;
+    const { size } = await stat(join(folder, name));
+    if (size !== bytes) return `its table ${name} has ${size} bytes and had ${bytes}`;
+  }
+  return undefined;
+}
+
+/** Beside a database that is set aside: the one that takes its place, while it is made. */
+const CARRIED = '.carried';
 
 /** Tables of so many bytes are checked at every open, larger ones when the last open was so short ago. */
 const CHECK_BYTES_MAX = 64 * 1024 * 1024;
@@ -77,7 +107,26 @@ export async function openRecovering(
   create: (folder: string) => KvDatabase,
   rebuild = false,
 ): Promise<Recovery> {
+  try {
+    return await open(folder, stamp, create, rebuild);
+  } catch (error) {
+    if (error instanceof HeadwaterError) throw error;
+    throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be opened: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The same, with errors of the file system as they are. */
+async function open(
+  folder: string,
+  stamp: string,
+  create: (folder: string) => KvDatabase,
+  rebuild: boolean,
+): Promise<Recovery> {
   const aside = join(dirname(folder), 'damaged', stamp);
+  // A cut between the two renames of `setAsideWhole`: what it had made is all there.
+  if (!existsSync(folder) && existsSync(folder + CARRIED)) await rename(folder + CARRIED, folder);
   const damaged = await checkLogs(folder);
   let copies: string | undefined;
   for (const { file, damages } of damaged) {
@@ -95,24 +144,44 @@ export async function openRecovering(
     return { db, damaged, setAside: undefined, carried: 0, copies };
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    if (codeOf(cause) === 'LEVEL_LOCKED') {
-      throw new HeadwaterError(
-        'DATA_LOCKED',
-        `another process has ${folder} open: stop it, or choose another folder with --data`,
-        { cause },
-      );
-    }
-    if (NOT_DAMAGE.test(messageOf(cause))) {
-      throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be opened: ${messageOf(cause)}`, {
-        cause,
-      });
-    }
-    await mkdir(dirname(aside), { recursive: true });
-    const setAside = `${aside}-whole`;
-    await rename(folder, setAside);
-    const fresh = create(folder);
-    await fresh.open();
-    const carried = await carryOver(setAside, fresh);
-    return { db: fresh, damaged, setAside, carried, copies };
+    if (codeOf(cause) === 'LEVEL_LOCKED') throw locked(folder, cause);
+    if (NOT_DAMAGE.test(messageOf(cause))) throw cause;
+    return { damaged, copies, ...(await setAsideWhole(folder, aside, create)) };
   }
+}
+
+const locked = (folder: string, cause: unknown): HeadwaterError =>
+  new HeadwaterError(
+    'DATA_LOCKED',
+    `another process has ${folder} open: stop it, or choose another folder with --data`,
+    { cause },
+  );
+
+/**
+ * What is whole goes into a fresh database beside it, which takes its place when that is on stable storage: a kill at any
+ * moment leaves the damaged one, or the fresh one with everything.
+ */
+async function setAsideWhole(
+  folder: string,
+  aside: string,
+  create: (folder: string) => KvDatabase,
+): Promise<Pick<Recovery, 'db' | 'setAside' | 'carried'>> {
+  // Of one that somebody writes, what is read of it may not fit together.
+  if (await LevelDatabase.isHeld(folder)) throw locked(folder, undefined);
+  await rm(folder + CARRIED, { recursive: true, force: true });
+  const fresh = create(folder + CARRIED);
+  await fresh.open();
+  let carried: number;
+  try {
+    carried = await carryOver(folder, fresh);
+  } finally {
+    await fresh.close();
+  }
+  await mkdir(dirname(aside), { recursive: true });
+  const setAside = `${aside}-whole`;
+  await rename(folder, setAside);
+  await rename(folder + CARRIED, folder);
+  const db = create(folder);
+  await db.open();
+  return { db, setAside, carried };
 }

@@ -41,14 +41,14 @@ function* batchEntries(record: Buffer): Generator<KeyVersion> {
   }
 }
 
-/** Returns how many entries were carried over. */
+/** Returns how many entries were carried over, on stable storage. */
 export async function carryOver(folder: string, to: KvDatabase): Promise<number> {
   const newest = new Map<string, bigint>();
   const deleted = new Set<string>();
   let batch: KvOp[] = [];
   let bytes = 0;
-  const flush = async (): Promise<void> => {
-    if (batch.length > 0) await to.write(batch, { sync: false });
+  const flush = async (sync = false): Promise<void> => {
+    if (batch.length > 0) await to.write(batch, { sync });
     batch = [];
     bytes = 0;
   };
@@ -86,6 +86,8 @@ export async function carryOver(folder: string, to: KvDatabase): Promise<number>
     }
   }
   for (const name of deleted) batch.push({ type: 'del', key: Buffer.from(name, 'latin1') });
-  await flush();
+  // One synced write at the end holds for all before it.
+  batch.push({ type: 'del', key: Buffer.from([0]) });
+  await flush(true);
   return newest.size - deleted.size;
 }

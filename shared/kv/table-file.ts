@@ -30,7 +30,7 @@ interface Handle {
   size: number;
 }
 
-function varint(bytes: Buffer, at: number): [value: number, next: number] {
+export function varint(bytes: Buffer, at: number): [value: number, next: number] {
   let value = 0;
   let scale = 1;
   for (let next = at; next < bytes.length && next < at + 8; next++) {
