@@ -6,20 +6,30 @@
  */
 import { isRetryable } from '../contracts/errors.ts';
 import { codeOf, messageOf } from '../shared/errors.ts';
-import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
 import { readingsOf } from '../shared/model/readings-record.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type Log, type LogRecord } from './log/log.ts';
 import { lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
 import { dateOfKey, gatewayOf } from './lake/catalog.ts';
+import {
+  Unnumbered,
+  HEADER_HEALED,
+  folderOfKey,
+  frameOf,
+  isUnnumbered,
+  spansBy,
+  spansText,
+  zoneSpans,
+  type Lost,
+} from './heal-frames.ts';
 import { asideOf, keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
 import {
   SpanSet,
   beyond,
-  counts,
+  isLost,
   touches,
   union,
   type FileEntry,
@@ -40,12 +50,15 @@ export interface HealOptions {
   rebuild: Rebuild;
   replays: ReplayJobs;
   newId: () => string;
+  /** What the ledger has as arrived. */
+  received?: () => SpanSet;
 }
 
-type Lost = { zone: Zone; entry: FileEntry };
 export class Heal {
   /** Raw frames that neither log nor lake has: gateways that hold them are asked. */
   readonly wanted = new Map<string, Spans>();
+  /** Of these, what no file of the lake ever had. */
+  private readonly asked = new Map<string, Spans>();
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
   private isAsked = false;
@@ -57,6 +70,12 @@ export class Heal {
     check.onLost = () => this.ask();
     // What was found before.
     if (check.lost.size + check.less.size + check.ahead.gateways.length > 0) this.ask();
+  }
+
+  /** What a gateway is asked for; whether it has come is looked at then. */
+  stillWanted(gateway: string): Spans {
+    if (this.wanted.has(gateway)) this.ask();
+    return this.wanted.get(gateway) ?? {};
   }
 
   ask(): void {
@@ -96,12 +115,12 @@ export class Heal {
   }
 
   private async round(): Promise<void> {
-    const { less } = this.options.lake.check;
+    const { lake } = this.options;
+    const { less } = lake.check;
     const zones = new Set(less);
     await this.sayAhead();
     await this.lookAgain();
-    for (const { zone, entry } of [...this.options.lake.check.lost.values()])
-      await keepWhole(this.options.lake, zone, entry);
+    for (const { zone, entry } of [...lake.check.lost.values()]) await keepWhole(lake, zone, entry);
     await this.raw(zones.has('raw'));
     await this.readings(zones.has('readings'));
     await this.results(zones.has('results'));
@@ -124,6 +143,11 @@ export class Heal {
   /** What was given up may have come after all: from a gateway, or by a rebuild. */
   private async lookAgain(): Promise<void> {
     const { lake } = this.options;
+    for (const [gateway, spans] of this.asked)
+      if (Object.keys(beyond(spans, await lake.catalog('raw').spansOf(gateway))).length === 0) {
+        this.asked.delete(gateway);
+        this.wanted.delete(gateway);
+      }
     for (const { zone, entry } of [...lake.check.lost.values()]) {
       const isKnown = entry.final === true && Object.keys(entry.spans).length > 0;
       if (!isKnown) continue;
@@ -140,13 +164,20 @@ export class Heal {
   private async raw(isAll: boolean): Promise<void> {
     const lost = this.of('raw');
     if (lost.length === 0 && !isAll) return;
-    const catalog = this.options.lake.catalog('raw');
+    const { lake } = this.options;
+    const catalog = lake.catalog('raw');
     const wanted = spansBy(lost);
-    const there = isAll ? await this.zoneSpans('raw') : new SpanSet();
+    const there = isAll ? await zoneSpans(this.options.lake, 'raw') : new SpanSet();
+    const received = isAll ? this.options.received?.() : undefined;
     const said = new SpanSet();
-    await this.sayAgain(TOPIC_RAW, ({ value }) => {
-      const found = frameOf(value);
-      if (found === undefined || said.touches(found.gateway, found.spans)) return false;
+    const unnumbered = await Unnumbered.of(
+      lake,
+      lost.map(({ entry }) => entry),
+    );
+    await this.sayAgain(TOPIC_RAW, (record) => {
+      const found = frameOf(record.value);
+      if (found === undefined) return unnumbered.takes(record);
+      if (said.touches(found.gateway, found.spans)) return false;
       const isMissing =
         wanted.touches(found.gateway, found.spans) ||
         (isAll && !there.covers(found.gateway, found.spans));
@@ -159,17 +190,25 @@ export class Heal {
     }
     await this.caughtUp('raw');
     catalog.refresh();
-    for (const { entry } of lost) await this.judge('raw', entry, isAll, 'neither log nor lake has');
+    for (const { entry } of lost)
+      if (isUnnumbered(entry) && unnumbered.has(entry)) await lake.check.settle(entry.key);
+      else await this.judge('raw', entry, isAll, 'neither log nor lake has');
+    if (received !== undefined) await this.askFor(received);
   }
 
-  /** What the files of a zone have that are not lost. */
-  private async zoneSpans(zone: Zone): Promise<SpanSet> {
-    const catalog = this.options.lake.catalog(zone);
-    const all = new SpanSet();
-    for (const date of await catalog.dates())
-      for (const entry of (await catalog.day(date)).entries.values())
-        if (counts(entry)) all.add(gatewayOf(entry.key), entry.spans);
-    return all;
+  /** Frames that have arrived, and that neither log nor lake has any more: of a log that was damaged before the lake had them. */
+  private async askFor(received: SpanSet): Promise<void> {
+    const { lake } = this.options;
+    // What was forgotten on purpose is not asked for.
+    const known = await zoneSpans(lake, 'raw', (entry) => !isLost(entry));
+    for (const gateway of received.gateways) {
+      const rest = beyond(received.of(gateway), known.of(gateway));
+      if (Object.keys(rest).length === 0) continue;
+      this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
+      this.asked.set(gateway, rest);
+      const text = `the log was damaged before the lake had all of it: what was decoded of gateway ${gateway} stays, its raw frames are asked for from the gateway: ${spansText(rest)}`;
+      lake.check.notify({ level: 'error', event: 'log_raw_lost', text });
+    }
   }
 
   /** Whole frames of a file that was set aside. */
@@ -199,7 +238,7 @@ export class Heal {
     const wanted = spansBy(lost);
     if (isAll) {
       const raw = await this.rawThere();
-      const readings = await this.zoneSpans('readings');
+      const readings = await zoneSpans(this.options.lake, 'readings');
       for (const gateway of raw.gateways) {
         wanted.add(gateway, beyond(raw.of(gateway), readings.of(gateway)));
       }
@@ -223,7 +262,7 @@ export class Heal {
 
   /** What the lake's raw zone and the log have. */
   private async rawThere(): Promise<SpanSet> {
-    const all = await this.zoneSpans('raw');
+    const all = await zoneSpans(this.options.lake, 'raw');
     await this.scan(TOPIC_RAW, ({ value }) => {
       const found = frameOf(value);
       if (found !== undefined) all.add(found.gateway, found.spans);
@@ -295,14 +334,9 @@ export class Heal {
       return;
     }
     if (zone === 'raw') this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
-    const what = Object.entries(rest)
-      .map(
-        ([epoch, ranges]) => `epoch ${epoch}: ${ranges.map((each) => each.join('-')).join(', ')}`,
-      )
-      .join('; ');
     await lake.check.giveUp(
       entry.key,
-      `the lake: not all of the ${entry.rows} rows of ${entry.key} can be made again: ${none} ${isKnown ? what : 'what it had, which nobody knows'}`,
+      `the lake: not all of the ${entry.rows} rows of ${entry.key} can be made again: ${none} ${isKnown ? spansText(rest) : 'what it had, which nobody knows'}`,
     );
   }
 
@@ -362,28 +396,5 @@ export class Heal {
   async close(): Promise<void> {
     this.stopped = true;
     await this.running?.catch(() => undefined); // Reported where it was thrown.
-  }
-}
-
-/** When what is said again was said again: it is so once. */
-const HEADER_HEALED = 'healed';
-
-const folderOfKey = (key: string): string => key.slice(0, key.lastIndexOf('/') + 1);
-
-function spansBy(lost: readonly Lost[]): SpanSet {
-  const wanted = new SpanSet();
-  for (const { entry } of lost) wanted.add(gatewayOf(entry.key), entry.spans);
-  return wanted;
-}
-
-/** As `parquet-facts.ts` has it. */
-function frameOf(frame: Buffer): { gateway: string; spans: Spans } | undefined {
-  try {
-    const { gateway, epoch, kind, firstSequence, count } = checkFrame(frame);
-    if (kind >= KIND_STATUS) return undefined;
-    const last = firstSequence + Math.max(1, count) - 1;
-    return { gateway, spans: { [epoch]: [[firstSequence, last]] } };
-  } catch {
-    return undefined; // Not a whole frame: it is in quarantine.
   }
 }

@@ -7,10 +7,13 @@ import { replaysPart } from './decode/replay-part.ts';
 import { Heal } from './heal.ts';
 import { forgetPast } from './lake/past.ts';
 import type { Lake } from './lake/lake.ts';
+import { ZONES } from './lake/layout.ts';
+import { SpanSet } from './lake/manifest.ts';
 import { NO_LAKE, lakePart } from './lake/part.ts';
 import { DAMAGES, PASS, orNull } from './lake/schema.ts';
 import { Scrub } from './lake/scrub.ts';
 import { ledgerPart } from './ledger/part.ts';
+import type { LedgerView } from './ledger/view.ts';
 import { logPart } from './log/part.ts';
 import { guardPart } from './ops/parts.ts';
 import type { CollectorPart } from './part.ts';
@@ -21,6 +24,14 @@ interface Checking {
   scrub: Scrub;
   heal: Heal;
   audit: Audit;
+}
+
+/** What the ledger has as arrived. */
+function receivedOf(ledger: LedgerView): SpanSet {
+  const received = new SpanSet();
+  for (const { gateway, epochs } of ledger.answer().gateways)
+    for (const { epoch, received: ranges } of epochs) received.add(gateway, { [epoch]: ranges });
+  return received;
 }
 
 const CHECK = object({ running: BOOLEAN, pass: orNull(PASS), failure: TEXT, damages: DAMAGES });
@@ -41,8 +52,15 @@ export const lakeCheckPart: CollectorPart<Checking> = {
     if (lake === undefined || replays === undefined || rebuilding === undefined) return undefined;
     const { notify, nowMs, newId } = site.context;
     const log = site.get(logPart);
-    const heal = new Heal({ log, lake, rebuild: rebuilding.rebuild, replays: replays.jobs, newId });
-    site.get(ledgerPart).wantedRaw = (gateway) => heal.wanted.get(gateway) ?? {};
+    const ledger = site.get(ledgerPart);
+    const received = (): SpanSet => receivedOf(ledger);
+    const heal = new Heal({
+      ...{ log, lake, rebuild: rebuilding.rebuild, replays: replays.jobs, newId },
+      received,
+    });
+    // What the log has lost the lake may not have been given yet.
+    if (log.hasLost?.() === true) for (const zone of ZONES) lake.check.hasLess(zone);
+    ledger.wantedRaw = (gateway) => heal.stillWanted(gateway);
     const scrub = new Scrub(lake, notify, nowMs);
     scrub.start();
     return { lake, scrub, heal, audit: site.get(guardPart).audit };

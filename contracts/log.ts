@@ -163,5 +163,10 @@ export interface Log {
   groupNames?(): Promise<string[]>;
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */
   warnings(): string[];
+  /**
+   * Whether damage was found when it was opened: records of any topic may be gone, and what stages keep in it as well. Left
+   * out where that cannot be, or cannot be known.
+   */
+  hasLost?(): boolean;
   close(): Promise<void>;
 }

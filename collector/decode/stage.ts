@@ -1,6 +1,7 @@
 /** The decode stage: the step of `step.ts` over a log, with its state loaded from the ledger topic or, without one, rebuilt. */
 import { processTime, type Time } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { LEDGER_PREFIX } from '../ledger/view.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
@@ -83,18 +84,29 @@ export class DecodeStage {
   private async load(partition: number, committed: number): Promise<void> {
     const state = new PartitionState(partition);
     const records = await this.log.state(TOPIC_LEDGER, partition, '');
-    state.load(records);
-    if (records.length === 0 && committed > 0) await this.rebuild(state, committed);
+    const entries = records.filter(({ key }) => key.startsWith(LEDGER_PREFIX));
+    const why =
+      entries.length === 0
+        ? 'is empty'
+        : this.log.hasLost?.() === true
+          ? 'may lack something, for the log was damaged'
+          : undefined;
+    if (why === undefined || committed === 0) state.load(records);
+    else {
+      state.load(records.filter((record) => !entries.includes(record)));
+      await this.rebuild(state, committed, why);
+      state.join(entries);
+    }
     this.state.assign(state);
   }
 
-  /** The ledger is lost: the raw log alone tells it again, up to where decoding had come. */
-  private async rebuild(state: PartitionState, committed: number): Promise<void> {
+  /** The raw log alone tells the ledger again, up to where decoding had come. */
+  private async rebuild(state: PartitionState, committed: number, why: string): Promise<void> {
     const { partition } = state;
     this.notify({
       level: 'warn',
       event: 'ledger_rebuild',
-      text: `the ledger of partition ${partition} is empty; it is rebuilt from the raw log`,
+      text: `the ledger of partition ${partition} ${why}; it is rebuilt from the raw log`,
     });
     const consumer = await this.log.consumer({
       group: `headwater-rebuild-${partition}-${committed}`,

@@ -4,7 +4,7 @@
  * topic, whose entries are committed together with the readings that came of them.
  */
 import { checkFrame } from '../../shared/frame/frame.ts';
-import { EpochLedger } from '../ledger/epoch-ledger.ts';
+import { EpochLedger, type EpochRecord } from '../ledger/epoch-ledger.ts';
 import { HELD_PREFIX, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import { TOPIC_LEDGER, type LogRecord, type Produced } from '../log/log.ts';
 import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
@@ -25,10 +25,9 @@ export class PartitionState {
   load(records: readonly LogRecord[]): void {
     for (const { key, value, headers } of records) {
       if (key.startsWith(LEDGER_PREFIX)) {
-        const name = key.slice(LEDGER_PREFIX.length);
-        const [gateway = '', epoch = ''] = name.split('/');
-        const record = parseRecord(gateway, epoch, value);
-        this.epochs.set(name, new EpochLedger(gateway, epoch, record));
+        const record = recordOf(key, value);
+        const { gateway, epoch } = record;
+        this.epochs.set(`${gateway}/${epoch}`, new EpochLedger(gateway, epoch, record));
       } else if (key.startsWith(CODEC_PREFIX)) {
         this.codecs.load(key, value);
       } else if (key.startsWith(CLOCK_PREFIX)) {
@@ -40,6 +39,21 @@ export class PartitionState {
         this.clocks.hold({ key, gateway, boot, frame: value, header, headers, usedUs });
       }
     }
+  }
+
+  /** Of the ledger that is told anew by the raw log: entries that say more than it stay. */
+  join(records: readonly LogRecord[]): void {
+    for (const { key, value } of records)
+      if (key.startsWith(LEDGER_PREFIX)) {
+        const record = recordOf(key, value);
+        const { gateway, epoch, statusMs, ranges } = record;
+        const told = this.epoch(gateway, epoch);
+        const received = [...told.received.ranges];
+        if (statusMs > told.record.statusMs)
+          this.epochs.set(`${gateway}/${epoch}`, new EpochLedger(gateway, epoch, record));
+        for (const [from, to] of [...received, ...ranges])
+          this.epoch(gateway, epoch).receive(from, to);
+      }
   }
 
   epoch(gateway: string, epoch: string): EpochLedger {
@@ -79,6 +93,11 @@ export class PartitionState {
     this.touched.clear();
     return entries;
   }
+}
+
+function recordOf(key: string, value: Buffer): EpochRecord {
+  const [gateway = '', epoch = ''] = key.slice(LEDGER_PREFIX.length).split('/');
+  return parseRecord(gateway, epoch, value);
 }
 
 /** By partition. */

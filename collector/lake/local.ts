@@ -1,10 +1,13 @@
 /** The lake on a local disk, or any mounted file system that renames atomically: a file is written beside and renamed. */
+import { constants } from 'node:fs';
 import * as nodeFiles from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/config/folder.ts';
 import { operatingError } from '../../contracts/errors.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
+
+const { O_NONBLOCK, O_RDONLY } = constants;
 
 /** Beside the file it becomes; never listed. */
 const PART = '.part';
@@ -103,7 +106,8 @@ export class LocalObjects implements ObjectStore {
   async get(key: string): Promise<Buffer> {
     return await this.guard(`reading ${key}`, async () => {
       try {
-        return await this.files.readFile(this.path(key));
+        // A pipe in its place would be waited for, for ever: so it is an empty file, which is none that was written.
+        return await this.files.readFile(this.path(key), { flag: O_RDONLY | O_NONBLOCK });
       } catch (error) {
         if (codeOf(error) !== 'ENOENT') throw error;
         throw new HeadwaterError('NOT_FOUND', `the lake has no ${key}`, { cause: error });

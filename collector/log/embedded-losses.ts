@@ -7,6 +7,8 @@ import type { StoredRecord } from './log.ts';
 export class Losses {
   private readonly notify: Notify;
   private readonly said = new Set<string>();
+  /** Something in it was damaged. */
+  some = false;
 
   constructor(notify: Notify) {
     this.notify = notify;
@@ -16,6 +18,7 @@ export class Losses {
   found({ damaged, setAside, carried, copies }: Recovery): void {
     for (const { file, offset, bytes, kind } of damaged.flatMap(({ damages }) => damages)) {
       if (kind === 'corrupt') {
+        this.some = true;
         this.notify({
           level: 'error',
           event: 'log_damaged',
@@ -24,6 +27,7 @@ export class Losses {
       }
     }
     if (setAside !== undefined) {
+      this.some = true;
       this.notify({
         level: 'error',
         event: 'log_set_aside',

@@ -67,6 +67,7 @@ export class EmbeddedLog implements Log {
   private readonly compacted: ReadonlySet<string>;
   private present: Health = { up: false, sinceMs: 0, reason: 'not open yet' };
   private readonly watchers = new Watchers();
+  readonly hasLost = (): boolean => this.losses.some;
 
   constructor(options: EmbeddedLogOptions, notify: Notify) {
     this.options = options;
@@ -95,9 +96,9 @@ export class EmbeddedLog implements Log {
       await db.close().catch(() => undefined); // The error that matters is thrown below.
       throw error;
     }
+    this.losses.found(recovery);
     this.db = db;
     this.present = { up: true, sinceMs: this.options.now(), reason: '' };
-    this.losses.found(recovery);
     this.commits.resume();
   }
 

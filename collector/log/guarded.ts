@@ -22,15 +22,22 @@ export class GuardedLog implements Log {
   next?: NonNullable<Log['next']>;
   committedBy?: NonNullable<Log['committedBy']>;
   groupNames?: NonNullable<Log['groupNames']>;
+  hasLost?: NonNullable<Log['hasLost']>;
 
   constructor(log: Log, name: string) {
     this.log = log;
     this.name = name;
-    const { first, next, committedBy, groupNames } = log;
+    const { first, next, committedBy, groupNames, hasLost } = log;
     if (first !== undefined)
       this.first = (topic, partition) => this.guard(() => first.call(log, topic, partition));
     if (next !== undefined)
       this.next = (topic, partition) => this.guard(() => next.call(log, topic, partition));
+    if (hasLost !== undefined)
+      this.hasLost = () =>
+        this.answer(
+          () => hasLost.call(log),
+          () => false,
+        );
     if (groupNames !== undefined) this.groupNames = () => this.guard(() => groupNames.call(log));
     if (committedBy !== undefined)
       this.committedBy = (group, topic) => this.guard(() => committedBy.call(log, group, topic));

@@ -88,6 +88,12 @@ export const remotePart: CollectorPart<Remote> = {
     const known = { members, nowMs, connected: () => ledger.connected() };
     const declarations = new Declarations(site.get(logPart), known, notify);
     await declarations.start();
+    // Nothing else has them; a gateway keeps what it runs with until something else is said.
+    if (site.get(logPart).hasLost?.() === true) {
+      const targets = declarations.list().map(({ target }) => target);
+      const text = `the log was damaged: settings that were declared for gateways may be lost with it; declared now for: ${targets.join(', ') || 'nobody'}; declare again what is not among them`;
+      notify({ level: 'error', event: 'remote_config', text });
+    }
     return { declarations, audit: site.get(guardPart).audit };
   },
   routes: [

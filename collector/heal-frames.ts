@@ -1,0 +1,102 @@
+/**
+ * Raw frames as `heal.ts` looks at them.
+ *
+ * Those without a sequence (status reports of gateways, and what is no whole frame): the lake's manifests know only how many a
+ * file had. Those that the log has of its day and gateway, and no file that is whole, are said again.
+ */
+import { createHash } from 'node:crypto';
+import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
+import { gatewayOf } from './lake/catalog.ts';
+import type { Lake } from './lake/lake.ts';
+import { dateOf, folderOf, type Zone } from './lake/layout.ts';
+import { SpanSet, counts, type FileEntry, type Spans } from './lake/manifest.ts';
+import type { LogRecord } from './log/log.ts';
+
+const hash = (frame: Buffer): string => createHash('sha256').update(frame).digest('base64');
+export const folderOfKey = (key: string): string => key.slice(0, key.lastIndexOf('/') + 1);
+
+/** When what is said again was said again: it is so once. */
+export const HEADER_HEALED = 'healed';
+
+export const isUnnumbered = ({ rows, spans }: FileEntry): boolean =>
+  rows > 0 && Object.keys(spans).length === 0;
+
+export class Unnumbered {
+  /** Folder → what whole files of it have, and what was said again since. */
+  private readonly known = new Map<string, Set<string>>();
+  private readonly said = new Map<string, number>();
+
+  /** Throws LAKE_UNAVAILABLE. */
+  static async of(lake: Lake, lost: readonly FileEntry[]): Promise<Unnumbered> {
+    const own = new Unnumbered();
+    for (const { key } of lost.filter(isUnnumbered)) {
+      const folder = folderOfKey(key);
+      if (own.known.has(folder)) continue;
+      const known = new Set<string>();
+      const files = await lake.whole(await lake.folder(folder));
+      for (const path of files.keys())
+        for (const { frame } of await lake.parquet.frames(path)) known.add(hash(frame));
+      own.known.set(folder, known);
+    }
+    return own;
+  }
+
+  /** Whether this record of the log, which has no sequence, is to be said again. */
+  takes({ key, value, headers }: LogRecord): boolean {
+    if (this.known.size === 0) return false;
+    const folder = folderOf('raw', dateOf(Number(headers['arrived'] ?? 0)), key);
+    const known = this.known.get(folder);
+    const sum = hash(value);
+    if (known === undefined || known.has(sum)) return false;
+    known.add(sum);
+    this.said.set(folder, (this.said.get(folder) ?? 0) + 1);
+    return true;
+  }
+
+  /** Whether as many were said again as this file had. */
+  has({ key, rows }: FileEntry): boolean {
+    const folder = folderOfKey(key);
+    const said = this.said.get(folder) ?? 0;
+    if (said < rows) return false;
+    this.said.set(folder, said - rows);
+    return true;
+  }
+}
+
+/** As `parquet-facts.ts` has it. */
+export function frameOf(frame: Buffer): { gateway: string; spans: Spans } | undefined {
+  try {
+    const { gateway, epoch, kind, firstSequence, count } = checkFrame(frame);
+    if (kind >= KIND_STATUS) return undefined;
+    const last = firstSequence + Math.max(1, count) - 1;
+    return { gateway, spans: { [epoch]: [[firstSequence, last]] } };
+  } catch {
+    return undefined; // Not a whole frame: it is in quarantine.
+  }
+}
+
+export const spansText = (spans: Spans): string =>
+  Object.entries(spans)
+    .map(([epoch, ranges]) => `epoch ${epoch}: ${ranges.map((each) => each.join('-')).join(', ')}`)
+    .join('; ');
+
+export interface Lost {
+  zone: Zone;
+  entry: FileEntry;
+}
+
+export function spansBy(lost: readonly Lost[]): SpanSet {
+  const wanted = new SpanSet();
+  for (const { entry } of lost) wanted.add(gatewayOf(entry.key), entry.spans);
+  return wanted;
+}
+
+/** What the files of a zone have that are not lost. */
+export async function zoneSpans(lake: Lake, zone: Zone, isIn = counts): Promise<SpanSet> {
+  const catalog = lake.catalog(zone);
+  const all = new SpanSet();
+  for (const date of await catalog.dates())
+    for (const entry of (await catalog.day(date)).entries.values())
+      if (isIn(entry)) all.add(gatewayOf(entry.key), entry.spans);
+  return all;
+}
