@@ -67,6 +67,8 @@ export class MessageDecoder {
   private readonly hints: Hints;
   /** The document as it was read last: several mappings ask for the same. */
   private parsed: { codec: CodecName; mapping: Mapping | undefined; result: Parsed } | undefined;
+  /** The mapping that took the message; none: it was told from the payload. */
+  used: Mapping | undefined;
 
   constructor(record: FrameRecord, context: MessageContext, mappings: Mappings) {
     this.record = record;
@@ -81,7 +83,9 @@ export class MessageDecoder {
     if (this.isRepeatedRequest()) return NOTHING;
     for (const candidate of this.meaning.candidates) {
       const outcome = this.attempt(candidate);
-      if (outcome !== undefined) return outcome;
+      if (outcome === undefined) continue;
+      this.used = candidate.mapping;
+      return outcome;
     }
     const { measurement, tags } = this.meaning;
     const parsed = this.parse(this.hints.codec ?? 'auto');

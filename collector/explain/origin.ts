@@ -1,9 +1,12 @@
 /** How a message became a reading: which mappings, which clock. Told by decoding it once more with each version that was kept. */
 import { Undecodable } from '../../shared/codecs/codec.ts';
+import type { FrameRecord } from '../../shared/frame/frame.ts';
 import { identitySeed, type Reading } from '../../shared/model/reading.ts';
 import { BootClocks, CLOCK_PREFIX } from '../decode/boot-clocks.ts';
+import type { MessageContext } from '../decode/codecs/context.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from '../decode/codec-state.ts';
 import { decodeRecord } from '../decode/decoder.ts';
+import { MessageDecoder } from '../decode/message-decoder.ts';
 import type { Mappings } from '../decode/mapping/mappings.ts';
 import { MAPPING_PREFIX, mappingsOf, type KeptVersion } from '../decode/mapping/set.ts';
 import { TOPIC_LEDGER, type Log } from '../log/log.ts';
@@ -143,16 +146,30 @@ export class Origins {
     });
     const chosen = choose(versions, giving, row.saidMs ?? arrivedMs);
     if (chosen === undefined) return { clock, receivedMs, mapping: undefined };
-    const { candidates } = chosen.mappings.of(gateway, record.topic);
     const mapping = {
       hash: chosen.hash,
-      name: candidates[0]?.mapping.name,
+      name: nameOf(record, context, chosen.mappings),
       inForceMs: chosen.inForceMs,
       gives: giving.some(({ hash }) => hash === chosen.hash),
       others: giving.filter((each) => each.hash !== chosen.hash).map(({ hash }) => hash),
     };
     return { clock, receivedMs, mapping };
   }
+}
+
+/** Of the mapping that took the message: many match its topic and leave it to the next. */
+function nameOf(
+  record: FrameRecord,
+  context: MessageContext,
+  mappings: Mappings,
+): string | undefined {
+  const decoder = new MessageDecoder(record, context, mappings);
+  try {
+    decoder.decode();
+  } catch (error) {
+    if (!(error instanceof Undecodable)) throw error;
+  }
+  return decoder.used?.name;
 }
 
 /** Of versions that give a point, the one that was in force when it was said; else the newest before it; else any. */
