@@ -10,7 +10,7 @@ import { connect, connectAsync, type IClientOptions } from 'mqtt';
 import { WebSocket } from 'ws';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passwordLine } from '../../shared/config/secrets.ts';
-import { CACHE } from '../support/cache.ts';
+import { PAHO_PYTHON } from '../support/cache.ts';
 import { Authority, type Pair } from '../support/certificates.ts';
 import { startGateway, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { getJson } from '../support/reconcile.ts';
@@ -21,8 +21,6 @@ const PASSWORD = 'correct horse battery';
 let authority: Authority;
 let device: Pair;
 let gateway: Headwater;
-/** Python with paho-mqtt, see test/services/install.sh. */
-const python = join(CACHE, 'paho-2.1.0', 'bin', 'python');
 
 beforeAll(async () => {
   authority = new Authority(join(folder, 'ca'));
@@ -295,7 +293,7 @@ print(",".join(sorted(heard)))
     const script = join(folder, 'client.py');
     writeFileSync(script, SCRIPT);
     const name = { mqtt: 'mqtt', mqtts: 'mqtts', ws: 'ws', wss: 'wss' }[transport] as string;
-    const { stdout } = await run(python, [
+    const { stdout } = await run(PAHO_PYTHON, [
       script,
       transport,
       'localhost',

@@ -16,16 +16,10 @@ import {
 } from '../support/process.ts';
 import { sessionTrial } from '../chaos/sessions.ts';
 import { getJson } from '../support/reconcile.ts';
+import { PAHO_PYTHON } from '../support/cache.ts';
 import { seeded } from '../support/seed.ts';
 
 const run = promisify(execFile);
-const python = join(
-  process.env['HEADWATER_CACHE'] ??
-    join(process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '', '.cache'), 'headwater'),
-  'paho-2.1.0',
-  'bin',
-  'python',
-);
 
 describe('real clients of version 5', () => {
   let gateway: Headwater;
@@ -225,7 +219,7 @@ c.disconnect(); c.loop_stop()
 print(",".join(sorted(heard)))
 `,
     );
-    const { stdout } = await run(python, [script, String(port())]);
+    const { stdout } = await run(PAHO_PYTHON, [script, String(port())]);
     expect(stdout.trim()).toBe('q0:v0:9,q1:v1:9,q2:v2:9');
   });
 });
@@ -241,7 +235,7 @@ describe('docs/clients.md', () => {
         '1883',
         String(port),
       );
-    await run(python, ['-c', recipe('python')]);
+    await run(PAHO_PYTHON, ['-c', recipe('python')]);
     await run(process.execPath, ['--input-type=module', '-e', recipe('js')], { cwd: ROOT });
     await run('bash', ['-euc', recipe('sh')]);
     // Zigbee2MQTT gives these to MQTT.js.

@@ -5,3 +5,6 @@ import { join } from 'node:path';
 export const CACHE =
   process.env['HEADWATER_CACHE'] ??
   join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'headwater');
+
+/** Python with paho. */
+export const PAHO_PYTHON = join(CACHE, 'paho-2.1.0', 'bin', 'python');

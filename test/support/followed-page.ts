@@ -9,6 +9,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from './free-port.ts';
 import { ROOT, temporaryFolder } from './process.ts';
 
@@ -30,6 +31,55 @@ export function blocksOf(page: string): Block[] {
     end = match.index + match[0].length;
   }
   return blocks;
+}
+
+/** What is published is seen a moment later: a block that only asks is asked again. */
+const TRIES_USUAL = 40;
+const asksOnly = (body: string): boolean =>
+  !/publish|simulate|npm|mosquitto_pub|--data '|headwater (?:gateway|collector|up|enroll)|stop /.test(
+    body,
+  );
+
+const missing = (said: string, output: string): string[] =>
+  said
+    .trim()
+    .split('\n')
+    .filter((line) => {
+      const parts = line.split('…').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+      return !new RegExp(parts.join('[^\\n]*')).test(output);
+    });
+
+export interface Step {
+  block: Block;
+  output: string;
+  code: number | null;
+  /** Lines that the page promises and that did not come. */
+  missing: string[];
+}
+
+/** Each block of a page in its turn. Lines that only ask are asked again until what was published has arrived. */
+export async function* walk(
+  page: Follower,
+  blocks: readonly Block[],
+  tries = TRIES_USUAL,
+): AsyncGenerator<Step> {
+  for (const [index, block] of blocks.entries()) {
+    if (block.language === 'text') continue;
+    const next = blocks[index + 1];
+    const said = next?.language === 'text' ? next.body : '';
+    let { output, code } = page.run(block);
+    // What was done is not done again.
+    const asking = block.body.split('\n').filter((line) => line !== '' && asksOnly(line));
+    const again = { ...block, body: asking.join('\n') };
+    const canWait = block.language === 'sh' && asking.length > 0;
+    for (let each = 0; each < tries && canWait && missing(said, output).length > 0; each++) {
+      await delay(100);
+      const once = page.run(again);
+      output += once.output;
+      code = once.code;
+    }
+    yield { block, output, code, missing: missing(said, output) };
+  }
 }
 
 /** Waits for the ready line, so that the next command finds the server; its output goes on into a file. */
@@ -72,10 +122,16 @@ const STOP =
 export interface Follower {
   /** Runs a block; its output, and its exit code. */
   run(block: Block): { output: string; code: number | null };
+  /** With the ports of this run. */
+  placed(text: string): string;
   close(): void;
 }
 
-export async function follower(python: string): Promise<Follower> {
+/** `environment` is that of everything that the page starts. */
+export async function follower(
+  python: string,
+  environment: Record<string, string> = { HEADWATER_LAKE_FLUSH_SECONDS: '1' },
+): Promise<Follower> {
   const work = temporaryFolder();
   const bin = join(work, 'bin');
   mkdirSync(bin);
@@ -97,7 +153,8 @@ export async function follower(python: string): Promise<Follower> {
   const env = {
     ...process.env,
     PATH: `${bin}:${process.env['PATH'] ?? ''}`,
-    ...{ ROOT, WORK: work, HEADWATER_LAKE_FLUSH_SECONDS: '1' },
+    ...environment,
+    ...{ ROOT, WORK: work },
     ...{ MQTT: `${ports['1883']}`, HTTP: `${ports['8080']}`, GATEWAY: `${ports['8081']}` },
   };
   const start = (command: string, args: string[]): { output: string; code: number | null } => {
@@ -108,6 +165,7 @@ export async function follower(python: string): Promise<Follower> {
     return { output: `${stdout}${error?.message ?? ''}`, code: status };
   };
   return {
+    placed,
     run: ({ language, body, file }) => {
       const text = placed(body);
       if (language === 'sh') return start('bash', ['-c', `exec 2>&1\n${text}`]);
