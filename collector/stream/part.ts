@@ -1,4 +1,6 @@
 /** Streams and their deliveries as a part of a collector. */
+import { READ_ALL, json } from '../../shared/http/route.ts';
+import { TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { lakePart } from '../lake/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
@@ -10,6 +12,8 @@ import { explainSilence } from './silence.ts';
 import { StreamStage } from './stage.ts';
 
 interface Streaming {
+  /** '' for none. */
+  file: string;
   ruleFile: RuleFile;
   stream: StreamStage;
   deliveries: DeliveryStages;
@@ -39,7 +43,7 @@ export const streamPart: CollectorPart<Streaming> = {
       await deliveries.close();
       deliveries.start(changed.delivery);
     });
-    return { ruleFile, stream, deliveries };
+    return { file: config['stream.rules'], ruleFile, stream, deliveries };
   },
   metrics: {
     headwater_stream_readings_total: counter(
@@ -67,6 +71,32 @@ export const streamPart: CollectorPart<Streaming> = {
       ({ deliveries }) => deliveries.delivered,
     ),
   },
+  routes: [
+    {
+      method: 'GET',
+      path: '/api/v1/rules',
+      about: 'Stream rules in force, as their author wrote them.',
+      right: READ_ALL,
+      replies: {
+        200: {
+          about: '`problem`: why the file as it is now is not in force.',
+          schema: object({
+            file: orNull(TEXT),
+            problem: orNull(TEXT),
+            rules: listOf({ name: TEXT, kind: TEXT, measurement: TEXT, entry: { type: 'object' } }),
+          }),
+        },
+      },
+      handle: ({ file, ruleFile, stream }) =>
+        json({
+          file: file === '' ? null : file,
+          problem: ruleFile.said === '' ? null : ruleFile.said,
+          rules: stream.inForce.map(({ name, kind, measurement, entry }) => ({
+            ...{ name, kind, measurement, entry },
+          })),
+        }),
+    },
+  ],
   close: async ({ ruleFile, stream, deliveries }) => {
     ruleFile.close();
     await deliveries.close();

@@ -33,7 +33,8 @@ export class RuleFile {
   private readonly notify: Notify;
   private files: string[] = [];
   private stamp = '';
-  private said = '';
+  /** Why the file as it is now is not in force; '' while it is. */
+  said = '';
   private timer: NodeJS.Timeout | undefined;
 
   /** '' for no rules. */

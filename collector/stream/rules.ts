@@ -25,6 +25,8 @@ export interface Derivation {
 
 interface Common {
   name: string;
+  /** As its author wrote it. */
+  entry: Readonly<Record<string, unknown>>;
   /** Of what it says: its state is another's when that changes. */
   hash: string;
   /** Of results. */
@@ -292,6 +294,7 @@ function ruleOf(entry: unknown, where: string, read: ReadFile): Rule {
   const own = ['name', 'measurement', 'group', 'from'];
   const common: Common = {
     name,
+    entry,
     hash: createHash('sha256').update(JSON.stringify(entry)).digest('hex').slice(0, 8),
     measurement:
       measurement === undefined ? name : (texts(measurement, `${at}.measurement`)[0] ?? name),

@@ -1,5 +1,5 @@
 /** Every view of the page: pictures in `test-results/page`, axe, hostile names, 10,000 series, and a proxy's path. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createRequire } from 'node:module';
@@ -7,18 +7,21 @@ import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SPECS } from '../../dashboards/all.ts';
 import { openBrowser, openTab } from '../support/browser.ts';
 import {
   ROOT,
   crowding,
   startCollector,
   startGateway,
+  temporaryFolder,
   until,
   type Headwater,
 } from '../support/process.ts';
 
 const VIEWS = [
   'sensors',
+  'dashboards',
   'gateways',
   'ledger',
   'quarantine',
@@ -31,6 +34,16 @@ const VIEWS = [
 const EVIL = '<img src=x onerror="window.pwned=1">';
 /** Turns what follows around, if it is let. */
 const TURNED = '\u202egnp.exe';
+/** Written from the right, and longer than any column. */
+const NAMES = ['مطبخ/حرارة', `attic/${'a-name-without-end-'.repeat(30)}`];
+const RULES = `rules:
+  - name: too_warm
+    from: { measurement: kitchen, field: temperature }
+    alert: { above: 10 }
+  - name: hourly
+    from: { measurement: kitchen }
+    window: 1h
+`;
 const SERIES = 10_000;
 const AXE = new Set(['desktop-light', 'phone-dark']);
 
@@ -41,7 +54,9 @@ const url = (hash = ''): string => `http://${collector.address['http']}/${hash}`
 
 beforeAll(async () => {
   browser = await openBrowser();
-  collector = await startCollector();
+  const rules = join(temporaryFolder(), 'rules.yaml');
+  writeFileSync(rules, RULES);
+  collector = await startCollector(['--rules', rules]);
   gateway = await startGateway(collector.address['uplink'], ['--id', 'attic']);
   const device = await connectAsync(`mqtt://127.0.0.1:${gateway.port('mqtt')}`, { clientId: 'd' });
   const publish = (topic: string, payload: string): Promise<unknown> =>
@@ -56,9 +71,11 @@ beforeAll(async () => {
         time: Date.now() - (120 - index) * 60_000,
       }),
     );
+  for (const name of NAMES) await publish(`home/${name}`, '{"temperature":-3.25}');
   await publish(`home/${EVIL}`, JSON.stringify({ [EVIL]: 5, says: `${TURNED}${EVIL}` }));
   await publish(`home/${TURNED}`, '{"v":1}');
   await publish(`bad/${EVIL}`, `{"bad ${EVIL}`);
+  await publish('home/tank', '{"level":"239 mm","seen":4}');
   await publish('bad/plain', '{"temperature":');
   await device.endAsync();
   await until('the last of it', async () =>
@@ -136,7 +153,7 @@ describe('views', () => {
   });
 
   it('range, comparison and what is searched stand in the address; what one sees is a file', async () => {
-    const { page } = await openTab(browser, url('#/sensors?q=temperature'));
+    const { page } = await openTab(browser, url('#/sensors?q=kitchen+temperature'));
     await page.locator('.row a').first().click();
     await page.click('text=1 hour');
     await until('points of an hour', async () =>
@@ -146,12 +163,101 @@ describe('views', () => {
     await until('the same', async () =>
       /^6[0-2] points/.test((await second.page.textContent('#note')) ?? ''),
     );
-    expect(await second.page.inputValue('input[type=search]')).toBe('temperature');
+    expect(await second.page.inputValue('input[type=search]')).toBe('kitchen temperature');
     const href = (await second.page.getAttribute('#export', 'href')) ?? '';
     const csv = await (await fetch(new URL(href, url()))).text();
     expect(csv.trim().split('\n').length).toBeGreaterThanOrEqual(61);
     await page.close();
     await second.page.close();
+  });
+
+  it('a point that is clicked is told of: its bytes, topic and mapping; earlier and later by keyboard', async () => {
+    const { page, errors } = await openTab(browser, url('#/sensors?q=kitchen+temperature'));
+    await page.locator('.row a').first().click();
+    await until('points', async () =>
+      /^1\d\d points/.test((await page.textContent('#note')) ?? ''),
+    );
+    const box = await page.locator('#chart .u-over').boundingBox();
+    await page.mouse.click((box?.x ?? 0) + (box?.width ?? 0) / 2, (box?.y ?? 0) + 40);
+    await page.waitForSelector('#explain dl');
+    const told = (await page.textContent('#explain')) ?? '';
+    expect(told).toMatch(/Where the reading of .* comes from: \d/);
+    expect(told).toContain('home/kitchen');
+    expect(told).toContain('"door"');
+    // Many shipped mappings match any topic and leave it to the next.
+    expect(told).toContain('none: told from the payload');
+    const before = await page.textContent('#explain dl code');
+    await page.locator('#explain button', { hasText: 'Earlier' }).press('Enter');
+    await until(
+      'another reading',
+      async () => (await page.textContent('#explain dl code')) !== before || undefined,
+    );
+    await page.screenshot({ path: 'test-results/page/explain.png', fullPage: true });
+    await page.locator('#explain dl a').first().click();
+    await page.waitForSelector('text=What it became');
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it('a topic shows its last message as it came, and a mapping that is right for it', async () => {
+    const { page, errors } = await openTab(browser, url('#/topics?t=home/tank'));
+    await page.waitForSelector('text=The last message, of');
+    expect(await page.textContent('#main')).toContain('{"level":"239 mm","seen":4}');
+    expect(await page.textContent('#main')).toMatch(/level.*239 mm/);
+    await page.click('button:has-text("Try")');
+    await page.waitForSelector('text=With this mapping');
+    // Proposed from what it holds: a text with a unit is a number.
+    expect(await page.locator('td.good', { hasText: 'level=239' }).count()).toBe(1);
+    await page.screenshot({ path: 'test-results/page/topic.png', fullPage: true });
+    await page.click('text=Decode all of this topic again');
+    await until('the result', async () =>
+      (await page.textContent('#again-result'))?.includes('of 1 messages'),
+    );
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it('rules in force, and what they have said', async () => {
+    const { page } = await openTab(browser, url('#/alerts'));
+    await page.waitForSelector('text=rules.yaml');
+    const rules = await page.locator('[aria-label="Rules in force"] tbody tr').allTextContents();
+    expect(rules).toHaveLength(2);
+    expect(rules[0]).toMatch(/too_warm.*kitchen.*above 10.*firing, 1/);
+    expect(rules[1]).toMatch(/hourly.*window 1h.*works/);
+    await until('the tab', async () => (await page.title()).startsWith('⚠ alerts: 1') || undefined);
+    await page.close();
+  });
+
+  it('dashboards draw what Grafana draws, of the same definitions', async () => {
+    const { page, errors } = await openTab(browser, url('#/dashboards?v.measurement=kitchen'));
+    for (const [board, panels] of Object.entries(SPECS)) {
+      await page.selectOption('#board', board);
+      await until(`${board} to be drawn`, async () => {
+        const titles = await page.locator('.board h2').count();
+        const text = (await page.textContent('#main')) ?? '';
+        return (titles === panels.panels.length && !text.includes('loading …')) || undefined;
+      });
+      expect(await page.textContent('#main'), board).not.toContain('cannot be read');
+      await page.screenshot({ path: `test-results/page/board-${board}.png`, fullPage: true });
+    }
+    expect(await page.locator('.board .u-over').count()).toBeGreaterThan(0);
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it('the list, and any table, is a file', async () => {
+    const { page } = await openTab(browser, url('#/sensors?q=kitchen'));
+    await page.locator('.row').first().waitFor();
+    const [file] = await Promise.all([
+      page.waitForEvent('download'),
+      page.click('text=CSV of this list'),
+    ]);
+    const lines = readFileSync(await file.path(), 'utf8')
+      .trim()
+      .split('\n');
+    expect(lines[0]).toBe('sensor,measurement,field,value,unit,time,tags');
+    expect(lines.length).toBeGreaterThanOrEqual(4);
+    await page.close();
   });
 
   it('a mapping is tried over what is in quarantine, and decoding again is said', async () => {
@@ -200,53 +306,6 @@ describe('below the path of a proxy', () => {
     await shown(page, 'sensors');
     expect(errors).toEqual([]);
     await page.close();
-  });
-});
-
-describe('files', () => {
-  it('are answered with 304 while they are the same, under a policy without inline script or style', async () => {
-    for (const file of ['', 'page.js', 'page.css']) {
-      const first = await fetch(url(file));
-      expect(first.headers.get('content-security-policy')).not.toMatch(/unsafe/);
-      const etag = first.headers.get('etag') ?? '';
-      const again = await fetch(url(file), { headers: { 'if-none-match': etag } });
-      expect(again.status).toBe(304);
-      const other = await fetch(url(file), { headers: { 'if-none-match': '"other"' } });
-      expect(other.status).toBe(200);
-    }
-  });
-});
-
-describe('files, packed', () => {
-  const asked = (file: string, accept: string): Promise<Response> =>
-    fetch(url(file), { headers: { 'accept-encoding': accept } });
-
-  it('are what they are unpacked, smaller, and each packing has a tag of its own', async () => {
-    for (const file of ['', 'page.js', 'page.css']) {
-      const plain = await asked(file, 'identity');
-      const text = await plain.text();
-      const tags = [plain.headers.get('etag')];
-      expect(plain.headers.get('content-encoding')).toBeNull();
-      for (const [accept, packing] of [
-        ['gzip, deflate, br, zstd', 'br'],
-        ['gzip', 'gzip'],
-        ['br;q=0, GZIP ; q=0.5', 'gzip'],
-      ] as const) {
-        const packed = await asked(file, accept);
-        expect(packed.headers.get('content-encoding')).toBe(packing);
-        expect(packed.headers.get('vary')).toMatch(/accept-encoding/);
-        expect(Number(packed.headers.get('content-length'))).toBeLessThan(text.length * 0.7);
-        expect(await packed.text()).toBe(text);
-        const etag = packed.headers.get('etag') ?? '';
-        const headers = { 'accept-encoding': accept, 'if-none-match': etag };
-        expect((await fetch(url(file), { headers })).status).toBe(304);
-        tags.push(etag);
-      }
-      expect(new Set(tags).size).toBe(3);
-      expect(
-        (await asked(file, 'gzip;q=0, br;q=0.000')).headers.get('content-encoding'),
-      ).toBeNull();
-    }
   });
 });
 

@@ -158,3 +158,50 @@ describe('the page', () => {
     await second.kill();
   });
 });
+
+describe('files', () => {
+  it('are answered with 304 while they are the same, under a policy without inline script or style', async () => {
+    for (const file of ['', 'page.js', 'page.css']) {
+      const first = await fetch(url(file));
+      expect(first.headers.get('content-security-policy')).not.toMatch(/unsafe/);
+      const etag = first.headers.get('etag') ?? '';
+      const again = await fetch(url(file), { headers: { 'if-none-match': etag } });
+      expect(again.status).toBe(304);
+      const other = await fetch(url(file), { headers: { 'if-none-match': '"other"' } });
+      expect(other.status).toBe(200);
+    }
+  });
+});
+
+describe('files, packed', () => {
+  const asked = (file: string, accept: string): Promise<Response> =>
+    fetch(url(file), { headers: { 'accept-encoding': accept } });
+
+  it('are what they are unpacked, smaller, and each packing has a tag of its own', async () => {
+    for (const file of ['', 'page.js', 'page.css']) {
+      const plain = await asked(file, 'identity');
+      const text = await plain.text();
+      const tags = [plain.headers.get('etag')];
+      expect(plain.headers.get('content-encoding')).toBeNull();
+      for (const [accept, packing] of [
+        ['gzip, deflate, br, zstd', 'br'],
+        ['gzip', 'gzip'],
+        ['br;q=0, GZIP ; q=0.5', 'gzip'],
+      ] as const) {
+        const packed = await asked(file, accept);
+        expect(packed.headers.get('content-encoding')).toBe(packing);
+        expect(packed.headers.get('vary')).toMatch(/accept-encoding/);
+        expect(Number(packed.headers.get('content-length'))).toBeLessThan(text.length * 0.7);
+        expect(await packed.text()).toBe(text);
+        const etag = packed.headers.get('etag') ?? '';
+        const headers = { 'accept-encoding': accept, 'if-none-match': etag };
+        expect((await fetch(url(file), { headers })).status).toBe(304);
+        tags.push(etag);
+      }
+      expect(new Set(tags).size).toBe(3);
+      expect(
+        (await asked(file, 'gzip;q=0, br;q=0.000')).headers.get('content-encoding'),
+      ).toBeNull();
+    }
+  });
+});

@@ -2,6 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { fieldOf, plain, type Series } from './series.ts';
+import { TIMES } from './times.ts';
 import type { Points } from './points.ts';
 
 export interface Line {
@@ -39,6 +40,16 @@ function spread(_: uPlot, min: number | null, max: number | null): [number, numb
 const around = ({ data: [times] }: uPlot, min: number, max: number): [number, number] =>
   times.length === 1 || max === min ? [min - 30_000, min + 30_000] : [min, max];
 
+/** The time of the first line's point that is nearest to place `at`. */
+function nearest([times, values]: uPlot.AlignedData, at: number): number | undefined {
+  for (let away = 0; away < times.length; away++)
+    for (const each of [at - away, at + away]) {
+      const time = times[each];
+      if (time !== undefined && typeof values?.[each] === 'number') return time;
+    }
+  return undefined;
+}
+
 /** Each point is marked where there are few. */
 const isSparse = ({ data: [times] }: uPlot): boolean => times.length < 80;
 
@@ -46,6 +57,7 @@ function optionsOf(
   lines: readonly Line[],
   width: number,
   onZoom: (fromMs: number, toMs: number) => void,
+  marked: () => number | undefined,
 ): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string): string => style.getPropertyValue(name).trim();
@@ -63,7 +75,7 @@ function optionsOf(
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: false } },
     axes: [
-      axis,
+      { ...axis, values: TIMES },
       ...lines.map((line, at) => ({
         ...axis,
         scale: `y${at}`,
@@ -89,6 +101,17 @@ function optionsOf(
       })),
     ],
     hooks: {
+      draw: [
+        (plot: uPlot) => {
+          const time = marked();
+          if (time === undefined) return;
+          const { ctx, bbox } = plot;
+          const x = Math.round(plot.valToPos(time, 'x', true));
+          if (x < bbox.left || x > bbox.left + bbox.width) return;
+          ctx.fillStyle = colour('--second');
+          ctx.fillRect(x, bbox.top, 2, bbox.height);
+        },
+      ],
       setSelect: [
         (plot: uPlot) => {
           const { left, width: wide } = plot.select;
@@ -104,27 +127,42 @@ export function Chart({
   lines,
   turn,
   about,
+  picked,
   onZoom,
+  onPick,
 }: {
   lines: readonly Line[];
   /** Grows when points have changed. */
   turn: string;
   about: string;
+  /** The time that is marked. */
+  picked: number | undefined;
   onZoom: (fromMs: number, toMs: number) => void;
+  /** A point of the first line was clicked. */
+  onPick: (time: number) => void;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
+  const now = useRef({ picked, onPick });
+  now.current = { picked, onPick };
   const shape = lines.map(({ series }) => series.key + series.unit).join('\n');
   const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
   useEffect(() => {
     const element = box.current;
     if (element === null) return undefined;
     const made = new uPlot(
-      optionsOf(lines, element.clientWidth, onZoom),
+      optionsOf(lines, element.clientWidth, onZoom, () => now.current.picked),
       columnsOf(lines),
       element,
     );
     plot.current = made;
+    made.over.addEventListener('click', () => {
+      const { idx } = made.cursor;
+      // The end of a drag is a click as well.
+      if (typeof idx !== 'number' || made.select.width >= 4) return;
+      const time = nearest(made.data, idx);
+      if (time !== undefined) now.current.onPick(time);
+    });
     const observer = new ResizeObserver(() =>
       made.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
     );
@@ -135,5 +173,6 @@ export function Chart({
     };
   }, [shape, isDark]);
   useEffect(() => plot.current?.setData(columnsOf(lines)), [turn]);
+  useEffect(() => plot.current?.redraw(false), [picked]);
   return <div id="chart" ref={box} role="img" aria-label={about} />;
 }

@@ -1,20 +1,28 @@
-/** Where the newest reading of a series comes from, as `/api/v1/explain` tells it; nothing is shown where there is no such route. */
-import { useState } from 'preact/hooks';
+/** Where a point of a series comes from, as `/api/v1/explain` tells it; nothing is shown where there is no such route. */
+import { useEffect, useState } from 'preact/hooks';
 import { Refused, get } from './net.ts';
-import { questionOf } from './points.ts';
-import { momentText, plain, type Series } from './series.ts';
+import { questionOf, type Points } from './points.ts';
+import { hashOf } from './route.ts';
+import { momentText, plain, valueText, type Series } from './series.ts';
 import { failed } from './store.ts';
 
-interface Explained {
+export interface Explained {
   points: {
-    message: { client: string; topic: string; payload: string | null } | null;
+    message: {
+      client: string;
+      topic: string;
+      payload: string | null;
+      encoding: string | null;
+    } | null;
     clock: { gave: string; quality: string } | null;
     mapping: { name: string | null; hash: string } | null;
-    stages: { stage: string; time: number | null; delayMs: number | null }[];
+    stages: { stage: string; time: number | null; delayMs: number | null; note: string }[];
   }[];
 }
 
 const NOT_FOUND = 404;
+/** Of several readings within a millisecond. */
+const POINTS_MAX = 5;
 /** One answer of 404 holds for this collector. */
 let isAbsent = false;
 
@@ -22,75 +30,175 @@ let isAbsent = false;
 const wholeText = (value: unknown): string =>
   JSON.stringify(value, null, 2).split('\n').map(plain).join('\n');
 
+/** Asked for once for a point; without a time nothing is asked. */
+export function useExplained(
+  series: Series | undefined,
+  time: number | undefined,
+): { answer: Explained | undefined; said: string } {
+  const [answer, setAnswer] = useState<Explained>();
+  const [said, setSaid] = useState('');
+  const key = series?.key;
+  useEffect(() => {
+    if (series === undefined || time === undefined || isAbsent) return undefined;
+    let isWanted = true;
+    const asked = questionOf(series);
+    asked.set('time', String(time));
+    setSaid('loading …');
+    get<Explained>(`api/v1/explain?${asked.toString()}`).then(
+      (found) => {
+        if (!isWanted) return;
+        setAnswer(found);
+        setSaid('');
+      },
+      (error: unknown) => {
+        if (!isWanted) return;
+        if (error instanceof Refused && error.status === NOT_FOUND) isAbsent = true;
+        else failed(error);
+        setAnswer(undefined);
+        setSaid(error instanceof Refused && !isAbsent ? error.message : '');
+      },
+    );
+    return () => {
+      isWanted = false;
+    };
+  }, [key, time]);
+  return { answer, said };
+}
+
+function Point({ of }: { of: Explained['points'][number] }) {
+  const { message, clock, mapping, stages } = of;
+  return (
+    <dl>
+      <dt>sent by</dt>
+      <dd>
+        <bdi>{plain(message?.client ?? 'not known')}</bdi>
+      </dd>
+      <dt>to the topic</dt>
+      <dd>
+        {message === null ? (
+          'not known'
+        ) : (
+          <a href={hashOf('topics', { t: message.topic })}>
+            <bdi>{plain(message.topic)}</bdi>
+          </a>
+        )}
+      </dd>
+      <dt>as</dt>
+      <dd>
+        <code>{plain(message?.payload ?? 'not shown').slice(0, 500)}</code>
+      </dd>
+      <dt>time from</dt>
+      <dd>{clock === null ? 'not known' : `${clock.gave} (${clock.quality})`}</dd>
+      <dt>mapping</dt>
+      <dd>
+        <bdi>{plain(mapping?.name ?? 'none: told from the payload')}</bdi>
+      </dd>
+      {stages.map(({ stage, time, delayMs, note }) => [
+        <dt key={`${stage} name`}>{plain(stage)}</dt>,
+        <dd key={stage}>
+          {time === null ? note : momentText(time)}
+          {delayMs === null ? '' : `, after ${Math.round(delayMs)} ms`}
+        </dd>,
+      ])}
+    </dl>
+  );
+}
+
 function Answer({ of }: { of: Explained }) {
-  const [point] = of.points;
-  if (point === undefined) return <p class="quiet">Nothing is known of it yet.</p>;
-  const { message, clock, mapping, stages } = point;
+  if (of.points.length === 0) return <p class="quiet">Nothing is known of it yet.</p>;
   return (
     <>
-      <dl>
-        <dt>sent by</dt>
-        <dd>
-          <bdi>{plain(message?.client ?? 'not known')}</bdi>
-        </dd>
-        <dt>to the topic</dt>
-        <dd>
-          <bdi>{plain(message?.topic ?? 'not known')}</bdi>
-        </dd>
-        <dt>as</dt>
-        <dd>
-          <code>{plain(message?.payload ?? 'not shown').slice(0, 500)}</code>
-        </dd>
-        <dt>time from</dt>
-        <dd>{clock === null ? 'not known' : `${clock.gave} (${clock.quality})`}</dd>
-        <dt>mapping</dt>
-        <dd>
-          <bdi>{plain(mapping?.name ?? 'none by name')}</bdi>
-        </dd>
-        {stages.map(({ stage, time, delayMs }) => [
-          <dt key={`${stage} name`}>{plain(stage)}</dt>,
-          <dd key={stage}>
-            {time === null ? 'not known' : momentText(time)}
-            {delayMs === null ? '' : `, after ${Math.round(delayMs)} ms`}
-          </dd>,
-        ])}
-      </dl>
-      <pre tabIndex={0} aria-label="The whole answer">
-        {wholeText(of)}
-      </pre>
+      {of.points.slice(0, POINTS_MAX).map((point, at) => (
+        <Point key={at} of={point} />
+      ))}
+      <details>
+        <summary>The whole answer</summary>
+        <pre tabIndex={0} aria-label="The whole answer">
+          {wholeText(of)}
+        </pre>
+      </details>
     </>
   );
 }
 
-export function Explain({ series }: { series: Series }) {
-  const [answer, setAnswer] = useState<Explained>();
-  const [said, setSaid] = useState('');
+/** Goes from a reading to the one before or after it: by keyboard what a click on the chart is. */
+function Steps({
+  points,
+  time,
+  onPick,
+}: {
+  points: Points;
+  time: number;
+  onPick: (time: number | undefined) => void;
+}) {
+  const at = points.findIndex(([each]) => each === time);
+  const [earlier] = points[at - 1] ?? [];
+  const [later] = points[at + 1] ?? [];
+  return (
+    <p class="ranges">
+      <button type="button" disabled={earlier === undefined} onClick={() => onPick(earlier)}>
+        Earlier
+      </button>
+      <button type="button" disabled={later === undefined} onClick={() => onPick(later)}>
+        Later
+      </button>
+      <button type="button" onClick={() => onPick(undefined)}>
+        Newest
+      </button>
+    </p>
+  );
+}
+
+/** `picked` is the time of a reading that was clicked; without it the newest is told of. */
+export function Explain({
+  series,
+  points,
+  picked,
+  onPick,
+}: {
+  series: Series;
+  /** Those that are shown, where each is a reading; none where they are means. */
+  points: Points;
+  picked: number | undefined;
+  onPick: (time: number | undefined) => void;
+}) {
+  // The newest of when it was opened: an answer that changes while it is read is none.
+  const [openedAt, setOpenedAt] = useState<number>();
+  const time = picked ?? openedAt;
+  const { answer, said } = useExplained(series, time);
   if (isAbsent) return null;
-  const ask = async (): Promise<void> => {
-    const asked = questionOf(series);
-    asked.set('time', String(series.time));
-    setSaid('loading …');
-    try {
-      setAnswer(await get<Explained>(`api/v1/explain?${asked.toString()}`));
-      setSaid('');
-    } catch (error) {
-      if (error instanceof Refused && error.status === NOT_FOUND) isAbsent = true;
-      else failed(error);
-      setSaid(error instanceof Refused && !isAbsent ? error.message : '');
-    }
-  };
+  const value = points.find(([each]) => each === picked)?.[1];
   return (
     <details
       id="explain"
+      open={time !== undefined}
       onToggle={(event) => {
-        if (event.currentTarget.open) void ask();
+        const { open } = event.currentTarget;
+        if (open && time === undefined) setOpenedAt(series.time);
+        if (open || time === undefined) return;
+        setOpenedAt(undefined);
+        onPick(undefined);
       }}
     >
-      <summary>Where the newest reading comes from</summary>
+      <summary>
+        {picked === undefined
+          ? 'Where the newest reading comes from'
+          : `Where the reading of ${momentText(picked)} comes from${value === undefined ? '' : `: ${valueText(value, series.unit)}`}`}
+      </summary>
+      {points.length > 0 && time !== undefined && (
+        <Steps
+          points={points}
+          time={time}
+          onPick={(next) => {
+            setOpenedAt(series.time);
+            onPick(next);
+          }}
+        />
+      )}
       <p class="quiet" role="status">
         {plain(said)}
       </p>
-      {answer !== undefined && <Answer of={answer} />}
+      {answer !== undefined && time !== undefined && <Answer of={answer} />}
     </details>
   );
 }

@@ -3,16 +3,18 @@ import 'uplot/dist/uPlot.min.css';
 import '../page.css';
 import { render, type ComponentType } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { AlertsView } from './alerts.tsx';
 import { Connect } from './connect.tsx';
+import { DashboardsView } from './dashboards.tsx';
 import { GatewaysView, LedgerView } from './fleet.tsx';
 import { keepToken } from './net.ts';
 import { QuarantineView } from './quarantine.tsx';
 import { usePlace, type Place } from './route.ts';
 import { SensorsView } from './sensors.tsx';
 import { begin, useStore } from './store.ts';
-import { Banner, TopLine } from './top.tsx';
+import { Banner, TopLine, worstOf } from './top.tsx';
 import { TopicsView } from './topics.tsx';
-import { AlertsView, LakeView, StatusView } from './work.tsx';
+import { LakeView, StatusView } from './work.tsx';
 
 interface View {
   name: string;
@@ -23,11 +25,12 @@ interface View {
 const FIRST: View = { name: 'sensors', title: 'Sensors', show: SensorsView };
 const VIEWS: View[] = [
   FIRST,
+  { name: 'dashboards', title: 'Dashboards', show: DashboardsView },
   { name: 'gateways', title: 'Gateways', show: GatewaysView },
   { name: 'ledger', title: 'Ledger', show: LedgerView },
   { name: 'quarantine', title: 'Quarantine', show: QuarantineView },
   { name: 'topics', title: 'Topics', show: TopicsView },
-  { name: 'alerts', title: 'Alerts', show: AlertsView },
+  { name: 'alerts', title: 'Rules and alerts', show: AlertsView },
   { name: 'lake', title: 'Lake and batches', show: LakeView },
   { name: 'status', title: 'Status', show: StatusView },
   { name: 'connect', title: 'Connect a device', show: Connect },
@@ -65,9 +68,16 @@ function AskToken() {
 function App() {
   const place = usePlace();
   const { connection, needsToken, refused } = useStore();
+  const worst = worstOf();
   const view = VIEWS.find(({ name }) => name === place.view) ?? FIRST;
   useEffect(() => {
-    document.title = `${view.title} – Headwater`;
+    document.title = `${worst === '' ? '' : `⚠ ${worst} · `}${view.title} – Headwater`;
+  }, [view, worst]);
+  const views = useRef<HTMLElement>(null);
+  // On a phone the row of views is wider than the screen.
+  useEffect(() => {
+    const here = views.current?.querySelector('[aria-current]');
+    here?.scrollIntoView({ block: 'nearest', inline: 'center' });
   }, [view]);
   const Shown = view.show;
   return (
@@ -84,7 +94,7 @@ function App() {
       </a>
       <header>
         <h1>Headwater</h1>
-        <nav aria-label="Views">
+        <nav aria-label="Views" ref={views}>
           {VIEWS.map(({ name, title }) => (
             <a key={name} href={`#/${name}`} aria-current={name === view.name ? 'page' : undefined}>
               {title}

@@ -1,6 +1,7 @@
 /** Pieces that several views are made of. */
 import type { ComponentChildren } from 'preact';
 import { useRef, useState } from 'preact/hooks';
+import { save } from './csv.ts';
 import { plain } from './series.ts';
 import type { Loaded } from './store.ts';
 
@@ -13,9 +14,12 @@ export function Panel({ title, children }: { title: string; children: ComponentC
   );
 }
 
-type Cell =
+export type Level = 'good' | 'warn' | 'bad' | 'quiet';
+export type Cell =
   | string
-  | { text: string; level?: 'good' | 'warn' | 'bad' | 'quiet'; isPayload?: boolean };
+  | { text: string; level?: Level | ''; isPayload?: boolean; href?: string };
+
+const textOf = (cell: Cell): string => (typeof cell === 'string' ? cell : cell.text);
 
 /** Rows of texts, each as it is and never as markup; hidden characters are shown. */
 export function Table({ heads, rows, label }: { heads: string[]; rows: Cell[][]; label: string }) {
@@ -35,14 +39,19 @@ export function Table({ heads, rows, label }: { heads: string[]; rows: Cell[][];
           {rows.map((row, at) => (
             <tr key={at}>
               {row.map((cell, place) => {
+                const text = <bdi>{plain(textOf(cell))}</bdi>;
                 const {
-                  text,
                   level = '',
                   isPayload = false,
-                } = typeof cell === 'string' ? { text: cell } : cell;
+                  href,
+                } = typeof cell === 'string' ? {} : cell;
                 return (
-                  <td key={heads[place]} class={`${level} ${isPayload ? 'payload' : ''}`}>
-                    <bdi>{plain(text)}</bdi>
+                  <td
+                    key={heads[place]}
+                    class={`${level} ${isPayload ? 'payload' : ''}`}
+                    data-head={heads[place]}
+                  >
+                    {href === undefined ? text : <a href={href}>{text}</a>}
                   </td>
                 );
               })}
@@ -50,6 +59,16 @@ export function Table({ heads, rows, label }: { heads: string[]; rows: Cell[][];
           ))}
         </tbody>
       </table>
+      {rows.length > 1 && (
+        <button
+          type="button"
+          class="save"
+          aria-label={`${label} as CSV`}
+          onClick={() => save(label, [heads, ...rows.map((row) => row.map(textOf))])}
+        >
+          CSV
+        </button>
+      )}
     </div>
   );
 }

@@ -152,5 +152,6 @@ export function usePoints(series: Series | undefined, range: Range): Drawn & { t
 export function noteOf({ points, everyMs, isCut }: Drawn): string {
   if (points.length === 0) return 'no readings here';
   const what = everyMs === 0 ? 'as measured' : `mean of each ${spanText(everyMs)}`;
-  return `${points.length.toLocaleString('en')} ${points.length === 1 ? 'point' : 'points'}, ${what}${isCut ? '; there are more: choose a shorter range' : ''}`;
+  const more = everyMs === 0 ? '; a click tells where one comes from' : '';
+  return `${points.length.toLocaleString('en')} ${points.length === 1 ? 'point' : 'points'}, ${what}${more}${isCut ? '; there are more: choose a shorter range' : ''}`;
 }

@@ -155,6 +155,9 @@ export function SensorPanel({ series, place }: { series: Series; place: Place })
   const beside = usePoints(other, span);
   const nowMs = Date.now();
   const isNumber = !isState(series.value);
+  const [picked, setPicked] = useState<number>();
+  // A mean has no message that it came of.
+  const readings = main.everyMs === 0 ? main.points : [];
   return (
     <section class="panel one" aria-labelledby="one-head">
       <h2 id="one-head">
@@ -183,6 +186,10 @@ export function SensorPanel({ series, place }: { series: Series; place: Place })
           ]}
           turn={`${main.turn} ${beside.turn}`}
           about={`${fieldOf(series)} of ${sensorOf(series)}, ${noteOf(main)}`}
+          picked={picked}
+          onPick={(time) => {
+            if (main.everyMs === 0) setPicked(time);
+          }}
           onZoom={(fromMs, toMs) =>
             choose({ from: String(Math.floor(fromMs)), to: String(Math.ceil(toMs)) })
           }
@@ -193,7 +200,7 @@ export function SensorPanel({ series, place }: { series: Series; place: Place })
       <Under series={series} other={other} place={place} range={range}>
         {main.isLoaded ? noteOf(main) : 'loading …'}
       </Under>
-      <Explain series={series} />
+      <Explain series={series} points={readings} picked={picked} onPick={setPicked} />
       <Tags series={series} />
     </section>
   );

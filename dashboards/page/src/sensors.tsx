@@ -1,6 +1,7 @@
 /** All sensors: a list that draws only what is in sight, and the chart of the one that is chosen. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Connect } from './connect.tsx';
+import { save } from './csv.ts';
 import { choose, hashOf, type Place } from './route.ts';
 import { rowsOf, type Row } from './rows.ts';
 import { SensorPanel } from './sensor.tsx';
@@ -149,7 +150,17 @@ function groupsOf(): string[] {
   ];
 }
 
-function Choices({ search, sort, group }: { search: string; sort: string; group: string }) {
+function Choices({
+  search,
+  sort,
+  group,
+  rows,
+}: {
+  search: string;
+  sort: string;
+  group: string;
+  rows: Row[];
+}) {
   const { kinds } = useStore();
   const groups = useMemo(groupsOf, [kinds]);
   return (
@@ -188,9 +199,30 @@ function Choices({ search, sort, group }: { search: string; sort: string; group:
           ))}
         </select>
       </label>
+      <button type="button" class="save" onClick={() => saveList(rows)}>
+        CSV of this list
+      </button>
     </div>
   );
 }
+
+/** What is listed, in its order. */
+const saveList = (rows: Row[]): void =>
+  save('sensors', [
+    ['sensor', 'measurement', 'field', 'value', 'unit', 'time', 'tags'],
+    ...rows.flatMap((row) => {
+      if (!('series' in row)) return [];
+      const { series } = row;
+      const { measurement, field, value, unit, time, tags } = series;
+      const list = Object.entries(tags).map(([name, each]) => `${name}=${each}`);
+      return [
+        [
+          ...[sensorOf(series), measurement, field, value === null ? '' : String(value), unit],
+          ...[new Date(time).toISOString(), list.join(' ')],
+        ],
+      ];
+    }),
+  ]);
 
 /** Without a choice the chart is that of the front row with numbers. */
 function frontOf(rows: Row[]): Series | undefined {
@@ -221,7 +253,7 @@ function Sensors({ place }: { place: Place }) {
             {countText(readings)} {readings === 1 ? 'reading' : 'readings'} since this page opened
           </small>
         </h2>
-        <Choices search={search} sort={sort} group={group} />
+        <Choices search={search} sort={sort} group={group} rows={rows} />
         {found === 0 && round > 0 && connection !== 'loading' ? (
           <p class="empty">No series matches.</p>
         ) : (

@@ -51,6 +51,8 @@ export const plain = (text: string): string =>
 export function sensorOf({ tags, name }: Pick<Series, 'tags' | 'name'>): string {
   if (name !== '') return plain(name);
   const named = Object.entries(tags).filter(([key]) => key !== 'gateway');
+  // An alert is known by its rule.
+  named.sort(([a], [b]) => Number(b === 'rule') - Number(a === 'rule'));
   const text = named
     .map(([key, value]) => (named.length === 1 ? value : `${key}=${value}`))
     .join(' ');

@@ -44,6 +44,23 @@ export const state = {
   kinds: 0,
 };
 
+/** For how long the quarantine is watched for growth. */
+const GROWTH_MS = 300_000;
+const quarantined: [ms: number, count: number][] = [];
+
+function watchQuarantine(count: number | null): void {
+  if (count === null) return;
+  const now = Date.now();
+  quarantined.push([now, count]);
+  while ((quarantined[0]?.[0] ?? now) < now - GROWTH_MS) quarantined.shift();
+}
+
+/** By how much it has grown in the last five minutes, as far as this page was open. */
+export function quarantineGrowth(): number {
+  const [, last = 0] = quarantined.at(-1) ?? [];
+  return last - Math.min(...quarantined.map(([, count]) => count), last);
+}
+
 const listeners = new Set<() => void>();
 let planned = false;
 export function changed(): void {
@@ -173,6 +190,7 @@ function again(ms: number): void {
 async function overview(): Promise<void> {
   try {
     state.overview = await get<Overview>('api/v1/overview');
+    watchQuarantine(state.overview.quarantined);
     alive();
   } catch (error) {
     failed(error);

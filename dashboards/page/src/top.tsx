@@ -8,7 +8,7 @@ import {
   spanText,
   type Series,
 } from './series.ts';
-import { state, useStore, type Overview } from './store.ts';
+import { quarantineGrowth, state, useStore, type Overview } from './store.ts';
 
 type Level = 'good' | 'warn' | 'bad' | 'quiet';
 
@@ -42,6 +42,8 @@ const FREE_LOW_BYTES = 2 * 1024 ** 3;
 function fleetLights(overview: Overview): Light[] {
   const { gateways, connected, missing } = overview;
   const silent = gateways - connected;
+  const [first] = overview.unconnected;
+  const named = silent === 1 && first !== undefined ? plain(first.gateway) : `${silent} gateways`;
   const isOdd: Level = silent > 0 ? 'warn' : 'good';
   return [
     {
@@ -64,7 +66,7 @@ function fleetLights(overview: Overview): Light[] {
       level: isOdd,
       href: '#/gateways',
       title: silentTitle(overview, Date.now()),
-      text: silent === 0 ? 'none' : `${silent} ${silent === 1 ? 'gateway' : 'gateways'}`,
+      text: silent === 0 ? 'none' : named,
     },
   ];
 }
@@ -84,13 +86,18 @@ function alertsLight(): Light {
 /** Those that this collector, and this token, can tell. */
 function workLights({ quarantined, waiting, freeBytes }: Overview): Light[] {
   const lights: Light[] = [];
+  const growth = quarantineGrowth();
   if (quarantined !== null)
     lights.push({
       id: 'quarantine',
       label: 'quarantine',
       level: quarantined > 0 ? 'warn' : 'good',
       href: '#/quarantine',
-      text: quarantined === 0 ? 'empty' : countText(quarantined),
+      title: growth > 0 ? 'Growing: what comes in now cannot be decoded.' : '',
+      text:
+        quarantined === 0
+          ? 'empty'
+          : `${countText(quarantined)}${growth > 0 ? `, ${countText(growth)} more in 5 min` : ''}`,
     });
   if (waiting !== undefined) {
     const [first] = waiting;
@@ -120,6 +127,15 @@ const lightsOf = (overview: Overview): Light[] => [
   alertsLight(),
   ...workLights(overview),
 ];
+
+/** What is worst, in a word or two, for the browser's tab: '' while nothing wants somebody. */
+export function worstOf(): string {
+  const { overview, connection } = state;
+  if (connection === 'gone') return 'collector gone';
+  if (overview === undefined) return '';
+  const worst = lightsOf(overview).find(({ level }) => level === 'bad');
+  return worst === undefined ? '' : `${worst.label}: ${worst.text}`;
+}
 
 export function TopLine() {
   const { overview, connection } = useStore();

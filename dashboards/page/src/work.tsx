@@ -1,72 +1,9 @@
-/** Alerts, batches, lake, and how the collector itself is. */
+/** Batches, lake, and how the collector itself is. */
 import { Panel, Table, Waiting } from './parts.tsx';
-import {
-  agoText,
-  bytesText,
-  countText,
-  momentText,
-  sensorOf,
-  spanText,
-  valueText,
-  type Series,
-} from './series.ts';
-import { state, useLoad, useStore } from './store.ts';
+import { agoText, bytesText, countText, momentText, spanText } from './series.ts';
+import { useLoad } from './store.ts';
 
 const REFRESH_MS = 5000;
-
-const beside = (alert: Series, field: string): Series | undefined =>
-  [...state.series.values()].find(
-    (each) =>
-      each.measurement === 'alerts' &&
-      each.field === field &&
-      JSON.stringify(each.tags) === JSON.stringify(alert.tags),
-  );
-
-export function AlertsView() {
-  useStore();
-  const nowMs = Date.now();
-  const alerts = [...state.series.values()]
-    .filter(({ measurement, field }) => measurement === 'alerts' && field === 'active_bool')
-    .sort((a, b) => Number(b.value === true) - Number(a.value === true) || b.time - a.time);
-  return (
-    <Panel title="Rules and alerts">
-      {alerts.length === 0 ? (
-        <>
-          <p class="empty">
-            No alert has been said. Rules stand in a file, which is taken while the collector runs:
-          </p>
-          <pre tabIndex={0} aria-label="Rules">{`# headwater collector --rules rules.yaml
-rules:
-  - name: too_warm
-    from: { measurement: climate, field: temperature }
-    alert: { above: 30, clear: 28, for: 5m }
-  - name: quiet
-    from: { measurement: climate }
-    alert: { silent: 30m }`}</pre>
-        </>
-      ) : (
-        <Table
-          label="Alerts"
-          heads={['State', 'Rule', 'Of', 'Since', 'What']}
-          rows={alerts.map((alert) => {
-            const { rule = '', ...tags } = alert.tags;
-            const said =
-              beside(alert, 'message_text')?.value ?? beside(alert, 'reason_text')?.value ?? '';
-            return [
-              alert.value === true
-                ? { text: 'firing', level: 'bad' }
-                : { text: 'over', level: 'good' },
-              rule,
-              sensorOf({ tags, name: '' }),
-              agoText(alert.time, nowMs),
-              valueText(said),
-            ];
-          })}
-        />
-      )}
-    </Panel>
-  );
-}
 
 interface Stage {
   name: string;

@@ -1,0 +1,187 @@
+/** The dashboards that Grafana has, drawn here from the same definitions. */
+import { useEffect, useState } from 'preact/hooks';
+import { ALERTS } from '../../alerts.ts';
+import { EXPLORER } from '../../explorer.ts';
+import { FLEET } from '../../fleet.ts';
+import type { DashboardSpec } from '../../model.ts';
+import { QUALITY } from '../../quality.ts';
+import { RESULTS } from '../../results.ts';
+import { BoardPanel } from './board-panel.tsx';
+import { choicesOf, type Asked } from './influx.ts';
+import { Refused } from './net.ts';
+import { choose, type Place } from './route.ts';
+import { plain } from './series.ts';
+import { failed, useStore } from './store.ts';
+
+const BOARDS: Record<string, DashboardSpec> = {
+  fleet: FLEET,
+  explorer: EXPLORER,
+  quality: QUALITY,
+  results: RESULTS,
+  alerts: ALERTS,
+};
+const SPANS: Record<string, [label: string, ms: number]> = {
+  '1h': ['1 hour', 3_600_000],
+  '6h': ['6 hours', 21_600_000],
+  '24h': ['1 day', 86_400_000],
+  '7d': ['7 days', 604_800_000],
+};
+const POINTS_WANTED = 200;
+const EVERY_MIN_MS = 1000;
+const CHOICES_MAX = 500;
+
+const titleOf = ({ title }: DashboardSpec): string => title.replace(/^Headwater \/ /, '');
+
+interface Chosen {
+  chosen: Record<string, string>;
+  choices: Record<string, string[]>;
+}
+
+/** Variables one after another: a field is one of the measurement that is chosen before it. */
+async function lookUp(spec: DashboardSpec, wanted: URLSearchParams, ask: Asked): Promise<Chosen> {
+  const [chosen, choices]: [Record<string, string>, Record<string, string[]>] = [{}, {}];
+  for (const variable of spec.variables) {
+    const found = await choicesOf(variable, { ...ask, chosen });
+    const given = wanted.get(`v.${variable.name}`) ?? '';
+    choices[variable.name] = found.slice(0, CHOICES_MAX);
+    const usual = found.find((each) => !/_(text|bool)$/.test(each)) ?? found[0] ?? '';
+    chosen[variable.name] = found.includes(given) ? given : variable.all ? '' : usual;
+  }
+  return { chosen, choices };
+}
+
+function askedOf(spanMs: number, chosen: Record<string, string>): Asked {
+  const toMs = Date.now();
+  const everyMs = Math.max(EVERY_MIN_MS, Math.round(spanMs / POINTS_WANTED / 1000) * 1000);
+  return { fromMs: toMs - spanMs, toMs, everyMs, chosen };
+}
+
+/** What can be chosen and is, looked up anew with each choice, and why not. */
+function useChosen(
+  spec: DashboardSpec,
+  wanted: URLSearchParams,
+  spanMs: number,
+): { own: Chosen | undefined; error: string } {
+  const { round } = useStore();
+  const [found, setFound] = useState<Chosen & { of: DashboardSpec }>();
+  const [error, setError] = useState('');
+  const asked = [...wanted].filter(([name]) => name.startsWith('v.')).join('\n');
+  useEffect(() => {
+    let isWanted = true;
+    lookUp(spec, wanted, askedOf(spanMs, {})).then(
+      (all) => {
+        if (!isWanted) return;
+        setFound({ ...all, of: spec });
+        setError('');
+      },
+      (reason: unknown) => {
+        failed(reason);
+        if (isWanted && reason instanceof Refused) setError(reason.message);
+      },
+    );
+    return () => {
+      isWanted = false;
+    };
+  }, [spec, asked, round]);
+  return { own: found?.of === spec ? found : undefined, error };
+}
+
+function Controls({
+  spec,
+  board,
+  span,
+  own,
+}: {
+  spec: DashboardSpec;
+  board: string;
+  span: string;
+  own: Chosen | undefined;
+}) {
+  return (
+    <div class="controls">
+      <label>
+        Dashboard{' '}
+        <select
+          id="board"
+          value={board}
+          onChange={(event) => choose({ board: event.currentTarget.value, span: '' })}
+        >
+          {Object.entries(BOARDS).map(([name, each]) => (
+            <option key={name} value={name}>
+              {titleOf(each)}
+            </option>
+          ))}
+        </select>
+      </label>
+      {spec.variables.map(({ name, label, all }) => (
+        <label key={name}>
+          {label}{' '}
+          <select
+            value={own?.chosen[name] ?? ''}
+            onChange={(event) => choose({ [`v.${name}`]: event.currentTarget.value })}
+          >
+            {all && <option value="">all</option>}
+            {own?.choices[name]?.map((each) => (
+              <option key={each} value={each}>
+                {plain(each).slice(0, 80)}
+              </option>
+            ))}
+          </select>
+        </label>
+      ))}
+      <span class="ranges" role="group" aria-label="Range, back from now">
+        {Object.entries(SPANS).map(([name, [label]]) => (
+          <button
+            key={name}
+            type="button"
+            aria-pressed={name === span}
+            onClick={() => choose({ span: name })}
+          >
+            {label}
+          </button>
+        ))}
+      </span>
+    </div>
+  );
+}
+
+export function DashboardsView({ place: { choices: wanted } }: { place: Place }) {
+  const board = wanted.get('board') ?? 'fleet';
+  const spec = BOARDS[board] ?? FLEET;
+  const span = wanted.get('span') ?? spec.from.replace('now-', '');
+  const [, spanMs] = SPANS[span] ?? ['', 86_400_000];
+  const { own, error } = useChosen(spec, wanted, spanMs);
+  const isEmpty = own !== undefined && Object.values(own.choices).some((list) => list.length === 0);
+  const filled = (text: string): string =>
+    text.replaceAll(/\$(\w+)/g, (_, name: string) => own?.chosen[name] ?? '');
+  return (
+    <>
+      <section class="panel">
+        <h2>Dashboards</h2>
+        <p class="quiet">{spec.about} Grafana shows the same ones.</p>
+        <Controls spec={spec} board={board} span={span} own={own} />
+        {error !== '' && (
+          <p role="alert" class="bad">
+            What can be chosen cannot be read: {plain(error)}
+          </p>
+        )}
+        {own === undefined && error === '' && <p class="quiet">loading …</p>}
+        {isEmpty && <p class="empty">Nothing is stored of this yet.</p>}
+      </section>
+      {own !== undefined && !isEmpty && (
+        <div class="board">
+          {spec.panels.map((panel) => (
+            <BoardPanel
+              key={`${spec.uid} ${panel.title}`}
+              panel={panel}
+              title={filled(panel.title)}
+              about={filled(panel.about)}
+              ask={() => askedOf(spanMs, own.chosen)}
+              asked={`${spanMs} ${JSON.stringify(own.chosen)}`}
+            />
+          ))}
+        </div>
+      )}
+    </>
+  );
+}

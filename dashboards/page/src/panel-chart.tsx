@@ -1,0 +1,97 @@
+/** The lines of a dashboard's panel over one axis. */
+import { useEffect, useRef } from 'preact/hooks';
+import uPlot from 'uplot';
+import { plain } from './series.ts';
+import { TIMES } from './times.ts';
+
+export interface PanelLine {
+  label: string;
+  points: [time: number, value: number][];
+}
+
+/** Told apart on light and on dark. */
+export const COLOURS = [
+  '#2f8fc4',
+  '#d9782d',
+  '#3f9e5f',
+  '#a86cc9',
+  '#b8912a',
+  '#d1566b',
+  '#3d9f98',
+  '#7d8794',
+];
+export const colourOf = (at: number): string => COLOURS[at % COLOURS.length] ?? '';
+
+const HEIGHT_PX = 230;
+
+function columnsOf(lines: readonly PanelLine[]): uPlot.AlignedData {
+  const maps = lines.map(({ points }) => new Map(points));
+  const times = [...new Set(maps.flatMap((map) => [...map.keys()]))].sort((a, b) => a - b);
+  return [times, ...maps.map((map) => times.map((time) => map.get(time) ?? null))];
+}
+
+export function PanelChart({
+  lines,
+  about,
+  fromMs,
+  toMs,
+}: {
+  lines: readonly PanelLine[];
+  about: string;
+  fromMs: number;
+  toMs: number;
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const range = useRef<[number, number]>([fromMs, toMs]);
+  range.current = [fromMs, toMs];
+  const shape = lines.map(({ label }) => label).join('\n');
+  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  useEffect(() => {
+    const element = box.current;
+    if (element === null) return undefined;
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name: string): string => style.getPropertyValue(name).trim();
+    const axis = {
+      stroke: colour('--quiet'),
+      grid: { stroke: colour('--line'), width: 1 },
+      ticks: { stroke: colour('--line'), width: 1 },
+    };
+    const made = new uPlot(
+      {
+        width: element.clientWidth,
+        height: HEIGHT_PX,
+        ms: 1,
+        legend: { show: false },
+        cursor: { drag: { x: false, y: false } },
+        axes: [
+          { ...axis, values: TIMES },
+          { ...axis, size: 62 },
+        ],
+        scales: { x: { range: () => range.current } },
+        series: [
+          {},
+          ...lines.map((line, at) => ({
+            label: plain(line.label),
+            stroke: colourOf(at),
+            width: 1.5,
+            points: { show: line.points.length < 40, size: 4 },
+          })),
+        ],
+      },
+      columnsOf(lines),
+      element,
+    );
+    plot.current = made;
+    const observer = new ResizeObserver(() =>
+      made.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
+    );
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+    };
+  }, [shape, isDark]);
+  useEffect(() => plot.current?.setData(columnsOf(lines)), [lines]);
+  return <div class="panel-chart" ref={box} role="img" aria-label={about} />;
+}

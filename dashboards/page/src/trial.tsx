@@ -1,0 +1,186 @@
+/** A mapping: one to begin with, on trial over messages, and decoding again once it is in force. */
+import { useState } from 'preact/hooks';
+import { get, post } from './net.ts';
+import { Lines, Table } from './parts.tsx';
+import { countText, plain, valueText, type Value } from './series.ts';
+
+interface Job {
+  id: string;
+  finished: boolean;
+  messages: number;
+  readings: number;
+  quarantined: number;
+}
+interface Made {
+  readings: { measurement: string; tags: Record<string, string>; fields: Record<string, Value> }[];
+  told: string[];
+}
+interface Trial {
+  payload: string;
+  encoding: string;
+  today: Made;
+  withFile: Made;
+}
+export interface Message {
+  payload: string;
+  encoding: string;
+}
+
+const PAYLOAD_MAX = 200;
+const LOOK_MS = 300;
+const NAMES_MAX = 12;
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+export const payloadText = (payload: string, encoding = 'utf8'): string => {
+  const text = encoding === 'utf8' ? payload : `(${encoding}) ${payload}`;
+  return text.length > PAYLOAD_MAX ? `${text.slice(0, PAYLOAD_MAX)} …` : text;
+};
+
+function objectOf(payload: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(payload);
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>) // Just asked.
+      : {};
+  } catch {
+    return {};
+  }
+}
+
+/** YAML takes texts as JSON writes them. */
+const flow = (entries: [name: string, value: string][]): string =>
+  `{ ${entries.map(([name, value]) => `${JSON.stringify(name)}: ${value}`).join(', ')} }`;
+
+/** To be changed: the topic as it is, and the names of the payload where they are of use. */
+export function mappingFor(topic: string, payload = ''): string {
+  const entries = Object.entries(objectOf(payload)).slice(0, NAMES_MAX);
+  const levels = topic.split('/');
+  const quantities = entries.filter(
+    ([, value]) => typeof value === 'string' && /^\s*[+-]?\d+([.,]\d+)?\s*\D{0,6}$/.test(value),
+  );
+  const names = entries.filter(([, value]) => typeof value !== 'object').map(([name]) => name);
+  return [
+    'mappings:',
+    `  - topic: ${JSON.stringify(topic)}   # {device} in place of a level makes a tag of it`,
+    `    measurement: ${JSON.stringify(levels.at(-1) || 'readings')}`,
+    quantities.length === 0
+      ? '    # types: { level: quantity }   # "239 mm" is the number 239'
+      : `    types: ${flow(quantities.map(([name]) => [name, 'quantity']))}`,
+    `    # rename: ${flow((names.length === 0 ? ['t'] : names).map((name) => [name, JSON.stringify(name)]))}`,
+    '    # time: { from: ts, unit: ms }',
+    '',
+  ].join('\n');
+}
+
+export function DecodeAgain({
+  topic,
+  which = 'quarantined',
+  onDone,
+}: {
+  topic: string;
+  which?: 'quarantined' | 'all';
+  onDone: () => void;
+}) {
+  const [said, setSaid] = useState('');
+  const decode = async (): Promise<void> => {
+    setSaid('decoding …');
+    try {
+      const asked = { which, ...(topic === '' ? {} : { topic }) };
+      const { id } = await post<{ id: string }>('api/v1/replay', asked);
+      for (;;) {
+        const { jobs } = await get<{ jobs: Job[] }>('api/v1/replay');
+        const job = jobs.find((each) => each.id === id);
+        if (job?.finished === true) {
+          setSaid(
+            `${countText(job.readings)} readings of ${countText(job.messages)} messages; ${countText(job.quarantined)} still cannot be decoded`,
+          );
+          break;
+        }
+        await sleep(LOOK_MS);
+      }
+    } catch (error) {
+      setSaid(messageOf(error));
+    }
+    onDone();
+  };
+  const what = which === 'all' ? 'all of this topic again' : 'again';
+  return (
+    <p>
+      <button type="button" onClick={() => void decode()}>
+        Decode {what}
+        {topic === '' || which === 'all' ? '' : ' what matches'}
+      </button>{' '}
+      <output id="again-result">{plain(said)}</output>
+    </p>
+  );
+}
+
+function madeText({ readings, told }: Made): string {
+  const made = readings.flatMap(({ measurement, fields }) =>
+    Object.entries(fields).map(([name, value]) => `${measurement} ${name}=${valueText(value)}`),
+  );
+  return [...made, ...told].join('; ') || 'nothing';
+}
+
+/** A mapping over `messages`, or without them over the newest of a topic in quarantine; nothing is written. */
+export function TryMapping({ topic: usual, messages }: { topic: string; messages?: Message[] }) {
+  const [topic, setTopic] = useState(usual);
+  const [mapping, setMapping] = useState(mappingFor(usual, messages?.[0]?.payload));
+  const [trials, setTrials] = useState<Trial[]>();
+  const [said, setSaid] = useState('');
+  const attempt = async (): Promise<void> => {
+    setSaid('trying …');
+    try {
+      const asked = { mapping, topic, ...(messages === undefined ? {} : { messages }) };
+      const answer = await post<{ trials: Trial[] }>('api/v1/mappings/try', asked);
+      setTrials(answer.trials);
+      setSaid(answer.trials.length === 0 ? 'no message of this topic is in quarantine' : '');
+    } catch (error) {
+      setTrials(undefined);
+      setSaid(messageOf(error));
+    }
+  };
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        void attempt();
+      }}
+    >
+      <p class="controls">
+        <label>
+          Topic <input value={topic} onInput={(event) => setTopic(event.currentTarget.value)} />
+        </label>
+        <button type="submit">Try</button> <output id="try-result">{plain(said)}</output>
+      </p>
+      <textarea
+        id="mapping"
+        aria-label="Mapping on trial"
+        rows={7}
+        spellcheck={false}
+        value={mapping}
+        onInput={(event) => setMapping(event.currentTarget.value)}
+      />
+      {trials !== undefined && trials.length > 0 && (
+        <Table
+          label="What it would become"
+          heads={['Payload', 'Today', 'With this mapping']}
+          rows={trials.map(({ payload, encoding, today, withFile }) => [
+            { text: payloadText(payload, encoding), isPayload: true },
+            madeText(today),
+            { text: madeText(withFile), level: withFile.told.length === 0 ? 'good' : 'warn' },
+          ])}
+        />
+      )}
+      {trials !== undefined && trials.length > 0 && (
+        <Lines title="This mapping, for the file of --mappings" text={mapping} />
+      )}
+      <p class="quiet">
+        Nothing is written by trying. What is right goes into the file of <code>--mappings</code>,
+        which is taken within two seconds; then decode again.
+      </p>
+    </form>
+  );
+}
