@@ -9,6 +9,7 @@ import type { MessageContext, ProtocolCodec } from './codecs/context.ts';
 import { parseAs } from './codecs/detect.ts';
 import { decodeDiscovery } from './codecs/home-assistant.ts';
 import { decodeHomie } from './codecs/homie.ts';
+import { decodeSimatic } from './codecs/simatic.ts';
 import { decodeSparkplug } from './codecs/sparkplug.ts';
 import type { CodecName, Parsed } from './codecs/table.ts';
 import { hintsOf, type Hints } from './hints.ts';
@@ -41,6 +42,7 @@ const PROTOCOLS: Partial<Record<CodecName, ProtocolCodec>> = {
   sparkplug: decodeSparkplug,
   homie: decodeHomie,
   'home-assistant': decodeDiscovery,
+  simatic: decodeSimatic,
 };
 
 /** Ids of one topic's messages that are remembered. */
@@ -93,7 +95,8 @@ export class MessageDecoder {
       const points = decodeTrees(parsed.document, this.context.latestMs, this.mappings.times);
       for (const each of points) {
         each.measurement = measurement;
-        each.tags = tags;
+        each.tags =
+          each.tags === undefined ? tags : this.mappings.shared({ ...each.tags, ...tags });
       }
       return { points, problems: parsed.problems };
     }

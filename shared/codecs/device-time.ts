@@ -10,7 +10,8 @@ import {
   type EpochUnit,
   type TimeRules,
 } from './time.ts';
-import { Moment, type Tree } from './tree.ts';
+import { Moment, isObject, own, type Tree } from './tree.ts';
+import { fromWritten } from './written-time.ts';
 
 /** What a mapping says of a time. */
 export interface TimeForm {
@@ -26,7 +27,12 @@ const NO_FORM: TimeForm = {};
 const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
 
 /** Before it is looked at whether it is plausible. */
-export function readTime(value: Tree, rules: TimeRules, form: TimeForm): DeviceTime | undefined {
+function readTime(
+  value: Tree,
+  receivedMs: number,
+  rules: TimeRules,
+  form: TimeForm,
+): DeviceTime | undefined {
   const { unit, zone } = form;
   if (typeof value === 'number')
     return unit === undefined ? fromEpoch(value, undefined) : fromEpoch(value, undefined, unit);
@@ -35,12 +41,20 @@ export function readTime(value: Tree, rules: TimeRules, form: TimeForm): DeviceT
       ? fromEpoch(Number(value), String(value))
       : fromEpoch(Number(value), String(value), unit);
   if (value instanceof Moment) return value.time;
+  if (isObject(value)) {
+    // MongoDB's extended JSON, which others publish too.
+    const date = own(value, '$date');
+    return date === undefined || isObject(date)
+      ? undefined
+      : readTime(date, receivedMs, rules, form);
+  }
   if (typeof value !== 'string') return undefined;
   const text = value.trim();
   if (unit !== undefined && NUMBER.test(text)) return fromEpoch(Number(text), text, unit);
   const local = zone ?? rules.localZone;
   // A clock reading of nobody knows which zone is not a time.
-  return local === undefined && isLocalTime(text) ? undefined : fromText(text, local);
+  if (local === undefined && isLocalTime(text)) return undefined;
+  return fromText(text, local) ?? fromWritten(text, local, receivedMs);
 }
 
 /** Undefined: it says none that is plausible, and stays the value that it is. */
@@ -50,7 +64,7 @@ export function deviceTime(
   rules: TimeRules,
   form: TimeForm = NO_FORM,
 ): DeviceTime | undefined {
-  const time = readTime(value, rules, form);
+  const time = readTime(value, receivedMs, rules, form);
   if (time === undefined) return undefined;
   if (form.isHistory === true) return isHistoric(time.ms, receivedMs) ? time : undefined;
   // What the format itself marks as a time is one.

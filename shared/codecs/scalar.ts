@@ -4,7 +4,7 @@ import { Fields, type Decoded } from './codec.ts';
 /** As JSON writes numbers, with any sign: what begins with zeros (a card's number) is a text. */
 const NUMBER = /^[-+]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
 
-/** Whole numbers that a double may bend stay whole; `null` is none. */
+/** Whole numbers that a double may bend stay whole; `null` is none. The line end behind a text is wrapping, not content. */
 export function scalarTree(text: string): null | number | bigint | boolean | string {
   const trimmed = text.trim();
   if (NUMBER.test(trimmed)) {
@@ -14,7 +14,7 @@ export function scalarTree(text: string): null | number | bigint | boolean | str
     if (Number.isFinite(number)) return number;
   }
   if (trimmed === 'true' || trimmed === 'false') return trimmed === 'true';
-  return trimmed === 'null' ? null : text;
+  return trimmed === 'null' ? null : text.replace(/[\r\n]+$/, '');
 }
 
 export function decodeScalar(text: string, field = 'value'): Decoded {

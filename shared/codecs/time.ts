@@ -81,10 +81,13 @@ export function fromEpoch(
   return { ms: Number(nanos / 1_000_000n), ns, fine: ns !== 0 };
 }
 
-/** ISO 8601, also with dots or slashes in the date, and its basic form without any (20261125T200000Z). */
-const ZONE = '\\s*(Z|UTC|GMT|[+-]\\d{2}(?::?\\d{2})?)?$';
+/**
+ * ISO 8601, also with dots or slashes in the date, without leading zeros, with a zone's name behind its offset (as Go and
+ * Java write it), and its basic form without any mark (20261125T200000Z).
+ */
+const ZONE = '(?:\\s*(Z|UTC|GMT|[+-]\\d{2}(?::?\\d{2})?)(?:\\s*\\[[\\w/+-]+\\]| [A-Z]{3,5})?)?$';
 const ISO = new RegExp(
-  `^(\\d{4})[-./](\\d{2})[-./](\\d{2})[T ](\\d{2}):(\\d{2})(?::(\\d{2})(?:[.,](\\d{1,9})\\d*)?)?${ZONE}`,
+  `^(\\d{4})[-./](\\d{1,2})[-./](\\d{1,2})[T ](\\d{1,2}):(\\d{1,2})(?::(\\d{1,2})(?:[.,](\\d{1,9})\\d*)?)?${ZONE}`,
   'i',
 );
 const BASIC = new RegExp(

@@ -28,6 +28,8 @@ const SAME_TOPICS = new Map([
   ['12-home-assistant.yaml homeassistant/sensor/outside_temperature/state', ['24-esphome.yaml']],
   // SenseCAP's decoder within the networks' envelopes.
   ['26-sensecap.yaml v3/app1@ttn/devices/s2101/up', ['30-ttn-v3.yaml']],
+  // OPC Publisher within Azure's topics.
+  ['42-opc-ua.yaml devices/publisher/messages/events', ['47-cloud.yaml']],
   ['26-sensecap.yaml application/1/device/2cf7f1c0443000ab/event/up', ['31-chirpstack-v4.yaml']],
 ]);
 

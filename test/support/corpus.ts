@@ -3,7 +3,7 @@
  * user writes for them, if anything, and what they are to become.
  *
  * A file is sections. `source`, `licence` and `how` open one; `zone` holds within it; `mapping` lines and a `script` are
- * for the message behind them. A message is a line: topic, space, payload; `hex:` is bytes, ⏎ a line end.
+ * for the message behind them. A message is a line: topic, space, payload; `hex:` is bytes, ⏎ a line end, ␣ a space of the topic.
  * `node --import tsx test/support/corpus.ts` writes what they become now beside them, for a person to review.
  */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -58,7 +58,8 @@ export function corpus(file: string): Message[] {
     else if (key !== undefined) about = { ...about, [key]: value };
     else if (line !== '') {
       const at = line.indexOf(' ');
-      const [topic, payload] = [line.slice(0, at), bytesOf(line.slice(at + 1))];
+      const topic = line.slice(0, at).replaceAll('␣', ' ');
+      const payload = bytesOf(line.slice(at + 1));
       messages.push({ file, ...about, topic, payload, mapping, script });
       mapping = [];
       script = undefined;

@@ -4,7 +4,8 @@
  */
 import { parse } from 'csv-parse/sync';
 import { POINTS_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
-import type { Tree } from '../../../shared/codecs/tree.ts';
+import { isTimeKey } from '../../../shared/codecs/time-keys.ts';
+import { isObject, type Tree } from '../../../shared/codecs/tree.ts';
 import { messageOf } from '../../../shared/errors.ts';
 import { objectOf, valueOf } from './tables.ts';
 
@@ -42,4 +43,38 @@ export function csvTree(text: string): Tree {
   return rest.map((row) =>
     objectOf(row.map((cell, index) => [head[index] ?? String(index), valueOf(cell)])),
   );
+}
+
+/** As a logger names its columns. */
+const COLUMN = /^["']?[\p{L}_][\p{L}\p{N}_ .()[\]%°/µ²³#-]*["']?$/u;
+
+/**
+ * A table, without anybody having said so: a first line of different names, and below it lines of as many cells with a
+ * number in each. A single line below is one object; of several each has to have its time.
+ */
+export function guessedCsv(text: string): Tree | undefined {
+  const end = text.indexOf('\n');
+  if (end < 0 || end > HEAD_CHARS) return undefined;
+  const head = text.slice(0, end).trim();
+  const separator = separatorOf(head);
+  const names = head.split(separator).map((each) => each.trim());
+  if (names.length < 2 || new Set(names).size !== names.length) return undefined;
+  if (!names.every((each) => COLUMN.test(each))) return undefined;
+  try {
+    const rows = csvTree(text);
+    if (!Array.isArray(rows)) return undefined;
+    const areRows = rows.every(
+      (row) =>
+        isObject(row) &&
+        Object.keys(row).length === names.length &&
+        Object.values(row).some((cell) => typeof cell === 'number'),
+    );
+    if (!areRows) return undefined;
+    if (rows.length === 1) return rows[0];
+    // Rows without times would be one reading with a number in each name.
+    return names.some(isTimeKey) ? rows : undefined;
+  } catch (error) {
+    if (error instanceof Undecodable) return undefined;
+    throw error;
+  }
 }

@@ -12,9 +12,9 @@ import { decodeSenml, isSenml } from '../../../shared/codecs/senml.ts';
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
 import type { Tree } from '../../../shared/codecs/tree.ts';
 import { decodeCbor } from './cbor.ts';
-import { csvTree } from './csv.ts';
+import { csvTree, guessedCsv } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
-import { guessedLines, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
+import { guessedLines, guessedQuery, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
 import { HeadwaterError } from '../../../shared/errors.ts';
 import { hasControl, textOf } from './text.ts';
 
@@ -80,8 +80,11 @@ function lookLines({ text, receivedMs }: Seen): Parsed | undefined {
   return found.points.length > found.problems.length ? found : undefined;
 }
 
-const lookText = ({ text }: Seen): Parsed | undefined =>
-  hasControl(text) ? undefined : { document: scalarTree(text) };
+/** What is nothing but pairs or a table with names above it is one; all else is a text. */
+function lookText({ text }: Seen): Parsed | undefined {
+  if (hasControl(text)) return undefined;
+  return { document: guessedQuery(text) ?? guessedCsv(text) ?? scalarTree(text) };
+}
 
 function parseLines(payload: Buffer, { receivedMs, precision, charset }: Hints): Parsed {
   const found = decodeLines(textOf(payload, charset), receivedMs, precision);
@@ -141,7 +144,8 @@ const ROWS = [
     gives: 'document',
     about:
       'a list of rows by the names in the first line, or a list of lists where that line has a number',
-    recognised: 'content type',
+    recognised:
+      'content type; look: a line of names, and below it lines of as many cells with a number in each',
     parse: text(csvTree),
   },
   {
@@ -157,7 +161,7 @@ const ROWS = [
     contentTypes: ['application/x-www-form-urlencoded'],
     gives: 'document',
     about: '`a=1&b=2`, percent-encoded',
-    recognised: 'content type',
+    recognised: 'content type; look: nothing but pairs with `&` between them, one of them a number',
     parse: text(queryTree),
   },
   {
@@ -228,6 +232,13 @@ const ROWS = [
     gives: 'protocol',
     about: "Home Assistant's discovery: units and names, no readings",
     recognised: 'topics `homeassistant/…/config`',
+  },
+  {
+    name: 'simatic',
+    contentTypes: [],
+    gives: 'protocol',
+    about: "the databus of Siemens' Industrial Edge: values under the names that its metadata has",
+    recognised: 'topics `ie/…/simatic/v1/…`',
   },
   {
     name: 'bytes',

@@ -74,8 +74,23 @@ export function keyValueTree(text: string): Tree {
 }
 
 /** Throws Undecodable. */
-export function queryTree(text: string): Tree {
+export function queryTree(text: string): TreeObject {
   return objectOf(
     [...new URLSearchParams(text.trim())].map(([name, value]) => [name, valueOf(value)]),
   );
+}
+
+const QUERY = /^[^\s=&?/]+=[^\s=&]*(?:&[^\s=&?/]+=[^\s=&]*)+$/;
+
+/** A query string, without anybody having said so: nothing but pairs, two at least, and a number among the values. */
+export function guessedQuery(text: string): Tree | undefined {
+  const trimmed = text.trim();
+  if (!trimmed.includes('&') || !QUERY.test(trimmed)) return undefined;
+  try {
+    const document = queryTree(trimmed);
+    return Object.values(document).some((each) => typeof each === 'number') ? document : undefined;
+  } catch (error) {
+    if (error instanceof Undecodable) return undefined;
+    throw error;
+  }
 }

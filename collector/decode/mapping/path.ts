@@ -56,7 +56,9 @@ export function compilePath(text: string): Path | { error: string } {
       else if (key.includes('{')) {
         const compiled = compilePattern(key, '.');
         if ('error' in compiled) return { error: `path '${text}': ${compiled.error}` };
-        const pattern = new RegExp(`^${compiled.source}$`, 's');
+        // A key may be empty, as some devices have it.
+        const source = /^\{[\w-]+\}$/.test(key) ? '(.*)' : compiled.source;
+        const pattern = new RegExp(`^${source}$`, 's');
         segments.push({ kind: 'pattern', pattern, names: compiled.names });
       } else segments.push({ kind: 'key', key });
     }

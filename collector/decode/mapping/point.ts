@@ -11,6 +11,7 @@ import {
 } from '../../../shared/codecs/codec.ts';
 import { deviceTime } from '../../../shared/codecs/device-time.ts';
 import { parseJson } from '../../../shared/codecs/exact-json.ts';
+import { enclosedTime, isEnvelope, ownTime } from '../../../shared/codecs/time-keys.ts';
 import { isHistoric, isLikely, type DeviceTime } from '../../../shared/codecs/time.ts';
 import {
   flatten,
@@ -24,7 +25,14 @@ import {
 import type { FieldValue } from '../../../shared/model/reading.ts';
 import { convert, quantityOf } from './convert.ts';
 import { NO_NAMES, NOTHING_ABOVE, valueAt, type Match, type Path } from './path.ts';
-import { textOf, type Rule, type RuleContext, type Scale, type TimeSource } from './rule.ts';
+import {
+  addTags,
+  textOf,
+  type Rule,
+  type RuleContext,
+  type Scale,
+  type TimeSource,
+} from './rule.ts';
 import { readPattern } from './time-pattern.ts';
 
 const NS_PER_MS = 1_000_000;
@@ -45,6 +53,8 @@ export class Point {
   private readonly context: RuleContext;
   /** The member of the node that became its time. */
   private timeKey: string | undefined;
+  /** The name of the value below the node's members that became its time. */
+  private timeName: string | undefined;
   /** Others that were joined to it. */
   private timeMore: readonly Path[] = NONE;
   /** Names as they came. */
@@ -59,14 +69,11 @@ export class Point {
   decode(): Decoded {
     const { rule, match, context } = this;
     if (rule.defaults.size > 0) this.stored = new Set();
-    const time = this.time();
+    const time = rule.hasTime ? this.time() : this.usualTime();
     this.collect();
     this.addDefaults();
     const tags: Record<string, string> = match.names.size === 0 ? {} : this.namedTags();
-    for (const [name, source] of rule.tags) {
-      const text = textOf(source, match, context);
-      if (text !== undefined && text !== '') tags[name] = text;
-    }
+    addTags(tags, rule, match, context);
     const decoded: Decoded = { tags, fields: this.fields };
     const measurement =
       (rule.measurement === undefined ? undefined : textOf(rule.measurement, match, context)) ??
@@ -81,7 +88,7 @@ export class Point {
   refine(given: Decoded): Decoded {
     const { rule } = this;
     if (rule.defaults.size > 0) this.stored = new Set();
-    const time = this.time();
+    const time = rule.hasTime ? this.time() : undefined;
     if (rule.fields !== undefined) this.collect();
     else
       for (const [typed, value] of given.fields) {
@@ -95,10 +102,7 @@ export class Point {
       for (const [name, value] of given.fields.large ?? []) this.store(name, value);
     this.addDefaults();
     const tags = { ...given.tags };
-    for (const [name, source] of rule.tags) {
-      const text = textOf(source, this.match, this.context);
-      if (text !== undefined && text !== '') tags[name] = text;
-    }
+    addTags(tags, rule, this.match, this.context);
     this.fields.inherit(given.fields);
     const decoded: Decoded = { tags, fields: this.fields };
     const measurement =
@@ -109,7 +113,7 @@ export class Point {
     if (name !== undefined && name !== '') decoded.measurement = name;
     // `time: false` says that the sender's time is none.
     const its = rule.hasTime && rule.time.length === 0 ? undefined : given.time;
-    const at = rule.hasTime ? (time ?? its) : its;
+    const at = time ?? its;
     if (at !== undefined) decoded.time = at;
     if (this.meta !== undefined) decoded.meta = this.meta;
     return decoded;
@@ -139,6 +143,28 @@ export class Point {
       this.timeKey = path.key;
       this.timeMore = source.more;
       return time;
+    }
+    return undefined;
+  }
+
+  /** Where nobody has said what it is: as without a mapping. */
+  private usualTime(): DeviceTime | undefined {
+    const { node } = this.match;
+    if (!isObject(node)) return undefined;
+    const { receivedMs, times } = this.context;
+    const own = ownTime(node, receivedMs, times);
+    if (own !== undefined) {
+      this.timeKey = own.key;
+      return own.time;
+    }
+    const keys = Object.keys(node);
+    for (const key of keys) {
+      const child = node[key] as Tree;
+      if (!isEnvelope(key, child, keys.length)) continue;
+      const found = enclosedTime(key, child, receivedMs, times);
+      if (found === undefined) continue;
+      this.timeName = found.name;
+      return found.time;
     }
     return undefined;
   }
@@ -213,7 +239,7 @@ export class Point {
   private bareName(usual: string): string {
     const { match, context, rule } = this;
     const said = rule.field === undefined ? undefined : textOf(rule.field, match, context);
-    return match.names.get('field') ?? context.names.get('field') ?? said ?? usual;
+    return match.names.get('field') || (context.names.get('field') ?? said ?? usual);
   }
 
   /** `[{"value_type": "temperature", "value": "21.5"}]` and its like. */
@@ -276,6 +302,7 @@ export class Point {
 
   private store(at: string, scalar: Scalar): void {
     const { rule } = this;
+    if (at === this.timeName) return;
     if (rule.drop.size > 0 && rule.drop.has(at)) {
       this.context.hasDropped = true;
       return;
@@ -285,8 +312,9 @@ export class Point {
     if (value === undefined) return;
     this.stored?.add(at);
     if (rule.units.size > 0) {
-      const unit = rule.units.get(name) ?? rule.units.get(at);
-      if (unit !== undefined) this.know(name, { unit });
+      const source = rule.units.get(name) ?? rule.units.get(at) ?? rule.units.get('*');
+      const unit = source === undefined ? undefined : textOf(source, this.match, this.context);
+      if (unit !== undefined && unit !== '') this.know(name, { unit });
     }
     this.fields.set(name, value);
   }

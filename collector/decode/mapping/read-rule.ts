@@ -1,12 +1,12 @@
 /** Reads what a mapping, or one of its points, says of readings. What is not said at a point is said by the mapping. */
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
-import { TIME_KEYS } from '../../../shared/codecs/timed-lists.ts';
 import type { Tree } from '../../../shared/codecs/tree.ts';
 import type { FieldValue } from '../../../shared/model/reading.ts';
 import { CONVERSIONS, type Conversion } from './convert.ts';
 import { compilePath, type Path } from './path.ts';
 import { Place } from './place.ts';
 import {
+  ALL_TAGS,
   KINDS,
   type Condition,
   type Kind,
@@ -70,6 +70,13 @@ function textSource(place: Place): TextSource {
   return { constant: String(value) };
 }
 
+function tagSource(name: string, place: Place): TextSource {
+  const source = textSource(place);
+  if (name === ALL_TAGS && !('path' in source))
+    place.wrong('is for all members of an object: { from: PATH }');
+  return source;
+}
+
 const USUAL: Omit<TimeSource, 'path'> = {
   more: [],
   unit: undefined,
@@ -112,14 +119,8 @@ function timeSource(place: Place): TimeSource {
   };
 }
 
-const USUAL_TIMES: TimeSource[] = [...TIME_KEYS].map((key) => ({
-  ...USUAL,
-  path: compilePath(key) as Path, // A word is a valid path.
-}));
-
 function times(place: Place): TimeSource[] {
-  if (!place.isThere) return USUAL_TIMES;
-  if (place.value === false) return [];
+  if (!place.isThere || place.value === false) return [];
   const list = Array.isArray(place.value) ? place.value : [place.value];
   return list.map((each, index) => timeSource(new Place(`${place.where}[${index}]`, each)));
 }
@@ -215,7 +216,11 @@ function valuesOf(pick: (key: string) => Place): Values {
     ),
     scale: scales(pick('scale')),
     rename: textMap(pick('rename')),
-    units: textMap(pick('units')),
+    units: new Map(
+      pick('units')
+        .entries()
+        .map(([name, each]) => [name, textSource(each)]),
+    ),
   };
 }
 
@@ -230,7 +235,7 @@ export function readRule(point: Place, base: Place): Rule {
   };
   const tags = new Map<string, TextSource>();
   for (const source of [base.at('tags'), point.at('tags')])
-    for (const [name, each] of source.entries()) tags.set(name, textSource(each));
+    for (const [name, each] of source.entries()) tags.set(name, tagSource(name, each));
   const [measurement, field, time, parallel] = [
     pick('measurement'),
     pick('field'),

@@ -31,6 +31,7 @@ function sourcesOf(rule: Rule): Path[] {
     rule.measurement,
     rule.field,
     ...rule.tags.map(([, source]) => source),
+    ...rule.units.values(),
   ];
   return [
     ...texts.flatMap((source) => (source !== undefined && 'path' in source ? [source.path] : [])),

@@ -61,7 +61,7 @@ export interface Rule {
   /** Flattened names of values that become tags. */
   tagFields: ReadonlySet<string>;
   time: TimeSource[];
-  /** Somebody has said what the time is: a codec's own does not come before it. */
+  /** Somebody has said what the time is: neither a codec's own nor what looks like one comes before it. */
   hasTime: boolean;
   /** Named values; undefined: everything below the node. */
   fields: [string, Path][] | undefined;
@@ -81,7 +81,7 @@ export interface Rule {
   /** Whether a value may be another one than the document's. */
   converts: boolean;
   rename: ReadonlyMap<string, string>;
-  units: ReadonlyMap<string, string>;
+  units: ReadonlyMap<string, TextSource>;
   /** A list of names and values. */
   pairs: { from: Path; name: string; value: string } | undefined;
   /** An object with this member is this member's value. */
@@ -121,12 +121,39 @@ function fill(text: string, ...names: ReadonlyMap<string, string>[]): string {
   });
 }
 
+/** Every scalar member of an object is a tag: what a document itself says are tags. */
+export const ALL_TAGS = '*';
+
+/** A rule's tags at a place. What is empty is none. */
+export function addTags(
+  tags: Record<string, string>,
+  rule: Rule,
+  match: Match,
+  context: RuleContext,
+): void {
+  for (const [name, source] of rule.tags) {
+    if (name === ALL_TAGS && 'path' in source) {
+      const all = valueAt(match, source.path);
+      if (all === undefined || !isObject(all)) continue;
+      for (const key of Object.keys(all)) {
+        const text = tagText(all[key]);
+        if (text !== undefined && text !== '') tags[key] = text;
+      }
+      continue;
+    }
+    const text = textOf(source, match, context);
+    if (text !== undefined && text !== '') tags[name] = text;
+  }
+}
+
+function tagText(value: Tree | undefined): string | undefined {
+  if (value === undefined || value === null || Array.isArray(value)) return undefined;
+  return isObject(value) || value instanceof Untold ? undefined : String(scalarOf(value));
+}
+
 export function textOf(source: TextSource, match: Match, context: RuleContext): string | undefined {
   if ('constant' in source) return fill(source.constant, match.names, context.names);
   if ('property' in source)
     return context.properties.find(([name]) => name === source.property)?.[1];
-  const value = valueAt(match, source.path);
-  if (value === undefined || value === null || Array.isArray(value)) return undefined;
-  if (isObject(value) || value instanceof Untold) return undefined;
-  return String(scalarOf(value));
+  return tagText(valueAt(match, source.path));
 }

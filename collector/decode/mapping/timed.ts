@@ -6,7 +6,8 @@ import type { TimeForm } from '../../../shared/codecs/device-time.ts';
 import { deviceTime } from '../../../shared/codecs/device-time.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import type { DeviceTime, TimeRules } from '../../../shared/codecs/time.ts';
-import { isTimedList, ownTime } from '../../../shared/codecs/timed-lists.ts';
+import { ownTime } from '../../../shared/codecs/time-keys.ts';
+import { isTimedList } from '../../../shared/codecs/timed-lists.ts';
 import { isObject, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
 
 export interface Earlier {
