@@ -1,7 +1,7 @@
 /**
  * `headwater mapping try FILE`: what a mapping file would make of messages, beside what is made of them today, before
- * anything is written. The messages are given, or are the last ones of a topic that a gateway keeps and that lie in a
- * collector's quarantine.
+ * anything is written. The messages are given, or are the last ones of a topic that a gateway keeps, that lie in a
+ * collector's quarantine, and that its log has raw.
  */
 import { readFileSync } from 'node:fs';
 import { loadMappings, parseMappings, type Mapping } from '../collector/decode/mapping/mapping.ts';
@@ -25,7 +25,7 @@ const FLAGS: Flags = {
   zone: { value: 'ZONE', about: 'As decode.localZone: of times that name no zone.' },
   http: {
     value: 'HOST:PORT',
-    about: 'The collector, for its quarantine and the mappings in force.',
+    about: 'The collector, for its quarantine, its raw log and the mappings in force.',
     default: '127.0.0.1:8080',
   },
   'gateway-http': {
@@ -73,25 +73,39 @@ async function lastOf(
   topic: string,
   limit: number,
   values: Record<string, unknown>,
+  file: string,
 ): Promise<Sample[]> {
   const query = new URLSearchParams({ topic, limit: String(limit) }).toString();
   const troubles: string[] = [];
-  const from = async (address: unknown, path: string, list: string): Promise<Sample[]> => {
+  const from = async (
+    address: unknown,
+    path: string,
+    list: string,
+    body?: object,
+  ): Promise<Sample[]> => {
     try {
-      const answer = (await ask(String(address), path)) as Record<string, Kept[]>;
-      return (answer[list] ?? []).map(sampleOf);
+      const asked =
+        body === undefined ? ask(String(address), path) : tell(String(address), path, body);
+      const answer = (await asked) as Record<string, Omit<Kept, 'topic'>[]>;
+      return (answer[list] ?? []).map((each) => sampleOf({ ...each, topic }));
     } catch (error) {
       troubles.push(messageOf(error));
       return [];
     }
   };
+  const collector = values['http'] ?? '127.0.0.1:8080';
   const found = [
     ...(await from(
       values['gateway-http'] ?? '127.0.0.1:8081',
       `/api/v1/query?${query}&from=now-7d`,
       'messages',
     )),
-    ...(await from(values['http'] ?? '127.0.0.1:8080', `/api/v1/quarantine?${query}`, 'items')),
+    ...(await from(collector, `/api/v1/quarantine?${query}`, 'items')),
+    ...(await from(collector, '/api/v1/mappings/try', 'trials', {
+      ...bodyOf(file),
+      topic,
+      limit: Math.min(limit, TRIALS_MAX),
+    })),
   ];
   const different = new Map(found.map((each) => [each.payload.toString('base64'), each]));
   const newest = [...different.values()]
@@ -140,14 +154,13 @@ async function tried(
   samples: readonly Sample[],
   address: string,
 ): Promise<Trial[] | undefined> {
-  const { [file]: mapping = '', ...scripts } = filesOf(file);
   const messages = samples.map(({ payload, receivedMs }) => ({
     payload: payload.toString('base64'),
     encoding: 'base64',
     receivedMs: Math.round(receivedMs),
   }));
   try {
-    const body = { mapping, scripts, topic, messages };
+    const body = { ...bodyOf(file), topic, messages };
     return ((await tell(address, '/api/v1/mappings/try', body)) as { trials: Trial[] }).trials;
   } catch (error) {
     if (!['UNREACHABLE', 'UNAUTHORIZED', 'QUERY_INVALID'].includes(codeOf(error))) throw error;
@@ -160,10 +173,11 @@ async function tried(
 }
 
 /** The file and the scripts that it names, as they are. */
-function filesOf(file: string): Record<string, string> {
+function bodyOf(file: string): { mapping: string; scripts: Record<string, string> } {
   const source = { files: {} as Record<string, string> };
   for (const { script } of loadMappings(file, source)) script?.script.close();
-  return source.files;
+  const { [file]: mapping = '', ...scripts } = source.files;
+  return { mapping, scripts };
 }
 
 /** A line for each reading, and what else is to be told. */
@@ -215,7 +229,7 @@ export async function mapping(args: string[]): Promise<void> {
   const local = typeof zone === 'string' ? zone : undefined;
   const then = await mappingsOf(file, local);
   const one = given(values, topic);
-  const samples = one === undefined ? await lastOf(topic, limit, values) : [one];
+  const samples = one === undefined ? await lastOf(topic, limit, values, file) : [one];
   const isRunning = before === undefined && local === undefined;
   const address = String(values['http'] ?? '127.0.0.1:8080');
   const trials =

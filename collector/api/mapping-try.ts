@@ -12,6 +12,9 @@ import { parseMappings, type Mapping } from '../decode/mapping/mapping.ts';
 import { Mappings } from '../decode/mapping/mappings.ts';
 import { makeOf, type Made, type Sample } from '../decode/mapping/try.ts';
 import { decodePart, mappingsPart } from '../decode/part.ts';
+import { lastMessages } from '../explain/last-messages.ts';
+import type { Log } from '../log/log.ts';
+import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
 import { quarantinePart, type QuarantineView } from './quarantine.ts';
 
@@ -28,6 +31,7 @@ interface Running {
   localZone: string;
   pastDays: number;
   view: QuarantineView;
+  log: Log;
   nowMs: () => number;
 }
 
@@ -88,7 +92,16 @@ function read(text: string, nowMs: number): Given {
   };
 }
 
-/** The newest of a topic in quarantine. */
+/** The newest of a topic that wait in quarantine, and of those that the log has raw. */
+async function newest({ view, log }: Running, topic: string, limit: number): Promise<Sample[]> {
+  const found = [
+    ...(await waiting(view, topic, limit)),
+    ...(await lastMessages(log, topic, limit)).map((each) => ({ topic, ...each })),
+  ];
+  const different = new Map(found.map((each) => [each.payload.toString('base64'), each]));
+  return [...different.values()].sort((a, b) => b.receivedMs - a.receivedMs).slice(0, limit);
+}
+
 async function waiting(view: QuarantineView, topic: string, limit: number): Promise<Sample[]> {
   await view.whenRead();
   // A filter may match more than the topic itself.
@@ -129,7 +142,7 @@ async function attempt(running: Running, request: Request): Promise<Trial[]> {
     const others = running.others.flatMap(({ file, text }) => parseMappings(text, file));
     const zone = running.localZone === '' ? undefined : running.localZone;
     const then = new Mappings([...own, ...others], zone, running.pastDays);
-    const samples = messages ?? (await waiting(running.view, topic, limit));
+    const samples = messages ?? (await newest(running, topic, limit));
     return samples.map((sample): Trial => {
       const text = sample.payload.toString('utf8');
       const isText = Buffer.from(text).equals(sample.payload);
@@ -164,6 +177,7 @@ export const mappingTryPart: CollectorPart<Running> = {
       localZone: config['decode.localZone'],
       pastDays: config['decode.deviceTimePastDays'],
       view: site.get(quarantinePart).view,
+      log: site.get(logPart),
       nowMs,
     };
   },
@@ -172,7 +186,7 @@ export const mappingTryPart: CollectorPart<Running> = {
       method: 'POST',
       path: '/api/v1/mappings/try',
       about:
-        'What a mapping file would make of messages, beside what is made of them today. Nothing is written. Without messages the newest of the topic in quarantine are tried.',
+        'What a mapping file would make of messages, beside what is made of them today. Nothing is written. Without messages the newest of the topic are tried: those that wait in quarantine, and those that the log has raw.',
       right: { scope: 'admin', subject: 'all' },
       isCostly: true,
       body: {

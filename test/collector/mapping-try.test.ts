@@ -164,6 +164,31 @@ describe('POST /api/v1/mappings/try', () => {
     expect(again.trials[0]?.today.readings[0]?.measurement).toBe('mine');
   });
 
+  it('messages that were decoded are there too, from the raw log; a topic of nobody has none', async () => {
+    for (const body of ['{"v":1}', '{"v":2}'])
+      await fetch(`http://${address}/api/v1/ingest?topic=t%2F9`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer all', 'content-type': 'application/json' },
+        body,
+      });
+    const { body } = await ask({ mapping: mappingOf('measurement: new'), topic: 't/9', limit: 1 });
+    expect(body.trials).toMatchObject([
+      {
+        today: { readings: [{ measurement: 'mine', fields: { v: 2 } }] },
+        withFile: { readings: [{ measurement: 'new', fields: { v: 2 } }] },
+      },
+    ]);
+    const none = await ask({ mapping: mappingOf('measurement: new'), topic: 't/nobody' });
+    expect(none.body.trials).toEqual([]);
+    vi.stubEnv('HEADWATER_TOKEN', 'all');
+    const file = fileOf(mappingOf('measurement: new'));
+    const args = ['--http', address, '--gateway-http', '127.0.0.1:1'];
+    expect(await said(['try', file, '--topic', 't/9', ...args])).toMatch(
+      /v":2[^]*new .*v=2[^]*v":1/,
+    );
+    vi.unstubAllEnvs();
+  });
+
   it('the command asks the collector what is in force', async () => {
     const file = fileOf(mappingOf('measurement: new'));
     vi.stubEnv('HEADWATER_TOKEN', 'all');
