@@ -30,7 +30,7 @@ function stagesOf(site: CollectorSite): Stage[] {
   return holders.flatMap((each) => [...(each?.running() ?? [])]);
 }
 
-const statesOf = (site: CollectorSite): StageState[] =>
+export const statesOf = (site: CollectorSite): StageState[] =>
   stagesOf(site).map((stage) => stage.state());
 
 /** A sample of each stage; of those of which it is known. */
@@ -90,6 +90,10 @@ export const stagesPart: CollectorPart<Stages> = {
       'Records that the stage could not take and put into quarantine.',
       each(({ asideRecords }) => asideRecords),
     ),
+    headwater_stage_lost_records_total: counter(
+      'Records of the log that were deleted before the stage had read them (by offsets, so at most).',
+      each(({ lostRecords }) => lostRecords),
+    ),
   },
   routes: [
     {
@@ -110,6 +114,8 @@ export const stagesPart: CollectorPart<Stages> = {
               waitingRecords: orNull(INTEGER),
               succeededMs: INTEGER,
               asideRecords: INTEGER,
+              lostRecords: INTEGER,
+              warnings: { type: 'array', items: TEXT },
             }),
           }),
         },

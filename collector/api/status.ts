@@ -16,6 +16,7 @@ import { storePart } from '../store/part.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { quarantinePart } from './quarantine.ts';
 import { fleet, FLEET } from './fleet.ts';
+import { statesOf } from './stages.ts';
 
 /** What is not as it should be, though it works: a sentence each. */
 function warningsOf(site: CollectorSite): string[] {
@@ -27,6 +28,7 @@ function warningsOf(site: CollectorSite): string[] {
     ...(store?.warnings() ?? []),
     ...(site.find(ingestPart)?.ingest.receiver.warnings() ?? []),
     ...(site.find(quarantinePart)?.view.warnings() ?? []),
+    ...statesOf(site).flatMap(({ warnings }) => warnings),
   ];
 }
 

@@ -52,6 +52,7 @@ export function accountStatus(
   const status = readNote(KIND_STATUS, record.value, header);
   const named = new Set(status.epochs.map((each) => each.epoch));
   const sending = status.epochs.some(({ waiting }) => waiting.length > 0);
+  state.touch(state.epoch(gateway, header.epoch)).spoke(arrivedMs);
   for (const holdings of status.epochs)
     state.touch(state.epoch(gateway, holdings.epoch)).heard(holdings, sending, arrivedMs);
   for (const other of state.epochsOf(gateway))

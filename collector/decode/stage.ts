@@ -3,6 +3,7 @@ import { processTime, type Time } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { LEDGER_PREFIX } from '../ledger/view.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
+import { CheckedPlaces } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
 import { account } from './accounting.ts';
@@ -14,6 +15,8 @@ import { DecodeStep } from './step.ts';
 
 const STEP_BYTES_MAX = 1024 * 1024;
 const REBUILD_BYTES_MAX = 4 * 1024 * 1024;
+/** In the ledger topic: how far a partition of raw is decoded. */
+const PLACE_PREFIX = 'at/decode/';
 
 export class DecodeStage {
   private readonly log: Log;
@@ -21,6 +24,7 @@ export class DecodeStage {
   private readonly time: Time;
   private readonly decode: DecodeStep;
   private readonly state = new DecodeState();
+  private readonly places = new CheckedPlaces(TOPIC_LEDGER, PLACE_PREFIX);
   private stage: Stage | undefined;
 
   constructor(
@@ -71,17 +75,21 @@ export class DecodeStage {
         from: 'start',
         bytesMax: STEP_BYTES_MAX,
         // Also after a step that was not committed: its sequences must not stay in the sets.
-        onAssign: async (partition, committed) => {
-          await this.load(partition, committed ?? 0);
-          return undefined;
-        },
+        onAssign: (partition, committed) => this.load(partition, committed ?? 0),
         onRevoke: (partition) => this.state.revoke(partition),
       },
-      step: (records) => Promise.resolve(this.decode.step(this.state, records).produced),
+      isPlaceOwn: true,
+      step: (given, offsets) => {
+        const records = this.places.fresh(given);
+        const { produced } = this.decode.step(this.state, records);
+        return Promise.resolve([...produced, ...this.places.after(records, offsets)]);
+      },
+      passOver: (offsets) => this.places.after([], offsets),
     });
   }
 
-  private async load(partition: number, committed: number): Promise<void> {
+  /** Its own place, where the ledger knows one. */
+  private async load(partition: number, committed: number): Promise<number | undefined> {
     const state = new PartitionState(partition);
     const records = await this.log.state(TOPIC_LEDGER, partition, '');
     const entries = records.filter(({ key }) => key.startsWith(LEDGER_PREFIX));
@@ -98,6 +106,11 @@ export class DecodeStage {
       state.join(entries);
     }
     this.state.assign(state);
+    return this.places.load(
+      records,
+      partition,
+      (await this.log.first?.(TOPIC_RAW, partition)) ?? 0,
+    );
   }
 
   /** The raw log alone tells the ledger again, up to where decoding had come. */

@@ -3,6 +3,7 @@
  * refused whole; what becomes of the others is the receiver's affair.
  */
 import type { EventEmitter } from 'node:events';
+import { hostname } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { Aedes, type AuthenticateError, type Client } from 'aedes';
 import type { Audit } from '../../shared/access/audit.ts';
@@ -84,10 +85,14 @@ export class Ingest implements MqttHandler {
     this.refusals = new Refusals(() => env.clock.monotonicUs(), notify, 'uplink_refused');
     this.log = log;
     this.group = `headwater-commands-${env.random.bytes(6).toString('hex')}`;
-    this.receiver = new Receiver(env, options, log, ledger, notify, options.clock, () =>
+    const links = new Links(log, notify, () => options.clock.nowMs());
+    const spoke: ReceiverOptions['spoke'] = (gateway, epoch, address) =>
+      links.spoke(gateway, epoch, `${address} at collector ${hostname()}`);
+    const given = { ...options, spoke };
+    this.receiver = new Receiver(env, given, log, ledger, notify, options.clock, () =>
       this.heldBack.releaseAll(),
     );
-    this.links = new Links(log, notify, () => options.clock.nowMs());
+    this.links = links;
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
   }
 

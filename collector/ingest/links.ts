@@ -15,7 +15,8 @@ export class Links {
   private readonly log: Log;
   private readonly notify: Notify;
   private readonly nowMs: () => number;
-  private readonly connected = new Set<string>();
+  /** Gateway → what is said of it. */
+  private readonly connected = new Map<string, Pick<Link, 'epoch' | 'from'>>();
   private again: NodeJS.Timeout | undefined;
   private turn: Promise<void> = Promise.resolve();
 
@@ -29,7 +30,7 @@ export class Links {
   async start(): Promise<void> {
     if (isShared(this.log)) {
       this.again = setInterval(() => {
-        for (const gateway of this.connected) this.say(gateway, true);
+        for (const gateway of this.connected.keys()) this.say(gateway, true);
       }, SAY_AGAIN_MS);
       this.again.unref();
       return;
@@ -41,10 +42,19 @@ export class Links {
     await this.turn;
   }
 
+  /** A status says in which epoch it runs. */
+  spoke(gateway: string, epoch: string, from: string): void {
+    const known = this.connected.get(gateway);
+    if (known === undefined || (known.epoch === epoch && known.from === from)) return;
+    this.connected.set(gateway, { epoch, from });
+    this.say(gateway, true);
+  }
+
   say(gateway: string, connected: boolean): void {
-    if (connected) this.connected.add(gateway);
-    else this.connected.delete(gateway);
-    const link: Link = { connected, at: Math.round(this.nowMs()) };
+    const known = connected ? (this.connected.get(gateway) ?? {}) : undefined;
+    if (known === undefined) this.connected.delete(gateway);
+    else this.connected.set(gateway, known);
+    const link: Link = { connected, at: Math.round(this.nowMs()), ...known };
     const record = {
       key: `${LINK_PREFIX}${gateway}`,
       headers: {},

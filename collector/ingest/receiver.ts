@@ -27,6 +27,8 @@ export interface ReceiverOptions {
   refuse: () => string | undefined;
   /** Takes what a gateway's status tells of itself; what it returns is said to it. */
   told?: (gateway: string, status: Status) => RemoteConfig | undefined;
+  /** A status has come from a gateway that runs in this epoch. */
+  spoke?: (gateway: string, epoch: string, address: string) => void;
 }
 
 /** One gateway's connection. */
@@ -68,6 +70,8 @@ const sequencesOf = (records: readonly LogRecord[]): Sequences[] =>
     .map(spanOf);
 
 const RETRY_MS = 250;
+/** What the ledger says of longer ago says nothing of who is there now. */
+const TWINS_MS = 600_000;
 /** Looks at whether the ledger has a status, after its arrival. */
 const RECLAIM_MS = [500, 1500, 4000, 10_000];
 
@@ -90,6 +94,8 @@ export class Receiver {
   /** Gateway → its latest connection. */
   private readonly peers = new Map<string, Peer>();
   private readonly twins: Twins;
+  /** Of one name at several collectors, as the ledger tells it. */
+  private readonly elsewhere: Twins;
   readonly tooLarge: TooLarge;
   private readonly seen = new Map<string, GatewaySeen>();
   /** Connection → epoch → what is committed, over the connection's life. */
@@ -116,20 +122,29 @@ export class Receiver {
     this.onRelief = onRelief;
     this.tooLarge = new TooLarge(log, notify, () => env.clock.monotonicUs());
     this.twins = new Twins(() => env.clock.monotonicUs(), notify);
+    this.elsewhere = new Twins(() => env.clock.monotonicUs(), notify);
+    if (ledger !== undefined)
+      ledger.onSpoke = (gateway, epoch, spokeMs) => {
+        // Those that come here are told by what they say here.
+        if (this.twins.isDoubled(gateway) || this.nowMs - spokeMs > TWINS_MS) return;
+        const from = ledger.fromOf(gateway, epoch) ?? 'another collector';
+        this.elsewhere.see(gateway, epoch, from);
+      };
   }
 
   /** Gateways of whose name there are two. */
   get doubledGateways(): number {
-    return this.twins.count;
+    return this.twins.count() + this.elsewhere.count((each) => !this.twins.isDoubled(each));
   }
 
   /** What of the gateways is not as it should be. */
   warnings(): string[] {
-    return [...this.twins.warnings(), ...this.tooLarge.warnings()];
+    const elsewhere = this.elsewhere.warnings((gateway) => !this.twins.isDoubled(gateway));
+    return [...this.twins.warnings(), ...elsewhere, ...this.tooLarge.warnings()];
   }
 
   isDoubled(gateway: string): boolean {
-    return this.twins.isDoubled(gateway);
+    return this.twins.isDoubled(gateway) || this.elsewhere.isDoubled(gateway);
   }
 
   gateways(): GatewaySeen[] {
@@ -172,7 +187,9 @@ export class Receiver {
         // Who does not know the time says so at once: the gateway need not wait for it.
         peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
         hasStatus = true;
-        this.twins.see(gateway, header.epoch, peer.address ?? 'an unknown address');
+        const address = peer.address ?? 'an unknown address';
+        this.twins.see(gateway, header.epoch, address);
+        this.options.spoke?.(gateway, header.epoch, address);
         this.hear(peer, frame, header);
       } else {
         sequences.push(spanOf(header));

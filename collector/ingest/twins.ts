@@ -28,17 +28,17 @@ export class Twins {
     this.notify = notify;
   }
 
-  /** Gateways of whose name there are two. */
-  get count(): number {
+  /** Gateways of whose name there are two; `counts`: of these. */
+  count(counts: (gateway: string) => boolean = () => true): number {
     let count = 0;
-    for (const { isDoubled } of this.known.values()) if (isDoubled) count++;
+    for (const [gateway, { isDoubled }] of this.known) if (isDoubled && counts(gateway)) count++;
     return count;
   }
 
   /** One sentence for each of them. */
-  warnings(): string[] {
+  warnings(counts: (gateway: string) => boolean = () => true): string[] {
     return [...this.known].flatMap(([gateway, { isDoubled, addresses }]) =>
-      isDoubled
+      isDoubled && counts(gateway)
         ? `two gateways call themselves ${gateway}, heard from ${[...new Set(addresses.values())].join(' and ')}: give one of them a folder and an id of its own`
         : [],
     );

@@ -97,6 +97,7 @@ export class LakeStage {
     this.stage = runStage({
       name: `lake_${zone}`,
       touches: 'gathers',
+      isPlaceOwn: true,
       log,
       notify,
       consumer: {

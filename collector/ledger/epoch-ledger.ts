@@ -39,6 +39,8 @@ export interface EpochRecord {
   missing: Missing[];
   /** Arrival of that status, epoch milliseconds; 0: none came. */
   statusMs: number;
+  /** Arrival of the last status of a gateway that ran in this epoch; 0: none came. */
+  spokeMs: number;
 }
 
 /** Reports kept for an epoch; the oldest give way, and the metrics still count them. */
@@ -55,6 +57,7 @@ export class EpochLedger {
   private history: Range[];
   private missing: Missing[];
   private statusMs: number;
+  private spokeMs: number;
 
   constructor(gateway: string, epoch: string, record?: Partial<EpochRecord>) {
     this.gateway = gateway;
@@ -67,6 +70,12 @@ export class EpochLedger {
     this.history = record?.history ?? [];
     this.missing = record?.missing ?? [];
     this.statusMs = record?.statusMs ?? 0;
+    this.spokeMs = record?.spokeMs ?? 0;
+  }
+
+  /** A gateway that runs in this epoch has sent a status. */
+  spoke(atMs: number): void {
+    this.spokeMs = atMs;
   }
 
   receive(from: number, to: number): void {
@@ -128,6 +137,7 @@ export class EpochLedger {
       history: this.history,
       missing: this.missing,
       statusMs: this.statusMs,
+      spokeMs: this.spokeMs,
     };
   }
 }

@@ -19,7 +19,13 @@ export interface Link {
   connected: boolean;
   /** Epoch milliseconds. */
   at: number;
+  /** In which the gateway runs, and from where and at which collector it is connected, once it has told. */
+  epoch?: string;
+  from?: string;
 }
+
+/** Epochs of a gateway of which it is known from where they came. */
+const FROMS_MAX = 16;
 
 /** A file of the lake whose rows are lost, and made again where something still has them. */
 export interface LakeLoss {
@@ -47,7 +53,13 @@ export class LedgerView {
   private readonly gateways = new Map<string, Map<string, EpochRecord>>();
   private readonly links = new Map<string, Link>();
   private readonly held = new Map<string, Set<string>>();
+  private readonly froms = new Map<string, Map<string, string>>();
   private watch: Watch | undefined;
+  /**
+   * Any collector of this log has heard a gateway that runs in this epoch. In the order in which they were heard; what a
+   * collector was late to write is left out.
+   */
+  onSpoke: (gateway: string, epoch: string, spokeMs: number) => void = () => undefined;
   /** What the lake has lost. */
   lake: () => readonly LakeLoss[] = () => [];
   /** Frames of a gateway that log and lake have lost, by epoch. */
@@ -65,14 +77,31 @@ export class LedgerView {
 
   private take({ key, value }: LogRecord): void {
     if (key.startsWith(LINK_PREFIX) && value.length > 0)
-      this.links.set(key.slice(LINK_PREFIX.length), JSON.parse(value.toString('utf8')) as Link);
+      this.takeLink(key.slice(LINK_PREFIX.length), JSON.parse(value.toString('utf8')) as Link);
     if (key.startsWith(HELD_PREFIX)) this.takeHeld(key, value.length > 0);
     if (!key.startsWith(LEDGER_PREFIX)) return;
     const [gateway = '', epoch = ''] = key.slice(LEDGER_PREFIX.length).split('/');
     let epochs = this.gateways.get(gateway);
     if (epochs === undefined) this.gateways.set(gateway, (epochs = new Map()));
-    if (value.length === 0) epochs.delete(epoch);
-    else epochs.set(epoch, parseRecord(gateway, epoch, value));
+    if (value.length === 0) return void epochs.delete(epoch);
+    const record = parseRecord(gateway, epoch, value);
+    const before = Math.max(0, ...[...epochs.values()].map(({ spokeMs }) => spokeMs));
+    epochs.set(epoch, record);
+    if (record.spokeMs > before) this.onSpoke(gateway, epoch, record.spokeMs);
+  }
+
+  private takeLink(gateway: string, link: Link): void {
+    this.links.set(gateway, link);
+    const { epoch, from } = link;
+    if (epoch === undefined || from === undefined) return;
+    const froms = this.froms.get(gateway) ?? new Map<string, string>();
+    this.froms.set(gateway, froms.set(epoch, from));
+    if (froms.size > FROMS_MAX) froms.delete([...froms.keys()][0] ?? '');
+  }
+
+  /** From where a gateway was connected in this epoch, and to which collector, as far as that was told. */
+  fromOf(gateway: string, epoch: string): string | undefined {
+    return this.froms.get(gateway)?.get(epoch);
   }
 
   /** Frames that wait for their clock; those whose readings are written already wait only for a better one. */
@@ -194,6 +223,7 @@ export function parseRecord(gateway: string, epoch: string, value: Buffer): Epoc
     history: [],
     missing: [],
     statusMs: 0,
+    spokeMs: 0,
   };
   return { ...empty, ...(JSON.parse(value.toString('utf8')) as Partial<EpochRecord>) };
 }

@@ -6,6 +6,7 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { Reader, Writer } from './kafka-wire.ts';
 import { distrust } from '../../shared/net/distrust.ts';
 
 export interface AdminAccess {
@@ -30,53 +31,8 @@ const SASL_AUTHENTICATE = [36, 0] as const;
 const NON_EMPTY_GROUP = 68;
 const GROUP_ID_NOT_FOUND = 69;
 
-class Writer {
-  private readonly parts: Buffer[] = [];
-  int(size: 1 | 2 | 4, value: number): this {
-    const bytes = Buffer.alloc(size);
-    bytes.writeIntBE(value, 0, size);
-    this.parts.push(bytes);
-    return this;
-  }
-  text(value: string): this {
-    const bytes = Buffer.from(value);
-    this.int(2, bytes.length).parts.push(bytes);
-    return this;
-  }
-  bytes(value: Buffer): this {
-    this.int(4, value.length).parts.push(value);
-    return this;
-  }
-  done(): Buffer {
-    return Buffer.concat(this.parts);
-  }
-}
-
-class Reader {
-  private at = 0;
-  private readonly from: Buffer;
-  constructor(from: Buffer) {
-    this.from = from;
-  }
-  int(size: 1 | 2 | 4): number {
-    this.at += size;
-    return this.from.readIntBE(this.at - size, size);
-  }
-  text(): string {
-    const length = this.int(2);
-    if (length < 0) return '';
-    this.at += length;
-    return this.from.toString('utf8', this.at - length, this.at);
-  }
-  bytes(): Buffer {
-    const length = Math.max(0, this.int(4));
-    this.at += length;
-    return this.from.subarray(this.at - length, this.at);
-  }
-  list<T>(one: () => T): T[] {
-    return Array.from({ length: Math.max(0, this.int(4)) }, one);
-  }
-}
+/** A request and its version; of flexible ones the head has an end as well. */
+type Request = readonly [key: number, version: number, isFlexible?: true];
 
 /** One connection, one request at a time. */
 class Wire {
@@ -101,9 +57,10 @@ class Wire {
     this.wake?.();
   }
 
-  async request([key, version]: readonly [number, number], body: Buffer): Promise<Reader> {
-    const head = new Writer().int(2, key).int(2, version).int(4, 1).text('headwater').done();
-    this.socket.write(new Writer().bytes(Buffer.concat([head, body])).done());
+  async request([key, version, isFlexible]: Request, body: Buffer): Promise<Reader> {
+    const head = new Writer().int(2, key).int(2, version).int(4, 1).text('headwater');
+    if (isFlexible) head.end();
+    this.socket.write(new Writer().bytes(Buffer.concat([head.done(), body])).done());
     for (;;) {
       const length = this.received.length < 4 ? undefined : this.received.readInt32BE(0);
       if (length !== undefined && this.received.length >= 4 + length) {
@@ -188,7 +145,7 @@ async function open(address: string, access: AdminAccess): Promise<Wire> {
 }
 
 /** Asks the first of the brokers that answers. Throws LOG_UNAVAILABLE. */
-async function ask<T>(
+export async function ask<T>(
   brokers: string,
   access: AdminAccess,
   work: (wire: Wire) => Promise<T>,

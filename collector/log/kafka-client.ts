@@ -10,10 +10,9 @@ import type * as RdKafka from './rdkafka-types.ts';
 
 export type Client = RdKafka.KafkaClient;
 
-/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END, _BEGINNING and RD_KAFKA_OFFSET_STORED (what the group has committed). */
+/** librdkafka's logical offsets: RD_KAFKA_OFFSET_END and _BEGINNING. */
 export const OFFSET_END = -1;
 export const OFFSET_BEGINNING = -2;
-export const OFFSET_COMMITTED = -1000;
 
 /** By which Headwater's members of a group are known. */
 export const CLIENT_ID = 'headwater';

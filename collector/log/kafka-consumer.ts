@@ -9,7 +9,6 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import {
   MESSAGE_BYTES_MAX,
   OFFSET_BEGINNING,
-  OFFSET_COMMITTED,
   OFFSET_END,
   POLL_RECORDS_MAX,
   call,
@@ -24,6 +23,7 @@ import {
   type Step,
   type StoredRecord,
 } from './log.ts';
+import { Order } from './kafka-order.ts';
 import { Transactions, type TransactedLog } from './kafka-transaction.ts';
 import type * as RdKafka from './rdkafka-types.ts';
 
@@ -55,6 +55,10 @@ export class KafkaConsumer implements LogConsumer {
   private readonly positions = new Map<number, number>();
   /** Partition → its end, where that was reached. The event may come before the records in front of it are returned. */
   private readonly atEnd = new Map<number, number>();
+  private readonly order: Order;
+  private readonly ends: { partition: number; offset: number }[] = [];
+  /** The topic is another one than was read: no place in it counts. */
+  private isAnew = false;
   /** Read from the library, and more than one poll may return. */
   private held: StoredRecord[] = [];
   private rebalancing: Promise<void> = Promise.resolve();
@@ -69,6 +73,15 @@ export class KafkaConsumer implements LogConsumer {
     this.options = options;
     this.onClose = onClose;
     this.transactions = new Transactions(log, log.group(options.group));
+    this.order = new Order(this.topic, (partition) => this.lowOf(partition));
+  }
+
+  private lowOf(partition: number): number {
+    try {
+      return this.consumer?.getWatermarkOffsets(this.topic, partition).lowOffset ?? -1;
+    } catch {
+      return -1; // Not known before the first answer.
+    }
   }
 
   private get isWatcher(): boolean {
@@ -80,7 +93,13 @@ export class KafkaConsumer implements LogConsumer {
     return this.options.from === 'end' ? OFFSET_END : OFFSET_BEGINNING;
   }
 
-  private get topic(): string {
+  /** As Kafka knows it; undefined for one that is in none. */
+  get group(): string | undefined {
+    return this.isWatcher ? undefined : this.log.group(this.options.group);
+  }
+
+  /** As Kafka knows it. */
+  get topic(): string {
     return this.log.name(this.options.topic);
   }
 
@@ -109,6 +128,8 @@ export class KafkaConsumer implements LogConsumer {
     consumer.on('partition.eof', ({ partition, offset }) => {
       this.positions.set(partition, offset);
       this.atEnd.set(partition, offset);
+      // It comes before the records in front of it do.
+      this.ends.push({ partition, offset });
     });
     await log.connect(consumer);
     this.consumer = consumer;
@@ -143,6 +164,7 @@ export class KafkaConsumer implements LogConsumer {
         this.assigned.delete(partition);
         this.positions.delete(partition);
         this.atEnd.delete(partition);
+        this.order.end(partition);
         this.held = this.held.filter((record) => record.partition !== partition);
         this.options.onRevoke?.(partition);
       }
@@ -160,12 +182,15 @@ export class KafkaConsumer implements LogConsumer {
   ): Promise<void> {
     const placed: RdKafka.TopicPartitionOffset[] = [];
     const { onAssign } = this.options;
-    const known =
-      onAssign === undefined ? new Map<number, number>() : await committedOf(consumer, assignment);
+    const known = await committedOf(consumer, assignment);
     for (const { topic, partition } of assignment) {
-      const own = await onAssign?.(partition, known.get(partition));
-      placed.push({ topic, partition, offset: own ?? OFFSET_COMMITTED });
+      const committed = this.isAnew ? undefined : known.get(partition);
+      const own = await onAssign?.(partition, committed);
+      const at = this.isAnew ? undefined : (own ?? committed);
+      placed.push({ topic, partition, offset: at ?? this.beginning });
+      this.order.begin(partition, at ?? -1);
     }
+    this.isAnew = false;
     if (consumer !== this.consumer) {
       consumer.unassign();
       return;
@@ -193,10 +218,23 @@ export class KafkaConsumer implements LogConsumer {
       );
       await this.rebalancing;
       this.held = messages.filter(({ partition }) => this.assigned.has(partition)).map(stored);
+      for (const { partition, offset } of this.held) this.follow(partition, offset, true);
+      for (const { partition, offset } of this.ends.splice(0))
+        this.follow(partition, offset, false);
+      if (this.failure !== undefined) return await this.poll(0);
       if (this.held.length > 0) return this.portion();
       if (performance.now() >= deadline || this.closing) return [];
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
+  }
+
+  /** What does not follow what was read is read anew, from where its stage says. */
+  private follow(partition: number, offset: number, isRecord: boolean): void {
+    if (!this.assigned.has(partition)) return;
+    const wrong = this.order.sees(partition, offset, isRecord);
+    // A compacted topic that is watched has gaps of its own; from its end nothing is missed.
+    if (wrong === undefined || (this.isWatcher && offset > 0)) return;
+    this.failure ??= wrong;
   }
 
   /** What one poll may return of what is held. */
@@ -216,10 +254,16 @@ export class KafkaConsumer implements LogConsumer {
     return records;
   }
 
-  /** What was read counts no more: offsets of then would skip what is there now. The next poll says so, and begins anew. */
-  madeAnew(): void {
-    const text = `Kafka: ${this.topic} was made anew: it is read again from its beginning`;
+  /**
+   * Topics were made anew, its own (`isOwn`) or others that its stage writes to or keeps its state in: the next poll says so, and
+   * begins with what is there. Of its own what was read counts no more: offsets of then would skip what is there now.
+   */
+  madeAnew(isOwn: boolean): void {
+    const text = isOwn
+      ? `Kafka: ${this.topic} was made anew: it is read again from its beginning`
+      : 'Kafka: topics were made anew: what is known of them is read again';
     this.failure = new HeadwaterError('LOG_UNAVAILABLE', text);
+    this.isAnew ||= isOwn;
     this.held = [];
     this.lagRecords = null;
   }

@@ -1,6 +1,6 @@
 /**
- * The consumer groups on Kafka: those of somebody who has taken one of our names. A foreign member gets partitions of ours and
- * commits them as read, and no stage of ours ever sees what was in them: it is told, for as long as it is there.
+ * The consumer groups on Kafka: those of somebody who has taken one of our names. A foreign member gets partitions of ours, and
+ * no stage sees what is in them while it is there: it is told. What it commits moves no stage, which keeps its own place.
  */
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -44,7 +44,7 @@ export class KafkaGroups {
   private found(members: readonly { group: string; client: string; host: string }[]): void {
     const foreign = members.map(
       ({ group, client, host }) =>
-        `the consumer group ${group} has a member that is none of Headwater's ('${client}' at ${host.replace(/^\//, '')}): what it reads is decoded and stored by nobody; stop it, give it a group of its own, and ask headwater audit what was skipped`,
+        `the consumer group ${group} has a member that is none of Headwater's ('${client}' at ${host.replace(/^\//, '')}): what its partitions get is decoded and stored by nobody while it is there: stop it, or give it a group of its own; then all of it is read from where Headwater's own place was`,
     );
     for (const text of foreign)
       if (!this.foreign.includes(text)) this.notify({ level: 'warn', event: 'log_group', text });

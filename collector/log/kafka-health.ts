@@ -5,6 +5,7 @@ import type { Health } from './log.ts';
 const OF_ACCESS = /ssl|certificate|sasl|authenticat/i;
 /** A reason that comes and goes is no line each time. */
 const NEWS_MS = 10_000;
+const FAILURE_MS = 60_000;
 /** Without librdkafka's counts and times, which are no news. */
 const plain = (reason: string): string => reason.replaceAll(/\s*\(after [^)]*\)+/g, '');
 
@@ -13,6 +14,7 @@ export class KafkaHealth {
   /** What librdkafka said last of its connections. */
   trouble = '';
   private toldMs = Number.NEGATIVE_INFINITY;
+  private failure: { text: string; at: number } | undefined;
   private readonly now: () => number;
   private readonly explain: () => Promise<string>;
   private readonly notify: Notify;
@@ -31,8 +33,21 @@ export class KafkaHealth {
     this.mark(OF_ACCESS.test(why) ? (await this.explain()) || why : why);
   }
 
+  /** Something could not be written, which an answer to a question does not mend; '' when something was. */
+  wrote(failure: string): void {
+    this.failure = failure === '' ? undefined : { text: failure, at: this.now() };
+  }
+
+  /** It answers. `reason`: why it cannot be used as it must be nonetheless, if that is known. */
+  answers(reason: string): void {
+    const { failure } = this;
+    // Nothing is written where nothing comes: an old failure says nothing of now.
+    const isFresh = failure !== undefined && this.now() - failure.at < FAILURE_MS;
+    this.mark(reason || (isFresh ? failure.text : ''), 'cannot be used');
+  }
+
   /** '' while it is up. Told when it changes, and when the reason does. */
-  mark(reason: string): void {
+  mark(reason: string, how = 'does not answer'): void {
     const up = reason === '';
     if (this.present.reason === reason && this.present.up === up) return;
     const wasOpen = this.present.reason !== 'not open yet';
@@ -46,7 +61,7 @@ export class KafkaHealth {
     if (up || isNews) this.toldMs = this.now();
     if (up) this.notify({ level: 'info', event: 'log_up', text: 'Kafka answers again' });
     else if (isNews)
-      this.notify({ level: 'warn', event: 'log_down', text: `Kafka does not answer: ${reason}` });
+      this.notify({ level: 'warn', event: 'log_down', text: `Kafka ${how}: ${reason}` });
   }
 
   closed(): void {

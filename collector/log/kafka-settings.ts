@@ -17,6 +17,8 @@ export interface SettingsParts {
 export class KafkaSettings {
   /** One sentence for each that is not as it must be, as it was found last. */
   warnings: string[] = [];
+  /** Topic with its prefix → `min.insync.replicas`. */
+  minInSync: ReadonlyMap<string, number> = new Map();
   private readonly parts: SettingsParts;
 
   constructor(parts: SettingsParts) {
@@ -34,7 +36,8 @@ export class KafkaSettings {
   async read(): Promise<boolean> {
     const before = new Set(this.warnings);
     const { access, replicas, notify } = this.parts;
-    const { bytesMax, warnings } = await compare(access(), replicas());
+    const { bytesMax, minInSync, warnings } = await compare(access(), replicas());
+    this.minInSync = minInSync;
     await this.take(bytesMax, warnings);
     for (const text of warnings)
       if (!before.has(text)) notify({ level: 'warn', event: 'log_topics', text });

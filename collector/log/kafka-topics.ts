@@ -182,8 +182,14 @@ export const mendCommand = (
 export async function compare(
   { brokers, admin, name, topics }: Pick<TopicsAccess, 'brokers' | 'admin' | 'name' | 'topics'>,
   replicas: number,
-): Promise<{ bytesMax: Map<string, number>; warnings: string[] }> {
+): Promise<{
+  bytesMax: Map<string, number>;
+  /** `min.insync.replicas` of each, by its name with prefix. */
+  minInSync: Map<string, number>;
+  warnings: string[];
+}> {
   const bytesMax = new Map<string, number>();
+  const minInSync = new Map<string, number>();
   const warnings: string[] = [];
   let found: Map<string, Map<string, string>>;
   try {
@@ -193,13 +199,18 @@ export async function compare(
       topics.map((topic) => name(topic.name)),
     );
   } catch (error) {
-    return { bytesMax, warnings: [`the topics' settings could not be read: ${messageOf(error)}`] };
+    return {
+      bytesMax,
+      minInSync,
+      warnings: [`the topics' settings could not be read: ${messageOf(error)}`],
+    };
   }
   for (const topic of topics) {
     const settings = found.get(name(topic.name));
     if (settings === undefined) continue;
     const limit = Number(settings.get('max.message.bytes'));
     if (Number.isSafeInteger(limit)) bytesMax.set(topic.name, limit);
+    minInSync.set(name(topic.name), Number(settings.get('min.insync.replicas') ?? 1));
     for (const [setting, must] of Object.entries(settingsOf(topic, replicas))) {
       const is = settings.get(setting);
       // A compacted topic keeps the last value, whatever its retention says.
@@ -211,5 +222,5 @@ export async function compare(
         );
     }
   }
-  return { bytesMax, warnings };
+  return { bytesMax, minInSync, warnings };
 }

@@ -10,10 +10,11 @@
  */
 
 import { partitionOf } from '../../contracts/partition.ts';
+import { isRetryable } from '../../contracts/errors.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { KafkaAccess } from './kafka-access.ts';
-import { checkAccess, clusterOf, deleteGroup, reasonOf } from './kafka-admin.ts';
+import { checkAccess, deleteGroup, reasonOf } from './kafka-admin.ts';
 import {
   CLIENT_ID,
   MESSAGE_BYTES_MAX,
@@ -27,6 +28,7 @@ import {
 import { KafkaConsumer } from './kafka-consumer.ts';
 import { KafkaGroups } from './kafka-groups.ts';
 import { KafkaHealth } from './kafka-health.ts';
+import { KafkaLooks } from './kafka-looks.ts';
 import { preparePartitions } from './kafka-partitions.ts';
 import { readToEnd, type Reading } from './kafka-read.ts';
 import { KafkaSettings } from './kafka-settings.ts';
@@ -67,13 +69,6 @@ export const KAFKA_SUPPORTS: LogSupports = {
   recordBytesMax: MESSAGE_BYTES_MAX,
 };
 
-const LOOK_EVERY_MS = 3000;
-const LOOK_MS_MAX = 2000;
-/** Looks at Kafka for each at who is in our groups. */
-const GROUPS_EVERY = 2;
-/** And at what the topics are set to. */
-const SETTINGS_EVERY = 5;
-
 export class KafkaLog implements Log {
   readonly kind = 'kafka';
   readonly kafka: Client;
@@ -85,18 +80,12 @@ export class KafkaLog implements Log {
   private readonly size: RecordSize;
   private readonly settings: KafkaSettings;
   private readonly members: KafkaGroups;
-  /** HOST:PORT of each broker, as Kafka said last. */
-  private brokers: readonly string[] = [];
-  private looks = 0;
+  private readonly looks: KafkaLooks;
   private readonly answering: KafkaHealth;
   private said: string[] = [];
   private readonly consumers = new Set<KafkaConsumer>();
   private readonly watches: Watches;
-  private looking: NodeJS.Timeout | undefined;
-  private isLooking: Promise<void> | undefined;
   private token = '';
-  /** Kafka's own name of itself, '' while it is not known. */
-  private cluster = '';
 
   private constructor(kafka: Client, options: KafkaOptions, notify: Notify) {
     this.kafka = kafka;
@@ -106,7 +95,8 @@ export class KafkaLog implements Log {
     this.compacted = new Set(
       options.topics.filter(({ compacted }) => compacted).map(({ name }) => name),
     );
-    this.members = new KafkaGroups(options.access?.admin ?? {}, notify);
+    const admin = options.access?.admin ?? {};
+    this.members = new KafkaGroups(admin, notify);
     this.size = new RecordSize({
       ...{ brokers: options.brokers, topics: options.topics, now: options.now, notify },
       name: (topic) => this.name(topic),
@@ -114,7 +104,7 @@ export class KafkaLog implements Log {
     });
     const health = (this.answering = new KafkaHealth(
       options.now,
-      () => reasonOf(options.brokers, options.access?.admin ?? {}),
+      () => reasonOf(options.brokers, admin),
       notify,
     ));
     this.writer = new KafkaWriter({
@@ -125,8 +115,17 @@ export class KafkaLog implements Log {
     });
     this.settings = new KafkaSettings({
       ...{ size: this.size, access: () => this.access, notify },
-      replicas: () => (this.brokers.length >= 3 ? 3 : 1),
+      replicas: () => (this.looks.brokers.length >= 3 ? 3 : 1),
       onChange: () => this.writer.fitBatch(),
+    });
+    this.looks = new KafkaLooks({
+      ...{ brokers: options.brokers, admin, notify, consumers: this.consumers },
+      ...{ health: this.answering, settings: this.settings, members: this.members },
+      topics: options.topics.map(({ name }) => this.name(name)),
+      meta: this.name(META),
+      producer: () => this.writer.producer,
+      renewToken: () => this.renewToken(),
+      makeTopics: () => this.prepare(this.partitionCount),
     });
     this.watches = new Watches(this, notify);
   }
@@ -165,12 +164,7 @@ export class KafkaLog implements Log {
     await this.writer.open();
     await this.prepare(undefined);
     this.answering.mark('');
-    this.looking = setInterval(() => {
-      this.isLooking ??= this.look().finally(() => {
-        this.isLooking = undefined;
-      });
-    }, LOOK_EVERY_MS);
-    this.looking.unref();
+    this.looks.start();
   }
 
   /** Throws LOG_UNAVAILABLE. */
@@ -234,62 +228,15 @@ export class KafkaLog implements Log {
     return await this.settings.judged(error, records);
   }
 
-  /** Whether Kafka answers, and has the topics: made again if somebody has deleted them. */
-  private async look(): Promise<void> {
-    const { producer } = this.writer;
-    if (producer === undefined) return;
-    try {
-      this.renewToken();
-      const metadata = await call<RdKafka.Metadata>('reading metadata', (done) =>
-        producer.getMetadata({ timeout: LOOK_MS_MAX }, done),
-      );
-      const names = new Set(metadata.topics.map(({ name }) => name));
-      const missing = [META, ...this.options.topics.map(({ name }) => name)]
-        .map((topic) => this.name(topic))
-        .filter((name) => !names.has(name));
-      if (metadata.brokers.length > 0) await this.compareWithBefore(missing);
-      this.answering.mark('');
-      this.brokers = metadata.brokers.map(({ host, port }) => `${host}:${port}`);
-      if (this.looks % SETTINGS_EVERY === SETTINGS_EVERY - 1) await this.settings.read();
-      if (this.looks++ % GROUPS_EVERY === 0)
-        await this.members.look(
-          this.brokers,
-          this.groups().map(({ group }) => this.group(group)),
-        );
-    } catch (error) {
-      await this.answering.down(messageOf(error));
-    }
-  }
-
-  /** Topics that are gone are made again; who reads begins anew, there and on a Kafka that is another one. */
-  private async compareWithBefore(missing: readonly string[]): Promise<void> {
-    const { brokers, access } = this.options;
-    // Whoever was wiped was away: while it answers it is the same.
-    const cluster =
-      this.cluster === '' || !this.answering.present.up
-        ? await clusterOf(brokers, access?.admin ?? {})
-        : this.cluster;
-    const isOther = this.cluster !== '' && cluster !== this.cluster;
-    if (missing.length > 0 || isOther) {
-      const what =
-        missing.length > 0
-          ? `Kafka has lost the topics ${missing.join(', ')}: they are made again`
-          : `Kafka is another one than before (cluster ${cluster}): it is read from its beginning`;
-      this.notify({ level: 'warn', event: 'log_topics', text: what });
-      // Before they are there again, so that no offset of the old ones is committed for the new, and after.
-      for (const consumer of this.consumers) consumer.madeAnew();
-      await this.prepare(this.partitionCount);
-      for (const consumer of this.consumers) consumer.madeAnew();
-    }
-    this.cluster = cluster;
-  }
-
   async append(topic: string, records: LogRecord[]): Promise<void> {
     const fitted = this.fit(records.map((record) => ({ ...record, topic })));
     try {
       await Promise.all(fitted.map((record) => this.send(record)));
+      this.answering.wrote('');
     } catch (error) {
-      throw await this.judged(error, fitted);
+      const judged = await this.judged(error, fitted);
+      if (isRetryable(judged)) this.answering.wrote(messageOf(judged));
+      throw judged;
     }
   }
 
@@ -363,7 +310,7 @@ export class KafkaLog implements Log {
   /** Also those of stages that are configured no more. Throws LOG_UNAVAILABLE. */
   async groupNames(): Promise<string[]> {
     const { brokers, topicPrefix } = this.options;
-    const at = this.brokers.length > 0 ? this.brokers : [brokers];
+    const at = this.looks.brokers.length > 0 ? this.looks.brokers : [brokers];
     const names = await this.members.names(at, topicPrefix);
     return names.map((name) => name.slice(topicPrefix.length));
   }
@@ -386,9 +333,9 @@ export class KafkaLog implements Log {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.looking);
+    this.looks.stop();
     await this.watches.close();
-    await this.isLooking;
+    await this.looks.settled();
     this.answering.closed();
     for (const consumer of [...this.consumers]) await consumer.close();
     await this.writer.close();

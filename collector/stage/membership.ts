@@ -10,6 +10,12 @@ import { Latency } from './latency.ts';
 /** Partition → offset of the next record to read. */
 export type Offsets = Map<number, number>;
 
+/** What a stage needs of its log. */
+export type StageLog = Pick<Log, 'consumer' | 'groups' | 'first' | 'next'>;
+
+/** What somebody else has done to a stage's place, one sentence, and how many offsets nobody will read. */
+export type Befell = (text: string, lost: number) => void;
+
 /** A foreign consumer that does not close is left behind. */
 const CLOSE_MS = 3000;
 
@@ -22,15 +28,20 @@ export class Membership {
   pending: StoredRecord[] = [];
   consumer: LogConsumer | undefined;
   readonly latency = new Latency();
-  private readonly log: Pick<Log, 'consumer' | 'groups'>;
+  private readonly log: StageLog;
   private readonly options: ConsumerOptions;
   private readonly time: Time;
+  private readonly befell: Befell;
+  private readonly isOwn: boolean;
   private lastLag: number | null = null;
 
-  constructor(log: Pick<Log, 'consumer' | 'groups'>, options: ConsumerOptions, time: Time) {
+  /** `isOwn`: what `onAssign` says is committed with each step, so where its group stands elsewhere, somebody has moved that. */
+  constructor(log: StageLog, options: ConsumerOptions, time: Time, befell: Befell, isOwn: boolean) {
     this.log = log;
     this.options = options;
     this.time = time;
+    this.befell = befell;
+    this.isOwn = isOwn;
   }
 
   async join(): Promise<LogConsumer> {
@@ -50,10 +61,11 @@ export class Membership {
       onAssign: async (partition, known) => {
         forget(partition);
         const own = await options.onAssign?.(partition, known);
-        const at = own ?? known;
+        const begins = await this.standing(partition, own, known);
+        const at = begins ?? known;
         if (at === undefined) this.committed.delete(partition);
         else this.committed.set(partition, at);
-        return own;
+        return begins;
       },
       onRevoke: (partition) => {
         forget(partition);
@@ -61,6 +73,39 @@ export class Membership {
         options.onRevoke?.(partition);
       },
     };
+  }
+
+  /** Where it goes on; what has become of its place meanwhile, by somebody else, is told. */
+  private async standing(
+    partition: number,
+    own: number | undefined,
+    known: number | undefined,
+  ): Promise<number | undefined> {
+    const { log } = this;
+    const { topic, group } = this.options;
+    const at = own ?? known;
+    if (at === undefined || log.first === undefined || log.next === undefined) return own;
+    const [first, next] = [await log.first(topic, partition), await log.next(topic, partition)];
+    const place = `${topic}/${partition}`;
+    if (at > next) {
+      const text = `${place} ends at offset ${next}, and ${at} was to come: the topic was made anew, or put back from a copy; it is read from its beginning`;
+      this.befell(text, 0);
+      return first;
+    }
+    if (first > at) {
+      const text = `${place}: records from offset ${at} to ${first - 1} were deleted (by a retention, or by hand) before they were read here; headwater ledger says what is missing, gateways that still hold it are asked for it, and what the lake has of it headwater rebuild puts back`;
+      this.befell(text, first - at);
+      return first;
+    }
+    // One that is read once more to be compared is no move, and neither is a beginning.
+    const isMoved =
+      known === undefined ? own !== undefined && own - first > 1 : Math.abs(known - at) > 1;
+    if (this.isOwn && isMoved && at !== first) {
+      const stood = known === undefined ? 'is gone' : `was moved to offset ${known}`;
+      const text = `what consumer group ${group} had committed in ${place} ${stood}, by none of Headwater's: it goes on from its own place, offset ${at}, so nothing is skipped or comes twice`;
+      this.befell(text, 0);
+    }
+    return own;
   }
 
   /** Adds what has come to what is pending. */

@@ -2,8 +2,8 @@
 import type { Time } from '../../shared/env/env.ts';
 import type { Histogram } from '../../shared/telemetry/histogram.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import type { ConsumerOptions, Log, Produced, StoredRecord } from '../log/log.ts';
-import type { Offsets } from './membership.ts';
+import type { ConsumerOptions, Produced, StoredRecord } from '../log/log.ts';
+import type { Offsets, StageLog } from './membership.ts';
 import type { StageState } from './state.ts';
 
 /**
@@ -25,7 +25,7 @@ export type Touches = 'nothing' | 'elsewhere' | 'gathers';
 
 export interface StageOptions {
   name: string;
-  log: Pick<Log, 'consumer' | 'groups'>;
+  log: StageLog;
   notify: Notify;
   time?: Time;
   consumer: ConsumerOptions;
@@ -39,7 +39,9 @@ export interface StageOptions {
   ) => Promise<Produced[] | undefined>;
   /** The same without records: at least every half second while none come, and every second else. */
   idle?: (offsets: Offsets, announce: Announce) => Promise<Produced[] | undefined>;
-  /** What is to be committed, too, where a record is passed over: for a stage that keeps its place in its own state. */
+  /** It keeps its place in its own state, committed with each step: `onAssign` says it. */
+  isPlaceOwn?: boolean;
+  /** What is to be committed, too, where a record is passed over: for such a stage. */
   passOver?: (offsets: Offsets) => Produced[];
 }
 

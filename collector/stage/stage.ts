@@ -66,7 +66,13 @@ class Runner implements Stage {
     this.options = options;
     this.time = options.time ?? processTime;
     this.rest = new Rest(this.time.timers);
-    this.member = new Membership(options.log, options.consumer, this.time);
+    this.member = new Membership(
+      options.log,
+      options.consumer,
+      this.time,
+      (text, lost) => this.trouble.befell(text, lost),
+      options.isPlaceOwn === true,
+    );
     this.trouble = new Trouble({
       name: options.name,
       notify: options.notify,

@@ -21,6 +21,10 @@ export interface StageState {
   succeededMs?: number;
   /** Records that it could not take and set aside, since the start. */
   asideRecords: number;
+  /** Places in the log that were deleted before it had read them, since the start. */
+  lostRecords: number;
+  /** What others have done to its place in the log: a sentence each, of the last hour; of what is lost, since the start. */
+  warnings: string[];
 }
 
 export interface TroubleOptions {
@@ -38,6 +42,9 @@ const STUCK_MS = 8000;
 /** How often a trouble that lasts, and one whose reason changes, is told. */
 const REMIND_MS = 60_000;
 const CHANGED_MS = 10_000;
+/** What befell it: so many are shown, and those by which nothing is lost for so long. */
+const TOLD_MAX = 8;
+const TOLD_MS = 3_600_000;
 
 /** The same trouble in other words: numbers, identities and names in quotes do not make it another one. */
 export const wayOf = (text: string): string =>
@@ -56,6 +63,8 @@ interface Present {
 
 export class Trouble {
   asideRecords = 0;
+  private lostRecords = 0;
+  private told: { text: string; isLoss: boolean; at: number }[] = [];
   private readonly options: TroubleOptions;
   private present: Present | undefined;
   private succeededMs: number | undefined;
@@ -82,6 +91,23 @@ export class Trouble {
   failed(what: string, error: unknown): void {
     this.isStuck = false;
     this.tell(what, messageOf(error));
+  }
+
+  /** Somebody else has moved its place, or deleted `lost` records that it had not read. */
+  befell(text: string, lost: number): void {
+    const { name, notify, monotonicMs } = this.options;
+    const isLoss = lost > 0;
+    this.lostRecords += lost;
+    this.told = [...this.told, { text, isLoss, at: monotonicMs() }].slice(-TOLD_MAX);
+    notify({ level: isLoss ? 'error' : 'warn', event: `${name}_place`, text });
+  }
+
+  private get warnings(): string[] {
+    const since = this.options.monotonicMs() - TOLD_MS;
+    const { name } = this.options;
+    return this.told
+      .filter(({ isLoss, at }) => isLoss || at >= since)
+      .map(({ text }) => `${name}: ${text}`);
   }
 
   /** It came forward: the trouble, if there was one, is over. With `what`: if it was that. */
@@ -128,7 +154,7 @@ export class Trouble {
   }
 
   get state(): StageState {
-    const { present, succeededMs, asideRecords } = this;
+    const { present, succeededMs, asideRecords, lostRecords, warnings } = this;
     const { name, waitingRecords } = this.options;
     return {
       name,
@@ -139,6 +165,8 @@ export class Trouble {
       waitingRecords: waitingRecords(),
       ...(succeededMs === undefined ? {} : { succeededMs }),
       asideRecords,
+      lostRecords,
+      warnings,
     };
   }
 }

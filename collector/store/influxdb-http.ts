@@ -8,12 +8,14 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import { readSettingFile } from '../../shared/config/user-file.ts';
 import { monotonicMs, type Time } from '../../shared/env/env.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import { distrust } from '../../shared/net/distrust.ts';
 
 export interface Answer {
   status: number;
   text: string;
+  /** Where it sends whoever asks; '' for nowhere. */
+  location: string;
   /** The server's clock, epoch milliseconds; undefined when it does not say. */
   dateMs: number | undefined;
 }
@@ -76,7 +78,7 @@ export class InfluxHttp {
       throw new HeadwaterError(
         'STORE_UNAVAILABLE',
         distrusted === undefined
-          ? `InfluxDB at ${url} does not answer: ${messageOf(error) || 'no connection'}`
+          ? `InfluxDB at ${url} does not answer: ${silence(error)}`
           : `InfluxDB at ${url}: ${distrusted}`,
         { cause: error },
       );
@@ -86,7 +88,8 @@ export class InfluxHttp {
     const date = Date.parse(message.headers.date ?? '');
     if (status === 429 || status === 503)
       this.notBefore = monotonicMs(time) + restOf(message.headers['retry-after'], date);
-    return { status, text, dateMs: Number.isNaN(date) ? undefined : date };
+    const { location = '' } = message.headers;
+    return { status, text, location, dateMs: Number.isNaN(date) ? undefined : date };
   }
 
   private send(
@@ -134,6 +137,19 @@ export class InfluxHttp {
   close(): void {
     this.agent.destroy();
   }
+}
+
+/** Why there is no answer, and where to look. */
+function silence(error: unknown): string {
+  const code = codeOf(error);
+  const text = messageOf(error) || 'no connection';
+  if (error instanceof Error && error.name === 'TimeoutError')
+    return `nothing whole within ${TIMEOUT_MS / 1000} s`;
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return `${text}: the name is not known here, look at --store and at DNS`;
+  if (code.startsWith('HPE_'))
+    return `what listens there does not speak HTTP (${text}): look at the port, and whether it wants TLS (influxdbs://)`;
+  return text;
 }
 
 /** RFC 9110, 10.2.3: seconds, or a date. */

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Answer, InfluxHttp } from './influxdb-http.ts';
 import { ident } from './influxdb-lines.ts';
+import { isOfInflux, sentenceOf } from './influxdb-words.ts';
 import { durationMs } from './influxdb-refusals.ts';
 
 export interface Target {
@@ -34,31 +35,46 @@ export function setUp(http: InfluxHttp, target: Target): Promise<Found> {
   return target.org === '' ? database(http, target) : bucket(http, target);
 }
 
-/** Throws STORE_UNAVAILABLE for an answer that may be another one later. */
-function check({ url, bucket }: Target, { status, text }: Answer): void {
-  if (status < 500 && status !== 429) return;
-  throw new HeadwaterError(
-    'STORE_UNAVAILABLE',
-    `InfluxDB at ${url} (${bucket}): ${status} ${text.slice(0, 200)}`,
-  );
+/** Statuses by which InfluxDB says that it will not tell, or has not what is asked for. */
+const UNTOLD = new Set([400, 401, 403, 404]);
+
+/** Throws STORE_UNAVAILABLE for an answer that may be another one later, or is none of InfluxDB's. */
+function check({ url, bucket }: Target, answer: Answer): void {
+  if (UNTOLD.has(answer.status) || (answer.status === 200 && isOfInflux(answer))) return;
+  throw new HeadwaterError('STORE_UNAVAILABLE', sentenceOf(answer, url, bucket));
 }
 
 const parsed = (text: string): unknown => {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // A proxy in between, say: nobody may know, then.
+    return undefined; // Of a status that says why, in whatever words.
   }
 };
 
+interface Bucket {
+  id: string;
+  name: string;
+  retentionRules?: { everySeconds?: number }[];
+}
+
 async function bucket(http: InfluxHttp, target: Target): Promise<Found> {
-  const query = new URLSearchParams({ org: target.org, name: target.bucket }).toString();
-  const answer = await http.ask('GET', `/api/v2/buckets?${query}`);
-  check(target, answer);
-  const { buckets = [] } = (parsed(answer.text) ?? {}) as {
-    buckets?: { id: string; name: string; retentionRules?: { everySeconds?: number }[] }[];
+  const { org, bucket: name, url } = target;
+  const ask = async (query: Record<string, string>): Promise<[Answer, Bucket[]]> => {
+    const path = `/api/v2/buckets?${new URLSearchParams({ org, ...query }).toString()}`;
+    const answer = await http.ask('GET', path);
+    check(target, answer);
+    const { buckets = [] } = (parsed(answer.text) ?? {}) as { buckets?: Bucket[] };
+    return [answer, buckets];
   };
-  const own = buckets.find(({ name }) => name === target.bucket);
+  const [answer, buckets] = await ask({ name });
+  const own = buckets.find((each) => each.name === name);
+  // Who sees others would see this one: what is written would be nowhere. Who sees none may have a token for writing alone.
+  if (own === undefined && (await ask({ limit: '1' }))[1].length > 0)
+    throw new HeadwaterError(
+      'STORE_UNAVAILABLE',
+      `InfluxDB at ${url} has no bucket '${name}' in '${org}' that this token may see: make it, or give a token that may`,
+    );
   const seconds = own?.retentionRules?.[0]?.everySeconds ?? 0;
   return { instance: own?.id ?? '', retentionMs: seconds * 1000, dateMs: answer.dateMs };
 }

@@ -19,6 +19,7 @@ import { Prefixes, digits, ident, lineOf, literal, tagTerms } from './influxdb-l
 import { InfluxReader, STATEMENTS_MAX } from './influxdb-read.ts';
 import { MARGIN_MS, Refusals, type Line } from './influxdb-refusals.ts';
 import { setUp, type Target } from './influxdb-setup.ts';
+import { isOfInflux, isWritten, sentenceOf, wordsOf } from './influxdb-words.ts';
 import { paged } from './pages.ts';
 import {
   seriesName,
@@ -62,6 +63,8 @@ export function parseInfluxAddress(text: string): Target {
 const LINES_MAX = 5000;
 /** What one call may take where points have to be looked for one by one. */
 const CALL = { requests: 200, ms: 20_000 };
+/** A request of one line that is smaller than this is too large for nobody but a proxy that lets nothing pass. */
+const LARGE_LINE = 64 * 1024;
 /** The bucket is looked at again, and a cause told again, after so long. */
 const LOOK_MS = 600_000;
 export class InfluxStore implements TimeSeriesStore {
@@ -79,6 +82,8 @@ export class InfluxStore implements TimeSeriesStore {
   /** The one that `identity` told last. */
   private given: string | undefined;
   private lookAt = Number.NEGATIVE_INFINITY;
+  /** Of one request; fewer where something in between takes no larger ones. */
+  private linesMax = LINES_MAX;
   private isClosed = false;
   private readonly toldAt = new Map<string, number>();
 
@@ -117,6 +122,7 @@ export class InfluxStore implements TimeSeriesStore {
     this.refusals.heard(dateMs);
     this.refusals.retentionMs = retentionMs;
     this.instance = instance;
+    this.linesMax = LINES_MAX;
     this.lookAt = now + LOOK_MS;
   }
 
@@ -183,7 +189,7 @@ export class InfluxStore implements TimeSeriesStore {
     let next = 0;
     const worker = async (): Promise<void> => {
       while (next < lines.length) {
-        const part = lines.slice(next, next + LINES_MAX);
+        const part = lines.slice(next, next + this.linesMax);
         next += part.length;
         await this.writeLines(part, refused, call);
       }
@@ -202,8 +208,8 @@ export class InfluxStore implements TimeSeriesStore {
       lines = left;
       if (lines.length === 0) return;
       const answer = await this.send(lines);
-      if (answer.status < 300) return;
-      if (![400, 413, 422].includes(answer.status)) throw this.unavailable(answer);
+      if (isWritten(answer)) return;
+      if (!this.isOfPoints(answer, lines)) throw this.unavailable(answer);
       call.count();
       const words = wordsOf(answer);
       const cause = this.refusals.read(words, lines);
@@ -221,6 +227,16 @@ export class InfluxStore implements TimeSeriesStore {
       await this.writeLines(lines.slice(0, half), refused, call);
       lines = lines.slice(half);
     }
+  }
+
+  /** The answer is about these points, and not about whoever asks, or a proxy's about the request. */
+  private isOfPoints(answer: Answer, lines: readonly Line[]): boolean {
+    if (answer.status === 413) {
+      // Whoever finds a request too large will find the next one so.
+      this.linesMax = Math.max(1, lines.length >> 1);
+      return lines.length > 1 || (lines[0]?.text.length ?? 0) >= LARGE_LINE;
+    }
+    return [400, 422].includes(answer.status) && isOfInflux(answer);
   }
 
   private async send(lines: readonly Line[]): Promise<Answer> {
@@ -249,10 +265,7 @@ export class InfluxStore implements TimeSeriesStore {
     const { url, bucket } = this.options;
     // It may have been dropped: it is looked at, and made where it may be, before the next attempt.
     if (answer.status === 404) this.lookAt = Number.NEGATIVE_INFINITY;
-    return new HeadwaterError(
-      'STORE_UNAVAILABLE',
-      `InfluxDB at ${url} (${bucket}): ${answer.status} ${wordsOf(answer).slice(0, 300)}`,
-    );
+    return new HeadwaterError('STORE_UNAVAILABLE', sentenceOf(answer, url, bucket));
   }
 
   /** All of these addresses. */
@@ -362,16 +375,6 @@ function mergedBy(refused: readonly Refused[]): Refused[] {
     else for (const change of changes) list.push(change);
   }
   return [...byReason].map(([reason, changes]) => ({ reason, changes }));
-}
-
-/** What an answer says, however it is wrapped. */
-function wordsOf({ text, status }: Answer): string {
-  try {
-    const { message, error } = JSON.parse(text) as { message?: string; error?: string };
-    return message ?? error ?? text;
-  } catch {
-    return text === '' ? `status ${status}` : text;
-  }
 }
 
 /** Addresses at which nothing, or another point, shall be: each once. */

@@ -2,11 +2,7 @@
  * How far a store has come in a partition of its source, and what of it the store lacks. Kept by the store in the
  * transaction of its changes, or in the log with the step, by stores that keep nothing.
  */
-import { crc32c } from '../../shared/frame/crc32c.ts';
-import type { StoredRecord } from '../log/log.ts';
-
-/** The last record read, so that another log under the same name is known for what it is. */
-export type Seen = [offset: number, checksum: number];
+import type { Seen } from '../stage/own-place.ts';
 
 /** What a store lacks of its source, as far as it is known. */
 export interface Gap {
@@ -40,8 +36,6 @@ export const placeName = (topic: string, partition: number): string =>
 
 export const parsePlace = (text: string | undefined): Place | undefined =>
   text === undefined || text === '' ? undefined : (JSON.parse(text) as Place);
-
-export const seenOf = ({ offset, value }: StoredRecord): Seen => [offset, crc32c(value)];
 
 /**
  * The place of a store that is given this log: what lies before the log's first record it will not get from there.

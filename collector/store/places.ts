@@ -16,7 +16,8 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
-import { parsePlace, placeName, seenOf, withGap, type Place } from './place.ts';
+import { seenOf } from '../stage/own-place.ts';
+import { parsePlace, placeName, withGap, type Place } from './place.ts';
 import type { TimeSeriesStore } from './store.ts';
 
 /** Before the identity of a store that keeps no progress, in the topic `state`. */

@@ -22,12 +22,13 @@ import {
   type StoredRecord,
 } from '../log/log.ts';
 import type { Offsets } from '../stage/membership.ts';
+import { seenOf, type Seen } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
 import { changesOf } from './changes.ts';
 import { Corrected } from './corrected.ts';
 import { Fill } from './fill.ts';
-import { seenOf, type Place, type Seen } from './place.ts';
+import type { Place } from './place.ts';
 import { Places } from './places.ts';
 import { refusedRecords, unreadableRecord } from './refusals.ts';
 import type { Change, Refused, TimeSeriesStore } from './store.ts';

@@ -24,6 +24,7 @@ import {
   type Watch,
 } from '../log/log.ts';
 import type { Offsets } from '../stage/membership.ts';
+import { OwnPlaces } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
 import { Engine, REVISION_PREFIX, waysOf } from './engine.ts';
@@ -37,9 +38,15 @@ import type { Silence } from './tracks.ts';
 const STEP_MS = 500;
 const STEP_BYTES = 4 * 1024 * 1024;
 const HEADER_PLACE = 'place';
-/** How far engine and router have come: partition → offset of the next record. */
-const STREAM_PREFIX = 'stream-next/';
+/**
+ * How far engine and router have come. It is kept with the state, since what is read twice would count twice, and Kafka
+ * forgets the offsets of a group that was away for a week.
+ */
+const STREAMED = new OwnPlaces(TOPIC_STATE, 'stream-next/');
 const ROUTED_PREFIX = 'route-next/';
+const ROUTED = new OwnPlaces(TOPIC_STATE, ROUTED_PREFIX);
+/** Kept in the same way: the newest revision that a partition has given out. */
+const REVISIONS = new OwnPlaces(TOPIC_STATE, REVISION_PREFIX);
 
 export interface StreamOptions {
   log: Log;
@@ -100,15 +107,12 @@ export class StreamStage {
             from: 'start',
             bytesMax: 1024 * 1024,
             onAssign: async (partition) =>
-              placeIn(
-                await log.state(TOPIC_STATE, partition, ROUTED_PREFIX),
-                ROUTED_PREFIX,
-                partition,
-              ),
+              ROUTED.in(await log.state(TOPIC_STATE, partition, ROUTED_PREFIX), partition),
           },
+          isPlaceOwn: true,
           step: (records, offsets) =>
-            Promise.resolve([...this.route(records), ...places(ROUTED_PREFIX, offsets)]),
-          passOver: (offsets) => places(ROUTED_PREFIX, offsets),
+            Promise.resolve([...this.route(records), ...ROUTED.records(offsets)]),
+          passOver: (offsets) => ROUTED.records(offsets),
         }),
       );
     this.stages.push(
@@ -125,7 +129,7 @@ export class StreamStage {
           onAssign: async (partition, committed) => {
             // All of it at once: each look at a partition's state reads the whole of it from Kafka.
             const records = await log.state(TOPIC_STATE, partition, '');
-            const own = placeIn(records, STREAM_PREFIX, partition);
+            const own = STREAMED.in(records, partition);
             // A log that is new may stand beside a lake that is not: its readings are the rules' past.
             const isFirst = (own ?? committed) === undefined && !(await this.hasPast());
             await this.load(partition, records, isFirst);
@@ -135,7 +139,8 @@ export class StreamStage {
         },
         step: (records, offsets, _announce, isCareful) =>
           Promise.resolve(this.step(records, offsets, isCareful)),
-        passOver: (offsets) => places(STREAM_PREFIX, offsets),
+        isPlaceOwn: true,
+        passOver: (offsets) => STREAMED.records(offsets),
         idle: (offsets) => this.idle(offsets),
       }),
     );
@@ -158,8 +163,7 @@ export class StreamStage {
   ): Promise<void> {
     const { log, lake, stateBytesMax, wallMs, explain, notify } = this.options;
     // A log that is new may stand beside a lake that has results, of a clock that was ahead of this one.
-    const revision =
-      placeIn(records, REVISION_PREFIX, partition) ?? (await lake?.newestRevision(STREAM)) ?? 0;
+    const revision = REVISIONS.in(records, partition) ?? (await lake?.newestRevision(STREAM)) ?? 0;
     const engine = new Engine(
       {
         rules: this.rules,
@@ -249,7 +253,7 @@ export class StreamStage {
   }
 
   private commit(offsets: Offsets): Produced[] {
-    const produced = places(STREAM_PREFIX, offsets);
+    const produced = STREAMED.records(offsets);
     for (const part of this.parts.values()) {
       produced.push(...part.engine.commit());
       part.bytes = 0;
@@ -307,30 +311,6 @@ export class StreamStage {
     await this.stop();
     await this.watch?.close();
   }
-}
-
-/**
- * Where reading goes on. It is kept with the state, since what is read twice would count twice, and Kafka forgets the
- * offsets of a group that was away for a week.
- */
-function placeIn(
-  records: readonly LogRecord[],
-  prefix: string,
-  partition: number,
-): number | undefined {
-  const known = records.find(({ key }) => key === `${prefix}${partition}`);
-  return known === undefined ? undefined : Number(known.value.toString('utf8'));
-}
-
-/** State records of how far it has come. */
-function places(prefix: string, offsets: Offsets): Produced[] {
-  return [...offsets].map(([partition, next]) => ({
-    topic: TOPIC_STATE,
-    partition,
-    key: `${prefix}${partition}`,
-    headers: {},
-    value: Buffer.from(String(next)),
-  }));
 }
 
 function placeOf({ partition, offset, headers }: StoredRecord): Place {

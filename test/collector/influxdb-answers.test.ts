@@ -1,8 +1,10 @@
 /** What stands in InfluxDB's place and answers anything: no memory without bounds, and one sentence. */
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InfluxHttp } from '../../collector/store/influxdb-http.ts';
+import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
+import type { Change } from '../../collector/store/store.ts';
 import { processTime } from '../../shared/env/env.ts';
 
 const MIB = 1024 * 1024;
@@ -54,5 +56,174 @@ describe('InfluxDB', () => {
       );
       http.close();
     }
+  });
+});
+
+/** As InfluxDB 2 answers, but for what a trial changes. */
+const usual = (url: string): [status: number, body: string] =>
+  url.startsWith('/api/v2/buckets')
+    ? [200, '{"buckets":[{"id":"1","name":"b"}]}']
+    : url.startsWith('/api/v2/write')
+      ? [204, '']
+      : [200, '{"results":[{}]}'];
+
+type Answered = { status?: number; body?: string; headers?: Record<string, string> };
+const HTML = '<html><head><title>Sign in</title></head></html>';
+const isWrite = (url: string): boolean => url.startsWith('/api/v2/write');
+const always = (): boolean => true;
+
+describe('what is no answer of InfluxDB keeps the readings waiting, in one sentence', () => {
+  const one = (value = 'x'): Change[] => [
+    {
+      identity: { gateway: 'gw', epoch: 'e', sequence: 1, index: 0 },
+      put: {
+        ...{ measurement: 'm', tags: {}, fields: { value }, sequence: 1, index: 0 },
+        ...{ timeMs: 1_700_000_000_000, ns: 0 },
+      },
+    },
+  ];
+  const storeOf = (said: string[] = []): InfluxStore =>
+    new InfluxStore(
+      {
+        ...parseInfluxAddress(`influxdb://127.0.0.1:${(server.address() as AddressInfo).port}/o/b`),
+        ...{ token: () => 't', caFile: '' },
+      },
+      ({ text }) => said.push(text),
+    );
+  /** Answers to writes, or to all. */
+  const answering = (of: (url: string) => boolean, answer: Answered): void => {
+    respond = (response) => {
+      const { url = '' } = response.req;
+      const [status, body] = usual(url);
+      const own = of(url) ? answer : {};
+      response.writeHead(own.status ?? status, own.headers ?? {}).end(own.body ?? body);
+    };
+  };
+
+  it.each<[string, (url: string) => boolean, Answered, RegExp]>([
+    [
+      '200 and a web page',
+      isWrite,
+      { status: 200, body: HTML },
+      /200 a web page \('Sign in'\); that is no answer of InfluxDB/,
+    ],
+    ['200 and nothing', isWrite, { status: 200, body: '' }, /that is no answer of InfluxDB/],
+    ['202', isWrite, { status: 202, body: '{}' }, /202/],
+    ['a web page to everything', always, { status: 200, body: HTML }, /a web page/],
+    [
+      '204 to everything',
+      always,
+      { status: 204, body: '' },
+      /204 status 204; that is no answer of InfluxDB/,
+    ],
+    [
+      '204 without the bucket',
+      (url) => url.startsWith('/api/v2/buckets'),
+      { body: '{"buckets":[{"id":"2","name":"other"}]}' },
+      /has no bucket 'b' in 'o'/,
+    ],
+    [
+      '302',
+      always,
+      { status: 302, headers: { location: '/login' }, body: HTML },
+      /sends this elsewhere \(\/login\)/,
+    ],
+    [
+      '308',
+      isWrite,
+      { status: 308, headers: { location: 'https://x/' }, body: '' },
+      /sends this elsewhere/,
+    ],
+    ['400 of a web server', isWrite, { status: 400, body: HTML }, /may be a proxy/],
+    ['422 of a web server', isWrite, { status: 422, body: HTML }, /may be a proxy/],
+    ['413 of a small request', isWrite, { status: 413, body: HTML }, /413 a web page/],
+    [
+      '401',
+      isWrite,
+      { status: 401, body: '{"code":"unauthorized","message":"unauthorized access"}' },
+      /401 unauthorized access; it refuses the token: give a right one/,
+    ],
+    [
+      '403',
+      isWrite,
+      { status: 403, body: '{"code":"forbidden","message":"insufficient permissions"}' },
+      /give the token read and write on 'b'/,
+    ],
+    [
+      '404',
+      isWrite,
+      { status: 404, body: '{"code":"not found","message":"bucket \\"b\\" not found"}' },
+      /look whether 'b' is there/,
+    ],
+    [
+      '500',
+      isWrite,
+      { status: 500, body: '{"code":"internal error","message":"read-only file system"}' },
+      /500 read-only file system/,
+    ],
+  ])('%s', async (_, of, answer, sentence) => {
+    answering(of, answer);
+    const store = storeOf();
+    await expect(store.apply(one())).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringMatching(sentence),
+    });
+    respond = (response) => {
+      const [status, body] = usual(response.req.url ?? '');
+      response.writeHead(status).end(body);
+    };
+    expect(await store.apply(one())).toEqual([]);
+    await store.close();
+  });
+
+  it('413 of a large request: smaller ones from then on, and a point that is too large alone is refused', async () => {
+    const sizes: number[] = [];
+    respond = (response) => {
+      const request = response.req;
+      const [status, body] = usual(request.url ?? '');
+      let length = 0;
+      request.on('data', (part: Buffer) => (length += part.length));
+      request.on('end', () => {
+        if (isWrite(request.url ?? '')) sizes.push(length);
+        const isLarge = isWrite(request.url ?? '') && length > 100_000;
+        response.writeHead(isLarge ? 413 : status).end(isLarge ? HTML : body);
+      });
+    };
+    const many = Array.from({ length: 40 }, (_, at) => {
+      const [change] = one('x'.repeat(at === 7 ? 150_000 : 10_000)) as [Change];
+      return { ...change, identity: { ...change.identity, sequence: at } };
+    });
+    const store = storeOf();
+    const refused = await store.apply(many);
+    expect(
+      refused.flatMap(({ changes }) => changes.map(({ identity }) => identity.sequence)),
+    ).toEqual([7]);
+    sizes.length = 0;
+    expect(await store.apply(many.filter((_, at) => at !== 7))).toEqual([]);
+    expect(sizes.every((size) => size <= 100_000)).toBe(true);
+    await store.close();
+  });
+
+  it('no HTTP, a connection that is cut, a name that nobody knows: where to look', async () => {
+    const raw = createTcpServer((socket) => {
+      socket.on('error', () => undefined);
+      if (isCut)
+        socket.on('data', () => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"res'));
+      else socket.end('SSH-2.0-OpenSSH_9.2\r\n');
+    });
+    let isCut = false;
+    await new Promise<void>((resolve) => raw.listen(0, '127.0.0.1', resolve));
+    const at = (host: string): InfluxHttp =>
+      new InfluxHttp({ url: `http://${host}`, caFile: '', token: () => '', time: processTime });
+    const here = `127.0.0.1:${(raw.address() as AddressInfo).port}`;
+    await expect(at(here).ask('GET', '/')).rejects.toThrow(
+      /does not speak HTTP .*look at the port/,
+    );
+    isCut = true;
+    await expect(at(here).ask('GET', '/')).rejects.toThrow(/does not answer: .*aborted|hang up/);
+    await expect(at('no-such-host.invalid:1').ask('GET', '/')).rejects.toThrow(
+      /the name is not known here/,
+    );
+    raw.close();
   });
 });

@@ -1,9 +1,13 @@
 /** What an administrator does to a Kafka beside a collector, and what lies in its topics then. */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { KafkaLog } from '../../collector/log/kafka.ts';
 import { loadClient } from '../../collector/log/kafka-client.ts';
 import type { StoredRecord } from '../../collector/log/log.ts';
 import type * as RdKafka from '../../collector/log/rdkafka-types.ts';
-import { until } from './process.ts';
+import { CACHE } from './cache.ts';
+import { temporaryFolder, until } from './process.ts';
 
 export const ADMIN_MS = 10_000;
 
@@ -50,6 +54,23 @@ export const raisePartitions = (
   partitions: number,
 ): Promise<void> =>
   kafkaAdmin(brokers, (client, done) => client.createPartitions(topic, partitions, ADMIN_MS, done));
+
+/** One of Kafka's own tools, by its class: what it prints. */
+export const kafkaTool = (name: string, brokers: string, args: readonly string[]): string =>
+  execFileSync(
+    'java',
+    ['-cp', join(CACHE, 'kafka-4.1.0', 'libs', '*'), name, '--bootstrap-server', brokers, ...args],
+    { stdio: 'pipe', encoding: 'utf8' },
+  );
+
+/** Of its first partition, those before an offset: what a retention does, at once. */
+export function deleteRecords(brokers: string, topic: string, offset: number): void {
+  const file = join(temporaryFolder(), 'records.json');
+  const partitions = [{ topic, partition: 0, offset }];
+  writeFileSync(file, JSON.stringify({ partitions, version: 1 }));
+  const tool = 'org.apache.kafka.tools.DeleteRecordsCommand';
+  kafkaTool(tool, brokers, ['--offset-json-file', file]);
+}
 
 /** Every record of a topic. */
 export async function readAll(log: KafkaLog, topic: string): Promise<StoredRecord[]> {

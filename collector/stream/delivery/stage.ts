@@ -23,10 +23,13 @@ import type { Stage } from '../../stage/options.ts';
 import { runStage } from '../../stage/stage.ts';
 import { STREAM } from '../results.ts';
 import { ALERTS } from '../rules.ts';
+import { Heard } from './heard.ts';
 import { alertId, send, type Alert } from './senders.ts';
 import type { Delivery } from './targets.ts';
 
 const DELIVERED_PREFIX = 'deliver/';
+/** Of all that deliveries keep. */
+const STATE_PREFIX = 'deliver';
 /** With the waits between, about half a minute. */
 const REFUSALS_MAX = 10;
 
@@ -59,8 +62,7 @@ export class DeliveryStages {
     const refusals = new Map<string, number>();
     /** Alert → its quarantine record. */
     const asides = new Map<string, Produced>();
-    /** A target that is new hears of what happens from now on. */
-    let sinceMs = 0;
+    const places = new Heard(target.name);
     return runStage({
       name: `deliver_${target.name}`,
       // Alerts go in order, and none is left out because others pass.
@@ -74,15 +76,19 @@ export class DeliveryStages {
         from: 'start',
         bytesMax: 1024 * 1024,
         onAssign: async (partition, committed) => {
-          if (committed === undefined) sinceMs = this.nowMs();
-          for (const { key, value } of await this.log.state(TOPIC_STATE, partition, prefix))
-            last.set(key, value.toString('utf8'));
-          return undefined;
+          const records = await this.log.state(TOPIC_STATE, partition, STATE_PREFIX);
+          for (const { key, value } of records)
+            if (key.startsWith(prefix)) last.set(key, value.toString('utf8'));
+          return places.load(records, partition, committed, this.nowMs());
         },
       },
-      step: async (records) => {
+      isPlaceOwn: true,
+      passOver: (offsets) => places.records(offsets),
+      idle: () => Promise.resolve(places.unsaid()),
+      step: async (records, offsets) => {
         const state = new Map<string, Produced>();
         for (const record of records) {
+          const sinceMs = places.sinceMs(record.partition);
           for (const { key, alert } of alertsOf(record, target, sinceMs)) {
             const at = `${prefix}${key}`;
             // Not again when this step is tried again after another one of its alerts was not taken.
@@ -102,7 +108,7 @@ export class DeliveryStages {
             });
           }
         }
-        return [...state.values()];
+        return [...state.values(), ...places.records(offsets)];
       },
     });
   }

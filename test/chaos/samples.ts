@@ -1,0 +1,137 @@
+/** What a process takes, as Linux and its data folder tell it, and whether that grows. */
+import { lstatSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** With what a measure may grow and mean nothing: less than that no percentage is looked at. */
+export const MEASURES = {
+  rssBytes: 2 * 1024 * 1024,
+  heapBytes: 1024 * 1024,
+  fds: 3,
+  threads: 2,
+  files: 10,
+  diskBytes: 4 * 1024 * 1024,
+} as const;
+export type Measure = keyof typeof MEASURES;
+
+export type Sample = Record<Measure, number> & {
+  atMs: number;
+  /** Acknowledged until then, of the whole run. */
+  messages: number;
+};
+
+/** Files under a folder and their bytes; what goes meanwhile is not there. */
+function folderOf(path: string): { files: number; bytes: number } {
+  let files = 0;
+  let bytes = 0;
+  const walk = (folder: string): void => {
+    let names: string[];
+    try {
+      names = readdirSync(folder);
+    } catch {
+      return; // It was there a moment ago.
+    }
+    for (const name of names) {
+      const at = join(folder, name);
+      try {
+        const facts = lstatSync(at);
+        if (facts.isDirectory()) walk(at);
+        else {
+          files++;
+          bytes += facts.blocks * 512;
+        }
+      } catch {
+        // The same.
+      }
+    }
+  };
+  walk(path);
+  return { files, bytes };
+}
+
+/** `heapFile`: where the process writes its heap (see `PROBE`). Throws when the process is gone. */
+export function sampleOf(pid: number, folder: string, heapFile: string): Record<Measure, number> {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const of = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? Number.NaN);
+  const { files, bytes } = folderOf(folder);
+  return {
+    rssBytes: of('VmRSS') * 1024,
+    heapBytes: Number(readFileSync(heapFile, 'utf8')),
+    fds: readdirSync(`/proc/${pid}/fd`).length,
+    threads: of('Threads'),
+    files,
+    diskBytes: bytes,
+  };
+}
+
+/**
+ * A module that a process is started with: it writes the least heap of the last half minute, which is about what a
+ * collection leaves, into the file that SOAK_HEAP names.
+ */
+export const PROBE = `import { renameSync, writeFileSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+const file = process.env.SOAK_HEAP;
+if (isMainThread && file !== undefined) {
+  const last = [];
+  const look = () => {
+    last.push(process.memoryUsage().heapUsed);
+    if (last.length > 60) last.shift();
+    writeFileSync(file + '.new', String(Math.min(...last)));
+    renameSync(file + '.new', file);
+  };
+  look();
+  setInterval(look, 500).unref();
+}
+`;
+
+export const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+
+/** Theil and Sen: the median of the slopes of all pairs, which a few outliers do not move. */
+export function slopeOf(points: readonly (readonly [x: number, y: number])[]): number {
+  const slopes: number[] = [];
+  for (const [at, [x, y]] of points.entries())
+    for (const [laterX, laterY] of points.slice(at + 1))
+      if (laterX !== x) slopes.push((laterY - y) / (laterX - x));
+  return slopes.length === 0 ? 0 : median(slopes);
+}
+
+export interface Growth {
+  median: number;
+  /** Over the whole of the samples, by their slope. */
+  grown: number;
+  share: number;
+  isTooMuch: boolean;
+}
+
+/** What data that is kept for good explains: a file or more for each MiB. */
+const FILES_PER_BYTE = 1 / (1024 * 1024);
+
+/** `keeps`: its folder grows with what comes in, so what counts there is whether a message takes more and more. */
+export function growthOf(
+  samples: readonly Sample[],
+  measure: Measure,
+  shareMax: number,
+  keeps: boolean,
+): Growth {
+  const of = (sample: Sample): number =>
+    keeps && measure === 'files'
+      ? sample.files - sample.diskBytes * FILES_PER_BYTE
+      : sample[measure];
+  const points = samples.map((sample) => [sample.atMs, of(sample)] as const);
+  const span = (samples.at(-1)?.atMs ?? 0) - (samples[0]?.atMs ?? 0);
+  const grown = slopeOf(points) * span;
+  const middle = median(samples.map((sample) => sample[measure]));
+  const share = grown / middle;
+  if (keeps && measure === 'diskBytes') {
+    const half = samples.length >> 1;
+    const each = (part: readonly Sample[]): number =>
+      slopeOf(part.map(({ messages, diskBytes }) => [messages, diskBytes] as const));
+    const more = each(samples.slice(half)) / each(samples) - 1;
+    return { median: each(samples), grown, share: more, isTooMuch: more > KEPT_SHARE_MAX };
+  }
+  return { median: middle, grown, share, isTooMuch: share > shareMax && grown > MEASURES[measure] };
+}
+
+/** Files are merged and compacted now and then, so what a message takes differs by so much from half to half. */
+const KEPT_SHARE_MAX = 0.5;
