@@ -14,6 +14,7 @@ try {
   process.exit(process.env.npm_lifecycle_event === 'prepare' ? 0 : 1);
 }
 const { buildPage } = await import('./page.mjs'); // It needs esbuild, too.
+const { buildMappings } = await import('./mappings.mjs');
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 // Whole or not at all: whoever starts the command meanwhile gets the one before.
 const outdir = join(root, 'dist');
@@ -36,6 +37,7 @@ await build({
 });
 
 await buildPage(join(made, 'page'));
+buildMappings(join(made, 'mappings.json'));
 
 try {
   renameSync(outdir, before);

@@ -23,6 +23,7 @@ import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cache, root } from './here.mjs';
+import { buildMappings } from './mappings.mjs';
 
 const NODE_VERSION = '22.23.3';
 /** The packages of npm's `node`, with the hashes of the registry; none for armhf, whose last is Node 20.11. */
@@ -217,7 +218,10 @@ async function make(name, arch, out, version, time) {
     mkdirSync(app, { recursive: true });
     await bundle(app, name === 'collector' ? 'headwater' : name, entry);
     // The collector reads the page where every build has it, not its source.
-    if (name === 'collector') await (await import('./page.mjs')).buildPage(join(app, 'dist/page'));
+    if (name === 'collector') {
+      await (await import('./page.mjs')).buildPage(join(app, 'dist/page'));
+      buildMappings(join(app, 'dist/mappings.json'));
+    }
     copyModules(app, arch, PACKAGES[name]);
     for (const file of [...files, 'package.json', 'LICENSE']) {
       mkdirSync(join(app, file, '..'), { recursive: true });

@@ -3,7 +3,8 @@
  * turn and returns the state for the next one and what it makes of this one. It runs as users' codecs do: in QuickJS,
  * without files, network, clock or chance, with limits on time and memory, so that a replay gives the same.
  */
-import { transformSync } from 'amaro';
+import { createRequire } from 'node:module';
+import type { transformSync } from 'amaro';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 
@@ -26,6 +27,10 @@ export interface FunctionResults {
 /** Readings given to it at once, and the time that they may take together. */
 export const READINGS_MAX = 200;
 const MS_MAX = 1000;
+
+/** A compiler of megabytes: only who has such a function waits for it. */
+const compiler = (): { transformSync: typeof transformSync } =>
+  createRequire(import.meta.url)('amaro') as { transformSync: typeof transformSync };
 
 const GLUE = `(function () {
   if (typeof step !== 'function') return '';
@@ -56,7 +61,7 @@ export class StreamFunction {
     this.file = file;
     let code: string;
     try {
-      code = transformSync(text, { mode: 'strip-only' }).code;
+      code = compiler().transformSync(text, { mode: 'strip-only' }).code;
     } catch (error) {
       throw new HeadwaterError('RULE_INVALID', `${file}: ${firstLine(error)}`, { cause: error });
     }

@@ -1,7 +1,7 @@
 /** Every shipped mapping makes of its examples what it says beside them. */
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
+import { builtDocument, shippedMappings } from '../../collector/decode/mapping/shipped.ts';
 import { decodeAll, decodeMessage, shipped } from '../support/decode.ts';
 
 interface Example {
@@ -20,6 +20,9 @@ interface Example {
 
 describe.each(shippedMappings())('$file', ({ text }) => {
   const { examples } = parse(text) as { examples: Example[] };
+  it('is in the build as it stands in its file (npm run build)', () => {
+    expect(builtDocument(text)).toEqual(parse(text));
+  });
   it.each(examples)('$topic', ({ topic, payload, hex, zone, readings }) => {
     const bytes = hex === undefined ? (payload ?? '') : Buffer.from(hex, 'hex');
     const receivedMs = Date.UTC(2026, 5, 1, 12);

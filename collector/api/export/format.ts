@@ -1,6 +1,5 @@
 /** The formats of an export, of rows in columns. */
 import { arrow } from './arrow.ts';
-import { parquet } from './parquet.ts';
 import type { Column, Encode } from './rows.ts';
 
 export const FORMATS = {
@@ -10,6 +9,11 @@ export const FORMATS = {
   arrow: 'application/vnd.apache.arrow.stream',
 } as const;
 export type Format = keyof typeof FORMATS;
+
+/** Its writer is loaded with the first export that asks for it. */
+const parquet: Encode = async function* (columns, batches) {
+  yield* (await import('./parquet.ts')).parquet(columns, batches);
+};
 
 export const ENCODERS: Partial<Record<Format, Encode>> = { parquet, arrow };
 

@@ -14,6 +14,7 @@ import type { Path } from './path.ts';
 import { Place } from './place.ts';
 import { PLACE_KEYS, RULE_KEYS, conditions, readRule } from './read-rule.ts';
 import { claimsOf, type Claims } from './rest.ts';
+import { builtDocument } from './shipped.ts';
 import type { Condition, Rule } from './rule.ts';
 import { compileTemplate, type Template } from './template.ts';
 
@@ -229,7 +230,7 @@ export function parseMappings(
 ): Mapping[] {
   let document: unknown;
   try {
-    document = parse(text);
+    document = builtDocument(text) ?? parse(text);
   } catch (error) {
     throw new HeadwaterError(
       'MAPPING_INVALID',

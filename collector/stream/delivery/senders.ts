@@ -1,7 +1,9 @@
-/** How an alert gets to a webhook, a mailbox or an MQTT topic. Each says when the other side has taken it. */
+/**
+ * How an alert gets to a webhook, a mailbox or an MQTT topic. Each says when the other side has taken it. Clients are loaded
+ * by who has such a target: most collectors have none, and start sooner.
+ */
 import { createHash } from 'node:crypto';
-import { connectAsync, type MqttClient } from 'mqtt';
-import { createTransport } from 'nodemailer';
+import type { MqttClient } from 'mqtt';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { readUserFile } from '../../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
@@ -69,6 +71,7 @@ async function toMail(target: MailTarget, alert: Alert): Promise<void> {
   const url = new URL(server);
   const secure = url.protocol === 'smtps:';
   const hasSecret = user !== undefined && !target.allowPlaintext && !isLoopback(url.hostname);
+  const { createTransport } = await import('nodemailer');
   const transport = createTransport({
     host: url.hostname,
     port: url.port === '' ? (secure ? 465 : 25) : Number(url.port),
@@ -125,6 +128,7 @@ async function toMqtt(target: MqttTarget, alert: Alert): Promise<void> {
     ...caOf(target),
     ...(user === undefined ? {} : { username: user, password: passwordOf(passwordFile) }),
   };
+  const { connectAsync } = await import('mqtt');
   // Without `false` it waits for ever for a server that closes before its CONNACK.
   const client = await connectAsync(server, options, false);
   const { rejects, stop } = lost(client);
