@@ -15,7 +15,7 @@ import {
   stopWithin,
   untilSignal,
 } from '../shared/config/process.ts';
-import { environmentName, loadConfig } from '../shared/config/spec.ts';
+import { environmentName, loadConfig, parseFolder } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { HeadwaterError, assert } from '../shared/errors.ts';
 import { addressText, type Address } from '../shared/net/listen.ts';
@@ -59,7 +59,8 @@ export const UP_HELP = helpText(
 const SECTIONS = ['gateway', 'collector'] as const;
 
 function configs(values: Record<string, string | boolean | undefined>) {
-  const folder = String(values['data'] ?? process.env['HEADWATER_DATA'] ?? './headwater-data');
+  const given = values['data'] ?? process.env['HEADWATER_DATA'] ?? './headwater-data';
+  const folder = parseFolder(String(given), '--data');
   const file = values['config'] as string | undefined; // A flag with a value is a string.
   const base = { file, sections: SECTIONS };
   // Both sides have an `http.listen`; in one process the environment's means the collector's.

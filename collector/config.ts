@@ -13,6 +13,7 @@ export const COLLECTOR_CONFIG = {
     type: 'string',
     default: './headwater-data/collector',
     flag: 'data',
+    isFolder: true,
     about: 'Folder for everything that must survive a restart.',
   },
   roles: {

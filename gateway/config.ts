@@ -15,6 +15,7 @@ export const GATEWAY_CONFIG = {
     type: 'string',
     default: './headwater-data/gateway',
     flag: 'data',
+    isFolder: true,
     about: 'Folder for everything that must survive a restart.',
   },
   id: {

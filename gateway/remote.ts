@@ -9,8 +9,8 @@
  *
  * The buffer is in none of this. A file that is damaged is set aside: the gateway's own settings count until it is told anew.
  */
-import { readFileSync, renameSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, readFileSync, renameSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { remoteProblem, remoteValues } from '../shared/config/remote.ts';
 import {
   BACK_AFTER_SECONDS,
@@ -61,6 +61,15 @@ function parseState(text: string): State {
   return value;
 }
 
+function isUsable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export class Remote {
   private readonly path: string;
   private readonly gateway: string;
@@ -87,16 +96,18 @@ export class Remote {
     try {
       return parseState(readFileSync(this.path, 'utf8'));
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') return {};
+      // Of a folder that cannot be used, whoever takes it has the better sentence.
+      if (codeOf(error) === 'ENOENT' || !isUsable(dirname(this.path))) return {};
       const aside = `${this.path}.damaged-${Math.round(nowMs())}`;
+      let what = 'and was set aside';
       try {
         renameSync(this.path, aside);
       } catch {
-        // It stays, and the next write replaces it.
+        what = 'and the next write replaces it';
       }
       this.say(
         'error',
-        `${this.path} cannot be read (${messageOf(error)}) and was set aside: this gateway's own settings count until a collector declares others`,
+        `${this.path} cannot be read (${messageOf(error)}) ${what}: this gateway's own settings count until a collector declares others`,
       );
       return {};
     }

@@ -128,7 +128,9 @@ export class Receiver {
         // Those that come here are told by what they say here.
         if (this.twins.isDoubled(gateway) || this.nowMs - spokeMs > TWINS_MS) return;
         const from = ledger.fromOf(gateway, epoch) ?? 'another collector';
-        this.elsewhere.see(gateway, epoch, from);
+        const peer = this.peers.get(gateway);
+        const isNew = this.elsewhere.see(gateway, epoch, from);
+        if (isNew && peer?.isOpen === true) peer.say(encodeDown({ ask: true }));
       };
   }
 
@@ -188,7 +190,7 @@ export class Receiver {
         peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
         hasStatus = true;
         const address = peer.address ?? 'an unknown address';
-        this.twins.see(gateway, header.epoch, address);
+        if (this.twins.see(gateway, header.epoch, address)) peer.say(encodeDown({ ask: true }));
         this.options.spoke?.(gateway, header.epoch, address);
         this.hear(peer, frame, header);
       } else {

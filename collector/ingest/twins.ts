@@ -48,12 +48,16 @@ export class Twins {
     return this.known.get(gateway)?.isDoubled === true;
   }
 
-  /** A status of `gateway`, which runs in `epoch`, has come from `address`. */
-  see(gateway: string, epoch: string, address: string): void {
+  /**
+   * A status of `gateway`, which runs in `epoch`, has come from `address`. True: it ran in another epoch before, and whoever
+   * still does should be asked for a status now.
+   */
+  see(gateway: string, epoch: string, address: string): boolean {
     const known = this.known.get(gateway) ?? { now: epoch, addresses: new Map(), isDoubled: false };
     const { addresses } = known;
     const before = addresses.get(known.now) ?? address;
     const isBack = epoch !== known.now && addresses.has(epoch);
+    const isNew = epoch !== known.now && !isBack;
     addresses.delete(epoch);
     addresses.set(epoch, address);
     known.now = epoch;
@@ -61,13 +65,14 @@ export class Twins {
     this.known.delete(gateway);
     this.known.set(gateway, known);
     if (this.known.size > GATEWAYS_MAX) this.known.delete([...this.known.keys()][0] ?? '');
-    if (!isBack) return;
+    if (!isBack) return isNew;
     known.isDoubled = true;
-    if (this.seldom.may(gateway) === undefined) return;
+    if (this.seldom.may(gateway) === undefined) return false;
     this.notify({
       level: 'error',
       event: 'gateway_doubled',
       text: `two gateways call themselves ${gateway}, from ${before} and ${address}: give one of them a folder and an id of its own (a copied data folder?); what each sends is kept apart by its epoch, and nothing of it is lost`,
     });
+    return false;
   }
 }

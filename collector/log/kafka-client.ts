@@ -38,6 +38,22 @@ export function loadClient(): Client {
 /** The broker's and the library's code for a record that is too large. */
 const TOO_LARGE = 10;
 
+/** Rights that brokers miss, by the code of their refusal: what an administrator grants. */
+const RIGHTS: Readonly<Record<number, string>> = {
+  29: 'on the topic: --operation Read --operation Write --operation Describe --topic NAME',
+  30: 'on its consumer groups: --operation Read --group PREFIX --resource-pattern-type prefixed',
+  31: 'on the cluster: --operation IdempotentWrite --cluster',
+  53: 'on its transactional ids: --operation Write --operation Describe --transactional-id PREFIX --resource-pattern-type prefixed',
+};
+
+/** What a refusal for want of a right means; '' for any other error. */
+function rightOf(error: unknown): string {
+  const right = RIGHTS[(error as { code?: number } | undefined)?.code ?? 0];
+  return right === undefined
+    ? ''
+    : `; this user lacks a right ${right} (kafka-acls.sh --add --allow-principal User:NAME …)`;
+}
+
 /** LOG_FENCED when the partitions went to somebody else, LOG_TOO_LARGE for a record, else LOG_UNAVAILABLE. */
 export function unavailable(what: string, error: unknown): HeadwaterError {
   if ((error as { code?: unknown } | undefined)?.code === TOO_LARGE)
@@ -50,7 +66,7 @@ export function unavailable(what: string, error: unknown): HeadwaterError {
     );
   return new HeadwaterError(
     fenced ? 'LOG_FENCED' : 'LOG_UNAVAILABLE',
-    `Kafka: ${what}: ${messageOf(error)}`,
+    `Kafka: ${what}: ${messageOf(error)}${rightOf(error)}`,
     { cause: error },
   );
 }

@@ -14,6 +14,7 @@ export class KafkaHealth {
   /** What librdkafka said last of its connections. */
   trouble = '';
   private toldMs = Number.NEGATIVE_INFINITY;
+  private toldReason = '';
   private failure: { text: string; at: number } | undefined;
   private readonly now: () => number;
   private readonly explain: () => Promise<string>;
@@ -49,16 +50,22 @@ export class KafkaHealth {
   /** '' while it is up. Told when it changes, and when the reason does. */
   mark(reason: string, how = 'does not answer'): void {
     const up = reason === '';
-    if (this.present.reason === reason && this.present.up === up) return;
-    const wasOpen = this.present.reason !== 'not open yet';
-    const sinceMs = this.present.up === up ? this.present.sinceMs : this.now();
-    const isNews =
-      this.present.up !== up ||
-      (plain(this.present.reason) !== plain(reason) && this.now() - this.toldMs >= NEWS_MS);
+    const { present } = this;
+    const isSame = present.reason === reason && present.up === up;
+    // What came too soon after the last line is told once that is over.
+    const isUntold =
+      !up && plain(reason) !== this.toldReason && this.now() - this.toldMs >= NEWS_MS;
+    if (isSame && !isUntold) return;
+    const wasOpen = present.reason !== 'not open yet';
+    const sinceMs = present.up === up ? present.sinceMs : this.now();
+    const isNews = present.up !== up || isUntold;
     this.present = { up, sinceMs, reason };
     if (up) this.trouble = '';
     if (!wasOpen && up) return;
-    if (up || isNews) this.toldMs = this.now();
+    if (up || isNews) {
+      this.toldMs = this.now();
+      this.toldReason = plain(reason);
+    }
     if (up) this.notify({ level: 'info', event: 'log_up', text: 'Kafka answers again' });
     else if (isNews)
       this.notify({ level: 'warn', event: 'log_down', text: `Kafka ${how}: ${reason}` });

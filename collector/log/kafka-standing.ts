@@ -163,8 +163,10 @@ export class KafkaStanding {
     if (first === undefined) return '';
     const [name, missing] = first;
     const others = lacking.size === 1 ? '' : `, nor ${lacking.size - 1} other topics as it must`;
-    const { sasl } = this.access;
-    const user = sasl !== undefined && 'user' in sasl ? sasl.user : 'NAME';
+    const { sasl, tls } = this.access;
+    const named = sasl !== undefined && 'user' in sasl ? sasl.user : 'NAME';
+    // Who shows nothing is known to Kafka so.
+    const user = sasl === undefined && tls === undefined ? 'ANONYMOUS' : named;
     const operations = Object.keys(RIGHTS).map((right) => `--operation ${right}`);
     return `this user may not ${missing.join(', ').toLowerCase()} topic ${name}${others}; grant it: kafka-acls.sh --bootstrap-server ${this.brokers} --add --allow-principal User:${user} ${operations.join(' ')} --topic ${name}, and look for a --deny-principal that is stronger`;
   }

@@ -1,6 +1,6 @@
 /** Who may come, and whether there is room: the first parts of a collector. */
 import { claimFolder } from '../../shared/config/data-folder.ts';
-import { CERTIFICATE_METRICS } from '../../shared/access/tls-metrics.ts';
+import { CERTIFICATE_METRICS, certificateHealth } from '../../shared/access/tls-metrics.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
 import type { CollectorPart } from '../part.ts';
@@ -16,6 +16,7 @@ export const guardPart: CollectorPart<CollectorGuard> = {
     return guard;
   },
   metrics: CERTIFICATE_METRICS,
+  health: certificateHealth,
   close: (guard) => guard.close(),
 };
 

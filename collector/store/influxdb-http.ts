@@ -14,6 +14,8 @@ import { distrust } from '../../shared/net/distrust.ts';
 export interface Answer {
   status: number;
   text: string;
+  /** It says of itself that it is InfluxDB, as both versions do unless a proxy takes that away. */
+  isMarked: boolean;
   /** Where it sends whoever asks; '' for nowhere. */
   location: string;
   /** The server's clock, epoch milliseconds; undefined when it does not say. */
@@ -88,8 +90,9 @@ export class InfluxHttp {
     const date = Date.parse(message.headers.date ?? '');
     if (status === 429 || status === 503)
       this.notBefore = monotonicMs(time) + restOf(message.headers['retry-after'], date);
-    const { location = '' } = message.headers;
-    return { status, text, location, dateMs: Number.isNaN(date) ? undefined : date };
+    const { location = '', 'x-influxdb-version': mark } = message.headers;
+    const isMarked = mark !== undefined;
+    return { status, text, location, isMarked, dateMs: Number.isNaN(date) ? undefined : date };
   }
 
   private send(

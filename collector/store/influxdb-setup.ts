@@ -26,6 +26,8 @@ export interface Found {
   /** 0: for ever. */
   retentionMs: number;
   dateMs: number | undefined;
+  /** Its answers name InfluxDB. */
+  isMarked: boolean;
 }
 
 const MARK = 'headwater-';
@@ -76,7 +78,8 @@ async function bucket(http: InfluxHttp, target: Target): Promise<Found> {
       `InfluxDB at ${url} has no bucket '${name}' in '${org}' that this token may see: make it, or give a token that may`,
     );
   const seconds = own?.retentionRules?.[0]?.everySeconds ?? 0;
-  return { instance: own?.id ?? '', retentionMs: seconds * 1000, dateMs: answer.dateMs };
+  const { dateMs, isMarked } = answer;
+  return { instance: own?.id ?? '', retentionMs: seconds * 1000, dateMs, isMarked };
 }
 
 interface Policy {
@@ -87,22 +90,22 @@ interface Policy {
 
 async function database(http: InfluxHttp, target: Target): Promise<Found> {
   const name = ident(target.bucket);
-  let { policies, dateMs } = await policiesOf(http, target);
+  let { policies, dateMs, isMarked } = await policiesOf(http, target);
   if (policies === undefined) {
     await statement(http, target, `CREATE DATABASE ${name}`);
-    ({ policies, dateMs } = await policiesOf(http, target));
+    ({ policies, dateMs, isMarked } = await policiesOf(http, target));
   }
   const retentionMs = policies?.find(({ isDefault }) => isDefault)?.durationMs ?? 0;
   const mark = policies?.find((each) => each.name.startsWith(MARK))?.name;
   if (mark !== undefined || policies === undefined)
-    return { instance: mark?.slice(MARK.length) ?? '', retentionMs, dateMs };
+    return { instance: mark?.slice(MARK.length) ?? '', retentionMs, dateMs, isMarked };
   const instance = randomBytes(4).toString('hex');
   const made = await statement(
     http,
     target,
     `CREATE RETENTION POLICY ${ident(`${MARK}${instance}`)} ON ${name} DURATION INF REPLICATION 1`,
   );
-  return { instance: made.error === undefined ? instance : '', retentionMs, dateMs };
+  return { instance: made.error === undefined ? instance : '', retentionMs, dateMs, isMarked };
 }
 
 interface Result {
@@ -114,7 +117,7 @@ async function statement(
   http: InfluxHttp,
   target: Target,
   text: string,
-): Promise<Result & { dateMs: number | undefined }> {
+): Promise<Result & Pick<Answer, 'dateMs' | 'isMarked'>> {
   const body = new URLSearchParams({ q: text }).toString();
   const answer = await http.ask('POST', '/query', body, 'application/x-www-form-urlencoded');
   check(target, answer);
@@ -124,20 +127,21 @@ async function statement(
   };
   const result = results[0] ?? {};
   const failed = error ?? result.error;
-  return { ...result, ...(failed === undefined ? {} : { error: failed }), dateMs: answer.dateMs };
+  const { dateMs, isMarked } = answer;
+  return { ...result, ...(failed === undefined ? {} : { error: failed }), dateMs, isMarked };
 }
 
 /** Undefined when there is no such database, or nobody may know. */
 async function policiesOf(
   http: InfluxHttp,
   target: Target,
-): Promise<{ policies: Policy[] | undefined; dateMs: number | undefined }> {
-  const { error, series, dateMs } = await statement(
+): Promise<{ policies: Policy[] | undefined } & Pick<Answer, 'dateMs' | 'isMarked'>> {
+  const { error, series, dateMs, isMarked } = await statement(
     http,
     target,
     `SHOW RETENTION POLICIES ON ${ident(target.bucket)}`,
   );
-  if (error !== undefined) return { policies: undefined, dateMs };
+  if (error !== undefined) return { policies: undefined, dateMs, isMarked };
   const { columns = [], values = [] } = series?.[0] ?? {};
   const [name, duration, isDefault] = ['name', 'duration', 'default'].map((column) =>
     columns.indexOf(column),
@@ -147,5 +151,5 @@ async function policiesOf(
     durationMs: durationMs(String(row[duration])),
     isDefault: row[isDefault] === true,
   }));
-  return { policies, dateMs };
+  return { policies, dateMs, isMarked };
 }

@@ -82,6 +82,8 @@ export class InfluxStore implements TimeSeriesStore {
   /** The one that `identity` told last. */
   private given: string | undefined;
   private lookAt = Number.NEGATIVE_INFINITY;
+  /** Its answers name InfluxDB: one that does not is somebody else's. */
+  private isMarked = false;
   /** Of one request; fewer where something in between takes no larger ones. */
   private linesMax = LINES_MAX;
   private isClosed = false;
@@ -117,11 +119,12 @@ export class InfluxStore implements TimeSeriesStore {
   private async ensure(): Promise<void> {
     const now = monotonicMs(this.time);
     if (this.instance !== undefined && now < this.lookAt) return;
-    const { instance, retentionMs, dateMs } = await setUp(this.http, this.options);
+    const { instance, retentionMs, dateMs, isMarked } = await setUp(this.http, this.options);
     if (instance !== this.instance) this.refusals.forget();
     this.refusals.heard(dateMs);
     this.refusals.retentionMs = retentionMs;
     this.instance = instance;
+    this.isMarked = isMarked;
     this.linesMax = LINES_MAX;
     this.lookAt = now + LOOK_MS;
   }
@@ -208,7 +211,7 @@ export class InfluxStore implements TimeSeriesStore {
       lines = left;
       if (lines.length === 0) return;
       const answer = await this.send(lines);
-      if (isWritten(answer)) return;
+      if (isWritten(answer) && (answer.isMarked || !this.isMarked)) return;
       if (!this.isOfPoints(answer, lines)) throw this.unavailable(answer);
       call.count();
       const words = wordsOf(answer);
@@ -264,7 +267,7 @@ export class InfluxStore implements TimeSeriesStore {
   private unavailable(answer: Answer): HeadwaterError {
     const { url, bucket } = this.options;
     // It may have been dropped: it is looked at, and made where it may be, before the next attempt.
-    if (answer.status === 404) this.lookAt = Number.NEGATIVE_INFINITY;
+    if (answer.status === 404 || answer.status < 400) this.lookAt = Number.NEGATIVE_INFINITY;
     return new HeadwaterError('STORE_UNAVAILABLE', sentenceOf(answer, url, bucket));
   }
 

@@ -1,5 +1,5 @@
 /** Who may come to a gateway, as its first part: a configuration that would be open is refused before anything else. */
-import { CERTIFICATE_METRICS } from '../../shared/access/tls-metrics.ts';
+import { CERTIFICATE_METRICS, certificateHealth } from '../../shared/access/tls-metrics.ts';
 import { DOORS, checkDoors } from '../../shared/access/doors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { GatewayConfig } from '../config.ts';
@@ -30,5 +30,6 @@ export const guardPart: GatewayPart<Guard> = {
     return guard;
   },
   metrics: CERTIFICATE_METRICS,
+  health: certificateHealth,
   close: (guard) => guard.close(),
 };

@@ -1,5 +1,6 @@
 /** What a server's certificate says of itself, for alerts before it ends. */
 import { gauge, type MetricTable } from '../telemetry/metrics.ts';
+import type { Health } from '../telemetry/health.ts';
 import type { ServerTls } from './tls.ts';
 
 export const CERTIFICATE_METRICS: MetricTable<{ tls: ServerTls | undefined }> = {
@@ -8,3 +9,7 @@ export const CERTIFICATE_METRICS: MetricTable<{ tls: ServerTls | undefined }> = 
     ({ tls }) => (tls === undefined ? Number.POSITIVE_INFINITY : tls.expiryMs() / 1000),
   ),
 };
+
+/** An expired one is named as what keeps others away. */
+export const certificateHealth = ({ tls }: { tls: ServerTls | undefined }): Health[] =>
+  tls === undefined ? [] : [{ name: 'certificate', why: tls.expired, isEssential: false }];

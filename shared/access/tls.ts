@@ -6,6 +6,7 @@ import { X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { readPrivateFile } from '../config/secrets.ts';
 import { readSettingFile } from '../config/user-file.ts';
+import { processTime, wallMs } from '../env/env.ts';
 import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Notify } from '../telemetry/log.ts';
 import { WatchedFiles } from './watched.ts';
@@ -24,6 +25,8 @@ export interface TlsFiles {
 }
 
 const MIN_VERSION = 'TLSv1.2';
+/** Whether it has ended is looked at so often. */
+const LOOK_MS = 5000;
 
 /** Certificates of a PEM file. Throws CONFIG_INVALID. */
 export function readCertificates(path: string, what: string): X509Certificate[] {
@@ -77,6 +80,11 @@ export class ServerTls {
   private readonly files: TlsFiles;
   private readonly what: string;
   private readonly watched: WatchedFiles;
+  private readonly notify: Notify;
+  private readonly looking: NodeJS.Timeout;
+  private ends: number | undefined;
+  /** Why nobody who checks it believes the certificate in force; undefined while it is valid. */
+  expired: string | undefined;
   private readonly servers = new Set<Renewable>();
   options: SecureContextOptions;
   /** Called when other certificates are revoked than before: who came in with one has to show it again. */
@@ -86,10 +94,14 @@ export class ServerTls {
   constructor(files: TlsFiles, what: string, notify: Notify) {
     this.files = files;
     this.what = what;
+    this.notify = notify;
     this.options = secureOptions(files, what);
     const { certFile, keyFile, caFile, crlFile } = files;
     this.watched = new WatchedFiles([certFile, keyFile, caFile, crlFile], what, notify);
     this.watched.start(() => this.reload());
+    this.look();
+    this.looking = setInterval(() => this.look(), LOOK_MS);
+    this.looking.unref();
   }
 
   /** The server's connections stay; new ones see the new certificate. */
@@ -100,17 +112,36 @@ export class ServerTls {
   /** When the certificate in force ends, epoch milliseconds; a chain's first is the server's own. */
   expiryMs(): number {
     const { cert } = this.options;
-    return cert === undefined ? Number.NaN : Date.parse(new X509Certificate(String(cert)).validTo);
+    this.ends ??=
+      cert === undefined ? Number.NaN : Date.parse(new X509Certificate(String(cert)).validTo);
+    return this.ends;
+  }
+
+  /** Told when it ends, and when another one has taken its place. */
+  private look(): void {
+    const endMs = this.expiryMs();
+    const isOver = endMs <= wallMs(processTime);
+    if (isOver === (this.expired !== undefined)) return;
+    const { certFile } = this.files;
+    this.expired = isOver
+      ? `the certificate ${certFile} has expired on ${new Date(endMs).toISOString()}: renew it; whoever checks it does not connect, and a new file is taken without a restart`
+      : undefined;
+    const { notify, what } = this;
+    if (this.expired === undefined)
+      notify({ level: 'info', event: 'certificate', text: `${what}: ${certFile} is valid` });
+    else notify({ level: 'error', event: 'certificate_expired', text: this.expired });
   }
 
   private reload(): void {
     const before = this.options;
     this.options = secureOptions(this.files, this.what);
+    this.ends = undefined;
     for (const server of this.servers) server.setSecureContext(this.options);
     if (String(before.crl ?? '') !== String(this.options.crl ?? '')) this.onRevocation();
   }
 
   stop(): void {
+    clearInterval(this.looking);
     this.watched.stop();
   }
 }

@@ -45,7 +45,7 @@ async function readNote(folder: string, path: string): Promise<string | undefine
     if (codeOf(error) === 'ENOENT') return undefined;
     throw new HeadwaterError(
       'DATA_UNUSABLE',
-      `data folder ${folder} cannot be used: ${messageOf(error)}`,
+      `data folder ${folder} cannot be used: ${messageOf(error)}; give it to this user, or choose another with --data`,
       { cause: error },
     );
   }

@@ -17,7 +17,7 @@ export async function makeFolder(path: string, mode?: number): Promise<void> {
     const code = codeOf(error);
     if (code === 'EEXIST') {
       if ((await stat(full)).isDirectory()) return;
-      throw error;
+      throw new Error(`${full} is a file, not a folder`, { cause: error });
     }
     if (code !== 'ENOENT' || dirname(full) === full) throw error;
     const above = await stat(dirname(full)).catch(() => undefined);

@@ -53,7 +53,11 @@ function signature(): string {
 
 /** Prints one sentence and sets the exit code: 2 for a command line that is not understood, else 1. */
 export function failProcess(error: unknown): void {
-  process.stderr.write(`${signature()} ${printableLines(messageOf(error))}\n`);
+  const isOfFiles = ['EMFILE', 'ENFILE'].includes(codeOf(error));
+  const advice = isOfFiles
+    ? ': this process may open too few; raise the limit (ulimit -n 1024, or LimitNOFILE= in its unit)'
+    : '';
+  process.stderr.write(`${signature()} ${printableLines(messageOf(error))}${advice}\n`);
   if (
     operatingError(error) === undefined &&
     error instanceof Error &&

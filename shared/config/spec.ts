@@ -20,6 +20,8 @@ interface Key<T extends string, V> {
 export type KeySpec =
   | (Key<'string', string> & {
       choices?: readonly string[];
+      /** A folder of this machine. */
+      isFolder?: true;
       /** It may name an adapter (`NAME`, `NAME://ADDRESS`), whose own options are keys under that name. */
       adapter?: true;
     })
@@ -65,6 +67,18 @@ export function parseAddress(text: string, origin: string): Address {
   return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
 }
 
+/** Of this machine: what looks like a network's would be made here, quietly, under that name. Throws CONFIG_INVALID. */
+export function parseFolder(text: string, origin: string): string {
+  if (text === '')
+    throw new HeadwaterError('CONFIG_INVALID', `${origin} is empty: it wants the name of a folder`);
+  if (/^(\/\/|\\\\|[a-z][a-z0-9+.-]+:\/)/i.test(text))
+    throw new HeadwaterError(
+      'CONFIG_INVALID',
+      `${origin}: '${text}' is a network address, not a folder of this machine: mount it, and name the place where it is mounted (its fsync must be one: not NFS with async)`,
+    );
+  return text;
+}
+
 function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
   const wrong = (wanted: string): never => {
     throw new HeadwaterError(
@@ -76,6 +90,7 @@ function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
     case 'string':
       if (spec.choices !== undefined && !spec.choices.includes(String(value)))
         return wrong(`one of ${spec.choices.join(', ')}`);
+      if (spec.isFolder === true) return parseFolder(String(value), origin.text);
       return typeof value === 'string' || typeof value === 'number'
         ? String(value)
         : wrong('a text');

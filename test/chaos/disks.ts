@@ -11,7 +11,7 @@ import { Site, wait, type Chance, type Result } from './site.ts';
 const ACCEPT_MS = 5000;
 
 /** A tmpfs of its own; unmounted by `free`. */
-function mount(options: string): { folder: string; free: () => void } {
+export function mount(options: string): { folder: string; free: () => void } {
   const folder = join(temporaryFolder(), 'disk');
   mkdirSync(folder);
   execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', folder]);

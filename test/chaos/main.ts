@@ -10,11 +10,14 @@ import * as disks from './disks.ts';
 import * as flips from './flips.ts';
 import * as kills from './kills.ts';
 import { NO_LONG, surroundings, whyNot, type Need } from './needs.ts';
+import { namedTable } from './named.ts';
 import * as network from './network.ts';
 import * as operations from './operations.ts';
 import { runPeers } from './peers/run.ts';
 import * as power from './power.ts';
 import { cutCollector, cutCollectorWithoutSync } from './power-collector.ts';
+import * as refusals from './refusals.ts';
+import * as retention from './retention.ts';
 import type { Chance, Result } from './site.ts';
 
 interface Fault {
@@ -69,6 +72,26 @@ const FAULTS: Record<string, Fault> = {
   'poison at every stage': { run: operations.poison },
   'cloned gateway': { run: operations.clonedGateway },
   'vanished folder': { run: operations.vanishedFolder },
+  'cloned gateway, two collectors': {
+    run: refusals.clonedApart,
+    needs: ['Kafka client', 'Kafka'],
+    isLong: true,
+  },
+  'Kafka refuses': { run: refusals.logRefuses, needs: ['Kafka client', 'Kafka'], isLong: true },
+  'InfluxDB refuses': { run: refusals.storeAnswers, needs: ['InfluxDB'], isLong: true },
+  'retention, InfluxDB 2': {
+    run: retention.retention2,
+    needs: ['Kafka client', 'Kafka', 'InfluxDB'],
+    isLong: true,
+  },
+  'retention, InfluxDB 1.8': {
+    run: retention.retention1,
+    needs: ['Kafka client', 'Kafka', 'InfluxDB 1.8'],
+    isLong: true,
+  },
+  'disk full, collector': { run: refusals.fullCentre, needs: ['root'], isLong: true },
+  'certificate expired': { run: refusals.expiredCertificate, isLong: true },
+  'S3 away': { run: refusals.lakeAway, isLong: true },
 };
 
 /** What is broken on purpose: a control that loses nothing proves that the trial sees nothing. */
@@ -127,6 +150,8 @@ interface Row extends Result {
   trials: number;
   firedCount: number;
   failures: string[];
+  /** What a trial says beside its figures. */
+  notes: string[];
   /** All its trials together. */
   ms: number;
 }
@@ -140,6 +165,7 @@ const emptyRow = (): Row => ({
   extra: 0,
   differing: 0,
   failures: [],
+  notes: [],
   ms: 0,
 });
 
@@ -189,6 +215,7 @@ async function oneTrial(row: Row, run: Fault['run'], own: number): Promise<void>
     row.lost += result.lost;
     row.extra += result.extra;
     row.differing += result.differing;
+    if (result.note !== undefined) row.notes.push(result.note.trim());
     if (result.lost + result.extra + result.differing > 0)
       row.failures.push(
         `trial seed ${own}: lost ${result.lost}, extra ${result.extra}, differing ${result.differing} ${result.note ?? ''}`,
@@ -244,6 +271,8 @@ for (const [name, row] of rows) {
     `${name.padEnd(width)}  ${String(trials).padStart(6)}  ${String(firedCount).padStart(5)}  ${String(acknowledged).padStart(12)}  ${String(lost).padStart(4)}  ${String(extra).padStart(5)}  ${String(differing).padStart(9)}${failed ? '  FAILED' : ''}`,
   );
   if (!isControl || failed) for (const text of row.failures) lines.push(`    ${text}`);
+  if (!isControl && !failed)
+    for (const text of row.notes) if (text !== '') lines.push(`    ${text}`);
 }
 const trials = [...rows]
   .filter(([name]) => !name.startsWith('control'))
@@ -252,5 +281,7 @@ const verdict =
   bad === 0
     ? `0 of ${trials} trials broke a promise (95 % bound ${(3 / trials).toPrecision(2)})`
     : `${bad} of ${rows.size} faults FAILED`;
-process.stdout.write(`\n${[...lines, ...notTriedLines].join('\n')}\n\n${verdict}, seed ${seed}\n`);
+process.stdout.write(
+  `\n${[...lines, ...notTriedLines].join('\n')}\n${namedTable()}\n${verdict}, seed ${seed}\n`,
+);
 process.exit(bad === 0 ? 0 : 1);

@@ -24,6 +24,7 @@ export type Need =
   | 'Kafka client'
   | 'Kafka'
   | 'InfluxDB'
+  | 'InfluxDB 1.8'
   | keyof typeof PEERS;
 
 /** Where it looks; the process's own when left out. */
@@ -120,6 +121,11 @@ function lacking(need: Need, at: Surroundings): string | undefined {
       return unless(
         existsSync(join(cache, 'bin', 'influxdb2-2.7.12', 'influxd')),
         'InfluxDB is missing, bash test/services/install.sh influxdb2 brings it',
+      );
+    case 'InfluxDB 1.8':
+      return unless(
+        existsSync(join(cache, 'bin', 'influxdb1-1.8.10', 'influxd')),
+        'InfluxDB 1.8 is missing, bash test/services/install.sh influxdb1 brings it',
       );
     case 'Mosquitto 2.1':
     case 'Telegraf':

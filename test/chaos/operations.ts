@@ -2,52 +2,19 @@
  * Faults of operation: what an administrator, a clock, a copied card or a device does. Nothing is lost or doubled, and each
  * is named by the log, `/api/v1/status`, `headwater doctor` and the metrics within 10 seconds.
  */
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cpSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { topics } from '../../collector/log/topics.ts';
-import { CACHE } from '../support/cache.ts';
 import { startKafka } from '../services/servers.ts';
-import { makeTopic, raisePartitions } from '../support/kafka-admin.ts';
+import { makeTopic, raisePartitions, setTopic } from '../support/kafka-admin.ts';
 import { encodePublish } from '../support/load.ts';
-import { crowding, run, startGateway, temporaryFolder, until } from '../support/process.ts';
+import { startGateway, temporaryFolder, until } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
 import { reconcile } from '../support/reconcile.ts';
 import { fakedClock, reconcileTimes } from './clocks.ts';
+import { named } from './named.ts';
 import { Site, type Chance, type Result } from './site.ts';
-
-const NAMED_MS = 10_000;
-
-interface Named {
-  log: RegExp;
-  /** Of the status as JSON, and of a line of `headwater doctor`. */
-  status: RegExp;
-  /** A line of `/metrics`. */
-  metric: RegExp;
-}
-
-/** Throws when one of the four does not name it in time. */
-async function named({ collector }: Site, { log, status, metric }: Named): Promise<void> {
-  const http = collector?.address['http'] ?? '';
-  const text = async (path: string): Promise<string> => {
-    const response = await fetch(`http://${http}${path}`, { headers: { connection: 'close' } });
-    return await response.text();
-  };
-  const limitMs = NAMED_MS * crowding();
-  const began = performance.now();
-  const left = (): number => Math.max(1000, limitMs - (performance.now() - began));
-  await until(`the log to say ${log}`, () => log.test(collector?.output() ?? ''), left());
-  await until(
-    `the status to say ${status}`,
-    async () => status.test(await text('/api/v1/status')),
-    left(),
-  );
-  await until(`a metric ${metric}`, async () => metric.test(await text('/metrics')), left());
-  const { output } = await run(['doctor', '--data', temporaryFolder(), '--http', http]);
-  if (!output.split('\n').some((line) => /^(warn|fail)/.test(line) && status.test(line)))
-    throw new Error(`doctor does not say ${status}: ${output}`);
-}
 
 /** A gateway's folder is copied to a second card, and both run. */
 export async function clonedGateway(chance: Chance): Promise<Result> {
@@ -64,7 +31,7 @@ export async function clonedGateway(chance: Chance): Promise<Result> {
     clone = await startGateway(site.collector?.address['uplink'], more);
     const { port } = clone;
     const both = [site.load(400), site.load(400, 100, 0, port('mqtt'))];
-    await named(site, {
+    await named('cloned gateway', site, {
       log: /two gateways call themselves gw-chaos/,
       status: /two gateways call themselves gw-chaos/,
       metric: /^headwater_ingest_doubled_gateways 1$/m,
@@ -91,7 +58,7 @@ export async function collectorClock(): Promise<Result> {
     await site.start();
     const before = Date.now();
     const load = site.load(400);
-    await named(site, {
+    await named('collector clock', site, {
       log: /clock says .*before this version was made/,
       status: /clock says .*before this version was made/,
       metric: /^headwater_clock_doubted 1$/m,
@@ -114,7 +81,7 @@ export async function vanishedFolder(chance: Chance): Promise<Result> {
     await site.load(Math.ceil(chance() * 400));
     renameSync(site.collectorFolder, away);
     const meanwhile = site.load(400);
-    await named(site, {
+    await named('vanished folder', site, {
       log: /is not there any more/,
       status: /is not there any more/,
       metric: /^headwater_log_up 0$|^headwater_disk_free_bytes NaN$/m,
@@ -153,7 +120,7 @@ export async function poison(): Promise<Result> {
     }
     client.socket.destroy();
     await site.load(200);
-    await named(site, {
+    await named('poison', site, {
       log: /quarantine: in quarantine/,
       status: /messages are in quarantine/,
       metric: /^headwater_quarantine_open_messages [1-9]/m,
@@ -162,16 +129,6 @@ export async function poison(): Promise<Result> {
   } finally {
     await site.stop();
   }
-}
-
-/** As `kafka-configs.sh` does it. */
-function setTopicBytes(brokers: string, topic: string, bytes: number): void {
-  const tool = ['-cp', join(CACHE, 'kafka-4.1.0', 'libs', '*'), 'kafka.admin.ConfigCommand'];
-  const what = ['--alter', '--entity-type', 'topics', '--entity-name', topic];
-  const setting = ['--add-config', `max.message.bytes=${bytes}`];
-  execFileSync('java', [...tool, '--bootstrap-server', brokers, ...what, ...setting], {
-    stdio: 'pipe',
-  });
 }
 
 const stored = async (site: Site, http: string): Promise<{ missing: number }> => {
@@ -190,7 +147,7 @@ export async function smallTopics(): Promise<Result> {
         'cleanup.policy': compacted ? 'compact' : 'delete',
       });
     await site.start();
-    await named(site, {
+    await named('topics too small', site, {
       log: /topic headwater\.raw has max\.message\.bytes=40000/,
       status: /topic headwater\.raw has max\.message\.bytes=40000/,
       metric: /^headwater_warnings [1-9]/m,
@@ -204,12 +161,12 @@ export async function smallTopics(): Promise<Result> {
     client.send(encodePublish('chaos/wide/message', wide(200_000), 1, 2));
     await site.load(2000);
     const began = performance.now();
-    await named(site, {
+    await named('message too large', site, {
       log: /ingest_too_large: gateway gw-chaos keeps a message/,
       status: /gateway gw-chaos keeps a message of up to \d+ bytes/,
       metric: /^headwater_ingest_too_large_messages 1$/m,
     });
-    await named(site, {
+    await named('reading too large', site, {
       log: /quarantine: in quarantine/,
       status: /messages are in quarantine/,
       metric: /^headwater_quarantine_open_messages 1$/m,
@@ -220,7 +177,7 @@ export async function smallTopics(): Promise<Result> {
       return missing === 0 || undefined;
     });
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    setTopicBytes(kafka.address, 'headwater.raw', 1_000_000);
+    setTopic(kafka.address, 'headwater.raw', 'max.message.bytes', 1_000_000);
     client.socket.destroy();
     const result = await site.reconcile(true);
     return { ...result, note: `${result.note ?? ''} all others stored after ${seconds} s` };
@@ -241,7 +198,7 @@ export async function raisedPartitions(): Promise<Result> {
     for (const topic of ['raw', 'readings', 'results', 'state', 'ledger'])
       await raisePartitions(kafka.address, `headwater.${topic}`, 8);
     await site.startCollector();
-    await named(site, {
+    await named('partitions raised', site, {
       log: /has 8 partitions.*and 4 are used/,
       status: /has 8 partitions.*and 4 are used/,
       metric: /^headwater_warnings [1-9]/m,

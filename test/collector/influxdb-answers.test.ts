@@ -176,6 +176,24 @@ describe('what is no answer of InfluxDB keeps the readings waiting, in one sente
     await store.close();
   });
 
+  it('204 of somebody else, in the place of one that had named itself, is no write', async () => {
+    let isOther = false;
+    respond = (response) => {
+      const [status, body] = usual(response.req.url ?? '');
+      const mark = { 'x-influxdb-version': 'v2.7.12' };
+      if (isOther) response.writeHead(204).end();
+      else response.writeHead(status, mark).end(body);
+    };
+    const store = storeOf();
+    expect(await store.apply(one())).toEqual([]);
+    isOther = true;
+    for (let time = 0; time < 2; time++)
+      await expect(store.apply(one())).rejects.toThrow(/that is no answer of InfluxDB/);
+    isOther = false;
+    expect(await store.apply(one())).toEqual([]);
+    await store.close();
+  });
+
   it('413 of a large request: smaller ones from then on, and a point that is too large alone is refused', async () => {
     const sizes: number[] = [];
     respond = (response) => {

@@ -200,7 +200,9 @@ describe.each([
       request.on('data', (part: Buffer) => parts.push(part));
       request.on('end', () => {
         const isBad = Buffer.concat(parts).toString().includes('value=666');
-        response.writeHead(isBad ? 400 : 204).end(isBad ? '{"message":"no"}' : '');
+        response
+          .writeHead(isBad ? 400 : 204, { 'x-influxdb-version': '9' })
+          .end(isBad ? '{"message":"no"}' : '');
       });
       return true;
     };

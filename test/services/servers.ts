@@ -84,8 +84,10 @@ ${listener}.oauthbearer.sasl.jaas.config=${login}.oauthbearer.OAuthBearerLoginMo
 `;
 }
 
+/** `extra`: lines of its properties. */
 export async function startKafka(
   security?: KafkaSecurity,
+  extra = '',
 ): Promise<Server & { securePort: number; wipe(): void }> {
   const folder = temporaryFolder();
   const [port, controller, securePort] = [await freePort(), await freePort(), await freePort()];
@@ -110,7 +112,7 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 message.max.bytes=9000000
 auto.create.topics.enable=false
-${security === undefined ? '' : securityProperties(security)}`,
+${security === undefined ? '' : securityProperties(security)}${extra}`,
   );
   const scram = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) =>
     security === undefined

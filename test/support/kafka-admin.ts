@@ -63,6 +63,18 @@ export const kafkaTool = (name: string, brokers: string, args: readonly string[]
     { stdio: 'pipe', encoding: 'utf8' },
   );
 
+/** As `kafka-configs.sh` does it. */
+export const setTopic = (
+  brokers: string,
+  topic: string,
+  setting: string,
+  value: number | string,
+): void => {
+  const what = ['--alter', '--entity-type', 'topics', '--entity-name', topic];
+  const to = ['--add-config', `${setting}=${value}`];
+  kafkaTool('kafka.admin.ConfigCommand', brokers, [...what, ...to]);
+};
+
 /** Of its first partition, those before an offset: what a retention does, at once. */
 export function deleteRecords(brokers: string, topic: string, offset: number): void {
   const file = join(temporaryFolder(), 'records.json');
