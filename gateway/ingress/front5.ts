@@ -1,7 +1,7 @@
 /**
  * Sessions of ours in front of the buffer: CONNECT, SUBSCRIBE and wills of MQTT 5 clients, and of those of 3.1.1 that ask for
  * a session which outlives its connection, with the same guard, limits and way of a message as aedes's clients. A client
- * id has one session, of one version: whoever connects with the other ends it.
+ * id has one session, whatever version its client speaks.
  */
 import { principalOf } from '../../shared/access/shares.ts';
 import type { Env } from '../../shared/env/env.ts';
@@ -21,10 +21,12 @@ import {
 } from '../mqtt5/link.ts';
 import { Link311 } from '../mqtt5/link311.ts';
 import type { Message } from '../mqtt5/message.ts';
+import { RetainedOffers, type Place } from '../mqtt5/offers.ts';
 import { readConnect5, type Connect, type Filter, type Publish } from '../mqtt5/packets.ts';
 import { REASON, Refusal, type Reason } from '../mqtt5/reasons.ts';
 import type { Session } from '../mqtt5/session.ts';
 import type { PendingWill } from '../mqtt5/session-disk.ts';
+import type { SteadyClock } from '../mqtt5/steady-clock.ts';
 import { sharedFilter } from '../mqtt5/topics.ts';
 import type { Guard } from './guard.ts';
 import { recordProperties, refusalOf, willOf } from './terms5.ts';
@@ -32,6 +34,8 @@ import { recordProperties, refusalOf, willOf } from './terms5.ts';
 /** What the front needs of the ingress, which both versions share. */
 export interface Front5Context {
   env: Env;
+  /** Of everything that has its time. */
+  clock: SteadyClock;
   guard: Guard;
   /** Resolves when what was given to it is on stable storage, in order with messages. */
   durable(ops: KvOp[]): Promise<void>;
@@ -58,7 +62,8 @@ export interface Front5Context {
   trouble(error: unknown): void;
   /** A client of aedes's with this id ends. */
   evictAedes(clientId: string): void;
-  retained(filter: string): AsyncIterable<Message>;
+  retainedTopics(filter: string): (after: number) => Place[];
+  retainedOn(topic: string): Message | undefined;
 }
 
 export class Front5 implements LinkHost, BrokerHost {
@@ -77,11 +82,15 @@ export class Front5 implements LinkHost, BrokerHost {
     this.context = context;
     this.limits = limits;
     this.stallMs = stallMs;
-    this.broker = new Broker5(context.env, options, this);
+    this.broker = new Broker5(context.clock, options, this);
   }
 
   nowMs(): number {
-    return this.context.env.clock.wallUs() / 1000;
+    return this.context.clock.nowMs();
+  }
+
+  monotonicMs(): number {
+    return this.context.clock.monotonicMs();
   }
 
   /** Gives the clients that may no longer subscribe to what their sessions of an earlier run have subscribed to. */
@@ -94,7 +103,7 @@ export class Front5 implements LinkHost, BrokerHost {
 
   /** A subscriber that does not read is let go, so that nothing piles up for it in memory. */
   private cutStalled(): void {
-    const since = this.nowMs() - this.stallMs;
+    const since = this.monotonicMs() - this.stallMs;
     for (const link of this.owners.values())
       if ((link.outbox.stalledSinceMs ?? Number.POSITIVE_INFINITY) < since)
         link.connection.close('does not read what it subscribed to');
@@ -152,7 +161,6 @@ export class Front5 implements LinkHost, BrokerHost {
       clientId,
       principal,
       connect,
-      link.version,
       before !== undefined,
     );
     // After the session before, whose end lets go of the id.
@@ -176,7 +184,6 @@ export class Front5 implements LinkHost, BrokerHost {
     clientId: string,
     principal: string,
     { cleanStart }: Connect,
-    version: Session['version'],
     isTakeover: boolean,
   ): { session: Session; sessionPresent: boolean } {
     const { broker } = this;
@@ -184,7 +191,7 @@ export class Front5 implements LinkHost, BrokerHost {
     if (found !== undefined) {
       // A connection that is taken over has ended without a DISCONNECT: its will is sent, but for one that waits
       // for a session that goes on [MQTT-3.1.3-9].
-      const goesOn = !cleanStart && found.expirySeconds > 0 && found.version === version;
+      const goesOn = !cleanStart && found.expirySeconds > 0;
       if (isTakeover) broker.endConnection(found, goesOn);
       else if (goesOn) broker.setWill(clientId, undefined);
       if (goesOn) return { session: found, sessionPresent: true };
@@ -237,7 +244,7 @@ export class Front5 implements LinkHost, BrokerHost {
     id: number | undefined,
   ): Promise<SubscribeResult> {
     const { session } = link;
-    if (session === undefined) return { reasons: [], retained: () => Promise.resolve() };
+    if (session === undefined) return { reasons: [], retained: () => undefined };
     const fresh: Filter[] = [];
     const reasons = filters.map((each) => {
       const isNew = !session.subscriptions.has(each.filter);
@@ -252,12 +259,25 @@ export class Front5 implements LinkHost, BrokerHost {
     });
     this.broker.keep(session);
     await this.context.durable([]);
-    const retained = async (): Promise<void> => {
-      for (const { filter, qos } of fresh)
-        for await (const message of this.context.retained(filter))
-          this.broker.offer(session, message, qos, id);
-    };
-    return { reasons, retained };
+    return { reasons, retained: () => this.offer(session, fresh) };
+  }
+
+  /** What is retained, for new subscriptions. */
+  private offer(session: Session, filters: Filter[]): void {
+    const { context, broker } = this;
+    for (const { filter } of filters) {
+      const subscription = session.subscriptions.get(filter);
+      if (subscription === undefined) continue;
+      const { qos, id } = subscription;
+      const offers = new RetainedOffers({
+        more: context.retainedTopics(filter),
+        retained: (topic) => context.retainedOn(topic),
+        isWanted: () => session.subscriptions.get(filter) === subscription,
+        qosMax: qos,
+        give: (message) => broker.offer(session, message, qos, id),
+      });
+      session.offer(offers);
+    }
   }
 
   private refusesFilter(clientId: string, filter: string): Reason | undefined {

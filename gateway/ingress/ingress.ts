@@ -26,6 +26,7 @@ import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import { REASON } from '../mqtt5/reasons.ts';
 import { SESSION_PREFIX } from '../mqtt5/session-disk.ts';
+import { SteadyClock } from '../mqtt5/steady-clock.ts';
 import { CleanSessions } from './clean-sessions.ts';
 import { Endings } from './endings.ts';
 import { Front5, type Front5Context } from './front5.ts';
@@ -83,6 +84,7 @@ export class Ingress implements MqttHandler {
   private readonly retained: Retained;
   private readonly clean: CleanSessions;
   private readonly seldom: Seldom;
+  private readonly clock: SteadyClock;
 
   constructor(
     env: Env,
@@ -108,12 +110,13 @@ export class Ingress implements MqttHandler {
     const sessions = (this.sessions = new Qos2Sessions(shares.qos2));
     const retained = new Retained(shares.retainedMessages, shares.retainedBytes);
     const view = new RetainedView();
+    const clock = (this.clock = new SteadyClock(env.clock));
     const standings = new Standings(env, guard, options.messagesPerSecond);
     const principalOf = (clientId: string): string => guard.identities.principalOf(clientId) ?? '';
     this.subscriptions = subscriptions;
     this.retained = retained;
     const local = (this.local = new LocalDelivery({
-      ...{ env, buffer, notify, subscriptions, retained, view, principalOf },
+      ...{ clock, buffer, notify, subscriptions, retained, view, principalOf },
     }));
     const wills = new Wills(guard, buffer, local, space, shares.waitingWills);
     const grants = (this.grants = new Grants(
@@ -171,9 +174,10 @@ export class Ingress implements MqttHandler {
   }
 
   private context5(env: Env, wills: Wills): Front5Context {
-    const { guard, buffer, local, sessions, publishing, grants } = this;
+    const { guard, buffer, local, sessions, publishing, grants, clock } = this;
     return {
       env,
+      clock,
       guard,
       durable: (ops) => new Promise((resolve) => buffer.barrier({ durable: resolve }, ops)),
       write: (ops, durable) => local.write(ops, durable),
@@ -191,7 +195,8 @@ export class Ingress implements MqttHandler {
         this.endings.end(clientId, 'more is queued for it than is allowed', REASON.quotaExceeded),
       trouble: (error) => this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
       evictAedes: (clientId) => this.clean.evict(clientId),
-      retained: (filter) => local.retainedFor(filter),
+      retainedTopics: (filter) => local.retainedTopics(filter),
+      retainedOn: (topic) => local.retainedOn(topic),
     };
   }
 
@@ -229,7 +234,7 @@ export class Ingress implements MqttHandler {
     for (const clientId of this.sessions.clients()) guard.identities.left(clientId);
     this.endings.start();
     const cut = this.front5.start(await buffer.entries(SESSION_PREFIX));
-    await this.local.start(this.clean, this.front5, await buffer.entries(RETAINED_PREFIX));
+    this.local.start(this.clean, this.front5, await buffer.entries(RETAINED_PREFIX));
     this.endings.afterRestart(cut);
   }
 

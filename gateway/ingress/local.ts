@@ -3,7 +3,6 @@
  * both. Nobody sees what could still be lost: copies for sessions that outlive their connection are
  * written with the message, and everything is sent after the fsync.
  */
-import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { PublishProperties } from '../../shared/mqtt/protocol.ts';
@@ -11,6 +10,8 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Delivery } from '../mqtt5/broker.ts';
 import type { Message } from '../mqtt5/message.ts';
+import type { Place } from '../mqtt5/offers.ts';
+import type { SteadyClock } from '../mqtt5/steady-clock.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import type { Retained, RetainedExtras } from './retained.ts';
 import type { RetainedView } from './retained-view.ts';
@@ -28,7 +29,7 @@ interface Copies {
 }
 
 export interface LocalParts {
-  env: Env;
+  clock: SteadyClock;
   buffer: MessageBuffer<Ticket>;
   notify: Notify;
   subscriptions: Subscriptions;
@@ -38,6 +39,7 @@ export interface LocalParts {
 }
 
 const EXPIRY_LOOK_MS = 1000;
+const RETAINED_AT_ONCE = 500;
 
 export class LocalDelivery {
   retainedRefused = 0;
@@ -48,17 +50,15 @@ export class LocalDelivery {
 
   constructor(parts: LocalParts) {
     this.parts = parts;
+    parts.clock.onJump((jumpMs) => this.shiftRetained(jumpMs));
   }
 
   /** Takes up what is retained from an earlier run, before anybody is connected. */
-  async start(clean: Clean, five: Copies, entries: [Buffer, Buffer][]): Promise<void> {
+  start(clean: Clean, five: Copies, entries: [Buffer, Buffer][]): void {
     this.clean = clean;
     this.five = five;
-    // Nobody is connected yet: this only puts them back among the retained.
-    for (const { topic, qos, payload } of this.parts.retained.load(entries))
-      await new Promise<void>((resolve) =>
-        clean.deliver(plain(topic, qos, payload), true, () => resolve()),
-      );
+    for (const { topic, qos, payload, extras } of this.parts.retained.load(entries))
+      this.parts.view.put({ ...plain(topic, qos, payload), ...extras });
     this.expiry = setInterval(() => this.expireRetained(), EXPIRY_LOOK_MS);
     this.expiry.unref();
   }
@@ -80,7 +80,7 @@ export class LocalDelivery {
   }
 
   private nowMs(): number {
-    return this.parts.env.clock.wallUs() / 1000;
+    return this.parts.clock.nowMs();
   }
 
   /** A message that is not even stored was to be retained: the topic has none any more, not an older one. */
@@ -88,7 +88,7 @@ export class LocalDelivery {
     const { retained, view, principalOf } = this.parts;
     const nothing = { forwarded: undefined, expiresAtMs: undefined };
     const { ops } = retained.set(topic, principalOf(publisher), 0, Buffer.alloc(0), nothing);
-    if (ops.length > 0) this.write(ops, () => void view.unretain(topic));
+    if (ops.length > 0) this.write(ops, () => view.unretain(topic));
   }
 
   /** The topic's retained message, or none any more when this one cannot be kept: never an older one. */
@@ -99,7 +99,7 @@ export class LocalDelivery {
     const result = retained.set(topic, principal, qos, payload, message);
     if (result.kept) return result;
     // Subscribers to come are told after the fsync, like those who are here.
-    if (result.ops.length > 0) buffer.barrier({ durable: () => void view.unretain(topic) });
+    if (result.ops.length > 0) buffer.barrier({ durable: () => view.unretain(topic) });
     if (this.retainedRefused++ === 0)
       notify({
         level: 'warn',
@@ -120,6 +120,7 @@ export class LocalDelivery {
   }
 
   deliverNow(message: Message, isRetained: boolean, copies: Delivery | undefined): void {
+    if (isRetained) this.parts.view.put(message);
     this.clean?.deliver(message, isRetained, this.told);
     this.dispatch(copies);
   }
@@ -159,21 +160,32 @@ export class LocalDelivery {
     this.deliverNow(message, false, this.prepare(message));
   }
 
-  /** What is retained on topics that a filter matches, for a new subscription. */
-  async *retainedFor(filter: string): AsyncIterable<Message> {
-    const { view, retained } = this.parts;
-    const nowMs = this.nowMs();
-    for await (const { topic, payload, qos } of view.matching(filter)) {
-      const extras = retained.extrasOf(topic);
-      if ((extras.expiresAtMs ?? Number.POSITIVE_INFINITY) <= nowMs) continue;
-      yield { topic, payload: Buffer.from(payload), qos, retain: true, publisher: '', ...extras };
-    }
+  /** The next few of the topics that a filter matches and that have a retained message now. */
+  retainedTopics(filter: string): (after: number) => Place[] {
+    const { view } = this.parts;
+    const upTo = view.last;
+    return (after) => view.topicsOf(filter, after, upTo, RETAINED_AT_ONCE);
+  }
+
+  /** What is retained on a topic, for a new subscription. */
+  retainedOn(topic: string): Message | undefined {
+    const message = this.parts.view.get(topic);
+    if (message === undefined) return undefined;
+    const isExpired = (message.expiresAtMs ?? Number.POSITIVE_INFINITY) <= this.nowMs();
+    return isExpired ? undefined : { ...message, retain: true };
   }
 
   private expireRetained(): void {
-    const { topics, ops } = this.parts.retained.expired(this.nowMs());
+    const { retained, view, clock } = this.parts;
+    clock.look();
+    const { topics, ops } = retained.expired(this.nowMs());
     this.write(ops);
-    for (const topic of topics) void this.parts.view.unretain(topic);
+    for (const topic of topics) view.unretain(topic);
+  }
+
+  private shiftRetained(jumpMs: number): void {
+    const { retained, view } = this.parts;
+    this.write(retained.shift(this.nowMs(), jumpMs, (topic) => view.get(topic)));
   }
 }
 

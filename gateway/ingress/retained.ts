@@ -11,6 +11,8 @@
 import type { Share } from '../../shared/access/shares.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import { seal, unseal } from '../../shared/kv/sealed.ts';
+import type { Message } from '../mqtt5/message.ts';
+import { afterJump } from '../mqtt5/steady-clock.ts';
 
 export const RETAINED_PREFIX = Buffer.from('r');
 
@@ -30,6 +32,9 @@ export interface RetainedExtras {
 }
 
 const NO_EXTRAS: RetainedExtras = { forwarded: undefined, expiresAtMs: undefined };
+
+const keyOf = (topic: string): Buffer =>
+  Buffer.concat([RETAINED_PREFIX, Buffer.from(topic, 'utf8')]);
 
 const HAS_PRINCIPAL = 0x80;
 const HAS_EXTRAS = 0x40;
@@ -151,9 +156,10 @@ export class Retained {
     principal: string,
     qos: number,
     payload: Buffer,
-    extras: RetainedExtras = NO_EXTRAS,
+    { forwarded, expiresAtMs }: RetainedExtras = NO_EXTRAS,
   ): { ops: KvOp[]; kept: boolean } {
-    const key = Buffer.concat([RETAINED_PREFIX, Buffer.from(topic, 'utf8')]);
+    const key = keyOf(topic);
+    const extras = { forwarded, expiresAtMs };
     const had = this.forget(topic);
     const removal: KvOp[] = had ? [{ type: 'del', key }] : [];
     if (payload.length === 0) return { ops: removal, kept: true };
@@ -170,20 +176,32 @@ export class Retained {
     };
   }
 
-  /** What was said beside a topic's retained message. */
-  extrasOf(topic: string): RetainedExtras {
-    return this.kept.get(topic)?.extras ?? NO_EXTRAS;
-  }
-
   /** Topics whose message has expired by now: they are no more, and `ops` takes them from the disk. */
   expired(nowMs: number): { topics: string[]; ops: KvOp[] } {
     const topics = [...this.mortal].filter(
-      (topic) => (this.extrasOf(topic).expiresAtMs ?? Number.POSITIVE_INFINITY) <= nowMs,
+      (topic) => (this.kept.get(topic)?.extras.expiresAtMs ?? Number.POSITIVE_INFINITY) <= nowMs,
     );
     const ops = topics.map((topic): KvOp => {
       this.forget(topic);
-      return { type: 'del', key: Buffer.concat([RETAINED_PREFIX, Buffer.from(topic, 'utf8')]) };
+      return { type: 'del', key: keyOf(topic) };
     });
     return { topics, ops };
+  }
+
+  /** The clock was set: what expires does so by the new one. `messageOf`: what subscribers get, which follows. */
+  shift(nowMs: number, jumpMs: number, messageOf: (topic: string) => Message | undefined): KvOp[] {
+    return [...this.mortal].flatMap((topic): KvOp[] => {
+      const kept = this.kept.get(topic);
+      const beforeMs = kept?.extras.expiresAtMs;
+      if (kept === undefined || beforeMs === undefined) return [];
+      const expiresAtMs = afterJump(beforeMs, nowMs, jumpMs);
+      kept.extras = { ...kept.extras, expiresAtMs };
+      const message = messageOf(topic);
+      // Another is the one before, while the newer is on its way to the disk.
+      if (message?.expiresAtMs !== beforeMs) return [];
+      message.expiresAtMs = expiresAtMs;
+      const value = seal(encode(kept.principal, message.qos, message.payload, kept.extras));
+      return [{ type: 'put', key: keyOf(topic), value }];
+    });
   }
 }

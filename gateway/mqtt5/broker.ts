@@ -12,28 +12,24 @@
  */
 import type { KvOp } from '../../shared/kv/kv.ts';
 import type { Share } from '../../shared/access/shares.ts';
-import type { Env } from '../../shared/env/env.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import { ClockJumps } from './clock-jumps.ts';
 import { encodeOutgoing, sizeOf, type Message, type Outgoing } from './message.ts';
+import { Room, type RoomOptions } from './room.ts';
 import { Session, type SessionStore } from './session.ts';
 import {
-  inFlightKey,
+  inFlightOp,
   loadSessions,
   messageKey,
   recordOps,
   removalOps,
   type PendingWill,
 } from './session-disk.ts';
+import type { SteadyClock } from './steady-clock.ts';
 import { Topics, type Group, type Subscription } from './topics.ts';
 
-export interface BrokerOptions {
+export interface BrokerOptions extends RoomOptions {
   /** Sessions, with or without a connection, shared by principals. */
   sessions: Share;
-  /** QoS 1 and 2 messages that wait for one session. */
-  messagesMax: number;
-  /** Of all of them, shared by principals. */
-  bytes: Share;
 }
 
 /** What the sessions stand on and report to. */
@@ -56,6 +52,24 @@ export interface Delivery {
   ops: KvOp[];
 }
 
+/** Whose turn it is: the next that can take it at once, else the next with a connection, else any. */
+function nextMember(group: Group<Session>): Subscription<Session> | undefined {
+  const members = [...group.members.values()];
+  const from = group.turn++ % Math.max(1, members.length);
+  const turn = [...members.slice(from), ...members.slice(0, from)];
+  return (
+    turn.find(({ session }) => session.isReady) ??
+    turn.find(({ session }) => session.isConnected) ??
+    turn[0]
+  );
+}
+
+const storedCopy = (clientId: string, out: Outgoing): KvOp => ({
+  type: 'put',
+  key: messageKey(clientId, out.sequence),
+  value: encodeOutgoing(out),
+});
+
 const SWEEP_MS = 1000;
 /** Topics whose subscribers are remembered. */
 const TOPICS_KNOWN_MAX = 1000;
@@ -69,16 +83,17 @@ export class Broker5 implements SessionStore {
   private readonly wills = new Map<string, PendingWill>();
   private readonly options: BrokerOptions;
   private readonly host: BrokerHost;
-  private readonly env: Env;
+  private readonly clock: SteadyClock;
+  private readonly room: Room;
   private sequence = 0;
-  private readonly jumps: ClockJumps;
   private sweeper: NodeJS.Timeout | undefined;
 
-  constructor(env: Env, options: BrokerOptions, host: BrokerHost) {
-    this.env = env;
-    this.jumps = new ClockJumps(env.clock);
+  constructor(clock: SteadyClock, options: BrokerOptions, host: BrokerHost) {
+    this.clock = clock;
+    clock.onJump((jumpMs) => this.shift(jumpMs));
     this.options = options;
     this.host = host;
+    this.room = new Room(options, this.sessions, (session) => host.overflow(session));
   }
 
   get sessionCount(): number {
@@ -86,7 +101,7 @@ export class Broker5 implements SessionStore {
   }
 
   nowMs(): number {
-    return this.env.clock.wallUs() / 1000;
+    return this.clock.nowMs();
   }
 
   /** Takes up the sessions of an earlier run, before anybody connects. */
@@ -96,6 +111,7 @@ export class Broker5 implements SessionStore {
     for (let i = 0; i < damaged; i++) this.droppedBy.add('damaged');
     this.sequence = sequence;
     const now = this.nowMs();
+    const wereHere = sessions.filter(({ awaySinceMs }) => awaySinceMs === undefined);
     for (const session of sessions) {
       // Whoever was connected when this process ended is away since now, and nobody since later, by a clock that is behind.
       session.awaySinceMs = Math.min(session.awaySinceMs ?? now, now);
@@ -110,6 +126,8 @@ export class Broker5 implements SessionStore {
       will.dueMs = Math.min(will.dueMs ?? Number.POSITIVE_INFINITY, now + will.delaySeconds * 1000);
       this.wills.set(clientId, will);
     }
+    // The next start is not to take them for here again: nobody would ever be away for long enough.
+    for (const session of wereHere) this.keep(session);
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
   }
@@ -199,6 +217,7 @@ export class Broker5 implements SessionStore {
     const will = this.wills.get(clientId);
     if (will !== undefined) this.publishWill(clientId, session.user, will);
     for (const subscription of session.subscriptions.values()) this.topics.remove(subscription);
+    session.subscriptions.clear();
     const shared = session.untakenShared();
     this.options.sessions.give(session.principal);
     this.options.bytes.give(session.principal, session.queuedBytes);
@@ -223,10 +242,14 @@ export class Broker5 implements SessionStore {
     this.host.publishWill(clientId, user, will);
   }
 
-  /** A clock that is set makes nobody's absence longer, and no will wait for less. */
+  /** A clock that is set makes nobody's absence longer, and neither a will nor a message wait for less. */
   private shift(jumpMs: number): void {
     for (const will of this.wills.values()) if (will.dueMs !== undefined) will.dueMs += jumpMs;
+    const now = this.nowMs();
+    const shifted = new Set<Message>();
     for (const session of this.sessions.values()) {
+      const moved = session.shift(now, jumpMs, shifted).filter(({ sequence }) => sequence > 0);
+      if (moved.length > 0) this.host.write(moved.map((out) => storedCopy(session.clientId, out)));
       if (session.awaySinceMs === undefined) continue;
       session.awaySinceMs += jumpMs;
       this.keep(session);
@@ -234,8 +257,7 @@ export class Broker5 implements SessionStore {
   }
 
   private sweep(): void {
-    const jumpMs = this.jumps.take();
-    if (jumpMs !== 0) this.shift(jumpMs);
+    this.clock.look();
     const now = this.nowMs();
     for (const [clientId, will] of [...this.wills]) {
       if (will.dueMs === undefined || will.dueMs > now) continue;
@@ -292,21 +314,12 @@ export class Broker5 implements SessionStore {
     }
   }
 
-  /** The next member that can take it at once, else the next with a connection, else any. */
   private toMember(
     group: Group<Session>,
     message: Message,
     ops: KvOp[],
   ): Delivery['copies'][number] | undefined {
-    const members = [...group.members.values()];
-    const from = group.turn++;
-    const turn = members.map(
-      (_each, i) => members[(from + i) % members.length] as Subscription<Session>,
-    ); // Within its length.
-    const chosen =
-      turn.find(({ session }) => session.isReady) ??
-      turn.find(({ session }) => session.isConnected) ??
-      turn[0];
+    const chosen = nextMember(group);
     if (chosen === undefined) return undefined;
     const { session, qos, retainAsPublished, id } = chosen;
     const retain = retainAsPublished && message.retain;
@@ -327,10 +340,7 @@ export class Broker5 implements SessionStore {
     if (qos === 0) return session.isConnected ? { session, out } : undefined;
     const size = sizeOf(out);
     if (this.sessions.get(session.clientId) !== session) return undefined;
-    if (
-      session.queuedCount >= this.options.messagesMax ||
-      !this.options.bytes.take(session.principal, size)
-    ) {
+    if (!this.room.take(session, size)) {
       this.droppedBy.add('queue full');
       this.refusedCopies++;
       this.host.overflow(session);
@@ -338,11 +348,7 @@ export class Broker5 implements SessionStore {
     }
     if (session.expirySeconds > 0) {
       out.sequence = ++this.sequence;
-      ops.push({
-        type: 'put',
-        key: messageKey(session.clientId, out.sequence),
-        value: encodeOutgoing(out),
-      });
+      ops.push(storedCopy(session.clientId, out));
     }
     return { session, out };
   }
@@ -379,15 +385,7 @@ export class Broker5 implements SessionStore {
       durable?.();
       return;
     }
-    const key = inFlightKey(session.clientId, packetId);
-    if (state === undefined) {
-      this.host.write([{ type: 'del', key }]);
-      return;
-    }
-    const value = Buffer.alloc(9);
-    value.writeBigUInt64BE(BigInt(out.sequence));
-    value[8] = state === 'released' ? 1 : 0;
-    this.host.write([{ type: 'put', key, value }], durable);
+    this.host.write([inFlightOp(session.clientId, packetId, out.sequence, state)], durable);
   }
 
   dropped(why: 'expired' | 'too large' | 'slow'): void {

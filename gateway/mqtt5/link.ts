@@ -17,8 +17,10 @@ import {
   PUBREL,
   SUBSCRIBE,
   UNSUBSCRIBE,
+  notTaken,
 } from '../../shared/mqtt/packets.ts';
-import type { RawPacket } from '../../shared/mqtt/scanner.ts';
+import { isPadded, type RawPacket } from '../../shared/mqtt/scanner.ts';
+import { ALIASES_MAX, TopicAliases } from './aliases.ts';
 import { Outbox } from './outbox.ts';
 import {
   ack,
@@ -36,11 +38,16 @@ import {
   type Publish,
 } from './packets.ts';
 import { NO_PROPERTIES, property } from './properties.ts';
-import { REASON, Refusal, malformed, protocolError, type Reason } from './reasons.ts';
+import {
+  CONNACK_REASONS,
+  REASON,
+  Refusal,
+  malformed,
+  protocolError,
+  type Reason,
+} from './reasons.ts';
 import type { Session } from './session.ts';
 
-/** Topic aliases that a client may use [MQTT-3.2.2-17]; some use eight without asking. */
-export const ALIASES_MAX = 16;
 /** As long as an id that the server gives. */
 const ASSIGNED_ID = 'auto-'.padEnd(25, '0');
 /** A client that does not read what it is told as it is disconnected. */
@@ -99,12 +106,14 @@ export interface LinkHost {
   /** Something failed that no client is to blame for. */
   trouble(error: unknown): void;
   nowMs(): number;
+  /** For how long: no clock that is set changes it. */
+  monotonicMs(): number;
 }
 
 export interface SubscribeResult {
   reasons: number[];
   /** Sends what is retained for the new subscriptions: after the SUBACK. */
-  retained: () => Promise<void>;
+  retained: () => void;
 }
 
 export class Link implements Protocol5, Holder {
@@ -117,7 +126,7 @@ export class Link implements Protocol5, Holder {
   private readonly host: LinkHost;
   private readonly connect: Connect;
   private readonly names = topicNames();
-  private readonly aliases = new Map<number, string>();
+  private readonly aliases = new TopicAliases();
   /** What SUBSCRIBE and UNSUBSCRIBE do is done in their order. */
   private order: Promise<void> = Promise.resolve();
   private sendsWill = true;
@@ -127,7 +136,7 @@ export class Link implements Protocol5, Holder {
     this.connection = connection;
     this.host = host;
     this.connect = connect;
-    this.outbox = new Outbox(connection, connect.properties, () => host.nowMs());
+    this.outbox = new Outbox(connection, connect.properties, host);
   }
 
   /** Answers the CONNECT. Never rejects. */
@@ -191,7 +200,10 @@ export class Link implements Protocol5, Holder {
     this.isOver = true;
     // A client that is told a reason does not come again (MQTT.js, Home Assistant): what will pass is said by closing.
     const reference = server === undefined ? [] : property('serverReference', server);
-    const isPassing = reason === REASON.serverBusy || reason === REASON.serverUnavailable;
+    const isPassing =
+      reason === REASON.serverBusy ||
+      reason === REASON.serverUnavailable ||
+      !CONNACK_REASONS.has(reason);
     this.connection.farewell(
       isPassing
         ? undefined
@@ -221,9 +233,14 @@ export class Link implements Protocol5, Holder {
   goodbye(reason: number, text: string): void {
     if (this.isOver) return;
     this.isOver = true;
-    const bytes = this.explained(text, (why) =>
-      this.session === undefined ? connack(false, reason, why) : disconnect(reason, why),
-    );
+    const isConnecting = this.session === undefined;
+    // What CONNACK has no code for is said by closing: 0x8E and 0x8B are a DISCONNECT's alone (3.2.2.2).
+    const bytes =
+      isConnecting && !CONNACK_REASONS.has(reason)
+        ? undefined
+        : this.explained(text, (why) =>
+            isConnecting ? connack(false, reason, why) : disconnect(reason, why),
+          );
     this.connection.farewell(bytes, text, GOODBYE_MS);
   }
 
@@ -243,6 +260,7 @@ export class Link implements Protocol5, Holder {
 
   take(packet: RawPacket): void {
     const { type, flags } = packet;
+    if (isPadded(packet)) malformed('the packet says its length in more bytes than it needs'); // [MQTT-1.5.5-1]
     if (type === PUBLISH) return this.takePublish(packet);
     const body = packet.bytes.subarray(packet.bodyOffset);
     switch (type) {
@@ -275,7 +293,7 @@ export class Link implements Protocol5, Holder {
         if (flags !== 0) malformed('reserved flags are not as specified'); // [MQTT-3.15.1-1]
         return protocolError('no authentication was begun'); // [MQTT-4.12.0-7]
       default:
-        return protocolError(`packet of type ${type} is not for a client to send here`); // [MQTT-3.1.0-2] too
+        return protocolError(`a packet of type ${type} is not for a client to send here`); // [MQTT-3.1.0-2] too
     }
   }
 
@@ -302,7 +320,14 @@ export class Link implements Protocol5, Holder {
   private takePublish({ flags, bytes, bodyOffset }: RawPacket): void {
     const packet = readPublish(flags, bytes, bodyOffset, this.names);
     if (packet.topic === '' || packet.properties !== NO_PROPERTIES)
-      packet.topic = this.topicOf(packet);
+      packet.topic = this.aliases.topicOf(packet);
+    const why = notTaken(packet.topic);
+    if (why !== undefined) {
+      // At QoS 0 it is said by a DISCONNECT; who sends it again until it is answered would be back with it for ever.
+      if (packet.qos === 0) throw new Refusal(REASON.topicNameInvalid, why);
+      this.refusePublish(packet, REASON.topicNameInvalid, why);
+      return;
+    }
     if (
       packet.properties.numbers.payloadFormat === 1 &&
       packet.qos > 0 &&
@@ -312,24 +337,6 @@ export class Link implements Protocol5, Holder {
       return;
     }
     this.host.publish(this, packet);
-  }
-
-  /** [MQTT-3.3.2-7 to -12] */
-  private topicOf({ topic, properties }: Publish): string {
-    const alias = properties.numbers.topicAlias;
-    if (alias === undefined) {
-      if (topic === '') protocolError('neither topic nor alias');
-      return topic;
-    }
-    if (alias === 0 || alias > ALIASES_MAX)
-      throw new Refusal(
-        REASON.topicAliasInvalid,
-        `topic alias ${alias}, ${ALIASES_MAX} is the largest`,
-      );
-    if (topic === '')
-      return this.aliases.get(alias) ?? protocolError(`topic alias ${alias} is not known`);
-    this.aliases.set(alias, topic);
-    return topic;
   }
 
   /** Not taken: QoS 1 and 2 are answered in order, QoS 0 is passed over. */
@@ -356,7 +363,7 @@ export class Link implements Protocol5, Holder {
       this.answerFits(filters.length);
       const { reasons, retained } = await this.host.subscribe(this, filters, subscriptionId);
       this.outbox.write(subscriptionAck(9, packetId, reasons));
-      await retained();
+      retained();
     });
   }
 
@@ -372,6 +379,8 @@ export class Link implements Protocol5, Holder {
     }
     this.sendsWill = reason !== REASON.success; // [MQTT-3.14.4-3]
     this.isOver = true;
+    // Now, and not when the socket has closed: who does not read may be back before that.
+    if (this.session !== undefined) this.host.closed(this, this.sendsWill);
     this.connection.farewell(undefined, 'closed by the client', GOODBYE_MS);
   }
 }

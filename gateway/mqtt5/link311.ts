@@ -70,7 +70,7 @@ export class Link311 implements Protocol311, Holder {
     this.connection = connection;
     this.host = host;
     this.connect = connect;
-    this.outbox = new Outbox311(connection, () => host.nowMs());
+    this.outbox = new Outbox311(connection, host);
     // 3.1.1 has no expiry of its own: the server's [3.1.2.4].
     this.expirySeconds = host.limits.sessionExpirySecondsMax;
   }
@@ -127,6 +127,7 @@ export class Link311 implements Protocol311, Holder {
       case DISCONNECT:
         this.sendsWill = false; // [MQTT-3.14.4-3]
         this.isOver = true;
+        if (this.session !== undefined) this.host.closed(this, false);
         return this.connection.farewell(undefined, 'closed by the client', GOODBYE_MS);
     }
   }
@@ -153,7 +154,7 @@ export class Link311 implements Protocol311, Holder {
       packetId,
       codes.map((code) => (code > 2 ? FAILURE : code)),
     );
-    await retained();
+    retained();
   }
 
   private async unsubscribe(body: Buffer): Promise<void> {

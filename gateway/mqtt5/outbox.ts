@@ -6,11 +6,14 @@ import { ack, publish } from './packets.ts';
 import { NO_PROPERTIES, type Properties } from './properties.ts';
 import { REASON, type Reason } from './reasons.ts';
 import type { SessionLink } from './session.ts';
+import type { SteadyClock } from './steady-clock.ts';
 
 /** Bytes that may wait to be read by the client: more stays in its queue, and QoS 0 is dropped. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 /** Topics that get an alias of ours, if the client takes as many. */
 const ALIASES_MAX = 64;
+
+type Clock = Pick<SteadyClock, 'nowMs' | 'monotonicMs'>;
 
 /** A copy that is the same for every client. */
 const plainPacket = ({ topic, payload, forwarded }: Message): Buffer =>
@@ -35,14 +38,14 @@ export class Outbox implements SessionLink {
   private readonly packetBytesMax: number;
   private readonly aliasesMax: number;
   private readonly aliases = new Map<string, number>();
-  private readonly nowMs: () => number;
+  private readonly clock: Clock;
   private waits = false;
-  /** Epoch milliseconds since when the client has not read; undefined: it reads. */
+  /** Since when the client has not read, monotonic milliseconds; undefined: it reads. */
   stalledSinceMs: number | undefined;
 
-  constructor(connection: MqttConnection, { numbers }: Properties, nowMs: () => number) {
+  constructor(connection: MqttConnection, { numbers }: Properties, clock: Clock) {
     this.connection = connection;
-    this.nowMs = nowMs;
+    this.clock = clock;
     this.receiveMaximum = numbers.receiveMaximum ?? 65_535;
     this.packetBytesMax = numbers.maximumPacketSize ?? Number.POSITIVE_INFINITY;
     this.aliasesMax = Math.min(numbers.topicAliasMaximum ?? 0, ALIASES_MAX);
@@ -58,7 +61,7 @@ export class Outbox implements SessionLink {
     out.write(bytes);
     if (this.waits || out.unread <= UNREAD_BYTES_MAX) return;
     this.waits = true;
-    this.stalledSinceMs = this.nowMs();
+    this.stalledSinceMs = this.clock.monotonicMs();
     socket.once('drain', () => {
       this.waits = false;
       this.stalledSinceMs = undefined;
@@ -102,7 +105,7 @@ export class Outbox implements SessionLink {
       messageExpiry:
         expiresAtMs === undefined
           ? undefined
-          : Math.max(1, Math.ceil((expiresAtMs - this.nowMs()) / 1000)),
+          : Math.max(1, Math.ceil((expiresAtMs - this.clock.nowMs()) / 1000)),
       subscriptionId,
       topicAlias,
     });
@@ -124,8 +127,8 @@ export class Outbox implements SessionLink {
 
 /** To a client of 3.1.1, which has said nothing of what it takes, and knows neither properties nor reasons. */
 export class Outbox311 extends Outbox {
-  constructor(connection: MqttConnection, nowMs: () => number) {
-    super(connection, NO_PROPERTIES, nowMs);
+  constructor(connection: MqttConnection, clock: Clock) {
+    super(connection, NO_PROPERTIES, clock);
   }
 
   override deliver({ message, qos, retain }: Outgoing, packetId: number, dup: boolean): boolean {

@@ -1,6 +1,11 @@
 /** Packets of MQTT 5, read from a client and written to it. Clauses are those of OASIS MQTT 5.0. */
 import { messageOf } from '../../shared/errors.ts';
-import { checkTopicName, readBinary, readString } from '../../shared/mqtt/packets.ts';
+import {
+  checkTopicForm,
+  checkTopicName,
+  readBinary,
+  readString,
+} from '../../shared/mqtt/packets.ts';
 import { TopicNames } from '../../shared/mqtt/topic-names.ts';
 import { putVarint, varintBytes } from '../../shared/mqtt/varint.ts';
 import {
@@ -31,10 +36,10 @@ export interface Connect {
   will: Will | undefined;
 }
 
-/** A topic name that may be published to: what is wrong with it gets the reason that is for names. */
-export function checkName(topic: string): void {
+/** What is wrong with a topic name gets the reason that is for names. */
+function checkName(check: (topic: string) => void, topic: string): void {
   try {
-    checkTopicName(topic);
+    check(topic);
   } catch (error) {
     throw new Refusal(REASON.topicNameInvalid, messageOf(error));
   }
@@ -53,13 +58,16 @@ export function readConnect5(body: Buffer): Connect {
     malformed('will flags of CONNECT are not valid'); // [MQTT-3.1.2-11, -12, -13]
   const keepAliveSeconds = body.readUInt16BE(name.end + 2);
   const connect = readProperties(body, name.end + 4, IN.connect);
+  const { texts, hasAuthenticationData } = connect.properties;
+  if (hasAuthenticationData === true && texts.authenticationMethod === undefined)
+    protocolError('authentication data without a method'); // 3.1.2.11.10
   const id = readString(body, connect.end, 'client id');
   let at = id.end;
   let will: Will | undefined;
   if (hasWill) {
     const properties = readProperties(body, at, IN.will);
     const topic = readString(body, properties.end, 'will topic');
-    checkName(topic.text);
+    checkName(checkTopicName, topic.text);
     const payload = readBinary(body, topic.end, 'will message');
     at = payload.end;
     will = {
@@ -100,7 +108,7 @@ export interface Publish {
 export const topicNames = (): TopicNames =>
   new TopicNames((bytes, offset) => {
     const { text } = readString(bytes, offset, 'topic');
-    checkName(text);
+    checkName(checkTopicForm, text);
     return text;
   });
 

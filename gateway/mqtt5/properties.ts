@@ -84,6 +84,7 @@ export interface Properties {
   texts: Partial<Record<PropertyName, string>>;
   /** What is passed on, as bytes, in order; without the message's expiry, which counts down. Undefined: nothing. */
   forwarded: Buffer | undefined;
+  hasAuthenticationData?: true;
 }
 
 export const NO_PROPERTIES: Properties = { numbers: {}, texts: {}, forwarded: undefined };
@@ -177,6 +178,7 @@ export function readProperties(
     if (spec.notZero === true && value.number === 0) protocolError(`${name} is 0`);
     if (value.number !== undefined) properties.numbers[name] = value.number;
     if (value.text !== undefined) properties.texts[name] = value.text;
+    if (name === 'authenticationData') properties.hasAuthenticationData = true;
     at = value.end;
     if (FORWARDED.has(name)) forwarded.push(block.subarray(start, at));
   }

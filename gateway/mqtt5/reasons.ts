@@ -34,6 +34,28 @@ export const REASON = {
 
 export type Reason = (typeof REASON)[keyof typeof REASON];
 
+/** Those that a CONNACK may have of what is said here (3.2.2.2); the others are a DISCONNECT's. */
+export const CONNACK_REASONS: ReadonlySet<number> = new Set<number>([
+  REASON.success,
+  REASON.unspecified,
+  REASON.malformedPacket,
+  REASON.protocolError,
+  REASON.implementationSpecific,
+  REASON.unsupportedVersion,
+  REASON.clientIdNotValid,
+  REASON.badUserNameOrPassword,
+  REASON.notAuthorized,
+  REASON.serverUnavailable,
+  REASON.serverBusy,
+  REASON.badAuthenticationMethod,
+  REASON.topicNameInvalid,
+  REASON.packetTooLarge,
+  REASON.quotaExceeded,
+  REASON.payloadFormatInvalid,
+  REASON.useAnotherServer,
+  REASON.serverMoved,
+]);
+
 /** A client did what it may not: the connection ends with this reason and sentence. */
 export class Refusal extends Error {
   readonly reason: Reason;

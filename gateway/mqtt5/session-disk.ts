@@ -69,8 +69,23 @@ export function messageKey(clientId: string, sequence: number): Buffer {
   return keyOf(clientId, 1, rest);
 }
 
-export function inFlightKey(clientId: string, packetId: number): Buffer {
+function inFlightKey(clientId: string, packetId: number): Buffer {
   return keyOf(clientId, 2, Buffer.from([packetId >> 8, packetId & 255]));
+}
+
+/** What is kept of a QoS 2 message that is with the client; `state` undefined: nothing any more. */
+export function inFlightOp(
+  clientId: string,
+  packetId: number,
+  sequence: number,
+  state: 'sent' | 'released' | undefined,
+): KvOp {
+  const key = inFlightKey(clientId, packetId);
+  if (state === undefined) return { type: 'del', key };
+  const value = Buffer.alloc(9);
+  value.writeBigUInt64BE(BigInt(sequence));
+  value[8] = state === 'released' ? 1 : 0;
+  return { type: 'put', key, value };
 }
 
 export function recordOps(session: Session, will: PendingWill | undefined): KvOp[] {

@@ -4,7 +4,9 @@
  * [MQTT-3.3.4-9], and QoS 2 exactly once: a PUBREC turns the message into a PUBREL [MQTT-4.3.3-3 to -6].
  */
 import { REASON, type Reason } from './reasons.ts';
-import { sizeOf, type Outgoing } from './message.ts';
+import { sizeOf, type Message, type Outgoing } from './message.ts';
+import type { Offers } from './offers.ts';
+import { afterJump } from './steady-clock.ts';
 import type { Subscription } from './topics.ts';
 
 /** What a session needs of its connection. */
@@ -27,6 +29,8 @@ interface InFlight {
 
 /** Numbers of MQTT's packet ids, which begin at 1. */
 const IDS = 65_535;
+/** With so many unacknowledged nothing more of what is retained is offered. */
+const OFFERED_MAX = 200;
 
 /** What a session reports, so that its disk copy follows. */
 export interface SessionStore {
@@ -47,7 +51,7 @@ export interface SessionStore {
 export class Session {
   readonly clientId: string;
   user: string | undefined;
-  /** Of the clients that may take it up: 4 stands for 3.1 as well. */
+  /** That its client spoke last: 4 stands for 3.1 as well. */
   version: 4 | 5 = 5;
   /** Whom its queue is counted for. */
   principal = '';
@@ -65,6 +69,9 @@ export class Session {
   private readonly unacknowledged = new Map<number, InFlight>();
   /** Of `unacknowledged`, what this connection has not been sent again yet, in order. */
   private readonly owed = new Set<number>();
+  /** What is retained for its new subscriptions. */
+  private readonly offers: Offers[] = [];
+  private isOffering = false;
   private lastId = 0;
   /** The largest sequence that went to the client: what is on disk up to it goes again with DUP. */
   lastSent = 0;
@@ -155,11 +162,13 @@ export class Session {
       this.unacknowledged.set(packetId, { out, released: false });
       if (out.qos === 2) this.store.inFlight(this, packetId, out, 'sent');
       this.lastSent = Math.max(this.lastSent, out.sequence);
-      if (!link.deliver(out, packetId, this.maybeSent.has(out))) {
-        this.store.dropped('too large');
-        this.complete(packetId, out);
-      }
+      if (!link.deliver(out, packetId, this.maybeSent.has(out))) this.tooLarge(packetId, out);
     }
+    this.shorten();
+    this.giveOffers(link);
+  }
+
+  private shorten(): void {
     if (this.taken > 0 && this.taken * 2 >= this.waiting.length) {
       this.waiting = this.waiting.slice(this.taken);
       this.taken = 0;
@@ -172,7 +181,61 @@ export class Session {
       if (!this.takesMore(link)) return;
       this.owed.delete(packetId);
       const out = this.unacknowledged.get(packetId)?.out;
-      if (out !== undefined && !link.deliver(out, packetId, true)) this.complete(packetId, out);
+      if (out !== undefined && !link.deliver(out, packetId, true)) this.tooLarge(packetId, out);
+    }
+  }
+
+  /** [MQTT-3.1.2-25] */
+  private tooLarge(packetId: number, out: Outgoing): void {
+    this.store.dropped('too large');
+    this.complete(packetId, out);
+  }
+
+  /** After what waits, as far as the client takes it; the rest with its next acknowledgement, or when it has read. */
+  offer(offers: Offers): void {
+    this.offers.push(offers);
+    this.pump();
+  }
+
+  private giveOffers(link: SessionLink): void {
+    if (this.isOffering) return; // What is given comes by here.
+    this.isOffering = true;
+    for (let [next] = this.offers; next !== undefined; [next] = this.offers) {
+      const { qos } = next;
+      if (qos === undefined) {
+        this.offers.shift();
+        continue;
+      }
+      const isIdle = this.waitingCount === 0 && this.unacknowledged.size < OFFERED_MAX;
+      if (qos === 0 ? link.isFull : !isIdle || !this.takesMore(link)) break;
+      next.give();
+    }
+    this.isOffering = false;
+  }
+
+  /**
+   * The clock was set: what expires does so by the new one. Copies of a message share its deadline: `shifted` have theirs. Gives
+   * the copies whose deadline is another now.
+   */
+  shift(nowMs: number, jumpMs: number, shifted: Set<Message>): Outgoing[] {
+    const mortal = this.kept().filter(({ message }) => message.expiresAtMs !== undefined);
+    for (const { message } of mortal) {
+      if (message.expiresAtMs === undefined || shifted.has(message)) continue;
+      message.expiresAtMs = afterJump(message.expiresAtMs, nowMs, jumpMs);
+      shifted.add(message);
+    }
+    return mortal;
+  }
+
+  /** What has expired gives its room to others. */
+  dropExpired(): void {
+    const all = this.waiting.slice(this.taken);
+    this.waiting = all.filter((out) => !this.isExpired(out));
+    this.taken = 0;
+    for (const out of all) {
+      if (!this.isExpired(out)) continue;
+      this.store.dropped('expired');
+      this.end(out);
     }
   }
 

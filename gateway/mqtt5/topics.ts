@@ -31,7 +31,7 @@ const freshNode = <S>(): Node<S> => ({ children: new Map(), plain: new Map(), gr
 
 /** The filter of `$share/NAME/FILTER`, or undefined for what is none [MQTT-4.8.2-1] [MQTT-4.8.2-2]. */
 export function sharedFilter(filter: string): string | undefined {
-  const match = /^\$share\/([^/+#]+)\/(.+)$/.exec(filter);
+  const match = /^\$share\/([^/+#]+)\/(.+)$/s.exec(filter);
   return match?.[2];
 }
 

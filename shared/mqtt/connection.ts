@@ -43,7 +43,7 @@ import {
   type Protocol311,
   type Protocol5,
 } from './protocol.ts';
-import { PacketScanner, type RawPacket } from './scanner.ts';
+import { PacketScanner, isPadded, type RawPacket } from './scanner.ts';
 import { TopicNames } from './topic-names.ts';
 
 /** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
@@ -285,7 +285,7 @@ export class MqttConnection {
         if (packet.flags !== 0 || body.length !== 0) refuse('reserved flags are not as specified'); // [MQTT-3.14.1-1]
         break;
       default:
-        refuse(`packet of type ${packet.type} is not for a client to send here`); // [MQTT-3.1.0-2] too
+        refuse(`a packet of type ${packet.type} is not for a client to send here`); // [MQTT-3.1.0-2] too
     }
     if (this.lasting !== undefined) return this.lasting.take(packet.type, body);
     if (!this.side.push(packet.bytes) && !this.behind) {
@@ -303,7 +303,7 @@ export class MqttConnection {
     } catch (error) {
       if (error instanceof UnsupportedVersion) {
         if (error.version === 5 && this.handler.attach5 !== undefined) {
-          this.takeConnect5(body);
+          this.takeConnect5(body, isPadded(packet));
           return;
         }
         // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
@@ -338,10 +338,11 @@ export class MqttConnection {
     this.side.push(forAedes);
   }
 
-  private takeConnect5(body: Buffer): void {
+  private takeConnect5(body: Buffer, padded: boolean): void {
     this.state = 'connecting';
     this.hold();
     try {
+      if (padded) refuse('the packet says its length in more bytes than it needs'); // [MQTT-1.5.5-1] of 5
       this.five = this.handler.attach5?.(this, body);
     } catch (error) {
       // Not a CONNECT: MQTT 5 allows an answer or none [MQTT-3.1.4-1]; it gets the reason.

@@ -55,12 +55,24 @@ function levels(topic: string): number {
   return count;
 }
 
-/** A topic name that a client may publish to. [MQTT-3.3.2-2] [MQTT-4.7.3-1] */
-export function checkTopicName(topic: string): void {
+/** What is a topic name at all. [MQTT-3.3.2-2] [MQTT-4.7.3-1] */
+export function checkTopicForm(topic: string): void {
   if (topic.length === 0) refuse('topic is empty');
   if (topic.includes('#') || topic.includes('+')) refuse('topic of a PUBLISH holds a wildcard');
-  if (levels(topic) > TOPIC_LEVELS_MAX) refuse(`topic has more than ${TOPIC_LEVELS_MAX} levels`);
-  if (topic.startsWith('$SYS/')) refuse("topics below $SYS/ are the broker's own");
+}
+
+/** Why a topic name, which is one, is not taken here; undefined: it is. */
+export function notTaken(topic: string): string | undefined {
+  if (topic.length >= TOPIC_LEVELS_MAX && levels(topic) > TOPIC_LEVELS_MAX)
+    return `topic has more than ${TOPIC_LEVELS_MAX} levels`;
+  return topic.startsWith('$SYS/') ? "topics below $SYS/ are the broker's own" : undefined;
+}
+
+/** A topic name that a client may publish to. */
+export function checkTopicName(topic: string): void {
+  checkTopicForm(topic);
+  const why = notTaken(topic);
+  if (why !== undefined) refuse(why);
 }
 
 /** A topic filter. [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1] */

@@ -16,6 +16,10 @@ export interface RawPacket {
   bodyOffset: number;
 }
 
+/** Whether its length is said in more bytes than it needs, which 3.1.1 does not forbid. */
+export const isPadded = ({ bytes, bodyOffset }: RawPacket): boolean =>
+  bodyOffset > 2 && bytes[bodyOffset - 1] === 0;
+
 export class PacketScanner {
   /** Largest packet accepted, fixed header included, in bytes. May be raised after authentication. */
   packetBytesMax: number;

@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Broker5 } from '../../gateway/mqtt5/broker.ts';
 import { encodeOutgoing } from '../../gateway/mqtt5/message.ts';
+import { Retained } from '../../gateway/ingress/retained.ts';
 import { messageKey } from '../../gateway/mqtt5/session-disk.ts';
+import { SteadyClock } from '../../gateway/mqtt5/steady-clock.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
 import { Share } from '../../shared/access/shares.ts';
@@ -11,7 +13,6 @@ import { encodePublish } from '../support/load.ts';
 import { runGateway, type RunningGateway } from '../support/gateway.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
-import { connected5, P } from '../support/raw-mqtt5.ts';
 
 let running: RunningGateway;
 beforeAll(async () => {
@@ -162,22 +163,6 @@ describe('sessions of 3.1.1 on one gateway', () => {
     await until('its end', async () => ((await count()) === within - 1 ? true : undefined));
   });
 
-  it('a client that changes its version begins anew', async () => {
-    const { port } = running;
-    const each = await lasting(port, 'both');
-    each.send(subscribe(['both', 1]));
-    await each.bytes(9);
-    const five = await connected5(port, 'both', {
-      clean: false,
-      properties: [P.sessionExpiry(600)],
-    });
-    expect(five.connack.body[0]).toBe(0);
-    await each.closed();
-    const back = await lasting(port, 'both');
-    expect(back.received()[2]).toBe(0);
-    await five.closed();
-  });
-
   it('3.1 has no session present, and its session lasts as well', async () => {
     const id = Buffer.from('00064d514973647003000000000c6f6c642d70726f746f636f6c', 'hex');
     for (const expected of ['no', 'yes']) {
@@ -274,7 +259,7 @@ describe('the clock of the sessions', () => {
     const ended: string[] = [];
     const written: KvOp[] = [];
     const broker = new Broker5(
-      { ...real, clock: { ...real.clock, wallUs, monotonicUs } },
+      new SteadyClock({ ...real.clock, wallUs, monotonicUs }),
       { sessions: new Share(10), messagesMax: 10, bytes: new Share(10_000) },
       {
         write: (ops) => void written.push(...ops),
@@ -322,6 +307,148 @@ describe('the clock of the sessions', () => {
   });
 });
 
+describe('the clock of what waits', () => {
+  const brokerOn = (entries: [Buffer, Buffer][] = []) => {
+    const clock = { wallUs: 0, monotonicUs: 0 };
+    const steady = new SteadyClock({
+      ...realEnv().clock,
+      wallUs: () => clock.wallUs,
+      monotonicUs: () => clock.monotonicUs,
+    });
+    const disk = new Map(entries.map(([key, value]) => [key.toString('hex'), value]));
+    const broker = new Broker5(
+      steady,
+      { sessions: new Share(10), messagesMax: 10, bytes: new Share(100_000) },
+      {
+        write: (ops) => {
+          for (const op of ops)
+            if (op.type === 'put') disk.set(op.key.toString('hex'), op.value);
+            else disk.delete(op.key.toString('hex'));
+        },
+        publishWill: () => undefined,
+        sessionEnded: () => undefined,
+        overflow: () => undefined,
+        sessionRestored: () => undefined,
+      },
+    );
+    const kept = (): [Buffer, Buffer][] =>
+      [...disk].map(([key, value]) => [Buffer.from(key, 'hex'), value]);
+    const pass = (seconds: number, setBackUs = 0): void => {
+      clock.wallUs += seconds * 1e6 + setBackUs;
+      clock.monotonicUs += seconds * 1e6;
+    };
+    return { broker, steady, kept, pass };
+  };
+  const YEAR_2026_US = 1.79e15;
+  /** A session that waits for a message which expires in a minute. */
+  const queued = (at: ReturnType<typeof brokerOn>, to: KvOp[] = []): void => {
+    const { broker, steady } = at;
+    const session = broker.create('each', 'p');
+    if (session === undefined) throw new Error('no session');
+    session.expirySeconds = 3600;
+    const subscription = { qos: 1, noLocal: false, retainAsPublished: false, id: undefined };
+    broker.subscribe({ session, filter: 't', ...subscription });
+    broker.away(session, false);
+    const delivery = broker.prepare({
+      ...{ topic: 't', payload: Buffer.from('x'), qos: 1, retain: false, publisher: 'p' },
+      ...{ forwarded: undefined, expiresAtMs: steady.nowMs() + 60_000 },
+    });
+    if (delivery === undefined) throw new Error('nobody');
+    to.push(...delivery.ops);
+    broker.dispatch(delivery);
+  };
+  const delivered = (broker: Broker5): string[] => {
+    const got: string[] = [];
+    broker.find('each')?.resume({
+      receiveMaximum: 10,
+      isFull: false,
+      deliver: ({ message }) => got.push(message.payload.toString()) > 0,
+      release: () => undefined,
+    });
+    return got;
+  };
+
+  it.each([
+    ['the time is learnt', 30, ['x']],
+    ['its minute is over', 61, []],
+  ])('a message that expires in a minute, on a gateway that boots in 1970: %s', (_when, seconds, expected) => {
+    const at = brokerOn();
+    queued(at);
+    at.pass(seconds, YEAR_2026_US);
+    // Whoever comes before the clock is looked at, and after it.
+    expect(at.broker.find('each')?.queuedCount).toBe(1);
+    at.steady.look();
+    expect(delivered(at.broker)).toEqual(expected);
+  });
+
+  it('what an earlier run kept by a right clock does not wait for 56 years more; by a wrong one it has its minute', () => {
+    const ops: KvOp[] = [];
+    const right = brokerOn();
+    right.pass(0, YEAR_2026_US);
+    right.steady.look();
+    queued(right, ops);
+    const messages = ops.flatMap((op): [Buffer, Buffer][] =>
+      op.type === 'put' ? [[op.key, op.value]] : [],
+    );
+    const next = brokerOn([...right.kept(), ...messages]);
+    next.broker.start(next.kept());
+    next.pass(61, YEAR_2026_US);
+    next.steady.look();
+    expect(delivered(next.broker)).toEqual([]);
+    next.broker.close();
+    // Its deadline is moved on disk as well.
+    const wrong = brokerOn();
+    queued(wrong);
+    wrong.pass(1, YEAR_2026_US);
+    wrong.steady.look();
+    const after = brokerOn(wrong.kept());
+    after.pass(30, YEAR_2026_US);
+    after.steady.look();
+    after.broker.start(after.kept());
+    expect(delivered(after.broker)).toEqual(['x']);
+    after.broker.close();
+  });
+
+  it('retained messages as well', () => {
+    const retained = new Retained(new Share(10), new Share(10_000));
+    const extras = { forwarded: undefined, expiresAtMs: 60_000 };
+    retained.set('t', 'p', 1, Buffer.from('x'), extras);
+    const message = {
+      ...{ topic: 't', payload: Buffer.from('x'), qos: 1, retain: true, publisher: 'p' },
+      ...extras,
+    };
+    const nowMs = YEAR_2026_US / 1000;
+    const [op] = retained.shift(nowMs, nowMs, () => message);
+    expect(op).toMatchObject({ type: 'put' });
+    expect(retained.expired(nowMs).topics).toEqual([]);
+    expect(message.expiresAtMs).toBe(nowMs + 60_000);
+    const again = new Retained(new Share(10), new Share(10_000));
+    const value = op?.type === 'put' ? op.value : Buffer.alloc(0);
+    expect(again.load([[Buffer.from('rt'), value]])).toMatchObject([
+      { topic: 't', qos: 1, extras: { expiresAtMs: nowMs + 60_000 } },
+    ]);
+    expect(again.expired(nowMs + 60_000).topics).toEqual(['t']);
+  });
+
+  it('who was connected when the gateway was killed is away since its start, however often it is killed again', () => {
+    const first = brokerOn();
+    const session = first.broker.create('each', 'p');
+    if (session === undefined) throw new Error('no session');
+    session.expirySeconds = 60;
+    first.broker.keep(session);
+    let kept = first.kept();
+    for (const isThere of [true, false]) {
+      const next = brokerOn(kept);
+      next.pass(isThere ? 0 : 61, YEAR_2026_US);
+      next.steady.look();
+      next.broker.start(kept);
+      expect(next.broker.find('each') !== undefined).toBe(isThere);
+      kept = next.kept();
+      next.broker.close();
+    }
+  });
+});
+
 describe('what an ended session leaves', () => {
   it('a copy of a message that was on its way when its session ended is removed at the next start, and is no damage', () => {
     const message = {
@@ -337,7 +464,7 @@ describe('what an ended session leaves', () => {
     const key = messageKey('gone', 7);
     const written: KvOp[] = [];
     const broker = new Broker5(
-      realEnv(),
+      new SteadyClock(realEnv().clock),
       { sessions: new Share(10), messagesMax: 10, bytes: new Share(10_000) },
       {
         write: (ops) => void written.push(...ops),

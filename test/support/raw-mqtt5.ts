@@ -42,7 +42,7 @@ export const P = {
   maximumPacketSize: (bytes: number): number[] => [0x27, ...u32(bytes)],
 };
 
-const block = (properties: number[][]): number[] => {
+export const block = (properties: number[][]): number[] => {
   const bytes = properties.flat();
   return [...varint(bytes.length), ...bytes];
 };
