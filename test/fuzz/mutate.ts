@@ -4,6 +4,7 @@ import { encodePublish } from '../support/load.ts';
 import {
   P,
   ack5,
+  block,
   connect5,
   disconnect5,
   packet5,
@@ -129,10 +130,30 @@ function properties(next: Random): number[][] {
       () => P.maximumPacketSize(whole(next, 300)),
       () => P.topicAliasMaximum(whole(next, 5)),
       () => P.willDelay(whole(next, 3)),
+      () => P.requestProblemInformation(whole(next, 3)),
+      () => P.authenticationMethod('x'),
+      // Those that only servers say, and any other: with a value of some length.
+      () => [
+        pick(next, [0x12, 0x13, 0x16, 0x19, 0x1a, 0x1c, 0x1f, 0x24, 0x25, 0x28, 0x29, 0x2a]),
+        ...pick(next, [[0], [1], [2], [0, 0], [0, 1, 97], [0, 9, 97], [0xff, 0xff]]),
+      ],
+      () => [
+        0x0b,
+        ...pick(next, [[0], [0x80, 0], [0xff, 0xff, 0xff, 0x7f], [0xff, 0xff, 0xff, 0xff, 1]]),
+      ],
       () => [whole(next, 256), whole(next, 256), whole(next, 256)],
     ])();
   const count = next() < 0.7 ? 0 : next() < 0.97 ? 1 + whole(next, 3) : 300;
-  return Array.from({ length: count }, some);
+  const all = Array.from({ length: count }, some);
+  // One of them twice.
+  return next() < 0.2 ? [...all, ...all.slice(0, 1)] : all;
+}
+
+/** A block whose length is that of its properties, or another. */
+function sized(next: Random): number[] {
+  const bytes = block(properties(next));
+  if (next() < 0.1) bytes[0] = whole(next, 256);
+  return bytes;
 }
 
 function one5(next: Random, token: string): Buffer {
@@ -149,8 +170,17 @@ function one5(next: Random, token: string): Buffer {
     case 4:
       return disconnect5(pick(next, [0, 4, 0x80]), properties(next));
     case 5:
-      return packet5(pick(next, [0xf0, 0xc0, 0x20, 0xd0]), [0x18, 0]);
+      return packet5(pick(next, [0xf0, 0xc0, 0x20, 0xd0]), [0x18], sized(next));
     case 6:
+      // An acknowledgement, or an UNSUBSCRIBE, with properties.
+      return next() < 0.8
+        ? packet5(
+            pick(next, [0x40, 0x50, 0x62, 0x70]),
+            [id >> 8, id & 255, pick(next, [0, 0x10, 0x55, 0x92])],
+            sized(next),
+          )
+        : packet5(0xa2, [id >> 8, id & 255], sized(next), [0, 1, 97]);
+    case 7:
       return connect5('again', { properties: properties(next) });
     default:
       return publish5(pick(next, ['fuzz/a', 'fuzz/b/c', 'x']), token, {
@@ -165,7 +195,7 @@ function one5(next: Random, token: string): Buffer {
 function whole5(next: Random, token: string): Buffer[] {
   const options = {
     clean: next() < 0.8,
-    properties: next() < 0.8 ? [] : properties(next),
+    properties: next() < 0.9 ? [] : properties(next),
     ...(next() < 0.1 ? { username: 'u', password: 'p' } : {}),
     ...(next() < 0.1
       ? { will: { topic: 'fuzz/will', payload: token, properties: properties(next) } }
