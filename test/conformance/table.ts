@@ -5,6 +5,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DIFFERENCES } from './differences.ts';
+import { pitfalls } from './pitfalls.ts';
+import { RESTARTS, SITUATIONS } from './situations.ts';
 import { STATEMENTS_311 } from './statements311.ts';
 import { STATEMENTS_5 } from './statements5.ts';
 
@@ -96,6 +99,23 @@ function page(all: Statement[]): string {
   return `${held.length} of ${all.length} are held by tests.\n\n| [MQTT-…] | says | held by |\n|---|---|---|\n${rows.join('\n')}\n\nNot tried, and why:\n\n| [MQTT-…] | says | why |\n|---|---|---|\n${reasons.join('\n')}\n\nBind clients alone: ${clients.join(', ')}.\n`;
 }
 
+/** What broke elsewhere, and how it is held here. */
+function inPractice(root: string): string {
+  const all = pitfalls(root);
+  const rows = all.map(({ about, what, test, why }) => {
+    const held = test === undefined ? `no test: ${why}` : `${test.file}: ${test.title}`;
+    return `| ${about} | ${cell(what)} | ${cell(held)} |`;
+  });
+  const held = all.filter(({ test }) => test !== undefined).length;
+  return `What broke brokers of MQTT 5 and their clients, as their users report it, and the test that holds it here: ${held} of ${all.length}.\n\n| about | what broke | held by |\n|---|---|---|\n${rows.join('\n')}\n`;
+}
+
+/** Where Mosquitto does otherwise. */
+function besideMosquitto(): string {
+  const rows = Object.entries(DIFFERENCES).map(([name, why]) => `| ${cell(name)} | ${cell(why)} |`);
+  return `\`npm run mqtt:beside\` holds ${Object.keys(SITUATIONS).length + Object.keys(RESTARTS).length} situations that strangers try (test/conformance/situations.ts) against Mosquitto 2.1.2 and this gateway, and fails where they differ without a reason, or have one and do not differ. These differ:\n\n| situation | why |\n|---|---|\n${rows.join('\n')}\n`;
+}
+
 /** docs/conformance.md. */
 export function conformancePage(root: string, note: string): string {
   const [five, three] = [statements5(root), statements311(root)];
@@ -105,5 +125,5 @@ export function conformancePage(root: string, note: string): string {
   ];
   if (missing.length > 0)
     throw new Error(`no test and no reason for ${missing.join(', ')} (test/conformance/)`);
-  return `# Conformance to MQTT\n${note}\nEvery numbered statement of OASIS MQTT 5.0 and 3.1.1 in a few words of ours (the specification's own words count), and the test that holds it: packets over a socket to a running gateway. The tests name their statements; \`npm run check\` refuses a statement that has neither a test nor a reason, and \`npm test\` runs them all.\n\n## MQTT 5.0\n\n${page(five)}\n## MQTT 3.1.1\n\n${page(three)}`;
+  return `# Conformance to MQTT\n${note}\nEvery numbered statement of OASIS MQTT 5.0 and 3.1.1 in a few words of ours (the specification's own words count), and the test that holds it: packets over a socket to a running gateway. The tests name their statements; \`npm run check\` refuses a statement that has neither a test nor a reason, and \`npm test\` runs them all.\n\n## MQTT 5.0\n\n${page(five)}\n## MQTT 3.1.1\n\n${page(three)}\n## MQTT 5 in practice\n\n${inPractice(root)}\n## Beside Mosquitto\n\n${besideMosquitto()}`;
 }

@@ -20,7 +20,7 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-function accepts(port: number): Promise<boolean> {
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port });
     socket.on('connect', () => {
