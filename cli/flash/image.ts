@@ -53,14 +53,19 @@ async function at(file: FileHandle, offset: number, length: number): Promise<Buf
   return buffer.subarray(0, bytesRead);
 }
 
+/** Entries of a table, and their size: the UEFI specification's 128 bytes, 5.3.2, doubled as often as somebody may want. */
+const ENTRIES_MAX = 256;
+const ENTRY_BYTES = [128, 256, 512, 1024, 2048, 4096];
+
 async function gpt(file: FileHandle): Promise<Partition[]> {
   const header = await at(file, SECTOR, 92);
-  if (header.toString('latin1', 0, 8) !== 'EFI PART') return [];
+  if (header.length < 92 || header.toString('latin1', 0, 8) !== 'EFI PART') return [];
   const [first, count, size] = [
     Number(header.readBigUInt64LE(72)),
-    Math.min(header.readUInt32LE(80), 256),
+    Math.min(header.readUInt32LE(80), ENTRIES_MAX),
     header.readUInt32LE(84),
   ];
+  if (!ENTRY_BYTES.includes(size) || !Number.isSafeInteger(first * SECTOR)) return [];
   const table = await at(file, first * SECTOR, count * size);
   const found: Partition[] = [];
   for (let index = 0; (index + 1) * size <= table.length; index++) {
@@ -87,12 +92,15 @@ export async function partitionsOf(image: string): Promise<Partition[]> {
     for (let index = 0; index < 4; index++) {
       const entry = first.subarray(446 + index * 16, 462 + index * 16);
       const type = entry[4] ?? 0;
-      if (type === 0xee) return await gpt(file);
+      if (type === 0xee) {
+        found.push(...(await gpt(file)));
+        break;
+      }
       const [from, sectors] = [entry.readUInt32LE(8), entry.readUInt32LE(12)];
       if (type !== 0 && sectors > 0)
         found.push({ number: index + 1, offset: from * SECTOR, length: sectors * SECTOR });
     }
-    const beyond = found.find(({ offset, length }) => offset + length > size);
+    const beyond = found.find(({ offset, length }) => length <= 0 || offset + length > size);
     if (found.length === 0 || beyond !== undefined)
       throw new HeadwaterError(
         'CONFIG_INVALID',

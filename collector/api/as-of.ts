@@ -1,17 +1,12 @@
 /** A view of the store as it was known at a moment, for `query`: points come from the lake and the log, aggregates are made of them here. */
-import { Busy } from '../../shared/http/turns.ts';
 import { readAsOf, type AsOfSources, type Doubts } from '../explain/as-of.ts';
 import type { Answering } from '../store/aggregate.ts';
 import { paged } from '../store/pages.ts';
 import type { SeriesPoints, StoreQuery } from '../store/store.ts';
 import { through } from './channel.ts';
 
-/** Each has the lake's memory. */
-const AT_ONCE_MAX = 2;
-
 export class AsOf {
   private readonly sources: AsOfSources;
-  private atOnce = 0;
 
   constructor(sources: AsOfSources) {
     this.sources = sources;
@@ -27,20 +22,10 @@ export class AsOf {
     return { store, doubts };
   }
 
-  private async *parts(
-    query: StoreQuery,
-    atMs: number,
-    doubts: Doubts,
-  ): AsyncGenerator<SeriesPoints> {
-    if (this.atOnce >= AT_ONCE_MAX) throw new Busy('questions as of then are running already', 5);
-    this.atOnce++;
+  private parts(query: StoreQuery, atMs: number, doubts: Doubts): AsyncGenerator<SeriesPoints> {
     const told = (list: Doubts): void => void doubts.splice(0, Infinity, ...list);
-    try {
-      yield* through<SeriesPoints>((channel) =>
-        readAsOf(this.sources, query, atMs, told, (part) => channel.put(part)),
-      );
-    } finally {
-      this.atOnce--;
-    }
+    return through<SeriesPoints>((channel) =>
+      readAsOf(this.sources, query, atMs, told, (part) => channel.put(part)),
+    );
   }
 }

@@ -11,7 +11,6 @@ import {
   type StreamReply,
 } from '../../shared/http/route.ts';
 import { invalid } from '../../shared/http/parameters.ts';
-import { Busy } from '../../shared/http/turns.ts';
 import { streamOf, type DuckDBConnection } from '../duckdb/database.ts';
 import { interruption } from '../duckdb/interrupt.ts';
 import { checkSql } from '../duckdb/sealed.ts';
@@ -24,8 +23,6 @@ import { through, type Channel } from './channel.ts';
 
 const TIMEOUT_MS = 60_000;
 const SPILL_BYTES_MAX = 2 * 1024 ** 3;
-/** Each has the lake's memory. */
-const AT_ONCE_MAX = 2;
 const VIEWS = [...ZONES, 'points'];
 
 const FIELDS: Parameters = {
@@ -33,11 +30,6 @@ const FIELDS: Parameters = {
   from: { about: 'Only rows of this date (YYYY-MM-DD, UTC) and later ones.' },
   to: { about: 'Only rows of this date and earlier ones.' },
 };
-
-interface Running {
-  lake: Lake;
-  atOnce: number;
-}
 
 /** What DuckDB gives, as JSON has it: 64-bit numbers that JSON's readers would round, dates and times as texts, bytes as base64. */
 function plain(value: unknown): unknown {
@@ -95,23 +87,18 @@ async function read(
   }
 }
 
-async function* rowsText(
-  running: Running,
+/** Each has the lake's memory; how many run at once, and of whom, is said by the turns of questions (`http/turns.ts`). */
+const rowsText = (
+  lake: Lake,
   sql: string,
   filter: FileFilter,
   signal: AbortSignal,
-): AsyncGenerator<string> {
-  if (running.atOnce >= AT_ONCE_MAX) throw new Busy('SQL is running already', 5);
-  running.atOnce++;
+): AsyncGenerator<string> => {
   const limits = { timeoutMs: TIMEOUT_MS, spillBytesMax: SPILL_BYTES_MAX };
-  try {
-    yield* through<string>((channel) =>
-      running.lake.sealed(filter, limits, (connection) => read(connection, sql, signal, channel)),
-    );
-  } finally {
-    running.atOnce--;
-  }
-}
+  return through<string>((channel) =>
+    lake.sealed(filter, limits, (connection) => read(connection, sql, signal, channel)),
+  );
+};
 
 function dateOf(text: string | undefined, name: string): string | undefined {
   if (text !== undefined && !/^\d{4}-\d\d-\d\d$/.test(text))
@@ -119,22 +106,19 @@ function dateOf(text: string | undefined, name: string): string | undefined {
   return text;
 }
 
-function answer(running: Running, { fields, signal }: Request): StreamReply {
+function answer(lake: Lake, { fields, signal }: Request): StreamReply {
   const { sql = '' } = fields;
   const from = dateOf(fields['from'], 'from');
   const to = dateOf(fields['to'], 'to');
   const filter = { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
-  return { type: 'application/x-ndjson', parts: rowsText(running, sql, filter, signal) };
+  return { type: 'application/x-ndjson', parts: rowsText(lake, sql, filter, signal) };
 }
 
-export const sqlPart: CollectorPart<Running> = {
+export const sqlPart: CollectorPart<Lake> = {
   name: 'SQL',
   roles: ['query'],
   absent: NO_LAKE,
-  open: (site) => {
-    const lake = site.find(lakePart);
-    return lake === undefined ? undefined : { lake, atOnce: 0 };
-  },
+  open: (site) => site.find(lakePart),
   routes: [
     {
       method: 'POST',

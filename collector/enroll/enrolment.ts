@@ -327,7 +327,7 @@ export const commonName = ({ subject }: X509Certificate): string =>
   /^CN=(.+)$/m.exec(subject)?.[1] ?? '';
 
 /** Reads a PKCS #10 request and checks that its sender has the key. Throws ENROLL_REFUSED. */
-async function wishOf(request: Buffer): Promise<Wish> {
+export async function wishOf(request: Buffer): Promise<Wish> {
   const { Pkcs10CertificateRequest } = await x509Library();
   let parsed: InstanceType<typeof Pkcs10CertificateRequest>;
   let details: ReturnType<typeof createPublicKey>;

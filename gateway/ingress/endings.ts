@@ -92,19 +92,24 @@ export class Endings {
     }
   }
 
-  /** The same for what was cut while nobody ran: clients that lost rights, and users that are no more. */
+  /** The same for what was cut while nobody ran: clients that lost rights, users that are no more or have another password. */
   afterRestart(cut: Iterable<string>): void {
     const { passwords, clientCertificates, identities, audit } = this.parts.guard;
     for (const client of cut) {
       audit.say({ event: 'revoked', user: identities.ownerOf(client), client });
       this.end(client, LOST);
     }
-    // Where certificates are shown too, a user need not be of the password file.
-    if (passwords === undefined || clientCertificates !== 'none') return;
+    const gone = (user: string, mark: string | undefined): boolean =>
+      mark === undefined
+        ? // Where certificates are shown too, a user need not be of the password file.
+          clientCertificates === 'none' && passwords?.has(user) === false
+        : passwords?.markOf(user) !== mark;
     const all = [...identities.away()];
     this.revoke(
       new Set(
-        all.flatMap(([, { user }]) => (user === undefined || passwords.has(user) ? [] : user)),
+        all.flatMap(([, { user, passwordMark }]) =>
+          user !== undefined && gone(user, passwordMark) ? user : [],
+        ),
       ),
     );
   }

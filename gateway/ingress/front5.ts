@@ -166,6 +166,7 @@ export class Front5 implements LinkHost, BrokerHost {
     // After the session before, whose end lets go of the id.
     guard.claim(connection);
     session.user = user;
+    session.passwordMark = guard.markOf(connection);
     session.version = link.version;
     this.broker.countFor(session, principal);
     session.expirySeconds = link.expirySeconds;
@@ -387,8 +388,8 @@ export class Front5 implements LinkHost, BrokerHost {
   }
 
   sessionRestored(session: Session): void {
-    const { clientId, user, principal } = session;
-    this.context.guard.identities.restored(clientId, user, principal);
+    const { clientId, user, principal, passwordMark } = session;
+    this.context.guard.identities.restored(clientId, user, principal, passwordMark);
     for (const filter of session.subscriptions.keys())
       if (this.context.maySubscribe(clientId, sharedFilter(filter) ?? filter) === 'not granted')
         this.notGranted.add(clientId);

@@ -142,6 +142,13 @@ export class Guard {
     };
   }
 
+  /** Of the password that it came in with; undefined: with none. */
+  markOf({ user, peer }: MqttConnection): string | undefined {
+    return user === undefined || peer.certificateName !== undefined
+      ? undefined
+      : this.passwords?.markOf(user);
+  }
+
   /** It comes in: the id is its user's as long as its session lasts. */
   claim({ clientId, user, peer }: MqttConnection): void {
     const { address, certificateName } = peer;

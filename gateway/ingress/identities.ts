@@ -20,6 +20,8 @@ export interface Owner {
   principal: string;
   /** By a certificate, which no password file knows. */
   isCertified: boolean;
+  /** Of the password of an earlier run's session. */
+  passwordMark?: string | undefined;
   /** Monotonic; undefined while it is here. */
   awaySinceUs: number | undefined;
 }
@@ -103,9 +105,14 @@ export class Identities {
   }
 
   /** A session of an earlier run, whose client has not come back yet. */
-  restored(clientId: string, user: string | undefined, principal: string): void {
+  restored(
+    clientId: string,
+    user: string | undefined,
+    principal: string,
+    passwordMark: string | undefined,
+  ): void {
     const awaySinceUs = this.env.clock.monotonicUs();
-    this.owners.set(clientId, { user, principal, isCertified: false, awaySinceUs });
+    this.owners.set(clientId, { user, principal, isCertified: false, passwordMark, awaySinceUs });
   }
 
   /** It is away, and its session is kept; so are those of an earlier run, whose users are not known. */

@@ -32,16 +32,16 @@ export class IngressShares {
   private readonly admitted = new Set<MqttConnection>();
 
   constructor(max: SharesMax) {
-    this.connections = new Share(max.connectionsMax);
-    this.sessions = new Share(max.sessionsMax);
-    this.sessions5 = new Share(max.sessionsMax);
-    this.subscriptionLevels = new Share(max.subscriptionLevelsMax);
-    this.qos2 = new Share(max.qos2Max);
-    this.offlineBytes = new Share(max.offlineBytesMax);
-    this.retainedMessages = new Share(max.retainedMessagesMax);
-    this.retainedBytes = new Share(max.retainedBytesMax);
-    this.bufferSpace = new Share(max.bufferBytesMax);
-    this.waitingWills = new Share(max.willBytesMax);
+    this.connections = new Share('connections', max.connectionsMax);
+    this.sessions = new Share('sessions', max.sessionsMax);
+    this.sessions5 = new Share('mqtt5_sessions', max.sessionsMax);
+    this.subscriptionLevels = new Share('subscription_levels', max.subscriptionLevelsMax);
+    this.qos2 = new Share('qos2', max.qos2Max);
+    this.offlineBytes = new Share('offline_bytes', max.offlineBytesMax);
+    this.retainedMessages = new Share('retained_messages', max.retainedMessagesMax);
+    this.retainedBytes = new Share('retained_bytes', max.retainedBytesMax);
+    this.bufferSpace = new Share('buffer_space', max.bufferBytesMax);
+    this.waitingWills = new Share('waiting_wills', max.willBytesMax);
   }
 
   /** One more connection of this user; false: it has its share. */

@@ -30,6 +30,8 @@ interface SessionRecord {
   /** Left out: 5. */
   version?: 4;
   user?: string;
+  /** Of its password. Left out: it showed none, or this was written by a version that kept none. */
+  mark?: string;
   principal: string;
   /** Null: for good. JSON has no infinity. */
   expirySeconds: number | null;
@@ -92,6 +94,7 @@ export function recordOps(session: Session, will: PendingWill | undefined): KvOp
   const record: SessionRecord = {
     ...(session.version === 4 ? { version: 4 } : {}),
     ...(session.user === undefined ? {} : { user: session.user }),
+    ...(session.passwordMark === undefined ? {} : { mark: session.passwordMark }),
     principal: session.principal,
     expirySeconds: Number.isFinite(session.expirySeconds) ? session.expirySeconds : null,
     ...(session.awaySinceMs === undefined ? {} : { awaySinceMs: session.awaySinceMs }),
@@ -201,6 +204,7 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
     const parsed = JSON.parse(text.toString('utf8')) as SessionRecord;
     const session = new Session(clientId, store);
     session.user = parsed.user;
+    session.passwordMark = parsed.mark;
     session.version = parsed.version ?? 5;
     session.principal = parsed.principal;
     session.expirySeconds = parsed.expirySeconds ?? Number.POSITIVE_INFINITY;

@@ -51,6 +51,8 @@ export interface SessionStore {
 export class Session {
   readonly clientId: string;
   user: string | undefined;
+  /** Of the password that its client showed last; undefined: it showed none. */
+  passwordMark: string | undefined;
   /** That its client spoke last: 4 stands for 3.1 as well. */
   version: 4 | 5 = 5;
   /** Whom its queue is counted for. */

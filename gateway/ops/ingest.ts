@@ -47,7 +47,7 @@ export class BufferSink implements IngestSink {
     return this.rules?.mayPublish({ user, client: name }, topic) ?? true;
   }
 
-  async accept({ properties, ...message }: HttpMessage): Promise<void> {
+  async accept({ properties, principal, ...message }: HttpMessage): Promise<void> {
     const { buffer } = this;
     if (buffer.state.kind === 'blocked' || buffer.congested)
       throw new HeadwaterError(
@@ -56,9 +56,9 @@ export class BufferSink implements IngestSink {
           ? buffer.state.why
           : 'more is arriving than the disk takes: try again in a moment',
       );
-    const { client, topic, payload } = message;
-    this.space.see(client);
-    if (this.space.isScarce && !this.space.takes(client, topic.length + payload.length))
+    const { topic, payload } = message;
+    this.space.see(principal);
+    if (this.space.isScarce && !this.space.takes(principal, topic.length + payload.length))
       throw new HeadwaterError(
         'DATA_UNUSABLE',
         'the buffer is nearly full, and this sender has its share of the rest: try again when the uplink has taken some',

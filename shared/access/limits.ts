@@ -87,7 +87,7 @@ export const HTTP_LIMITS = [
   {
     name: 'questions',
     setting: '4',
-    what: 'questions that read much (series, latest, query, lake), at once',
+    what: 'questions that read much (series, latest, query, explain, export, SQL, InfluxQL, lake), at once; one whose answer nobody takes for 30 s ends',
     answer: 'they wait for their turn',
   },
   {
@@ -108,6 +108,22 @@ export const HTTP_LIMITS = [
     what: 'streams that read from the log what they have missed, at once',
     answer: 'they wait for their turn',
   },
+  {
+    name: 'bodies',
+    setting: '32 MiB',
+    what: 'bodies of requests, unpacked or not, until they are answered',
+    answer: '429 with Retry-After',
+  },
+  {
+    name: 'idempotency_keys',
+    setting: '10000',
+    what: 'Idempotency-Keys that are remembered',
+    answer:
+      'its own oldest key is forgotten: what comes again under it is stored again, and decoded once by the key that goes with it',
+  },
 ] as const satisfies readonly LimitRow[];
 
 export type MqttLimitName = (typeof MQTT_LIMITS)[number]['name'];
+export type HttpLimitName = (typeof HTTP_LIMITS)[number]['name'];
+/** Of which a `Share` is one: there is none without its row. */
+export type LimitName = MqttLimitName | HttpLimitName;

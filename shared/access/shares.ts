@@ -5,15 +5,19 @@
  * Nothing is ever taken back from those who have it: it comes free when they let go, or when what they left has expired.
  */
 import { isIPv6 } from 'node:net';
+import type { LimitName } from './limits.ts';
 
 export class Share {
+  readonly name: LimitName;
   readonly whole: number;
   used = 0;
   /** Times that somebody got nothing more. */
   refused = 0;
   private readonly held = new Map<string, number>();
 
-  constructor(whole: number) {
+  /** `name` is its row among the limits, without which it would be in no page, metric or test. */
+  constructor(name: LimitName, whole: number) {
+    this.name = name;
     this.whole = whole;
   }
 

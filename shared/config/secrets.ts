@@ -2,7 +2,7 @@
  * Secrets and credentials from files. A secret's file must be private (no permission for group or others); passwords
  * are kept as scrypt hashes (RFC 7914), one `user:scrypt:N:salt:hash` a line.
  */
-import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { createHash, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { HeadwaterError } from '../errors.ts';
 import { readSettingFile } from './user-file.ts';
@@ -113,6 +113,14 @@ export class Passwords {
 
   has(user: string): boolean {
     return this.users.has(user);
+  }
+
+  /** By which one knows later whether a user's password is still the one that it was. Nothing can be guessed from it. */
+  markOf(user: string): string | undefined {
+    const credential = this.users.get(user);
+    if (credential === undefined) return undefined;
+    const { salt, key } = credential;
+    return createHash('sha256').update(salt).update(key).digest('base64url').slice(0, 16);
   }
 
   /** Takes the file anew. Returns the users whose credentials are gone or others now. Throws CONFIG_INVALID. */

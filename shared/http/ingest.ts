@@ -9,9 +9,11 @@
  */
 import { createHash } from 'node:crypto';
 import { HeadwaterError, messageOf } from '../errors.ts';
+import { principalOf } from '../access/shares.ts';
 import type { Identity } from '../access/tokens.ts';
 import { checkTopicName, readString } from '../mqtt/packets.ts';
 import { encodeProperties } from '../mqtt/properties.ts';
+import { AnsweredKeys } from './answered.ts';
 import { invalid } from './parameters.ts';
 import { partialWrite, type WriteApi } from './partial-write.ts';
 import {
@@ -27,6 +29,8 @@ import { TEXT, object } from './schema.ts';
 export interface HttpMessage {
   /** Of the sender: `http`, with the name of its token if it has one. */
   client: string;
+  /** Whose share of a limit it counts against. */
+  principal: string;
   topic: string;
   payload: Buffer;
   properties: Uint8Array | undefined;
@@ -39,8 +43,6 @@ export interface IngestSink {
   bodyBytesMax: number;
 }
 
-/** Keys remembered by this process. */
-const KEYS_MAX = 10_000;
 const KEY_CHARS_MAX = 255;
 const TOPIC_BYTES_MAX = 65_535;
 
@@ -60,18 +62,13 @@ const PRECISIONS: Record<string, string> = {
   s: 's',
 };
 
-interface Answered {
-  body: string;
-  stored: Promise<void>;
-}
-
 /** What stands before `influxdb/` topics' bucket or database. */
 const asLevel = (name: string): string =>
   name.replaceAll(/[/+#%\p{Cc}]/gu, (char) => encodeURIComponent(char));
 
 export class HttpIngest {
   readonly sink: IngestSink;
-  private readonly answered = new Map<string, Answered>();
+  private readonly answered = new AnsweredKeys();
 
   constructor(sink: IngestSink) {
     this.sink = sink;
@@ -113,6 +110,7 @@ export class HttpIngest {
     });
     const message: HttpMessage = {
       client,
+      principal: principalOf(identity.name === '' ? undefined : identity.name, request.address),
       topic,
       payload,
       properties: properties.length === 0 ? undefined : properties,
@@ -121,7 +119,7 @@ export class HttpIngest {
       await this.sink.accept(message);
       return partial ?? { status: 204, body: '' };
     }
-    const reply = await this.once(`${client}\0${key}`, message);
+    const reply = await this.once(`${client}\0${key}`, message, request);
     return partial ?? reply;
   }
 
@@ -138,7 +136,11 @@ export class HttpIngest {
     }
   }
 
-  private async once(name: string, message: HttpMessage): Promise<Reply> {
+  private async once(
+    name: string,
+    message: HttpMessage,
+    { principal, keys }: Request,
+  ): Promise<Reply> {
     const body = createHash('sha256')
       .update(message.topic)
       .update('\0')
@@ -152,11 +154,7 @@ export class HttpIngest {
       return { status: 204, body: '', headers: { 'idempotency-replayed': 'true' } };
     }
     const stored = this.sink.accept(message);
-    this.answered.set(name, { body, stored });
-    if (this.answered.size > KEYS_MAX) {
-      const [oldest] = this.answered.keys();
-      if (oldest !== undefined) this.answered.delete(oldest);
-    }
+    this.answered.set(name, { body, stored }, principal, keys);
     try {
       await stored;
     } catch (error) {

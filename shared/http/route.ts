@@ -5,6 +5,7 @@
 import type { X509Certificate } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { WebSocket } from 'ws';
+import type { Share } from '../access/shares.ts';
 import type { Identity, Scope } from '../access/tokens.ts';
 import { HeadwaterError, type ErrorCode } from '../errors.ts';
 import { invalid } from './parameters.ts';
@@ -40,6 +41,8 @@ export interface Request {
   signal: AbortSignal;
   /** What the asker has shown, whoever signed it: only where the server asks for one. */
   certificate(): X509Certificate | undefined;
+  /** How many Idempotency-Keys are remembered, and of whom. */
+  keys: Share;
   /** A stream that reads what it has missed waits for its turn, see `turns.ts`. */
   catchUp(isWanted: () => boolean, work: () => Promise<void>): Promise<void>;
   /** Throws BODY_TOO_LARGE. */

@@ -15,6 +15,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { Notify } from '../../contracts/notice.ts';
 import type { ServerTls } from '../access/tls.ts';
+import type { HttpLimitName } from '../access/limits.ts';
 import { Share, addressGroup } from '../access/shares.ts';
 import type { Identity } from '../access/tokens.ts';
 import { ERRORS, HeadwaterError, assert, errorCode, messageOf, type ErrorCode } from '../errors.ts';
@@ -44,10 +45,16 @@ export interface HttpOptions extends WhoOptions {
   asksCertificate?: boolean;
   /** Told of what nobody expected, which the asker is not. */
   notify: Notify;
+  /** Milliseconds, where not the usual ones. */
+  stallMs?: number;
 }
 
 export const CONNECTIONS_MAX = 2000;
 export const STREAMS_MAX = 500;
+const BODIES_BYTES_MAX = 32 * 1024 * 1024;
+const KEYS_MAX = 10_000;
+/** An answer of which nobody takes anything for so long ends: it holds a turn of all. */
+const STALL_MS = 30_000;
 const FIELDS_BYTES_MAX = 64 * 1024;
 
 export class HttpServer {
@@ -56,19 +63,28 @@ export class HttpServer {
   private readonly server: Server;
   private readonly who: Who;
   private readonly origins: Origins;
-  private readonly turns = new Turns(QUESTIONS_MAX, QUEUED_MAX);
-  private readonly catchUps = new Turns(CATCH_UPS_MAX, STREAMS_MAX);
+  private readonly turns = new Turns(
+    new Share('questions', QUESTIONS_MAX),
+    new Share('queued_questions', QUEUED_MAX),
+  );
+  private readonly catchUps = new Turns(
+    new Share('catch_ups', CATCH_UPS_MAX),
+    // Each of them is a stream that was counted.
+    new Share('streams', STREAMS_MAX),
+  );
   private readonly webSockets = new WebSockets();
   private readonly admitted = new WeakSet<Socket>();
   private said = { text: '', atMs: 0 };
   /** What is there for all, by its name in `HTTP_LIMITS`. */
   readonly shares = {
-    connections: new Share(CONNECTIONS_MAX),
+    connections: new Share('connections', CONNECTIONS_MAX),
     questions: this.turns.running,
     queued_questions: this.turns.queued,
-    streams: new Share(STREAMS_MAX),
+    streams: new Share('streams', STREAMS_MAX),
     catch_ups: this.catchUps.running,
-  };
+    bodies: new Share('bodies', BODIES_BYTES_MAX),
+    idempotency_keys: new Share('idempotency_keys', KEYS_MAX),
+  } satisfies Record<HttpLimitName, Share>;
 
   constructor(endpoints: readonly Endpoint[], options: HttpOptions) {
     this.options = options;
@@ -132,6 +148,14 @@ export class HttpServer {
     signal.addEventListener('abort', () => streams.give(principal), { once: true });
   }
 
+  /** Until it is answered. Throws TOO_MANY_REQUESTS. */
+  private takeBody(principal: string, bytes: number, signal: AbortSignal): void {
+    const { bodies } = this.shares;
+    if (!bodies.take(principal, bytes)) throw new Busy('too much is being sent at once');
+    if (signal.aborted) bodies.give(principal, bytes);
+    else signal.addEventListener('abort', () => bodies.give(principal, bytes), { once: true });
+  }
+
   async listen(address: Address, flag: string): Promise<Address> {
     this.who.onlyLoopback = isLoopback(address.host);
     return await listen(this.server, address, flag);
@@ -142,7 +166,9 @@ export class HttpServer {
     const method = head ? 'GET' : (raw.method ?? 'GET');
     let errors: Route<unknown>['errors'];
     try {
-      const url = new URL(raw.url ?? '/', 'http://localhost');
+      const url = urlOf(raw);
+      if (url === undefined)
+        throw new HeadwaterError('QUERY_INVALID', 'that is no address of a page here');
       this.who.checkWeb(raw, method !== 'GET');
       allow(this.origins, raw, response);
       const methods = this.paths.get(url.pathname);
@@ -197,7 +223,11 @@ export class HttpServer {
       }
       this.takeStream(request.principal, request.signal);
     }
-    // What goes out in parts has its turn until it is out.
+    // What goes out in parts has its turn until it is out, or nobody takes it.
+    if (route.isStream !== true)
+      response.setTimeout(this.options.stallMs ?? STALL_MS, () => {
+        if (response.writableLength > 0) response.destroy();
+      });
     const answer = async (): Promise<void> => {
       const reply = await route.handle(running, request, response);
       if (reply !== undefined) await send(raw, response, reply, head);
@@ -209,9 +239,7 @@ export class HttpServer {
 
   /** A WebSocket where the route has one; what else a client would rather speak is not spoken. */
   private async upgrade(raw: IncomingMessage, socket: Socket, rest: Buffer): Promise<void> {
-    const url = URL.canParse(raw.url ?? '', 'http://localhost')
-      ? new URL(raw.url ?? '', 'http://localhost')
-      : undefined;
+    const url = urlOf(raw);
     const found =
       raw.method === 'GET' ? this.paths.get(url?.pathname ?? '')?.get('GET') : undefined;
     const { route, running, absent = '' } = found ?? {};
@@ -251,13 +279,14 @@ export class HttpServer {
     signal: AbortSignal,
   ): Promise<Request> {
     if (route.query !== 'any') checkParameters(route.query ?? {}, url.searchParams);
-    const body = (bytesMax: number): Promise<Buffer> => readBody(raw, bytesMax);
+    const address = raw.socket.remoteAddress ?? '';
+    const principal = identity.name === '' ? addressGroup(address) : identity.name;
+    const body = (bytesMax: number): Promise<Buffer> =>
+      readBody(raw, bytesMax, (bytes) => this.takeBody(principal, bytes, signal));
     const fields =
       route.body === undefined || 'type' in route.body
         ? {}
         : parseFields((await body(FIELDS_BYTES_MAX)).toString('utf8'), route.body.fields);
-    const address = raw.socket.remoteAddress ?? '';
-    const principal = identity.name === '' ? addressGroup(address) : identity.name;
     return {
       method: route.method,
       path: url.pathname,
@@ -268,6 +297,7 @@ export class HttpServer {
       principal,
       fields,
       signal,
+      keys: this.shares.idempotency_keys,
       catchUp: (isWanted, work) => this.catchUps.run(principal, isWanted, work),
       certificate: () => shownCertificate(raw.socket),
       body,
@@ -320,6 +350,10 @@ export class HttpServer {
     await closed;
   }
 }
+
+/** Undefined for what is no address. */
+const urlOf = ({ url = '' }: IncomingMessage): URL | undefined =>
+  URL.canParse(url, 'http://localhost') ? new URL(url, 'http://localhost') : undefined;
 
 /** With those that the server answers for every path, RFC 9110. */
 const methodsOf = (methods: ReadonlyMap<string, Endpoint> | undefined): string[] => [

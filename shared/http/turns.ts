@@ -32,9 +32,9 @@ export class Turns {
   /** In the order in which they are served: who was served goes to the end. */
   private readonly waiting = new Map<string, Waiting[]>();
 
-  constructor(runningMax: number, queuedMax: number) {
-    this.running = new Share(runningMax);
-    this.queued = new Share(queuedMax);
+  constructor(running: Share, queued: Share) {
+    this.running = running;
+    this.queued = queued;
   }
 
   /** Throws TOO_MANY_REQUESTS. Undefined: nobody waits for the answer any more. */

@@ -53,7 +53,7 @@ export class MqttServer {
     this.handler = handler;
     this.limits = limits;
     this.monotonicUs = monotonicUs;
-    this.share = new Share(limits.connectionsMax);
+    this.share = new Share('connections', limits.connectionsMax);
   }
 
   get connectionCount(): number {

@@ -294,6 +294,12 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
       const path = join(folder, 'gpt.img');
       writeFileSync(path, disk);
       expect(await partitionsOf(path)).toEqual([{ number: 2, offset: 34 * 512, length: 30 * 512 }]);
+      // Sizes that no table has: it read terabytes, or never came to an end.
+      for (const size of [0, 1, 47, 2 ** 32 - 1]) {
+        disk.writeUInt32LE(size, 512 + 84);
+        writeFileSync(path, disk);
+        await expect(partitionsOf(path)).rejects.toThrow(/is not whole: it has no partitions/);
+      }
     });
   },
 );

@@ -639,6 +639,16 @@ describe('the mapping language', () => {
     ]);
     expect(() => csv('points: [{each: "*"}]', 'a,b\n"1,2')).toThrow(/not CSV/);
   });
+  it("a script's text that looks like one of our own marks is the text that it is", () => {
+    const script =
+      'function decodeUplink({ bytes }) { return JSON.parse(String.fromCharCode(...bytes)); }';
+    const mappings = parseMappings('mappings: [{ topic: x, script: s.js }]', 'm', () => script);
+    const [reading] = decodeMessage('x', '{"data":{"a":"\\u0000int:abc","b":1}}', {
+      mappings: new Mappings(mappings),
+    });
+    expect(reading?.fields).toEqual({ a_text: '\u0000int:abc', b: 1 });
+  });
+
   it('a script has a console, helpers for text, the topic and the properties', () => {
     const script = `function decodeUplink({ bytes, topic, properties }) {
       console.log('seen', bytes); console.warn('x');

@@ -26,7 +26,7 @@ class Disk {
 function run(disk: Disk): { space: BufferSpace; share: Share; said: string[] } {
   const env = realEnv();
   const said: string[] = [];
-  const share = new Share(WHOLE);
+  const share = new Share('buffer_space', WHOLE);
   const space = new BufferSpace(
     disk as unknown as MessageBuffer<Ticket>,
     share,
@@ -78,7 +78,7 @@ it('a restart gives nobody a new share, and forgets nobody who was here', async 
 });
 
 it('what the uplink takes comes free for everybody in proportion', () => {
-  const share = new Share(WHOLE);
+  const share = new Share('buffer_space', WHOLE);
   share.add('bad', 500);
   share.add('good', 100);
   share.become(300);

@@ -260,7 +260,11 @@ describe('the clock of the sessions', () => {
     const written: KvOp[] = [];
     const broker = new Broker5(
       new SteadyClock({ ...real.clock, wallUs, monotonicUs }),
-      { sessions: new Share(10), messagesMax: 10, bytes: new Share(10_000) },
+      {
+        sessions: new Share('mqtt5_sessions', 10),
+        messagesMax: 10,
+        bytes: new Share('offline_bytes', 10_000),
+      },
       {
         write: (ops) => void written.push(...ops),
         publishWill: () => undefined,
@@ -465,7 +469,11 @@ describe('what an ended session leaves', () => {
     const written: KvOp[] = [];
     const broker = new Broker5(
       new SteadyClock(realEnv().clock),
-      { sessions: new Share(10), messagesMax: 10, bytes: new Share(10_000) },
+      {
+        sessions: new Share('mqtt5_sessions', 10),
+        messagesMax: 10,
+        bytes: new Share('offline_bytes', 10_000),
+      },
       {
         write: (ops) => void written.push(...ops),
         publishWill: () => undefined,

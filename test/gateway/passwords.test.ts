@@ -1,5 +1,5 @@
 /** Wrong passwords cost whoever sends them, and rights that are gone are gone for those who are away too. Real sockets. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FailureLimiter } from '../../shared/access/failures.ts';
@@ -266,6 +266,31 @@ describe('rights that are cut while a persistent session is away', () => {
     );
     expect(await gateway.metric('headwater_limit_used{limit="offline_bytes"}')).toBe(0);
     expect(await gateway.metric('headwater_limit_used{limit="sessions"}')).toBe(0);
+  });
+
+  it('nor does one whose password was changed while the gateway was down; the others go on', async () => {
+    const { gateway, passwords, rules } = await start({}, ACL.replace('[b]', '[a, b]'));
+    await away(gateway, 'a');
+    await away(gateway, 'b');
+    await tell(gateway, 'before');
+    await gateway.gateway.close();
+    const again = async (): Promise<RunningGateway> =>
+      (running = await runGateway(
+        join(dirname(rules), 'data'),
+        {},
+        { 'password-file': passwords, 'acl-file': rules },
+      ));
+    const ended = ({ notices }: RunningGateway): string[] =>
+      notices.flatMap(({ event, text }) => (event === 'session_ended' ? [text] : []));
+    const kept = await again();
+    expect(ended(kept), 'the file is as it was').toEqual([]);
+    await kept.gateway.close();
+    const lines = readFileSync(passwords, 'utf8')
+      .split('\n')
+      .filter((line) => !line.startsWith('b:'));
+    lines.splice(1, 0, await passwordLine('b', Buffer.from('another horse')));
+    writeFileSync(passwords, lines.join('\n'), { mode: 0o600 });
+    expect(ended(await again())).toEqual([expect.stringContaining("session of 'b' has ended")]);
   });
 
   it('nor does one of a user that was removed while the gateway was down', async () => {

@@ -389,7 +389,7 @@ describe('limits that hold for all', () => {
 
 describe('shares', () => {
   it('however many take what they can, the next one gets something, and the whole is never passed', () => {
-    const share = new Share(1000);
+    const share = new Share('sessions', 1000);
     const got = Array.from({ length: 8 }, (_, who) => {
       let count = 0;
       while (share.take(`p${who}`)) count++;

@@ -5,16 +5,19 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { HTTP_LIMITS } from '../../shared/access/limits.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
 import { Tokens } from '../../shared/access/tokens.ts';
+import { AnsweredKeys } from '../../shared/http/answered.ts';
 import type { Route } from '../../shared/http/route.ts';
 import { HttpServer } from '../../shared/http/server.ts';
 import { until } from '../support/process.ts';
 
 interface Gate {
+  keys: AnsweredKeys;
   waiting: (() => void)[];
   answered: number;
   told: string[];
 }
 
+const MIB = 1024 * 1024;
 const base = { method: 'GET', about: 'For this test.', right: 'open', replies: {} } as const;
 const ROUTES: readonly Route<Gate>[] = [
   {
@@ -54,6 +57,34 @@ const ROUTES: readonly Route<Gate>[] = [
       return undefined;
     },
   },
+  {
+    ...base,
+    method: 'POST',
+    path: '/body',
+    body: { type: '*/*', schema: {} },
+    handle: async (_gate, { body }) => ({ body: String((await body(MIB)).length) }),
+  },
+  {
+    ...base,
+    path: '/keys',
+    query: 'any',
+    handle: ({ keys }, { query, principal, keys: share }) => {
+      for (let at = 0; at < Number(query.get('new')); at++)
+        keys.set(`${principal} ${at}`, { body: '', stored: Promise.resolve() }, principal, share);
+      return { body: String(keys.get(`${principal} 0`) !== undefined) };
+    },
+  },
+  {
+    ...base,
+    path: '/long',
+    handle: (gate) => ({
+      type: 'text/plain',
+      parts: (async function* () {
+        for (let at = 0; at < 500; at++) yield 'x'.repeat(MIB / 4);
+        gate.answered++;
+      })(),
+    }),
+  },
   { ...base, path: '/healthz', handle: () => ({ body: 'ok' }) },
   {
     ...base,
@@ -78,7 +109,7 @@ afterEach(async () => {
 });
 
 async function start(): Promise<Running> {
-  const gate: Gate = { waiting: [], answered: 0, told: [] };
+  const gate: Gate = { keys: new AnsweredKeys(), waiting: [], answered: 0, told: [] };
   const server = new HttpServer(
     ROUTES.map((route) => ({ route, running: gate, absent: '' }) as never), // A route of this gate.
     {
@@ -87,6 +118,7 @@ async function start(): Promise<Running> {
       audit: undefined,
       tls: undefined,
       here: 'here',
+      stallMs: 300,
       notify: ({ text }) => gate.told.push(text),
     },
   );
@@ -175,6 +207,40 @@ const trials: Record<(typeof HTTP_LIMITS)[number]['name'], () => Promise<void>> 
     expect(await ask(port, '/stream', A)).toEqual({ status: 429, retryAfter: '10' });
     expect((await ask(port, '/stream', B)).status).toBe(200);
   },
+  bodies: async () => {
+    const { port, server } = await start();
+    const begun = Array.from({ length: 20 }, () => begin(port, A));
+    await until('those beyond the share to be refused', () =>
+      begun.filter(({ answer }) => /^HTTP\/1.1 429[^]*retry-after: 1/i.test(answer())).length === 4
+        ? true
+        : undefined,
+    );
+    expect(server.shares.bodies.of(A)).toBe(16 * MIB);
+    const sent = await fetch(`http://127.0.0.1:${port}/body`, { method: 'POST', body: 'x' });
+    expect(await sent.text()).toBe('1');
+    for (const socket of sockets.splice(0)) socket.destroy();
+    await until('it to be free', () => server.shares.bodies.used === 0);
+  },
+  idempotency_keys: async () => {
+    const { port, server } = await start();
+    const keys = async (count: number, from: string): Promise<string> => {
+      let text = '';
+      await new Promise((resolve) => {
+        const path = `/keys?new=${count}`;
+        request({ host: '127.0.0.1', port, path, localAddress: from, agent: false }, (response) => {
+          response.on('data', (part: Buffer) => (text += part.toString()));
+          response.on('end', resolve);
+        }).end();
+      });
+      return text;
+    };
+    expect(await keys(1, B)).toBe('true');
+    // Its own oldest went.
+    expect(await keys(9000, A)).toBe('false');
+    expect(server.shares.idempotency_keys.of(A)).toBe(5000);
+    expect(server.shares.idempotency_keys.refused).toBe(4000);
+    expect(await keys(0, B)).toBe('true');
+  },
   catch_ups: async () => {
     const { port, gate, server } = await start();
     for (let count = 0; count < 10; count++) expect((await ask(port, '/back', A)).status).toBe(200);
@@ -193,11 +259,45 @@ const trials: Record<(typeof HTTP_LIMITS)[number]['name'], () => Promise<void>> 
   },
 };
 
+/** Sends a body, but for its last byte; and what is answered, if anything. */
+function begin(port: number, from: string): { answer: () => string } {
+  let text = '';
+  const socket = connect({ host: '127.0.0.1', port, localAddress: from });
+  sockets.push(socket);
+  socket.on('error', () => undefined);
+  socket.on('data', (data: Buffer) => (text += data.toString()));
+  socket.write(`POST /body HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${MIB}\r\n\r\n`);
+  socket.write(Buffer.alloc(MIB - 1));
+  return { answer: () => text };
+}
+
 describe('what is there for all', () => {
   it.each(
     HTTP_LIMITS.map(({ name }) => name),
   )('%s: who takes all that he gets leaves something for another', async (name) => {
     await trials[name]();
+  });
+
+  it('an answer that nobody takes ends, and gives its turn back', async () => {
+    const { port, gate } = await start();
+    const socket = connect({ host: '127.0.0.1', port, localAddress: A });
+    sockets.push(socket);
+    socket.on('error', () => undefined);
+    socket.pause();
+    socket.write('GET /long HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+    await until('it to begin', () => running?.server.shares.connections.of(A) === 1);
+    await until('it to end', () => running?.server.shares.connections.of(A) === 0);
+    expect(gate.answered).toBe(0);
+  });
+
+  it('what is no address is a mistake of who asks', async () => {
+    const { port, gate } = await start();
+    const socket = connect({ host: '127.0.0.1', port });
+    sockets.push(socket);
+    socket.write('GET // HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+    const answer = await new Promise<Buffer>((resolve) => socket.once('data', resolve));
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 400 /);
+    expect(gate.told).toEqual([]);
   });
 
   it('what nobody expected is told to the log once, and not to who asked', async () => {

@@ -45,11 +45,14 @@ const GLUE = `(function () {
   return form;
 })()`;
 
+/** A device's own text may look like a mark: what no integer of a script can be is the text that it is. */
+const MARKED = new RegExp(`^${MARK}-?\\d{1,400}$`);
+
 /** What came marked, as it was. */
 function unmark(value: Tree): Tree {
   if (value === NO_NUMBER) return Number.NaN;
   if (typeof value === 'string')
-    return value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value;
+    return MARKED.test(value) ? BigInt(value.slice(MARK.length)) : value;
   if (Array.isArray(value)) return value.map(unmark);
   if (!isObject(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, unmark(child)]));

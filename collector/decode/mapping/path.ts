@@ -5,12 +5,12 @@
  * document).
  */
 import { isObject, own, type Tree } from '../../../shared/codecs/tree.ts';
-import { compilePattern } from './template.ts';
+import { compileGlob, matchGlob, type Glob } from './glob.ts';
 
 export type Segment =
   | { kind: 'key'; key: string }
   | { kind: 'any' }
-  | { kind: 'pattern'; pattern: RegExp; names: string[] };
+  | { kind: 'pattern'; glob: Glob };
 
 export interface Path {
   text: string;
@@ -54,12 +54,10 @@ export function compilePath(text: string): Path | { error: string } {
       if (key === '') return { error: `path '${text}' has an empty part` };
       if (key === '*') segments.push({ kind: 'any' });
       else if (key.includes('{')) {
-        const compiled = compilePattern(key, '.');
+        const compiled = compileGlob(key);
         if ('error' in compiled) return { error: `path '${text}': ${compiled.error}` };
-        // A key may be empty, as some devices have it.
-        const source = /^\{[\w-]+\}$/.test(key) ? '(.*)' : compiled.source;
-        const pattern = new RegExp(`^${source}$`, 's');
-        segments.push({ kind: 'pattern', pattern, names: compiled.names });
+        // A key has no levels.
+        segments.push({ kind: 'pattern', glob: { ...compiled, wide: undefined } });
       } else segments.push({ kind: 'key', key });
     }
   }
@@ -97,12 +95,12 @@ export function select(document: Tree, path: Path): Match[] {
           next.push({ node: child, above: over, names, index: next.length });
           continue;
         }
-        const found = segment.pattern.exec(key);
-        if (found === null) continue;
-        const more = segment.names.map((name, index): [string, string] => [
-          name,
-          found[index + 1] ?? '',
-        ]);
+        const { glob } = segment;
+        // A key may be empty, as some devices have it.
+        const isEmpty = key === '' && glob.names.length === 1 && glob.literals.join('') === '';
+        const found = isEmpty ? [''] : matchGlob(glob, key);
+        if (found === undefined) continue;
+        const more = glob.names.map((name, index): [string, string] => [name, found[index] ?? '']);
         const all = new Map([...names, ...more]);
         next.push({ node: child, above: over, names: all, index: next.length });
       }

@@ -1,0 +1,214 @@
+/**
+ * `npm run attack`: each attack against a site with a good device and a good reader on it. What is told of each: PUBACK's
+ * p50 and p99 of the good device, `/healthz`, the reader's answers and memory; calm, attacked, and under a control.
+ *
+ * Attacker, servers and the good ones share this machine's cores, so two things are done that the attacker's own work is not
+ * taken for harm: it is a process of low priority, and after each attack a control follows, in which the same process burns as
+ * much CPU as the attack took and sends nothing. An attack has harmed when PUBACK's p99 is more than three times the larger
+ * of the two p99 without it (calm, control). `/healthz` may take 200 ms (p99), or, on a machine on which it takes that without an
+ * attack, three times what it takes then.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { ATTACKS, type Order, type Report } from './attacker.ts';
+import { GoodDevice, GoodReader, percentile } from './good.ts';
+import { SITES, rssOf, type Site } from './site.ts';
+
+const MIB = 1024 * 1024;
+const TIMES_MAX = 3;
+const HEALTH_MS_MAX = 200;
+/** Below it a p99 is what this machine's disk and timers make of it. */
+const FLOOR_MS = 3;
+const GROWN_BYTES_MAX = 256 * MIB;
+
+export interface Settings {
+  sites: (keyof typeof SITES)[];
+  /** Of names; empty: all. */
+  only: string;
+  /** Of an attack and its control. */
+  ms: number;
+  /** Whether times are held against their limits; else only what is lost. */
+  judgesTimes: boolean;
+  say: (line: string) => void;
+}
+
+interface Phase {
+  p50: number;
+  p99: number;
+  health: number;
+  answers: number;
+}
+
+const LEAVES_OUT: Record<string, (site: keyof typeof SITES) => boolean> = {
+  'wrong passwords, one address': (site) => site === 'up',
+  'wrong passwords, 400 addresses': (site) => site === 'up',
+  'TLS that never gets done': (site) => site === 'up',
+  'TLS handshakes, one after another': (site) => site === 'up',
+  'HTTP: wrong tokens': (site) => site === 'up',
+  'enrolment: guessed tokens': (site) => site === 'up',
+};
+
+class Trial {
+  readonly problems: string[] = [];
+  private readonly device = new GoodDevice();
+  private readonly reader: GoodReader;
+  private readonly site: Site;
+  private readonly attacker: ChildProcess;
+  private readonly settings: Settings;
+
+  constructor(site: Site, attacker: ChildProcess, settings: Settings) {
+    this.site = site;
+    this.attacker = attacker;
+    this.settings = settings;
+    this.reader = new GoodReader(site.target, site.good);
+  }
+
+  private order(order: Order): Promise<Report> {
+    return new Promise((resolve) => {
+      this.attacker.once('message', (report) => resolve(report as Report)); // What the attacker sends.
+      this.attacker.send(order);
+    });
+  }
+
+  private async phase<T>(work: () => Promise<T>): Promise<[T, Phase]> {
+    const { device, reader } = this;
+    device.latenciesMs = [];
+    reader.healthMs = [];
+    reader.answersMs = [];
+    const result = await work();
+    return [
+      result,
+      {
+        p50: percentile(device.latenciesMs, 0.5),
+        p99: percentile(device.latenciesMs, 0.99),
+        health: percentile(reader.healthMs, 0.99),
+        answers: percentile(reader.answersMs, 0.99),
+      },
+    ];
+  }
+
+  private calm(): Promise<[unknown, Phase]> {
+    const { judgesTimes, ms } = this.settings;
+    return this.phase(
+      () => new Promise((resolve) => setTimeout(resolve, judgesTimes ? ms / 2 : 100)),
+    );
+  }
+
+  private troubles(): string[] {
+    return [...this.device.troubles.splice(0), ...this.reader.troubles.splice(0)];
+  }
+
+  private dead(): string[] {
+    return this.site.processes
+      .filter(({ pid }) => !isAlive(pid))
+      .map(({ output }) => `a server has ended: ${output().slice(-500)}`);
+  }
+
+  async attack(name: string): Promise<void> {
+    const { settings, site } = this;
+    const { target } = site;
+    const rss = rssOf(site);
+    const [, calm] = await this.calm();
+    let peak = rss;
+    const look = setInterval(() => (peak = Math.max(peak, rssOf(site))), 100);
+    const [report, hit] = await this.phase(() => this.order({ name, target, ms: settings.ms }));
+    clearInterval(look);
+    const own = [...this.troubles(), ...this.dead()];
+    let control = calm;
+    if (settings.judgesTimes)
+      [, control] = await this.phase(() =>
+        this.order({ name, target, ms: settings.ms / 2, load: report.load }),
+      );
+    const without = Math.max(calm.p99, control.p99, FLOOR_MS);
+    const times = hit.p99 / without;
+    if (settings.judgesTimes) {
+      if (!(times <= TIMES_MAX))
+        own.push(`PUBACK's p99 is ${times.toFixed(1)} times that without it`);
+      if (
+        !(hit.health <= Math.max(HEALTH_MS_MAX, TIMES_MAX * Math.max(calm.health, control.health)))
+      )
+        own.push(`/healthz took ${hit.health.toFixed(0)} ms`);
+    }
+    if (peak - rss > GROWN_BYTES_MAX)
+      own.push(`memory grew by ${Math.round((peak - rss) / MIB)} MiB`);
+    own.push(...this.troubles());
+    this.problems.push(...own.map((text) => `${target.site}, ${name}: ${text}`));
+    settings.say(row(name, report, calm, hit, control, times, [rss, peak], own.length === 0));
+    for (const text of new Set(own.slice(0, 5))) settings.say(`    ${text}`);
+  }
+
+  async run(names: readonly string[]): Promise<void> {
+    const { device, reader, site } = this;
+    await device.start(site.target, site.good);
+    reader.start();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    device.latenciesMs = [];
+    for (const name of names) await this.attack(name);
+    await device.stop();
+    await reader.stop(device.acknowledged);
+    let missing = Number.NaN;
+    for (let tries = 0; missing !== 0 && tries < 100; tries++) {
+      const stored = await reader.stored();
+      missing = [...device.acknowledged].filter((n) => !stored.has(n)).length;
+      if (missing !== 0) await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    reader.close();
+    if (missing !== 0) this.problems.push(`${missing} acknowledged messages are not in the store`);
+    this.problems.push(...this.troubles());
+    this.settings.say(
+      `${site.target.site}: ${device.acknowledged.size} acknowledged, ${missing} of them missing in the store`,
+    );
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+const ms = (value: number): string =>
+  (Number.isNaN(value) ? '-' : value.toFixed(value < 10 ? 1 : 0)).padStart(6);
+
+const HEAD = `${'attack'.padEnd(52)} ${'tried'.padStart(8)} ${'refused'.padStart(8)}  CPU | PUBACK p50: calm attack | p99:  calm attack control  times | healthz answers | MiB: before peak`;
+
+function row(
+  name: string,
+  { tried, refused, load }: Report,
+  calm: Phase,
+  hit: Phase,
+  control: Phase,
+  times: number,
+  [rss, peak]: [number, number],
+  isGood: boolean,
+): string {
+  return `${isGood ? ' ' : '!'}${name.padEnd(51)} ${String(tried).padStart(8)} ${String(refused).padStart(8)} ${load.toFixed(2).padStart(4)} |      ${ms(calm.p50)} ${ms(hit.p50)} |     ${ms(calm.p99)} ${ms(hit.p99)}  ${ms(control.p99)} ${times.toFixed(1).padStart(6)} | ${ms(hit.health)}  ${ms(hit.answers)} |    ${String(Math.round(rss / MIB)).padStart(6)} ${String(Math.round(peak / MIB)).padStart(5)}`;
+}
+
+/** What went wrong, in sentences; none: all is well. */
+export async function attackAll(settings: Settings): Promise<string[]> {
+  const problems: string[] = [];
+  const attacker = fork(new URL('attacker.ts', import.meta.url).pathname, {
+    execArgv: ['--import', 'tsx'],
+  });
+  try {
+    for (const name of settings.sites) {
+      const site = await SITES[name]();
+      try {
+        settings.say(`\n${name}\n${HEAD}`);
+        const trial = new Trial(site, attacker, settings);
+        const names = Object.keys(ATTACKS).filter(
+          (each) => each.includes(settings.only) && LEAVES_OUT[each]?.(name) !== true,
+        );
+        await trial.run(names);
+        problems.push(...trial.problems);
+      } finally {
+        await site.close();
+      }
+    }
+  } finally {
+    attacker.disconnect();
+  }
+  return problems;
+}
