@@ -322,7 +322,11 @@ describe('the clock of what waits', () => {
     const disk = new Map(entries.map(([key, value]) => [key.toString('hex'), value]));
     const broker = new Broker5(
       steady,
-      { sessions: new Share(10), messagesMax: 10, bytes: new Share(100_000) },
+      {
+        sessions: new Share('mqtt5_sessions', 10),
+        messagesMax: 10,
+        bytes: new Share('offline_bytes', 100_000),
+      },
       {
         write: (ops) => {
           for (const op of ops)
@@ -414,7 +418,10 @@ describe('the clock of what waits', () => {
   });
 
   it('retained messages as well', () => {
-    const retained = new Retained(new Share(10), new Share(10_000));
+    const retained = new Retained(
+      new Share('retained_messages', 10),
+      new Share('retained_bytes', 10_000),
+    );
     const extras = { forwarded: undefined, expiresAtMs: 60_000 };
     retained.set('t', 'p', 1, Buffer.from('x'), extras);
     const message = {
@@ -426,7 +433,10 @@ describe('the clock of what waits', () => {
     expect(op).toMatchObject({ type: 'put' });
     expect(retained.expired(nowMs).topics).toEqual([]);
     expect(message.expiresAtMs).toBe(nowMs + 60_000);
-    const again = new Retained(new Share(10), new Share(10_000));
+    const again = new Retained(
+      new Share('retained_messages', 10),
+      new Share('retained_bytes', 10_000),
+    );
     const value = op?.type === 'put' ? op.value : Buffer.alloc(0);
     expect(again.load([[Buffer.from('rt'), value]])).toMatchObject([
       { topic: 't', qos: 1, extras: { expiresAtMs: nowMs + 60_000 } },
