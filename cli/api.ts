@@ -29,9 +29,24 @@ function why(error: unknown, address: string): string {
   return `no collector answers at ${address}: is it running? --http HOST:PORT names another`;
 }
 
-/** Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
+/** Where the API is. Throws USAGE for what is no address. */
+function baseOf(address: string): string {
+  const hasScheme = address.includes('://');
+  const text = (hasScheme ? address : `http://${address}`).replace(/\/+$/, '');
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
+  // Without a scheme the port has to be said: nobody means 80 by leaving it out.
+  if (url === undefined || !isHttp || (!hasScheme && !/:\d+(\/|$)/.test(address)))
+    throw new HeadwaterError(
+      'USAGE',
+      `--http '${address}' is no address: HOST:PORT, or https://HOST:PORT for TLS; by default 127.0.0.1:8080`,
+    );
+  return text;
+}
+
+/** Throws USAGE, UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
 async function call(address: string, path: string, init: RequestInit): Promise<Response> {
-  const base = address.includes('://') ? address.replace(/\/+$/, '') : `http://${address}`;
+  const base = baseOf(address);
   const token = process.env['HEADWATER_TOKEN'];
   const headers: Record<string, string> = { 'content-type': 'application/json' };
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;

@@ -45,9 +45,12 @@ function why(error: unknown, url: URL, user: string | undefined): string {
   if (distrusted !== undefined) return `the gateway at ${url.host}: ${distrusted}`;
   if (/^ERR_SSL|EPROTO/.test(code) || /before secure TLS connection/.test(text))
     return `${url.host} does not speak TLS: use mqtt://${url.host}, or the gateway's --mqtts port`;
+  // Before what a text says: a machine's name may be in it.
+  if (/ENOTFOUND|EAI_AGAIN/.test(code)) return `there is no machine called ${url.hostname}`;
+  if (url.protocol.startsWith('ws') && /socket hang up|server response|ECONNRESET/.test(text))
+    return `what answers at ${url.host} does not speak MQTT over WebSocket: use mqtt://${url.host}, or the gateway's --ws port`;
   if (/packet|header|Invalid|protocol/i.test(text))
     return `what answers at ${url.host} is not MQTT, it may be an HTTP port (${text}): --mqtt HOST:PORT names the gateway's MQTT port, by default 1883`;
-  if (/ENOTFOUND|EAI_AGAIN/.test(code)) return `there is no machine called ${url.hostname}`;
   if (
     /connection (?:closed|refused)|client disconnected|connack timeout|couldn't connect/i.test(text)
   )

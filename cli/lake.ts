@@ -108,19 +108,13 @@ export async function lake(args: string[]): Promise<void> {
   if (what === 'forget') {
     const before = values['before'];
     if (typeof before !== 'string')
-      throw new HeadwaterError(
-        'CONFIG_INVALID',
-        'lake forget: --before YYYY-MM-DD says which days',
-      );
+      throw new HeadwaterError('USAGE', 'lake forget: --before YYYY-MM-DD says which days');
     const { files } = (await tell(address, '/api/v1/lake/forget', { before })) as { files: number };
     process.stdout.write(`${files} files of days before ${before} deleted\n`);
     return;
   }
   if (what !== undefined)
-    throw new HeadwaterError(
-      'CONFIG_INVALID',
-      `lake: '${what}' is not known; known are check and forget`,
-    );
+    throw new HeadwaterError('USAGE', `lake: '${what}' is not known; known are check and forget`);
   const answer = (await ask(address, '/api/v1/lake')) as Answer;
   if (values['json'] === true) {
     process.stdout.write(`${JSON.stringify(answer)}\n`);

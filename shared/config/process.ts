@@ -51,13 +51,40 @@ function signature(): string {
   return isPlain ? 'headwater:' : '\u001b[31mheadwater:\u001b[0m';
 }
 
+/** What the system says of files, for people; its code stays, to be searched for. */
+const SYSTEM: Record<string, string> = {
+  ENOENT: 'there is no such file or folder',
+  EISDIR: 'it is a folder, not a file',
+  ENOTDIR: 'a part of this path is a file, not a folder',
+  EEXIST: 'something else has this name',
+  EACCES: 'this user may not read or write there',
+  EPERM: 'this user may not do that',
+  EROFS: 'this file system can only be read',
+  ENOSPC: 'no space is left on the disk',
+};
+
+/** `ENOENT: no such file or directory, open '/x'` as a sentence; a path that was named before is named once. */
+export function inWords(text: string): string {
+  return text
+    .replaceAll(
+      /\b(E[A-Z]{3,}): [^,\n]*, \w+(?: '([^'\n]*)')?(?: -> '[^'\n]*')?/g,
+      (whole, code: string, path: string | undefined, at: number) => {
+        const words = SYSTEM[code];
+        if (words === undefined) return whole;
+        const isNamed = path === undefined || text.slice(0, at).includes(path);
+        return `${isNamed ? '' : `${path}: `}${words} (${code})`;
+      },
+    )
+    .replaceAll(/(\S+): \1 (is|has) /g, '$1 $2 ');
+}
+
 /** Prints one sentence and sets the exit code: 2 for a command line that is not understood, else 1. */
 export function failProcess(error: unknown): void {
   const isOfFiles = ['EMFILE', 'ENFILE'].includes(codeOf(error));
   const advice = isOfFiles
     ? ': this process may open too few; raise the limit (ulimit -n 1024, or LimitNOFILE= in its unit)'
     : '';
-  process.stderr.write(`${signature()} ${printableLines(messageOf(error))}${advice}\n`);
+  process.stderr.write(`${signature()} ${printableLines(inWords(messageOf(error)))}${advice}\n`);
   if (
     operatingError(error) === undefined &&
     error instanceof Error &&

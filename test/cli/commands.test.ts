@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS, overview, type CommandModule } from '../../cli/commands.ts';
 import { completion, offeredBy } from '../../cli/completion.ts';
+import { inWords } from '../../shared/config/process.ts';
 import { ROOT, temporaryFolder } from '../support/process.ts';
 import { said } from '../support/said.ts';
 
@@ -146,4 +147,45 @@ describe('completion', () => {
     await expect(completion([], COMMANDS)).rejects.toMatchObject({ code: 'USAGE' });
     await expect(completion(['tcsh'], COMMANDS)).rejects.toMatchObject({ code: 'USAGE' });
   });
+});
+
+it('what the system says of a file is said in words, with its path once', () => {
+  const words: [said: string, told: string][] = [
+    [
+      "/a b.csv: ENOENT: no such file or directory, open '/a b.csv'",
+      '/a b.csv: there is no such file or folder (ENOENT)',
+    ],
+    [
+      "ENOENT: no such file or directory, mkdir '/proc/x'",
+      '/proc/x: there is no such file or folder (ENOENT)',
+    ],
+    [
+      '/tmp: EISDIR: illegal operation on a directory, read',
+      '/tmp: it is a folder, not a file (EISDIR)',
+    ],
+    [
+      "EACCES: permission denied, rename '/a' -> '/b'",
+      '/a: this user may not read or write there (EACCES)',
+    ],
+    ['/tmp: /tmp is a folder, not a file', '/tmp is a folder, not a file'],
+    ['EWHAT: something, open', 'EWHAT: something, open'],
+    ['no gateway answers', 'no gateway answers'],
+  ];
+  for (const [said, told] of words) expect(inWords(said)).toBe(told);
+});
+
+it('an address that is none is a mistake of the command line, before anything is asked', async () => {
+  const { run } = await load('query');
+  for (const address of [
+    '',
+    'not an address',
+    '127.0.0.1',
+    '127.0.0.1:99999',
+    'mqtt://127.0.0.1:1',
+  ])
+    await expect(run(['--http', address]), address).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining(`--http '${address}' is no address: HOST:PORT`) as string,
+    });
+  await expect(run(['--http', '127.0.0.1:1'])).rejects.toMatchObject({ code: 'UNREACHABLE' });
 });

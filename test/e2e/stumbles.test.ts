@@ -78,7 +78,7 @@ describe('stumbles', () => {
     const right = { HEADWATER_MQTT_PASSWORD: 'correct horse' };
     const [mqtt, mqtts] = [at(locked, 'mqtt'), `mqtts://${at(locked, 'mqtts')}`];
     const user = ['--user', 'sensor'];
-    const said = await Promise.all([
+    const said: Awaited<ReturnType<typeof publish>>[] = await Promise.all([
       publish(mqtt, user, right),
       publish(mqtts, [...user, '--ca', authority.cert], right),
       publish(mqtt),
@@ -90,8 +90,13 @@ describe('stumbles', () => {
       publish(at(gateway, 'http')),
       publish(at(collector, 'uplink')),
     ]);
+    said.push(await publish('nosuch.invalid:1883'), await publish(`ws://${at(gateway, 'mqtt')}`));
     const [, , , , , missing] = said;
-    expect(said.map(({ code }) => code)).toEqual([0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
+    const outputs = said.map(({ output }) => output).join('');
+    expect(
+      said.map(({ code }) => code),
+      outputs,
+    ).toEqual([0, 0, ...Array<number>(10).fill(1)]);
     for (const [index, sentence] of [
       [2, /wants a user name and a password/],
       [3, /refuses user 'sensor': name or password are wrong/],
@@ -100,6 +105,8 @@ describe('stumbles', () => {
       [7, /does not speak TLS: use mqtt:/],
       [8, /may be an HTTP port/],
       [9, /may be a collector's uplink, .* devices connect to a gateway/],
+      [10, /there is no machine called nosuch\.invalid/],
+      [11, /does not speak MQTT over WebSocket: use mqtt:/],
     ] as const)
       expect(said[index]?.output).toMatch(sentence);
     expect(missing?.output).toContain('/nosuch.pem');

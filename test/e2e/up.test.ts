@@ -167,8 +167,6 @@ describe('headwater up', () => {
       await tab.goto(`http://${server.address['http']}/`);
       await tab.waitForSelector('#chart canvas');
       mkdirSync(join(ROOT, 'test-results'), { recursive: true });
-      const picture =
-        process.env['HEADWATER_UPDATE'] === '1' ? 'docs/page.png' : 'test-results/page.png';
       const published = await run([
         'publish',
         'home/<b>hall</b>/climate',
@@ -199,7 +197,7 @@ describe('headwater up', () => {
       await tab.click('text=7 days');
       await until('means', async () => (await tab.textContent('#note'))?.includes('mean of each'));
       await tab.waitForTimeout(300);
-      await tab.screenshot({ path: join(ROOT, picture) });
+      await tab.screenshot({ path: join(ROOT, 'test-results/page.png') });
       expect(errors).toEqual([]);
     } finally {
       await browser.close();

@@ -33,9 +33,11 @@ function weightOf(sort: string, nowMs: number): ((series: Series) => number) | u
   if (sort === 'oldest') return ({ time }) => -time;
   if (sort === 'value')
     return ({ value }) => (typeof value === 'number' ? value : Number.NEGATIVE_INFINITY);
-  // What is new comes first, then what is fresh; positions last.
-  return ({ appeared, time, field }) =>
-    appeared > 0 ? appeared : -AGES[ageOf(time, nowMs)] - (POSITION.test(field) ? 4 : 0);
+  // What is new comes first, then what is fresh; positions and what alerts say of others last.
+  return ({ appeared, time, field, measurement }) => {
+    if (measurement === 'alerts') return -8;
+    return appeared > 0 ? appeared : -AGES[ageOf(time, nowMs)] - (POSITION.test(field) ? 4 : 0);
+  };
 }
 
 function sorted(found: Series[], sort: string, nowMs: number): Series[] {

@@ -44,7 +44,8 @@ function fleetLights(overview: Overview): Light[] {
   const silent = gateways - connected;
   const [first] = overview.unconnected;
   const named = silent === 1 && first !== undefined ? plain(first.gateway) : `${silent} gateways`;
-  const isOdd: Level = silent > 0 ? 'warn' : 'good';
+  // One is away: look. All are: somebody has to go.
+  const isOdd: Level = silent === 0 ? 'good' : connected === 0 ? 'bad' : 'warn';
   return [
     {
       id: 'gateways-up',
