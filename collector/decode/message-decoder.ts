@@ -83,7 +83,9 @@ export class MessageDecoder {
   /** Throws Undecodable. */
   decode(): Outcome {
     if (this.isRepeatedRequest()) return NOTHING;
+    let isOpen: boolean | undefined;
     for (const candidate of this.meaning.candidates) {
+      if (candidate.isGated && !(isOpen ??= this.opensGate())) continue;
       const outcome = this.attempt(candidate);
       if (outcome === undefined) continue;
       this.used = candidate.mapping;
@@ -106,6 +108,21 @@ export class MessageDecoder {
       tags: each.tags === undefined ? tags : this.mappings.shared({ ...each.tags, ...tags }),
     }));
     return { points, problems: parsed.problems };
+  }
+
+  /** Whether the document has a member that the conditions of some mapping ask for. */
+  private opensGate(): boolean {
+    const { gates } = this.meaning;
+    try {
+      const parsed = this.parse(this.hints.codec ?? 'auto');
+      if (!('document' in parsed)) return false;
+      const { document } = parsed;
+      if (Array.isArray(document)) return document.length > 0;
+      return isObject(document) && Object.keys(document).some((key) => gates.has(key));
+    } catch (error) {
+      if (error instanceof Undecodable) return false;
+      throw error;
+    }
   }
 
   private parse(codec: CodecName, mapping?: Mapping): Parsed {

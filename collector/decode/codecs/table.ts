@@ -83,7 +83,9 @@ function lookLines({ text, receivedMs }: Seen): Parsed | undefined {
 /** What is nothing but pairs or a table with names above it is one; all else is a text. */
 function lookText({ text }: Seen): Parsed | undefined {
   if (hasControl(text)) return undefined;
-  return { document: guessedQuery(text) ?? guessedCsv(text) ?? scalarTree(text) };
+  const document = scalarTree(text);
+  if (typeof document !== 'string') return { document };
+  return { document: guessedQuery(text) ?? guessedCsv(text) ?? document };
 }
 
 function parseLines(payload: Buffer, { receivedMs, precision, charset }: Hints): Parsed {

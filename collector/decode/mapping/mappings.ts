@@ -8,6 +8,7 @@ import { matchTemplate } from './template.ts';
 /** A mapping whose template matches a topic. */
 export interface Candidate {
   mapping: Mapping;
+  isGated: boolean;
   names: ReadonlyMap<string, string>;
   measurement: string;
   tags: Record<string, string>;
@@ -18,6 +19,8 @@ export interface Candidate {
 /** What a topic means. One object per topic and gateway. */
 export interface Meaning {
   candidates: readonly Candidate[];
+  /** Members of which a document has to have one for any of the gated candidates to take it: most have none. */
+  gates: ReadonlySet<string>;
   /** Of what no mapping takes. */
   measurement: string;
   tags: Record<string, string>;
@@ -31,6 +34,12 @@ const REMEMBERED_MAX = 100_000;
 /** Names that begin with an underscore are for other texts of the mapping alone. */
 const isTag = (name: string): boolean =>
   name !== 'measurement' && name !== 'field' && !name.startsWith('_');
+
+/** A mapping's gate, where it is looked at in the document that is read without any mapping. */
+const openGate = ({ gate, codec, charset, compression }: Mapping): string | undefined =>
+  (codec === 'auto' || codec === 'none') && charset === undefined && compression === undefined
+    ? gate
+    : undefined;
 
 export class Mappings {
   private readonly mappings: readonly Mapping[];
@@ -78,9 +87,15 @@ export class Mappings {
       for (const [name, value] of names) if (isTag(name) && value !== '') tags[name] = value;
       const measurement = names.get('measurement') || last;
       const own = { ...tags, gateway };
-      candidates.push({ mapping, names, measurement, tags: own, fixedTags: new Map() });
+      const isGated = openGate(mapping) !== undefined;
+      candidates.push({ mapping, isGated, names, measurement, tags: own, fixedTags: new Map() });
     }
-    const discoveryKey = topicKey(topic);
-    return { candidates, measurement: last, tags: { topic, gateway }, discoveryKey };
+    return {
+      candidates,
+      gates: new Set(candidates.flatMap(({ mapping }) => openGate(mapping) ?? [])),
+      measurement: last,
+      tags: { topic, gateway },
+      discoveryKey: topicKey(topic),
+    };
   }
 }
