@@ -60,6 +60,9 @@ export function guessedCsv(text: string): Tree | undefined {
   const names = head.split(separator).map((each) => each.trim());
   if (names.length < 2 || new Set(names).size !== names.length) return undefined;
   if (!names.every((each) => COLUMN.test(each))) return undefined;
+  // Most texts of several lines are known by their second line to be none.
+  const [second = ''] = text.slice(end + 1, end + HEAD_CHARS).split('\n', 1);
+  if (!/\d/.test(second) || second.split(separator).length !== names.length) return undefined;
   try {
     const rows = csvTree(text);
     if (!Array.isArray(rows)) return undefined;
