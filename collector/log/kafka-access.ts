@@ -37,6 +37,16 @@ export function passedThrough(settings: readonly string[]): Record<string, strin
   return client;
 }
 
+/** What `--log` names, as librdkafka takes it: HOST:PORT, several with commas. Throws CONFIG_INVALID. */
+export function brokersOf(log: string): string {
+  const brokers = /^kafka:\/\/(.*)$/.exec(log)?.[1] ?? '';
+  if (!brokers.split(',').every((each) => /^(\[[^\]]+\]|[^\s/:@]+):\d{1,5}$/.test(each.trim())))
+    throw invalid(
+      `--log '${log}' is not of the form kafka://HOST:PORT (several: kafka://A:9092,B:9092)`,
+    );
+  return brokers;
+}
+
 type Settings = Pick<
   CollectorConfig,
   | 'kafka.tls'

@@ -1,6 +1,6 @@
 /** A look at Kafka for `headwater doctor`: no topic is made, and none is changed. */
 import type { CollectorConfig } from '../config.ts';
-import { kafkaAccess } from './kafka-access.ts';
+import { brokersOf, kafkaAccess } from './kafka-access.ts';
 import { checkAccess, reasonOf } from './kafka-admin.ts';
 import { CLIENT_ID, TIMEOUT_MS, call, connect, loadClient } from './kafka-client.ts';
 import { compare, replicaWarnings } from './kafka-topics.ts';
@@ -9,7 +9,7 @@ import { topics } from './topics.ts';
 
 /** What is not as it should be. Throws LOG_UNAVAILABLE, CONFIG_INVALID, ADAPTER_MISSING. */
 export async function lookAtKafka(config: CollectorConfig): Promise<string[]> {
-  const brokers = config.log.slice('kafka://'.length);
+  const brokers = brokersOf(config.log);
   const { client, admin, token } = kafkaAccess(config);
   const kafka = loadClient();
   const settings = { ...client, 'metadata.broker.list': brokers, 'client.id': CLIENT_ID };

@@ -12,6 +12,8 @@ const METADATA_BEFORE = [3, 4] as const;
 const NOT_ALLOWED = 29;
 /** Bits of the rights that are needed, as Kafka numbers its operations. */
 const RIGHTS = { Read: 1 << 3, Write: 1 << 4, Describe: 1 << 8 } as const;
+/** A Kafka that does not answer with ids so often has none. */
+const UNANSWERED_MAX = 3;
 /** Kafka does not say. */
 const UNKNOWN_RIGHTS = -(2 ** 31);
 
@@ -104,7 +106,8 @@ export class KafkaStanding {
   private readonly brokers: string;
   private readonly access: AdminAccess;
   private readonly ids = new Map<string, string>();
-  private withIds = true;
+  /** Requests with ids that failed where the other did not, in a row. */
+  private unanswered = 0;
 
   constructor(brokers: string, access: AdminAccess) {
     this.brokers = brokers;
@@ -139,14 +142,16 @@ export class KafkaStanding {
   }
 
   private async topics(names: readonly string[]): Promise<TopicNow[]> {
-    if (this.withIds)
+    if (this.unanswered < UNANSWERED_MAX)
       try {
-        return await topicsNow(this.brokers, this.access, names, true);
+        const topics = await topicsNow(this.brokers, this.access, names, true);
+        this.unanswered = 0;
+        return topics;
       } catch {
         // A broker closes the connection on what it does not know; one that is away is away for the other as well.
       }
     const topics = await topicsNow(this.brokers, this.access, names, false);
-    this.withIds = false;
+    this.unanswered++;
     return topics;
   }
 

@@ -33,12 +33,13 @@ export async function createLog(context: LogContext): Promise<Log> {
       notify,
     );
   }
-  if (name.startsWith('kafka://')) {
+  if (/^kafka(:|$)/i.test(name)) {
+    const { brokersOf, kafkaAccess } = await import('./kafka-access.ts');
+    const brokers = brokersOf(name);
     const { KafkaLog } = await import('./kafka.ts');
-    const { kafkaAccess } = await import('./kafka-access.ts');
     return await KafkaLog.create(
       {
-        brokers: name.slice('kafka://'.length),
+        brokers,
         topicPrefix: config['kafka.topicPrefix'],
         partitions: config['kafka.partitions'],
         topics: topics(config['log.readingsBytesMax']),

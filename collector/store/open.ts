@@ -26,7 +26,8 @@ export async function createStore(context: StoreContext): Promise<TimeSeriesStor
       notify,
     );
   }
-  if (name.startsWith('influxdb://') || name.startsWith('influxdbs://')) {
+  // Whoever gives InfluxDB's own URL is told how it is written here.
+  if (/^(influxdb|https?:)/i.test(name)) {
     const { InfluxStore, parseInfluxAddress } = await import('./influxdb.ts');
     const target = parseInfluxAddress(name);
     const tokens = new TokenSource(config['store.tokenFile'], token ?? '', notify);

@@ -1,5 +1,5 @@
 /**
- * `npm run soak -- [--minutes N] [--kafka] [--seed S] [--csv FILE]`: a gateway and a collector as real processes under load
+ * `npm run soak -- [--minutes N] [--rate N] [--kafka] [--seed S] [--csv FILE]`: a gateway and a collector as real processes under load
  * for hours. In the first part each of them is killed and restarted again and again; then they live on, while the link
  * fails, another gateway is killed, Kafka (with `--kafka`) is too, and the API is asked. What they take is sampled. After
  * a warm-up nothing may grow by more than 5 %, consumer groups are as many as they were, and all is stored, each once.
@@ -21,21 +21,23 @@ const SHARE_MAX = 0.05;
 const RESTARTS_UNTIL = 0.25;
 const WARM_AT = 0.5;
 const SAMPLE_MS = 5000;
-const MESSAGES = 50;
-const PAUSE_MS = 400;
+const MESSAGES = 48;
 
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '240' },
     kafka: { type: 'boolean', default: false },
+    /** Messages a second, about. */
+    rate: { type: 'string', default: '100' },
     seed: { type: 'string', default: '1' },
     /** Samples are written there as they come. */
     csv: { type: 'string' },
   },
 });
 const minutes = Number(values.minutes);
-if (!(minutes > 0)) {
-  process.stderr.write('soak: --minutes is a number above 0\n');
+const rate = Number(values.rate);
+if (!(minutes > 0 && rate > 0)) {
+  process.stderr.write('soak: --minutes and --rate are numbers above 0\n');
   process.exit(2);
 }
 
@@ -190,7 +192,7 @@ const passed = (): number => (performance.now() - began) / totalMs;
 async function load(): Promise<void> {
   while (!soak.isOver) {
     await site.load(MESSAGES, 25);
-    await wait(PAUSE_MS);
+    await wait((MESSAGES / rate) * 1000);
   }
 }
 

@@ -2,15 +2,22 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync }
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
+import { brokersOf } from '../../collector/log/kafka-access.ts';
 import { parseRoles } from '../../collector/roles.ts';
 import { parseInfluxAddress } from '../../collector/store/influxdb.ts';
+import { createStore } from '../../collector/store/open.ts';
 import { QUERY, parseQuery } from '../../collector/api/parameters.ts';
 import { checkParameters } from '../../shared/http/route.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { gatewayId } from '../../gateway/gateway.ts';
 import { checkFolder, claimFolder } from '../../shared/config/data-folder.ts';
 import { readSecretFile } from '../../shared/config/secrets.ts';
-import { environmentName, loadConfig, parseAddress } from '../../shared/config/spec.ts';
+import {
+  environmentName,
+  loadConfig,
+  parseAddress,
+  parseFolder,
+} from '../../shared/config/spec.ts';
 import { codeOf } from '../../shared/errors.ts';
 import { printable } from '../../shared/telemetry/log.ts';
 import { temporaryFolder } from '../support/process.ts';
@@ -65,6 +72,34 @@ describe('configuration', () => {
       const names = Object.keys(spec).map(environmentName);
       expect(new Set(names).size).toBe(names.length);
       for (const name of names) expect(name).toMatch(/^HEADWATER_[A-Z0-9_]+$/);
+    }
+  });
+
+  it('a folder is one of this machine', () => {
+    for (const fine of ['./data', '/var/lib/x', 'c', 'C:\\data', 'a b/ü', '../x'])
+      expect(parseFolder(fine, 'x')).toBe(fine);
+    for (const name of [
+      '//server/share',
+      '\\\\server\\share',
+      'smb://server/share',
+      'nfs:/x',
+      's3://bucket',
+    ])
+      expect(() => parseFolder(name, '--data'), name).toThrow(/--data: .* is a network address/);
+    expect(() => parseFolder('', '--data')).toThrow('--data is empty');
+    expect(() =>
+      loadConfig(COLLECTOR_CONFIG, { flags: { data: 'smb://x/y' }, environment: {} }),
+    ).toThrow(/network address/);
+  });
+
+  it('a log on Kafka, and a store on InfluxDB, are named with their brokers and buckets', async () => {
+    expect(brokersOf('kafka://a:9092,[::1]:9093')).toBe('a:9092,[::1]:9093');
+    for (const name of ['kafka', 'kafka://', 'kafka://a', 'kafka://a:9092,', 'kafka://u:p@a:9092'])
+      expect(() => brokersOf(name), name).toThrow(/is not of the form kafka:\/\/HOST:PORT/);
+    for (const store of ['influxdb', 'http://127.0.0.1:8086', 'influxdb://127.0.0.1:8086']) {
+      const config = loadConfig(COLLECTOR_CONFIG, { flags: { store }, environment: {} });
+      const context = { config, notify: () => undefined, nowMs: () => 0, token: undefined };
+      await expect(createStore(context), store).rejects.toThrow(/is not of the form influxdb:\/\//);
     }
   });
 
