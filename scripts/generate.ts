@@ -20,6 +20,7 @@ import { rightsOf } from '../shared/http/rights.ts';
 import { endpointsOf, type Part } from '../shared/parts/site.ts';
 import { lossPage } from '../test/chaos/peers/page.ts';
 import { conformancePage } from '../test/conformance/table.ts';
+import { threatProblems } from '../test/docs/threats.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const NOTE =
@@ -176,6 +177,11 @@ for (const [path, content] of Object.entries(files)) {
     writeFileSync(target, content);
     process.stdout.write(`wrote ${path}\n`);
   }
+}
+const threats = threatProblems(root);
+if (threats.length > 0) {
+  process.stderr.write(`${threats.join('\n')}\n`);
+  process.exit(1);
 }
 if (stale.length > 0) {
   process.stderr.write(`not as their sources say: ${stale.join(', ')}: run npm run generate\n`);
