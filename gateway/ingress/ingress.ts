@@ -17,6 +17,7 @@ import type {
   Protocol5,
 } from '../../shared/mqtt/protocol.ts';
 import type { ConnectPacket } from '../../shared/mqtt/packets.ts';
+import { Begun } from '../../shared/mqtt/begun.ts';
 import { TOO_LARGE } from '../../shared/mqtt/scanner.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
@@ -69,6 +70,7 @@ export class Ingress implements MqttHandler {
   readonly server: MqttServer;
   readonly shares: IngressShares;
   readonly space: BufferSpace;
+  private readonly unfinished: Begun;
   readonly publishing: Publishing;
   readonly grants: Grants;
   readonly endings: Endings;
@@ -106,6 +108,7 @@ export class Ingress implements MqttHandler {
       notify,
       this.seldom,
     ));
+    this.unfinished = new Begun(shares.begunPackets, () => env.clock.monotonicUs());
     const subscriptions = new Subscriptions(shares.sessions, shares.subscriptionLevels);
     const sessions = (this.sessions = new Qos2Sessions(shares.qos2));
     const retained = new Retained(shares.retainedMessages, shares.retainedBytes);
@@ -276,12 +279,17 @@ export class Ingress implements MqttHandler {
     this.publishing.publish(connection, packet);
   }
 
+  begun(connection: MqttConnection, bytes: number): void {
+    this.unfinished.look(connection, bytes);
+  }
+
   pubrel(connection: MqttConnection, packetId: number): void {
     this.publishing.pubrel(connection, packetId);
   }
 
   closed(connection: MqttConnection, reason: string): void {
     this.publishing.forget(connection);
+    this.unfinished.leave(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     if (reason.startsWith(TOO_LARGE)) this.sayTooLarge(connection, reason);
     if (connection.clientId === '') this.guard.turnedAway(connection.peer.address, reason);
@@ -308,6 +316,7 @@ export class Ingress implements MqttHandler {
   /** Lets devices go. The buffer is closed by its owner. */
   async close(): Promise<void> {
     this.endings.stop();
+    this.unfinished.close();
     await this.server.close();
     this.space.close();
     this.front5.close();

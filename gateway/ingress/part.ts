@@ -22,6 +22,8 @@ interface Devices {
   addresses: MqttAddresses;
 }
 
+const BEGUN_BYTES_MAX = 32 * 1024 * 1024;
+
 function ingressOf(site: GatewaySite): Ingress {
   const { config, env, notify } = site.context;
   return new Ingress(
@@ -47,6 +49,7 @@ function ingressOf(site: GatewaySite): Ingress {
         retainedMessagesMax: config['limits.retainedMessagesMax'],
         retainedBytesMax: config['limits.retainedBytesMax'],
         willBytesMax: config['buffer.pendingBytesMax'],
+        begunBytesMax: Math.max(BEGUN_BYTES_MAX, 2 * config['limits.packetBytesMax']),
         bufferBytesMax: site.get(bufferPart).buffer.lastBytes,
       },
       qos2InFlightMax: config['limits.qos2InFlightMax'],

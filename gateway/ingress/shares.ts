@@ -14,6 +14,7 @@ export interface SharesMax {
   retainedBytesMax: number;
   bufferBytesMax: number;
   willBytesMax: number;
+  begunBytesMax: number;
 }
 
 export class IngressShares {
@@ -28,6 +29,7 @@ export class IngressShares {
   readonly retainedBytes: Share;
   readonly bufferSpace: Share;
   readonly waitingWills: Share;
+  readonly begunPackets: Share;
   /** Those that are counted for their user. */
   private readonly admitted = new Set<MqttConnection>();
 
@@ -41,6 +43,7 @@ export class IngressShares {
     this.retainedMessages = new Share('retained_messages', max.retainedMessagesMax);
     this.retainedBytes = new Share('retained_bytes', max.retainedBytesMax);
     this.bufferSpace = new Share('buffer_space', max.bufferBytesMax);
+    this.begunPackets = new Share('begun_packets', max.begunBytesMax);
     this.waitingWills = new Share('waiting_wills', max.willBytesMax);
   }
 
@@ -73,6 +76,7 @@ export class IngressShares {
       offline_bytes: value(this.offlineBytes),
       retained_messages: value(this.retainedMessages),
       retained_bytes: value(this.retainedBytes),
+      begun_packets: value(this.begunPackets),
       waiting_wills: value(this.waitingWills),
       buffer_space: value(this.bufferSpace),
     };

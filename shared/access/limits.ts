@@ -62,6 +62,13 @@ export const MQTT_LIMITS = [
     answer: 'as above',
   },
   {
+    name: 'begun_packets',
+    setting: '32 MiB',
+    what: 'bytes of packets that have begun and are not whole, as long as they will be; at least two of `limits.packetBytesMax`',
+    answer:
+      'it is not read from until others are whole: nothing lost; one that does not end within 20 s, while others wait, is closed',
+  },
+  {
     name: 'waiting_wills',
     setting: 'buffer.pendingBytesMax',
     what: 'bytes of wills that are not on disk yet',

@@ -55,6 +55,8 @@ export interface MqttHandler {
   attach5?(connection: MqttConnection, body: Buffer): Protocol5;
   /** A valid CONNECT of 3.1 or 3.1.1 for a session that outlives its connection. Left out: aedes keeps it, in memory. */
   attach311?(connection: MqttConnection, connect: ConnectPacket): Protocol311;
+  /** So long will the packet be that it has begun; 0: that is whole now. */
+  begun?(connection: MqttConnection, bytes: number): void;
   publish(connection: MqttConnection, packet: IncomingPublish): void;
   pubrel(connection: MqttConnection, packetId: number): void;
   closed(connection: MqttConnection, reason: string): void;
@@ -94,6 +96,7 @@ export class MqttConnection {
   private held = 0;
   /** aedes has not yet taken the control packets it was given: reading is held meanwhile. */
   private behind = false;
+  private begunBytes = 0;
   private acks: Buffer = Buffer.allocUnsafe(256);
   private ackBytes = 0;
   private reason = 'closed by the client';
@@ -253,13 +256,21 @@ export class MqttConnection {
         !this.isLeaving
       ) {
         const packet = this.scanner.next();
-        if (packet === undefined) return;
+        if (packet === undefined) return this.tellBegun();
         this.take(packet);
       }
     } catch (error) {
       if (this.five === undefined) this.close(messageOf(error));
       else this.five.fail(error);
     }
+  }
+
+  /** Of a client that is in: before that a packet is short. */
+  private tellBegun(): void {
+    const { begunBytes } = this.scanner;
+    if (begunBytes === this.begunBytes || this.state !== 'open') return;
+    this.begunBytes = begunBytes;
+    this.handler.begun?.(this, begunBytes);
   }
 
   private take(packet: RawPacket): void {

@@ -36,6 +36,11 @@ export class PacketScanner {
     this.packetBytesMax = packetBytesMax;
   }
 
+  /** Length of a packet that has begun and is not whole; 0: there is none. */
+  get begunBytes(): number {
+    return this.wanted;
+  }
+
   push(chunk: Buffer): void {
     if (this.wanted > 0) {
       this.parts.push(chunk);

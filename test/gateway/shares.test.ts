@@ -199,6 +199,30 @@ const ATTACKS: Record<
       expect(await retainedOf(gateway, 'state/good')).toEqual(['new, and longer']);
     },
   },
+  begun_packets: {
+    settings: {},
+    run: async (gateway) => {
+      const large = encodePublish('large', randomBytes(1024 * 1024 - 100), 1, 1);
+      const begun = await Promise.all(
+        Array.from({ length: 40 }, async (_, at) => {
+          const bad = await login(gateway, `bad-${at}`, BAD);
+          bad.send(large.subarray(0, -1));
+          return bad;
+        }),
+      );
+      const used = 'headwater_limit_used{limit="begun_packets"}';
+      await until('its share to be begun', async () =>
+        (await gateway.metric(used)) > 15 * large.length ? true : undefined,
+      );
+      const good = await login(gateway, 'good', GOOD);
+      await puback(good, 'large', 'x'.repeat(500_000));
+      // Nothing is lost of those that wait: they are read as others end.
+      for (const bad of begun) bad.send(large.subarray(-1));
+      for (const bad of begun)
+        expect((await bad.bytes(8)).subarray(4).toString('hex')).toBe('40020001');
+      expect(await gateway.metric(used)).toBe(0);
+    },
+  },
   waiting_wills: {
     settings: { 'buffer.pendingBytesMax': '65536', 'limits.connectBytesMax': '40000' },
     run: async (gateway) => {
