@@ -21,6 +21,8 @@ Example: headwater ledger --json`,
 /** What `GET /api/v1/ledger` answers. */
 interface LedgerAnswer {
   missing: boolean;
+  /** The data folder was new, and somebody remembers that there was one. */
+  doubt?: string;
   /** What the store lacks for now. */
   incomplete?: { of: string; from: string | null; to: string | null; reason: string }[];
   /** Records that are here and have not come through yet; null: not known now. */
@@ -86,8 +88,10 @@ export function ledgerText({
   incomplete = [],
   lake = [],
   waiting,
+  doubt,
 }: LedgerAnswer): string {
   const lines = [missing ? 'Something is missing:' : 'Nothing is missing.'];
+  if (doubt !== undefined) lines.push(`In doubt: ${doubt}.`);
   const { notDecoded, notStored } = { notDecoded: 0, notStored: 0, ...waiting };
   if ((notDecoded ?? 0) > 0 || (notStored ?? 0) > 0)
     lines.push(

@@ -2,13 +2,14 @@
 import { isRetryable } from '../../contracts/errors.ts';
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, object, orNull } from '../../shared/http/schema.ts';
+import { BOOLEAN, INTEGER, TEXT, object, orNull } from '../../shared/http/schema.ts';
 import type { Lake } from '../lake/lake.ts';
 import { lakePart } from '../lake/part.ts';
 import { DAMAGES } from '../lake/schema.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { LedgerAnswer } from '../ledger/view.ts';
 import { auditPart } from '../audit/part.ts';
+import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storeStagePart } from '../store/part.ts';
 import { stagesPart } from './stages.ts';
@@ -74,6 +75,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
             gateways: { type: 'array', items: { type: 'object' } },
             lake: DAMAGES,
             incomplete: INCOMPLETE,
+            doubt: TEXT,
             waiting: object({ notDecoded: orNull(INTEGER), notStored: orNull(INTEGER) }),
           }),
         },
@@ -89,8 +91,10 @@ export const accountPart: CollectorPart<CollectorSite> = {
         const incomplete = incompleteness(site.find(storeStagePart));
         const waiting =
           identity.gateways === undefined ? site.find(stagesPart)?.waiting() : undefined;
+        const { doubt } = site.get(diskPart).newFolder;
         return json({
           ...judged,
+          ...(doubt === undefined ? {} : { doubt }),
           gateways: withAudit(site, await withLake(site.find(lakePart), gateways)),
           ...(incomplete.length === 0 ? {} : { incomplete }),
           ...(waiting === undefined ? {} : { waiting }),

@@ -118,6 +118,7 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
       refuse: () => disk.full,
       clock: site.get(clockPart),
       told: (gateway, status) => {
+        disk.newFolder.hear(gateway, status);
         declarations.heard(gateway, status);
         return declarations.toSay(gateway);
       },

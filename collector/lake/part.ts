@@ -4,6 +4,8 @@ import { INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
 import { counter, gauge, type Sample } from '../../shared/telemetry/metrics.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
+import type { NewFolder } from '../ops/new-folder.ts';
+import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
 import type { Lake } from './lake.ts';
 import { ZONES } from './layout.ts';
@@ -12,6 +14,20 @@ import { DAMAGES, PASS, orNull } from './schema.ts';
 import { LakeStage } from './stage.ts';
 
 export const NO_LAKE = 'this collector has no lake: see --lake';
+
+/** Days that were there before this collector. */
+async function rememberDays(lake: Lake, newFolder: NewFolder): Promise<void> {
+  const days = new Set<string>();
+  for (const zone of ZONES)
+    for (const { dates } of (await lake.catalog(zone).loadRoots()).values())
+      for (const date of Object.keys(dates)) days.add(date);
+  const sorted = [...days].sort();
+  if (sorted.length > 0)
+    newFolder.remember(
+      'lake',
+      `the lake ${lake.store.address} has ${sorted.length} days already, ${sorted[0]} to ${sorted.at(-1)}`,
+    );
+}
 
 export const lakePart: CollectorPart<Lake> = {
   name: 'lake',
@@ -25,6 +41,8 @@ export const lakePart: CollectorPart<Lake> = {
     site.get(ledgerPart).lake = () => lake.check.damages;
     const trouble = await lake.open();
     if (trouble !== undefined) notify({ level: 'warn', event: 'lake', text: trouble });
+    const { newFolder } = site.get(diskPart);
+    if (newFolder.isNew && trouble === undefined) await rememberDays(lake, newFolder);
     if (lake.store.kind === 'local' && site.get(logPart).kind !== 'embedded')
       notify({
         level: 'warn',

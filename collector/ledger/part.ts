@@ -1,6 +1,7 @@
 /** The ledger as a part of a collector. */
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { logPart } from '../log/part.ts';
+import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
 import { LedgerView } from './view.ts';
 
@@ -9,6 +10,11 @@ export const ledgerPart: CollectorPart<LedgerView> = {
   open: async (site) => {
     const ledger = new LedgerView(site.get(logPart));
     await ledger.start();
+    const { length } = ledger.answer().gateways;
+    if (length > 0)
+      site
+        .get(diskPart)
+        .newFolder.remember('log', `the log has messages of ${length} gateways already`);
     return ledger;
   },
   metrics: {

@@ -5,6 +5,7 @@
 import { statfs } from 'node:fs/promises';
 import { FolderWatch } from '../../shared/config/folder.ts';
 import { messageOf } from '../../shared/errors.ts';
+import { NewFolder } from './new-folder.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 
 const CHECK_MS = 250;
@@ -14,6 +15,8 @@ export class DiskGuard {
   full: string | undefined;
   /** What was wrong with the folder's own note at the start, and was made again. */
   found: string | undefined;
+  /** Whether it was new then, and who remembers that there was something. */
+  newFolder: NewFolder;
   readonly folder: string;
   private readonly freeBytesMin: number;
   private readonly notify: Notify;
@@ -27,6 +30,7 @@ export class DiskGuard {
     this.freeBytesMin = freeBytesMin;
     this.notify = notify;
     this.watch = new FolderWatch(folder);
+    this.newFolder = new NewFolder(folder, false, notify);
   }
 
   async start(): Promise<void> {

@@ -1,11 +1,12 @@
 /** Who may come, and whether there is room: the first parts of a collector. */
-import { claimFolder } from '../../shared/config/data-folder.ts';
+import { claimFolder, isNewFolder } from '../../shared/config/data-folder.ts';
 import { CERTIFICATE_METRICS, certificateHealth } from '../../shared/access/tls-metrics.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
 import type { CollectorPart } from '../part.ts';
 import { DiskGuard } from './disk-guard.ts';
 import { CollectorGuard } from './guard.ts';
+import { NewFolder } from './new-folder.ts';
 
 export const guardPart: CollectorPart<CollectorGuard> = {
   name: 'guard',
@@ -24,10 +25,12 @@ export const guardPart: CollectorPart<CollectorGuard> = {
 export const diskPart: CollectorPart<DiskGuard> = {
   name: 'disk',
   open: async ({ context: { config, notify } }) => {
+    const isNew = await isNewFolder(config.data);
     const trouble = await claimFolder(config.data, 'collector', '');
     if (trouble !== undefined) notify({ level: 'warn', event: 'data_folder', text: trouble });
     const guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
     guard.found = trouble;
+    guard.newFolder = new NewFolder(config.data, isNew, notify);
     await guard.start();
     return guard;
   },

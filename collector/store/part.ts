@@ -2,6 +2,7 @@
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { lakePart } from '../lake/part.ts';
 import { logPart } from '../log/part.ts';
+import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
 import { createStore } from './open.ts';
 import { StoreStage } from './stage.ts';
@@ -10,7 +11,8 @@ import type { TimeSeriesStore } from './store.ts';
 export const storePart: CollectorPart<TimeSeriesStore> = {
   name: 'store',
   roles: ['store', 'query'],
-  open: async ({ context: { config, notify, nowMs, influxToken } }) => {
+  open: async (site) => {
+    const { config, notify, nowMs, influxToken } = site.context;
     const store = await createStore({ config, notify, nowMs, token: influxToken });
     try {
       await store.open();
@@ -18,6 +20,11 @@ export const storePart: CollectorPart<TimeSeriesStore> = {
       await store.close();
       throw error;
     }
+    const { newFolder } = site.get(diskPart);
+    // One that is away now says nothing.
+    const series = newFolder.isNew ? await store.series().catch(() => []) : [];
+    if (series.length > 0)
+      newFolder.remember('store', `the store (${store.kind}) has ${series.length} series already`);
     return store;
   },
   close: (store) => store.close(),

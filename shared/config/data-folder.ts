@@ -54,7 +54,7 @@ async function readNote(folder: string, path: string): Promise<string | undefine
 /** What only one of the two keeps in its folder. */
 const KEEPS: Record<FolderNote['part'], readonly string[]> = {
   gateway: ['buffer'],
-  collector: ['log', 'store', 'lake'],
+  collector: ['log', 'store', 'lake', 'enroll'],
 };
 
 /** Whose data lie in the folder, by what is there; undefined: nothing of ours is. */
@@ -63,6 +63,12 @@ async function keeperOf(folder: string): Promise<FolderNote['part'] | undefined>
   return (Object.keys(KEEPS) as FolderNote['part'][]).find((part) =>
     KEEPS[part].some((name) => names.has(name)),
   );
+}
+
+/** Neither a note nor anything of ours lies in it: a new one, or one whose disk is not mounted. */
+export async function isNewFolder(folder: string): Promise<boolean> {
+  const names = await readdir(folder).catch((): string[] => []);
+  return !names.some((name) => name === FOLDER_NOTE || name === COPY) && !(await keeperOf(folder));
 }
 
 interface Found {

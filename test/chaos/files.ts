@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: {
     damages: { type: 'string', default: '2000' },
     seed: { type: 'string' },
-    'at-once': { type: 'string', default: '6' },
+    'at-once': { type: 'string', default: '30' },
     minutes: { type: 'string', default: '90' },
   },
 });
@@ -38,9 +38,9 @@ for (let round = 0; tally.damages < wanted && performance.now() < end; round++) 
   const own = seed + round;
   const next = rng(own);
   const run = (): Promise<Outcome> => {
-    if (round % 5 === 3) return placeTrial(site, next);
-    if (round % 5 === 4 && disk !== undefined) return faultTrial(site, disk, next);
-    return contentTrial(site, atOnce, round % 5 === 1, next);
+    if (round % 10 === 3) return placeTrial(site, next);
+    if (round % 10 === 8 && disk !== undefined) return faultTrial(site, disk, next);
+    return contentTrial(site, atOnce, round % 3 === 1, next);
   };
   const outcome = await run().catch(
     (error: unknown): Outcome => ({ damages: [], told: [], broken: [String(error)] }),
@@ -50,7 +50,7 @@ for (let round = 0; tally.damages < wanted && performance.now() < end; round++) 
     say(
       `--- round ${round} (seed ${own}): ${JSON.stringify(outcome.damages)}\n${outcome.broken.join('\n')}`,
     );
-  if (round % 20 === 19) say(tally.line());
+  if (round % 5 === 4) say(tally.line());
 }
 await site.close();
 say(tally.table());

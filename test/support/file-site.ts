@@ -14,6 +14,7 @@ import { ingest, pointsOf } from './lake.ts';
 import {
   start,
   startGateway,
+  crowding,
   temporaryFolder,
   until,
   ready,
@@ -213,30 +214,40 @@ export class FileSite {
   }
 
   /** Nothing waits anywhere. */
-  private async quiet(): Promise<void> {
+  private async quiet(ms = 90_000 * crowding()): Promise<void> {
     let times = 0;
+    let why = '';
     await until(
       'nothing to wait',
       async () => {
-        const base = `http://${this.http}`;
-        const { stages } = await getJson<{ stages: { lagRecords: number | null }[] }>(
-          `${base}/api/v1/status`,
-        );
-        const { lake, incomplete } = await getJson<{
-          lake: { final: boolean }[];
-          incomplete?: unknown[];
-        }>(`${base}/api/v1/ledger`);
-        const metrics = await (await fetchOnce(`${base}/metrics`)).text();
-        const isBusy =
-          stages.some(({ lagRecords }) => lagRecords !== 0) ||
-          lake.some(({ final }) => !final) ||
-          incomplete !== undefined ||
-          Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0) > 0;
-        times = isBusy ? 0 : times + 1;
+        why = await this.busy();
+        times = why === '' ? times + 1 : 0;
         return times >= 3 || undefined;
       },
-      60_000,
+      ms,
+    ).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${why}\n${this.child?.output().slice(-3000)}`);
+    });
+  }
+
+  private async busy(): Promise<string> {
+    const base = `http://${this.http}`;
+    const { stages } = await getJson<{ stages: { group: string; lagRecords: number | null }[] }>(
+      `${base}/api/v1/status`,
     );
+    const { lake, incomplete = [] } = await getJson<{
+      lake: { final: boolean }[];
+      incomplete?: unknown[];
+    }>(`${base}/api/v1/ledger`);
+    const metrics = await (await fetchOnce(`${base}/metrics`)).text();
+    const windows = Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0);
+    const waiting = [
+      ...stages.filter(({ lagRecords }) => lagRecords !== 0),
+      ...lake.filter(({ final }) => !final),
+      ...incomplete,
+      ...(windows > 0 ? [`${windows} windows`] : []),
+    ];
+    return waiting.length === 0 ? '' : JSON.stringify(waiting);
   }
 
   private async sql(sql: string): Promise<string> {
