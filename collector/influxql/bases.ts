@@ -3,12 +3,15 @@ import type { FieldValue } from '../../shared/model/reading.ts';
 import { valueOf, type Kind } from '../store/duckdb-catalog.ts';
 import { functionOf } from './functions.ts';
 import type { Base } from './plan.ts';
+import type { Grouped } from './relation.ts';
 import { TIME_MAX, TIME_MIN } from './time.ts';
 
 /** Where rows come from: `table` with its series in `map`, in a range of times, those of a condition alone. */
 export interface From {
   table: string;
   map: string;
+  /** The only one, which needs no `map`. */
+  one: Grouped['rows'][number] | undefined;
   /** Numbers that its series lie between: what the scan itself can leave out. */
   ids: readonly [least: number, most: number];
   from: bigint;
@@ -21,11 +24,15 @@ export interface From {
   condition: string | undefined;
 }
 
-export const pointsSql = ({ table, map, ids: [least, most], from, to }: From): string => {
+export const pointsSql = ({ table, map, one, ids: [least, most], from, to }: From): string => {
   const times = [
     ...(from === TIME_MIN ? [] : [` AND p.time >= ${from}`]),
     ...(to === TIME_MAX ? [] : [` AND p.time <= ${to}`]),
   ];
+  if (one !== undefined) {
+    const [series, group, tags, field] = one;
+    return `SELECT ${group} AS g, ${tags} AS t, ${field} AS f, p.time, p.num, p.txt FROM ${table} AS p WHERE p.series = ${series}${times.join('')}`;
+  }
   const only = least === most ? `= ${least}` : `BETWEEN ${least} AND ${most}`;
   return `SELECT m.g, m.t, m.f, p.time, p.num, p.txt FROM ${table} AS p JOIN ${map} AS m ON p.series = m.series WHERE p.series ${only}${times.join('')}`;
 };
@@ -42,8 +49,9 @@ export const cellsSql = (kinds: readonly Kind[]): string =>
 
 /** Points of the asked fields, of rows that meet the condition. */
 export function askedSql(from: From): string {
-  const { fields, kinds, condition } = from;
-  const some = fields.length === kinds.length ? '' : ` AND m.f IN (${fields.join(',')})`;
+  const { fields, kinds, condition, one } = from;
+  const isAll = one === undefined ? fields.length === kinds.length : fields.includes(one[3]);
+  const some = isAll ? '' : one === undefined ? ` AND m.f IN (${fields.join(',')})` : ' AND false';
   const points = `${pointsSql(from)}${some}`;
   if (condition === undefined) return points;
   const rows = `SELECT t, time, ${cellsSql(kinds)} FROM (${pointsSql(from)}) GROUP BY t, time`;

@@ -54,6 +54,15 @@ function tagTest(name: string, { op, right }: Binary, found: ReadonlySet<string>
   return invalid(`tags are compared with =, !=, =~ and !~, not with ${op}`);
 }
 
+/** What a tag is said to be, where nothing else is said. */
+export function equalsOf(expr: Expr): { name: string; value: string } | undefined {
+  if (expr.type !== 'binary' || expr.op !== '=') return undefined;
+  const { left, right } = expr;
+  return left.type === 'reference' && right.type === 'string'
+    ? { name: left.name, value: right.value }
+    : undefined;
+}
+
 /** `expr` of tags alone. Throws QUERY_INVALID. */
 export async function tagsTest(
   session: Session,

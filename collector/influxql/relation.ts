@@ -1,5 +1,7 @@
 /** What a SELECT reads: series with their points in a table, of the store or of a subquery; and how they fall into groups. */
+import type { FieldValue } from '../../shared/model/reading.ts';
 import type { Kind } from '../store/duckdb-catalog.ts';
+import { byMeasurement, once } from '../store/series-lists.ts';
 import type { Session } from '../store/session.ts';
 import type { Dimension, Name } from './ast.ts';
 import { matching, type Tags } from './condition.ts';
@@ -11,13 +13,15 @@ export interface RelationSeries {
   field: string;
   kind: Kind;
   tags: Tags;
+  /** Of the store's own, where it is known. */
+  latest?: { timeMs: number; ns: number; value: FieldValue } | undefined;
 }
 
 /** Series of one measurement. */
 export interface Relation {
   name: string;
   table: string;
-  series: RelationSeries[];
+  series: readonly RelationSeries[];
 }
 
 export const SERIES_MAX = 1_000_000;
@@ -29,24 +33,26 @@ export async function measurementsOf(
   series: readonly RelationSeries[],
 ): Promise<Set<string>> {
   if (name.type === 'string') return new Set([name.value]);
-  const all = [...new Set(series.map(({ measurement }) => measurement))];
-  return await matching(session, name.source, all);
+  return await matching(session, name.source, [...byMeasurement(series).keys()]);
 }
 
 const RANK: Record<Kind, number> = { num: 0, txt: 1, bool: 2 };
 
 /** Fields with their kinds; numbers before texts where a name has both. */
-export function fieldsOf(series: readonly RelationSeries[]): Map<string, Kind> {
+export const fieldsOf = once((series: readonly RelationSeries[]): ReadonlyMap<string, Kind> => {
   const fields = new Map<string, Kind>();
   for (const { field, kind } of series) {
     const known = fields.get(field);
     if (known === undefined || RANK[kind] < RANK[known]) fields.set(field, kind);
   }
   return fields;
-}
+});
 
-export const tagsOf = (series: readonly { tags: Tags }[]): Set<string> =>
-  new Set(series.flatMap(({ tags }) => Object.keys(tags)));
+export const tagsOf = once((series: readonly RelationSeries[]): ReadonlySet<string> => {
+  const names = new Set<string>();
+  for (const { tags } of series) for (const name in tags) names.add(name);
+  return names;
+});
 
 /** The tags that a GROUP BY names, of those that there are. */
 export async function groupTags(

@@ -14,6 +14,7 @@ import {
 import { GROUP_POINTS_MAX, evaluate, type Cell, type Row } from './evaluate.ts';
 import { functionOf } from './functions.ts';
 import type { Base, Stream } from './plan.ts';
+import { newestOf } from './newest.ts';
 import { pickedRows } from './picked.ts';
 import { bucketTimes, filled, run, type Point } from './running.ts';
 import type { Job, Part } from './job.ts';
@@ -156,6 +157,21 @@ async function* groupPoints(
           [time as bigint, cellValue(base.kind, values[job.fieldNames.indexOf(base.field)])],
         ]),
     );
+    return;
+  }
+  const newest = newestOf(job);
+  if (newest !== undefined) {
+    const isAlone = isLoneSelector(job);
+    for (const [group, byField] of newest)
+      yield [
+        group,
+        new Map(
+          placed.flatMap(({ base, at }) => {
+            const [time, value] = byField.get(at)?.point ?? [0n, null];
+            return value === null ? [] : [[nameOf(base), [[isAlone ? time : 0n, value]]]];
+          }),
+        ),
+      ];
     return;
   }
   const apart = await apartPoints(job, session, placed);

@@ -8,10 +8,19 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { Kind } from '../store/duckdb-catalog.ts';
 import type { Session } from '../store/session.ts';
 import type { Expr, Select } from './ast.ts';
-import { conjuncts, matching, referencesOf, rowSql, tagsTest, type FieldOf } from './condition.ts';
+import {
+  conjuncts,
+  equalsOf,
+  matching,
+  referencesOf,
+  rowSql,
+  tagsTest,
+  type FieldOf,
+} from './condition.ts';
 import type { Context, Job, Part } from './job.ts';
 import { functionOf } from './functions.ts';
 import { planOf, type Names, type Plan } from './plan.ts';
+import { byMeasurement, byTag } from '../store/series-lists.ts';
 import {
   grouped,
   groupTags,
@@ -20,7 +29,9 @@ import {
   tagsOf,
   type Grouped,
   type Relation,
+  type RelationSeries,
 } from './relation.ts';
+import { boundsOf, mapOf } from './read.ts';
 import { rowParts } from './rows.ts';
 import {
   bucketsOf,
@@ -79,7 +90,7 @@ async function relationsOf(select: Select, context: Context, around: Around): Pr
       found.set(name, {
         name,
         table: 'points',
-        series: series.filter(({ measurement }) => measurement === name),
+        series: byMeasurement(series).get(name) ?? [],
       });
   }
   return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -97,7 +108,11 @@ async function innerRelations(
   const { session } = context;
   const byName = new Map<
     string,
-    Relation & { rows: [number, bigint, number | null, string | null][]; ids: Map<string, number> }
+    Relation & {
+      series: RelationSeries[];
+      rows: [number, bigint, number | null, string | null][];
+      ids: Map<string, number>;
+    }
   >();
   let values = 0;
   for await (const { name, tags = {}, columns, rows } of selectParts(select, context, around)) {
@@ -151,7 +166,11 @@ async function namesOf(
   session: Session,
   relations: readonly Relation[],
 ): Promise<Names> {
-  const series = relations.flatMap((relation) => relation.series);
+  const [only, ...more] = relations;
+  const series =
+    only !== undefined && more.length === 0
+      ? only.series
+      : relations.flatMap((relation) => relation.series);
   const [fields, tags] = [fieldsOf(series), tagsOf(series)];
   const sources = new Set<string>();
   const look = (expr: Expr): void => {
@@ -259,6 +278,11 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
   let { series } = relation;
   for (const each of conjuncts(rest)) {
     if (ofFields.includes(each)) continue;
+    const equals = equalsOf(each);
+    if (equals !== undefined && series === relation.series) {
+      series = byTag(series, equals.name).get(equals.value) ?? [];
+      continue;
+    }
     const test = await tagsTest(session, each, series);
     series = series.filter(({ tags }) => test(tags));
   }
@@ -284,7 +308,9 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
       ? { index: at(reference.name), kind: names.fields.get(reference.name) as Kind } // The same.
       : undefined,
   );
-  const map = await mapOf(groups, session);
+  const [only, ...others] = groups.rows;
+  const one = others.length === 0 ? only : undefined;
+  const map = one === undefined ? await mapOf(groups, session) : '';
   const ids = groups.rows.map(([id]) => id);
   const read = { ...range };
   if (interval !== undefined) {
@@ -293,7 +319,7 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
     else if (read.from !== TIME_MIN) read.from -= extra;
   }
   const bounds =
-    interval === undefined ? read : await boundsOf(session, relation.table, map, read, nowNs);
+    interval === undefined ? read : await boundsOf(session, relation.table, ids, read, nowNs);
   if (bounds === undefined) return undefined;
   const buckets = interval && bucketsOf(interval.every, interval.offset, zone, bounds);
   if (buckets !== undefined && !plan.isRaw) limitBuckets(buckets, bounds);
@@ -310,6 +336,7 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
     source: {
       table: relation.table,
       map,
+      one,
       ids: [ids.reduce((a, b) => Math.min(a, b)), ids.reduce((a, b) => Math.max(a, b))],
       from: read.from,
       to: read.to,
@@ -319,17 +346,6 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
       condition: conditions.length === 0 ? undefined : conditions.join(' AND '),
     },
   };
-}
-
-/** Few series stand in the statement itself: a table of its own would cost more than the answer. */
-const STATED_MAX = 200;
-
-async function mapOf({ rows }: Grouped, session: Session): Promise<string> {
-  if (rows.length <= STATED_MAX)
-    return `(SELECT * FROM (VALUES ${rows.map((row) => `(${row.join(',')})`).join(',')}) AS v(series, g, t, f))`;
-  const map = await session.table({ series: 'INTEGER', g: 'INTEGER', t: 'INTEGER', f: 'INTEGER' });
-  await session.append(map, ['INTEGER', 'INTEGER', 'INTEGER', 'INTEGER'], rows);
-  return map;
 }
 
 /** Of fields, and what stands beside them of tags, as SQL. */
@@ -350,22 +366,6 @@ async function conditionsOf(
   const conditions: string[] = [];
   for (const each of ofFields) conditions.push(await rowSql(each, fieldOf, tagsWith));
   return conditions;
-}
-
-/** From the first point on where no begin is asked: what is before has no bucket. */
-async function boundsOf(
-  session: Session,
-  table: string,
-  map: string,
-  range: TimeRange,
-  nowNs: bigint,
-): Promise<TimeRange | undefined> {
-  if (range.from !== TIME_MIN)
-    return { from: range.from, to: range.to === TIME_MAX ? nowNs : range.to };
-  const [row] = await session.all(
-    `SELECT min(time) FROM ${table} WHERE series IN (SELECT series FROM ${map}) AND time <= ${range.to}`,
-  );
-  return typeof row?.[0] === 'bigint' ? { from: row[0], to: range.to } : undefined;
 }
 
 function limitBuckets(buckets: Buckets, { from, to }: TimeRange): void {

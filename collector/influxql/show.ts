@@ -3,6 +3,7 @@ import type { Session } from '../store/session.ts';
 import type { Expr, Show } from './ast.ts';
 import { conjuncts, matching, tagsTest } from './condition.ts';
 import { TYPE_NAMES } from './plan.ts';
+import { byMeasurement, byTag } from '../store/series-lists.ts';
 import { fieldsOf, measurementsOf, tagsOf, type RelationSeries } from './relation.ts';
 import { isTime } from './time.ts';
 import type { Context } from './job.ts';
@@ -22,8 +23,11 @@ const mentionsTime = (expr: Expr): boolean =>
   isTime(expr) || (expr.type === 'binary' && (mentionsTime(expr.left) || mentionsTime(expr.right)));
 
 /** Series of these measurements whose tags are asked for. A range of times is taken for all, as InfluxDB does within a shard. */
-async function chosen(show: Show, { session, series }: Context): Promise<RelationSeries[]> {
-  let some = [...series];
+async function chosen(
+  show: Show,
+  { session, series }: Context,
+): Promise<readonly RelationSeries[]> {
+  let some = series;
   if (show.sources !== null && show.sources !== undefined) {
     const names = new Set<string>();
     for (const { name } of show.sources)
@@ -40,16 +44,6 @@ async function chosen(show: Show, { session, series }: Context): Promise<Relatio
 
 const page = <T>(list: T[], { limit = 0, offset = 0 }: Show): T[] =>
   list.slice(offset, limit === 0 ? undefined : offset + limit);
-
-function byMeasurement(series: readonly RelationSeries[]): [string, RelationSeries[]][] {
-  const groups = new Map<string, RelationSeries[]>();
-  for (const each of series) {
-    const group = groups.get(each.measurement);
-    if (group === undefined) groups.set(each.measurement, [each]);
-    else group.push(each);
-  }
-  return [...groups].sort(([a], [b]) => (a < b ? -1 : 1));
-}
 
 async function keysOf(
   show: Show,
@@ -75,14 +69,18 @@ const seriesText = ({ measurement, tags }: RelationSeries): string => {
   return [measurement.replaceAll(/[, ]/g, String.raw`\$&`), ...parts].join(',');
 };
 
-async function tagValues(show: Show, session: Session, some: RelationSeries[]): Promise<Listing[]> {
+async function tagValues(
+  show: Show,
+  session: Session,
+  some: readonly RelationSeries[],
+): Promise<Listing[]> {
   const lists: Listing[] = [];
   for (const [name, series] of byMeasurement(some)) {
     const keys = await keysOf(show, session, [...tagsOf(series)]);
     const rows: [string, string][] = [];
     for (const key of [...keys].sort()) {
-      const values = new Set(series.flatMap(({ tags }) => (tags[key] ? [tags[key]] : [])));
-      for (const value of [...values].sort()) rows.push([key, value]);
+      for (const value of [...byTag(series, key).keys()].sort())
+        if (value !== '') rows.push([key, value]);
     }
     const values = page(rows, show);
     if (values.length > 0) lists.push({ name, columns: ['key', 'value'], values });
@@ -93,9 +91,9 @@ async function tagValues(show: Show, session: Session, some: RelationSeries[]): 
 async function measurements(
   show: Show,
   { session }: Context,
-  some: RelationSeries[],
+  some: readonly RelationSeries[],
 ): Promise<Listing[]> {
-  let names = [...new Set(some.map(({ measurement }) => measurement))].sort();
+  let names = [...byMeasurement(some).keys()];
   const { name } = show;
   if (name !== null && name !== undefined) {
     const { value } = name;
@@ -126,7 +124,7 @@ export async function showListings(show: Show, context: Context): Promise<Listin
     const values = page([...new Set(some.map(seriesText))].sort(), show).map((each) => [each]);
     return values.length === 0 ? [] : [{ columns: ['key'], values }];
   }
-  return byMeasurement(some).flatMap(([name, series]) => {
+  return [...byMeasurement(some)].flatMap(([name, series]) => {
     const rows =
       show.what === 'tagKeys'
         ? [...tagsOf(series)].sort().map((key) => [key])

@@ -6,6 +6,7 @@ import { RangeSet } from '../../shared/model/ranges.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import { quote } from '../duckdb/database.ts';
 import { timeOf } from '../duckdb/nanos.ts';
+import { byTag } from './series-lists.ts';
 import { matches, seriesName, type SeriesFilter, type SeriesKey } from './store.ts';
 
 export type Kind = 'num' | 'txt' | 'bool';
@@ -49,6 +50,8 @@ export class Catalog {
   private byTags = new WeakMap<Record<string, string>, Map<string, Series>>();
   private readonly origins = new Map<string, Map<string, Origin>>();
   private originCount = 0;
+  /** The same list until one comes or goes. */
+  private present: readonly Series[] | undefined;
 
   static async load(rows: Rows): Promise<Catalog> {
     const catalog = new Catalog();
@@ -159,9 +162,25 @@ export class Catalog {
     this.touched = new Set();
   }
 
+  /** A point of a series: it may be its newest. */
+  newest(series: Series, timeMs: number, ns: number, value: FieldValue): void {
+    const { latest } = series;
+    if (latest === undefined) this.present = undefined;
+    else if (timeMs < latest.timeMs || (timeMs === latest.timeMs && ns < latest.ns)) return;
+    series.latest = { timeMs, ns, value };
+  }
+
   /** Series that have points. Call `settle` before. */
-  some(filter: SeriesFilter): Series[] {
-    return this.list.filter((series) => series.latest !== undefined && matches(series, filter));
+  all(): readonly Series[] {
+    this.present ??= this.list.filter(({ latest }) => latest !== undefined);
+    return this.present;
+  }
+
+  some(filter: SeriesFilter): readonly Series[] {
+    const [tag] = Object.entries(filter.tags ?? {});
+    const all = this.all();
+    const some = tag === undefined ? all : (byTag(all, tag[0]).get(tag[1]) ?? []);
+    return some.filter((series) => matches(series, filter));
   }
 
   /** Looks up the newest points that are not known. */
@@ -176,6 +195,7 @@ export class Catalog {
     const found = await rows(
       `SELECT series, newest.t, newest.num, newest.txt FROM (SELECT series, ${newest} FROM points ${where} GROUP BY series)`,
     );
+    this.present = undefined;
     for (const series of some) {
       series.latest = undefined;
       this.stale.delete(series);

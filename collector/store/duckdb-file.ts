@@ -19,6 +19,8 @@ export interface DuckDbOptions {
   folder: string;
   memoryBytes: number;
   now: () => number;
+  /** So many new points are put in the order of their series at once: see `duckdb-order.ts`. */
+  blockPoints?: number;
 }
 
 export const DAMAGED_TEXT =
@@ -39,6 +41,8 @@ const isOfDisk = (error: unknown): boolean =>
   );
 
 const CHUNK_BYTES = 1024 * 1024;
+/** Connections that are kept for the next question. */
+const IDLE_MAX = 4;
 
 /** Reads every byte of a file and, when asked, writes it again in its place and syncs it. `opens`: a file system that is watched. */
 export async function passOver(path: string, rewrites: boolean, opens = open): Promise<void> {
@@ -62,6 +66,9 @@ export class DuckDbFile {
   private readonly notify: Notify;
   private instance: DuckDBInstance | undefined;
   private writer: DuckDBConnection | undefined;
+  /** Given back by questions that have come to their end. */
+  private readonly idle: DuckDBConnection[] = [];
+  private readonly instanceOf = new WeakMap<DuckDBConnection, DuckDBInstance>();
   /** A write failed: what the cache holds may not be on the disk. */
   private isSuspect = false;
   /** Something said that it is damaged: to be proven before it is used again. */
@@ -191,11 +198,26 @@ export class DuckDbFile {
     });
   }
 
-  /** For one query; closed by whoever asked for it. Throws STORE_UNAVAILABLE. */
+  /** Undefined while it is closed. */
+  get current(): DuckDBConnection | undefined {
+    return this.writer;
+  }
+
+  /** For one query; closed, or given back, by whoever asked for it. Throws STORE_UNAVAILABLE. */
   async connect(): Promise<DuckDBConnection> {
-    if (this.instance === undefined)
+    const { instance } = this;
+    if (instance === undefined)
       throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is being opened');
-    return await this.instance.connect();
+    const connection = this.idle.pop() ?? (await instance.connect());
+    this.instanceOf.set(connection, instance);
+    return connection;
+  }
+
+  /** Nothing runs on it, and nothing of its own is left in it. */
+  giveBack(connection: DuckDBConnection): void {
+    const isOfOpen = this.instanceOf.get(connection) === this.instance;
+    if (isOfOpen && this.idle.length < IDLE_MAX) this.idle.push(connection);
+    else connection.closeSync();
   }
 
   /** A call failed: whatever it was, the next one begins with a fresh open. */
@@ -211,6 +233,7 @@ export class DuckDbFile {
 
   private shut(): void {
     try {
+      for (const connection of this.idle.splice(0)) connection.closeSync();
       this.writer?.closeSync();
       this.instance?.closeSync();
     } catch {

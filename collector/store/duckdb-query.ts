@@ -78,7 +78,7 @@ export async function slicesOf(
   cursor: Cursor | undefined,
   rows: (sql: string) => Promise<unknown[][]>,
 ): Promise<Series[][]> {
-  if (query.everyMs !== undefined || query.fn !== undefined || wanted.length === 0)
+  if (query.everyMs !== undefined || query.fn !== undefined || wanted.length <= 1)
     return [[...wanted]];
   const where = whereSql(query, wanted, true, cursor);
   const counts = await rows(`SELECT series, count(*) FROM points WHERE ${where} GROUP BY series`);

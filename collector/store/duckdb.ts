@@ -15,6 +15,8 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import { appendValue, quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
+import { adopt, all, keepMarks } from './duckdb-marks.ts';
+import { BLOCK_POINTS, FRESH, putInOrder } from './duckdb-order.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
 import { partsOf, querySql, slicesOf } from './duckdb-query.ts';
 import { storedSums } from './duckdb-sums.ts';
@@ -66,9 +68,15 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   private id = '';
   /** The id that was given last: whoever writes to another file is told first. */
   private given = '';
+  /** Of whose file memory knows what is in it. */
+  private loaded: DuckDBConnection | undefined;
+  /** Points at the end of the file that are not in the order of their series. */
+  private fresh = 0;
+  private readonly blockPoints: number;
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: DuckDbOptions, notify: Notify) {
+    this.blockPoints = options.blockPoints ?? BLOCK_POINTS;
     this.file = new DuckDbFile(options, notify);
   }
 
@@ -106,6 +114,9 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
         this.id = randomBytes(6).toString('hex');
         await writer.run(`INSERT INTO marks VALUES (${quote(ID)}, ${quote(this.id)})`);
       }
+      const fresh = await all(writer, `SELECT value FROM marks WHERE name = ${quote(FRESH)}`);
+      this.fresh = Number(fresh[0]?.[0] ?? 0);
+      this.loaded = writer;
       return writer;
     } catch (error) {
       throw this.file.failed(error, true);
@@ -132,22 +143,36 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
       try {
         await writer.run('BEGIN TRANSACTION');
         const appended = await this.withoutThoseThere(writer, list);
-        await this.append(writer, appended);
+        const points = await this.append(writer, appended);
         for (const { identity } of list) {
           const origin = this.catalog.origin(identity.gateway, identity.epoch);
           this.catalog.touched.add(origin);
           origin.written.add(identity.sequence, identity.sequence);
         }
         for (const statement of this.catalog.saving()) await writer.run(statement);
-        await keepMarks(writer, marks);
+        this.fresh += points;
+        await keepMarks(writer, new Map([...marks, [FRESH, String(this.fresh)]]));
         await writer.run('COMMIT');
         this.catalog.saved();
+        if (this.fresh >= this.blockPoints) this.order();
         return [];
       } catch (error) {
         // Memory is ahead of the file now: both begin anew.
         throw this.file.failed(error, true);
       }
     });
+  }
+
+  /** After whatever waits now. */
+  private order(): void {
+    void this.inTurn(async (writer) => {
+      try {
+        if (this.fresh >= this.blockPoints) await putInOrder(writer, this.fresh);
+        this.fresh = 0;
+      } catch (error) {
+        throw this.file.failed(error, true);
+      }
+    }).catch(() => undefined); // It was told, and is tried again with the next points.
   }
 
   /** Deletes what shall not be there any more; gives the readings that are still to be appended. */
@@ -230,8 +255,10 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     await writer.run(`DELETE FROM points WHERE rowid IN (${rows.map(({ id }) => id).join(',')})`);
   }
 
-  private async append(writer: DuckDBConnection, changes: readonly Change[]): Promise<void> {
+  /** How many points that are. */
+  private async append(writer: DuckDBConnection, changes: readonly Change[]): Promise<number> {
     const { catalog } = this;
+    let points = 0;
     const appender = await writer.createAppender('points');
     for (const { identity, put } of changes) {
       const origin = catalog.origin(identity.gateway, identity.epoch);
@@ -249,16 +276,12 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
         appender.appendBigInt(sequence);
         appender.appendInteger(identity.index);
         appender.endRow();
-        const { latest } = series;
-        if (
-          latest === undefined ||
-          timeMs > latest.timeMs ||
-          (timeMs === latest.timeMs && ns >= latest.ns)
-        )
-          series.latest = { timeMs, ns, value };
+        points++;
+        catalog.newest(series, timeMs, ns, value);
       }
     }
     appender.closeSync();
+    return points;
   }
 
   async marks(prefix: string): Promise<Map<string, string>> {
@@ -270,7 +293,9 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
 
   // ---- reading ----
 
+  /** Nobody waits for what is being written where all is known. */
   private async settled(): Promise<Catalog> {
+    if (this.isKnown && this.catalog.stale.size === 0) return this.catalog;
     return await this.inTurn(async (connection) => {
       try {
         await this.catalog.settle((sql) => all(connection, sql));
@@ -283,7 +308,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
 
   async series(): Promise<SeriesKey[]> {
     const catalog = await this.settled();
-    return catalog.some({}).map(({ measurement, field, tags }) => ({ measurement, field, tags }));
+    return catalog.all().map(({ measurement, field, tags }) => ({ measurement, field, tags }));
   }
 
   async latest(filter: SeriesFilter): Promise<LatestPoint[]> {
@@ -317,13 +342,23 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   }
 
   async session(limits: SessionLimits): Promise<Session> {
-    const connection = await this.inTurn(() => this.file.connect());
-    return new Session(connection, limits, (error) => this.file.failed(error, false));
+    const connect = (): Promise<DuckDBConnection> => this.file.connect();
+    const connection = await (this.isKnown ? connect() : this.inTurn(connect));
+    return new Session(
+      connection,
+      limits,
+      (error) => this.file.failed(error, false),
+      (clean) => this.file.giveBack(clean),
+    );
+  }
+
+  private get isKnown(): boolean {
+    return this.loaded !== undefined && this.loaded === this.file.current;
   }
 
   /** Series that have points now. */
   async known(): Promise<readonly Series[]> {
-    return (await this.settled()).some({});
+    return (await this.settled()).all();
   }
 
   // ---- the audit ----
@@ -359,37 +394,4 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     await this.turn;
     this.file.close();
   }
-}
-
-async function all(connection: DuckDBConnection, sql: string): Promise<unknown[][]> {
-  return (await connection.runAndReadAll(sql)).getRows();
-}
-
-async function keepMarks(
-  writer: DuckDBConnection,
-  marks: ReadonlyMap<string, string>,
-): Promise<void> {
-  if (marks.size === 0) return;
-  const names = [...marks.keys()].map(quote);
-  await writer.run(`DELETE FROM marks WHERE name IN (${names.join(',')})`);
-  const rows = [...marks].map(([name, value]) => `(${quote(name)}, ${quote(value)})`);
-  await writer.run(`INSERT INTO marks VALUES ${rows.join(',')}`);
-}
-
-/** Progress as older versions kept it: by source, and before that of readings alone. */
-async function adopt(writer: DuckDBConnection): Promise<void> {
-  const rows = await all(
-    writer,
-    "SELECT table_name FROM information_schema.tables WHERE table_name IN ('progress', 'sources')",
-  );
-  const names = new Set(rows.map(([name]) => String(name)));
-  if (names.size === 0) return;
-  const mark = `'{"next":' || next || '}'`;
-  await writer.run('BEGIN TRANSACTION');
-  if (names.has('sources'))
-    await writer.run(`INSERT INTO marks SELECT 'place/' || source, ${mark} FROM sources`);
-  else
-    await writer.run(`INSERT INTO marks SELECT 'place/readings/' || part, ${mark} FROM progress`);
-  for (const name of names) await writer.run(`DROP TABLE ${name}`);
-  await writer.run('COMMIT');
 }

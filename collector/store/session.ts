@@ -66,18 +66,27 @@ export class Session {
   private ended: 'late' | 'gone' | undefined;
   private readonly interruption: Interruption;
   private tables = 0;
+  /** Answers that were not read to their end. */
+  private unread = 0;
+  private isClosed = false;
+  private readonly giveBack: (connection: DuckDBConnection) => void;
   private running: Promise<unknown> = Promise.resolve();
 
-  /** `failed` makes of DuckDB's error what the store says, and has the file opened afresh. */
+  /**
+   * `failed` makes of DuckDB's error what the store says, and has the file opened afresh. `giveBack` gets the connection where it
+   * is as it was.
+   */
   constructor(
     connection: DuckDBConnection,
     limits: SessionLimits,
     failed: (error: unknown) => HeadwaterError,
+    giveBack = (clean: DuckDBConnection): void => clean.closeSync(),
   ) {
     this.connection = connection;
     this.interruption = interruption(connection);
     this.limits = limits;
     this.failed = failed;
+    this.giveBack = giveBack;
     this.timer = setTimeout(() => this.end('late'), limits.timeoutMs);
     limits.signal?.addEventListener('abort', this.gone, { once: true });
     if (limits.signal?.aborted === true) this.end('gone');
@@ -126,7 +135,9 @@ export class Session {
   }
 
   async *chunks(sql: string): AsyncGenerator<unknown[][]> {
+    this.unread++;
     yield* chunksOf(this.connection, sql, (work) => this.call(work));
+    this.unread--;
   }
 
   /** For few rows. */
@@ -168,8 +179,14 @@ export class Session {
 
   /** Resolves when nothing of it runs any more. Idempotent. */
   async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
     clearTimeout(this.timer);
     this.limits.signal?.removeEventListener('abort', this.gone);
+    if (this.ended === undefined && this.unread === 0 && this.tables === 0) {
+      this.giveBack(this.connection);
+      return;
+    }
     if (this.ended === undefined) this.end('gone');
     await this.running;
     this.interruption.end();

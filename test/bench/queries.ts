@@ -3,6 +3,7 @@
  * requests wait meanwhile; and an export of all of it, in memory that does not grow, cut and gone on with.
  */
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { BLOCK_POINTS, putInOrder } from '../../collector/store/duckdb-order.ts';
 import { openDuckDb } from '../../collector/duckdb/database.ts';
 import { startInflux1 } from '../services/servers.ts';
 import { startCollector, temporaryFolder, type Headwater } from '../support/process.ts';
@@ -26,7 +27,7 @@ const tagsOf = (series: number): Record<string, string> => ({
 /** Reading n is of series n % series, in step n / series. */
 const valueOf = (reading: number): number => ((reading * 7919) % 3000) / 100;
 
-/** The store's own file, filled by SQL: what stages would have written. */
+/** The store's own file, filled by SQL: what stages would have written, in the order in which the store puts it. */
 async function fillStore(folder: string, { readings, series }: Size): Promise<void> {
   const store = new DuckDbStore(
     { folder, memoryBytes: 512 * 1024 * 1024, now: () => Date.now() },
@@ -55,9 +56,14 @@ async function fillStore(folder: string, { readings, series }: Size): Promise<vo
     files: false,
   });
   const connection = await file.connect();
-  await connection.run(
-    `INSERT INTO points SELECT n % ${series}, (${T0} + (n // ${series}) * ${STEP_MS}) * 1000000, ((n * 7919) % 3000) / 100.0, NULL, (n % ${series}) // ${PER_GATEWAY}, n, 0 FROM range(${series}, ${readings}) AS t(n)`,
-  );
+  for (let from = series; from < readings; from += BLOCK_POINTS) {
+    const to = Math.min(from + BLOCK_POINTS, readings);
+    await connection.run(
+      `INSERT INTO points SELECT n % ${series}, (${T0} + (n // ${series}) * ${STEP_MS}) * 1000000, ((n * 7919) % 3000) / 100.0, NULL, (n % ${series}) // ${PER_GATEWAY}, n, 0 FROM range(${from}, ${to}) AS t(n)`,
+    );
+    // The last of them are as they came.
+    if (to - from === BLOCK_POINTS) await putInOrder(connection, BLOCK_POINTS);
+  }
   await connection.run('CHECKPOINT');
   connection.closeSync();
   file.closeSync();
@@ -97,12 +103,18 @@ function queries({ readings, series }: Size): Record<string, string> {
   };
 }
 
-async function timed(
-  url: string,
-  runs: number,
-): Promise<{ p50Ms: number; p99Ms: number; bytes: number }> {
+interface Timed {
+  p50Ms: number;
+  p99Ms: number;
+  /** Of the server, a question. */
+  cpuMs: number;
+  bytes: number;
+}
+
+async function timed(url: string, pid: number, runs: number): Promise<Timed> {
   const times: number[] = [];
   let bytes = 0;
+  const before = costOf(pid).cpuSeconds;
   for (let run = 0; run < runs; run++) {
     const began = performance.now();
     const text = await (await fetch(url)).text();
@@ -110,8 +122,9 @@ async function timed(
     bytes = text.length;
     if (text.includes('"error"')) throw new Error(`${url}: ${text.slice(0, 500)}`);
   }
+  const cpuMs = ((costOf(pid).cpuSeconds - before) * 1000) / runs;
   times.sort((a, b) => a - b);
-  return { p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99), bytes };
+  return { p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99), cpuMs, bytes };
 }
 
 /** Asks again and again until `done`: what each took. */
@@ -215,10 +228,16 @@ export async function benchQueries(smoke: boolean, say: (text: string) => void):
   const answers: Record<string, object> = {};
   for (const [name, q] of Object.entries(queries(size))) {
     const query = `/query?epoch=ms&db=headwater&q=${encodeURIComponent(q)}`;
-    const headwater = await timed(`http://${ours.address['http']}${query}`, runs);
-    const influxdb = await timed(`http://${influx.address}${query}`, runs);
+    // The first few are of neither.
+    const warm = Math.min(runs, 10);
+    await timed(`http://${ours.address['http']}${query}`, ours.pid, warm);
+    await timed(`http://${influx.address}${query}`, influx.pid ?? 0, warm);
+    const headwater = await timed(`http://${ours.address['http']}${query}`, ours.pid, runs);
+    const influxdb = await timed(`http://${influx.address}${query}`, influx.pid ?? 0, runs);
     answers[name] = { headwater, influxdb };
-    say(`    ${name}: ${headwater.p50Ms.toFixed(1)} / ${influxdb.p50Ms.toFixed(1)} ms`);
+    say(
+      `    ${name}: p50 ${headwater.p50Ms.toFixed(1)} / ${influxdb.p50Ms.toFixed(1)} ms, CPU ${headwater.cpuMs.toFixed(1)} / ${influxdb.cpuMs.toFixed(1)} ms`,
+    );
   }
   await influx.stop();
   const exportFigures = await exporting(ours, size);
