@@ -79,8 +79,8 @@ export async function tagsTest(
   }
   const flips = expr.left.type !== 'reference';
   const asked = flips ? { ...expr, left: expr.right, right: expr.left } : expr;
-  if (asked.left.type !== 'reference')
-    return invalid(`invalid condition: ${op} does not compare a tag or a field`);
+  // Of fields that are not there.
+  if (asked.left.type !== 'reference') return () => false;
   const { name } = asked.left;
   if (op !== '=~' && op !== '!~') return tagTest(name, asked, new Set());
   if (asked.right.type !== 'regex') return invalid(`${op} needs a regular expression: /…/`);

@@ -63,6 +63,25 @@ function nameOf(expr: Expr): string {
   return names(expr).join('_');
 }
 
+/** An alias stays what it is, however often it is there; of names that are made, a later one gets a number. */
+function titlesOf(fields: Select['fields']): string[] {
+  const counts = new Map<string, number>();
+  for (const { alias } of fields) if (alias !== null) counts.set(alias, 1);
+  return fields.map(({ expr, alias }) => {
+    if (alias !== null) return alias;
+    const wished = nameOf(expr);
+    let count = counts.get(wished) ?? 0;
+    let name = wished;
+    if (count > 0) {
+      while (counts.has(`${wished}_${count}`)) count++;
+      name = `${wished}_${count}`;
+      counts.set(wished, count + 1);
+    }
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+    return name;
+  });
+}
+
 const isTag = ({ name, kind }: Reference, { fields, tags }: Names): boolean =>
   kind === 'tag' || (kind === null && !fields.has(name) && tags.has(name));
 
@@ -87,6 +106,8 @@ function takes(expr: Expr, kind: Kind): boolean {
 
 /** `*`, `/…/` and functions of them, as the fields that there are. */
 function expanded(select: Select, names: Names, grouped: ReadonlySet<string>): Select['fields'] {
+  // Where tags are grouped by a wildcard, none is a column.
+  const isApart = select.groupBy.some(({ type }) => type === 'wildcard' || type === 'regex');
   return select.fields.flatMap((field) => {
     const { expr, alias } = field;
     const wildcard = wildcardOf(expr);
@@ -97,7 +118,7 @@ function expanded(select: Select, names: Names, grouped: ReadonlySet<string>): S
     const has = (name: string): boolean => found?.has(name) !== false;
     const fields = kind === 'tag' ? [] : [...names.fields.keys()].filter(has);
     const tags =
-      kind === 'field' || isCall
+      kind === 'field' || isCall || isApart
         ? []
         : [...names.tags].filter((tag) => !grouped.has(tag) && has(tag) && !names.fields.has(tag));
     const all = [
@@ -245,17 +266,12 @@ export function planOf(
 ): Plan {
   const planner = new Planner(names, everyNs);
   const columns: Plan['columns'] = [];
-  const counts = new Map<string, number>();
-  for (const { expr, alias } of expanded(select, names, grouped)) {
-    if (expr.type === 'reference' && expr.name.toLowerCase() === 'time') continue;
-    const wished = alias ?? nameOf(expr);
-    const before = counts.get(wished) ?? 0;
-    counts.set(wished, before + 1);
-    columns.push({
-      name: before === 0 ? wished : `${wished}_${before}`,
-      value: planner.value(expr),
-    });
-  }
+  const fields = expanded(select, names, grouped).filter(
+    ({ expr }) => expr.type !== 'reference' || expr.name.toLowerCase() !== 'time',
+  );
+  const titles = titlesOf(fields);
+  for (const [at, { expr }] of fields.entries())
+    columns.push({ name: titles[at] ?? '', value: planner.value(expr) });
   const { streams, refersRaw, refersCall } = planner;
   const isPicked = refersRaw && refersCall;
   if (isPicked) checkPicked(streams);
@@ -268,6 +284,10 @@ export function planOf(
     invalid('distinct(), top() and bottom() cannot be combined with other functions or fields');
   return { columns, streams, isRaw: !refersCall, isPicked };
 }
+
+/** It needs the bucket before the first one. */
+export const looksBack = ({ running }: Stream): boolean =>
+  running.some(({ name }) => name !== 'cumulative_sum');
 
 /** The fields that columns are of. */
 export const fieldsOf = ({ streams }: Plan): Set<string> =>

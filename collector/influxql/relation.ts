@@ -81,6 +81,19 @@ export interface Grouped {
   rows: [series: number, group: number, tags: number, field: number][];
 }
 
+const wholes = new WeakMap<Tags, string>();
+/** Series of one topic share their tags. */
+function wholeOf(tags: Tags): string {
+  let whole = wholes.get(tags);
+  if (whole === undefined) {
+    whole = Object.entries(tags)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .join(SEPARATOR);
+    wholes.set(tags, whole);
+  }
+  return whole;
+}
+
 const SEPARATOR = '\u0000';
 
 /** Series of these fields in groups, in order of their values. */
@@ -107,9 +120,7 @@ export function grouped(
       };
       groups.set(name, group);
     }
-    const whole = Object.entries(each.tags)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .join(SEPARATOR);
+    const whole = wholeOf(each.tags);
     let tagset = tagsets.get(whole);
     if (tagset === undefined) {
       tagset = all.push(each.tags) - 1;

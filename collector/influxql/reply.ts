@@ -154,6 +154,59 @@ async function* whole(
 const told = (error: unknown): string =>
   errorCode(error) === 'INTERNAL' ? 'internal error' : messageOf(error);
 
+/** A part of a series as it goes out. */
+interface Piece {
+  /** Without its last brackets. */
+  text: string;
+  /** The first of its series. */
+  isNew: boolean;
+}
+
+/** Pieces of `chunkRows` rows, the last of each series may have fewer. */
+async function* piecesOf(
+  statement: Statement,
+  context: Context,
+  { epoch }: ReplyOptions,
+  chunkRows: number,
+): AsyncGenerator<Piece> {
+  const time = timeWriter(epoch, zoneOf(statement));
+  let open: Part | undefined;
+  let isNew = true;
+  const piece = (part: Part, rows: Part['rows']): Piece => {
+    const made = { text: `${head(part)}${rowsText({ ...part, rows }, time)}]`, isNew };
+    isNew = false;
+    return made;
+  };
+  for await (const each of statementSeries(statement, context)) {
+    if (!isPart(each)) {
+      yield* listingPieces(each, isChunked(statement) ? chunkRows : Infinity);
+      continue;
+    }
+    if (open !== undefined && each.isNew) yield piece(open, open.rows);
+    if (each.isNew) isNew = true;
+    const rest: Part['rows'] = each.isNew ? [] : (open?.rows ?? []);
+    open = { ...each, rows: rest.concat(each.rows) };
+    while (open.rows.length > chunkRows) {
+      yield piece(open, open.rows.slice(0, chunkRows));
+      open = { ...open, rows: open.rows.slice(chunkRows) };
+    }
+  }
+  if (open !== undefined) yield piece(open, open.rows);
+}
+
+/** What InfluxDB asks itself by a SELECT goes out in chunks. */
+const isChunked = (statement: Statement): boolean =>
+  statement.type === 'show' && ['fieldKeys', 'series'].includes(statement.what);
+
+function* listingPieces({ name, columns, values }: Listing, chunkRows: number): Generator<Piece> {
+  const title = name === undefined ? '' : `"name":${JSON.stringify(name)},`;
+  for (let from = 0; from < values.length; from += chunkRows) {
+    const some = values.slice(from, from + chunkRows);
+    const text = `{${title}"columns":${JSON.stringify(columns)},"values":${JSON.stringify(some)}`;
+    yield { text, isNew: from === 0 };
+  }
+}
+
 async function* chunkedStatement(
   id: number,
   statement: Statement,
@@ -161,30 +214,24 @@ async function* chunkedStatement(
   options: ReplyOptions,
   chunkRows: number,
 ): AsyncGenerator<string, boolean> {
-  const line = (series: string, partial: boolean): string =>
-    `{"results":[{"statement_id":${id}${series === '' ? '' : `,"series":[${series}${partial ? ',"partial":true' : ''}}]`}${partial ? ',"partial":true' : ''}}]}\n`;
-  let waiting: string | undefined;
+  const isWhole = statement.type === 'show' && !isChunked(statement);
+  const line = ({ text }: Piece, next: Piece | undefined): string => {
+    const series = next === undefined || next.isNew ? '' : ',"partial":true';
+    const result = next === undefined || isWhole ? '' : ',"partial":true';
+    return `{"results":[{"statement_id":${id},"series":[${text}${series}}]${result}}]}\n`;
+  };
+  let waiting: Piece | undefined;
   try {
-    const time = timeWriter(options.epoch, zoneOf(statement));
-    for await (const each of statementSeries(statement, context)) {
-      if (waiting !== undefined) yield line(waiting, true);
-      waiting = undefined;
-      if (!isPart(each)) {
-        const title = each.name === undefined ? '' : `"name":${JSON.stringify(each.name)},`;
-        waiting = `{${title}"columns":${JSON.stringify(each.columns)},"values":${JSON.stringify(each.values)}`;
-        continue;
-      }
-      for (let from = 0; from < each.rows.length; from += chunkRows) {
-        if (waiting !== undefined) yield line(waiting, true);
-        waiting = `${head(each)}${rowsText({ ...each, rows: each.rows.slice(from, from + chunkRows) }, time)}]`;
-      }
+    for await (const piece of piecesOf(statement, context, options, chunkRows)) {
+      if (waiting !== undefined) yield line(waiting, piece);
+      waiting = piece;
     }
   } catch (error) {
-    if (waiting !== undefined) yield line(waiting, true);
+    if (waiting !== undefined) yield line(waiting, { text: '', isNew: true });
     yield `{"results":[{"statement_id":${id},"error":${JSON.stringify(told(error))}}]}\n`;
     return false;
   }
-  yield line(waiting ?? '', false);
+  yield waiting === undefined ? `{"results":[{"statement_id":${id}}]}\n` : line(waiting, undefined);
   return true;
 }
 

@@ -13,7 +13,7 @@ import {
 } from './bases.ts';
 import { GROUP_POINTS_MAX, evaluate, type Cell, type Row } from './evaluate.ts';
 import { functionOf } from './functions.ts';
-import type { Base, Stream } from './plan.ts';
+import { looksBack, type Base, type Stream } from './plan.ts';
 import { newestOf } from './newest.ts';
 import { pickedRows } from './picked.ts';
 import { bucketTimes, filled, run, type Point } from './running.ts';
@@ -61,7 +61,9 @@ class Output {
       this.seen = 0;
       this.isNew = true;
       this.series++;
-      this.isWanted = this.series > soffset && (slimit === 0 || this.series <= soffset + slimit);
+      // Series are chosen in rising order, also where they come in falling order.
+      const place = this.job.select.descending ? group + 1 : this.series;
+      this.isWanted = place > soffset && (slimit === 0 || place <= soffset + slimit);
     }
     this.seen++;
     if (this.isWanted && this.seen > offset && (limit === 0 || this.seen <= offset + limit))
@@ -74,8 +76,8 @@ class Output {
   }
 
   get isFull(): boolean {
-    const { slimit, soffset } = this.job.select;
-    return slimit > 0 && this.series > slimit + soffset;
+    const { slimit, soffset, descending } = this.job.select;
+    return !descending && slimit > 0 && this.series > slimit + soffset;
   }
 }
 
@@ -120,11 +122,36 @@ async function* rawRows(job: Job, session: Session): AsyncGenerator<[number, Row
 // ---- buckets ----
 
 async function* bucketRows(job: Job, session: Session): AsyncGenerator<[number, Row][]> {
-  const { plan } = job;
-  for await (const [group, bases] of groupPoints(job, session)) {
-    const streams = plan.streams.map((stream) => streamPoints(job, stream, bases));
+  for await (const [group, streams] of streamsOf(job, session))
     yield assembled(job, streams).map((row): [number, Row] => [group, row]);
+}
+
+/** For each group its points of every stream. */
+async function* streamsOf(job: Job, session: Session): AsyncGenerator<[number, Point[][]]> {
+  const { plan, wanted, source, select } = job;
+  const back = plan.streams.filter(looksBack);
+  if (back.length === 0 || back.length === plan.streams.length) {
+    for await (const [group, bases] of groupPoints(job, session))
+      yield [group, plan.streams.map((stream) => streamPoints(job, stream, bases))];
+    return;
   }
+  // What looks back reads a bucket more; what stands beside it does not.
+  const rest = plan.streams.filter((stream) => !looksBack(stream));
+  const only = { ...source, from: wanted.from, to: wanted.to };
+  const jobs: Job[] = [
+    { ...job, plan: { ...plan, streams: back } },
+    { ...job, plan: { ...plan, streams: rest }, source: only, range: wanted },
+  ];
+  const found = new Map<number, Map<Stream, Point[]>>();
+  for (const each of jobs)
+    for await (const [group, bases] of groupPoints(each, session)) {
+      const own = found.get(group) ?? new Map<Stream, Point[]>();
+      found.set(group, own);
+      for (const stream of each.plan.streams) own.set(stream, streamPoints(each, stream, bases));
+    }
+  const sign = select.descending ? -1 : 1;
+  for (const [group, own] of [...found].sort(([a], [b]) => sign * (a - b)))
+    yield [group, plan.streams.map((stream) => own.get(stream) ?? [])];
 }
 
 const nameOf = (base: Base): string => JSON.stringify(base);
@@ -280,26 +307,27 @@ function streamPoints(job: Job, { base, running }: Stream, bases: Map<string, Po
         : filled(known, bucketTimes(buckets, from, range.to, descending), fill);
   } else if (descending) points = points.toReversed();
   for (const each of running) points = run(points, each);
-  if (running.length === 0 || buckets === undefined) return points;
+  if (buckets === undefined) return points;
   const [low, high] = [wanted.from === TIME_MIN ? TIME_MIN : buckets.begin(wanted.from), wanted.to];
   return points.filter(([time]) => time >= low && time <= high);
 }
 
 /** Rows of all times that a stream has. */
 function assembled({ plan, buckets, wanted, select }: Job, streams: readonly Point[][]): Row[] {
-  const isPlain = streams.length === 1;
-  const isArea = isPlain && plan.streams[0]?.base.fn === 'integral';
+  const isBare = buckets === undefined && wanted.from !== TIME_MIN;
   // Without buckets a value of all is of the range's begin; an area has the epoch, as in InfluxDB.
-  const at = (time: bigint): bigint =>
-    buckets !== undefined || time !== 0n || wanted.from === TIME_MIN || isArea ? time : wanted.from;
+  const at = (time: bigint, index: number): bigint =>
+    isBare && time === 0n && plan.streams[index]?.base.fn !== 'integral' ? wanted.from : time;
   const rowOf = (time: bigint, cells: readonly Cell[]): Row => [
-    at(time),
+    time,
     ...plan.columns.map(({ value }) => evaluate(value, cells, {})),
   ];
-  if (isPlain) return (streams[0] ?? []).map(([time, value]) => rowOf(time, [value]));
+  if (streams.length === 1)
+    return (streams[0] ?? []).map(([time, value]) => rowOf(at(time, 0), [value]));
   const byTime = new Map<bigint, Cell[]>();
   for (const [index, points] of streams.entries())
-    for (const [time, value] of points) {
+    for (const [own, value] of points) {
+      const time = at(own, index);
       const cells = byTime.get(time);
       if (cells === undefined) {
         const fresh: Cell[] = streams.map(() => null);

@@ -19,7 +19,7 @@ import {
 } from './condition.ts';
 import type { Context, Job, Part } from './job.ts';
 import { functionOf } from './functions.ts';
-import { planOf, type Names, type Plan } from './plan.ts';
+import { looksBack, planOf, type Names, type Plan } from './plan.ts';
 import { byMeasurement, byTag } from '../store/series-lists.ts';
 import {
   grouped,
@@ -74,8 +74,7 @@ function intervalOf(select: Select, nowNs: bigint): Interval | undefined {
 }
 
 /** Buckets that a running function reads before the range: one, however long it looks back, as InfluxDB 1.8 does. */
-const extraOf = ({ streams }: Plan): bigint =>
-  streams.some(({ running }) => running.some(({ name }) => name !== 'cumulative_sum')) ? 1n : 0n;
+const extraOf = ({ streams }: Plan): bigint => (streams.some(looksBack) ? 1n : 0n);
 
 async function relationsOf(select: Select, context: Context, around: Around): Promise<Relation[]> {
   const { session, series } = context;
@@ -208,7 +207,7 @@ export async function* selectParts(
   const own = intervalOf(given, nowNs);
   const isAggregate = (expr: Expr): boolean =>
     expr.type === 'call'
-      ? functionOf(expr.name).kind !== 'math' || expr.args.some(isAggregate)
+      ? !['math', 'running'].includes(functionOf(expr.name).kind) || expr.args.some(isAggregate)
       : expr.type === 'binary' && (isAggregate(expr.left) || isAggregate(expr.right));
   const isOfBuckets = given.fields.some(({ expr }) => isAggregate(expr));
   const interval = own ?? (isOfBuckets ? around?.interval : undefined);
@@ -338,8 +337,10 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
       map,
       one,
       ids: [ids.reduce((a, b) => Math.min(a, b)), ids.reduce((a, b) => Math.max(a, b))],
-      from: read.from,
-      to: read.to,
+      // A subquery was asked for this range; a function takes its buckets as well that begin before it.
+      ...(relation.table === 'points' || plan.isRaw
+        ? { from: read.from, to: read.to }
+        : { from: TIME_MIN, to: TIME_MAX }),
       bucket: buckets?.sql ?? 'CAST(0 AS BIGINT)',
       fields: wantedFields.map(at),
       kinds: fields.map(({ kind }) => kind),

@@ -118,6 +118,9 @@ describe('InfluxQL', () => {
     [`SELECT ${'('.repeat(5000)}a`, /nest deeper than 100/],
     [`SELECT ${'-'.repeat(5000)}a FROM b`, /^error parsing query: /],
     ['', /^error parsing query: found EOF/],
+    ['SHOW ', /^error parsing query: found EOF/],
+    ['SHOW TAG VALUES FROM climate WITH', /^error parsing query: found EOF, expected KEY/],
+    ['SHOW FIELD AND KEYS', /^error parsing query: found AND/],
   ])('what is no InfluxQL is told with its place: %.30s', (q, reason) => {
     expect(() => parseQuery(q)).toThrow(reason);
   });
@@ -151,6 +154,25 @@ describe('InfluxQL', () => {
       true,
       true,
       undefined,
+    ]);
+  });
+
+  it('what goes on in the next chunk says so: its series, or another one', async () => {
+    const lines = (await askEmbedded(
+      store,
+      `SELECT temperature FROM climate WHERE time < ${T0 + 4 * MINUTE}ms AND room =~ /^(attic|bath)$/ GROUP BY room`,
+      { chunkRows: 2 },
+    )) as Answer[];
+    type Flagged = { partial?: boolean; series?: { values: unknown[]; partial?: boolean }[] };
+    const flags = lines.map(({ results }) => {
+      const { partial, series } = results[0] as Flagged;
+      return [series?.[0]?.values.length, series?.[0]?.partial, partial];
+    });
+    expect(flags).toEqual([
+      [2, true, true],
+      [2, undefined, true],
+      [2, true, true],
+      [2, undefined, undefined],
     ]);
   });
 

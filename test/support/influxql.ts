@@ -56,6 +56,17 @@ const SHORT = `time >= ${T0 + 5 * MINUTE}ms AND time < ${T0 + 65 * MINUTE}ms`;
 
 /** What dashboards and Grafana's builder ask. */
 export const QUERIES: readonly string[] = [
+  // Of what a fuzzer beside InfluxDB 1.8 has found (test/fuzz/influxql.ts).
+  `SELECT sum("temperature") AS "a b", spread("humidity") AS "a b", max(humidity), max(humidity) FROM climate WHERE ${SHORT}`,
+  `SELECT temperature AS t, temperature AS t, temperature, temperature FROM climate WHERE ${SHORT} LIMIT 3`,
+  `SELECT * FROM climate WHERE ${SHORT} GROUP BY /^r/`,
+  `SELECT first(temperature), derivative(max(temperature), 1s), cumulative_sum(count(humidity)) FROM climate WHERE time > ${T0 + 105 * MINUTE}ms AND time < ${T0 + 126 * MINUTE}ms GROUP BY time(10m), room`,
+  `SELECT sum(temperature), moving_average(first(temperature), 2) FROM climate WHERE time >= ${T0 + 700 * MINUTE}ms AND time <= ${T0 + 705 * MINUTE}ms GROUP BY time(1w) fill(none) tz('Europe/Berlin')`,
+  `SELECT percentile(v, 50) FROM (SELECT mean(temperature) AS v FROM climate GROUP BY room) WHERE time > ${T0 + 701 * MINUTE}ms AND time < ${T0 + 800 * MINUTE}ms GROUP BY time(10m) fill(0)`,
+  `SELECT spread(v) FROM (SELECT difference(temperature) AS v FROM climate GROUP BY room) WHERE ${SHORT} GROUP BY time(30m), room`,
+  `SELECT count(temperature) FROM climate WHERE ${RANGE} GROUP BY room ORDER BY time DESC LIMIT 20 SLIMIT 1`,
+  `SELECT median(temperature) FROM nowhere WHERE ${SHORT} AND temperature - humidity > 6`,
+  `SELECT count(humidity), integral(humidity, 1m) FROM climate WHERE ${SHORT} AND room = 'attic'`,
   // A selector beside what its point has else.
   'SELECT last("temperature"), "humidity" FROM climate',
   `SELECT last("temperature"), "humidity", "room" FROM climate WHERE ${RANGE} GROUP BY "gateway"`,

@@ -15,6 +15,7 @@
   );
   // Statements that change something, or tell of the server: not done here.
   const REFUSED_WORDS = new Set(['ALTER', 'CREATE', 'DELETE', 'DROP', 'EXPLAIN', 'GRANT', 'KILL', 'REVOKE', 'SET', 'SHOW']);
+  const SERVER_WORDS = new Set(['CONTINUOUS', 'DIAGNOSTICS', 'GRANTS', 'QUERIES', 'SHARD', 'SHARDS', 'STATS', 'SUBSCRIPTIONS', 'USERS']);
 
 class peg$SyntaxError extends SyntaxError {
   constructor(message, expected, found, location) {
@@ -485,6 +486,9 @@ function peg$parse(input, options) {
   function peg$f74(digits) {    return { type: 'number', value: Number(digits), digits };  }
   function peg$f75(word) {    return KEYWORDS.has(word.toUpperCase());  }
   function peg$f76(word) {    return REFUSED_WORDS.has(word.toUpperCase());  }
+  function peg$f77(word, next) {
+    return word.toUpperCase() !== 'SHOW' || SERVER_WORDS.has((next ?? '').toUpperCase()) || /\bCARDINALITY\b/i.test(input);
+  }
   let peg$currPos = options.peg$currPos | 0;
   let peg$savedPos = peg$currPos;
   const peg$posDetailsCache = [{ line: 1, column: 1 }];
@@ -4868,7 +4872,7 @@ function peg$parse(input, options) {
   }
 
   function peg$parseREFUSED() {
-    let s0, s1, s2;
+    let s0, s1, s2, s3, s4, s5;
 
     s0 = peg$currPos;
     s1 = peg$currPos;
@@ -4887,8 +4891,27 @@ function peg$parse(input, options) {
         s2 = peg$FAILED;
       }
       if (s2 !== peg$FAILED) {
-        s1 = [s1, s2];
-        s0 = s1;
+        s3 = peg$parse_();
+        s4 = peg$currPos;
+        s5 = peg$parseWord();
+        if (s5 === peg$FAILED) {
+          s5 = null;
+        }
+        s4 = input.substring(s4, peg$currPos);
+        peg$savedPos = peg$currPos;
+        s5 = peg$f77(s1, s4);
+        if (s5) {
+          s5 = undefined;
+        } else {
+          s5 = peg$FAILED;
+        }
+        if (s5 !== peg$FAILED) {
+          s1 = [s1, s2, s3, s4, s5];
+          s0 = s1;
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
