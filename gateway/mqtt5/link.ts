@@ -265,15 +265,15 @@ export class Link implements Protocol5, Holder {
     const body = packet.bytes.subarray(packet.bodyOffset);
     switch (type) {
       case PUBACK:
-        return this.session?.acknowledged(readAck(flags, 0, body).packetId);
+        return this.session?.acknowledged(readAck(type, flags, body).packetId);
       case PUBREC: {
-        const { packetId, reason } = readAck(flags, 0, body);
+        const { packetId, reason } = readAck(type, flags, body);
         return this.session?.received(packetId, reason);
       }
       case PUBCOMP:
-        return this.session?.completed(readAck(flags, 0, body).packetId);
+        return this.session?.completed(readAck(type, flags, body).packetId);
       case PUBREL:
-        return this.takePubrel(readAck(flags, 2, body).packetId);
+        return this.takePubrel(readAck(type, flags, body).packetId);
       case SUBSCRIBE:
         return this.takeSubscribe(flags, body);
       case UNSUBSCRIBE: {

@@ -1,6 +1,8 @@
 /** Packets of MQTT 5, read from a client and written to it. Clauses are those of OASIS MQTT 5.0. */
 import { messageOf } from '../../shared/errors.ts';
 import {
+  PUBCOMP,
+  PUBREL,
   checkTopicForm,
   checkTopicName,
   readBinary,
@@ -16,7 +18,15 @@ import {
   writeVarint,
   type Properties,
 } from './properties.ts';
-import { REASON, Refusal, malformed, protocolError } from './reasons.ts';
+import {
+  ACK_REASONS,
+  DISCONNECT_REASONS,
+  REASON,
+  RELEASE_REASONS,
+  Refusal,
+  malformed,
+  protocolError,
+} from './reasons.ts';
 
 export interface Will {
   topic: string;
@@ -148,19 +158,23 @@ export function readPublish(
   };
 }
 
-/** PUBACK, PUBREC, PUBREL and PUBCOMP: a reason and properties may be left out. [MQTT-3.6.1-1] */
+/** PUBACK (4), PUBREC, PUBREL or PUBCOMP (7): a reason and properties may be left out. [MQTT-3.6.1-1] */
 export function readAck(
+  type: number,
   flags: number,
-  expectedFlags: number,
   body: Buffer,
 ): { packetId: number; reason: number } {
-  if (flags !== expectedFlags) malformed('reserved flags are not as specified');
+  const isRelease = type === PUBREL;
+  if (flags !== (isRelease ? 2 : 0)) malformed('reserved flags are not as specified');
   if (body.length < 2) malformed('acknowledgement ends within packet id');
   const packetId = body.readUInt16BE(0);
   if (packetId === 0) protocolError('packet id is 0');
   if (body.length > 3 && readProperties(body, 3, IN.ack).end !== body.length)
     malformed('acknowledgement has bytes after its properties');
-  return { packetId, reason: body[2] ?? REASON.success };
+  const reason = body[2] ?? REASON.success;
+  const known = isRelease || type === PUBCOMP ? RELEASE_REASONS : ACK_REASONS;
+  if (!known.has(reason)) protocolError(`an acknowledgement has no reason ${reason}`); // [MQTT-3.4.2-1] and others
+  return { packetId, reason };
 }
 
 export interface Filter {
@@ -238,10 +252,12 @@ export function readDisconnect(
   body: Buffer,
 ): { reason: number; properties: Properties } {
   if (flags !== 0) malformed('reserved flags are not as specified');
-  if (body.length < 2) return { reason: body[0] ?? REASON.success, properties: NO_PROPERTIES };
+  const reason = body[0] ?? REASON.success;
+  if (!DISCONNECT_REASONS.has(reason)) protocolError(`a DISCONNECT has no reason ${reason}`); // [MQTT-3.14.2-1]
+  if (body.length < 2) return { reason, properties: NO_PROPERTIES };
   const { properties, end } = readProperties(body, 1, IN.disconnect);
   if (end !== body.length) malformed('DISCONNECT has bytes after its properties');
-  return { reason: body[0] ?? REASON.success, properties };
+  return { reason, properties };
 }
 
 /** A packet of header byte, variable header and properties. */

@@ -56,6 +56,18 @@ export const CONNACK_REASONS: ReadonlySet<number> = new Set<number>([
   REASON.serverMoved,
 ]);
 
+const codes = (...each: number[]): ReadonlySet<number> => new Set(each);
+
+/** Of PUBACK and PUBREC (3.4.2.1, 3.5.2.1). */
+export const ACK_REASONS = codes(0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99);
+/** Of PUBREL and PUBCOMP (3.6.2.1, 3.7.2.1). */
+export const RELEASE_REASONS = codes(REASON.success, REASON.packetIdNotFound);
+/** Of DISCONNECT (3.14.2.1), whoever says it. */
+export const DISCONNECT_REASONS = codes(
+  ...[0, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94],
+  ...[0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2],
+);
+
 /** A client did what it may not: the connection ends with this reason and sentence. */
 export class Refusal extends Error {
   readonly reason: Reason;

@@ -122,13 +122,14 @@ export class Session {
     if (out.qos === 0) {
       if (this.link === undefined) return;
       if (this.link.isFull) this.store.dropped('slow');
-      else if (!this.isExpired(out) && !this.link.deliver(out, 0, false))
-        this.store.dropped('too large');
+      else if (!this.link.deliver(out, 0, false)) this.store.dropped('too large');
       return;
     }
+    // What can go at once does, though its time was over with the fsync: that was not the client's delay.
+    const atOnce = this.isReady ? out : undefined;
     this.waiting.push(out);
     this.queuedBytes += sizeOf(out);
-    this.pump();
+    this.pump(atOnce);
   }
 
   /** Takes up what an earlier run kept; `maybeSent`: it may be with the client [MQTT-3.3.1-1]. */
@@ -148,14 +149,14 @@ export class Session {
     return message.expiresAtMs !== undefined && message.expiresAtMs <= this.store.nowMs();
   }
 
-  /** Sends what waits, as far as the client takes it. */
-  pump(): void {
+  /** Sends what waits, as far as the client takes it; `atOnce`: one that has not waited. */
+  pump(atOnce?: Outgoing): void {
     const { link } = this;
     if (link === undefined) return;
     if (this.owed.size > 0) this.sendAgain(link);
     while (this.waitingCount > 0 && this.takesMore(link)) {
       const out = this.waiting[this.taken++] as Outgoing; // Within its length.
-      if (this.isExpired(out)) {
+      if (out !== atOnce && this.isExpired(out)) {
         this.store.dropped('expired');
         this.end(out);
         continue;

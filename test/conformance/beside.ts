@@ -1,5 +1,5 @@
 /**
- * `npm run mqtt:beside`: the situations of situations.ts against Mosquitto 2.1.2 and this gateway, what each saw line by line.
+ * `npm run mqtt:beside [-- PART-OF-A-NAME]`: the situations of situations.ts against Mosquitto 2.1.2 and this gateway, what each saw line by line.
  * What differs has its reason in differences.ts (docs/conformance.md shows it); one without a reason, and a reason for what no
  * longer differs, fail. Not part of `npm test`: most of its two minutes it waits.
  */
@@ -10,6 +10,8 @@ import { start, startGateway, temporaryFolder, until, type Child } from '../supp
 import { accepts, bringPeers } from '../services/servers.ts';
 import { DIFFERENCES } from './differences.ts';
 import { RESTARTS, SITUATIONS, Scene, type Asked } from './situations.ts';
+
+const only = process.argv[2] ?? '';
 
 interface Running extends Asked {
   stop(): Promise<void>;
@@ -71,10 +73,10 @@ async function seenBy(broker: Running): Promise<Map<string, string[]>> {
     await act(scene).catch((error: unknown) => void scene.saw.push(`failed: ${String(error)}`));
     seen.set(name, scene.saw);
   };
-  const names = Object.entries(SITUATIONS);
+  const names = Object.entries(SITUATIONS).filter(([name]) => name.includes(only));
   for (let at = 0; at < names.length; at += 6)
     await Promise.all(names.slice(at, at + 6).map(([name, act]) => play(name, act)));
-  const restarts = Object.entries(RESTARTS);
+  const restarts = Object.entries(RESTARTS).filter(([name]) => name.includes(only));
   await Promise.all(restarts.map(([name, [before]]) => play(name, before)));
   await new Promise((resolve) => setTimeout(resolve, 1500));
   await broker.restart();

@@ -38,4 +38,11 @@ export const DIFFERENCES: Record<string, string> = {
     'a property of another packet is malformed (2.2.2.2): 0x81; Mosquitto says 0x82',
   'packet id 0, QoS 3, and no filter':
     'an empty list and identifier 0 are protocol errors (3.8.3, 3.8.2.1.2): 0x82; Mosquitto says 0x81',
+  'a message that expires in 0 seconds':
+    'who is here gets it, and nothing is kept of it; Mosquitto keeps it as one that never expires',
+  'a payload that says it is UTF-8 and is not':
+    'it is refused by its 0x99 (3.3.2.3.2 allows that); Mosquitto does not look at it',
+  'reasons that are none, in acknowledgements and DISCONNECT':
+    'a DISCONNECT with a reason that is none gets 0x82, and any but 0x00 sends the will [MQTT-3.14.4-3]; Mosquitto sends none',
+  'keep alive': 'its end gets a reason: 0x8D; Mosquitto closes without a word',
 };

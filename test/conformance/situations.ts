@@ -3,6 +3,7 @@
  * Mosquitto and this gateway, and names what differs. Each gives what it saw, line by line, without what is a broker's own
  * choice (packet ids, properties of CONNACK).
  */
+import { crowding } from '../support/process.ts';
 import { rawClient } from '../support/raw-mqtt.ts';
 import {
   P,
@@ -34,7 +35,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** After the last byte that came. */
 const QUIET_MS = 300;
 /** For a first one, where an answer is due. */
-const DUE_MS = 5000;
+const DUE_MS = 3000;
 
 const TEXTS = new Set([0x03, 0x08, 0x09, 0x1f, 0x26]);
 
@@ -86,7 +87,7 @@ export class Talker {
     while (due && !isNew() && performance.now() < deadline) await sleep(20);
     for (let before = -1; before !== client.received().length; ) {
       before = client.received().length;
-      await sleep(QUIET_MS);
+      await sleep(QUIET_MS * crowding());
     }
     const lines = client.packets().slice(this.at).map(line);
     this.at += lines.length;
@@ -141,7 +142,7 @@ export class Scene {
     return talker;
   }
   async note(who: string, talker: Talker): Promise<void> {
-    this.saw.push(`${who}: ${(await talker.heard()).join(', ')}`);
+    this.saw.push(`${who}: ${(await talker.heard(true)).join(', ')}`);
   }
   /** By somebody who comes for it and goes. */
   async publish(
@@ -562,6 +563,103 @@ export const SITUATIONS: Record<string, Play> = {
     await each.cut();
     await s.publish(s.t, 'x', { retain: true });
     await s.lasting('a', true);
+  },
+  'a message that expires in 0 seconds': async (s) => {
+    const each = await s.subscribed('a', [[s.t, 1]]);
+    await s.publish(s.t, 'x', { retain: true, properties: [P.messageExpiry(0)] });
+    await s.note('a', each);
+    const late = await s.open('late');
+    late.send(subscribe5(1, [[s.t, 1]]));
+    await s.note('late', late);
+  },
+  'one filter twice in a SUBSCRIBE': async (s) => {
+    const each = await s.open('a');
+    each.send(
+      subscribe5(1, [
+        [s.t, 0],
+        [s.t, 2],
+      ]),
+    );
+    await s.note('a', each);
+    await s.publish(s.t, 'x', { qos: 2 });
+    await s.note('a', each);
+  },
+  'reasons that are none, in acknowledgements and DISCONNECT': async (s) => {
+    for (const [name, bytes] of [
+      ['PUBACK', ack5(4, 9, 0x55)],
+      ['PUBREL', ack5(6, 9, 0x55)],
+      ['PUBREC', ack5(5, 9, 0x01)],
+      ['DISCONNECT', disconnect5(0x55)],
+      ['DISCONNECT of servers', disconnect5(0x8e)],
+    ] as [string, Buffer][]) {
+      const listener = await s.subscribed(`l${s.saw.length}`, [[`${s.t}/${s.saw.length}`, 0]]);
+      const will = { topic: `${s.t}/${s.saw.length}`, payload: 'gone' };
+      const one = await s.open(`${s.saw.length}`, { will });
+      one.send(bytes, Buffer.from([0xc0, 0]));
+      const heard = (await one.heard(true)).join(', ');
+      s.saw.push(`${name}: ${heard}; will ${(await listener.heard()).length}`);
+    }
+  },
+  'a client of 3.1.1 with a clean session, taken over by one of 5': async (s) => {
+    const listener = await s.subscribed('l', [[`${s.t}/will`, 1]]);
+    const three = await rawClient(s.broker.port());
+    const run = (text: string): number[] => [0, text.length, ...Buffer.from(text)];
+    three.send(
+      packet5(
+        0x10,
+        run('MQTT'),
+        [4, 2 | 4 | 8, 0, 0],
+        run(`${s.t}-a`),
+        run(`${s.t}/will`),
+        run('gone'),
+      ),
+    );
+    await three.bytes(4);
+    await s.open('a', LASTS, true);
+    s.saw.push(`3.1.1 closed: ${three.isClosed()}`);
+    await s.note('l', listener);
+  },
+  'a will that is retained and expires': async (s) => {
+    const properties = [P.messageExpiry(5), P.user('k', 'v')];
+    const will = { topic: s.t, payload: 'gone', qos: 1, retain: true, properties };
+    await (await s.open('a', { will })).cut();
+    const soon = await s.open('soon');
+    soon.send(subscribe5(1, [[s.t, 1]]));
+    s.saw.push(`soon: ${(await soon.heard(true)).join(', ')}`);
+    await sleep(5500);
+    const late = await s.open('late');
+    late.send(subscribe5(1, [[s.t, 1]]));
+    await s.note('late', late);
+  },
+  'a payload that says it is UTF-8 and is not': async (s) => {
+    const each = await s.open('a');
+    each.send(publish5(s.t, Buffer.from([0xff]), { qos: 1, properties: [P.payloadFormat(1)] }));
+    await s.note('a', each);
+  },
+  'a message of QoS 2 that is retained, to a subscription of QoS 1': async (s) => {
+    await s.publish(s.t, 'x', { qos: 2, retain: true });
+    const each = await s.open('a');
+    each.send(subscribe5(1, [[s.t, 1 | 8]], [P.subscriptionId(4)]));
+    await s.note('a', each);
+  },
+  'unsubscribing while QoS 2 is in flight': async (s) => {
+    const each = await s.subscribed('a', [[s.t, 2]]);
+    await s.publish(s.t, 'x', { qos: 2 });
+    await s.note('a', each);
+    each.send(unsubscribe5(2, [s.t]), ack5(5, each.ids()[0] ?? 0));
+    s.saw.push((await each.heard(true)).sort().join(', '));
+    each.send(ack5(7, each.ids()[0] ?? 0), Buffer.from([0xc0, 0]));
+    await s.note('a', each);
+  },
+  'a response topic and correlation data through a share': async (s) => {
+    const each = await s.subscribed('a', [[`$share/g/${s.t}`, 1]], {}, [P.subscriptionId(3)]);
+    await s.publish(s.t, 'x', { properties: [P.responseTopic('r'), P.correlationData('c')] });
+    await s.note('a', each);
+  },
+  'keep alive': async (s) => {
+    const each = await s.open('a', { keepAlive: 1 });
+    await sleep(2600);
+    await s.note('a', each);
   },
 };
 

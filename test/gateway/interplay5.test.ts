@@ -212,6 +212,18 @@ describe('what waits', () => {
     }
   });
 
+  it('a message that expires in 0 seconds comes to who is here, and nothing is kept of it', async () => {
+    const topic = fresh('t');
+    const each = await client();
+    await subscribed(each, [[topic, 1]]);
+    const properties = [P.messageExpiry(0)];
+    await published([publish5(topic, 'now', { qos: 1, id: 1, retain: true, properties })]);
+    expect(await each.next(3)).toMatchObject({ payload: 'now' });
+    const late = await client();
+    await subscribed(late, [[topic, 1]]);
+    await late.silent();
+  });
+
   it('a queue that is full of what has expired takes what is new', async () => {
     const [id, topic] = [fresh('id'), fresh('t')];
     const each = await client(id, lasting());
