@@ -53,6 +53,8 @@ export const CONNECTIONS_MAX = 2000;
 export const STREAMS_MAX = 500;
 const BODIES_BYTES_MAX = 32 * 1024 * 1024;
 const KEYS_MAX = 10_000;
+/** Of the body of a request that was refused, so that its connection may go on. */
+const UNREAD_BYTES_MAX = 64 * 1024;
 /** An answer of which nobody takes anything for so long ends: it holds a turn of all. */
 const STALL_MS = 30_000;
 const FIELDS_BYTES_MAX = 64 * 1024;
@@ -317,8 +319,8 @@ export class HttpServer {
     }
     const code = errorCode(error);
     const { status } = ERRORS[code];
-    // What is left of a body is not read: the connection ends with the answer.
-    if (status === 413) response.setHeader('connection', 'close');
+    // What is left of a long body is not read: the connection ends with the answer.
+    if (status === 413 || isLongToCome(raw)) response.setHeader('connection', 'close');
     if (status === 429 || status === 503)
       response.setHeader('retry-after', retryAfterSeconds(error, status));
     // `message` and `error` at the top are where InfluxDB's clients look.
@@ -350,6 +352,11 @@ export class HttpServer {
     await closed;
   }
 }
+
+const isLongToCome = ({ complete, headers }: IncomingMessage): boolean =>
+  !complete &&
+  (headers['transfer-encoding'] !== undefined ||
+    Number(headers['content-length'] ?? 0) > UNREAD_BYTES_MAX);
 
 /** Undefined for what is no address. */
 const urlOf = ({ url = '' }: IncomingMessage): URL | undefined =>

@@ -110,7 +110,8 @@ async function apart(): Promise<Site> {
   const { passwords, rules, tokens } = await secrets(folder);
   const guarded = ['--tls-cert', server.cert, '--tls-key', server.key, '--tokens-file', tokens];
   const collector = await headwater([
-    ...['collector', '--data', temporaryFolder(), '--http', FREE, '--uplinks', FREE],
+    ...['collector', '--data', temporaryFolder(), '--http', FREE, '--uplink', FREE],
+    ...['--uplinks', FREE],
     ...['--enroll', FREE, '--enroll-names', '127.0.0.1', '--http-tls', ...guarded],
   ]);
   const joinFile = join(folder, 'join');

@@ -26,9 +26,12 @@ const PARTS: Record<string, string> = {
   '?': '.',
 };
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
+const PATTERN_CHARS_MAX = 200;
 const LETTERS = /YYYY|YY|MMM|MM|DD|HH|hh|mm|ss|SSS|Z|A|\?/g;
 
 export function compileTimePattern(text: string): TimePattern | { error: string } {
+  if (text.length > PATTERN_CHARS_MAX)
+    return { error: `a pattern of a time has at most ${PATTERN_CHARS_MAX} characters` };
   const found: string[] = text.match(LETTERS) ?? [];
   for (const part of found)
     if (part !== '?' && found.indexOf(part) !== found.lastIndexOf(part))
