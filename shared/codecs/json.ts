@@ -55,11 +55,12 @@ export function decodeTree(
       else if (isEnvelope(key, child, keys.length)) (envelopes ??= []).push([key, child]);
       else flatten(fields, key, child, undefined, 1);
     }
-    for (const [key, child] of envelopes ?? []) {
-      const found = time === undefined ? enclosedTime(key, child, receivedMs, rules) : undefined;
-      time ??= found?.time;
-      flattenWithout(fields, key, child, found?.name);
-    }
+    if (envelopes !== undefined)
+      for (const [key, child] of envelopes) {
+        const found = time === undefined ? enclosedTime(key, child, receivedMs, rules) : undefined;
+        time ??= found?.time;
+        flattenWithout(fields, key, child, found?.name);
+      }
   } else if (Array.isArray(value)) {
     flatten(fields, '', value);
   } else if (value instanceof Untold) {
