@@ -268,15 +268,14 @@ interface Asked {
   zone: Zone | undefined;
 }
 
-/** Undefined: nothing to read. */
-async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | undefined> {
-  const { select, plan, relation, names, tags, rest, range, interval, zone } = asked;
-  const isFieldName = ({ name, kind }: { name: string; kind: string | null }): boolean =>
-    kind !== 'tag' && names.fields.has(name);
-  const ofFields = conjuncts(rest).filter((each) => referencesOf(each).some(isFieldName));
+/** Those whose tags are so. */
+async function seriesOf(
+  relation: Relation,
+  conditions: readonly Expr[],
+  session: Context['session'],
+): Promise<Relation['series']> {
   let { series } = relation;
-  for (const each of conjuncts(rest)) {
-    if (ofFields.includes(each)) continue;
+  for (const each of conditions) {
     const equals = equalsOf(each);
     if (equals !== undefined && series === relation.series) {
       series = byTag(series, equals.name).get(equals.value) ?? [];
@@ -285,18 +284,22 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
     const test = await tagsTest(session, each, series);
     series = series.filter(({ tags }) => test(tags));
   }
+  return series;
+}
+
+/** Undefined: nothing to read. */
+async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | undefined> {
+  const { select, plan, relation, names, tags, rest, range, interval, zone } = asked;
+  const isFieldName = ({ name, kind }: { name: string; kind: string | null }): boolean =>
+    kind !== 'tag' && names.fields.has(name);
+  const ofFields = conjuncts(rest).filter((each) => referencesOf(each).some(isFieldName));
+  const ofTags = conjuncts(rest).filter((each) => !ofFields.includes(each));
+  const series = await seriesOf(relation, ofTags, session);
   const wantedFields = [...new Set(plan.streams.map(({ base: { field } }) => field))].filter(
     (name) => names.fields.has(name),
   );
-  const fields = [
-    ...new Set([
-      ...wantedFields,
-      ...ofFields
-        .flatMap(referencesOf)
-        .filter(isFieldName)
-        .map(({ name }) => name),
-    ]),
-  ]
+  const compared = ofFields.flatMap(referencesOf).filter(isFieldName);
+  const fields = [...new Set([...wantedFields, ...compared.map(({ name }) => name)])]
     .filter((name) => names.fields.has(name))
     .map((name) => ({ name, kind: names.fields.get(name) as Kind })); // Has it.
   const groups = grouped(series, fields, tags);
