@@ -155,11 +155,7 @@ batch: { engine: './used.mjs' }
       ...['collector', '--data', join(folder, 'used-data'), '--config', config],
       ...['--uplink', '127.0.0.1:0', '--http', '127.0.0.1:0'],
     );
-    const http = await until(
-      'the collector',
-      () => /http=(\S+)/.exec(collector.stdout())?.[1],
-      20_000,
-    );
+    const http = await until('the collector', () => /http=(\S+)/.exec(collector.stdout())?.[1]);
     const post = async (bytes: number[]): Promise<void> => {
       const answer = await fetch(`http://${http}/api/v1/ingest?topic=half/kitchen`, {
         method: 'POST',
@@ -228,14 +224,7 @@ export default defineBatchEngine({
     const run = (...more: string[]): ReturnType<typeof start> =>
       headwater('collector', ...flags, '--http', '127.0.0.1:0', ...more);
     const collector = run('--log', 'lines://', '--config', config);
-    const address = await until(
-      'the collector',
-      () => {
-        process.stderr.write(collector.output());
-        return /http=(\S+)/.exec(collector.stdout())?.[1];
-      },
-      4000,
-    );
+    const address = await until('the collector', () => /http=(\S+)/.exec(collector.stdout())?.[1]);
     const posted = await fetch(`http://${address}/api/v2/write?bucket=b`, {
       method: 'POST',
       body: 'climate,room=a temperature=21.5',

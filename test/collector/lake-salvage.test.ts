@@ -7,7 +7,7 @@ import { crc32c, crc32cCombine } from '../../shared/frame/crc32c.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { AuditSite } from '../support/audit-site.ts';
 import { frameOf } from '../support/lake-site.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { temporaryFolder, until } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
 
 /** One file of three row groups, of which nothing else has the rows; its row groups. */
@@ -60,7 +60,11 @@ describe('a damaged file of the lake', () => {
     flip(join(site.lakeFolder, key), at + 100);
     await site.scrub.pass();
     await site.healed();
-    const now = await site.rows('readings');
+    let now: string[] = [];
+    await until('what is whole of it', async () => {
+      now = await site.rows('readings');
+      return now.length > 1 || undefined;
+    });
     expect(now).toHaveLength(5001 - lost);
     expect(now.every((row) => before.includes(row))).toBe(true);
     await site.scrub.pass();

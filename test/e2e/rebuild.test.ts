@@ -1,16 +1,17 @@
 /** What a rebuild makes again: a deleted bucket from the log, a deleted embedded store and log from the lake alone. */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { SAMPLE_FILE, SAMPLE_ROWS, SAMPLE_TOPIC } from '../../cli/sample.ts';
 import { startInflux2 } from '../services/servers.ts';
 import { difference, pointsOf, processed, startUp } from '../support/lake.ts';
-import { ROOT, run, temporaryFolder, until, type Headwater } from '../support/process.ts';
+import { run, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { fetchOnce, getJson } from '../support/reconcile.ts';
+import { FULL } from '../support/seed.ts';
+import { partOfWeek, startUpWith } from '../support/week.ts';
 
-/** A day and a quarter of the week: two dates of the lake, three kinds of station, windows on both sides of midnight. */
-const ROWS = 24_000;
+/** Of a day and a quarter of the week: two dates of the lake, three kinds of station, windows on both sides of midnight. */
+const LAST = 24_000;
+const EACH = FULL ? 1 : 4;
 const MEASUREMENTS = ['SDS011', 'DHT22', 'BME280', 'hourly', 'alerts'];
 const RULES = `rules:
   - { name: hourly, from: { measurement: '*', field: [P1, temperature] }, window: 1h, compute: [count, mean, min, max, p95] }
@@ -25,25 +26,14 @@ afterAll(async () => {
 const rules = join(temporaryFolder(), 'rules.yaml');
 writeFileSync(rules, RULES);
 const settings = { 'lake.flushSeconds': 1, 'stream.rules': rules };
-const part = join(temporaryFolder(), 'part.csv');
-const lines = gunzipSync(readFileSync(join(ROOT, SAMPLE_FILE)))
-  .toString()
-  .split('\n');
-writeFileSync(part, `${lines.slice(0, ROWS + 1).join('\n')}\n`);
+const part = partOfWeek((_row, at) => at < LAST && at % EACH === 0);
+const ROWS = part.rows.length;
 
 const http = (server: Headwater): string => server.address['http'] ?? '';
 
-/** `up` whose sample is there already: its mapping is in force, and what is published is this part alone. */
 async function withPart(more: string[] = [], environment = {}): Promise<[Headwater, string]> {
-  const folder = temporaryFolder();
-  writeFileSync(join(folder, 'sample.json'), JSON.stringify({ rows: SAMPLE_ROWS, clean: true }));
-  const up = await startUp(folder, settings, more, environment);
+  const { up, folder } = await startUpWith(part, settings, more, environment);
   opened.push({ stop: () => up.kill() });
-  const { code, output } = await run([
-    ...['replay', part, '--topic', SAMPLE_TOPIC, '--mqtt', up.address['mqtt'] ?? ''],
-  ]);
-  expect(code, output).toBe(0);
-  await processed([http(up)]);
   return [up, folder];
 }
 

@@ -56,24 +56,32 @@ export async function ingest(server: Headwater, topic: string, payload: object):
   if (response.status !== 204) throw new Error(`${response.status}: ${await response.text()}`);
 }
 
-/** Waits until no stage of any of these collectors has anything left to read, and no window waits, several times in a row. */
+/** What a stage says of its lag may be as old as this; and what one has made, the next one has to see. */
+const QUIET_MS = 3000;
+const LOOKS_MIN = 6;
+
+/** Waits until no stage of any of these collectors has anything left to read, and no window waits, for a while. */
 export async function processed(collectors: readonly string[], ms = 120_000): Promise<void> {
+  let busyAt = performance.now();
   let quiet = 0;
   await until(
     'everything to be processed',
     async () => {
       let busy = false;
       for (const http of collectors) {
+        if (busy) break;
         const { stages } = await getJson<{ stages: StageLag[] }>(`http://${http}/api/v1/status`);
         busy ||= stages.some(({ lagRecords }) => lagRecords !== 0);
         const metrics = await (await fetch(`http://${http}/metrics`)).text();
         busy ||= Number(/^headwater_stream_waiting_corrections (\d+)/m.exec(metrics)?.[1] ?? 0) > 0;
       }
       quiet = busy ? 0 : quiet + 1;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return quiet >= 15 || undefined;
+      const now = performance.now();
+      if (busy) busyAt = now;
+      return (quiet >= LOOKS_MIN && now - busyAt >= QUIET_MS) || undefined;
     },
     ms,
+    250,
   );
 }
 

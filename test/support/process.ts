@@ -85,17 +85,31 @@ export function start(
 export const crowding = (): number =>
   Math.max(1, (loadavg()[0] ?? 0) / (2 * availableParallelism()));
 
-/** Waits until `probe` gives something, or throws what the child said. */
+/** Between two looks, milliseconds; after a second, when looking means asking, longer. */
+const LOOK_MS = 20;
+const LOOK_LATER_MS = 50;
+const LOOK_MS_MAX = 500;
+
+/**
+ * Waits until `probe` gives something, or throws what the child said. Looking is a small part of the waiting: what is
+ * waited for needs the processor itself.
+ */
 export async function until<T>(
   what: string,
   probe: () => Promise<T | undefined> | T | undefined,
   ms = 30_000,
+  lookMs = LOOK_MS,
 ): Promise<T> {
-  const deadline = performance.now() + ms;
+  const began = performance.now();
+  const deadline = began + ms;
   let last: unknown;
   for (;;) {
+    const look = performance.now();
+    let isAsked = false;
     try {
-      const value = await probe();
+      const answer = probe();
+      isAsked = answer instanceof Promise;
+      const value = await answer;
       if (value !== undefined && value !== false) return value;
     } catch (error) {
       if (error instanceof Error && 'fatal' in error) throw error;
@@ -105,7 +119,10 @@ export async function until<T>(
       throw new Error(
         `not within ${ms} ms: ${what}${last instanceof Error ? ` (${last.message})` : ''}`,
       );
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    const now = performance.now();
+    const least = isAsked && now - began > 1000 ? LOOK_LATER_MS : 0;
+    const pause = Math.min(LOOK_MS_MAX, Math.max(lookMs, least, 3 * (now - look)));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

@@ -116,6 +116,13 @@ export async function reconcile(
   return { missing, extra, foreign, stored };
 }
 
+/** How many values of `field` there are: asking costs little. */
+async function countOf(collector: string, measurement: string, field: string): Promise<number> {
+  const query = new URLSearchParams({ measurement, field, fn: 'count' }).toString();
+  const { series } = await getJson<Series>(`http://${collector}/api/v1/query?${query}`);
+  return series.reduce((sum, { points }) => sum + (points[0]?.[1] ?? 0), 0);
+}
+
 /** Waits until nothing acknowledged is missing, or gives the last count. */
 export async function reconciled(
   collector: Headwater,
@@ -126,14 +133,14 @@ export async function reconciled(
   ms = 60_000,
 ): Promise<Reconciliation> {
   const deadline = performance.now() + ms;
+  const http = collector.address['http'] ?? '';
   for (;;) {
-    const result = await reconcile(
-      collector.address['http'] ?? '',
-      measurement,
-      field,
-      acknowledged,
-      sent,
-    );
+    const stored = await countOf(http, measurement, field);
+    if (stored < acknowledged.size && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      continue;
+    }
+    const result = await reconcile(http, measurement, field, acknowledged, sent);
     if (result.missing === 0 || performance.now() > deadline) return result;
     await new Promise((resolve) => setTimeout(resolve, 300));
   }
