@@ -13,6 +13,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
+    setupFiles: 'test/services/cost.ts',
     // `npm run coverage`: of the quick tests, which run the code in their own process.
     coverage: {
       provider: 'v8',
