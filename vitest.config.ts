@@ -1,6 +1,7 @@
 /**
- * Three projects, one after another: `quick` needs no server; the files of `full` start real ones and run three side by
- * side, since most of their time they wait; those of `alone` assert a time or a rate, or take both cores.
+ * Three projects: `quick` needs no server; the files of `full` start real ones and run three side by side, since most of
+ * their time they wait; those of `alone` assert a time or a rate, or take both cores, and come last. `npm test` runs
+ * `quick` beside `full`.
  */
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/services/longest-first.ts';
@@ -27,11 +28,13 @@ export default defineConfig({
         test: {
           name: 'quick',
           include: ['test/{shared,gateway,collector,cli,docs}/**/*.test.ts', 'test/*.test.ts'],
-          // The longest of them takes a quarter of it on a quiet machine.
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
-          // By itself vitest would leave one core of two to itself.
-          maxWorkers: 2,
+          // The longest of them takes a quarter of it on a quiet machine, beside `full`.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // By itself vitest would leave one core of two to itself. Beside `full` one is enough (scripts/test.mjs).
+          maxWorkers: Number(process.env['HEADWATER_TEST_WORKERS'] ?? 2),
+          // One process for many files: loading what they share is half of what most of them cost.
+          isolate: false,
           sequence: { groupOrder: 0 },
         },
       },
