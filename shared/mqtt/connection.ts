@@ -385,9 +385,7 @@ export class MqttConnection {
       packetId = bytes.readUInt16BE(offset);
       if (packetId === 0) refuse('packet id is 0'); // [MQTT-2.3.1-1]
       offset += 2;
-    } else if (offset > bytes.length) {
-      refuse('packet ends within topic');
-    }
+    } else if (offset > bytes.length) refuse('packet ends within topic');
     const topic = this.topics.at(bytes, bodyOffset, topicEnd);
     this.handler.publish(this, {
       topic,
