@@ -11,6 +11,7 @@ const PAGES = [
   ['start/data-scientists', LAKE_PYTHON],
   ['start/developers', PAHO_PYTHON],
   ['reading', PAHO_PYTHON],
+  ['from', PAHO_PYTHON],
 ] as const;
 
 let page: Follower | undefined;

@@ -106,6 +106,7 @@ case "$command" in
   gateway) shift; serve gateway --mqtt "127.0.0.1:$MQTT" --http "127.0.0.1:$GATEWAY" "$@" ;;
   publish|simulate|replay) exec node "$ROOT/cli/bin.mjs" "$@" --mqtt "127.0.0.1:$MQTT" ;;
   try|help|doctor|completion|password|token) exec node "$ROOT/cli/bin.mjs" "$@" ;;
+  mapping) exec node "$ROOT/cli/bin.mjs" "$@" --http "127.0.0.1:$HTTP" --gateway-http "127.0.0.1:$GATEWAY" ;;
   *) exec node "$ROOT/cli/bin.mjs" "$@" --http "127.0.0.1:$HTTP" ;;
 esac
 `;
