@@ -6,11 +6,12 @@
  */
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
-import { gatewayOf } from './lake/catalog.ts';
+import { dateOfKey, gatewayOf } from './lake/catalog.ts';
+import { asideOf } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
-import { SpanSet, counts, type FileEntry, type Spans } from './lake/manifest.ts';
-import type { LogRecord } from './log/log.ts';
+import { SpanSet, counts, touches, type FileEntry, type Spans } from './lake/manifest.ts';
+import { TOPIC_RAW, type Log, type LogRecord } from './log/log.ts';
 
 const hash = (frame: Buffer): string => createHash('sha256').update(frame).digest('base64');
 export const folderOfKey = (key: string): string => key.slice(0, key.lastIndexOf('/') + 1);
@@ -99,4 +100,21 @@ export async function zoneSpans(lake: Lake, zone: Zone, isIn = counts): Promise<
     for (const entry of (await catalog.day(date)).entries.values())
       if (isIn(entry)) all.add(gatewayOf(entry.key), entry.spans);
   return all;
+}
+
+/** Whole frames of a file that was set aside are said again. */
+export async function salvage(lake: Lake, log: Log, entry: FileEntry, rest: Spans): Promise<void> {
+  if (entry.gone !== 'damaged') return;
+  const path = await asideOf(lake, entry);
+  if (path === undefined) return;
+  const rows = await lake.parquet.frames(path).catch(() => []); // Nothing of it can be read.
+  const records: LogRecord[] = [];
+  for (const { frame, headers } of rows) {
+    const found = frameOf(frame);
+    const isAsked = found !== undefined && found.gateway === gatewayOf(entry.key);
+    if (!isAsked || !touches(rest, found.spans)) continue;
+    if (dateOf(Number(headers['arrived'] ?? 0)) !== dateOfKey(entry.key)) continue;
+    records.push({ key: found.gateway, value: frame, headers });
+  }
+  if (records.length > 0) await log.append(TOPIC_RAW, records);
 }

@@ -11,30 +11,23 @@ import { TOPIC_RAW, TOPIC_RESULTS, type Log, type LogRecord } from './log/log.ts
 import { lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
-import { dateOfKey, gatewayOf } from './lake/catalog.ts';
+import { gatewayOf } from './lake/catalog.ts';
 import {
   Unnumbered,
   HEADER_HEALED,
   folderOfKey,
   frameOf,
   isUnnumbered,
+  salvage,
   spansBy,
   spansText,
   zoneSpans,
   type Lost,
 } from './heal-frames.ts';
-import { asideOf, keepWhole } from './lake/keep.ts';
+import { keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
-import {
-  SpanSet,
-  beyond,
-  isLost,
-  touches,
-  union,
-  type FileEntry,
-  type Spans,
-} from './lake/manifest.ts';
+import { SpanSet, beyond, isLost, union, type FileEntry, type Spans } from './lake/manifest.ts';
 
 const POLL_MS = 300;
 const RETRY_MS = 5000;
@@ -59,6 +52,8 @@ export class Heal {
   readonly wanted = new Map<string, Spans>();
   /** Of these, what no file of the lake ever had. */
   private readonly asked = new Map<string, Spans>();
+  /** The readings had less than they had, and nobody knew what. */
+  private wasLess = false;
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
   private isAsked = false;
@@ -118,6 +113,7 @@ export class Heal {
     const { lake } = this.options;
     const { less } = lake.check;
     const zones = new Set(less);
+    this.wasLess ||= zones.has('readings');
     await this.sayAhead();
     await this.lookAgain();
     for (const { zone, entry } of [...lake.check.lost.values()]) await keepWhole(lake, zone, entry);
@@ -147,6 +143,7 @@ export class Heal {
       if (Object.keys(beyond(spans, await lake.catalog('raw').spansOf(gateway))).length === 0) {
         this.asked.delete(gateway);
         this.wanted.delete(gateway);
+        this.rawCame();
       }
     for (const { zone, entry } of [...lake.check.lost.values()]) {
       const isKnown = entry.final === true && Object.keys(entry.spans).length > 0;
@@ -156,7 +153,16 @@ export class Heal {
       if (Object.keys(rest).length > 0) continue;
       this.wanted.delete(gateway);
       await lake.check.settle(entry.key);
+      if (zone === 'raw') this.rawCame();
     }
+  }
+
+  /** Readings that had nothing to be made of can be made now: of files that were given up, and of those that nobody knows. */
+  private rawCame(): void {
+    const { less, lost } = this.options.lake.check;
+    for (const each of lost.values()) if (each.zone === 'readings') delete each.entry.final;
+    if (this.wasLess) less.add('readings');
+    this.isAsked = true;
   }
 
   // ---- raw ----
@@ -164,7 +170,7 @@ export class Heal {
   private async raw(isAll: boolean): Promise<void> {
     const lost = this.of('raw');
     if (lost.length === 0 && !isAll) return;
-    const { lake } = this.options;
+    const { lake, log } = this.options;
     const catalog = lake.catalog('raw');
     const wanted = spansBy(lost);
     const there = isAll ? await zoneSpans(this.options.lake, 'raw') : new SpanSet();
@@ -186,7 +192,7 @@ export class Heal {
     });
     for (const { entry } of lost) {
       const rest = beyond(entry.spans, said.of(gatewayOf(entry.key)));
-      if (Object.keys(rest).length > 0) await this.salvage(entry, rest);
+      if (Object.keys(rest).length > 0) await salvage(lake, log, entry, rest);
     }
     await this.caughtUp('raw');
     catalog.refresh();
@@ -209,24 +215,6 @@ export class Heal {
       const text = `the log was damaged before the lake had all of it: what was decoded of gateway ${gateway} stays, its raw frames are asked for from the gateway: ${spansText(rest)}`;
       lake.check.notify({ level: 'error', event: 'log_raw_lost', text });
     }
-  }
-
-  /** Whole frames of a file that was set aside. */
-  private async salvage(entry: FileEntry, rest: Spans): Promise<void> {
-    const { lake, log } = this.options;
-    if (entry.gone !== 'damaged') return;
-    const path = await asideOf(lake, entry);
-    if (path === undefined) return;
-    const rows = await lake.parquet.frames(path).catch(() => []); // Nothing of it can be read.
-    const records: LogRecord[] = [];
-    for (const { frame, headers } of rows) {
-      const found = frameOf(frame);
-      const isAsked = found !== undefined && found.gateway === gatewayOf(entry.key);
-      if (!isAsked || !touches(rest, found.spans)) continue;
-      if (dateOf(Number(headers['arrived'] ?? 0)) !== dateOfKey(entry.key)) continue;
-      records.push({ key: found.gateway, value: frame, headers });
-    }
-    if (records.length > 0) await log.append(TOPIC_RAW, records);
   }
 
   // ---- readings ----
@@ -331,6 +319,7 @@ export class Heal {
     if ((isKnown || isAll) && Object.keys(rest).length === 0) {
       this.wanted.delete(gateway);
       await lake.check.settle(entry.key);
+      if (zone === 'raw') this.rawCame();
       return;
     }
     if (zone === 'raw') this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));

@@ -22,6 +22,8 @@ export interface ConsumedLog {
   /** Resolves when something was appended, or after `waitMs`. */
   wait(topic: string, waitMs: number): Promise<void>;
   commit(group: string, topic: string, step: Step): Promise<void>;
+  /** Nothing, and nothing: resolves when what was let in before is on the disk. Throws LOG_UNAVAILABLE. */
+  submit(produce: [], more: []): Promise<void>;
 }
 
 export class EmbeddedConsumer implements LogConsumer {
@@ -91,9 +93,22 @@ export class EmbeddedConsumer implements LogConsumer {
       await this.log.wait(topic, waitMs);
       if (!this.closed) records = await this.log.read(topic, this.next, bytesMax);
     }
+    if (records.length === 0 && !this.closed) records = await this.beyondLost();
     const last = records.at(-1);
     if (last !== undefined) this.next = last.offset + 1;
     this.atEnd = this.next >= (await this.log.next(topic));
+    return records;
+  }
+
+  /** Offsets that were given out and have no record: it is on its way to the disk, or lost, and nobody waits for that. */
+  private async beyondLost(): Promise<StoredRecord[]> {
+    const { topic, bytesMax } = this.options;
+    const end = await this.log.next(topic);
+    if (this.next >= end) return [];
+    // What has its offset by now is on the disk after this.
+    await this.log.submit([], []);
+    const records = await this.log.read(topic, this.next, bytesMax);
+    if (records.length === 0) this.next = end;
     return records;
   }
 

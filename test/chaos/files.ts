@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: {
     damages: { type: 'string', default: '2000' },
     seed: { type: 'string' },
-    'at-once': { type: 'string', default: '30' },
+    'at-once': { type: 'string', default: '40' },
     minutes: { type: 'string', default: '90' },
   },
 });
@@ -40,7 +40,8 @@ for (let round = 0; tally.damages < wanted && performance.now() < end; round++) 
   const run = (): Promise<Outcome> => {
     if (round % 10 === 3) return placeTrial(site, next);
     if (round % 10 === 8 && disk !== undefined) return faultTrial(site, disk, next);
-    return contentTrial(site, atOnce, round % 3 === 1, next);
+    // One alone, and all of a kind's neighbours with it.
+    return contentTrial(site, 1 + Math.floor(next() * atOnce), round % 3 === 1, next);
   };
   const outcome = await run().catch(
     (error: unknown): Outcome => ({ damages: [], told: [], broken: [String(error)] }),

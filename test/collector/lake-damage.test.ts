@@ -4,6 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadJobs } from '../../collector/batch/job.ts';
 import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
+import type { LakeFile, Zone } from '../../collector/lake/layout.ts';
+import { topicPrefix } from '../../collector/log/embedded-records.ts';
+import { TOPIC_RAW, type LogRecord } from '../../collector/log/log.ts';
+import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { allRows, damage, filesOf, fill, trial } from '../support/lake-damage.ts';
 import { LakeSite } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
@@ -14,6 +18,11 @@ async function filled(isElsewhere = false): Promise<LakeSite> {
   await site.open();
   await fill(site);
   return site;
+}
+
+/** Of the gateway whose raw frames are lost. */
+async function listed(site: LakeSite, zone: Zone): Promise<LakeFile[]> {
+  return (await site.lake.files(zone)).filter(({ gateway }) => gateway === 'gw');
 }
 
 describe('a damaged lake', () => {
@@ -140,6 +149,34 @@ describe('a damaged lake', () => {
     await site.scrub.pass();
     await until('it to be settled', () => site.lake.check.lost.size === 0 || undefined);
     expect(gateway).not.toBe('');
+    expect(await allRows(site)).toEqual(before);
+    await site.close();
+  });
+
+  it('readings that had no raw frame to be made of are made when a gateway has sent it again, decoded as it was before', async () => {
+    const site = await filled();
+    const before = await allRows(site);
+    const frames = await listed(site, 'raw');
+    const records: LogRecord[] = [];
+    for (const file of frames)
+      for (const { frame, headers } of await site.lake.parquet.frames(await site.lake.fetch(file)))
+        records.push({ key: 'gw', value: frame, headers });
+    const { db } = site.log as unknown as { db: KvDatabase };
+    const raw = topicPrefix(TOPIC_RAW);
+    await db.clear({ gte: raw, lt: after(raw) });
+    const lost = [...frames, ...(await listed(site, 'readings'))];
+    await site.close();
+    for (const { key } of lost) rmSync(join(site.lakeFolder, key), { force: true });
+    await site.open();
+    await site.scrub.pass();
+    await site.healed();
+    expect(site.lake.check.damages.length).toBeGreaterThan(0);
+    // The ledger knows them: they are not decoded once more by themselves.
+    await site.append(records);
+    await site.caughtUp();
+    site.heal.ask();
+    await until('all of it', () => site.lake.check.lost.size === 0 || undefined, 40_000);
+    await site.caughtUp();
     expect(await allRows(site)).toEqual(before);
     await site.close();
   });

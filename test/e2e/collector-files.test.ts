@@ -1,6 +1,6 @@
 /**
  * Every kind of file that a collector writes is known, by the table in `test/support/collector-files.ts` and in docs/trust.md;
- * damaged, many at once, nothing goes or changes without being told. The large trial is `npm run files:try`.
+ * damaged, many at once, nothing goes or changes without being told (`npm run test:long`; more of it: `npm run files:try`).
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COLLECTOR_FILES, filesBelow, kindOf } from '../support/collector-files.ts';
 import { contentTrial } from '../support/file-damage.ts';
 import { FileSite } from '../support/file-site.ts';
+import { long } from '../support/long.ts';
 import { ROOT } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
 
@@ -25,14 +26,15 @@ describe('the files of a collector', () => {
     for (const { name } of COLLECTOR_FILES) expect(docs, name).toContain(`| ${name} |`);
   });
 
-  it.each([
-    ['between stop and start', false],
-    ['while it runs', true],
-  ])('damaged %s: everything is there again, or it is told', async (_, isRunning) => {
-    const { seed, next } = seeded();
-    const { damages, told, broken } = await contentTrial(site, AT_ONCE, isRunning, next);
-    expect(damages.length).toBeGreaterThan(AT_ONCE / 2);
-    expect(told.length).toBeGreaterThan(0);
-    expect({ seed, damages, broken }).toEqual({ seed, damages, broken: [] });
-  });
+  for (const isRunning of [false, true])
+    long(
+      `damaged ${isRunning ? 'while it runs' : 'between stop and start'}: everything is there again, or it is told`,
+      async () => {
+        const { seed, next } = seeded();
+        const { damages, told, broken } = await contentTrial(site, AT_ONCE, isRunning, next);
+        expect(damages.length).toBeGreaterThan(AT_ONCE / 2);
+        expect(told.length).toBeGreaterThan(0);
+        expect({ seed, damages, broken }).toEqual({ seed, damages, broken: [] });
+      },
+    );
 });

@@ -149,16 +149,44 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'recovery: an error of the disk is taken for damage',
     file: 'shared/kv/recover.ts',
-    find: 'if (NOT_DAMAGE.test(messageOf(cause))) {',
-    put: 'if (messageOf(cause) === NOT_DAMAGE.source) {',
+    find: 'if (NOT_DAMAGE.test(messageOf(cause))) throw cause;',
+    put: 'if (messageOf(cause) === NOT_DAMAGE.source) throw cause;',
     tests: [RECOVER],
   },
   {
     name: 'recovery: what is whole in a database set aside is not carried over',
     file: 'shared/kv/recover.ts',
-    find: 'const carried = await carryOver(setAside, fresh);',
-    put: 'const carried = 0;\n    void carryOver;',
+    find: 'carried = await carryOver(folder, fresh);',
+    put: 'carried = 0;\n    void carryOver;',
     tests: [RECOVER],
+  },
+  {
+    name: 'recovery: newest records that are gone with their file are missed by nobody',
+    file: 'shared/kv/recover.ts',
+    find: "if (log > 0 && !names.includes(nameOf(log, 'log')))",
+    put: "if (log < 0 && !names.includes(nameOf(log, 'log')))",
+    tests: [RECOVER],
+  },
+  {
+    name: 'recovery: a damaged database is renamed before what is whole in it is elsewhere',
+    file: 'shared/kv/recover.ts',
+    find: 'await rm(folder + CARRIED, { recursive: true, force: true });',
+    put: 'await mkdir(dirname(aside), { recursive: true });\n  await rename(folder, `${aside}-whole`);\n  await mkdir(folder);',
+    tests: [RECOVER],
+  },
+  {
+    name: 'registry: a checksum of a line is not compared',
+    file: 'collector/enroll/registry-lines.ts',
+    find: 'return crc === sumOf(line, place) ? { line, place } : undefined;',
+    put: 'return crc === undefined ? undefined : { line, place };',
+    tests: ['test/collector/registry.test.ts'],
+  },
+  {
+    name: 'authority: one whose certificate is gone makes a new one',
+    file: 'collector/enroll/authority.ts',
+    find: 'const isNew = !hadAuthority(folder);',
+    put: 'const isNew = true;',
+    tests: ['test/collector/registry.test.ts'],
   },
   // ---- sets of sequences ----
   {
