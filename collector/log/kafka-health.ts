@@ -52,10 +52,10 @@ export class KafkaHealth {
     const up = reason === '';
     const { present } = this;
     const isSame = present.reason === reason && present.up === up;
-    // What came too soon after the last line is told once that is over.
     const isUntold =
       !up && plain(reason) !== this.toldReason && this.now() - this.toldMs >= NEWS_MS;
-    if (isSame && !isUntold) return;
+    // Why it cannot be used is told, if it came too soon after another line, once that is over; why it does not answer varies.
+    if (isSame && !(isUntold && how !== 'does not answer')) return;
     const wasOpen = present.reason !== 'not open yet';
     const sinceMs = present.up === up ? present.sinceMs : this.now();
     const isNews = present.up !== up || isUntold;

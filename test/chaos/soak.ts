@@ -284,3 +284,5 @@ try {
   soak.isOver = true;
   await soak.stop();
 }
+// A process that did not come up in time is nobody's, and ends with this one.
+process.exit();
