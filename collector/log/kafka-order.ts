@@ -8,6 +8,8 @@ import { HeadwaterError } from '../../shared/errors.ts';
 export class Order {
   /** Partition → offset that comes next. */
   private readonly next = new Map<number, number>();
+  /** Partitions of which nothing has come yet: a place beyond their end is of another log, and Kafka begins with what there is. */
+  private readonly begun = new Set<number>();
   private readonly topic: string;
   /** Oldest offset of a partition, as the last answer of its broker had it; -1: not known. */
   private readonly lowOf: (partition: number) => number;
@@ -19,6 +21,7 @@ export class Order {
 
   /** It is read from here. */
   begin(partition: number, offset: number): void {
+    this.begun.add(partition);
     if (offset >= 0) this.next.set(partition, offset);
     else this.next.delete(partition);
   }
@@ -35,9 +38,14 @@ export class Order {
     const expected = this.next.get(partition);
     const comes = isRecord ? offset + 1 : Math.max(offset, expected ?? 0);
     this.next.set(partition, comes);
-    if (expected === undefined || offset === expected) return undefined;
+    if (expected === undefined || offset === expected) {
+      if (isRecord) this.begun.delete(partition);
+      return undefined;
+    }
     const place = `Kafka: ${this.topic}/${partition}`;
+    const isFirst = isRecord && this.begun.delete(partition);
     if (offset < expected) {
+      if (isFirst) return undefined;
       const text = `${place} goes back from offset ${expected} to ${offset}: the topic was made anew`;
       return isRecord ? new HeadwaterError('LOG_UNAVAILABLE', text) : undefined;
     }

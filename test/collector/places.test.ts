@@ -33,8 +33,14 @@ describe('the order of what is read of a partition', () => {
   });
 
   it('one that goes back is another topic', () => {
-    expect(orderOf(0).sees(0, 0, true)).toMatchObject({ code: 'LOG_UNAVAILABLE' });
     const order = orderOf(0);
+    expect(order.sees(0, 5, true)).toBeUndefined();
+    expect(order.sees(0, 0, true)).toMatchObject({ code: 'LOG_UNAVAILABLE' });
+    // A place beyond the end, of another log: what is there is read.
+    const beyond = orderOf(0);
+    expect(beyond.sees(0, 3, false)).toBeUndefined();
+    expect(beyond.sees(0, 0, true)).toBeUndefined();
+    expect(beyond.sees(0, 1, true)).toBeUndefined();
     order.begin(0, -1);
     expect(order.sees(0, 0, true)).toBeUndefined();
   });
