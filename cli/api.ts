@@ -1,5 +1,15 @@
 /** A collector's HTTP API, for the commands. The token comes from HEADWATER_TOKEN. */
 import { HeadwaterError, codeOf } from '../shared/errors.ts';
+import {
+  client,
+  type Answer,
+  type Asked,
+  type Body,
+  type Client,
+  type Done,
+  type Query,
+  type Told,
+} from '../shared/http/client.ts';
 import { distrust } from '../shared/net/distrust.ts';
 
 interface Failure {
@@ -106,15 +116,30 @@ async function answerOf(response: Response, address: string): Promise<unknown> {
 export const gatewayAt = (address: string): string =>
   `what answers at ${address} is a gateway, not a collector: --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`;
 
+/** What is at an address. Its calls throw UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
+const clientOf = (address: string): Client =>
+  client(async (path, body) => {
+    const init = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+    return await answerOf(await call(address, path, init), address);
+  });
+
 /** GET. Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
-export async function ask(address: string, path: string): Promise<unknown> {
-  return await answerOf(await call(address, path, {}), address);
-}
+export const ask = async <P extends Asked>(
+  address: string,
+  path: P,
+  query?: Query<P> | URLSearchParams,
+): Promise<Answer<P>> => await clientOf(address).get(path, query);
 
 /** POST of JSON. Throws UNREACHABLE, UNAUTHORIZED and QUERY_INVALID. */
-export async function tell(address: string, path: string, body: object): Promise<unknown> {
-  const init = { method: 'POST', body: JSON.stringify(body) };
-  return await answerOf(await call(address, path, init), address);
+export const tell = async <P extends Told>(
+  address: string,
+  path: P,
+  body: Body<P>,
+): Promise<Done<P>> => await clientOf(address).post(path, body);
+
+/** GET of a gateway. Throws as `ask`. */
+export async function askGateway(address: string, path: string): Promise<unknown> {
+  return await answerOf(await call(address, path, {}), address);
 }
 
 /** GET of a stream of server-sent events. Throws as `ask`. */

@@ -1,6 +1,6 @@
 /** `headwater audit`: whether log, lake and store have the same readings; a report that can be shown. */
-import type { Report, StageTotal } from '../collector/audit/report.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { rangesText } from '../shared/model/ranges.ts';
 import { ask, tell } from './api.ts';
@@ -22,11 +22,8 @@ export const AUDIT_HELP = helpText(
 Example: headwater audit --json`,
 );
 
-interface Answer {
-  running: boolean;
-  report: Report | null;
-  failure?: string;
-}
+type Report = NonNullable<Answer<'/api/v1/audit'>['report']>;
+type StageTotal = NonNullable<Report['epochs'][number]['lake']>;
 
 const POLL_MS = 300;
 const RANGES_SHOWN = 20;
@@ -77,11 +74,11 @@ export async function audit(args: string[]): Promise<void> {
     return;
   }
   const address = String(values['http'] ?? '127.0.0.1:8080');
-  const full = String(values['full'] === true);
-  let answer = (await tell(address, '/api/v1/audit', { full })) as Answer;
+  const full = values['full'] === true ? 'true' : 'false';
+  let answer = await tell(address, '/api/v1/audit', { full });
   while (answer.running) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    answer = (await ask(address, '/api/v1/audit')) as Answer;
+    answer = await ask(address, '/api/v1/audit');
   }
   const { report, failure } = answer;
   if (failure !== undefined || report === null)

@@ -1,5 +1,6 @@
 /** `headwater batch`: which jobs there are, and running one for days. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer, Body } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask, tell } from './api.ts';
 import { Progress } from './progress.ts';
@@ -28,30 +29,8 @@ Examples:
   headwater batch run daily_summary --from 2026-11-01 --to 2026-11-07`,
 );
 
-interface Listing {
-  jobs: {
-    name: string;
-    about: string;
-    measurement: string;
-    schedule: string | null;
-    next: number | null;
-  }[];
-}
-
-interface Task {
-  id: string;
-  job: string;
-  dates: string[];
-  done: {
-    date: string;
-    rows: number;
-    removed: number;
-    unchanged: boolean;
-    seconds: number;
-  }[];
-  finished: boolean;
-  failure?: string;
-}
+type Listing = Answer<'/api/v1/batch'>;
+type Task = Answer<'/api/v1/batch/run'>;
 
 const POLL_MS = 250;
 
@@ -87,7 +66,7 @@ export async function batch(args: string[]): Promise<void> {
   const isJson = values['json'] === true;
   const [action = 'list', job] = positionals;
   if (action === 'list') {
-    const answer = (await ask(address, '/api/v1/batch')) as Listing;
+    const answer = await ask(address, '/api/v1/batch');
     process.stdout.write(isJson ? `${JSON.stringify(answer)}\n` : listing(answer));
     return;
   }
@@ -102,15 +81,17 @@ export async function batch(args: string[]): Promise<void> {
       `batch ${action} needs the name of a job: headwater batch list has them`,
     );
   const names = ['from', 'to', 'engine'] as const;
-  const body: Record<string, string> = { job };
-  for (const name of names) if (typeof values[name] === 'string') body[name] = values[name];
-  if (action === 'run' && body['from'] === undefined && body['to'] === undefined)
+  const given = Object.fromEntries(
+    names.flatMap((name) => (typeof values[name] === 'string' ? [[name, values[name]]] : [])),
+  ) as Pick<Body<'/api/v1/batch/run'>, (typeof names)[number]>; // The collector knows its engines.
+  if (action === 'run' && given.from === undefined && given.to === undefined)
     throw new HeadwaterError(
       'USAGE',
       'batch run needs a day: --from DATE; headwater batch backfill runs for all that there are',
     );
-  if (values['force'] === true) body['force'] = 'true';
-  const { id } = (await tell(address, '/api/v1/batch/run', body)) as { id: string };
+  const force = values['force'] === true ? ({ force: 'true' } as const) : {};
+  const body = { job, ...given, ...force };
+  const { id } = await tell(address, '/api/v1/batch/run', body);
   if (values['no-wait'] === true) {
     process.stdout.write(isJson ? `${JSON.stringify({ id })}\n` : `run ${id} has begun\n`);
     return;
@@ -123,7 +104,7 @@ export async function batch(args: string[]): Promise<void> {
 async function finished(address: string, id: string): Promise<Task> {
   let progress: Progress | undefined;
   for (;;) {
-    const task = (await ask(address, `/api/v1/batch/run?id=${encodeURIComponent(id)}`)) as Task;
+    const task = await ask(address, '/api/v1/batch/run', { id });
     progress ??= new Progress(`batch ${task.job}`, task.dates.length, 'days');
     progress.show(task.done.length);
     if (task.finished) {

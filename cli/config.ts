@@ -3,6 +3,7 @@ import { REMOTE_SETTINGS } from '../shared/config/remote.ts';
 import { BACK_AFTER_SECONDS, type RemoteValues } from '../shared/model/remote.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { didYouMean } from '../shared/config/nearest.ts';
+import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask, tell } from './api.ts';
 
@@ -36,13 +37,7 @@ How far each gateway has come: headwater gateways. The API token comes from HEAD
 Example: headwater config set site:harbour uplink.windowBytes=1048576 --first 2`,
 );
 
-interface Declared {
-  target: string;
-  settings: RemoteValues;
-  first: string[];
-  released: boolean;
-  held: string | null;
-}
+type Declared = Answer<'/api/v1/config'>['declared'][number];
 
 const WORDS_MAX = 100;
 
@@ -80,7 +75,7 @@ function lineOf({ target, settings, first, released, held }: Declared): string {
 }
 
 async function declaredAt(address: string): Promise<Declared[]> {
-  return ((await ask(address, '/api/v1/config')) as { declared: Declared[] }).declared;
+  return (await ask(address, '/api/v1/config')).declared;
 }
 
 function settingsText(): string {
@@ -137,6 +132,6 @@ export async function config(args: string[]): Promise<void> {
           backAfterSeconds: Number(values['back-after'] ?? usual),
         };
   const path = word === 'go' ? '/api/v1/config/go' : '/api/v1/config';
-  const answer = (await tell(address, path, body)) as Declared;
+  const answer = await tell(address, path, body);
   process.stdout.write(asJson ? `${JSON.stringify(answer)}\n` : lineOf(answer));
 }

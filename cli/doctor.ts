@@ -1,4 +1,5 @@
 /** `headwater doctor`: looks at what the servers will stand on and says what is not as it should be. It makes nothing. */
+import type { Answer, Earlier } from '../shared/http/client.ts';
 import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { loadConfig } from '../shared/config/spec.ts';
@@ -38,13 +39,9 @@ async function collector(address: string): Promise<Finding[]> {
     const {
       warnings,
       blocked,
+      // Not from a collector of an older version.
       waiting = [],
-    } = (await ask(address, '/api/v1/status')) as {
-      warnings: string[];
-      blocked: string | null;
-      /** Not from a collector of an older version. */
-      waiting?: { name: string; why: string }[];
-    };
+    } = (await ask(address, '/api/v1/status')) as Earlier<Answer<'/api/v1/status'>, 'waiting'>;
     return [
       ok(`collector ${address} answers`),
       ...(blocked === null ? [] : [fail(blocked)]),

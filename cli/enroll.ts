@@ -41,16 +41,6 @@ Example: headwater enroll barn-1 barn-2 --json`,
 interface Made {
   tokens: { gateway: string; token: string }[];
 }
-interface Listed {
-  tokens: {
-    gateway: string;
-    site: string;
-    expiresMs: number;
-    usedMs?: number;
-    waiting?: { key: string; atMs: number; address: string }[];
-  }[];
-}
-
 const NAMES_MAX = 5000;
 /** A request carries no more; the next one takes the rest. */
 const AT_ONCE = 500;
@@ -88,7 +78,7 @@ async function make(
   for (let at = 0; at < names.length; at += AT_ONCE) {
     const gateways = names.slice(at, at + AT_ONCE).join(',');
     const fields = { ...Object.fromEntries(given), gateways };
-    const { tokens } = (await tell(address, '/api/v1/enroll/tokens', fields)) as Made;
+    const { tokens } = await tell(address, '/api/v1/enroll/tokens', fields);
     made.push(...tokens);
   }
   return made;
@@ -97,7 +87,7 @@ async function make(
 const time = (ms: number): string => new Date(ms).toISOString().slice(0, 16).replace('T', ' ');
 
 async function list(address: string, asJson: boolean): Promise<void> {
-  const answer = (await ask(address, '/api/v1/enroll/tokens')) as Listed;
+  const answer = await ask(address, '/api/v1/enroll/tokens');
   if (asJson) {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;
@@ -123,10 +113,10 @@ export async function enroll(args: string[]): Promise<void> {
   const address = String(values['http'] ?? '127.0.0.1:8080');
   const asJson = values['json'] === true;
   if (values['list'] === true) return await list(address, asJson);
-  const { revoke, approve, key = '' } = values;
+  const { revoke, approve, key } = values;
   if (typeof approve === 'string') {
-    const answer = await tell(address, '/api/v1/enroll/approve', { gateway: approve, key });
-    const { key: whose, address: from } = answer as { key: string; address: string };
+    const asked = { gateway: approve, ...(typeof key === 'string' ? { key } : {}) };
+    const { key: whose, address: from } = await tell(address, '/api/v1/enroll/approve', asked);
     process.stdout.write(
       `${approve} is let in (key ${whose.slice(0, 12)}, from ${from}): it comes within half a minute\n`,
     );

@@ -1,5 +1,6 @@
 /** `headwater explain`: where a point comes from and what was made of it, for people. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask } from './api.ts';
 
@@ -25,74 +26,17 @@ export const EXPLAIN_HELP = helpText(
 Example: headwater explain --measurement climate --field temperature --tag topic=home/kitchen/climate --time 2026-11-26T12:00:00Z`,
 );
 
-type Fields = Record<string, unknown>;
-interface Place {
-  measurement: string;
-  tags: Record<string, string>;
-  time: number;
-}
-interface Log {
-  topic: string;
-  partition: number;
-  offset: number;
-}
-/** What of the answer is shown. */
-interface Point extends Place {
-  identity: { gateway: string; epoch: string; sequence: number; index: number };
-  kind: string;
-  state: string;
-  fields: Fields;
-  until: number | null;
-  now: Place | null;
-  before: (Place & { until: number })[];
-  late: boolean | null;
-  lane: string | null;
-  row: { lake: string | null; log: Log | null };
-  message: {
-    client: string;
-    topic: string;
-    bytes: number;
-    payload: string | null;
-    encoding: string | null;
-  } | null;
-  frame: {
-    boot: string;
-    firstSequence: number;
-    count: number;
-    bytes: number;
-    lake: string | null;
-    log: Log | null;
-  } | null;
-  clock: {
-    gave: string;
-    quality: string;
-    offsetMs: number;
-    anchor: { errorMs: number; basis: string } | null;
-  } | null;
-  mapping: { hash: string; name: string | null; inForceMs: number; gives: boolean } | null;
-  stages: { stage: string; time: number | null; delayMs: number | null; note: string }[];
-  forward: {
-    results: (Place & { kind: string; rule: string; to: number | null; fields: Fields | null })[];
-    batches: { job: string; date: string; ran: number; read: boolean }[];
-  } | null;
-  backward: {
-    kind: string;
-    name: string;
-    from: number | null;
-    to: number | null;
-    readings: number | null;
-  } | null;
-  unknown: string[];
-}
+type Point = Answer<'/api/v1/explain'>['points'][number];
+type Place = Pick<Point, 'measurement' | 'tags' | 'time'>;
 
 const iso = (ms: number): string => new Date(ms).toISOString();
-const list = (tags: Fields): string =>
+const list = (tags: Point['fields']): string =>
   Object.entries(tags)
     .map(([name, value]) => `${name}=${String(value)}`)
     .join(' ');
 const placeOf = ({ measurement, tags, time }: Place): string =>
   `${measurement} ${list(tags)} at ${iso(time)}`;
-const whereOf = ({ lake, log }: { lake: string | null; log: Log | null }): string =>
+const whereOf = ({ lake, log }: Point['row']): string =>
   lake ??
   (log === null ? 'the store alone' : `log ${log.topic}/${log.partition}, offset ${log.offset}`);
 /** Control characters of a device's bytes are not for a terminal. */
@@ -187,10 +131,7 @@ export async function explain(args: string[]): Promise<void> {
     parameters.append(`tag.${tag.slice(0, at)}`, tag.slice(at + 1));
   }
   const address = String(values['http'] ?? '127.0.0.1:8080');
-  const answer = (await ask(address, `/api/v1/explain?${parameters.toString()}`)) as {
-    points: Point[];
-    unknown: string[];
-  };
+  const answer = await ask(address, '/api/v1/explain', parameters);
   if (values['json'] === true) process.stdout.write(`${JSON.stringify(answer)}\n`);
   else process.stdout.write(answer.points.map(text).join('\n'));
   if (answer.points.length === 0)

@@ -97,7 +97,7 @@ export async function gateways(args: string[]): Promise<void> {
     return;
   }
   const address = String(values['http'] ?? '127.0.0.1:8080');
-  const answer = (await ask(address, '/api/v1/gateways')) as { gateways: Gateway[] };
+  const answer = await ask(address, '/api/v1/gateways');
   const { site } = values;
   const shown = answer.gateways.filter(
     ({ enrolled }) => typeof site !== 'string' || enrolled?.site === site,

@@ -1,5 +1,6 @@
 /** `headwater lake`: what the lake has; `headwater lake check`: whether all of it is as it was written. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer, Earlier } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask, tell } from './api.ts';
 import { EXIT_MISSING } from './ledger.ts';
@@ -19,43 +20,7 @@ export const LAKE_HELP = helpText(
 Example: headwater lake check`,
 );
 
-interface Damage {
-  key: string;
-  rows: number;
-  kind: string;
-  reason: string;
-  since: number;
-  final: boolean;
-}
-
-interface Check {
-  running: boolean;
-  pass: {
-    files: number;
-    bytes: number;
-    found: number;
-    manifests: number;
-    pastLost?: string[];
-  } | null;
-  failure?: string;
-  damages: Damage[];
-}
-
-interface Answer {
-  damages?: Damage[];
-  checked?: { endedMs: number; files: number } | null;
-  kind: string;
-  address: string;
-  zones: {
-    zone: string;
-    files: number;
-    bytes: number;
-    rows: number;
-    gateways: number;
-    from?: string;
-    to?: string;
-  }[];
-}
+type Damage = Answer<'/api/v1/lake'>['damages'][number];
 
 function size(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -71,10 +36,10 @@ const damageText = ({ key, rows, kind, reason, since, final }: Damage): string =
   `  ${key} is ${kind} (${reason}), since ${new Date(since).toISOString()}: its ${rows} rows ${final ? 'cannot all be made again' : 'are being made again'}`;
 
 async function check(address: string, isJson: boolean): Promise<void> {
-  let answer = (await tell(address, '/api/v1/lake/check', {})) as Check;
+  let answer = await tell(address, '/api/v1/lake/check', {});
   while (answer.running) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    answer = (await ask(address, '/api/v1/lake/check')) as Check;
+    answer = await ask(address, '/api/v1/lake/check');
   }
   const { pass, failure, damages } = answer;
   if (failure !== undefined || pass === null)
@@ -83,7 +48,7 @@ async function check(address: string, isJson: boolean): Promise<void> {
     `${pass.files} files (${size(pass.bytes)}) compared with their checksums: ${pass.found} damaged or missing`,
     ...damages.map(damageText),
   ];
-  const { pastLost = [] } = pass;
+  const { pastLost = [] } = pass as Partial<typeof pass>;
   for (const key of pastLost)
     lines.push(
       `  ${key} is damaged or missing: what was so before is in doubt, what is so now is not`,
@@ -109,13 +74,13 @@ export async function lake(args: string[]): Promise<void> {
     const before = values['before'];
     if (typeof before !== 'string')
       throw new HeadwaterError('USAGE', 'lake forget: --before YYYY-MM-DD says which days');
-    const { files } = (await tell(address, '/api/v1/lake/forget', { before })) as { files: number };
+    const { files } = await tell(address, '/api/v1/lake/forget', { before });
     process.stdout.write(`${files} files of days before ${before} deleted\n`);
     return;
   }
   if (what !== undefined)
     throw new HeadwaterError('USAGE', `lake: '${what}' is not known; known are check and forget`);
-  const answer = (await ask(address, '/api/v1/lake')) as Answer;
+  const answer = await ask(address, '/api/v1/lake');
   if (values['json'] === true) {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
     return;
@@ -127,7 +92,7 @@ export async function lake(args: string[]): Promise<void> {
       `  ${zone.padEnd(8)}  ${rows} rows, ${files} files, ${size(bytes)}, ${gateways} gateways${span}`,
     );
   }
-  const { damages = [], checked } = answer;
+  const { damages = [], checked } = answer as Earlier<typeof answer, 'damages'>;
   lines.push(...damages.map(damageText));
   if (checked !== null && checked !== undefined)
     lines.push(`  last checked ${new Date(checked.endedMs).toISOString()}, ${checked.files} files`);

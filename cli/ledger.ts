@@ -1,5 +1,6 @@
 /** `headwater ledger`: is anything missing? No, or exactly which range, since when, and why. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer, Earlier } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask } from './api.ts';
 
@@ -18,43 +19,7 @@ export const LEDGER_HELP = helpText(
 Example: headwater ledger --json`,
 );
 
-/** What `GET /api/v1/ledger` answers. */
-interface LedgerAnswer {
-  missing: boolean;
-  /** The data folder was new, and somebody remembers that there was one. */
-  doubt?: string;
-  /** What the store lacks for now. */
-  incomplete?: { of: string; from: string | null; to: string | null; reason: string }[];
-  /** Records that are here and have not come through yet; null: not known now. */
-  waiting?: { notDecoded: number | null; notStored: number | null };
-  gateways: {
-    gateway: string;
-    epochs: {
-      epoch: string;
-      received: [number, number][];
-      lake?: { raw: [number, number][]; readings: [number, number][] };
-      /** Of the last audit: what each stage had, and what differed. */
-      audited?: {
-        atMs: number;
-        lake?: { points: number; digest: string };
-        store?: { points: number; digest: string };
-        differing: { stage: string; kind: string; readings: number; mended: string }[];
-      };
-      pending: [number, number][];
-      lost: { from: number; to: number | null; cause: string; reason: string; since: number }[];
-      missing: { from: number; to: number; since: number }[];
-      damage: { where: string; reason: string; since: number }[];
-    }[];
-  }[];
-  lake?: {
-    key: string;
-    rows: number;
-    kind: string;
-    reason: string;
-    since: number;
-    final: boolean;
-  }[];
-}
+type LedgerAnswer = Earlier<Answer<'/api/v1/ledger'>, 'lake'>;
 
 export const EXIT_MISSING = 3;
 
@@ -139,10 +104,9 @@ export async function ledger(args: string[]): Promise<void> {
     return;
   }
   const gateway = values['gateway'];
-  const query =
-    typeof gateway === 'string' ? `?${new URLSearchParams({ gateway }).toString()}` : '';
+  const query = typeof gateway === 'string' ? { gateway } : {};
   const address = String(values['http'] ?? '127.0.0.1:8080');
-  const answer = (await ask(address, `/api/v1/ledger${query}`)) as LedgerAnswer;
+  const answer = await ask(address, '/api/v1/ledger', query);
   if (typeof gateway === 'string' && answer.gateways.length === 0)
     throw new HeadwaterError('NOT_FOUND', `the ledger knows no gateway '${gateway}'`);
   process.stdout.write(

@@ -12,7 +12,7 @@ import { loadEngine } from '../collector/sandbox/sandbox.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
 import { printable } from '../shared/telemetry/log.ts';
-import { ask, tell } from './api.ts';
+import { ask, askGateway, tell } from './api.ts';
 
 const FLAGS: Flags = {
   topic: { value: 'TOPIC', about: 'Topic of the message, or whose last messages are tried.' },
@@ -68,44 +68,44 @@ const sampleOf = ({ topic, payload, encoding, time, receivedMs }: Kept): Sample 
   receivedMs: time ?? receivedMs ?? Date.now(),
 });
 
+async function keptBy(gateway: string, topic: string, limit: number): Promise<Kept[]> {
+  const query = new URLSearchParams({ topic, limit: String(limit), from: 'now-7d' }).toString();
+  const { messages } = (await askGateway(gateway, `/api/v1/query?${query}`)) as {
+    messages: Kept[];
+  };
+  return messages;
+}
+
 /** The newest messages of a topic that gateway and collector have. */
 async function lastOf(
   topic: string,
   limit: number,
-  values: Record<string, unknown>,
+  values: Record<string, string | boolean | undefined>,
   file: string,
 ): Promise<Sample[]> {
-  const query = new URLSearchParams({ topic, limit: String(limit) }).toString();
   const troubles: string[] = [];
-  const from = async (
-    address: unknown,
-    path: string,
-    list: string,
-    body?: object,
-  ): Promise<Sample[]> => {
+  const from = async (asked: Promise<Omit<Kept, 'topic'>[]>): Promise<Sample[]> => {
     try {
-      const asked =
-        body === undefined ? ask(String(address), path) : tell(String(address), path, body);
-      const answer = (await asked) as Record<string, Omit<Kept, 'topic'>[]>;
-      return (answer[list] ?? []).map((each) => sampleOf({ ...each, topic }));
+      return (await asked).map((each) => sampleOf({ ...each, topic }));
     } catch (error) {
       troubles.push(messageOf(error));
       return [];
     }
   };
-  const collector = values['http'] ?? '127.0.0.1:8080';
+  const gateway = String(values['gateway-http'] ?? '127.0.0.1:8081');
+  const collector = String(values['http'] ?? '127.0.0.1:8080');
   const found = [
+    ...(await from(keptBy(gateway, topic, limit))),
     ...(await from(
-      values['gateway-http'] ?? '127.0.0.1:8081',
-      `/api/v1/query?${query}&from=now-7d`,
-      'messages',
+      ask(collector, '/api/v1/quarantine', { topic, limit }).then(({ items }) => items),
     )),
-    ...(await from(collector, `/api/v1/quarantine?${query}`, 'items')),
-    ...(await from(collector, '/api/v1/mappings/try', 'trials', {
-      ...bodyOf(file),
-      topic,
-      limit: Math.min(limit, TRIALS_MAX),
-    })),
+    ...(await from(
+      tell(collector, '/api/v1/mappings/try', {
+        ...bodyOf(file),
+        topic,
+        limit: Math.min(limit, TRIALS_MAX),
+      }).then(({ trials }) => trials),
+    )),
   ];
   const different = new Map(found.map((each) => [each.payload.toString('base64'), each]));
   const newest = [...different.values()]
@@ -161,7 +161,7 @@ async function tried(
   }));
   try {
     const body = { ...bodyOf(file), topic, messages };
-    return ((await tell(address, '/api/v1/mappings/try', body)) as { trials: Trial[] }).trials;
+    return (await tell(address, '/api/v1/mappings/try', body)).trials;
   } catch (error) {
     if (!['UNREACHABLE', 'UNAUTHORIZED', 'QUERY_INVALID'].includes(codeOf(error))) throw error;
     if (codeOf(error) !== 'UNREACHABLE')

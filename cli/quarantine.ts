@@ -1,5 +1,6 @@
 /** `headwater quarantine`: what could not be decoded or stored, and decoding it again after its mapping was mended. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { printable } from '../shared/telemetry/log.ts';
 import { ask, tell } from './api.ts';
@@ -31,32 +32,8 @@ Examples:
   headwater quarantine replay --topic 'factory/#'`,
 );
 
-interface Item {
-  gateway: string;
-  epoch: string;
-  sequence: number;
-  topic: string;
-  client: string;
-  reason: string;
-  receivedMs: number;
-  payload: string;
-  encoding: string;
-}
-
-interface Listing {
-  count: number;
-  items: Item[];
-  reasons: { reason: string; count: number }[];
-}
-
-interface Job {
-  id: string;
-  createdMs: number;
-  finished: boolean;
-  messages: number;
-  readings: number;
-  quarantined: number;
-}
+type Listing = Answer<'/api/v1/quarantine'>;
+type Job = Answer<'/api/v1/replay'>['jobs'][number];
 
 const PAYLOAD_CHARS = 120;
 const POLL_MS = 250;
@@ -95,22 +72,20 @@ export async function quarantine(args: string[]): Promise<void> {
   const [action = 'list'] = positionals;
   switch (action) {
     case 'list': {
-      const query = new URLSearchParams({ ...selection, limit: String(values['limit'] ?? '20') });
-      const answer = (await ask(address, `/api/v1/quarantine?${query.toString()}`)) as Listing;
+      const limit = Number(values['limit'] ?? 20);
+      const answer = await ask(address, '/api/v1/quarantine', { ...selection, limit });
       process.stdout.write(isJson ? `${JSON.stringify(answer)}\n` : listingText(answer));
       return;
     }
     case 'jobs': {
-      const { jobs } = (await ask(address, '/api/v1/replay')) as { jobs: Job[] };
+      const { jobs } = await ask(address, '/api/v1/replay');
       if (isJson) process.stdout.write(`${JSON.stringify(jobs)}\n`);
       else process.stdout.write(jobs.length === 0 ? 'No replays.\n' : jobs.map(jobText).join(''));
       return;
     }
     case 'replay': {
       const which = values['all'] === true ? 'all' : 'quarantined';
-      const { id } = (await tell(address, '/api/v1/replay', { which, ...selection })) as {
-        id: string;
-      };
+      const { id } = await tell(address, '/api/v1/replay', { which, ...selection });
       const job = values['no-wait'] === true ? undefined : await finished(address, id);
       if (isJson) process.stdout.write(`${JSON.stringify(job ?? { id })}\n`);
       else process.stdout.write(job === undefined ? `replay ${id} has begun\n` : jobText(job));
@@ -126,7 +101,7 @@ export async function quarantine(args: string[]): Promise<void> {
 
 async function finished(address: string, id: string): Promise<Job> {
   for (;;) {
-    const { jobs } = (await ask(address, '/api/v1/replay')) as { jobs: Job[] };
+    const { jobs } = await ask(address, '/api/v1/replay');
     const job = jobs.find((each) => each.id === id);
     if (job?.finished === true) return job;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

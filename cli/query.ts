@@ -1,5 +1,8 @@
 /** `headwater query`: the API's answers as lines that a person or a script reads. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
+import type { Answer } from '../shared/http/client.ts';
+import type { FieldValue } from '../shared/model/reading.ts';
+import type { SeriesKey } from '../contracts/store.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask, gatewayAt } from './api.ts';
 
@@ -39,17 +42,14 @@ Examples:
   headwater query --measurement climate --field temperature --from now-1d --every 1h --fn mean`,
 );
 
-interface Answer {
-  series?: {
-    measurement: string;
-    field: string;
-    tags: Record<string, string>;
-    points?: [number, unknown][];
+/** One of the three, whichever was asked for; none from what is no collector. */
+interface Listed {
+  series?: (SeriesKey & {
+    points?: Answer<'/api/v1/query'>['series'][number]['points'];
     time?: number;
-    value?: unknown;
-  }[];
+    value?: FieldValue;
+  })[];
   asOf?: { doubts: string[] };
-  error?: { message: string };
 }
 
 /** What a spreadsheet would run: =, +, -, @, also behind a tab or CR; a number is none. */
@@ -80,9 +80,13 @@ export async function query(args: string[]): Promise<void> {
     parameters.append(`tag.${tag.slice(0, at)}`, tag.slice(at + 1));
   }
   const path =
-    values['series'] === true ? 'series' : values['latest'] === true ? 'latest' : 'query';
+    values['series'] === true
+      ? '/api/v1/series'
+      : values['latest'] === true
+        ? '/api/v1/latest'
+        : '/api/v1/query';
   const address = String(values['http'] ?? '127.0.0.1:8080');
-  const answer = (await ask(address, `/api/v1/${path}?${parameters.toString()}`)) as Answer;
+  const answer: Listed = await ask(address, path, parameters);
   if (answer.series === undefined) throw new HeadwaterError('UNREACHABLE', gatewayAt(address));
   if (values['json'] === true) {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
@@ -90,7 +94,7 @@ export async function query(args: string[]): Promise<void> {
   }
   const cell = (value: unknown): string => csv(value, values['spreadsheet'] === true);
   const out: string[] = [
-    path === 'series' ? 'measurement,field,tags' : 'time,measurement,field,tags,value',
+    path === '/api/v1/series' ? 'measurement,field,tags' : 'time,measurement,field,tags,value',
   ];
   for (const { measurement, field, tags, points, time, value } of answer.series ?? []) {
     const name = [
@@ -102,10 +106,10 @@ export async function query(args: string[]): Promise<void> {
     ]
       .map(cell)
       .join(',');
-    if (path === 'series') out.push(name);
+    if (path === '/api/v1/series') out.push(name);
     else if (time !== undefined) out.push(`${new Date(time).toISOString()},${name},${cell(value)}`);
     for (const [at, each] of points ?? [])
-      out.push(`${new Date(at).toISOString()},${name},${cell(each)}`);
+      out.push(`${new Date(Number(at)).toISOString()},${name},${cell(each)}`);
   }
   process.stdout.write(`${out.join('\n')}\n`);
   for (const doubt of answer.asOf?.doubts ?? [])

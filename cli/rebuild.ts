@@ -18,19 +18,6 @@ export const REBUILD_HELP = helpText(
 Example: headwater rebuild --json`,
 );
 
-interface Status {
-  running: boolean;
-  step: string;
-  restoredFrames: number;
-  results: number;
-  replay: string;
-  failure?: string;
-}
-
-interface Jobs {
-  jobs: { id: string; messages: number; readings: number; quarantined: number }[];
-}
-
 const POLL_MS = 250;
 
 export async function rebuild(args: string[]): Promise<void> {
@@ -40,17 +27,17 @@ export async function rebuild(args: string[]): Promise<void> {
     return;
   }
   const address = String(values['http'] ?? '127.0.0.1:8080');
-  let status = (await tell(address, '/api/v1/rebuild', {})) as Status;
+  let status = await tell(address, '/api/v1/rebuild', {});
   if (values['no-wait'] === true) {
     process.stdout.write('the rebuild has begun\n');
     return;
   }
   while (status.running) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    status = (await ask(address, '/api/v1/rebuild')) as Status;
+    status = await ask(address, '/api/v1/rebuild');
   }
   if (status.failure !== undefined) throw new HeadwaterError('LAKE_UNAVAILABLE', status.failure);
-  const { jobs } = (await ask(address, '/api/v1/replay')) as Jobs;
+  const { jobs } = await ask(address, '/api/v1/replay');
   const {
     messages = 0,
     readings = 0,

@@ -2,7 +2,7 @@
 import type { Audit } from '../shared/access/audit.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ADMIN_ALL, READ_ALL, json } from '../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, object } from '../shared/http/schema.ts';
+import { BOOLEAN, INTEGER, TEXT, maybe, object } from '../shared/http/schema.ts';
 import { replaysPart } from './decode/replay-part.ts';
 import { Heal } from './heal.ts';
 import { forgetPast } from './lake/past.ts';
@@ -34,7 +34,12 @@ function receivedOf(ledger: LedgerView): SpanSet {
   return received;
 }
 
-const CHECK = object({ running: BOOLEAN, pass: orNull(PASS), failure: TEXT, damages: DAMAGES });
+const CHECK = object({
+  running: BOOLEAN,
+  pass: orNull(PASS),
+  failure: maybe(TEXT),
+  damages: DAMAGES,
+});
 
 const answer = ({ scrub, lake }: Checking): object => ({
   ...scrub.asked,

@@ -1,4 +1,5 @@
 /** The rebuild as a part of a collector: where there is a lake, and replays can be asked for. */
+import { BOOLEAN, INTEGER, TEXT, maybe, object } from '../shared/http/schema.ts';
 import type { Audit } from '../shared/access/audit.ts';
 import { ADMIN_ALL, READ_ALL, json } from '../shared/http/route.ts';
 import { replaysPart } from './decode/replay-part.ts';
@@ -9,7 +10,14 @@ import type { CollectorPart } from './part.ts';
 import { Rebuild } from './rebuild.ts';
 import { storeStagePart } from './store/part.ts';
 
-const STATE = { type: 'object' };
+const STATE = object({
+  running: BOOLEAN,
+  step: TEXT,
+  restoredFrames: INTEGER,
+  results: INTEGER,
+  replay: TEXT,
+  failure: maybe(TEXT),
+});
 
 export const rebuildPart: CollectorPart<{ rebuild: Rebuild; audit: Audit }> = {
   name: 'rebuild',

@@ -1,6 +1,6 @@
 /**
  * `npm run api:try [-- --examples N] [--seed N]`: the API by its own description. schemathesis sends N examples (30) to every
- * operation, right ones and wrong ones: no answer may be a 5xx or other than described. Then a Python client is made from the
+ * operation, right ones and wrong ones: no answer may be a 5xx, other than described, or have what is not described. Then a Python client is made from the
  * description, and the example of docs/api.md asks with it.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -49,6 +49,21 @@ function examined(http, description) {
   return status === 0;
 }
 
+/** The description as it is meant: an answer has nothing that is not described. */
+function strict(node) {
+  if (typeof node !== 'object' || node === null) return node;
+  if (Array.isArray(node)) return node.map(strict);
+  const own = Object.fromEntries(Object.entries(node).map(([name, each]) => [name, strict(each)]));
+  const isClosed = typeof node.properties === 'object' && node.additionalProperties === undefined;
+  return isClosed && node.type !== undefined ? { ...own, additionalProperties: false } : own;
+}
+
+function strictly(description) {
+  for (const operation of Object.values(description.paths).flatMap(Object.values))
+    operation.responses = strict(operation.responses);
+  return description;
+}
+
 /** What the page's example prints. */
 function asked(http, description) {
   const folder = join(work, 'headwater_api');
@@ -76,7 +91,9 @@ async function main() {
   if (printed.trim() !== String(READINGS))
     throw new Error(`the Python client says ${printed.trim()} of ${READINGS} readings`);
   say(`a Python client made from the description counts ${READINGS} readings`);
-  if (!examined(up.http, description)) throw new Error('an answer is not as described, see above');
+  const closed = join(work, 'strict.json');
+  writeFileSync(closed, JSON.stringify(strictly(JSON.parse(readFileSync(description, 'utf8')))));
+  if (!examined(up.http, closed)) throw new Error('an answer is not as described, see above');
 }
 
 try {

@@ -13,7 +13,9 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .split('\n')
   .filter((file) => file !== '' && existsSync(join(ROOT, file)));
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
-const sources = files.filter((file) => file.endsWith('.ts') && !file.startsWith('test/'));
+const sources = files.filter(
+  (file) => file.endsWith('.ts') && !file.startsWith('test/') && !file.includes('/generated/'),
+);
 const importsOf = (file: string): string[] =>
   [...read(file).matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(([, name]) => name as string);
 

@@ -1,5 +1,5 @@
 /** What a gateway holds, asked at its own API, against what was acknowledged. */
-import { ask } from '../api.ts';
+import { askGateway } from '../api.ts';
 import type { TriedGateway } from './child.ts';
 import { topicOf, CHUNK } from './load.ts';
 
@@ -27,7 +27,9 @@ export async function compare(
   for (const chunk of chunks) {
     const topic = encodeURIComponent(topicOf(chunk * CHUNK));
     const path = `/api/v1/query?topic=${topic}&from=0&limit=${LIMIT}`;
-    const { messages } = (await ask(gateway.http, path)) as { messages: { payload: string }[] };
+    const { messages } = (await askGateway(gateway.http, path)) as {
+      messages: { payload: string }[];
+    };
     for (const { payload } of messages) {
       const { n } = JSON.parse(payload) as { n: number };
       const before = counts.get(n) ?? 0;

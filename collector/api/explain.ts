@@ -12,11 +12,12 @@ import {
 } from '../../shared/http/route.ts';
 import {
   BOOLEAN,
+  FIELDS,
   INTEGER,
   NUMBER,
   TAGS,
   TEXT,
-  VALUE,
+  TEXTS,
   listOf,
   object,
   orNull,
@@ -102,8 +103,6 @@ async function answer({ sources, nowMs }: Running, request: Request): Promise<Re
 // ---- the answer, as OpenAPI has it ----
 
 const nullable = (schema: Schema): Schema => ({ oneOf: [schema, { type: 'null' }] });
-const FIELDS: Schema = { type: 'object', additionalProperties: VALUE };
-const TEXTS: Schema = { type: 'array', items: TEXT };
 const LOG_PLACE = nullable(object({ topic: TEXT, partition: INTEGER, offset: INTEGER }));
 const IDENTITY = { gateway: TEXT, epoch: TEXT, sequence: INTEGER, index: INTEGER };
 const PLACE = { measurement: TEXT, tags: TAGS, time: INTEGER };

@@ -9,6 +9,7 @@ import {
   TAGS,
   TEXT,
   listOf,
+  maybe,
   object,
   orNull,
 } from '../../shared/http/schema.ts';
@@ -29,29 +30,29 @@ export const FLEET = object({
       type: 'boolean',
       description: 'Two machines have its identity, or call themselves so.',
     },
-    enrolled: {
+    enrolled: maybe({
       ...object({
         site: TEXT,
         labels: TAGS,
         atMs: INTEGER,
         revokedMs: orNull(INTEGER),
-        certificate: object({ serial: TEXT, fromMs: INTEGER, toMs: INTEGER }),
+        certificate: maybe(object({ serial: TEXT, fromMs: INTEGER, toMs: INTEGER })),
       }),
       description: 'Left out for a gateway that was not enrolled here.',
-    },
-    version: { type: 'string', description: 'As its last status said; left out by older ones.' },
-    location: {
+    }),
+    version: maybe({ ...TEXT, description: 'As its last status said; left out by older ones.' }),
+    location: maybe({
       ...object({ latitude: NUMBER, longitude: NUMBER }),
       description: 'Degrees, where it says where it is.',
-    },
-    config: {
+    }),
+    config: maybe({
       ...object({
         state: { type: 'string', enum: ['applied', 'waiting', 'trying', 'refused', 'rolled back'] },
         revision: TEXT,
-        why: TEXT,
+        why: maybe(TEXT),
       }),
       description: 'What became of the settings declared for it; left out where none are.',
-    },
+    }),
   }),
 });
 

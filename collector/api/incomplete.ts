@@ -1,5 +1,5 @@
 /** What the store's answers lack, as the API says it. */
-import { INTEGER, TEXT, listOf, orNull } from '../../shared/http/schema.ts';
+import { INTEGER, TEXT, listOf, maybe, orNull } from '../../shared/http/schema.ts';
 import type { StoreStage } from '../store/stage.ts';
 
 interface Said {
@@ -31,7 +31,7 @@ export const headersOf = (incomplete: readonly Said[]): Record<string, string> =
   incomplete.length === 0 ? {} : { 'headwater-incomplete': incomplete.map(headerOf).join(', ') };
 
 /** As OpenAPI has it. */
-export const INCOMPLETE = {
+export const INCOMPLETE = maybe({
   ...listOf({
     of: TEXT,
     from: orNull(TEXT),
@@ -42,4 +42,4 @@ export const INCOMPLETE = {
   }),
   description:
     'What the store lacks now of what the lake or raw has; absent while it lacks nothing.',
-};
+});

@@ -13,7 +13,7 @@ import {
   type Route,
   type StreamReply,
 } from '../../shared/http/route.ts';
-import { TEXT, object } from '../../shared/http/schema.ts';
+import { TEXT, maybe, object } from '../../shared/http/schema.ts';
 import { parseQuery } from '../influxql/parse.ts';
 import { EPOCHS, bound, replyTexts, type ReplyOptions } from '../influxql/reply.ts';
 import type { CollectorPart } from '../part.ts';
@@ -136,7 +136,7 @@ const route = (method: 'GET' | 'POST'): Route<Running> => ({
   right: READ_EACH,
   query: QUERY,
   ...(method === 'POST'
-    ? { body: { type: 'application/x-www-form-urlencoded', schema: object({ q: TEXT }) } }
+    ? { body: { type: 'application/x-www-form-urlencoded', schema: object({ q: maybe(TEXT) }) } }
     : {}),
   replies: REPLIES,
   handle: answer,

@@ -2,13 +2,22 @@
 import { isRetryable } from '../../contracts/errors.ts';
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, object, orNull } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  RANGES,
+  TEXT,
+  listOf,
+  maybe,
+  object,
+  orNull,
+} from '../../shared/http/schema.ts';
 import type { Lake } from '../lake/lake.ts';
 import { lakePart } from '../lake/part.ts';
 import { DAMAGES } from '../lake/schema.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { LedgerAnswer } from '../ledger/view.ts';
-import { auditPart } from '../audit/part.ts';
+import { FINDING, auditPart } from '../audit/part.ts';
 import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { storeStagePart } from '../store/part.ts';
@@ -56,6 +65,36 @@ function withAudit(site: CollectorSite, gateways: readonly object[]): object[] {
   }));
 }
 
+const TOTAL = object({ points: INTEGER, digest: TEXT });
+const EPOCH = {
+  epoch: TEXT,
+  received: RANGES,
+  lost: listOf({
+    from: INTEGER,
+    to: orNull(INTEGER),
+    cause: TEXT,
+    reason: TEXT,
+    since: INTEGER,
+  }),
+  pending: RANGES,
+  missing: listOf({ from: INTEGER, to: INTEGER, since: INTEGER }),
+  damage: listOf({ where: TEXT, reason: TEXT, since: INTEGER }),
+  statusMs: INTEGER,
+  lake: maybe({
+    ...object({ raw: RANGES, readings: RANGES }),
+    description: 'What of it the lake has; left out while the lake is away.',
+  }),
+  audited: maybe({
+    ...object({
+      atMs: INTEGER,
+      lake: maybe(TOTAL),
+      store: maybe(TOTAL),
+      differing: listOf(FINDING),
+    }),
+    description: 'What the last audit saw of it.',
+  }),
+};
+
 export const accountPart: CollectorPart<CollectorSite> = {
   name: 'account',
   open: (site) => site,
@@ -72,11 +111,14 @@ export const accountPart: CollectorPart<CollectorSite> = {
           about: 'The account.',
           schema: object({
             missing: BOOLEAN,
-            gateways: { type: 'array', items: { type: 'object' } },
+            gateways: listOf({ gateway: TEXT, epochs: listOf(EPOCH) }),
             lake: DAMAGES,
             incomplete: INCOMPLETE,
-            doubt: TEXT,
-            waiting: object({ notDecoded: orNull(INTEGER), notStored: orNull(INTEGER) }),
+            doubt: maybe({
+              ...TEXT,
+              description: 'The data folder was new, and somebody remembers that there was one.',
+            }),
+            waiting: maybe(object({ notDecoded: orNull(INTEGER), notStored: orNull(INTEGER) })),
           }),
         },
       },

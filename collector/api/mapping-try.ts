@@ -7,7 +7,16 @@ import { loadEngine } from '../sandbox/sandbox.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { invalid } from '../../shared/http/parameters.ts';
 import { json, type Request } from '../../shared/http/route.ts';
-import { INTEGER, NUMBER, TAGS, TEXT, listOf, object } from '../../shared/http/schema.ts';
+import {
+  FIELDS,
+  INTEGER,
+  NUMBER,
+  TAGS,
+  TEXT,
+  listOf,
+  maybe,
+  object,
+} from '../../shared/http/schema.ts';
 import { parseMappings, type Mapping } from '../decode/mapping/mapping.ts';
 import { Mappings } from '../decode/mapping/mappings.ts';
 import { makeOf, type Made, type Sample } from '../decode/mapping/try.ts';
@@ -160,7 +169,7 @@ async function attempt(running: Running, request: Request): Promise<Trial[]> {
 }
 
 const MADE = object({
-  readings: listOf({ measurement: TEXT, tags: TAGS, fields: { type: 'object' }, timeMs: NUMBER }),
+  readings: listOf({ measurement: TEXT, tags: TAGS, fields: FIELDS, timeMs: NUMBER }),
   told: { type: 'array', items: TEXT },
 });
 
@@ -193,10 +202,12 @@ export const mappingTryPart: CollectorPart<Running> = {
         type: 'application/json',
         schema: object({
           mapping: TEXT,
-          scripts: { type: 'object', additionalProperties: TEXT },
+          scripts: maybe({ type: 'object', additionalProperties: TEXT }),
           topic: TEXT,
-          limit: INTEGER,
-          messages: listOf({ payload: TEXT, encoding: TEXT, receivedMs: INTEGER }),
+          limit: maybe(INTEGER),
+          messages: maybe(
+            listOf({ payload: TEXT, encoding: maybe(TEXT), receivedMs: maybe(INTEGER) }),
+          ),
         }),
       },
       replies: {

@@ -1,7 +1,7 @@
 /** What an operator wants to know first, in one answer: the page asks for it every few seconds. */
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import { BOOLEAN, INTEGER, TEXT, listOf, maybe, object, orNull } from '../../shared/http/schema.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
 import { ledgerPart } from '../ledger/part.ts';
@@ -62,8 +62,8 @@ export const overviewPart: CollectorPart<CollectorSite> = {
             unconnected: listOf({ gateway: TEXT, lastSeenMs: orNull(INTEGER) }),
             missing: BOOLEAN,
             quarantined: orNull(INTEGER),
-            waiting: listOf({ name: TEXT, why: TEXT }),
-            freeBytes: INTEGER,
+            waiting: maybe(listOf({ name: TEXT, why: TEXT })),
+            freeBytes: maybe(INTEGER),
           }),
         },
       },

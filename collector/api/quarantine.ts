@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { maySee } from '../../shared/access/may.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
+import { INTEGER, TEXT, listOf, object, textsOf } from '../../shared/http/schema.ts';
 import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantine-record.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
@@ -43,9 +43,12 @@ export interface QuarantineAnswer {
   reasons: { reason: string; count: number }[];
 }
 
-function itemOf({ payload, ...rest }: Quarantined): QuarantineItem {
+/** What is described of it: a record has more. */
+function itemOf(item: Quarantined): QuarantineItem {
+  const { gateway, epoch, sequence, index, client, topic, reason, receivedMs, payload } = item;
   const encoding = isUtf8(payload) ? 'utf8' : 'base64';
-  return { ...rest, payload: payload.toString(encoding), encoding };
+  const of = { gateway, epoch, sequence, index, client, topic, reason, receivedMs };
+  return { ...of, payload: payload.toString(encoding), encoding };
 }
 
 const identityOf = ({ gateway, epoch, sequence, index }: Quarantined): string =>
@@ -251,12 +254,13 @@ export const quarantinePart: CollectorPart<{ view: QuarantineView; nowMs: () => 
               gateway: TEXT,
               epoch: TEXT,
               sequence: INTEGER,
+              index: INTEGER,
               topic: TEXT,
               client: TEXT,
               reason: TEXT,
               receivedMs: INTEGER,
               payload: TEXT,
-              encoding: TEXT,
+              encoding: textsOf('utf8', 'base64'),
             }),
             reasons: listOf({ reason: TEXT, count: INTEGER }),
           }),

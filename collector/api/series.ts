@@ -14,6 +14,7 @@ import {
   TEXT,
   VALUE,
   listOf,
+  maybe,
   object,
   type Schema,
 } from '../../shared/http/schema.ts';
@@ -92,16 +93,17 @@ const AS_OF: Schema = {
 };
 
 const SERIES = { measurement: TEXT, field: TEXT, tags: TAGS };
-/** No tuple: generators of clients, and what tests an API by its description, cannot say one. */
+/** No tuple: generators of clients, and what tests an API by its description, cannot say one; ours reads what it is beside it. */
 const POINT: Schema = {
   type: 'array',
   items: VALUE,
   minItems: 2,
   maxItems: 2,
+  'x-items': [INTEGER, VALUE],
   description: 'Epoch milliseconds, and the value.',
 };
 /** Where a device or a mapping says them. */
-const MEANING = { unit: TEXT, name: TEXT };
+const MEANING = { unit: maybe(TEXT), name: maybe(TEXT) };
 
 export const seriesPart: CollectorPart<Series> = {
   name: 'series',
@@ -171,9 +173,9 @@ export const seriesPart: CollectorPart<Series> = {
               ...SERIES,
               points: { type: 'array', items: POINT },
             }),
-            next: TEXT,
+            next: maybe(TEXT),
             incomplete: INCOMPLETE,
-            asOf: AS_OF,
+            asOf: maybe(AS_OF),
           }),
         },
       },

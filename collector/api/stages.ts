@@ -1,6 +1,6 @@
 /** How each stage of this process is: works, or waits, for what, since when, why, and how much waits. */
 import { READ_ALL, json } from '../../shared/http/route.ts';
-import { INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import { INTEGER, TEXT, listOf, maybe, object, orNull } from '../../shared/http/schema.ts';
 import { counter, gauge, histogram, type Sample } from '../../shared/telemetry/metrics.ts';
 import { decodePart } from '../decode/part.ts';
 import { lakeStagesPart } from '../lake/part.ts';
@@ -108,11 +108,11 @@ export const stagesPart: CollectorPart<Stages> = {
             stages: listOf({
               name: TEXT,
               state: TEXT,
-              waitsFor: TEXT,
-              sinceMs: INTEGER,
-              reason: TEXT,
+              waitsFor: maybe(TEXT),
+              sinceMs: maybe(INTEGER),
+              reason: maybe(TEXT),
               waitingRecords: orNull(INTEGER),
-              succeededMs: INTEGER,
+              succeededMs: maybe(INTEGER),
               asideRecords: INTEGER,
               lostRecords: INTEGER,
               warnings: { type: 'array', items: TEXT },

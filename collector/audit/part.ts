@@ -1,7 +1,17 @@
 /** The audit as a part of a collector: where the store or the lake is filled. */
 import type { Audit as AccessAudit } from '../../shared/access/audit.ts';
 import { ADMIN_ALL, READ_ALL, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  RANGES,
+  TEXT,
+  listOf,
+  maybe,
+  object,
+  orNull,
+  textsOf,
+} from '../../shared/http/schema.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { replaysPart } from '../decode/replay-part.ts';
 import { lakePart } from '../lake/part.ts';
@@ -12,6 +22,16 @@ import { rebuildPart } from '../rebuild-part.ts';
 import { storePart, storeStagePart } from '../store/part.ts';
 import { Audit } from './audit.ts';
 
+export const FINDING = {
+  stage: TEXT,
+  kind: TEXT,
+  gateway: TEXT,
+  epoch: TEXT,
+  ranges: RANGES,
+  readings: INTEGER,
+  mended: textsOf('yes', 'no', 'waits', 'harmless'),
+  source: maybe(TEXT),
+};
 const TOTAL = object({ points: INTEGER, digest: TEXT });
 const REPORT = object({
   startedMs: INTEGER,
@@ -26,24 +46,15 @@ const REPORT = object({
   logReadings: INTEGER,
   lakePoints: INTEGER,
   storePoints: INTEGER,
-  epochs: listOf({ gateway: TEXT, epoch: TEXT, lake: TOTAL, store: TOTAL }),
-  findings: listOf({
-    stage: TEXT,
-    kind: TEXT,
-    gateway: TEXT,
-    epoch: TEXT,
-    ranges: { type: 'array', items: { type: 'array', items: INTEGER } },
-    readings: INTEGER,
-    mended: TEXT,
-    source: TEXT,
-  }),
+  epochs: listOf({ gateway: TEXT, epoch: TEXT, lake: maybe(TOTAL), store: maybe(TOTAL) }),
+  findings: listOf(FINDING),
   isCut: BOOLEAN,
   clean: BOOLEAN,
 });
 const ANSWER = object({
   running: BOOLEAN,
   report: orNull(REPORT),
-  failure: TEXT,
+  failure: maybe(TEXT),
   last: orNull(REPORT),
 });
 

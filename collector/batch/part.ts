@@ -4,7 +4,17 @@ import type { Audit } from '../../shared/access/audit.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { invalid } from '../../shared/http/parameters.ts';
 import { ADMIN_ALL, READ_ALL, json, type Request } from '../../shared/http/route.ts';
-import { INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  NUMBER,
+  TEXT,
+  TEXTS,
+  listOf,
+  maybe,
+  object,
+  orNull,
+} from '../../shared/http/schema.ts';
 import { counter } from '../../shared/telemetry/metrics.ts';
 import { dateOf } from '../lake/layout.ts';
 import { NO_LAKE, lakePart } from '../lake/part.ts';
@@ -69,6 +79,23 @@ function runOf({ runner }: Batches, id: string): object {
     throw new HeadwaterError('NOT_FOUND', `there is no run '${id.slice(0, 64)}'`);
   return task;
 }
+
+const RUN = object({
+  id: TEXT,
+  job: TEXT,
+  engine: TEXT,
+  dates: TEXTS,
+  done: listOf({
+    job: TEXT,
+    date: TEXT,
+    rows: INTEGER,
+    removed: INTEGER,
+    unchanged: BOOLEAN,
+    seconds: NUMBER,
+  }),
+  finished: BOOLEAN,
+  failure: maybe(TEXT),
+});
 
 export const batchPart: CollectorPart<Batches> = {
   name: 'batch',
@@ -141,7 +168,7 @@ export const batchPart: CollectorPart<Batches> = {
       about: 'A run of a job.',
       right: READ_ALL,
       query: { id: { about: 'As it was answered when it began.', required: true } },
-      replies: { 200: { about: 'The run.', schema: { type: 'object' } } },
+      replies: { 200: { about: 'The run.', schema: RUN } },
       handle: (batches, { query }) => json(runOf(batches, query.get('id') ?? '')),
     },
     {

@@ -10,7 +10,16 @@ import {
   type Parameters,
   type Request,
 } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  NUMBER,
+  TEXT,
+  listOf,
+  maybe,
+  object,
+  textsOf,
+} from '../../shared/http/schema.ts';
 import { logPart } from '../log/part.ts';
 import { guardPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
@@ -89,7 +98,15 @@ export const replaysPart: CollectorPart<Replays> = {
           schema: object({
             jobs: listOf({
               id: TEXT,
-              which: TEXT,
+              createdMs: INTEGER,
+              selection: object({
+                which: textsOf('quarantined', 'all', 'named'),
+                gateway: maybe(TEXT),
+                topic: maybe(TEXT),
+                reason: maybe(TEXT),
+                fromMs: maybe(NUMBER),
+                toMs: maybe(NUMBER),
+              }),
               finished: BOOLEAN,
               messages: INTEGER,
               readings: INTEGER,

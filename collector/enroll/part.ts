@@ -8,7 +8,7 @@ import { Tokens } from '../../shared/access/tokens.ts';
 import { builtMs } from '../../shared/env/build.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { ADMIN_ALL, READ_ALL, json, type Request } from '../../shared/http/route.ts';
-import { INTEGER, TAGS, TEXT, listOf, object } from '../../shared/http/schema.ts';
+import { INTEGER, TAGS, TEXT, listOf, maybe, object } from '../../shared/http/schema.ts';
 import { HttpServer } from '../../shared/http/server.ts';
 import { addressText, type Address } from '../../shared/net/listen.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
@@ -193,8 +193,8 @@ export const enrollPart: CollectorPart<Enrolling> = {
               site: TEXT,
               labels: TAGS,
               expiresMs: INTEGER,
-              usedMs: INTEGER,
-              waiting: listOf({ key: TEXT, atMs: INTEGER, address: TEXT }),
+              usedMs: maybe(INTEGER),
+              waiting: maybe(listOf({ key: TEXT, atMs: INTEGER, address: TEXT })),
             }),
           }),
         },

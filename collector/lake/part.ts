@@ -1,6 +1,6 @@
 /** The lake, and the stages that fill it, as parts of a collector. */
 import { READ_ALL, json } from '../../shared/http/route.ts';
-import { INTEGER, TEXT, listOf, object } from '../../shared/http/schema.ts';
+import { INTEGER, TEXT, listOf, maybe, object } from '../../shared/http/schema.ts';
 import { counter, gauge, type Sample } from '../../shared/telemetry/metrics.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
@@ -70,8 +70,8 @@ export const lakePart: CollectorPart<Lake> = {
               bytes: INTEGER,
               rows: INTEGER,
               gateways: INTEGER,
-              from: TEXT,
-              to: TEXT,
+              from: maybe(TEXT),
+              to: maybe(TEXT),
             }),
             damages: DAMAGES,
             checked: orNull(PASS),

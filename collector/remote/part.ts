@@ -3,7 +3,17 @@ import { REMOTE_SETTINGS } from '../../shared/config/remote.ts';
 import { BACK_AFTER_SECONDS, type RemoteValues } from '../../shared/model/remote.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { ADMIN_ALL, READ_ALL, json, type Request } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, object, type Schema } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  TEXT,
+  TEXTS,
+  VALUE,
+  listOf,
+  maybe,
+  object,
+  type Schema,
+} from '../../shared/http/schema.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import type { Audit } from '../../shared/access/audit.ts';
 import { enrollPart } from '../enroll/part.ts';
@@ -23,7 +33,7 @@ interface Remote {
 
 const SETTINGS: Schema = {
   type: 'object',
-  additionalProperties: true,
+  additionalProperties: { anyOf: [VALUE, TEXTS] },
   description: `Values by key; those that can be declared: ${Object.keys(REMOTE_SETTINGS).join(', ')}.`,
 };
 const DECLARED = {
@@ -118,8 +128,8 @@ export const remotePart: CollectorPart<Remote> = {
         schema: object({
           target: TEXT,
           settings: SETTINGS,
-          first: INTEGER,
-          backAfterSeconds: INTEGER,
+          first: maybe(INTEGER),
+          backAfterSeconds: maybe(INTEGER),
         }),
       },
       replies: { 200: { about: 'It is declared.', schema: object(DECLARED) } },

@@ -13,7 +13,15 @@ import {
 } from '../../shared/frame/frame.ts';
 import { parseTime } from '../../shared/http/parameters.ts';
 import { json, type Parameters } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  FIELDS,
+  INTEGER,
+  TEXT,
+  listOf,
+  object,
+  orNull,
+} from '../../shared/http/schema.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import { bufferPart } from '../buffer/part.ts';
@@ -165,7 +173,7 @@ export const historyPart: GatewayPart<{
               qos: INTEGER,
               payload: TEXT,
               encoding: TEXT,
-              fields: orNull({ type: 'object' }),
+              fields: orNull(FIELDS),
             }),
             more: BOOLEAN,
           }),

@@ -2,6 +2,17 @@
 import { parseOrigins } from '../../shared/http/cors.ts';
 import { httpPart, type HttpSide } from '../../shared/parts/http.ts';
 import { json } from '../../shared/http/route.ts';
+import {
+  INTEGER,
+  NUMBER,
+  TEXT,
+  TEXTS,
+  BOOLEAN,
+  maybe,
+  object,
+  orNull,
+  textsOf,
+} from '../../shared/http/schema.ts';
 import { bufferPart } from '../buffer/part.ts';
 import { guardPart } from '../ingress/guard-part.ts';
 import { READ_HERE, type GatewayContext, type GatewayPart, type GatewaySite } from '../part.ts';
@@ -60,6 +71,54 @@ function reasonOf(site: GatewaySite): string {
   });
 }
 
+/** As `BufferStats` and `UplinkStats` say. */
+const BUFFER = object({
+  gateway: TEXT,
+  epoch: TEXT,
+  state: textsOf('open', 'blocked'),
+  why: maybe(TEXT),
+  waitingMessages: maybe(INTEGER),
+  waitingFrames: maybe(INTEGER),
+  waitingBytes: maybe(INTEGER),
+  diskBytes: INTEGER,
+  diskBytesMax: INTEGER,
+  historyMessages: INTEGER,
+  historyBytes: INTEGER,
+  hoursUntilFull: maybe(NUMBER),
+  hoursIfCut: maybe(NUMBER),
+  evictedMessages: INTEGER,
+  droppedMessages: INTEGER,
+  thinnedMessages: INTEGER,
+  pendingBytes: INTEGER,
+  committedMessages: INTEGER,
+  committedGroups: INTEGER,
+  committedFrameBytes: INTEGER,
+  writeErrors: INTEGER,
+  reopens: INTEGER,
+  losses: INTEGER,
+  lastCommitUs: NUMBER,
+  uplink: orNull(
+    object({
+      connected: BOOLEAN,
+      collector: TEXT,
+      connects: INTEGER,
+      bytesToday: INTEGER,
+      lastError: TEXT,
+      sentFrames: INTEGER,
+      sentBytes: INTEGER,
+      sentMessages: INTEGER,
+      backlogBytes: INTEGER,
+      acknowledgedMessages: INTEGER,
+      inFlightBytes: INTEGER,
+      ackTimeouts: INTEGER,
+      windowBytes: INTEGER,
+      expiredMessages: INTEGER,
+      recalledMessages: INTEGER,
+    }),
+  ),
+  warnings: TEXTS,
+});
+
 export const statusPart: GatewayPart<GatewaySite> = {
   name: 'status',
   open: (site) => site,
@@ -69,7 +128,7 @@ export const statusPart: GatewayPart<GatewaySite> = {
       path: '/api/v1/buffer',
       about: 'What waits in the buffer and why, how full it is, and how the uplink is.',
       right: READ_HERE,
-      replies: { 200: { about: 'The buffer.', schema: { type: 'object' } } },
+      replies: { 200: { about: 'The buffer.', schema: BUFFER } },
       handle: (site) => {
         const { buffer, trouble } = site.get(bufferPart);
         const { state } = buffer;

@@ -24,7 +24,7 @@ import {
   type Right,
   type Route,
 } from './route.ts';
-import { TEXT, object } from './schema.ts';
+import { FAILURE, TEXT, object } from './schema.ts';
 
 export interface HttpMessage {
   /** Of the sender: `http`, with the name of its token if it has one. */
@@ -193,15 +193,14 @@ const KEY: Parameters = {
   },
 };
 
-const PROBLEM = object({ code: TEXT, message: TEXT });
 /** A parameter that is wrong is told in our form; lines that are, in that of InfluxDB, whose clients read it. */
 const NOT_WRITTEN_1 = {
   about: 'Lines that could not be written, and why; the others are stored.',
-  schema: object({ error: { oneOf: [TEXT, PROBLEM] } }),
+  schema: { anyOf: [object({ error: TEXT }), FAILURE] },
 };
 const NOT_WRITTEN_2 = {
   about: 'Lines that could not be written, and why; the others are stored.',
-  schema: object({ code: TEXT, message: TEXT, error: PROBLEM }),
+  schema: { anyOf: [object({ code: TEXT, message: TEXT }), FAILURE] },
 };
 
 export const INGEST_ROUTES: readonly Omit<Route<HttpIngest>, 'socket'>[] = [

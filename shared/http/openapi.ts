@@ -1,6 +1,6 @@
 /** OpenAPI 3.1, made from the table of routes. */
 import type { Parameter, Parameters, Route } from './route.ts';
-import { INTEGER, TAGS, TEXT, object, type Schema } from './schema.ts';
+import { FAILURE, TAGS, TEXT, maybe, object, type Schema } from './schema.ts';
 
 const FAILURES: Record<number, string> = {
   400: 'A parameter or the body is not as it has to be.',
@@ -12,14 +12,6 @@ const FAILURES: Record<number, string> = {
   429: 'Too much at once, or too many wrong tokens: `Retry-After` says when to come again.',
   503: 'Not now.',
 };
-/** Problem details, RFC 9457. */
-const FAILURE = object({
-  type: TEXT,
-  title: TEXT,
-  status: INTEGER,
-  detail: TEXT,
-  error: object({ code: TEXT, message: TEXT }),
-});
 /** As InfluxDB's clients read it. */
 const INFLUXDB_FAILURE = object({ error: TEXT });
 
@@ -55,16 +47,11 @@ const parametersOf = (place: 'query' | 'header', known: Parameters): object[] =>
 function bodyOf({ body }: Route<unknown>): object {
   if (body === undefined) return {};
   if ('type' in body) return { requestBody: { content: { [body.type]: { schema: body.schema } } } };
-  const required = Object.entries(body.fields).flatMap(([name, each]) =>
-    each.required === true ? [name] : [],
-  );
-  const properties = Object.fromEntries(
-    Object.entries(body.fields).map(([name, each]) => [
-      name,
-      { ...schemaOf(each), description: each.about },
-    ]),
-  );
-  const schema = { ...object(properties), ...(required.length === 0 ? {} : { required }) };
+  const properties = Object.entries(body.fields).map(([name, each]): [string, Schema] => {
+    const schema = { ...schemaOf(each), description: each.about };
+    return [name, each.required === true ? schema : maybe(schema)];
+  });
+  const schema = object(Object.fromEntries(properties));
   return { requestBody: { content: { 'application/json': { schema } } } };
 }
 

@@ -109,7 +109,7 @@ interface Answer {
 
 /** What a stranger or an EST client of somebody else sends. */
 export function est(
-  site: Site,
+  site: Pick<Site, 'folder' | 'enroll'>,
   path: string,
   { token, body = '', own }: { token?: string; body?: string; own?: string },
 ): Promise<Answer> {

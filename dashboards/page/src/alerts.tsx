@@ -1,13 +1,10 @@
 /** Rules in force, and what they have said. */
+import type { Answer } from '../../../shared/http/client.ts';
 import { Lines, Panel, Table, Waiting } from './parts.tsx';
 import { agoText, plain, sensorOf, valueText, type Series } from './series.ts';
 import { state, useLoad, useStore } from './store.ts';
 
-interface Rules {
-  file: string | null;
-  problem: string | null;
-  rules: { name: string; kind: string; measurement: string; entry: Record<string, unknown> }[];
-}
+type Rule = Answer<'/api/v1/rules'>['rules'][number];
 
 const REFRESH_MS = 5000;
 const EXAMPLE = `rules:
@@ -41,14 +38,14 @@ const wordsOf = (value: unknown): string => {
     .join(', ');
 };
 
-function saysOf({ kind, measurement, entry }: Rules['rules'][number]): string {
+function saysOf({ kind, measurement, entry }: Rule): string {
   const { name: _, from: _from, ...rest } = entry;
   const into = kind === 'alert' || kind === 'silence' ? '' : ` → ${measurement}`;
   return `${wordsOf(rest)}${into}`;
 }
 
 function InForce({ alerts }: { alerts: readonly Series[] }) {
-  const found = useLoad<Rules>('api/v1/rules', REFRESH_MS);
+  const found = useLoad('/api/v1/rules', REFRESH_MS);
   const { data } = found;
   return (
     <Panel title="Rules in force">

@@ -1,24 +1,13 @@
 /** Where a point of a series comes from, as `/api/v1/explain` tells it; nothing is shown where there is no such route. */
 import { useEffect, useState } from 'preact/hooks';
+import type { Answer } from '../../../shared/http/client.ts';
 import { Refused, get } from './net.ts';
 import { questionOf, type Points } from './points.ts';
 import { hashOf } from './route.ts';
 import { momentText, plain, valueText, type Series } from './series.ts';
 import { failed } from './store.ts';
 
-export interface Explained {
-  points: {
-    message: {
-      client: string;
-      topic: string;
-      payload: string | null;
-      encoding: string | null;
-    } | null;
-    clock: { gave: string; quality: string } | null;
-    mapping: { name: string | null; hash: string } | null;
-    stages: { stage: string; time: number | null; delayMs: number | null; note: string }[];
-  }[];
-}
+export type Explained = Answer<'/api/v1/explain'>;
 
 const NOT_FOUND = 404;
 /** Of several readings within a millisecond. */
@@ -44,7 +33,7 @@ export function useExplained(
     const asked = questionOf(series);
     asked.set('time', String(time));
     setSaid('loading …');
-    get<Explained>(`api/v1/explain?${asked.toString()}`).then(
+    get('/api/v1/explain', asked).then(
       (found) => {
         if (!isWanted) return;
         setAnswer(found);
@@ -104,7 +93,7 @@ function Point({ of }: { of: Explained['points'][number] }) {
   );
 }
 
-function Answer({ of }: { of: Explained }) {
+function Told({ of }: { of: Explained }) {
   if (of.points.length === 0) return <p class="quiet">Nothing is known of it yet.</p>;
   return (
     <>
@@ -198,7 +187,7 @@ export function Explain({
       <p class="quiet" role="status">
         {plain(said)}
       </p>
-      {answer !== undefined && time !== undefined && <Answer of={answer} />}
+      {answer !== undefined && time !== undefined && <Told of={answer} />}
     </details>
   );
 }

@@ -1,33 +1,13 @@
 /** Gateways, and the ledger: what arrived of each, what it still holds, what is lost and why. */
+import type { Answer } from '../../../shared/http/client.ts';
 import { Lines, Panel, Table, Waiting } from './parts.tsx';
 import { agoText, countText, momentText } from './series.ts';
 import { useLoad } from './store.ts';
 
-interface Gateway {
-  gateway: string;
-  connected: boolean;
-  lastSeenMs: number | null;
-  frames: number;
-  messages: number;
-  doubled: boolean;
-  enrolled?: { site: string; revokedMs: number | null; certificate?: { toMs: number } };
-}
+type Gateway = Answer<'/api/v1/gateways'>['gateways'][number];
+type Account = Answer<'/api/v1/ledger'>;
+type Epoch = Account['gateways'][number]['epochs'][number];
 type Span = [from: number, to: number];
-interface Epoch {
-  epoch: string;
-  received: Span[];
-  pending: Span[];
-  lost: { from: number; to: number | null; cause: string }[];
-  missing: { from: number; to: number }[];
-  damage: unknown[];
-  statusMs: number;
-}
-interface Account {
-  missing: boolean;
-  gateways: { gateway: string; epochs: Epoch[] }[];
-  lake: { zone: string; key: string; rows: number; kind: string; reason: string }[];
-  waiting?: { notDecoded: number | null; notStored: number | null };
-}
 
 const REFRESH_MS = 5000;
 const sum = (spans: Span[]): number => spans.reduce((all, [from, to]) => all + to - from + 1, 0);
@@ -53,8 +33,8 @@ function heldOf(account: Account | undefined, gateway: string): string {
 }
 
 export function GatewaysView() {
-  const fleet = useLoad<{ gateways: Gateway[] }>('api/v1/gateways', REFRESH_MS);
-  const account = useLoad<Account>('api/v1/ledger', REFRESH_MS);
+  const fleet = useLoad('/api/v1/gateways', REFRESH_MS);
+  const account = useLoad('/api/v1/ledger', REFRESH_MS);
   const nowMs = Date.now();
   return (
     <Panel title="Gateways and their buffers">
@@ -105,7 +85,7 @@ function lossesOf(epochs: Epoch[]): string {
 }
 
 export function LedgerView() {
-  const account = useLoad<Account>('api/v1/ledger', REFRESH_MS);
+  const account = useLoad('/api/v1/ledger', REFRESH_MS);
   const { data } = account;
   return (
     <Panel title="Ledger: is anything missing?">

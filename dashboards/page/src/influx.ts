@@ -18,8 +18,9 @@ export interface Frame {
   values: Value[][];
 }
 
-interface Answer {
-  results: { series?: (Omit<Frame, 'tags'> & { tags?: Frame['tags'] })[]; error?: string }[];
+interface Result {
+  series?: (Omit<Frame, 'tags'> & { tags?: Frame['tags'] })[];
+  error?: string;
 }
 
 const literal = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
@@ -43,8 +44,8 @@ export function filledIn(query: string, { fromMs, toMs, everyMs, chosen }: Asked
 /** Throws Refused and Gone. */
 export async function framesOf(query: string): Promise<Frame[]> {
   const asked = new URLSearchParams({ db: 'headwater', epoch: 'ms', q: query });
-  const { results } = await get<Answer>(`query?${asked.toString()}`);
-  return results.flatMap(({ series = [], error }) => {
+  const { results } = await get('/query', asked);
+  return (results as Result[]).flatMap(({ series = [], error }) => {
     if (error !== undefined) throw new Refused(200, error);
     return series.map((each) => ({ ...each, tags: each.tags ?? {} }));
   });

@@ -1,5 +1,7 @@
 /** Questions to the collector's API. Addresses are relative to the page's own, so that it works under any path of a proxy. */
 
+import { client } from '../../../shared/http/client.ts';
+
 /** The collector answered, and refused. */
 export class Refused extends Error {
   readonly status: number;
@@ -18,7 +20,7 @@ const PROXY_GONE = new Set([502, 504]);
 export const address = (path: string): string => new URL(path, document.baseURI).href;
 
 /** Throws Refused or Gone. */
-async function ask<T>(path: string, init: RequestInit): Promise<T> {
+async function ask(path: string, init: RequestInit): Promise<unknown> {
   let response: Response;
   let text: string;
   try {
@@ -34,20 +36,24 @@ async function ask<T>(path: string, init: RequestInit): Promise<T> {
   } catch {
     throw new Refused(response.status, `an answer that is not JSON (${response.status})`);
   }
-  if (response.ok) return answer as T; // As the route's description has it.
+  if (response.ok) return answer;
   const said = (answer as { error?: { message?: string } | string }).error;
   const message = typeof said === 'string' ? said : said?.message;
   throw new Refused(response.status, message ?? response.statusText);
 }
 
-export const get = <T>(path: string): Promise<T> => ask<T>(path, {});
-
-export const post = <T>(path: string, body: unknown): Promise<T> =>
-  ask<T>(path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+export const { get, post } = client((path, body) =>
+  ask(
+    path.slice(1),
+    body === undefined
+      ? {}
+      : {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        },
+  ),
+);
 
 /** For this browser's session, for the path that the page is under. */
 export function keepToken(token: string): void {

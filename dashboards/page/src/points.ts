@@ -1,5 +1,6 @@
 /** The points of a chart: asked for once, and gone on with by what arrives. */
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Answer } from '../../../shared/http/client.ts';
 import { Refused, get } from './net.ts';
 import { keyOf, spanText, type Series, type Value } from './series.ts';
 import { failed, onReading, useStore } from './store.ts';
@@ -64,20 +65,15 @@ export function questionOf(
   return asked;
 }
 
-interface Answer {
-  series: { measurement: string; field: string; tags: Record<string, string>; points: Points }[];
-  next?: string;
-}
-
 /** A filter by tags finds series with more tags as well: only this one is meant. */
-const ownOf = ({ series }: Answer, key: string): Points =>
+const ownOf = ({ series }: Answer<'/api/v1/query'>, key: string): Points =>
   series.find((each) => keyOf(each.measurement, each.tags, each.field) === key)?.points ?? [];
 
 async function load(series: Series, range: Range): Promise<Drawn> {
   const [from, to] = boundsOf(range, series.time);
   const asked = questionOf(series, from, to);
   asked.set('limit', String(RAW_MAX));
-  const raw = await get<Answer>(`api/v1/query?${asked.toString()}`);
+  const raw = await get('/api/v1/query', asked);
   const points = ownOf(raw, series.key);
   const found = { ...NOTHING, points, isLoaded: true, isCut: raw.next !== undefined };
   if (raw.next === undefined || typeof series.value !== 'number') return found;
@@ -86,7 +82,7 @@ async function load(series: Series, range: Range): Promise<Drawn> {
   asked.delete('limit');
   asked.set('every', String(everyMs));
   asked.set('fn', 'mean');
-  const means = await get<Answer>(`api/v1/query?${asked.toString()}`);
+  const means = await get('/api/v1/query', asked);
   return { ...NOTHING, points: ownOf(means, series.key), everyMs, isLoaded: true };
 }
 

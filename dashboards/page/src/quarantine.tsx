@@ -1,29 +1,18 @@
 /** What could not be read is kept: why, a mapping on trial, and decoding it again. */
 import { useRef } from 'preact/hooks';
+import type { Answer } from '../../../shared/http/client.ts';
 import { Lines, Panel, Table, Waiting } from './parts.tsx';
 import { choose, hashOf, type Place } from './route.ts';
 import { agoText, countText, plain } from './series.ts';
 import { useLoad } from './store.ts';
 import { DecodeAgain, TryMapping, payloadText } from './trial.tsx';
 
-export interface Quarantine {
-  count: number;
-  items: {
-    gateway: string;
-    topic: string;
-    client: string;
-    reason: string;
-    receivedMs: number;
-    payload: string;
-    encoding: string;
-  }[];
-  reasons: { reason: string; count: number }[];
-}
+export type Quarantine = Answer<'/api/v1/quarantine'>;
 
 export function QuarantineView({ place }: { place: Place }) {
   const topic = place.choices.get('topic') ?? '';
-  const asked = new URLSearchParams({ limit: '100', ...(topic === '' ? {} : { topic }) });
-  const found = useLoad<Quarantine>(`api/v1/quarantine?${asked.toString()}`, 5000);
+  const asked = { limit: 100, ...(topic === '' ? {} : { topic }) };
+  const found = useLoad('/api/v1/quarantine', 5000, asked);
   const { data } = found;
   // A mapping that one is writing stays, whatever comes in meanwhile.
   const first = useRef({ filter: topic, topic: '' });

@@ -3,18 +3,11 @@
  * one small question every few seconds keep it true; what came while the collector was away is asked for when it is back.
  */
 import { useEffect, useState } from 'preact/hooks';
+import { pathOf, type Answer, type Asked, type Query } from '../../../shared/http/client.ts';
 import { Gone, Refused, address, get } from './net.ts';
 import { keyOf, sensorOf, type Point, type Series, type Value } from './series.ts';
 
-export interface Overview {
-  gateways: number;
-  connected: number;
-  unconnected: { gateway: string; lastSeenMs: number | null }[];
-  missing: boolean;
-  quarantined: number | null;
-  waiting?: { name: string; why: string }[];
-  freeBytes?: number;
-}
+export type Overview = Answer<'/api/v1/overview'>;
 
 interface Arrival {
   measurement: string;
@@ -159,7 +152,7 @@ async function readAll(): Promise<void> {
   if (reading) return;
   reading = true;
   try {
-    const { series } = await get<{ series: Point[] }>('api/v1/latest');
+    const { series } = await get('/api/v1/latest');
     const isFirst = state.round === 0;
     for (const point of series) take(point, false);
     state.refused = '';
@@ -189,7 +182,7 @@ function again(ms: number): void {
 
 async function overview(): Promise<void> {
   try {
-    state.overview = await get<Overview>('api/v1/overview');
+    state.overview = await get('/api/v1/overview');
     watchQuarantine(state.overview.quarantined);
     alive();
   } catch (error) {
@@ -237,17 +230,17 @@ export interface Loaded<T> {
 }
 
 /** An answer of the API, read again when the collector is back and every `everyMs`, if that is given. */
-export function useLoad<T>(path: string | undefined, everyMs = 0): Loaded<T> {
-  const [answer, setAnswer] = useState<{ path: string; data?: T; error: string }>();
+export function useLoad<P extends Asked>(of: P, everyMs = 0, query?: Query<P>): Loaded<Answer<P>> {
+  const path = pathOf(of, query);
+  const [answer, setAnswer] = useState<{ path: string; data?: Answer<P>; error: string }>();
   const [turn, setTurn] = useState(0);
   const { round } = useStore();
   useEffect(() => {
-    if (path === undefined) return undefined;
     let isWanted = true;
     let next: ReturnType<typeof setTimeout> | undefined;
     const load = async (): Promise<void> => {
       try {
-        const data = await get<T>(path);
+        const data = await get(of, query);
         if (isWanted) setAnswer({ path, data, error: '' });
       } catch (error) {
         if (!isWanted) return;

@@ -136,7 +136,7 @@ export function TopicsView({ place }: { place: Place }) {
   const { series, round } = useStore();
   const search = place.choices.get('q') ?? '';
   const chosen = place.choices.get('t') ?? '';
-  const held = useLoad<Quarantine>('api/v1/quarantine?limit=200', 5000);
+  const held = useLoad('/api/v1/quarantine', 5000, { limit: 200 });
   const { data, reload } = held;
   const topics = topicsOf(series.values(), data?.items ?? []);
   const found = topics.filter(({ topic }) => topic.toLowerCase().includes(search.toLowerCase()));

@@ -1,26 +1,11 @@
 /** A mapping: one to begin with, on trial over messages, and decoding again once it is in force. */
 import { useState } from 'preact/hooks';
+import type { Done } from '../../../shared/http/client.ts';
 import { get, post } from './net.ts';
 import { Lines, Table } from './parts.tsx';
-import { countText, plain, valueText, type Value } from './series.ts';
+import { countText, plain, valueText } from './series.ts';
 
-interface Job {
-  id: string;
-  finished: boolean;
-  messages: number;
-  readings: number;
-  quarantined: number;
-}
-interface Made {
-  readings: { measurement: string; tags: Record<string, string>; fields: Record<string, Value> }[];
-  told: string[];
-}
-interface Trial {
-  payload: string;
-  encoding: string;
-  today: Made;
-  withFile: Made;
-}
+type Trial = Done<'/api/v1/mappings/try'>['trials'][number];
 export interface Message {
   payload: string;
   encoding: string;
@@ -88,9 +73,9 @@ export function DecodeAgain({
     setSaid('decoding …');
     try {
       const asked = { which, ...(topic === '' ? {} : { topic }) };
-      const { id } = await post<{ id: string }>('api/v1/replay', asked);
+      const { id } = await post('/api/v1/replay', asked);
       for (;;) {
-        const { jobs } = await get<{ jobs: Job[] }>('api/v1/replay');
+        const { jobs } = await get('/api/v1/replay');
         const job = jobs.find((each) => each.id === id);
         if (job?.finished === true) {
           setSaid(
@@ -117,7 +102,7 @@ export function DecodeAgain({
   );
 }
 
-function madeText({ readings, told }: Made): string {
+function madeText({ readings, told }: Trial['today']): string {
   const made = readings.flatMap(({ measurement, fields }) =>
     Object.entries(fields).map(([name, value]) => `${measurement} ${name}=${valueText(value)}`),
   );
@@ -134,7 +119,7 @@ export function TryMapping({ topic: usual, messages }: { topic: string; messages
     setSaid('trying …');
     try {
       const asked = { mapping, topic, ...(messages === undefined ? {} : { messages }) };
-      const answer = await post<{ trials: Trial[] }>('api/v1/mappings/try', asked);
+      const answer = await post('/api/v1/mappings/try', asked);
       setTrials(answer.trials);
       setSaid(answer.trials.length === 0 ? 'no message of this topic is in quarantine' : '');
     } catch (error) {

@@ -5,23 +5,8 @@ import { useLoad } from './store.ts';
 
 const REFRESH_MS = 5000;
 
-interface Stage {
-  name: string;
-  state: string;
-  waitsFor?: string;
-  sinceMs?: number;
-  reason?: string;
-  waitingRecords: number | null;
-  asideRecords: number;
-}
-interface Status {
-  log: string;
-  store: string | null;
-  warnings: string[];
-}
-
 function Stages() {
-  const stages = useLoad<{ stages: Stage[] }>('api/v1/stages', REFRESH_MS);
+  const stages = useLoad('/api/v1/stages', REFRESH_MS);
   const nowMs = Date.now();
   return (
     <Panel title="Stages">
@@ -52,7 +37,7 @@ function Stages() {
 }
 
 export function StatusView() {
-  const status = useLoad<Status>('api/v1/status', REFRESH_MS);
+  const status = useLoad('/api/v1/status', REFRESH_MS);
   return (
     <>
       <Stages />
@@ -82,28 +67,9 @@ export function StatusView() {
   );
 }
 
-interface Jobs {
-  jobs: { name: string; about: string; schedule: string | null; next: number | null }[];
-}
-interface Lake {
-  kind: string;
-  address: string;
-  zones: {
-    zone: string;
-    files: number;
-    bytes: number;
-    rows: number;
-    gateways: number;
-    from: string;
-    to: string;
-  }[];
-  damages: unknown[];
-  checked: { endedMs?: number } | null;
-}
-
 export function LakeView() {
-  const lake = useLoad<Lake>('api/v1/lake');
-  const jobs = useLoad<Jobs>('api/v1/batch');
+  const lake = useLoad('/api/v1/lake');
+  const jobs = useLoad('/api/v1/batch');
   const { data } = lake;
   return (
     <>
