@@ -37,6 +37,8 @@ const must = (is, what) => {
   say(what);
 };
 const DATA = '/var/lib/headwater-gateway';
+/** Of the user root there. */
+const SSH = join('/root', '.ssh');
 const here = (path) => join(tree, path);
 /** Its links point into the root, not into this machine's. */
 const isThere = (path) => lstatSync(here(path), { throwIfNoEntry: false }) !== undefined;
@@ -238,8 +240,8 @@ async function overSsh(deb) {
       });
     cli('enroll', 'roof-1', '--http', http, '--out', join(work, 'tokens'));
     run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(work, 'key')]);
-    mkdirSync(here('/root/.ssh'), { recursive: true, mode: 0o700 });
-    cpSync(join(work, 'key.pub'), here('/root/.ssh/authorized_keys'));
+    mkdirSync(here(SSH), { recursive: true, mode: 0o700 });
+    cpSync(join(work, 'key.pub'), here(join(SSH, 'authorized_keys')));
     mkdirSync(here('/run/sshd'), { recursive: true });
     mkdirSync(here('/run/systemd/system'), { recursive: true });
     mkdirSync(here('/usr/local/bin'), { recursive: true });

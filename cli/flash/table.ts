@@ -1,6 +1,6 @@
 /** The table of a batch: a card each row. The first line names the columns. */
-import { parse } from 'csv-parse/sync';
 import { readSettingFile } from '../../shared/config/user-file.ts';
+import { csvRecords } from '../../collector/decode/codecs/csv.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { GATEWAY_ID } from '../../shared/wire/wire.ts';
 
@@ -20,14 +20,7 @@ function recordsOf(path: string, wrong: Wrong): { fields: string[]; line: number
   const text = readSettingFile(path, 'the table').toString('utf8');
   const head = /^.*/.exec(text)?.[0] ?? '';
   try {
-    const records = parse(text, {
-      bom: true,
-      delimiter: head.includes(';') ? ';' : ',',
-      info: true,
-      relaxColumnCount: true,
-      skipEmptyLines: true,
-      trim: true,
-    }) as unknown as { record: string[]; info: { lines: number } }[];
+    const records = csvRecords(text, head.includes(';') ? ';' : ',');
     return records.map(({ record, info }) => ({ fields: record, line: info.lines }));
   } catch (error) {
     const { lines = 1 } = error as { lines?: number };

@@ -73,6 +73,8 @@ async function read(
       await channel.put(rows.map((row) => `${JSON.stringify(row.map(plain))}\n`).join(''));
     await channel.put('{"end":true}\n');
   } catch (error) {
+    if (signal.aborted)
+      throw new HeadwaterError('QUERY_LIMIT', 'the query was given up', { cause: error });
     const [first = ''] = messageOf(error).split('\n');
     if (
       /^(?:Parser|Binder|Catalog|Conversion|Invalid Input|Out of Range|Not implemented|Permission) Error/.test(

@@ -1,3 +1,4 @@
+/** How enrolment says no. */
 import { HeadwaterError } from '../../shared/errors.ts';
 
 /** Throws ENROLL_REFUSED. */

@@ -22,8 +22,8 @@ export interface ConsumedLog {
   /** Resolves when something was appended, or after `waitMs`. */
   wait(topic: string, waitMs: number): Promise<void>;
   commit(group: string, topic: string, step: Step): Promise<void>;
-  /** Nothing, and nothing: resolves when what was let in before is on the disk. Throws LOG_UNAVAILABLE. */
-  submit(produce: [], more: []): Promise<void>;
+  /** Offset of the next record when the log was opened: below it nothing comes any more. */
+  openedAt(topic: string): Promise<number>;
 }
 
 export class EmbeddedConsumer implements LogConsumer {
@@ -100,13 +100,12 @@ export class EmbeddedConsumer implements LogConsumer {
     return records;
   }
 
-  /** Offsets that were given out and have no record: it is on its way to the disk, or lost, and nobody waits for that. */
+  /** Offsets that were given out before the log was opened and have no record: it is lost, and nobody waits for that. */
   private async beyondLost(): Promise<StoredRecord[]> {
     const { topic, bytesMax } = this.options;
-    const end = await this.log.next(topic);
+    // One that was given out since may be on its way to the disk, or be written at the next try.
+    const end = await this.log.openedAt(topic);
     if (this.next >= end) return [];
-    // What has its offset by now is on the disk after this.
-    await this.log.submit([], []);
     const records = await this.log.read(topic, this.next, bytesMax);
     if (records.length === 0) this.next = end;
     return records;

@@ -5,6 +5,8 @@ import type { StoredRecord } from './log.ts';
 export class Topic {
   /** Offset of the next record. */
   end: number;
+  /** The same when the database was opened: what is below is on the disk, or lost. */
+  readonly opened: number;
   /** Where there is a limit to it. */
   readonly size: TopicSize | undefined;
   private readonly cacheBytes: number;
@@ -20,6 +22,7 @@ export class Topic {
     before: Topic | undefined,
   ) {
     this.end = end;
+    this.opened = end;
     this.size = size;
     this.cacheBytes = cacheBytes;
     this.waiters = before?.waiters ?? new Set();

@@ -333,6 +333,10 @@ export class EmbeddedLog implements Log {
     return (await this.topic(name)).end;
   }
 
+  async openedAt(name: string): Promise<number> {
+    return (await this.topic(name)).opened;
+  }
+
   async consumer(options: ConsumerOptions): Promise<LogConsumer> {
     const consumer = new EmbeddedConsumer(this, options);
     if (options.from === 'start' && options.watches !== true) this.progress.join(consumer, options);

@@ -158,7 +158,9 @@ describe('bad input: one clear sentence, and a failing exit', () => {
       ...free,
     ]);
     expect(code).toBe(1);
-    expect(output).toMatch(/headwater: data folder .* cannot be used: .*can only be read \(EROFS\)/);
+    expect(output).toMatch(
+      /headwater: data folder .* cannot be used: .*can only be read \(EROFS\)/,
+    );
   });
 
   it('a disk that fills up: acknowledgements are held back, it says why, and goes on by itself; nothing acknowledged is lost', async () => {

@@ -56,7 +56,7 @@ describe('a folder that cannot be made', () => {
     const file = join(temporaryFolder(), 'file');
     writeFileSync(file, '');
     await expect(makeFolder(join(file, 'below'))).rejects.toThrow(/ENOTDIR/);
-    await expect(makeFolder(file)).rejects.toThrow(/EEXIST/);
+    await expect(makeFolder(file)).rejects.toThrow(/is a file, not a folder/);
     await makeFolder(join(temporaryFolder(), 'a', 'b', 'c'));
   });
 });

@@ -62,7 +62,7 @@ describe('two gateways of one name', () => {
     expect(said[0]).toMatch(
       /two gateways call themselves roof, from 192\.0\.2\.9 and 192\.0\.2\.1/,
     );
-    expect(twins.count).toBe(1);
+    expect(twins.count()).toBe(1);
   });
 });
 

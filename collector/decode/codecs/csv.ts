@@ -18,6 +18,21 @@ function separatorOf(text: string): string {
   return counts.reduce((best, each) => (each[1] > best[1] ? each : best))[0];
 }
 
+/** Records with the line that each ends in. Throws what csv-parse throws, with `lines`. */
+export function csvRecords(
+  text: string,
+  delimiter: string,
+): { record: string[]; info: { lines: number } }[] {
+  return parse(text, {
+    bom: true,
+    delimiter,
+    info: true,
+    relax_column_count: true,
+    skip_empty_lines: true,
+    trim: true,
+  }) as unknown as ReturnType<typeof csvRecords>;
+}
+
 function rowsOf(text: string): string[][] {
   try {
     return parse(text, {

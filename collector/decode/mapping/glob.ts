@@ -53,3 +53,9 @@ export function matchGlob({ literals, wide }: Glob, text: string): string[] | un
   }
   return values;
 }
+
+/** The same for the key of an object, which may be empty, as some devices have it. */
+export function matchKey(glob: Glob, key: string): string[] | undefined {
+  const isWhole = glob.names.length === 1 && glob.literals.join('') === '';
+  return key === '' && isWhole ? [''] : matchGlob(glob, key);
+}

@@ -5,7 +5,7 @@
  * document).
  */
 import { isObject, own, type Tree } from '../../../shared/codecs/tree.ts';
-import { compileGlob, matchGlob, type Glob } from './glob.ts';
+import { compileGlob, matchKey, type Glob } from './glob.ts';
 
 export type Segment =
   | { kind: 'key'; key: string }
@@ -96,9 +96,7 @@ export function select(document: Tree, path: Path): Match[] {
           continue;
         }
         const { glob } = segment;
-        // A key may be empty, as some devices have it.
-        const isEmpty = key === '' && glob.names.length === 1 && glob.literals.join('') === '';
-        const found = isEmpty ? [''] : matchGlob(glob, key);
+        const found = matchKey(glob, key);
         if (found === undefined) continue;
         const more = glob.names.map((name, index): [string, string] => [name, found[index] ?? '']);
         const all = new Map([...names, ...more]);

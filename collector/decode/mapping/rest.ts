@@ -4,7 +4,7 @@
  * value is left over.
  */
 import { isObject, type Tree } from '../../../shared/codecs/tree.ts';
-import { matchGlob } from './glob.ts';
+import { matchKey } from './glob.ts';
 import type { Path, Segment } from './path.ts';
 import { kindOf, type Kind, type Rule, type TextSource } from './rule.ts';
 
@@ -70,7 +70,7 @@ const isOf = ({ is }: Claim, value: Tree): boolean =>
 
 function leads(segment: Segment, key: string): boolean {
   if (segment.kind === 'any') return true;
-  return segment.kind === 'key' ? segment.key === key : matchGlob(segment.glob, key) !== undefined;
+  return segment.kind === 'key' ? segment.key === key : matchKey(segment.glob, key) !== undefined;
 }
 
 export function hasValue(value: Tree): boolean {
