@@ -143,7 +143,7 @@ export class EmbeddedLog implements Log {
       records.map((record) => ({ ...record, topic })),
       [],
     );
-    if (this.isLive(topic)) await this.trim(topic);
+    if (this.specOf(topic)?.live === true) await this.trim(topic);
   }
 
   /** Queues produced records and further operations as one atomic unit. */
@@ -190,10 +190,6 @@ export class EmbeddedLog implements Log {
 
   private specOf(name: string): TopicSpec | undefined {
     return this.options.topics.find((each) => each.name === name);
-  }
-
-  private isLive(name: string): boolean {
-    return this.specOf(name)?.live === true;
   }
 
   private fail(group: Pending[], error: unknown): void {
@@ -287,7 +283,8 @@ export class EmbeddedLog implements Log {
     }
     await this.submit(step.produce, ops);
     if (next !== undefined) this.progress.came(group, topic, next);
-    const live = step.produce.map((record) => record.topic).filter((name) => this.isLive(name));
+    const names = step.produce.map((record) => record.topic);
+    const live = names.filter((name) => this.specOf(name)?.live === true);
     for (const name of new Set([topic, ...live])) await this.trim(name);
   }
 
@@ -320,7 +317,7 @@ export class EmbeddedLog implements Log {
       offset: Number(key.readBigUInt64BE(prefix.length)),
     }));
     const records = firstOf(stored, 0, bytesMax);
-    if (!this.isLive(name)) this.losses.lookFor(name, from, records);
+    if (this.specOf(name)?.live !== true) this.losses.lookFor(name, from, records);
     return records;
   }
 
