@@ -206,7 +206,8 @@ case $1 in
     cd /var/lib/headwater-gateway && setpriv --reuid headwater-gateway --regid headwater-gateway --clear-groups \
       $command --mqtt 127.0.0.1:0 --gateway-http 127.0.0.1:0 >/tmp/gateway.out 2>&1 & echo $! >/tmp/gateway.pid ;;
   is-active) kill -0 "$(cat /tmp/gateway.pid)" ;;
-  *) exec /bin/systemctl "$@" ;;
+  enable | disable) exec /bin/systemctl "$@" ;;
+  *) exit 0 ;;
 esac
 `;
 
