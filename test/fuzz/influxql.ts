@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
-import { MINUTE, T0, difference, sampleChanges } from '../support/influxql.ts';
+import { MINUTE, T0, difference, merged, sampleChanges, type Result } from '../support/influxql.ts';
 import { startInflux1 } from '../services/servers.ts';
 import { startCollector, temporaryFolder } from '../support/process.ts';
 
@@ -432,30 +432,14 @@ async function ask(base: string, q: string, parameters: Record<string, string>):
   return { status: response.status, lines };
 }
 
-interface Result {
-  statement_id: number;
+interface Told extends Result {
   error?: string;
-  series?: { name?: string; tags?: object; values: unknown[] }[];
 }
-const resultsOf = ({ lines }: Answer): Result[] =>
-  lines.flatMap((line) => (line as { results?: Result[] }).results ?? []);
+const resultsOf = ({ lines }: Answer): Told[] =>
+  lines.flatMap((line) => (line as { results?: Told[] }).results ?? []);
 const errorOf = (answer: Answer): string | undefined =>
   (answer.lines[0] as { error?: string } | undefined)?.error ??
   resultsOf(answer).find(({ error }) => error !== undefined)?.error;
-
-/** InfluxDB may give one series in several pieces (`integral` over buckets and tags): they are put together, in order. */
-function merged(results: readonly Result[]): unknown {
-  return results.map(({ series = [], ...rest }) => {
-    const all = new Map<string, NonNullable<Result['series']>[number]>();
-    for (const each of series) {
-      const key = JSON.stringify([each.name, each.tags]);
-      const before = all.get(key);
-      if (before === undefined) all.set(key, { ...each, values: [...each.values] });
-      else before.values.push(...each.values);
-    }
-    return { ...rest, series: [...all.values()] };
-  });
-}
 
 /** Undefined: the same. */
 export function differs(ours: Answer, theirs: Answer, isChunked: boolean): string | undefined {

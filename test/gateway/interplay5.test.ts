@@ -10,9 +10,11 @@ import {
   connect5,
   connected5,
   disconnect5,
+  gone,
+  lasting,
   publish5,
   reader5,
-  subscribe5,
+  subscribed,
   unsubscribe5,
   type Client5,
   type Connect5,
@@ -35,22 +37,6 @@ let count = 0;
 const fresh = (name: string): string => `${name}-${++count}`;
 const client = (name = fresh('c'), options: Connect5 = {}): ReturnType<typeof connected5> =>
   connected5(running.port, name, options);
-const lasting = (seconds = 3600, more: number[][] = []): Connect5 => ({
-  clean: false,
-  properties: [P.sessionExpiry(seconds), ...more],
-});
-async function subscribed(
-  each: Client5,
-  filters: [string, number][],
-  properties: number[][] = [],
-): Promise<string> {
-  each.send(subscribe5(1, filters, properties));
-  return (await each.next(9)).payload;
-}
-async function gone(each: Client5): Promise<void> {
-  each.socket.destroy();
-  await each.closed();
-}
 /** Published at once, and acknowledged. */
 async function published(packets: Buffer[]): Promise<void> {
   const from = await client();

@@ -250,3 +250,21 @@ export function difference(a: unknown, b: unknown, path = ''): string | undefine
   }
   return a === b ? undefined : `${path}: ${JSON.stringify(a)} and ${JSON.stringify(b)}`;
 }
+
+export interface Result {
+  series?: { name?: string; tags?: object; values: unknown[] }[];
+}
+
+/** InfluxDB may give one series in several pieces (`integral` over buckets and tags): they are put together, in order. */
+export function merged(results: readonly Result[]): unknown {
+  return results.map(({ series = [], ...rest }) => {
+    const all = new Map<string, (typeof series)[number]>();
+    for (const each of series) {
+      const key = JSON.stringify([each.name, each.tags]);
+      const before = all.get(key);
+      if (before === undefined) all.set(key, { ...each, values: [...each.values] });
+      else before.values.push(...each.values);
+    }
+    return { ...rest, series: [...all.values()] };
+  });
+}

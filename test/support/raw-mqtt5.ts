@@ -259,3 +259,25 @@ export async function connected5(
   if (connack.reason !== 0) throw new Error(`CONNACK 0x${connack.reason.toString(16)}`);
   return { ...client, connack };
 }
+
+/** A session that outlives its connection. */
+export const lasting = (seconds = 3600, more: number[][] = []): Connect5 => ({
+  clean: false,
+  properties: [P.sessionExpiry(seconds), ...more],
+});
+
+/** The reasons of its SUBACK. */
+export async function subscribed(
+  each: Client5,
+  filters: [string, number][],
+  properties: number[][] = [],
+): Promise<string> {
+  each.send(subscribe5(1, filters, properties));
+  return (await each.next(9)).payload;
+}
+
+/** Without a DISCONNECT. */
+export async function gone(each: Client5): Promise<void> {
+  each.socket.destroy();
+  await each.closed();
+}

@@ -1,6 +1,7 @@
 /** Numbers over time, by uPlot: one series, or two with an axis each. Its range is that of the data shown. */
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
+import { fitted } from './fit.ts';
 import { fieldOf, plain, type Series } from './series.ts';
 import { TIMES } from './times.ts';
 import type { Points } from './points.ts';
@@ -163,14 +164,7 @@ export function Chart({
       const time = nearest(made.data, idx);
       if (time !== undefined) now.current.onPick(time);
     });
-    const observer = new ResizeObserver(() =>
-      made.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
-    );
-    observer.observe(element);
-    return () => {
-      observer.disconnect();
-      made.destroy();
-    };
+    return fitted(made, element, HEIGHT_PX);
   }, [shape, isDark]);
   useEffect(() => plot.current?.setData(columnsOf(lines)), [turn]);
   useEffect(() => plot.current?.redraw(false), [picked]);

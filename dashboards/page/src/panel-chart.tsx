@@ -1,6 +1,7 @@
 /** The lines of a dashboard's panel over one axis. */
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
+import { fitted } from './fit.ts';
 import { plain } from './series.ts';
 import { TIMES } from './times.ts';
 
@@ -83,14 +84,7 @@ export function PanelChart({
       element,
     );
     plot.current = made;
-    const observer = new ResizeObserver(() =>
-      made.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
-    );
-    observer.observe(element);
-    return () => {
-      observer.disconnect();
-      made.destroy();
-    };
+    return fitted(made, element, HEIGHT_PX);
   }, [shape, isDark]);
   useEffect(() => plot.current?.setData(columnsOf(lines)), [lines]);
   return <div class="panel-chart" ref={box} role="img" aria-label={about} />;
