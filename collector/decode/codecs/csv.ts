@@ -11,6 +11,7 @@ import { objectOf, valueOf } from './tables.ts';
 
 const SEPARATORS = [',', ';', '\t', '|'];
 const HEAD_CHARS = 4096;
+const FORGIVING = { relax_column_count: true, skip_empty_lines: true, trim: true };
 
 function separatorOf(text: string): string {
   const line = text.slice(0, HEAD_CHARS).trimStart().split('\n')[0] ?? '';
@@ -24,22 +25,18 @@ export function csvRecords(
   delimiter: string,
 ): { record: string[]; info: { lines: number } }[] {
   return parse(text, {
+    ...FORGIVING,
     bom: true,
     delimiter,
     info: true,
-    relax_column_count: true,
-    skip_empty_lines: true,
-    trim: true,
   }) as unknown as ReturnType<typeof csvRecords>;
 }
 
 function rowsOf(text: string): string[][] {
   try {
     return parse(text, {
+      ...FORGIVING,
       delimiter: separatorOf(text),
-      relax_column_count: true,
-      skip_empty_lines: true,
-      trim: true,
       to: POINTS_MAX + 2,
     });
   } catch (error) {
