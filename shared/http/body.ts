@@ -1,5 +1,6 @@
 /** Request bodies with a limit, unpacked when they come compressed. */
 import type { IncomingMessage } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync, inflateSync } from 'node:zlib';
 import { HeadwaterError, errorCode } from '../errors.ts';
 
@@ -18,7 +19,9 @@ export async function readBody(
   const parts: Buffer[] = [];
   let size = 0;
   try {
-    for await (const part of request as AsyncIterable<Buffer>) {
+    // One that is given up here is still to be answered: its connection stays.
+    const arriving = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+    for await (const part of arriving) {
       size += part.length;
       if (size > bytesMax) tooLarge();
       if (!(declared > 0)) take(part.length);
@@ -32,6 +35,35 @@ export async function readBody(
   const body = unpack(Buffer.concat(parts, size), request.headers['content-encoding'], bytesMax);
   if (body.length > size) take(body.length - size);
   return body;
+}
+
+/** Of the body of a request that was refused, so that its connection may go on. */
+const UNREAD_BYTES_MAX = 64 * 1024;
+/** What is passed over of a longer one, and for how long: a client that has not read its answer by then reads none. */
+const PASSED_OVER_BYTES_MAX = 16 * 1024 * 1024;
+const PASSED_OVER_MS = 2000;
+
+/** Whether the connection ends with the answer. */
+export const isLongToCome = ({ complete, headers }: IncomingMessage): boolean =>
+  !complete &&
+  (headers['transfer-encoding'] !== undefined ||
+    Number(headers['content-length'] ?? 0) > UNREAD_BYTES_MAX);
+
+/**
+ * Many clients read no answer before they have sent all, and a connection that is closed with bytes unread is reset, which
+ * takes the answer with it (RFC 9112, 9.6). So what still comes after an early answer is read, kept nowhere, and bounded.
+ */
+export async function passOver(request: IncomingMessage): Promise<void> {
+  const over = new AbortController();
+  const end = (): void => over.abort();
+  let bytes = 0;
+  request.on('data', (part: Buffer) => {
+    bytes += part.length;
+    if (bytes > PASSED_OVER_BYTES_MAX) end();
+  });
+  for (const event of ['end', 'error', 'close']) request.once(event, end);
+  request.resume();
+  await delay(PASSED_OVER_MS, undefined, { signal: over.signal }).catch(() => undefined);
 }
 
 function unpack(body: Buffer, encoding: string | undefined, bytesMax: number): Buffer {

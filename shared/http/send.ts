@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
+import { isLongToCome, passOver } from './body.ts';
 import type { Reply, StreamReply } from './route.ts';
 
 const COMMON = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
@@ -36,6 +37,8 @@ export async function send(
   }
   const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body;
   const status = reply.status ?? 200;
+  const isLong = isLongToCome(request);
+  if (isLong) response.setHeader('connection', 'close');
   response.writeHead(status, {
     ...(status === 204
       ? {}
@@ -46,7 +49,14 @@ export async function send(
     ...COMMON,
     ...reply.headers,
   });
-  response.end(head || status === 204 ? undefined : body);
+  const sent = head || status === 204 ? '' : body;
+  if (!isLong) {
+    response.end(sent);
+    return;
+  }
+  if (sent.length > 0) response.write(sent);
+  else response.flushHeaders();
+  void passOver(request).then(() => response.end());
 }
 
 async function sendParts(

@@ -53,8 +53,6 @@ export const CONNECTIONS_MAX = 2000;
 export const STREAMS_MAX = 500;
 const BODIES_BYTES_MAX = 32 * 1024 * 1024;
 const KEYS_MAX = 10_000;
-/** Of the body of a request that was refused, so that its connection may go on. */
-const UNREAD_BYTES_MAX = 64 * 1024;
 /** An answer of which nobody takes anything for so long ends: it holds a turn of all. */
 const STALL_MS = 30_000;
 const FIELDS_BYTES_MAX = 64 * 1024;
@@ -150,12 +148,20 @@ export class HttpServer {
     signal.addEventListener('abort', () => streams.give(principal), { once: true });
   }
 
-  /** Until it is answered. Throws TOO_MANY_REQUESTS. */
-  private takeBody(principal: string, bytes: number, signal: AbortSignal): void {
+  /** What it is asked for is there until the request is answered. It throws TOO_MANY_REQUESTS. */
+  private bodyRoom(principal: string, signal: AbortSignal): (bytes: number) => void {
     const { bodies } = this.shares;
-    if (!bodies.take(principal, bytes)) throw new Busy('too much is being sent at once');
-    if (signal.aborted) bodies.give(principal, bytes);
-    else signal.addEventListener('abort', () => bodies.give(principal, bytes), { once: true });
+    let taken = 0;
+    const give = (): void => {
+      bodies.give(principal, taken);
+      taken = 0;
+    };
+    signal.addEventListener('abort', give, { once: true });
+    return (bytes) => {
+      if (!bodies.take(principal, bytes)) throw new Busy('too much is being sent at once');
+      taken += bytes;
+      if (signal.aborted) give();
+    };
   }
 
   async listen(address: Address, flag: string): Promise<Address> {
@@ -284,7 +290,7 @@ export class HttpServer {
     const address = raw.socket.remoteAddress ?? '';
     const principal = identity.name === '' ? addressGroup(address) : identity.name;
     const body = (bytesMax: number): Promise<Buffer> =>
-      readBody(raw, bytesMax, (bytes) => this.takeBody(principal, bytes, signal));
+      readBody(raw, bytesMax, this.bodyRoom(principal, signal));
     const fields =
       route.body === undefined || 'type' in route.body
         ? {}
@@ -319,8 +325,6 @@ export class HttpServer {
     }
     const code = errorCode(error);
     const { status } = ERRORS[code];
-    // What is left of a long body is not read: the connection ends with the answer.
-    if (status === 413 || isLongToCome(raw)) response.setHeader('connection', 'close');
     if (status === 429 || status === 503)
       response.setHeader('retry-after', retryAfterSeconds(error, status));
     // `message` and `error` at the top are where InfluxDB's clients look.
@@ -352,11 +356,6 @@ export class HttpServer {
     await closed;
   }
 }
-
-const isLongToCome = ({ complete, headers }: IncomingMessage): boolean =>
-  !complete &&
-  (headers['transfer-encoding'] !== undefined ||
-    Number(headers['content-length'] ?? 0) > UNREAD_BYTES_MAX);
 
 /** Undefined for what is no address. */
 const urlOf = ({ url = '' }: IncomingMessage): URL | undefined =>

@@ -335,4 +335,45 @@ describe('what is there for all', () => {
     expect(server.shares.queued_questions.used).toBe(0);
     expect(gate.answered).toBe(2);
   });
+
+  // Many clients do so; their answer must not go with the connection.
+  it.each([
+    ['with its length', `content-length: ${10 * MIB}`, '/body', 413],
+    ['in chunks', 'transfer-encoding: chunked', '/body', 413],
+    ['of a route that reads none', `content-length: ${10 * MIB}`, '/healthz', 405],
+  ])('who reads only after all is sent is answered: a long body %s', async (_, how, path, status) => {
+    const { port, server } = await start();
+    const socket = connect(port, '127.0.0.1').pause();
+    sockets.push(socket);
+    const errors: Error[] = [];
+    socket.on('error', (error) => errors.push(error));
+    const part = how.startsWith('t')
+      ? `${MIB.toString(16)}\r\n${'x'.repeat(MIB)}\r\n`
+      : 'x'.repeat(MIB);
+    socket.write(`POST ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${how}\r\n\r\n`);
+    for (let at = 0; at < 10; at++)
+      await new Promise<void>((resolve) => socket.write(part, () => resolve()));
+    if (how.startsWith('t')) socket.write('0\r\n\r\n');
+    let answer = '';
+    for await (const piece of socket) answer += String(piece);
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status}(?=[^]*connection: close)`, 'i'));
+    expect(errors).toEqual([]);
+    await until('it to be free', () => server.shares.bodies.used === 0);
+  });
+
+  it('a body without an end is left after 16 MiB', async () => {
+    const { port } = await start();
+    const socket = connect(port, '127.0.0.1');
+    sockets.push(socket);
+    socket.on('error', () => undefined);
+    socket.write(
+      `POST /body HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-length: 1000000000000\r\n\r\n`,
+    );
+    let parts = 0;
+    while (!socket.destroyed && parts < 1000) {
+      parts++;
+      await new Promise<void>((resolve) => socket.write('x'.repeat(MIB), () => resolve()));
+    }
+    expect(parts).toBeLessThan(100);
+  });
 });
