@@ -9,8 +9,8 @@ export class TopicAliases {
   private readonly topics = new Map<number, string>();
 
   /** The topic of a PUBLISH; one that comes with an alias is kept for it. */
-  topicOf({ topic, properties }: Publish): string {
-    const alias = properties.numbers.topicAlias;
+  topicOf({ topic, said }: Publish): string {
+    const alias = said.numbers.topicAlias;
     if (alias === undefined) {
       if (topic === '') protocolError('neither topic nor alias');
       return topic;

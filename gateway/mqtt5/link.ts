@@ -19,7 +19,7 @@ import {
   UNSUBSCRIBE,
   notTaken,
 } from '../../shared/mqtt/packets.ts';
-import { isPadded, type RawPacket } from '../../shared/mqtt/scanner.ts';
+import type { RawPacket } from '../../shared/mqtt/scanner.ts';
 import { ALIASES_MAX, TopicAliases } from './aliases.ts';
 import { Outbox } from './outbox.ts';
 import {
@@ -260,9 +260,9 @@ export class Link implements Protocol5, Holder {
 
   take(packet: RawPacket): void {
     const { type, flags } = packet;
-    if (isPadded(packet)) malformed('the packet says its length in more bytes than it needs'); // [MQTT-1.5.5-1]
+    if (packet.isPadded) malformed('the packet says its length in more bytes than it needs'); // [MQTT-1.5.5-1]
     if (type === PUBLISH) return this.takePublish(packet);
-    const body = packet.bytes.subarray(packet.bodyOffset);
+    const { body } = packet;
     switch (type) {
       case PUBACK:
         return this.session?.acknowledged(readAck(type, flags, body).packetId);
@@ -317,10 +317,10 @@ export class Link implements Protocol5, Holder {
     this.order = this.order.then(work).catch((error: unknown) => this.fail(error));
   }
 
-  private takePublish({ flags, bytes, bodyOffset }: RawPacket): void {
-    const packet = readPublish(flags, bytes, bodyOffset, this.names);
-    if (packet.topic === '' || packet.properties !== NO_PROPERTIES)
-      packet.topic = this.aliases.topicOf(packet);
+  private takePublish(raw: RawPacket): void {
+    const packet = readPublish(raw, this.names);
+    const { said } = packet;
+    if (packet.topic === '' || said !== NO_PROPERTIES) packet.topic = this.aliases.topicOf(packet);
     const why = notTaken(packet.topic);
     if (why !== undefined) {
       // At QoS 0 it is said by a DISCONNECT; who sends it again until it is answered would be back with it for ever.
@@ -328,11 +328,7 @@ export class Link implements Protocol5, Holder {
       this.refusePublish(packet, REASON.topicNameInvalid, why);
       return;
     }
-    if (
-      packet.properties.numbers.payloadFormat === 1 &&
-      packet.qos > 0 &&
-      !isUtf8(packet.payload)
-    ) {
+    if (said.numbers.payloadFormat === 1 && packet.qos > 0 && !isUtf8(packet.payload)) {
       this.refusePublish(packet, REASON.payloadFormatInvalid, 'the payload is not UTF-8');
       return;
     }

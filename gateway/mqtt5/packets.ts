@@ -8,6 +8,8 @@ import {
   readBinary,
   readString,
 } from '../../shared/mqtt/packets.ts';
+import type { IncomingPublish } from '../../shared/mqtt/protocol.ts';
+import type { RawPacket } from '../../shared/mqtt/scanner.ts';
 import { TopicNames } from '../../shared/mqtt/topic-names.ts';
 import { putVarint, varintBytes } from '../../shared/mqtt/varint.ts';
 import {
@@ -104,14 +106,9 @@ export function readConnect5(body: Buffer): Connect {
   };
 }
 
-export interface Publish {
-  topic: string;
-  qos: number;
-  retain: boolean;
-  dup: boolean;
-  packetId: number;
-  properties: Properties;
-  payload: Buffer;
+/** As it came; `properties` is for who passes it on. */
+export interface Publish extends IncomingPublish {
+  said: Properties;
 }
 
 /** The topic names of a connection; what is wrong with one has its reason. */
@@ -122,40 +119,34 @@ export const topicNames = (): TopicNames =>
     return text;
   });
 
-/** A PUBLISH, whose variable header stands at `offset`; its topic may be '' where an alias stands for it. */
+/** A PUBLISH; its topic may be '' where an alias stands for it. */
 export function readPublish(
-  flags: number,
-  bytes: Buffer,
-  offset: number,
+  { flags, source, bodyStart, end }: RawPacket,
   names: TopicNames,
 ): Publish {
   const qos = (flags >> 1) & 3;
   const dup = (flags & 8) !== 0;
   if (qos === 3) malformed('QoS 3 does not exist'); // [MQTT-3.3.1-4]
   if (dup && qos === 0) malformed('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
-  const topicEnd = offset + 2 > bytes.length ? Infinity : offset + 2 + bytes.readUInt16BE(offset);
-  if (topicEnd > bytes.length) malformed('packet ends within topic');
-  const topic = topicEnd === offset + 2 ? '' : names.at(bytes, offset, topicEnd);
-  let at = topicEnd;
+  let at = bodyStart + 2 > end ? Infinity : bodyStart + 2 + source.readUInt16BE(bodyStart);
+  if (at > end) malformed('packet ends within topic');
+  const topic = at === bodyStart + 2 ? '' : names.at(source, bodyStart, at);
   let packetId = 0;
   if (qos > 0) {
-    if (at + 2 > bytes.length) malformed('packet ends within packet id');
-    packetId = bytes.readUInt16BE(at);
+    if (at + 2 > end) malformed('packet ends within packet id');
+    packetId = source.readUInt16BE(at);
     if (packetId === 0) protocolError('packet id is 0'); // [MQTT-2.2.1-3]
     at += 2;
   }
-  const { properties, end } = readProperties(bytes, at, IN.publish);
-  if (properties.numbers.subscriptionId !== undefined)
+  let said = NO_PROPERTIES;
+  // Most have none.
+  if (at < end && source[at] === 0) at++;
+  else ({ properties: said, end: at } = readProperties(source.subarray(0, end), at, IN.publish));
+  if (said.numbers.subscriptionId !== undefined)
     protocolError('a client says no subscription identifier'); // [MQTT-3.3.4-6]
-  return {
-    topic,
-    qos,
-    retain: (flags & 1) !== 0,
-    dup,
-    packetId,
-    properties,
-    payload: bytes.subarray(end),
-  };
+  const retain = (flags & 1) !== 0;
+  const payload = source.subarray(at, end);
+  return { topic, qos, retain, dup, packetId, payload, properties: undefined, said };
 }
 
 /** PUBACK (4), PUBREC, PUBREL or PUBCOMP (7): a reason and properties may be left out. [MQTT-3.6.1-1] */

@@ -43,7 +43,7 @@ import {
   type Protocol311,
   type Protocol5,
 } from './protocol.ts';
-import { PacketScanner, isPadded, type RawPacket } from './scanner.ts';
+import { PacketScanner, type RawPacket } from './scanner.ts';
 import { TopicNames } from './topic-names.ts';
 
 /** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
@@ -277,7 +277,7 @@ export class MqttConnection {
     if (this.state === 'connect') return this.takeConnect(packet);
     if (this.five !== undefined) return this.five.take(packet);
     if (packet.type === PUBLISH) return this.takePublish(packet);
-    const body = packet.bytes.subarray(packet.bodyOffset);
+    const { body } = packet;
     switch (packet.type) {
       case PUBREL:
         return this.handler.pubrel(this, readPacketId(packet.flags, 2, body));
@@ -307,14 +307,14 @@ export class MqttConnection {
 
   private takeConnect(packet: RawPacket): void {
     if (packet.type !== CONNECT || packet.flags !== 0) refuse('the first packet is not a CONNECT'); // [MQTT-3.1.0-1]
-    const body = packet.bytes.subarray(packet.bodyOffset);
+    const { body } = packet;
     let connect: ConnectPacket;
     try {
       connect = readConnect(body);
     } catch (error) {
       if (error instanceof UnsupportedVersion) {
         if (error.version === 5 && this.handler.attach5 !== undefined) {
-          this.takeConnect5(body, isPadded(packet));
+          this.takeConnect5(body, packet.isPadded);
           return;
         }
         // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
@@ -344,7 +344,7 @@ export class MqttConnection {
       return;
     }
     const forAedes = Buffer.from(packet.bytes);
-    forAedes.writeUInt16BE(0, packet.bodyOffset + connect.keepAliveOffset);
+    forAedes.writeUInt16BE(0, packet.bodyStart - packet.start + connect.keepAliveOffset);
     this.handler.attach(this, this.side);
     this.side.push(forAedes);
   }
@@ -371,29 +371,29 @@ export class MqttConnection {
   }
 
   private takePublish(packet: RawPacket): void {
-    const { bytes, bodyOffset, flags } = packet;
+    const { source, bodyStart, end, flags } = packet;
     const qos = (flags >> 1) & 3;
     const dup = (flags & 8) !== 0;
     if (qos === 3) refuse('QoS 3 does not exist'); // [MQTT-3.3.1-4]
     if (dup && qos === 0) refuse('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
-    if (bodyOffset + 2 > bytes.length) refuse('packet ends within topic');
-    const topicEnd = bodyOffset + 2 + bytes.readUInt16BE(bodyOffset);
+    if (bodyStart + 2 > end) refuse('packet ends within topic');
+    const topicEnd = bodyStart + 2 + source.readUInt16BE(bodyStart);
     let offset = topicEnd;
     let packetId = 0;
     if (qos > 0) {
-      if (offset + 2 > bytes.length) refuse('packet ends within packet id');
-      packetId = bytes.readUInt16BE(offset);
+      if (offset + 2 > end) refuse('packet ends within packet id');
+      packetId = source.readUInt16BE(offset);
       if (packetId === 0) refuse('packet id is 0'); // [MQTT-2.3.1-1]
       offset += 2;
-    } else if (offset > bytes.length) refuse('packet ends within topic');
-    const topic = this.topics.at(bytes, bodyOffset, topicEnd);
+    } else if (offset > end) refuse('packet ends within topic');
+    const topic = this.topics.at(source, bodyStart, topicEnd);
     this.handler.publish(this, {
       topic,
       qos,
       retain: (flags & 1) !== 0,
       dup,
       packetId,
-      payload: bytes.subarray(offset),
+      payload: source.subarray(offset, end),
     });
   }
 }

@@ -22,7 +22,7 @@ export interface IncomingPublish {
   /** A view on the received bytes: copy what is kept. */
   payload: Buffer;
   /** What a client of MQTT 5 said beside it. */
-  properties?: PublishProperties;
+  properties?: PublishProperties | undefined;
 }
 
 export interface PublishProperties {

@@ -7,18 +7,39 @@ import { refuse } from './packets.ts';
 /** How the reason begins when a packet is larger than allowed. */
 export const TOO_LARGE = 'packet of';
 
-export interface RawPacket {
-  type: number;
-  flags: number;
-  /** Whole packet, fixed header included. A view on the received bytes. */
-  bytes: Buffer;
-  /** Offset of the variable header in `bytes`. */
-  bodyOffset: number;
-}
+/** A control packet where it lies in the received bytes: a view of it is made for who asks, and a PUBLISH asks for none. */
+export class RawPacket {
+  readonly type: number;
+  readonly flags: number;
+  readonly source: Buffer;
+  /** Offsets in `source`: of the fixed header, of the variable header, and behind the packet. */
+  readonly start: number;
+  readonly bodyStart: number;
+  readonly end: number;
 
-/** Whether its length is said in more bytes than it needs, which 3.1.1 does not forbid. */
-export const isPadded = ({ bytes, bodyOffset }: RawPacket): boolean =>
-  bodyOffset > 2 && bytes[bodyOffset - 1] === 0;
+  constructor(first: number, source: Buffer, start: number, bodyStart: number, end: number) {
+    this.type = first >> 4;
+    this.flags = first & 15;
+    this.source = source;
+    this.start = start;
+    this.bodyStart = bodyStart;
+    this.end = end;
+  }
+
+  /** Whole, fixed header included. */
+  get bytes(): Buffer {
+    return this.source.subarray(this.start, this.end);
+  }
+
+  get body(): Buffer {
+    return this.source.subarray(this.bodyStart, this.end);
+  }
+
+  /** Whether its length is said in more bytes than it needs, which 3.1.1 does not forbid. */
+  get isPadded(): boolean {
+    return this.bodyStart - this.start > 2 && this.source[this.bodyStart - 1] === 0;
+  }
+}
 
 export class PacketScanner {
   /** Largest packet accepted, fixed header included, in bytes. May be raised after authentication. */
@@ -96,11 +117,6 @@ export class PacketScanner {
     } else {
       this.at = end;
     }
-    return {
-      type: first >> 4,
-      flags: first & 15,
-      bytes: total === bytes.length ? bytes : bytes.subarray(start, end),
-      bodyOffset: offset - start,
-    };
+    return new RawPacket(first, bytes, start, offset, end);
   }
 }

@@ -134,7 +134,7 @@ function packets311(bytes: Buffer): void {
   for (let at = 0; at < bytes.length; at += 1 + (at % 977)) {
     scanner.push(bytes.subarray(at, at + 1 + (at % 977)));
     for (let packet = scanner.next(); packet !== undefined; packet = scanner.next()) {
-      const body = packet.bytes.subarray(packet.bodyOffset);
+      const body = packet.body;
       if (packet.type === 1) readConnect(body);
       else if (packet.type === 3) checkTopicName(readString(body, 0, 'topic').text);
       else if (packet.type === 8 || packet.type === 10)
@@ -148,10 +148,9 @@ function packets5(bytes: Buffer): void {
   const scanner = new PacketScanner(1024 * 1024);
   scanner.push(bytes);
   for (let packet = scanner.next(); packet !== undefined; packet = scanner.next()) {
-    const { type, flags, bytes: whole, bodyOffset } = packet;
-    const body = whole.subarray(bodyOffset);
+    const { type, flags, body } = packet;
     if (type === 1) readConnect5(body);
-    else if (type === 3) readPublish(flags, whole, bodyOffset, names);
+    else if (type === 3) readPublish(packet, names);
     else if (type >= 4 && type <= 7) readAck(flags, type === 6 ? 2 : 0, body);
     else if (type === 8) readSubscribe(flags, body, 100);
     else if (type === 10) readUnsubscribe(flags, body);

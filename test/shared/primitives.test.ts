@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { checkLogBytes, checkLogs } from '../../shared/kv/log-check.ts';
+import { topicNames } from '../../gateway/mqtt5/packets.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import { decodeDown, decodeUp, encodeDown, encodeUp } from '../../shared/wire/wire.ts';
 
@@ -128,5 +129,40 @@ describe('wire', () => {
   it('refuses an uplink message of another version, and one without frames', () => {
     expect(() => decodeUp(Buffer.from([9, 0]))).toThrow(/refused/);
     expect(() => decodeUp(encodeUp(0, []))).toThrow(/no frame/);
+  });
+});
+
+describe('topic names of a connection', () => {
+  it('each is what its bytes say, whatever was said before it', () => {
+    const names = topicNames();
+    // Few letters: many have the same slot, or the same bytes and another length.
+    const one = fc.string({
+      unit: fc.constantFrom('a', 'b', '/', 'é', '𝛑'),
+      minLength: 1,
+      maxLength: 7,
+    });
+    const long = fc.constant('x'.repeat(300));
+    fc.assert(
+      fc.property(fc.array(fc.oneof(one, long), { minLength: 1, maxLength: 40 }), (topics) => {
+        for (const topic of topics) {
+          const text = Buffer.from(topic);
+          const packet = Buffer.concat([
+            Buffer.from([0xff, text.length >> 8, text.length & 255]),
+            text,
+            text,
+          ]);
+          expect(names.at(packet, 1, 3 + text.length)).toBe(topic);
+        }
+      }),
+    );
+  });
+
+  it('one that is no name is refused each time', () => {
+    const names = topicNames();
+    for (let time = 0; time < 3; time++) {
+      expect(() => names.at(Buffer.from([0, 2, 0x61, 0]), 0, 4)).toThrow();
+      expect(() => names.at(Buffer.from([0, 2, 0xc3, 0x28]), 0, 4)).toThrow();
+      expect(() => names.at(Buffer.from([0, 2, 0x61, 0x23]), 0, 4)).toThrow();
+    }
   });
 });
