@@ -9,6 +9,7 @@ import { rootCertificates } from 'node:tls';
 import { readSettingFile } from '../../shared/config/user-file.ts';
 import { monotonicMs, type Time } from '../../shared/env/env.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { retryAfterMs } from '../../shared/http/retry-after.ts';
 import { distrust } from '../../shared/net/distrust.ts';
 
 export interface Answer {
@@ -38,8 +39,6 @@ const TIMEOUT_MS = 30_000;
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 /** Requests under way at once: while InfluxDB works on one, the next is made. */
 export const REQUESTS_MAX = 3;
-/** However long a server asks to be left alone. */
-const REST_MS_MAX = 600_000;
 
 export class InfluxHttp {
   private readonly options: InfluxHttpOptions;
@@ -89,7 +88,8 @@ export class InfluxHttp {
     const status = message.statusCode ?? 0;
     const date = Date.parse(message.headers.date ?? '');
     if (status === 429 || status === 503)
-      this.notBefore = monotonicMs(time) + restOf(message.headers['retry-after'], date);
+      this.notBefore =
+        monotonicMs(time) + retryAfterMs(message.headers['retry-after'], message.headers.date);
     const { location = '', 'x-influxdb-version': mark } = message.headers;
     const isMarked = mark !== undefined;
     return { status, text, location, isMarked, dateMs: Number.isNaN(date) ? undefined : date };
@@ -153,14 +153,6 @@ function silence(error: unknown): string {
   if (code.startsWith('HPE_'))
     return `what listens there does not speak HTTP (${text}): look at the port, and whether it wants TLS (influxdbs://)`;
   return text;
-}
-
-/** RFC 9110, 10.2.3: seconds, or a date. */
-function restOf(header: string | undefined, nowMs: number): number {
-  if (header === undefined) return 0;
-  const seconds = Number(header);
-  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - nowMs;
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), REST_MS_MAX) : 0;
 }
 
 function authorities(file: string): string[] | undefined {

@@ -5,6 +5,7 @@
  */
 import { Backoff } from '../../shared/env/backoff.ts';
 import { hasCode, messageOf } from '../../shared/errors.ts';
+import { restOf } from '../../shared/http/retry-after.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { clockPart } from '../buffer/part.ts';
@@ -14,6 +15,7 @@ import { uplinkAccessPart, uplinkPart } from './part.ts';
 import { wipe, type Standing } from '../standing.ts';
 
 const LOOK_MS = 60_000;
+/** Until a collector that does not say when is asked again whether a person has let it in. */
 const WAITS_MS = 10_000;
 /** So many connections refused, one after the other, may want another certificate. */
 const REFUSED_MAX = 3;
@@ -81,7 +83,11 @@ export class Membership {
       this.say(`${what} at ${urls.join(', ')}`, error);
       // Who waits for a person is served soon after the yes.
       if (waits) this.backoff.reset();
-      const afterMs = waits ? WAITS_MS * (0.5 + this.fraction()) : this.backoff.next();
+      const restMs = restOf(error);
+      const ownMs = waits ? WAITS_MS : this.backoff.next();
+      // Later than was asked for, each by another while: a fleet does not come at once.
+      const afterMs =
+        (waits && restMs > 0 ? restMs : Math.max(ownMs, restMs)) * (1 + this.fraction() / 4);
       if (!this.isStopped) this.timer = setTimeout(() => void this.join(), afterMs);
       return;
     }
@@ -128,7 +134,7 @@ export class Membership {
     } catch (error) {
       this.say('the certificate could not be renewed', error);
       // Each failure doubles it, up to five hours: a fleet that is refused is no load.
-      this.renewAfterMs = upMs + this.backoff.next() * 60;
+      this.renewAfterMs = upMs + Math.max(this.backoff.next() * 60, restOf(error));
     } finally {
       this.isRenewing = false;
     }

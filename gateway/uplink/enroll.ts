@@ -6,13 +6,14 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { request } from 'node:http';
+import { request, type IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { KEY_ALGORITHM, keyPem, newKey, x509Library } from '../../shared/access/x509.ts';
 import { makeFolder } from '../../shared/config/folder.ts';
 import { readPrivateFile } from '../../shared/config/secrets.ts';
 import { writeWhole } from '../../shared/config/whole-file.ts';
 import { HeadwaterError, assert, hasCode, messageOf } from '../../shared/errors.ts';
+import { AskAgain, restOf, retryAfterMs } from '../../shared/http/retry-after.ts';
 import { connectSecurely, type UplinkTls } from './secure.ts';
 import { keepStanding, type Standing } from '../standing.ts';
 
@@ -57,7 +58,7 @@ function ask({ socket, url, path, body, token }: Asked): Promise<string> {
         response.on('error', reject);
         response.on('end', () => {
           if (response.statusCode === 200) return resolve(text);
-          return reject(refusedBy(response.statusCode, text));
+          return reject(refusedBy(response, text));
         });
       },
     );
@@ -68,7 +69,7 @@ function ask({ socket, url, path, body, token }: Asked): Promise<string> {
 }
 
 /** With the collector's own sentence, where there is one. */
-function refusedBy(status: number | undefined, text: string): Error {
+function refusedBy({ statusCode: status, headers }: IncomingMessage, text: string): Error {
   let said: unknown;
   try {
     said = (JSON.parse(text) as { message?: unknown }).message;
@@ -76,10 +77,9 @@ function refusedBy(status: number | undefined, text: string): Error {
     // Not a collector's answer.
   }
   const why = typeof said === 'string' ? said : `it answers with HTTP ${status}`;
-  if (status === 202) return new HeadwaterError('ENROLL_WAITS', why);
-  return status === 401 || status === 403
-    ? new HeadwaterError('ENROLL_REFUSED', why)
-    : new HeadwaterError('UNREACHABLE', why);
+  if (status === 401 || status === 403) return new HeadwaterError('ENROLL_REFUSED', why);
+  const code = status === 202 ? 'ENROLL_WAITS' : 'UNREACHABLE';
+  return new AskAgain(code, why, retryAfterMs(headers['retry-after'], headers.date));
 }
 
 /** The key for the next certificate, PEM: made once, and used until its certificate is there. */
@@ -133,6 +133,7 @@ function checked(answer: string, key: string): X509Certificate {
 /** Tries the addresses in turn; what refuses ends it. Rejects with one sentence. */
 async function first<T>(urls: readonly string[], attempt: (url: URL) => Promise<T>): Promise<T> {
   const problems: string[] = [];
+  let afterMs = 0;
   for (const text of urls) {
     const url = new URL(text);
     try {
@@ -140,9 +141,10 @@ async function first<T>(urls: readonly string[], attempt: (url: URL) => Promise<
     } catch (error) {
       problems.push(`${url.host}: ${messageOf(error)}`);
       if (hasCode(error, 'ENROLL_REFUSED') || hasCode(error, 'ENROLL_WAITS')) throw error;
+      afterMs = Math.max(afterMs, restOf(error));
     }
   }
-  throw new HeadwaterError('UNREACHABLE', problems.join('; '));
+  throw new AskAgain('UNREACHABLE', problems.join('; '), afterMs);
 }
 
 const dial = (url: URL, tls: UplinkTls, now: Now) =>

@@ -14,9 +14,10 @@ import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
-it('an alert that its webhook answers 422 goes to quarantine after ten tries, and those behind it arrive; 500 is waited for', async () => {
+it('an alert that its webhook answers 422 goes to quarantine after ten tries, and those behind it arrive; 500 is waited for, and who says when to come again is asked no sooner', async () => {
   const taken: string[] = [];
   const asked = new Map<string, number>();
+  const times = new Map<string, number[]>();
   const server = createServer((request, response) => {
     let body = '';
     request.on('data', (chunk: Buffer) => (body += chunk.toString('utf8')));
@@ -24,6 +25,11 @@ it('an alert that its webhook answers 422 goes to quarantine after ten tries, an
       const { rule } = JSON.parse(body) as { rule: string };
       const count = (asked.get(rule) ?? 0) + 1;
       asked.set(rule, count);
+      times.set(rule, [...(times.get(rule) ?? []), performance.now()]);
+      if (rule === 'busy' && count === 1) {
+        response.writeHead(429, { 'retry-after': '1' }).end();
+        return;
+      }
       response.statusCode = rule === 'refused' ? 422 : rule === 'slow' && count < 4 ? 500 : 204;
       if (response.statusCode === 204) taken.push(rule);
       response.end();
@@ -53,7 +59,7 @@ it('an alert that its webhook answers 422 goes to quarantine after ten tries, an
   } as unknown as Parameters<DeliveryStages['start']>[0]);
   await log.append(
     TOPIC_RESULTS,
-    ['first', 'refused', 'slow', 'last'].map((rule, sequence) => ({
+    ['first', 'refused', 'slow', 'busy', 'last'].map((rule, sequence) => ({
       key: STREAM,
       headers: {},
       value: encodeReadings({
@@ -75,7 +81,10 @@ it('an alert that its webhook answers 422 goes to quarantine after ten tries, an
     })),
   );
   await until('the last one', () => taken.includes('last') || undefined, 10_000);
-  expect(taken).toEqual(['first', 'slow', 'last']);
+  expect(taken).toEqual(['first', 'slow', 'busy', 'last']);
+  const [refusedAt = 0, takenAt = 0] = times.get('busy') ?? [];
+  expect(asked.get('busy')).toBe(2);
+  expect(takenAt - refusedAt).toBeGreaterThanOrEqual(1000);
   expect(asked.get('refused')).toBe(10);
   expect(stages.refused).toBe(1);
   expect(said).toContain('alert_refused');

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
 import { readPrivateFile } from '../../../shared/config/secrets.ts';
 import { readUserFile } from '../../../shared/config/user-file.ts';
-import { HeadwaterError, messageOf } from '../../../shared/errors.ts';
+import { messageOf } from '../../../shared/errors.ts';
+import { AskAgain, restOf, retryAfterMs } from '../../../shared/http/retry-after.ts';
 import { isLoopback } from '../../../shared/net/address.ts';
 import { distrust } from '../../../shared/net/distrust.ts';
 import { printable } from '../../../shared/telemetry/log.ts';
@@ -56,7 +57,10 @@ async function toWebhook({ url, authorizationFile }: WebhookTarget, alert: Alert
   });
   await response.body?.cancel();
   if (REFUSALS.has(response.status)) throw new Refusal(`it answers ${response.status}`);
-  if (!response.ok) throw new Error(`it answers ${response.status}`);
+  if (response.ok) return;
+  const { headers: said } = response;
+  const afterMs = retryAfterMs(said.get('retry-after'), said.get('date'));
+  throw new AskAgain('UNREACHABLE', `it answers ${response.status}`, afterMs);
 }
 
 const passwordOf = (file: string | undefined): string =>
@@ -140,7 +144,7 @@ async function toMqtt(target: MqttTarget, alert: Alert): Promise<void> {
   }
 }
 
-/** Throws UNREACHABLE when it was not taken, and RECORD_REFUSED when this very alert was refused. */
+/** Throws UNREACHABLE when it was not taken, with when to come again where it said so, and RECORD_REFUSED when this very alert was refused. */
 export async function send(target: Target, alert: Alert): Promise<void> {
   try {
     if (target.kind === 'webhook') await toWebhook(target, alert);
@@ -149,9 +153,10 @@ export async function send(target: Target, alert: Alert): Promise<void> {
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     const where = target.kind === 'webhook' ? target.url : target.server;
-    throw new HeadwaterError(
+    throw new AskAgain(
       error instanceof Refusal ? 'RECORD_REFUSED' : 'UNREACHABLE',
       `alerts wait for ${target.kind} '${target.name}' at ${where}: ${distrust(error) ?? messageOf(cause)}`,
+      restOf(error),
       { cause: error },
     );
   }

@@ -4,8 +4,9 @@
  * once, and once more only if the process ends between the other side's answer and that commit; its id is the same then.
  * Late alerts, and those that a rebuild says again, go to nobody.
  */
-import { processTime, type Time } from '../../../shared/env/env.ts';
-import { hasCode, messageOf } from '../../../shared/errors.ts';
+import { monotonicMs, processTime, type Time } from '../../../shared/env/env.ts';
+import { HeadwaterError, hasCode, messageOf } from '../../../shared/errors.ts';
+import { restOf } from '../../../shared/http/retry-after.ts';
 import { readingsOf } from '../../../shared/model/readings-record.ts';
 import type { Reading } from '../../../shared/model/reading.ts';
 import type { Notify } from '../../../shared/telemetry/log.ts';
@@ -35,6 +36,12 @@ const REFUSALS_MAX = 10;
 
 type Target = Delivery['targets'][number];
 
+/** Until when a target wants to be left alone, by the monotonic clock, and what it answered. */
+interface Rest {
+  untilMs: number;
+  why: string;
+}
+
 export class DeliveryStages {
   delivered = 0;
   refused = 0;
@@ -60,6 +67,7 @@ export class DeliveryStages {
     const prefix = `${DELIVERED_PREFIX}${encodeURIComponent(target.name)}/`;
     /** Alert → how often it was refused. */
     const refusals = new Map<string, number>();
+    const rest: Rest = { untilMs: 0, why: '' };
     /** Alert → its quarantine record. */
     const asides = new Map<string, Produced>();
     const places = new Heard(target.name);
@@ -93,7 +101,7 @@ export class DeliveryStages {
             const at = `${prefix}${key}`;
             // Not again when this step is tried again after another one of its alerts was not taken.
             if (last.get(at) !== alert.id) {
-              if (await this.send(target, alert, refusals)) this.delivered++;
+              if (await this.send(target, alert, refusals, rest)) this.delivered++;
               else asides.set(alert.id, aside(record, target, alert));
               last.set(at, alert.id);
             }
@@ -118,10 +126,18 @@ export class DeliveryStages {
     target: Target,
     alert: Alert,
     refusals: Map<string, number>,
+    rest: Rest,
   ): Promise<boolean> {
+    const nowMs = monotonicMs(this.time);
+    if (nowMs < rest.untilMs)
+      throw new HeadwaterError(
+        'UNREACHABLE',
+        `${rest.why}, and asks to be left alone for another ${Math.ceil((rest.untilMs - nowMs) / 1000)} s`,
+      );
     try {
       await send(target, alert);
     } catch (error) {
+      Object.assign(rest, { untilMs: nowMs + restOf(error), why: messageOf(error) });
       if (!hasCode(error, 'RECORD_REFUSED')) throw error;
       const count = (refusals.get(alert.id) ?? 0) + 1;
       refusals.set(alert.id, count);
