@@ -24,6 +24,8 @@ export interface HdfsOptions {
 interface Answer {
   status: number;
   location: string | undefined;
+  /** Its content type. */
+  type: string;
   body: Buffer;
 }
 
@@ -37,6 +39,9 @@ interface FileStatus {
 
 const TIMEOUT_MS = 60_000;
 const PART = '.part';
+/** What HDFS says of the bytes of a file. */
+const BYTES = 'application/octet-stream';
+const NO_ANSWER = 'that is no answer of WebHDFS: look at the address, and at proxies in between';
 
 function send(method: string, url: string, body?: Buffer): Promise<Answer> {
   const request = url.startsWith('https:') ? httpsRequest : httpRequest;
@@ -53,6 +58,7 @@ function send(method: string, url: string, body?: Buffer): Promise<Answer> {
         resolve({
           status: response.statusCode ?? 0,
           location: response.headers.location,
+          type: response.headers['content-type'] ?? '',
           body: Buffer.concat(chunks),
         }),
       );
@@ -81,13 +87,16 @@ export class HdfsObjects implements ObjectStore {
   }
 
   /** Throws NOT_FOUND and LAKE_UNAVAILABLE. `body` goes to where the first answer points. */
-  private async call(doing: string, method: string, url: string, body?: Buffer): Promise<Buffer> {
+  private async call(doing: string, method: string, url: string, body?: Buffer): Promise<Answer> {
     const where = `the lake at ${this.address}: ${doing}`;
     let answer: Answer;
     try {
       answer = await send(method, url);
       if (answer.location !== undefined && answer.status === 307)
         answer = await send(method, answer.location, body);
+      // 201 is a file that was written; whoever does not send the bytes on has not taken them.
+      if (body !== undefined && answer.status !== 201 && answer.status < 300)
+        throw new Error(NO_ANSWER);
     } catch (error) {
       throw new HeadwaterError(
         'LAKE_UNAVAILABLE',
@@ -97,7 +106,12 @@ export class HdfsObjects implements ObjectStore {
         },
       );
     }
-    if (answer.status < 300) return answer.body;
+    if (/html/i.test(answer.type))
+      throw new HeadwaterError(
+        'LAKE_UNAVAILABLE',
+        `${where}: HTTP ${answer.status} and a web page: ${NO_ANSWER}`,
+      );
+    if (answer.status < 300) return answer;
     if (answer.status === 404) throw new HeadwaterError('NOT_FOUND', `${where}: it is not there`);
     const said = /"message":"((?:[^"\\]|\\.)*)"/.exec(answer.body.toString('utf8'))?.[1];
     throw new HeadwaterError(
@@ -106,9 +120,28 @@ export class HdfsObjects implements ObjectStore {
     );
   }
 
+  private isNone(doing: string): HeadwaterError {
+    return new HeadwaterError(
+      'LAKE_UNAVAILABLE',
+      `the lake at ${this.address}: ${doing}: ${NO_ANSWER}`,
+    );
+  }
+
+  /** What it answers under that name. */
+  private async said<T>(doing: string, name: string, method: string, url: string): Promise<T> {
+    const { body } = await this.call(doing, method, url);
+    let answer: unknown;
+    try {
+      answer = (JSON.parse(body.toString('utf8')) as Record<string, unknown> | null)?.[name];
+    } catch {
+      // Somebody else has answered.
+    }
+    if (answer === undefined) throw this.isNone(doing);
+    return answer as T; // As the REST API describes it.
+  }
+
   private async isTrue(doing: string, method: string, url: string): Promise<boolean> {
-    const body = await this.call(doing, method, url);
-    return (JSON.parse(body.toString('utf8')) as { boolean: boolean }).boolean;
+    return await this.said<boolean>(doing, 'boolean', method, url);
   }
 
   async open(): Promise<void> {
@@ -141,12 +174,15 @@ export class HdfsObjects implements ObjectStore {
   }
 
   private async status(key: string): Promise<FileStatus> {
-    const body = await this.call(`looking at ${key}`, 'GET', this.url(key, 'GETFILESTATUS'));
-    return (JSON.parse(body.toString('utf8')) as { FileStatus: FileStatus }).FileStatus;
+    const url = this.url(key, 'GETFILESTATUS');
+    return await this.said<FileStatus>(`looking at ${key}`, 'FileStatus', 'GET', url);
   }
 
   async get(key: string): Promise<Buffer> {
-    return await this.call(`reading ${key}`, 'GET', this.url(key, 'OPEN'));
+    const doing = `reading ${key}`;
+    const { type, body } = await this.call(doing, 'GET', this.url(key, 'OPEN'));
+    if (!type.startsWith(BYTES)) throw this.isNone(doing);
+    return body;
   }
 
   async list(prefix: string): Promise<ObjectInfo[]> {
@@ -158,11 +194,10 @@ export class HdfsObjects implements ObjectStore {
   private async walk(at: string, found: ObjectInfo[]): Promise<void> {
     let entries: FileStatus[];
     try {
-      const body = await this.call(`listing ${at}`, 'GET', this.url(at, 'LISTSTATUS'));
-      const { FileStatuses } = JSON.parse(body.toString('utf8')) as {
-        FileStatuses: { FileStatus: FileStatus[] };
-      };
-      entries = FileStatuses.FileStatus;
+      const url = this.url(at, 'LISTSTATUS');
+      type Listed = { FileStatus: FileStatus[] };
+      const listed = await this.said<Listed>(`listing ${at}`, 'FileStatuses', 'GET', url);
+      entries = listed.FileStatus;
     } catch (error) {
       if (hasCode(error, 'NOT_FOUND')) return;
       throw error;
