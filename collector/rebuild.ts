@@ -9,7 +9,7 @@
  * All of it may be done twice, or be cut off and begun again: identities make it once in effect.
  */
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
-import { checkFrame } from '../shared/frame/frame.ts';
+import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
 import { RangeSet } from '../shared/model/ranges.ts';
 import type { FieldValue, Reading } from '../shared/model/reading.ts';
 import { encodeReadings } from '../shared/model/readings-record.ts';
@@ -110,7 +110,7 @@ export class Rebuild {
         for (const { value } of await consumer.poll(POLL_MS)) {
           try {
             const { gateway, epoch, kind, firstSequence, count } = checkFrame(value);
-            const name = `${gateway}/${epoch}/${kind}`;
+            const name = `${gateway}/${epoch}/${kindOf(kind, count, value)}`;
             let set = known.get(name);
             if (set === undefined) known.set(name, (set = new RangeSet()));
             set.add(firstSequence, firstSequence + Math.max(1, count) - 1);
@@ -145,12 +145,12 @@ export class Rebuild {
         const to = from + Math.max(1, Number(count)) - 1;
         const spans = { [String(epoch)]: [[from, to]] } satisfies Spans;
         if (only !== undefined && !only.touches(String(gateway), spans)) continue;
-        const name = `${String(gateway)}/${String(epoch)}/${String(kind)}`;
+        const value = Buffer.from((frame as { bytes: Uint8Array }).bytes);
+        const name = `${String(gateway)}/${String(epoch)}/${kindOf(Number(kind), Number(count), value)}`;
         let set = known.get(name);
         if (set === undefined) known.set(name, (set = new RangeSet()));
         if (set.covers(from, to)) continue;
         set.add(from, to);
-        const value = Buffer.from((frame as { bytes: Uint8Array }).bytes);
         const own = objectOf<string>(headers);
         batch.push({
           key: String(gateway),
@@ -215,6 +215,10 @@ export class Rebuild {
     await this.work;
   }
 }
+
+/** Parts of one note have its sequence, all of them: their checksums tell them apart. */
+const kindOf = (kind: number, count: number, frame: Buffer): string =>
+  count > 0 || kind === KIND_STATUS ? `${kind}` : `${kind}/${frame.readUInt32LE(8)}`;
 
 function split(name: string): [gateway: string, epoch: string] {
   const cut = name.indexOf(' ');

@@ -50,8 +50,9 @@ export function accountStatus(
   const { gateway } = header;
   const arrivedMs = arrivedOf(record);
   const status = readNote(KIND_STATUS, record.value, header);
-  const named = new Set(status.epochs.map((each) => each.epoch));
-  const sending = status.epochs.some(({ waiting }) => waiting.length > 0);
+  const named = new Set([...status.epochs.map((each) => each.epoch), ...(status.also ?? [])]);
+  const sending =
+    status.sending === true || status.epochs.some(({ waiting }) => waiting.length > 0);
   state.touch(state.epoch(gateway, header.epoch)).spoke(arrivedMs);
   for (const holdings of status.epochs)
     state.touch(state.epoch(gateway, holdings.epoch)).heard(holdings, sending, arrivedMs);
@@ -81,7 +82,8 @@ export function account(state: PartitionState, record: StoredRecord): void {
         break;
       default:
     }
-    state.epoch(gateway, epoch).receive(firstSequence, firstSequence + count - 1);
+    // A part of a note has no place of its own: the last one has it.
+    if (count > 0) state.epoch(gateway, epoch).receive(firstSequence, firstSequence + count - 1);
   } catch {
     // It went to quarantine when it was decoded.
   }

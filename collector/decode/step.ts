@@ -91,7 +91,8 @@ export class DecodeStep {
   ): void {
     if (header.kind === KIND_STATUS) return accountStatus(state, record, header);
     const { gateway, epoch, firstSequence, count } = header;
-    const last = firstSequence + count - 1;
+    // A part of a note has no place of its own: the last one has it, and ends what is said again.
+    const last = firstSequence + Math.max(1, count) - 1;
     const ledger = state.touch(state.epoch(gateway, epoch));
     if (!isUnsettled(record)) settleFrames(state, gateway, produced);
     const { received } = ledger;
@@ -108,7 +109,7 @@ export class DecodeStep {
           .reduce((sum, [a, b]) => sum + b - a + 1, 0);
       this.records(state, record, header, isFresh, produced);
     } else this.note(state, record, header, produced);
-    ledger.receive(firstSequence, last);
+    if (count > 0) ledger.receive(firstSequence, last);
   }
 
   private records(

@@ -9,13 +9,14 @@ import { takeTags } from './message-decoder.ts';
 
 /** What no store takes is left out: the ledger has said already that the messages are thinned. */
 export function summaryReadings(
-  { series }: Summary,
+  { series, from = 0 }: Summary,
   { gateway, epoch, firstSequence }: FrameHeader,
   mappings: Mappings,
 ): Reading[] {
   const seed = identitySeed(gateway, epoch);
   return series
-    .map((each, index): Reading => {
+    .map((each, at): Reading => {
+      const index = from + at;
       const ns = identityDigits(seed, firstSequence, index, 1_000_000);
       const timeMs = Math.floor((each.fromUs + each.toUs) / 2000);
       return { ...meaningOf(mappings, gateway, each), sequence: firstSequence, index, timeMs, ns };

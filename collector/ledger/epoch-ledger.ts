@@ -90,6 +90,8 @@ export class EpochLedger {
       return;
     }
     for (const [from, to] of ranges) {
+      // A part of a report that came again before its last one had come.
+      if (this.knows(from, to, cause)) continue;
       const last = this.lost.at(-1);
       // Neighbours of one kind are one entry: a long thinning would else fill the ledger.
       if (last?.to !== null && last?.to === from - 1 && last.cause === cause) last.to = to;
@@ -97,6 +99,13 @@ export class EpochLedger {
       if (to !== null) this.next = Math.max(this.next, to + 1);
     }
     this.lost = this.lost.slice(-REPORTS_MAX);
+  }
+
+  private knows(from: number, to: number | null, cause: LossCause): boolean {
+    return this.lost.some(
+      (each) =>
+        each.cause === cause && each.from <= from && (each.to ?? Infinity) >= (to ?? Infinity),
+    );
   }
 
   /** The last status named something of this epoch. */

@@ -4,7 +4,8 @@
  *
  * - readings, results and streams: the same readings in more records. One alone that is too large is named in quarantine by
  *   the identity of its message, which is in `raw`: a replay brings it once the topic takes it.
- * - raw: the same messages, in more frames. One message alone that is too large is not taken: its gateway keeps it.
+ * - raw: the same messages, in more frames, and notes in parts. One message alone that is too large is not taken: its
+ *   gateway keeps it.
  * - quarantine: its payload is cut, as the reason says.
  * - commands: one that is too large goes to quarantine instead of to the device.
  */
@@ -25,6 +26,7 @@ import {
 import type { Quarantined, Reading, ReadingBatch } from '../../shared/model/reading.ts';
 import { encodeReadings, readingsOf } from '../../shared/model/readings-record.ts';
 import type { LogRecord, Produced } from '../../contracts/log.ts';
+import { noteInParts } from './fit-notes.ts';
 
 const QUARANTINE = 'quarantine';
 /** Of a quarantine record that has to be made smaller, where its payload is not all that is large. */
@@ -114,8 +116,11 @@ function byReference(
 
 export function splitFrame(record: Produced, bytesMax: number): Produced[] {
   const header = checkFrame(record.value);
-  if (header.kind !== KIND_RECORDS)
-    throw tooLarge(record, bytesMax, 'a note of a gateway cannot be split');
+  if (header.kind !== KIND_RECORDS) {
+    const parts = noteInParts(record, header, (part) => recordBytes(part) <= bytesMax);
+    if (parts !== undefined) return parts;
+    throw tooLarge(record, bytesMax, 'this note of a gateway cannot be split');
+  }
   if (header.count < 2)
     throw tooLarge(record, bytesMax, 'one message cannot be split: whoever sent it keeps it');
   const middle = header.firstSequence + (header.count >> 1);

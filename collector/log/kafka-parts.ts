@@ -1,7 +1,8 @@
 /**
  * State that is larger than its compacted topic takes of a record, in several: `KEY US ID US NUMBER` has a part, and the
  * record of the key itself, which goes last, has the rest and names the others in a header. Whoever reads the topic through
- * this log sees whole values and no part. The parts of a value that was replaced are removed with the next one.
+ * this log sees whole values and no part. The parts of a value that was replaced are removed with the next one, as are those
+ * that whoever was killed between them had left.
  */
 import { randomBytes } from 'node:crypto';
 import type { LogRecord, Produced, StoredRecord } from './log.ts';
@@ -23,20 +24,23 @@ type Placed = Produced & { partition: number };
 export class Parts {
   /** Topic/partition/key → the parts of the value that is there now. */
   private readonly present = new Map<string, string>();
+  /** The same → parts that no value names. */
+  private readonly unnamed = new Map<string, Unnamed>();
 
-  /** Some value may be in parts. */
+  /** Some value may be in parts, or some parts may be of none. */
   get areThere(): boolean {
-    return this.present.size > 0;
+    return this.present.size > 0 || this.unnamed.size > 0;
   }
 
   /** As records of at most `bytesMax` bytes, and the end of the parts of the value before; undefined where no part has room. */
   outgoing(record: Placed, bytes: number, bytesMax: number): Placed[] | undefined {
-    if (bytes <= bytesMax && this.present.size === 0) return [record];
+    if (bytes <= bytesMax && !this.areThere) return [record];
     const { topic, partition, key, value, headers } = record;
     const name = `${topic}/${partition}/${key}`;
     const before = this.present.get(name);
     this.present.delete(name);
-    const gone = partKeys(key, before).map((each) => ({
+    const dead = this.unnamed.get(name)?.dead ?? [];
+    const gone = [...new Set([...partKeys(key, before), ...dead])].map((each) => ({
       ...{ topic, partition, key: each, headers: {} },
       value: Buffer.alloc(0),
     }));
@@ -65,18 +69,18 @@ export class Parts {
       const { partition, key, value, headers } = record;
       const at = (each: string): string => `${partition}/${each}`;
       if (PART_KEY.test(key)) {
+        this.sawPart(`${topic}/${partition}/${key.replace(PART_KEY, '')}`, key, value.length > 0);
         if (value.length === 0) held.delete(at(key));
         else held.set(at(key), value);
         return undefined;
       }
       const named = headers[HEADER_PARTS];
       const name = `${topic}/${partition}/${key}`;
-      if (named === undefined) {
-        if (this.present.size > 0) this.present.delete(name);
-        return record;
-      }
-      const parts = partKeys(key, named).map((each) => held.get(at(each)));
-      for (const each of partKeys(key, named)) held.delete(at(each));
+      const keys = partKeys(key, named);
+      if (this.areThere) this.sawValue(name, key, keys);
+      if (named === undefined) return record;
+      const parts = keys.map((each) => held.get(at(each)));
+      for (const each of keys) held.delete(at(each));
       // Some of it is gone only where a later value has taken its place.
       if (parts.includes(undefined)) return undefined;
       this.present.set(name, named);
@@ -84,6 +88,34 @@ export class Parts {
       return { ...record, headers: rest, value: Buffer.concat([...(parts as Buffer[]), value]) };
     };
   }
+
+  private sawPart(name: string, key: string, isThere: boolean): void {
+    const { open, dead } = this.unnamed.get(name) ?? { open: new Set(), dead: new Set() };
+    dead.delete(key);
+    open.delete(key);
+    if (isThere) open.add(key);
+    this.keep(name, { open, dead });
+  }
+
+  /** What lies before a value and is none of its parts is of none: whoever wrote it was killed, or has replaced it. */
+  private sawValue(name: string, key: string, keys: readonly string[]): void {
+    const { open, dead } = this.unnamed.get(name) ?? { open: new Set(), dead: new Set() };
+    for (const each of [...open, ...partKeys(key, this.present.get(name))]) dead.add(each);
+    for (const each of keys) dead.delete(each);
+    this.present.delete(name);
+    this.keep(name, { open: new Set(), dead });
+  }
+
+  private keep(name: string, unnamed: Unnamed): void {
+    if (unnamed.open.size + unnamed.dead.size > 0) this.unnamed.set(name, unnamed);
+    else this.unnamed.delete(name);
+  }
+}
+
+interface Unnamed {
+  /** Their value may still come. */
+  open: Set<string>;
+  dead: Set<string>;
 }
 
 function partKeys(key: string, named: string | undefined): string[] {

@@ -76,6 +76,8 @@ export interface Summary {
   /** Sequences that it stands for, inclusive. */
   replaces: Range[];
   series: SummarySeries[];
+  /** Of one in parts: how many series the parts before have. */
+  from?: number;
 }
 
 export interface EpochHoldings {
@@ -102,6 +104,10 @@ export interface Status {
   epochs: EpochHoldings[];
   about?: About;
   config?: RemoteReport;
+  /** Of one in parts: the epochs that the other parts tell of. */
+  also?: string[];
+  /** Of one in parts: something waits in one of them. */
+  sending?: boolean;
 }
 
 /** Body by kind. */
@@ -118,16 +124,18 @@ export interface NoteTime {
   clockQuality: number;
 }
 
-/** A frame around one note. A status has sequence 0 and takes none. */
+/** A frame around one note. A status has sequence 0 and takes none; nor does a part of a note that another one ends. */
 export function noteFrame<K extends keyof Notes>(
   kind: K,
   note: Notes[K],
   identity: FrameIdentity,
   sequence: number,
-  time: NoteTime,
+  { wallUs, monotonicUs, clockQuality }: NoteTime,
+  isPart = false,
 ): Buffer {
+  const count = kind === KIND_STATUS || isPart ? 0 : 1;
   return sealFrame(
-    { kind, identity, firstSequence: sequence, count: kind === KIND_STATUS ? 0 : 1, ...time },
+    { kind, identity, firstSequence: sequence, count, wallUs, monotonicUs, clockQuality },
     Buffer.from(JSON.stringify(note)),
     true,
   );
@@ -189,9 +197,15 @@ const SHAPES: Record<keyof Notes, (value: Record<string, unknown>) => boolean> =
         ranges.every((range) => Array.isArray(range) && Number.isSafeInteger(range[0])))),
   [KIND_ANCHOR]: ({ boot, monotonicUs, wallUs, errorUs }) =>
     isId(boot) && [monotonicUs, wallUs, errorUs].every(Number.isFinite),
-  [KIND_SUMMARY]: ({ epoch, replaces, series }) =>
-    isId(epoch) && isRanges(replaces) && Array.isArray(series) && series.every(isSeries),
-  [KIND_STATUS]: ({ epochs }) =>
+  [KIND_SUMMARY]: ({ epoch, replaces, series, from = 0 }) =>
+    isId(epoch) &&
+    isRanges(replaces) &&
+    Array.isArray(series) &&
+    series.every(isSeries) &&
+    Number.isSafeInteger(from),
+  [KIND_STATUS]: ({ epochs, also = [] }) =>
+    Array.isArray(also) &&
+    also.every(isId) &&
     Array.isArray(epochs) &&
     epochs.every((entry: unknown) => {
       const { epoch, next, waiting, history, lost } = (entry ?? {}) as Partial<EpochHoldings>;

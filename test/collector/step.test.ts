@@ -1,5 +1,7 @@
 /** The step of decoding alone: raw records and a state give records and a state, without log, clock or disk. */
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { splitFrame } from '../../collector/log/fit.ts';
 import { DecodeState } from '../../collector/decode/state.ts';
 import { DecodeStep } from '../../collector/decode/step.ts';
 import {
@@ -9,7 +11,13 @@ import {
   type StoredRecord,
 } from '../../collector/log/log.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
-import { CLOCK_SYNCHRONISED } from '../../shared/frame/frame.ts';
+import {
+  CLOCK_SYNCHRONISED,
+  KIND_LOSS,
+  KIND_STATUS,
+  KIND_SUMMARY,
+} from '../../shared/frame/frame.ts';
+import { noteFrame, type EpochHoldings, type Notes } from '../../shared/frame/notes.ts';
 import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { RECEIVED, mapped } from '../support/decode.ts';
@@ -33,6 +41,40 @@ function recordOf(payloads: string[], firstSequence: number): StoredRecord {
     offset: firstSequence,
   };
 }
+
+const TIME = { wallUs: RECEIVED * 1000, monotonicUs: 5, clockQuality: CLOCK_SYNCHRONISED };
+const digits = (number: number, bytes: number): string =>
+  createHash('sha512')
+    .update(`${number}`)
+    .digest('hex')
+    .slice(0, bytes * 2);
+/** Of things that lie apart. */
+const apart = (count: number, from = 1): [number, number][] =>
+  Array.from({ length: count }, (_, at) => [from + at * at * 3, from + at * at * 3 + 1]);
+const holdings = (number: number): EpochHoldings => ({
+  epoch: digits(number, 8),
+  next: 100_000,
+  waiting: number % 2 === 0 ? apart(20, number * 7) : [],
+  history: apart(20, 50_000 + number * 11),
+  lost: apart(3, 90_000),
+});
+const NOTES: [what: string, kind: keyof Notes, note: Notes[keyof Notes]][] = [
+  ['a loss', KIND_LOSS, { cause: 'dropped', where: 'b', reason: 'full', ranges: apart(900) }],
+  [
+    'a summary',
+    KIND_SUMMARY,
+    {
+      epoch: digits(1, 8),
+      replaces: apart(500),
+      series: Array.from({ length: 60 }, (_, at) => ({
+        ...{ client: digits(at, 8), topic: `t/${digits(at, 20)}`, constants: {} },
+        numbers: { v: [20, at, at + 1, at + 0.5] as [number, number, number, number] },
+        ...{ fromUs: RECEIVED * 1000, toUs: RECEIVED * 1000 + at },
+      })),
+    },
+  ],
+  ['a status', KIND_STATUS, { epochs: Array.from({ length: 24 }, (_, at) => holdings(at)) }],
+];
 
 const make = (yaml = 'mappings: []'): { step: DecodeStep; state: DecodeState } => ({
   step: new DecodeStep(mapped(yaml), { perClient: 1e6, perGateway: 1e6 }, () => undefined),
@@ -112,5 +154,38 @@ describe('step', () => {
       [],
       2,
     ]);
+  });
+  it.each(
+    NOTES,
+  )('%s that is larger than raw takes says in parts what it says whole, also when they come again', (_, kind, note) => {
+    const value = noteFrame(kind, note as never, IDENTITY, kind === KIND_STATUS ? 0 : 5, TIME);
+    const record = { topic: 'raw', key: 'gw', headers: { arrived: String(RECEIVED) }, value };
+    const taken = (frames: readonly Buffer[]): { ledger: unknown[]; readings: unknown[] } => {
+      const { step, state } = make();
+      const stored = (frame: Buffer, offset: number): StoredRecord => ({
+        ...{ key: 'gw', headers: record.headers, value: frame },
+        ...{ partition: 0, offset },
+      });
+      // The gateway had told of this one before, and holds nothing of it any more.
+      const gone = { epochs: [holdings(77)] };
+      const before = noteFrame(KIND_STATUS, gone, IDENTITY, 0, TIME);
+      const { produced } = step.step(state, [before, ...frames].map(stored));
+      const ledger = state
+        .of(0)
+        .epochsOf('gw')
+        .map((each) => each.record);
+      const readings = produced
+        .filter(({ topic }) => topic === TOPIC_READINGS)
+        .flatMap((each) => decodeReadings(each.value).readings);
+      return { ledger: ledger.sort((a, b) => (a.epoch < b.epoch ? -1 : 1)), readings };
+    };
+    const parts = splitFrame(record, 1500).map((part) => part.value);
+    expect(parts.length).toBeGreaterThan(2);
+    expect(Math.max(...parts.map((part) => part.length))).toBeLessThan(1500);
+    const whole = taken([value]);
+    expect(taken(parts)).toEqual(whole);
+    expect(taken([...parts, ...parts])).toEqual(whole);
+    // Its sender was killed before the last part, and says all of it once more.
+    expect(taken([...parts.slice(0, -1), ...parts])).toMatchObject({ ledger: whole.ledger });
   });
 });

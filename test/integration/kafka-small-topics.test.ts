@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { take } from '../../collector/ingest/take.ts';
 import { KafkaLog } from '../../collector/log/kafka.ts';
+import { Parts } from '../../collector/log/kafka-parts.ts';
 import type { LogRecord } from '../../collector/log/log.ts';
 import {
   TOPIC_COMMANDS,
@@ -21,7 +22,7 @@ import { decodeQuarantined, encodeQuarantined } from '../../shared/model/quarant
 import type { Quarantined, Reading } from '../../shared/model/reading.ts';
 import { decodeReadings, encodeReadings } from '../../shared/model/readings-record.ts';
 import { sharedKafka, type SharedKafka } from '../services/shared.ts';
-import { makeTopic, readAll } from '../support/kafka-admin.ts';
+import { makeTopic, readAll, setTopic } from '../support/kafka-admin.ts';
 import { until } from '../support/process.ts';
 import { FULL } from '../support/seed.ts';
 
@@ -242,6 +243,75 @@ describe.each(LIMITS)('topics that take %i bytes', (limit) => {
     await again.close();
     await watch.close();
   });
+});
+
+it('parts that a kill has left go with the next value of their key', async () => {
+  const [limit] = LIMITS as [number];
+  const log = logs.get(limit) as KafkaLog;
+  const [parts, value] = [new Parts(), noise(limit * 3)];
+  const key = 'killed/1';
+  const partition = log.partitionOf(key);
+  const whole = { ...record(key, Buffer.from(value)), topic: TOPIC_STATE, partition };
+  const pieces = parts.outgoing(whole, value.length, limit - 200) ?? [];
+  expect(pieces.length).toBeGreaterThan(2);
+  await log.append(TOPIC_STATE, [record(key, Buffer.from('before'))]);
+  // Whoever wrote it was killed before the last of them.
+  await log.append(TOPIC_STATE, pieces.slice(0, -1));
+  const left = async (): Promise<string[]> => {
+    const last = new Map<string, number>();
+    for (const each of await readAll(log, TOPIC_STATE))
+      if (each.key.startsWith(key)) last.set(each.key, each.value.length);
+    return [...last].flatMap(([name, bytes]) => (bytes === 0 || name === key ? [] : [name]));
+  };
+  expect(await left()).toHaveLength(pieces.length - 1);
+  const again = await open(limit);
+  const state = async (): Promise<string | undefined> =>
+    (await again.state(TOPIC_STATE, partition, key)).map((each) => each.value.toString())[0];
+  expect(await state()).toBe('before');
+  for (const next of ['one', 'two']) {
+    await again.append(TOPIC_STATE, [record(key, Buffer.from(next))]);
+    expect(await state()).toBe(next);
+  }
+  expect(await left()).toEqual([]);
+  await again.close();
+});
+
+it('a limit that is lowered while it runs is found out by what is refused, and holds up nothing', async () => {
+  const prefix = `${kafka.topicPrefix}lowered.`;
+  const log = await KafkaLog.create(
+    {
+      ...{ brokers: kafka.address, topicPrefix: prefix, partitions: 1, now: () => Date.now() },
+      topics: topics(1 << 20),
+    },
+    ({ event, text }) => said.push(`${event}: ${text}`),
+  );
+  await log.open();
+  const batch = (name: string, bytes: number) => {
+    const readings = readingsOf(Math.ceil(bytes / 300), 200);
+    return record(name, encodeReadings({ gateway: name, epoch: 'e', arrivedMs: 5, readings }));
+  };
+  // Some of what is refused was taken: outside of a step it comes again under its identity.
+  const count = async (name: string): Promise<number> => {
+    const own = (await readAll(log, TOPIC_READINGS)).filter(({ key }) => key === name);
+    const readings = own.flatMap(({ value }) => decodeReadings(value).readings);
+    return new Set(readings.map(({ sequence }) => sequence)).size;
+  };
+  await log.append(TOPIC_READINGS, [batch('before', 300_000)]);
+  setTopic(kafka.address, `${prefix}${TOPIC_READINGS}`, 'max.message.bytes', 20_000);
+  await until('it to be taken', async () => {
+    try {
+      await log.append(TOPIC_READINGS, [batch('after', 300_000)]);
+      return true;
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'LOG_UNAVAILABLE' });
+      return undefined;
+    }
+  });
+  expect([await count('before'), await count('after')]).toEqual([1000, 1000]);
+  expect(said.join('\n')).toMatch(
+    /log_topics: topic \S*lowered\.\S+ has max\.message\.bytes=20000/,
+  );
+  await log.close();
 });
 
 it('each is said at the start, with the command that mends it', async () => {
