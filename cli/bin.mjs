@@ -1,11 +1,17 @@
 #!/usr/bin/env node
-// The command as it is installed: runs what `npm run build` (also part of `npm ci`) has put into dist/.
-import { existsSync } from 'node:fs';
+// The command as it is installed: runs what `npm run build` (also part of `npm ci`) has put into dist/. Written so that a
+// Node that is too old reads it, and says so.
+import { existsSync } from 'fs';
 
+const node = process.versions.node;
+const [major, minor] = node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 11)) {
+  process.stderr.write(`headwater: this is Node ${node}, and 20.11 or later is needed\n`);
+  process.exit(1);
+}
 const built = new URL('../dist/headwater.js', import.meta.url);
 if (!existsSync(built)) {
   process.stderr.write('headwater: not built yet: run `npm ci` or `npm run build` first\n');
   process.exit(1);
 }
-const { main } = await import(built.href);
-await main(process.argv.slice(2));
+void import(built.href).then(({ main }) => main(process.argv.slice(2)));

@@ -5,6 +5,12 @@ import { renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+const node = process.versions.node;
+const [major, minor] = node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 11)) {
+  process.stderr.write(`build: this is Node ${node}, and 20.11 or later is needed\n`);
+  process.exit(1);
+}
 let build;
 try {
   ({ build } = await import('esbuild'));

@@ -71,6 +71,25 @@ it('exit codes: what the overview says of them', () => {
   expect(exits('tail', '--nosuch')).toBe(2);
 });
 
+it.each([
+  'cli/bin.mjs',
+  'gateway/bin.mjs',
+  'scripts/build.mjs',
+])('%s: a Node that is too old is one sentence', (file) => {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  // What an older one cannot read: it would end with its own words.
+  if (file !== 'scripts/build.mjs') expect(text).not.toMatch(/^(?!\/\/).*(\bawait\b|'node:|\?\?)/m);
+  for (const version of ['12.22.0', '18.20.8', '20.10.0']) {
+    const older = text.replace('process.versions.node', `'${version}'`);
+    const args = ['--input-type=module', '-e', older];
+    const { stderr, status } = spawnSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+    expect(stderr).toMatch(
+      new RegExp(`^(headwater|build): this is Node ${version}, and 20.11 or later is needed\n$`),
+    );
+    expect(status).toBe(1);
+  }
+});
+
 it('the red of an error is for terminals, and not where NO_COLOR is set', () => {
   const file = join(temporaryFolder(), 'out');
   const command = `${process.execPath} cli/bin.mjs nosuch`;
