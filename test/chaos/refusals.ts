@@ -88,13 +88,35 @@ const OF_STORE = (says: RegExp): Named => ({
   status: says,
   metric: /^headwater_store_up 0$/m,
 });
+const OF_LOG = (says: RegExp): Named => ({
+  log: new RegExp(`log_down: .*(${says.source})`),
+  status: says,
+  metric: /^headwater_log_up 0$/m,
+});
 
-const isStoring = async (site: Site): Promise<boolean> => {
+/** Nothing whose name begins so waits. */
+const isWell = async (site: Site, of = ''): Promise<boolean> => {
   const { waiting } = await getJson<{ waiting: { name: string }[] }>(
     `http://${site.collector?.address['http']}/api/v1/status`,
   );
-  return !waiting.some(({ name }) => name.startsWith('store'));
+  return !waiting.some(({ name }) => name.startsWith(of));
 };
+
+/** A fault while readings come in: it is named, then it is taken away, and all is well again. */
+async function under(
+  site: Site,
+  fault: string,
+  says: Named,
+  off: () => Promise<void> | void,
+  of = '',
+): Promise<void> {
+  const from = site.collector?.output().length ?? 0;
+  const load = site.load(40);
+  await named(fault, site, says, from);
+  await off();
+  await load;
+  await until(`${fault}: it to be well`, async () => (await isWell(site, of)) || undefined, 90_000);
+}
 
 /** Everything that InfluxDB, or a proxy, may answer, while readings come in; then it is well, and all is there once. */
 export async function storeAnswers(): Promise<Result> {
@@ -103,31 +125,18 @@ export async function storeAnswers(): Promise<Result> {
   const store = `influxdb://127.0.0.1:${front.port}/org/bucket`;
   const environment = { HEADWATER_INFLUXDB_TOKEN: influx.token };
   const site = new Site([], temporaryFolder(), {}, { more: ['--store', store], environment });
-  const under = async (
-    fault: string,
-    says: RegExp,
-    off: () => Promise<void> | void,
-  ): Promise<void> => {
-    const from = site.collector?.output().length ?? 0;
-    await site.load(40);
-    await named(fault, site, OF_STORE(says), from);
-    await off();
-    await until(
-      `${fault}: storing again`,
-      async () => (await isStoring(site)) || undefined,
-      60_000,
-    );
-  };
   try {
     await site.start();
     await site.load(40);
-    await until('it to be stored', async () => (await isStoring(site)) || undefined);
+    await until('it to be stored', async () => (await isWell(site, 'store')) || undefined);
     for (const [fault, instead, says] of ANSWERS) {
       front.instead = instead;
-      await under(fault, says, () => void (front.instead = () => false));
+      const off = (): void => void (front.instead = () => false);
+      await under(site, fault, OF_STORE(says), off, 'store');
     }
     await influx.kill();
-    await under('InfluxDB: dead', /does not answer|502/, () => influx.restart());
+    const dead = OF_STORE(/does not answer|502/);
+    await under(site, 'InfluxDB: dead', dead, () => influx.restart(), 'store');
     return await site.reconcile(true);
   } finally {
     await site.stop();
@@ -147,52 +156,26 @@ export async function logRefuses(): Promise<Result> {
   const raw = 'headwater.raw';
   const acl = (...args: string[]): string =>
     kafkaTool('org.apache.kafka.tools.AclCommand', address, [...args, '--topic', raw, '--force']);
-  const isUp = async (): Promise<boolean> => {
-    const { waiting } = await getJson<{ waiting: unknown[] }>(
-      `http://${site.collector?.address['http']}/api/v1/status`,
-    );
-    return waiting.length === 0;
-  };
-  const under = async (
-    fault: string,
-    says: RegExp,
-    off: () => Promise<void> | void,
-  ): Promise<void> => {
-    const from = site.collector?.output().length ?? 0;
-    const load = site.load(40);
-    await named(
-      fault,
-      site,
-      {
-        log: new RegExp(`log_down: .*(${says.source})`),
-        status: says,
-        metric: /^headwater_log_up 0$/m,
-      },
-      from,
-    );
-    await off();
-    await load;
-    await until(`${fault}: it to be well`, async () => (await isUp()) || undefined, 90_000);
-  };
   try {
     await site.start();
     await site.load(200);
     setTopic(address, raw, 'min.insync.replicas', 2);
-    await under('Kafka: too few in sync', /takes nothing: 1 of its replicas/, () =>
+    const few = OF_LOG(/takes nothing: 1 of its replicas/);
+    await under(site, 'Kafka: too few in sync', few, () =>
       setTopic(address, raw, 'min.insync.replicas', 1),
     );
     acl('--add', '--allow-principal', 'User:*', '--operation', 'All');
     for (const right of ['Write', 'Read', 'Describe']) {
       const denied = ['--deny-principal', 'User:*', '--operation', right];
       acl('--add', ...denied);
-      await under(
-        `Kafka: may not ${right.toLowerCase()}`,
-        /this user (may not [a-z, ]+ topic|lacks a right)/,
-        () => void acl('--remove', ...denied),
-      );
+      const may = OF_LOG(/this user (may not [a-z, ]+ topic|lacks a right)/);
+      const off = (): void => void acl('--remove', ...denied);
+      await under(site, `Kafka: may not ${right.toLowerCase()}`, may, off);
     }
     await kafka.kill();
-    await under('Kafka: dead', /Kafka does not answer|the log: /, () => kafka.restart());
+    await under(site, 'Kafka: dead', OF_LOG(/Kafka does not answer|the log: /), () =>
+      kafka.restart(),
+    );
     return await site.reconcile(true);
   } finally {
     await site.stop();

@@ -6,6 +6,10 @@ import { join } from 'node:path';
 export const MEASURES = {
   rssBytes: 2 * 1024 * 1024,
   heapBytes: 1024 * 1024,
+  /** Buffers, and what native code says that it holds for JavaScript. */
+  externalBytes: 1024 * 1024,
+  /** The rest of what is resident: DuckDB, LevelDB, librdkafka, code, and what malloc keeps. */
+  nativeBytes: 2 * 1024 * 1024,
   fds: 3,
   threads: 2,
   files: 10,
@@ -54,9 +58,15 @@ export function sampleOf(pid: number, folder: string, heapFile: string): Record<
   const of = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? Number.NaN);
   const { files, bytes } = folderOf(folder);
+  const rssBytes = of('VmRSS') * 1024;
+  const [heapBytes = 0, externalBytes = 0, ofNode = 0] = readFileSync(heapFile, 'utf8')
+    .split(' ')
+    .map(Number);
   return {
-    rssBytes: of('VmRSS') * 1024,
-    heapBytes: Number(readFileSync(heapFile, 'utf8')),
+    rssBytes,
+    heapBytes,
+    externalBytes,
+    nativeBytes: rssBytes - ofNode,
     fds: readdirSync(`/proc/${pid}/fd`).length,
     threads: of('Threads'),
     files,
@@ -65,8 +75,8 @@ export function sampleOf(pid: number, folder: string, heapFile: string): Record<
 }
 
 /**
- * A module that a process is started with: it writes the least heap of the last half minute, which is about what a
- * collection leaves, into the file that SOAK_HEAP names.
+ * A module that a process is started with: into the file that SOAK_HEAP names it writes the least heap and the least
+ * external memory of the last half minute, which is about what a collection leaves, and what V8 holds now.
  */
 export const PROBE = `import { renameSync, writeFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
@@ -74,9 +84,11 @@ const file = process.env.SOAK_HEAP;
 if (isMainThread && file !== undefined) {
   const last = [];
   const look = () => {
-    last.push(process.memoryUsage().heapUsed);
+    const { heapUsed, heapTotal, external } = process.memoryUsage();
+    last.push([heapUsed, external]);
     if (last.length > 60) last.shift();
-    writeFileSync(file + '.new', String(Math.min(...last)));
+    const least = [0, 1].map((at) => Math.min(...last.map((each) => each[at])));
+    writeFileSync(file + '.new', [...least, heapTotal + external].join(' '));
     renameSync(file + '.new', file);
   };
   look();
