@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
+import { folderOfKey } from './heal-rows.ts';
 import { dateOfKey, gatewayOf } from './lake/catalog.ts';
 import { asideOf } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
@@ -14,7 +15,6 @@ import { SpanSet, counts, touches, type FileEntry, type Spans } from './lake/man
 import { TOPIC_RAW, type Log, type LogRecord } from './log/log.ts';
 
 const hash = (frame: Buffer): string => createHash('sha256').update(frame).digest('base64');
-export const folderOfKey = (key: string): string => key.slice(0, key.lastIndexOf('/') + 1);
 
 /** When what is said again was said again: it is so once. */
 export const HEADER_HEALED = 'healed';

@@ -15,7 +15,6 @@ import { gatewayOf } from './lake/catalog.ts';
 import {
   Unnumbered,
   HEADER_HEALED,
-  folderOfKey,
   frameOf,
   isUnnumbered,
   salvage,
@@ -24,6 +23,7 @@ import {
   zoneSpans,
   type Lost,
 } from './heal-frames.ts';
+import { Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-rows.ts';
 import { keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
@@ -111,16 +111,23 @@ export class Heal {
 
   private async round(): Promise<void> {
     const { lake } = this.options;
-    const { less } = lake.check;
-    const zones = new Set(less);
-    this.wasLess ||= zones.has('readings');
     await this.sayAhead();
     await this.lookAgain();
+    const readings = await Returned.since(lake, this.of('readings'));
+    const results = await Returned.since(lake, this.of('results'));
     for (const { zone, entry } of [...lake.check.lost.values()]) await keepWhole(lake, zone, entry);
-    await this.raw(zones.has('raw'));
-    await this.readings(zones.has('readings'));
-    await this.results(zones.has('results'));
-    for (const zone of zones) less.delete(zone);
+    await this.ofZone('raw', (isAll) => this.raw(isAll));
+    await this.ofZone('readings', (isAll) => this.readings(isAll, readings));
+    await this.ofZone('results', (isAll) => this.results(isAll, results));
+  }
+
+  /** What is found to be gone meanwhile is for the next round. */
+  private async ofZone(zone: Zone, work: (isAll: boolean) => Promise<void>): Promise<void> {
+    const { less } = this.options.lake.check;
+    const before = less.get(zone)?.times;
+    if (zone === 'readings') this.wasLess ||= before !== undefined;
+    await work(before !== undefined);
+    if (less.get(zone)?.times === before) less.delete(zone);
   }
 
   /** What the lake has and an older copy of the log has not. */
@@ -140,29 +147,31 @@ export class Heal {
   private async lookAgain(): Promise<void> {
     const { lake } = this.options;
     for (const [gateway, spans] of this.asked)
-      if (Object.keys(beyond(spans, await lake.catalog('raw').spansOf(gateway))).length === 0) {
+      if (isNothing(beyond(spans, await lake.catalog('raw').spansOf(gateway)))) {
         this.asked.delete(gateway);
         this.wanted.delete(gateway);
         this.rawCame();
       }
+    const received = this.options.received?.();
     for (const { zone, entry } of [...lake.check.lost.values()]) {
-      const isKnown = entry.final === true && Object.keys(entry.spans).length > 0;
+      const isKnown = entry.final === true && !isNothing(entry.spans);
       if (!isKnown) continue;
       const gateway = gatewayOf(entry.key);
-      const rest = beyond(entry.spans, await lake.catalog(zone).spansOf(gateway));
-      if (Object.keys(rest).length > 0) continue;
+      const raw = await lake.catalog('raw').spansOf(gateway);
+      if (zone === 'readings' && isNothing(unmade(entry, raw, received))) delete entry.final;
+      if (zone !== 'raw' || !isNothing(beyond(entry.spans, raw))) continue;
       this.wanted.delete(gateway);
       await lake.check.settle(entry.key);
-      if (zone === 'raw') this.rawCame();
+      this.rawCame();
     }
   }
 
   /** Readings that had nothing to be made of can be made now: of files that were given up, and of those that nobody knows. */
   private rawCame(): void {
-    const { less, lost } = this.options.lake.check;
-    for (const each of lost.values()) if (each.zone === 'readings') delete each.entry.final;
-    if (this.wasLess) less.add('readings');
+    const { check } = this.options.lake;
+    for (const each of check.lost.values()) if (each.zone === 'readings') delete each.entry.final;
     this.isAsked = true;
+    if (this.wasLess) check.hasLess('readings');
   }
 
   // ---- raw ----
@@ -198,7 +207,10 @@ export class Heal {
     catalog.refresh();
     for (const { entry } of lost)
       if (isUnnumbered(entry) && unnumbered.has(entry)) await lake.check.settle(entry.key);
-      else await this.judge('raw', entry, isAll, 'neither log nor lake has');
+      else {
+        const rest = beyond(entry.spans, await catalog.spansOf(gatewayOf(entry.key)));
+        await this.judge('raw', entry, isAll, rest);
+      }
     if (received !== undefined) await this.askFor(received);
   }
 
@@ -209,7 +221,7 @@ export class Heal {
     const known = await zoneSpans(lake, 'raw', (entry) => !isLost(entry));
     for (const gateway of received.gateways) {
       const rest = beyond(received.of(gateway), known.of(gateway));
-      if (Object.keys(rest).length === 0) continue;
+      if (isNothing(rest)) continue;
       this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
       this.asked.set(gateway, rest);
       const text = `the log was damaged before the lake had all of it: what was decoded of gateway ${gateway} stays, its raw frames are asked for from the gateway: ${spansText(rest)}`;
@@ -219,17 +231,17 @@ export class Heal {
 
   // ---- readings ----
 
-  private async readings(isAll: boolean): Promise<void> {
+  private async readings(isAll: boolean, back: Returned): Promise<void> {
     const lost = this.of('readings');
     if (lost.length === 0 && !isAll) return;
     const { lake, rebuild, replays } = this.options;
+    const received = this.options.received?.();
     const wanted = spansBy(lost);
+    const raw = await this.rawThere();
     if (isAll) {
-      const raw = await this.rawThere();
-      const readings = await zoneSpans(this.options.lake, 'readings');
-      for (const gateway of raw.gateways) {
+      const readings = await readingsIn(lake);
+      for (const gateway of raw.gateways)
         wanted.add(gateway, beyond(raw.of(gateway), readings.of(gateway)));
-      }
     }
     await rebuild.restore(wanted);
     const named = Object.fromEntries(
@@ -245,7 +257,11 @@ export class Heal {
     }
     await this.caughtUp('readings');
     lake.catalog('readings').refresh();
-    for (const { entry } of lost) await this.judge('readings', entry, isAll, 'no raw frame has');
+    for (const { entry } of lost) {
+      const isBack = (await back.of(entry)) === entry.rows;
+      const rest = isBack ? {} : unmade(entry, raw.of(gatewayOf(entry.key)), received);
+      await this.judge('readings', entry, isAll, rest);
+    }
   }
 
   /** What the lake's raw zone and the log have. */
@@ -261,13 +277,11 @@ export class Heal {
 
   // ---- results ----
 
-  private async results(isAll: boolean): Promise<void> {
+  private async results(isAll: boolean, back: Returned): Promise<void> {
     const lost = this.of('results');
     if (lost.length === 0 && !isAll) return;
     const { lake } = this.options;
     const folders = new Set(lost.map(({ entry }) => folderOfKey(entry.key)));
-    const before = new Map<string, number>();
-    for (const folder of folders) before.set(folder, await this.rowsIn(folder));
     for (const folder of folders) lake.suspects.add(folder);
     if (isAll) lake.suspects.add('');
     const since = performance.timeOrigin + performance.now();
@@ -287,9 +301,8 @@ export class Heal {
     await this.caughtUp('results');
     lake.catalog('results').refresh();
     for (const { entry } of lost) {
-      const folder = folderOfKey(entry.key);
-      const now = (await this.rowsIn(folder)) - (before.get(folder) ?? 0);
-      if (now >= entry.rows) await lake.check.settle(entry.key);
+      const now = await back.of(entry);
+      if (now === entry.rows) await lake.check.settle(entry.key);
       else
         await lake.check.giveUp(
           entry.key,
@@ -298,30 +311,27 @@ export class Heal {
     }
   }
 
-  private async rowsIn(folder: string): Promise<number> {
-    const { lake } = this.options;
-    const catalog = lake.catalog('results');
-    let rows = 0;
-    for (const { key, date } of await lake.folder(folder))
-      rows += (await catalog.day(date)).entries.get(key)?.rows ?? 0;
-    return rows;
-  }
-
   // ---- what all share ----
 
-  /** Settled when everything of it is there again; else told, and nobody waits any more. */
-  private async judge(zone: Zone, entry: FileEntry, isAll: boolean, none: string): Promise<void> {
+  /** Settled when all of it is there again, but for `rest`; else told, and nobody waits any more. */
+  private async judge(
+    zone: 'raw' | 'readings',
+    entry: FileEntry,
+    isAll: boolean,
+    rest: Spans,
+  ): Promise<void> {
     const { lake } = this.options;
     const gateway = gatewayOf(entry.key);
-    const rest = beyond(entry.spans, await lake.catalog(zone).spansOf(gateway));
-    const isKnown = Object.keys(entry.spans).length > 0;
+    const isKnown = !isNothing(entry.spans);
     // Of what nothing is known, everything that is known was looked for.
-    if ((isKnown || isAll) && Object.keys(rest).length === 0) {
-      this.wanted.delete(gateway);
+    if ((isKnown || isAll) && isNothing(rest)) {
       await lake.check.settle(entry.key);
-      if (zone === 'raw') this.rawCame();
+      if (zone === 'readings') return;
+      this.wanted.delete(gateway);
+      this.rawCame();
       return;
     }
+    const none = zone === 'raw' ? 'neither log nor lake has' : 'no raw frame has';
     if (zone === 'raw') this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
     await lake.check.giveUp(
       entry.key,

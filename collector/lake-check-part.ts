@@ -64,7 +64,7 @@ export const lakeCheckPart: CollectorPart<Checking> = {
       received,
     });
     // What the log has lost the lake may not have been given yet.
-    if (log.hasLost?.() === true) for (const zone of ZONES) lake.check.hasLess(zone);
+    if (log.hasLost?.() === true) for (const zone of ZONES) lake.check.hasLess(zone, false);
     ledger.wantedRaw = (gateway) => heal.stillWanted(gateway);
     const scrub = new Scrub(lake, notify, nowMs);
     scrub.start();

@@ -21,6 +21,7 @@ export const ASIDE = '_aside/';
 export interface Damage {
   zone: Zone;
   key: string;
+  /** '': any. */
   date: string;
   gateway: string;
   rows: number;
@@ -30,6 +31,15 @@ export interface Damage {
   since: number;
   /** No source has all of its rows. */
   final: boolean;
+}
+
+/** Of a zone that has less than it had. */
+interface Less {
+  /** Epoch milliseconds. */
+  since: number;
+  /** So often that was found. */
+  times: number;
+  isSure: boolean;
 }
 
 /** A look at all of the lake (`scrub.ts`). */
@@ -62,8 +72,8 @@ export class LakeCheck {
   notify: Notify = () => undefined;
   /** Called when rows have to be made again: those of `lost`, and whatever the zones of `less` lack. */
   onLost: () => void = () => undefined;
-  /** Zones that have less than they had, and nobody knows what. */
-  readonly less = new Set<Zone>();
+  /** Zones that have less than they had, or may have, and nobody knows what. */
+  readonly less = new Map<Zone, Less>();
   /** Raw frames that the lake has and a log, restored from an older copy, has not: they are said again in it. */
   readonly ahead = new SpanSet();
   /** The last look at all of it that came to its end. */
@@ -88,17 +98,25 @@ export class LakeCheck {
   }
 
   get damages(): Damage[] {
-    return [...this.lost].map(([key, { zone, entry }]) => ({
-      zone,
-      key,
-      date: dateOfKey(key),
-      gateway: gatewayOf(key),
-      rows: entry.rows,
-      kind: entry.gone === 'missing' ? 'missing' : 'damaged',
-      reason: entry.reason ?? '',
-      since: entry.since ?? 0,
-      final: entry.final === true,
-    }));
+    const zones = [...this.less].flatMap(([zone, { since, isSure }]): Damage[] => {
+      const reason = 'manifests and files are gone, and nothing says what was in them';
+      const all = { date: '', gateway: '~', rows: 0, kind: 'missing' as const, final: false };
+      return isSure ? [{ zone, key: `${zone}/`, reason, since, ...all }] : [];
+    });
+    const files = [...this.lost].map(
+      ([key, { zone, entry }]): Damage => ({
+        zone,
+        key,
+        date: dateOfKey(key),
+        gateway: gatewayOf(key),
+        rows: entry.rows,
+        kind: entry.gone === 'missing' ? 'missing' : 'damaged',
+        reason: entry.reason ?? '',
+        since: entry.since ?? 0,
+        final: entry.final === true,
+      }),
+    );
+    return [...zones, ...files];
   }
 
   /** Local path of a file that is as it was written; undefined: it is not, and counts no more. */
@@ -189,11 +207,15 @@ export class LakeCheck {
   refuseLost(zone: Zone, { from = '', to = '~', gateway, withoutLost = false }: FileFilter): void {
     if (withoutLost) return;
     for (const damage of this.damages) {
-      if (damage.zone !== zone || damage.final || damage.date < from || damage.date > to) continue;
-      if (gateway !== undefined && damage.gateway !== gateway) continue;
+      if (damage.zone !== zone || damage.final) continue;
+      const { key, date, kind, reason, rows } = damage;
+      const isAll = date === '';
+      if (!isAll && (date < from || date > to)) continue;
+      if (!isAll && gateway !== undefined && damage.gateway !== gateway) continue;
+      const what = isAll ? 'what it lacks is' : `its ${rows} rows are`;
       throw new HeadwaterError(
         'LAKE_UNAVAILABLE',
-        `the lake: ${damage.key} is ${damage.kind} (${damage.reason}) and its ${damage.rows} rows are being made again`,
+        `the lake: ${isAll ? 'a part of ' : ''}${key} is ${kind} (${reason}) and ${what} being made again`,
       );
     }
   }
@@ -247,8 +269,14 @@ export class LakeCheck {
     this.hasLess(zone);
   }
 
-  hasLess(zone: Zone): void {
-    this.less.add(zone);
+  /** `isSure`: something is gone; else it may be. */
+  hasLess(zone: Zone, isSure = true): void {
+    const before = this.less.get(zone);
+    this.less.set(zone, {
+      since: before?.since ?? Math.round(performance.timeOrigin + performance.now()),
+      times: (before?.times ?? 0) + 1,
+      isSure: isSure || before?.isSure === true,
+    });
     this.onLost();
   }
 

@@ -47,12 +47,23 @@ export async function factsOf(
     bytes: Number(to) - Number(from),
     rows: Number(rows),
   }));
-  const spans: Spans = {};
-  if (zone !== 'results') {
-    const rows = `read_parquet(${file}, hive_partitioning = false)`;
-    const sql = islands(RECORDS[zone].replace('%', rows), 'epoch');
-    for (const [epoch, from, to] of (await connection.runAndReadAll(sql)).getRows())
-      (spans[String(epoch)] ??= []).push([Number(from), Number(to)]);
-  }
+  const spans = zone === 'results' ? {} : await spansIn(connection, RECORDS[zone], path);
   return { rows: groups.reduce((sum, { rows }) => sum + rows, 0), groups, spans };
 }
+
+async function spansIn(
+  connection: DuckDBConnection,
+  records: string,
+  path: string,
+): Promise<Spans> {
+  const rows = `read_parquet(${quote(path)}, hive_partitioning = false)`;
+  const sql = islands(records.replace('%', rows), 'epoch');
+  const spans: Spans = {};
+  for (const [epoch, from, to] of (await connection.runAndReadAll(sql)).getRows())
+    (spans[String(epoch)] ??= []).push([Number(from), Number(to)]);
+  return spans;
+}
+
+/** The sequences that a file of readings has, and no others: a record's span has what other days' files have as well. */
+export const sequencesIn = (connection: DuckDBConnection, path: string): Promise<Spans> =>
+  spansIn(connection, 'SELECT DISTINCT epoch, sequence AS a, sequence AS b FROM %', path);

@@ -10,7 +10,7 @@ import {
   type DuckDBInstance,
 } from '../duckdb/database.ts';
 import { COLUMNS, ORDER, type Zone } from './layout.ts';
-import { factsOf, islands, type Facts } from './parquet-facts.ts';
+import { factsOf, islands, sequencesIn, type Facts } from './parquet-facts.ts';
 import type { RowRange } from './groups.ts';
 import type { Spans } from './manifest.ts';
 import { PAST_SELECT, PAST_TABLES, stageReplacing, type Replacing } from './parquet-past.ts';
@@ -138,6 +138,10 @@ export class ParquetEngine {
   /** What is to be known of a file that is there. */
   facts(zone: Zone, path: string): Promise<Facts> {
     return this.inTurn('reading a file', (connection) => factsOf(connection, zone, path));
+  }
+
+  sequences(path: string): Promise<Spans> {
+    return this.inTurn('reading a file', (connection) => sequencesIn(connection, path));
   }
 
   /** A file with these frames, to be given to the store. */

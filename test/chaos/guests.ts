@@ -21,6 +21,8 @@ export interface Machine {
   image: string;
   /** Commands of a shell in the checkout: the image is at `disk`, `top` is a tmpfs that may be written. */
   commands: (disk: string, top: string) => string;
+  /** A file for every write and flush of the image, in order (`write-log.ts`); of QEMU alone. */
+  writes?: string;
   /** A port of the host's loopback that leads to one of the guest. */
   forward?: { host: number; guest: number };
   /** Of the console, whole lines. */
@@ -64,20 +66,6 @@ export class Guest {
 
   private get hasEnded(): boolean {
     return this.child.exitCode !== null || this.child.signalCode !== null;
-  }
-
-  /**
-   * What a cut at this moment would leave, by a copy of the image while the guest stands still; it goes on afterwards.
-   * `meanwhile`: what is copied beside it.
-   */
-  whileStill(meanwhile: () => void): void {
-    const group = -(this.child.pid ?? 0);
-    process.kill(group, 'SIGSTOP');
-    try {
-      meanwhile();
-    } finally {
-      process.kill(group, 'SIGCONT');
-    }
   }
 
   /** Resolves when the guest is no more, and with it what it had not flushed. */
@@ -132,9 +120,22 @@ function bootUml(machine: Machine): Guest {
   );
 }
 
+/** What the guest flushes is the host's, which goes on: its own cache loses nothing. */
+function diskOf({ image, writes }: Machine): string[] {
+  const cache = 'cache.no-flush=on';
+  if (writes === undefined)
+    return ['-blockdev', `driver=file,node-name=disk,filename=${image},${cache}`];
+  writeFileSync(writes, '');
+  return [
+    ...['-blockdev', `driver=file,node-name=image,filename=${image},${cache}`],
+    ...['-blockdev', `driver=file,node-name=writes,filename=${writes},${cache}`],
+    ...['-blockdev', 'driver=blklogwrites,node-name=disk,file=image,log=writes'],
+  ];
+}
+
 function bootQemu(machine: Machine): Guest {
   const folder = guestFolder(surroundings());
-  const { image, forward } = machine;
+  const { forward } = machine;
   const network =
     forward === undefined
       ? []
@@ -155,9 +156,8 @@ function bootQemu(machine: Machine): Guest {
       '-fsdev',
       'local,id=host,path=/,security_model=none,readonly=on,multidevs=remap',
       ...['-device', 'virtio-9p-pci,fsdev=host,mount_tag=host', '-device', 'virtio-rng-pci'],
-      // What the guest flushes is the host's, which goes on: its own cache loses nothing.
-      ...['-drive', `if=none,id=disk,file=${image},format=raw,cache=writeback`],
-      ...['-device', 'virtio-blk-pci,drive=disk', ...network],
+      ...diskOf(machine),
+      ...['-device', 'virtio-blk-pci,drive=disk,discard=off,write-zeroes=off', ...network],
     ],
     machine.onLine ?? (() => undefined),
   );
@@ -165,14 +165,16 @@ function bootQemu(machine: Machine): Guest {
 
 /** By User-Mode Linux where it can be had and does. */
 export function boot(machine: Machine): Guest {
-  const isUml =
-    machine.forward === undefined && whyNot(['linux.uml'], surroundings()) === undefined;
+  const isNative = machine.forward === undefined && machine.writes === undefined;
+  const isUml = isNative && whyNot(['linux.uml'], surroundings()) === undefined;
   return isUml ? bootUml(machine) : bootQemu(machine);
 }
 
 export function makeDisk(image: string, size: string): void {
   execFileSync('truncate', ['-s', size, image]);
-  execFileSync('mkfs.ext4', ['-q', '-F', image]);
+  // What a kernel would do of it later is done at once.
+  const whole = 'lazy_itable_init=0,lazy_journal_init=0';
+  execFileSync('mkfs.ext4', ['-q', '-F', '-E', whole, image]);
 }
 
 /** What is in a folder of the image, as a machine finds it that starts again; false: there is no such folder. */

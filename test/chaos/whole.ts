@@ -48,18 +48,26 @@ export async function differences(collector: Headwater, measurement: string): Pr
   const compare = (what: string, is: number, expected: number): void => {
     if (is !== expected) said.push(`${what}: ${is} instead of ${expected}`);
   };
-  compare('counted by windows', (await sums(http, 'seconds', 'n_count'))[1], count);
+  const [windows, counted] = await sums(http, 'seconds', 'n_count');
+  compare('counted by windows', counted, count);
   compare('summed by windows', (await sums(http, 'seconds', 'n_sum'))[1], sum);
   const [derived, derivedSum] = await sums(http, 'twice', 'twice');
   compare('derived', derived, count);
   compare('sum of what was derived', derivedSum, 2 * sum);
   const messages = `SELECT coalesce(sum("count"), 0) FROM raw WHERE kind = ${KIND_RECORDS}`;
-  const rows = `SELECT count(*) FROM readings WHERE measurement = '${measurement}'`;
-  for (const [zone, sql] of Object.entries({ raw: messages, readings: rows })) {
-    const has = async (): Promise<boolean> => (await numberOf(http, sql)) === count;
+  const rowsOf = (zone: string, name: string): string =>
+    `SELECT count(*) FROM ${zone} WHERE measurement = '${name}'`;
+  const zones: [string, string, number][] = [
+    ['raw', messages, count],
+    ['readings', rowsOf('readings', measurement), count],
+    ['results, derived', rowsOf('results', 'twice'), derived],
+    ['results, windows', rowsOf('results', 'seconds'), windows],
+  ];
+  for (const [zone, sql, expected] of zones) {
+    const has = async (): Promise<boolean> => (await numberOf(http, sql)) === expected;
     // It waits for others for a second.
     await until(zone, async () => (await has()) || undefined, 15_000).catch(() => undefined);
-    compare(`lake, ${zone}`, await numberOf(http, sql), count);
+    compare(`lake, ${zone}`, await numberOf(http, sql), expected);
   }
   for (const command of [['audit', '--full'], ['lake', 'check'], ['ledger']]) {
     const { code, output } = await run([...command, '--http', http]);

@@ -9,7 +9,7 @@ import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, type LogRecord } from '../../collector/log/log.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { allRows, damage, filesOf, fill, trial } from '../support/lake-damage.ts';
-import { LakeSite } from '../support/lake-site.ts';
+import { LakeSite, frameOf } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
 
@@ -179,6 +179,70 @@ describe('a damaged lake', () => {
     await site.caughtUp();
     expect(await allRows(site)).toEqual(before);
     await site.close();
+  });
+
+  describe('whose days share records of the log', () => {
+    /** Readings of two days in each record, the first and last of the second day; the files of the first. */
+    const shared = async (): Promise<{ site: LakeSite; first: string[]; readings: string[] }> => {
+      const site = new LakeSite(temporaryFolder());
+      await site.open();
+      for (let at = 0; at < 4; at++) await site.append([frameOf(1 + at * 31, 31, { days: 2 })]);
+      await site.caughtUp();
+      const first = (
+        await site.lake.files('readings', { from: '2026-05-01', to: '2026-05-01' })
+      ).map(({ key }) => key);
+      return { site, first, readings: await site.rows('readings') };
+    };
+
+    it('a day whose files and manifests are all gone is made again, and until then the lake says that it lacks something', async () => {
+      const { site, first, readings } = await shared();
+      expect(readings).toHaveLength(124);
+      const ask = site.heal.ask.bind(site.heal);
+      site.heal.ask = () => undefined;
+      for (const key of first) rmSync(join(site.lakeFolder, key));
+      for (const folder of ['roots/readings', 'readings/date=2026-05-01'])
+        for (const key of filesOf(join(site.lakeFolder, '_manifest', folder)))
+          truncateSync(join(site.lakeFolder, '_manifest', folder, key), 20);
+      await site.scrub.pass();
+      expect(site.lake.check.damages).toMatchObject([{ zone: 'readings', date: '', final: false }]);
+      await expect(
+        site.lake.query({ zones: ['readings'] }, () => Promise.resolve()),
+      ).rejects.toMatchObject({ code: 'LAKE_UNAVAILABLE' });
+      site.heal.ask = ask;
+      // Found once more while what was found before is being made again.
+      const files = site.lake.files.bind(site.lake);
+      let rounds = 0;
+      site.lake.files = async (...args) => {
+        if (args.length === 1 && rounds++ === 0) site.lake.check.hasLess('readings');
+        return await files(...args);
+      };
+      ask();
+      await site.healed();
+      expect(rounds).toBeGreaterThan(1);
+      expect(await site.rows('readings')).toEqual(readings);
+      await site.close();
+    });
+
+    it('rows that nothing has any more are not taken for those of other days', async () => {
+      const { site, first, readings } = await shared();
+      const { db } = site.log as unknown as { db: KvDatabase };
+      const raw = topicPrefix(TOPIC_RAW);
+      await db.clear({ gte: raw, lt: after(raw) });
+      const frames = (await site.lake.files('raw')).map(({ key }) => key);
+      await site.close();
+      for (const key of [...first, ...frames]) rmSync(join(site.lakeFolder, key));
+      await site.open();
+      await site.scrub.pass();
+      await site.healed();
+      const lost = site.lake.check.damages.filter(({ zone }) => zone === 'readings');
+      expect(lost.map(({ key, final }) => [key, final])).toEqual(first.map((key) => [key, true]));
+      expect(site.said.join('\n')).not.toMatch(/rows of readings.* are there again/);
+      site.heal.ask();
+      await site.healed();
+      expect(site.lake.check.damages.filter(({ zone }) => zone === 'readings')).toEqual(lost);
+      expect(await site.rows('readings')).toHaveLength(readings.length - 60);
+      await site.close();
+    });
   });
 
   it('a lake that was emptied while nobody looked is known from the log, and filled again from it', async () => {

@@ -21,14 +21,16 @@ import { until } from './process.ts';
 
 const LIMITS = { perClient: 1000, perGateway: 1000 };
 
-/** A frame of `count` messages `{"n": sequence}` of a gateway. */
+/** A frame of `count` messages `{"n": sequence}` of a gateway; by their devices' time in turn of so many `days`. */
 export function frameOf(
   first: number,
   count: number,
-  { gateway = 'gw', epoch = '0102030405060708', dayMs = Date.UTC(2026, 4, 1, 12) } = {},
+  { gateway = 'gw', epoch = '0102030405060708', dayMs = Date.UTC(2026, 4, 1, 12), days = 1 } = {},
 ): LogRecord {
   const builder = new FrameBuilder();
-  for (let at = 0; at < count; at++)
+  for (let at = 0; at < count; at++) {
+    const time = dayMs + ((at + 1) % days) * 86_400_000 + (first + at) * 1000;
+    const own = days > 1 ? `,"time":${time}` : '';
     builder.add(
       {
         client: 'c',
@@ -36,11 +38,12 @@ export function frameOf(
         qos: 1,
         retain: false,
         dup: false,
-        payload: Buffer.from(`{"n":${first + at},"t":${((first + at) * 7) % 1000}}`),
+        payload: Buffer.from(`{"n":${first + at},"t":${((first + at) * 7) % 1000}${own}}`),
       },
       (dayMs + (first + at) * 1000) * 1000,
       1,
     );
+  }
   const identity = { gateway, epoch: Buffer.from(epoch, 'hex'), bootId: Buffer.alloc(8) };
   const value = builder.finish(identity, first, CLOCK_SYNCHRONISED, true);
   return { key: gateway, value, headers: { arrived: String(dayMs + first * 1000), lane: '0' } };
