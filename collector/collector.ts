@@ -9,6 +9,7 @@ import { livePart } from './api/live/part.ts';
 import { overviewPart } from './api/overview.ts';
 import { pagePart } from './api/page.ts';
 import { mappingTryPart } from './api/mapping-try.ts';
+import { messagesPart } from './api/messages.ts';
 import { quarantinePart } from './api/quarantine.ts';
 import { explainPart } from './api/explain.ts';
 import { exportPart } from './api/export/part.ts';
@@ -51,6 +52,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   livePart,
   quarantinePart,
   mappingTryPart,
+  messagesPart,
   seriesPart,
   influxqlPart,
   exportPart,

@@ -168,7 +168,7 @@ async function attempt(running: Running, request: Request): Promise<Trial[]> {
   }
 }
 
-const MADE = object({
+export const MADE = object({
   readings: listOf({ measurement: TEXT, tags: TAGS, fields: FIELDS, timeMs: NUMBER }),
   told: { type: 'array', items: TEXT },
 });

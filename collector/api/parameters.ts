@@ -1,9 +1,10 @@
 /** Query parameters of the API: described, and read once they have been checked. Throws QUERY_INVALID naming the parameter. */
 import { maySee } from '../../shared/access/may.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
-import { HeadwaterError } from '../../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { invalid, parseDuration, parseTime } from '../../shared/http/parameters.ts';
 import type { Parameters } from '../../shared/http/route.ts';
+import { checkTopicFilter } from '../../shared/mqtt/packets.ts';
 import {
   FUNCTIONS,
   type AggregateFunction,
@@ -19,6 +20,15 @@ export const FILTER: Parameters = {
     isMap: true,
   },
 };
+
+/** Throws QUERY_INVALID. */
+export function checkFilter(topic: string): void {
+  try {
+    checkTopicFilter(topic);
+  } catch (error) {
+    invalid(`topic: ${messageOf(error)}`);
+  }
+}
 
 export const QUERY: Parameters = {
   ...FILTER,

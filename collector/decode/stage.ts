@@ -8,6 +8,8 @@ import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
 import { account } from './accounting.ts';
 import type { SeriesLimits } from './admission.ts';
+import { FrozenState } from './codec-state.ts';
+import type { CodecState } from './codecs/context.ts';
 import type { FrameDecoder } from './frame-decoder.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { DecodeState, PartitionState } from './state.ts';
@@ -60,6 +62,12 @@ export class DecodeStage {
   /** Frames that are kept to be moved, or wait for a clock. */
   get keptFrames(): number {
     return this.state.keptFrames;
+  }
+
+  /** What codecs remember of a gateway, to be read; undefined: its partition is decoded elsewhere. */
+  codecsOf(partition: number, gateway: string): CodecState | undefined {
+    const state = this.state.peek(partition);
+    return state && new FrozenState(state.codecs.of(gateway));
   }
 
   start(): void {

@@ -111,6 +111,10 @@ export class DecodeState {
     return state;
   }
 
+  peek(partition: number): PartitionState | undefined {
+    return this.partitions.get(partition);
+  }
+
   assign(state: PartitionState): void {
     this.partitions.set(state.partition, state);
   }

@@ -14,7 +14,7 @@ import {
   startTelegraf,
   type Influx,
 } from '../services/servers.ts';
-import { runLoad, encodePublish, type LoadResult } from '../support/load.ts';
+import { climate as payload, runLoad, encodePublish, type LoadResult } from '../support/load.ts';
 import {
   startCollector,
   ready,
@@ -80,12 +80,6 @@ const END_TO_END = smoke ? 10_000 : 200_000;
 const CONNECTIONS = 10;
 const out = join(ROOT, 'bench-results');
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
-
-/** A climate reading of about 70 bytes whose digits vary, as a sensor's do. */
-function payload(index: number): string {
-  const noise = Math.imul(index + 1, 2654435761) >>> 0;
-  return `{"temperature":${(15 + (noise % 1500) / 100).toFixed(2)},"humidity":${(30 + ((noise >>> 11) % 4000) / 100).toFixed(2)},"ts":${1_700_000_000_000 + index}}`;
-}
 
 const load = (
   port: number,

@@ -16,6 +16,7 @@ interface Event {
   id?: string | undefined;
   gateway?: string;
   count?: number;
+  unsaid?: number;
   readings?: {
     measurement: string;
     tags: Record<string, string>;
@@ -286,6 +287,14 @@ describe.each(WAYS)('the live stream by %s', (way, listen) => {
     await until('all', () => sum() === 600);
     expect(listening.events.every(({ readings = [] }) => readings.length <= 10)).toBe(true);
     expect(numbersOf(listening.events, measurement).at(-1)).toBe(599);
+    // One's own, at the front of a crowd that comes in with it; then a crowd of series.
+    await write(range(-1, 300).map((v) => `${measurement}${v < 0 ? ',own=1' : ''} v=${v}`));
+    await until(
+      'all',
+      () => sum() === 901 && numbersOf(listening.events, measurement).includes(-1),
+    );
+    await write(range(0, 30).map((v) => `${measurement},each=${v} v=${v}`));
+    await until('all', () => listening.events.at(-1)?.unsaid === 20);
   });
 
   it('an id that is none is refused, one of another log is told', async () => {

@@ -10,6 +10,7 @@ import { hashOf } from '../../shared/access/tokens.ts';
 import { loadConfig } from '../../shared/config/spec.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import { temporaryFolder, until } from '../support/process.ts';
+import { sparkplug } from '../support/sparkplug.ts';
 
 async function said(args: string[]): Promise<string> {
   let text = '';
@@ -114,9 +115,10 @@ describe('POST /api/v1/mappings/try', () => {
   beforeAll(async () => {
     writeFileSync(own, 'mappings: [{topic: "t/{device}", measurement: mine, types: {v: number}}]');
     const tokens = join(temporaryFolder(), 'tokens');
-    const line = (name: string, scope: string): string =>
-      `${name}:${scope}:*:${hashOf(name).toString('hex')}`;
-    writeFileSync(tokens, `${line('all', 'admin')}\n${line('read', 'read')}\n`, { mode: 0o600 });
+    const line = (name: string, scope: string, of = '*'): string =>
+      `${name}:${scope}:${of}:${hashOf(name).toString('hex')}\n`;
+    const lines = [line('all', 'admin'), line('read', 'read'), line('some', 'read', 'gw-1')];
+    writeFileSync(tokens, lines.join(''), { mode: 0o600 });
     collector = new Collector(
       realEnv(),
       loadConfig(COLLECTOR_CONFIG, {
@@ -187,6 +189,61 @@ describe('POST /api/v1/mappings/try', () => {
       /v":2[^]*new .*v=2[^]*v":1/,
     );
     vi.unstubAllEnvs();
+  });
+
+  it('GET /api/v1/messages: each as it came, with what it became, and only what came since', async () => {
+    const publish = (topic: string, body: string | Buffer): Promise<Response> =>
+      fetch(`http://${address}/api/v1/ingest?topic=${encodeURIComponent(topic)}`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer all' },
+        body,
+      });
+    type Answer = { next: string; messages: (Record<string, unknown> & { topic: string })[] };
+    const get = async (query: string, token = 'read'): Promise<Answer & { status: number }> => {
+      const headers = { authorization: `Bearer ${token}` };
+      const response = await fetch(`http://${address}/api/v1/messages${query}`, { headers });
+      return { status: response.status, ...((await response.json()) as Answer) };
+    };
+    await publish('look/1', '{"v":1}');
+    await publish('look/2', '{"v":');
+    await publish('look/1', '{"v":2}');
+    await publish('look/3', Buffer.from([0xff, 0, 1]));
+    // Names that only a message before it has.
+    await publish(
+      'spBv1.0/g/NBIRTH/n',
+      sparkplug.birth(sparkplug.metric({ name: 'speed', alias: 5, double: 1 })),
+    );
+    const data = sparkplug.payload(1, [sparkplug.metric({ alias: 5, double: 7.5 })]);
+    await publish('spBv1.0/g/NDATA/n', data);
+    const whole = await until('what was born', async () => {
+      const answer = await get('?each=topic&limit=500');
+      const made = answer.messages.find(({ topic }) => topic.includes('NDATA'))?.['made'];
+      return JSON.stringify(made).includes('"speed":7.5') ? answer : undefined;
+    });
+    const looked = whole.messages.filter(({ topic }) => topic.startsWith('look/'));
+    expect(looked.map(({ topic, payload, encoding }) => [topic, payload, encoding])).toEqual([
+      ['look/3', '/wAB', 'base64'],
+      ['look/1', '{"v":2}', 'utf8'],
+      ['look/2', '{"v":', 'utf8'],
+    ]);
+    expect(looked[1]).toMatchObject({ made: { readings: [{ fields: { v: 2 } }], told: [] } });
+    expect(JSON.stringify(looked[2]?.['made'])).toMatch(
+      /"readings":\[\],"told":\["quarantine: not JSON/,
+    );
+    const both = await get('?topic=look/1');
+    expect(both.messages.map(({ payload }) => payload)).toEqual(['{"v":2}', '{"v":1}']);
+    const since = `&after=${encodeURIComponent(whole.next)}`;
+    expect((await get(`?each=topic${since}`)).messages).toEqual([]);
+    await publish('look/4', 'ä'.repeat(100 * 1024));
+    const [cut, ...more] = (await get(`?each=topic${since}`)).messages;
+    expect(more).toEqual([]);
+    expect(cut).toMatchObject({ topic: 'look/4', isWhole: false, bytes: 200 * 1024 });
+    expect(cut?.['payload']).toMatch(/^ä{20000,}$/);
+    for (const query of ['?topic=a/%23/b', '?after=x', '?after=0:1e9', '?limit=501', '?each=x'])
+      expect([query, (await get(query)).status]).toEqual([query, 400]);
+    expect((await get('', 'some')).status).toBe(403);
+    // Of another log.
+    expect((await get('?topic=look/4&after=0:999999999')).messages).toHaveLength(1);
   });
 
   it('the command asks the collector what is in force', async () => {

@@ -173,6 +173,7 @@ describe('replies and their schemas', () => {
       await get(`/api/v1/${path}`);
     for (const path of [
       'quarantine',
+      'messages?each=topic',
       'gateways',
       'overview',
       'status',

@@ -32,6 +32,27 @@ const blocks = (text: string, language: string): string[] =>
     ([, body]) => body as string,
   );
 
+/** What these refuse with is what people meet on their first day. */
+const MET_FIRST = [
+  ...['cli/client.ts', 'cli/api.ts', 'cli/publish.ts', 'cli/main.ts', 'shared/net/listen.ts'],
+  ...['exposure', 'spec', 'data-folder', 'secrets', 'folder-kinds', 'flags'].map(
+    (name) => `shared/config/${name}.ts`,
+  ),
+  ...['tls', 'tokens', 'doors', 'join-token'].map((name) => `shared/access/${name}.ts`),
+];
+/** With … for what is put in; of four words of its own, and not about a flag that it names with its range. */
+const sentencesOf = (source: string): string[] =>
+  [
+    ...source.matchAll(
+      /(?:HeadwaterError\(\s*'(?!QUERY)[A-Z_]+',\s*|return )(?:`((?:[^`\\]|\\.)*)`|'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")/g,
+    ),
+  ]
+    .map(([, template, one, two]) => (template ?? one ?? two ?? '').replaceAll(/\$\{[^}]*\}/g, '…'))
+    .filter(
+      (sentence) =>
+        (sentence.match(/[a-z]{2,} /gi)?.length ?? 0) >= 4 && !sentence.startsWith('--'),
+    );
+
 describe('docs', () => {
   it.each(pages)('%s: every link leads to a file', (page) => {
     for (const [, target] of read(page).matchAll(/\]\(([^)#]+?)(?:#[^)]*)?\)/g)) {
@@ -144,7 +165,7 @@ describe('docs', () => {
     const sources = ['cli', 'gateway', 'collector', 'shared'].flatMap((folder) =>
       readdirSync(join(ROOT, folder), { recursive: true })
         .map((name) => join(folder, String(name)))
-        .filter((name) => name.endsWith('.ts') && !name.includes('node_modules')),
+        .filter((name) => /\.m?[tj]s$/.test(name) && !name.includes('node_modules')),
     );
     const said = sources.map(read).join('\n');
     const symptoms = [...read('docs/faq.md').matchAll(/^\| `([^`]+)` \|/gm)];
@@ -159,6 +180,22 @@ describe('docs', () => {
         symptom,
       ).toEqual([]);
     }
+  });
+
+  it('each sentence that a newcomer is refused with is found in the FAQ', () => {
+    const symptoms = [...read('docs/faq.md').matchAll(/^\| `([^`]+)` \|/gm)].map(
+      ([, symptom = '']) =>
+        new RegExp(
+          symptom
+            .split(/…| 30 s| '…'/)
+            .map((part) => part.trim().replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+            .join('.*'),
+        ),
+    );
+    const lacking = MET_FIRST.flatMap((file) => sentencesOf(read(file))).filter(
+      (sentence) => !symptoms.some((symptom) => symptom.test(sentence)),
+    );
+    expect(lacking).toEqual([]);
   });
 
   it('the API page and OpenAPI name the same paths', () => {

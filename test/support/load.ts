@@ -41,6 +41,12 @@ export interface LoadResult {
   broken: number;
 }
 
+/** A climate reading of about 70 bytes whose digits vary, as a sensor's do. */
+export function climate(index: number): string {
+  const noise = Math.imul(index + 1, 2654435761) >>> 0;
+  return `{"temperature":${(15 + (noise % 1500) / 100).toFixed(2)},"humidity":${(30 + ((noise >>> 11) % 4000) / 100).toFixed(2)},"ts":${1_700_000_000_000 + index}}`;
+}
+
 export function encodeConnect(clientId: string, version: 4 | 5 = 4): Buffer {
   const id = Buffer.from(clientId);
   const properties = version === 5 ? [0] : [];

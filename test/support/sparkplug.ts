@@ -30,7 +30,7 @@ function double(number: number, value: number): Buffer {
 }
 
 interface Metric {
-  name: string;
+  name?: string;
   alias?: number;
   double?: number;
   long?: bigint;
@@ -41,7 +41,7 @@ interface Metric {
 }
 
 function metric({ name, alias, quality, template, ...value }: Metric): Buffer {
-  const parts = [text(1, name)];
+  const parts = name === undefined ? [] : [text(1, name)];
   if (alias !== undefined) parts.push(int(2, alias));
   if (value.double !== undefined)
     parts.push(int(4, value.datatype ?? 10), double(13, value.double));

@@ -1,12 +1,10 @@
 /** What a listener wants to hear, and what of a record that is: the same for both ways of listening. */
 import { maySee } from '../../../shared/access/may.ts';
 import type { Identity } from '../../../shared/access/tokens.ts';
-import { messageOf } from '../../../shared/errors.ts';
-import { invalid } from '../../../shared/http/parameters.ts';
 import type { Parameters } from '../../../shared/http/route.ts';
-import { checkTopicFilter, filterMatches } from '../../../shared/mqtt/packets.ts';
+import { filterMatches } from '../../../shared/mqtt/packets.ts';
 import type { Reading, ReadingBatch } from '../../../contracts/reading.ts';
-import { FILTER, checkAsked, parseFilter } from '../parameters.ts';
+import { FILTER, checkAsked, checkFilter, parseFilter } from '../parameters.ts';
 
 export const STREAM: Parameters = {
   ...FILTER,
@@ -17,7 +15,7 @@ export const STREAM: Parameters = {
   },
   newest: {
     about:
-      'Of what came in together only so many readings, the newest; `count` says of how many. Left out: all.',
+      'Of what came in together only so many readings: the newest of each series, then what else is newest. `count` says of how many, `unsaid` of how many series nothing is said. Left out: all.',
     integer: { min: 1, max: 10_000 },
   },
   after: {
@@ -51,12 +49,7 @@ export function wantedOf(query: URLSearchParams, identity: Identity): Wanted {
   const asked = query.get('gateway') ?? undefined;
   if (asked !== undefined) checkAsked(identity, new URLSearchParams({ 'tag.gateway': asked }));
   const topic = query.get('topic') ?? undefined;
-  if (topic !== undefined)
-    try {
-      checkTopicFilter(topic);
-    } catch (error) {
-      invalid(`topic: ${messageOf(error)}`);
-    }
+  if (topic !== undefined) checkFilter(topic);
   const newest = query.get('newest');
   const pairs = Object.entries(tags);
   return {
@@ -76,10 +69,32 @@ export function wantedOf(query: URLSearchParams, identity: Identity): Wanted {
   };
 }
 
+interface Told {
+  /** Where the next reading begins. */
+  through: number;
+  reading: Pick<Reading, 'measurement' | 'tags' | 'fields'> & { time: number };
+}
+
+/** At most so many, in their order, and of how many series there is none among them. */
+function newestOf(heard: readonly Told[], most: number): { list: Told[]; unsaid: number } {
+  if (heard.length <= most) return { list: [...heard], unsaid: 0 };
+  const series = new Set<string>();
+  const last: Told[] = [];
+  const others: Told[] = [];
+  for (const each of heard.toReversed()) {
+    const { measurement, tags, fields } = each.reading;
+    const key = JSON.stringify([measurement, tags, Object.keys(fields)]);
+    (series.has(key) ? others : last).push(each);
+    series.add(key);
+  }
+  const list = [...last, ...others].slice(0, most).sort((a, b) => a.through - b.through);
+  return { list, unsaid: Math.max(0, last.length - most) };
+}
+
 /** What one hears of a record, in parts. Readings that a part is without are counted as told with it. */
 export function* partsOf(batch: ReadingBatch, wanted: Wanted, skip: number): Generator<Part> {
   const { gateway, readings } = batch;
-  const heard: { through: number; reading: object }[] = [];
+  const heard: Told[] = [];
   for (let at = skip; at < readings.length; at++) {
     const reading = readings[at];
     const fields = reading === undefined ? undefined : wanted.takes(reading);
@@ -87,11 +102,16 @@ export function* partsOf(batch: ReadingBatch, wanted: Wanted, skip: number): Gen
     const { measurement, tags, timeMs } = reading;
     heard.push({ through: at + 1, reading: { measurement, tags, fields, time: timeMs } });
   }
-  const json = (count: number, list: typeof heard): string =>
-    JSON.stringify({ gateway, count, readings: list.map(({ reading }) => reading) });
+  const json = (count: number, list: readonly Told[], unsaid = 0): string =>
+    JSON.stringify({
+      ...{ gateway, count },
+      ...(unsaid === 0 ? {} : { unsaid }),
+      readings: list.map(({ reading }) => reading),
+    });
   if (wanted.newest !== undefined) {
     if (heard.length === 0) return;
-    yield { through: readings.length, json: json(heard.length, heard.slice(-wanted.newest)) };
+    const { list, unsaid } = newestOf(heard, wanted.newest);
+    yield { through: readings.length, json: json(heard.length, list, unsaid) };
     return;
   }
   for (let from = 0; from < heard.length; from += READINGS_MAX) {

@@ -2,10 +2,13 @@
 import { Undecodable } from '../../../shared/codecs/codec.ts';
 import type { Reading } from '../../../shared/model/reading.ts';
 import { CodecStates } from '../codec-state.ts';
+import type { CodecState } from '../codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage } from '../decoder.ts';
 import type { Mappings } from './mappings.ts';
 
 export interface Sample {
+  /** Left out: a mapping that is for one gateway alone does not take it. */
+  gateway?: string;
   topic: string;
   payload: Buffer;
   receivedMs: number;
@@ -18,8 +21,12 @@ export interface Made {
   told: string[];
 }
 
-/** Protocols that keep state between messages (Sparkplug's aliases) begin without any. */
-export function makeOf({ topic, payload, receivedMs }: Sample, mappings: Mappings): Made {
+/** Protocols that keep state between messages (Sparkplug's aliases) begin without any, unless it is given. */
+export function makeOf(
+  { gateway = 'gateway', topic, payload, receivedMs }: Sample,
+  mappings: Mappings,
+  state: CodecState = new CodecStates().of(gateway),
+): Made {
   const record = {
     sequence: 1,
     client: 'try',
@@ -32,13 +39,13 @@ export function makeOf({ topic, payload, receivedMs }: Sample, mappings: Mapping
     payload,
   };
   const context = {
-    gateway: 'gateway',
+    gateway,
     epoch: '0000000000000000',
     sequence: 1,
     topic,
     receivedMs,
     latestMs: receivedMs,
-    state: new CodecStates().of('gateway'),
+    state,
     hasAll: () => false,
     ask: () => undefined,
   };

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 import { save } from './csv.ts';
+import { choose } from './route.ts';
 import { plain } from './series.ts';
 import type { Loaded } from './store.ts';
 
@@ -82,6 +83,19 @@ export function Waiting({ of, what }: { of: Loaded<unknown>; what: string }) {
       </p>
     );
   return of.data === undefined ? <p class="quiet">loading …</p> : null;
+}
+
+/** What one looks for, in the address. */
+export function Search({ what, text }: { what: string; text: string }) {
+  return (
+    <input
+      type="search"
+      aria-label={`Search ${what}`}
+      placeholder="Search"
+      value={text}
+      onInput={(event) => choose({ q: event.currentTarget.value }, 'replace')}
+    />
+  );
 }
 
 /** Lines to take away. */

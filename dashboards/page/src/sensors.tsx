@@ -2,6 +2,7 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Connect } from './connect.tsx';
 import { save } from './csv.ts';
+import { Search } from './parts.tsx';
 import { choose, hashOf, type Place } from './route.ts';
 import { rowsOf, type Row } from './rows.ts';
 import { SensorPanel } from './sensor.tsx';
@@ -165,13 +166,7 @@ function Choices({
   const groups = useMemo(groupsOf, [kinds]);
   return (
     <div class="controls" role="search">
-      <input
-        type="search"
-        aria-label="Search sensors"
-        placeholder="Search"
-        value={search}
-        onInput={(event) => choose({ q: event.currentTarget.value }, 'replace')}
-      />
+      <Search what="sensors" text={search} />
       <label>
         Sort{' '}
         <select

@@ -102,7 +102,8 @@ function take(point: Point, isLive: boolean): void {
       heardMs: 0,
       text: '',
     };
-    if (isLive) series.appeared = ++appeared;
+    // Also what only a later look at everything shows.
+    if (isLive || state.round > 0) series.appeared = ++appeared;
     state.series.set(key, series);
     state.kinds++;
   }
@@ -120,9 +121,33 @@ function take(point: Point, isLive: boolean): void {
   for (const reader of readers) reader(key, point.time, point.value);
 }
 
+/**
+ * What the stream has not said: of a crowd of series that came in together, and what was on its way into the store when it
+ * was opened. Everything is read again, a few seconds after, and as long as there are crowds.
+ */
+const MORE_MS = 5000;
+const CROWD_MS = 15_000;
+let crowdedUntilMs = 0;
+let more: ReturnType<typeof setTimeout> | undefined;
+function readMore(): void {
+  more ??= setTimeout(() => {
+    more = undefined;
+    void readAll(true);
+    if (Date.now() < crowdedUntilMs) readMore();
+  }, MORE_MS);
+}
+
 function arrived(data: string): void {
-  const { count, readings } = JSON.parse(data) as { count: number; readings: Arrival[] };
+  const { count, unsaid, readings } = JSON.parse(data) as {
+    count: number;
+    unsaid?: number;
+    readings: Arrival[];
+  };
   state.readings += count;
+  if (unsaid !== undefined) {
+    crowdedUntilMs = Date.now() + CROWD_MS;
+    readMore();
+  }
   alive();
   for (const { measurement, tags, fields, time } of readings)
     for (const [field, value] of Object.entries(fields))
@@ -147,14 +172,15 @@ export function failed(error: unknown): void {
 }
 
 let reading = false;
-/** All newest values: at the start, and when the collector is back. */
-async function readAll(): Promise<void> {
+/** All newest values: at the start, and when the collector is back; `isMore`: while it is there, for what the stream has not said. */
+async function readAll(isMore = false): Promise<void> {
   if (reading) return;
   reading = true;
   try {
     const { series } = await get('/api/v1/latest');
     const isFirst = state.round === 0;
     for (const point of series) take(point, false);
+    if (isMore) return;
     state.refused = '';
     state.needsToken = false;
     state.aliveMs = Date.now();
@@ -203,6 +229,7 @@ function listen(): void {
     // What came between is not in the stream.
     if (wasCut) void readAll();
     wasCut = false;
+    readMore();
   });
   stream.addEventListener('error', () => {
     wasCut = true;

@@ -1,18 +1,22 @@
 /** A mapping: one to begin with, on trial over messages, and decoding again once it is in force. */
 import { useState } from 'preact/hooks';
 import type { Done } from '../../../shared/http/client.ts';
+import { madeText } from './messages.ts';
 import { get, post } from './net.ts';
 import { Lines, Table } from './parts.tsx';
-import { countText, plain, valueText } from './series.ts';
+import { countText, plain } from './series.ts';
 
 type Trial = Done<'/api/v1/mappings/try'>['trials'][number];
-export interface Message {
+/** What is tried. */
+export interface Kept {
   payload: string;
   encoding: string;
 }
 
 const PAYLOAD_MAX = 200;
 const LOOK_MS = 300;
+/** Messages of a trial. */
+const LIMIT = 20;
 const NAMES_MAX = 12;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const messageOf = (error: unknown): string =>
@@ -102,26 +106,55 @@ export function DecodeAgain({
   );
 }
 
-function madeText({ readings, told }: Trial['today']): string {
-  const made = readings.flatMap(({ measurement, fields }) =>
-    Object.entries(fields).map(([name, value]) => `${measurement} ${name}=${valueText(value)}`),
-  );
-  return [...made, ...told].join('; ') || 'nothing';
+/** How many of them have nothing that is to be told of them. */
+function saidOf(trials: readonly Trial[]): string {
+  if (trials.length === 0)
+    return 'no message of this topic is in quarantine or at the end of the log';
+  const well = (of: 'today' | 'withFile'): number =>
+    trials.filter((each) => each[of].readings.length > 0 && each[of].told.length === 0).length;
+  return `${well('withFile')} of its last ${trials.length} become readings without a remark; today ${well('today')}`;
 }
 
-/** A mapping over `messages`, or without them over the newest of a topic in quarantine; nothing is written. */
-export function TryMapping({ topic: usual, messages }: { topic: string; messages?: Message[] }) {
+function Trials({ trials }: { trials: readonly Trial[] }) {
+  return (
+    <Table
+      label="What it would become"
+      heads={['Payload', 'Today', 'With this mapping']}
+      rows={trials.map(({ payload, encoding, today, withFile }) => [
+        { text: payloadText(payload, encoding), isPayload: true },
+        madeText(today),
+        { text: madeText(withFile), level: withFile.told.length === 0 ? 'good' : 'warn' },
+      ])}
+    />
+  );
+}
+
+/** A mapping over `messages`, or without them over the newest of its topic that the collector has; nothing is written. */
+export function TryMapping({
+  topic: usual,
+  begin = '',
+  messages,
+}: {
+  topic: string;
+  /** A payload whose names the mapping to begin with has. */
+  begin?: string;
+  messages?: Kept[];
+}) {
   const [topic, setTopic] = useState(usual);
-  const [mapping, setMapping] = useState(mappingFor(usual, messages?.[0]?.payload));
+  const [mapping, setMapping] = useState(mappingFor(usual, begin));
   const [trials, setTrials] = useState<Trial[]>();
   const [said, setSaid] = useState('');
   const attempt = async (): Promise<void> => {
     setSaid('trying …');
     try {
-      const asked = { mapping, topic, ...(messages === undefined ? {} : { messages }) };
+      const asked = {
+        mapping,
+        topic,
+        ...(messages === undefined ? { limit: LIMIT } : { messages }),
+      };
       const answer = await post('/api/v1/mappings/try', asked);
       setTrials(answer.trials);
-      setSaid(answer.trials.length === 0 ? 'no message of this topic is in quarantine' : '');
+      setSaid(saidOf(answer.trials));
     } catch (error) {
       setTrials(undefined);
       setSaid(messageOf(error));
@@ -149,18 +182,10 @@ export function TryMapping({ topic: usual, messages }: { topic: string; messages
         onInput={(event) => setMapping(event.currentTarget.value)}
       />
       {trials !== undefined && trials.length > 0 && (
-        <Table
-          label="What it would become"
-          heads={['Payload', 'Today', 'With this mapping']}
-          rows={trials.map(({ payload, encoding, today, withFile }) => [
-            { text: payloadText(payload, encoding), isPayload: true },
-            madeText(today),
-            { text: madeText(withFile), level: withFile.told.length === 0 ? 'good' : 'warn' },
-          ])}
-        />
-      )}
-      {trials !== undefined && trials.length > 0 && (
-        <Lines title="This mapping, for the file of --mappings" text={mapping} />
+        <>
+          <Trials trials={trials} />
+          <Lines title="This mapping, for the file of --mappings" text={mapping} />
+        </>
       )}
       <p class="quiet">
         Nothing is written by trying. What is right goes into the file of <code>--mappings</code>,

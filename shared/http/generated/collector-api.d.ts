@@ -79,6 +79,49 @@ export interface CollectorApi {
       }[];
     };
   };
+  /** The newest messages as they were received, from the end of the log, newest first, and what the mappings in force make of each. `next` as the next question's `after` gives only what came since. Needs scope `read`. */
+  'GET /api/v1/messages': {
+    query: {
+      /** Only topics that match this MQTT topic filter. */
+      topic?: string;
+      /** Only the newest of each topic. */
+      each?: "topic";
+      /** At most so many; 20 when left out. Payloads are cut at 1024 KiB divided by it. */
+      limit?: number;
+      /** `next` of an answer before. */
+      after?: string;
+    };
+    body: undefined;
+    answer: {
+      messages: {
+        gateway: string;
+        epoch: string;
+        sequence: number;
+        client: string;
+        topic: string;
+        qos: number;
+        retain: boolean;
+        receivedMs: number;
+        arrivedMs: number | null;
+        bytes: number;
+        payload: string;
+        encoding: "utf8" | "base64";
+        isWhole: boolean;
+        made: {
+          readings: {
+            measurement: string;
+            /** Tag names and values. */
+            tags: Record<string, string>;
+            fields: Record<string, number | string | boolean>;
+            timeMs: number;
+          }[];
+          told: string[];
+        } | null;
+      }[];
+      next: string;
+      unread: string | null;
+    };
+  };
   /** All series. Needs scope `read`. */
   'GET /api/v1/series': {
     query: {
