@@ -1,5 +1,6 @@
 /** A gateway: its parts in their order. Ingress → buffer → uplink, and the API that shows them. */
 import { hostname } from 'node:os';
+import { gatewayOf } from '../shared/config/data-folder.ts';
 import type { Env } from '../shared/env/env.ts';
 import { HeadwaterError, codeOf, messageOf } from '../shared/errors.ts';
 import type { Address } from '../shared/net/listen.ts';
@@ -47,14 +48,17 @@ export const GATEWAY_PARTS: readonly Part<GatewayContext, unknown>[] = [
   pagePart,
 ];
 
-/** The gateway's id: configured, or made of the host's name. Throws CONFIG_INVALID. */
-export function gatewayId(configured: string): string {
+/**
+ * The gateway's id: configured, or the one that its data folder is of (a host may be named anew), or made of the host's name.
+ * Throws CONFIG_INVALID.
+ */
+export function gatewayId(configured: string, data = ''): string {
   const id =
-    configured === ''
-      ? hostname()
-          .replaceAll(/[^A-Za-z0-9_.-]/g, '-')
-          .slice(0, 64)
-      : configured;
+    configured ||
+    gatewayOf(data) ||
+    hostname()
+      .replaceAll(/[^A-Za-z0-9_.-]/g, '-')
+      .slice(0, 64);
   if (!GATEWAY_ID.test(id)) {
     throw new HeadwaterError(
       'CONFIG_INVALID',
@@ -90,7 +94,7 @@ export class Gateway {
   /** `open` stands in another buffer, for tests of what would happen without a promise kept. */
   constructor(env: Env, config: GatewayConfig, notify: Notify, open?: BufferOpener) {
     this.standing = standingOf(config.data, config['enroll.tokenFile'], config.id);
-    this.id = gatewayId(this.standing?.gateway ?? config.id);
+    this.id = gatewayId(this.standing?.gateway ?? config.id, config.data);
     this.standIns = new Map(open === undefined ? [] : [[openerPart, open]]);
     const nowMs = (): number => env.clock.wallUs() / 1000;
     const acceptance = config['remote.accept'] as RemoteAcceptance; // One of the setting's choices.

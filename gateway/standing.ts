@@ -1,7 +1,8 @@
 /**
  * What a gateway is by enrolment: its name, its collectors, its key and certificate, in `identity/` of the data folder,
  * which no update touches. Before it is enrolled the join token says name and collectors, so that messages are taken and
- * kept from the first second on.
+ * kept from the first second on. What it took before it had a token goes out under the name that the token gives it; one that
+ * was enrolled keeps its name, for its collector knows its readings by it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -27,6 +28,10 @@ export interface Standing {
   collectors: string[];
   /** To be traded in; undefined: that is done. */
   token: JoinToken | undefined;
+  /** It was never enrolled. */
+  isFirst: boolean;
+  /** Why a token that is there is not traded in: one sentence. */
+  notTaken: string | undefined;
   paths: IdentityPaths;
 }
 
@@ -84,20 +89,41 @@ function readToken(path: string): JoinToken | undefined {
   return text.replaceAll('\0', '').trim() === '' ? undefined : parseJoinToken(text, path);
 }
 
+/** The token that may be traded in, or why the one that is there is not: one sentence. Throws CONFIG_INVALID. */
+function offered(
+  tokenFile: string,
+  data: string,
+  note: Enrolled | undefined,
+): { token?: JoinToken; notTaken?: string } {
+  let token: JoinToken | undefined;
+  try {
+    token = readToken(tokenFile);
+  } catch (error) {
+    // Who is enrolled needs none.
+    if (note === undefined) throw error;
+    return { notTaken: `${messageOf(error)}; it goes on as '${note.gateway}'` };
+  }
+  if (token === undefined || note?.token === hashOf(token)) return {};
+  if (note === undefined || note.gateway === token.gateway) return { token };
+  return {
+    notTaken: `the join token in ${tokenFile} is for '${token.gateway}', and the readings in ${data} are those of '${note.gateway}', as which it goes on; to give it the other name, stop it when nothing waits to be sent, move ${data} away, and start it again`,
+  };
+}
+
 /** Undefined: this gateway is set up by hand. Throws CONFIG_INVALID. */
 export function standingOf(data: string, tokenFile: string, id: string): Standing | undefined {
   const paths = pathsOf(data, tokenFile);
-  const [token, note] = [readToken(tokenFile), readNote(paths)];
-  const isNew = token !== undefined && note?.token !== hashOf(token);
-  const of = isNew ? token : note;
+  const note = readNote(paths);
+  const { token, notTaken } = offered(tokenFile, data, note);
+  const of = token ?? note;
   if (of === undefined) return undefined;
   const { gateway, urls, collectors } = of;
   if (id !== '' && id !== gateway)
     throw new HeadwaterError(
       'CONFIG_INVALID',
-      `${isNew ? `the join token in ${tokenFile}` : `the certificate in ${paths.folder}`} is of '${gateway}', and the configuration says '${id}': leave the id out`,
+      `${token === undefined ? `the certificate in ${paths.folder}` : `the join token in ${tokenFile}`} is of '${gateway}', and the configuration says '${id}': leave the id out`,
     );
-  return { gateway, urls, collectors, token: isNew ? token : undefined, paths };
+  return { gateway, urls, collectors, token, isFirst: note === undefined, notTaken, paths };
 }
 
 /** It is enrolled: what is needed from now on is on stable storage before the token goes. */

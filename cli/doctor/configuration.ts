@@ -105,7 +105,7 @@ async function gateway(config: GatewayConfig, isAlone: boolean): Promise<Finding
     clock(nowMs, !config['clock.trusted']),
     ...(await ownThings(
       config,
-      ['gateway', () => gatewayId(config.id)],
+      ['gateway', () => gatewayId(config.id, config.data)],
       config['buffer.reserveBytes'],
       nowMs,
     )),
@@ -113,7 +113,7 @@ async function gateway(config: GatewayConfig, isAlone: boolean): Promise<Finding
   ];
   const asWhom = await tried(() => {
     if (certFile === '') return [];
-    const id = gatewayId(config.id);
+    const id = gatewayId(config.id, config.data);
     const subject = readCertificates(certFile, 'uplink')[0]?.subject ?? '';
     return subject.split('\n').includes(`CN=${id}`)
       ? []

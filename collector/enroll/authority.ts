@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { makeFolder } from '../../shared/config/folder.ts';
 import { readUserFile } from '../../shared/config/user-file.ts';
 import { writeWhole } from '../../shared/config/whole-file.ts';
+import { NOT_BEFORE_US, builtMs } from '../../shared/env/build.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { KEY_ALGORITHM, keyPem, newKey, x509Library } from '../../shared/access/x509.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -96,7 +97,10 @@ export class Authority {
     return await this.issue({ name, publicKey: key, use: 'clientAuth', hosts: [], fromMs, toMs });
   }
 
-  /** The certificate that this collector shows, in `server.pem` and `server.key`: made anew for other names, and in time. */
+  /**
+   * The certificate that this collector shows, in `server.pem` and `server.key`: made anew for other names, and in time. A
+   * clock that cannot be right (a board without a battery) has no say in it.
+   */
   async serverFiles(
     hosts: readonly string[],
     nowMs: number,
@@ -105,7 +109,8 @@ export class Authority {
     if (!this.isGood(certFile, keyFile, hosts, nowMs)) {
       const keys = await newKey();
       const [name = ''] = hosts;
-      const [fromMs, toMs] = [nowMs - EARLIER_MS, nowMs + SERVER_DAYS * DAY_MS];
+      const sinceMs = Math.max(nowMs, builtMs());
+      const [fromMs, toMs] = [sinceMs - EARLIER_MS, sinceMs + SERVER_DAYS * DAY_MS];
       const { publicKey } = keys;
       const own = await this.issue({ name, publicKey, use: 'serverAuth', hosts, fromMs, toMs });
       await writeWhole(keyFile, await keyPem(keys));
@@ -125,12 +130,12 @@ export class Authority {
       const text = readUserFile(certFile).toString('latin1');
       const certificate = new X509Certificate(text);
       const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
+      const isInTime = nowMs > from && nowMs < from + ((to - from) * 2) / 3;
       return (
         belongTogether(createPrivateKey(readUserFile(keyFile)), certificate) &&
         this.hasSigned(certificate) &&
         text.endsWith(this.certificate.toString()) &&
-        nowMs > from &&
-        nowMs < from + ((to - from) * 2) / 3 &&
+        (isInTime || nowMs < builtMs()) &&
         hosts.every(
           (host) => (isIP(host) ? certificate.checkIP(host) : certificate.checkHost(host)) != null,
         )
@@ -187,8 +192,9 @@ async function make(folder: string, nowMs: number): Promise<void> {
   const certificate = await library.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     name: `CN=Headwater ${randomBytes(4).toString('hex')}`,
-    notBefore: new Date(nowMs - DAY_MS),
-    notAfter: new Date(nowMs + AUTHORITY_DAYS * DAY_MS),
+    // Nobody can make another without enrolling all gateways again: one that is made by a wrong clock has to be good as well.
+    notBefore: new Date(Math.min(nowMs, NOT_BEFORE_US / 1000) - DAY_MS),
+    notAfter: new Date(Math.max(nowMs, builtMs()) + AUTHORITY_DAYS * DAY_MS),
     signingAlgorithm: KEY_ALGORITHM,
     keys,
     extensions: [

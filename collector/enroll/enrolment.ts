@@ -20,6 +20,7 @@ import { refuse } from './refuse.ts';
 import type { Asked, Certificate, Member, Registry, TokenRecord } from './registry.ts';
 
 const DAY_MS = 86_400_000;
+const OLDER_CAME = 'it came with an older certificate after a newer one';
 const TOKENS_MAX = 20_000;
 const sha256 = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex');
 const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
@@ -48,10 +49,11 @@ export interface TokenWish {
   approval: boolean;
 }
 
-/** What a gateway has shown on its uplink. */
+/** What a gateway has shown on its uplink; `raw` is DER. */
 export interface ShownCertificate {
   serial: string;
   fromMs: number;
+  raw: Buffer;
 }
 
 /** A certificate request whose key is one that we sign for. */
@@ -117,6 +119,7 @@ export class Enrolment {
         gateway,
         site,
         labels,
+        madeMs: options.nowMs(),
         expiresMs,
         ...(approval ? { approval: { asked: [] } } : {}),
       })),
@@ -218,7 +221,7 @@ export class Enrolment {
   }
 
   /** Why this certificate is not let in; undefined: it is. */
-  refusal(gateway: string, { serial, fromMs }: ShownCertificate): string | undefined {
+  refusal(gateway: string, { serial, fromMs }: Omit<ShownCertificate, 'raw'>): string | undefined {
     const member = this.registry.members.get(gateway);
     if (member === undefined) return undefined;
     if (member.revokedMs !== undefined)
@@ -234,10 +237,11 @@ export class Enrolment {
     await this.inTurn(gateway, async () => {
       const member = this.registry.members.get(gateway);
       const index = member?.certificates.findIndex(({ serial }) => serial === certificate.serial);
-      if (member === undefined || index === undefined || index < 0) return;
+      if (member === undefined || index === undefined || index < 0)
+        return await this.adopt(gateway, certificate.raw);
       const newer = member.certificates.slice(index + 1).some(({ seenMs }) => seenMs !== undefined);
       if (newer) {
-        await this.noteDoubled(member, 'it came with an older certificate after a newer one');
+        await this.noteDoubled(member, OLDER_CAME);
         return;
       }
       if (member.certificates[index]?.seenMs !== undefined) return;
@@ -246,6 +250,47 @@ export class Enrolment {
         at === index ? { ...each, seenMs } : each,
       );
       await this.registry.put({ ...member, certificates });
+    });
+  }
+
+  /**
+   * Takes in who comes with a certificate that was given after this registry was copied and put back. The token that bought it
+   * stands there as unused: who has a copy of it is not to be let in by it a second time.
+   */
+  private async adopt(gateway: string, raw: Buffer): Promise<void> {
+    const shown = new X509Certificate(raw);
+    // One of an authority of the user's own (uplinks.clientCaFile) is none of ours.
+    if (!this.authority.hasSigned(shown)) return;
+    const before = this.registry.members.get(gateway);
+    const newest = before?.certificates.at(-1);
+    if (
+      before !== undefined &&
+      newest !== undefined &&
+      newest.fromMs > Date.parse(shown.validFrom)
+    ) {
+      // So old that it is not noted any more.
+      if (newest.seenMs !== undefined) await this.noteDoubled(before, OLDER_CAME);
+      return;
+    }
+    const { certificates, ...member } = this.memberOf(gateway, shown);
+    const own = certificates.at(-1);
+    if (own === undefined) return;
+    const givenMs = own.fromMs + EARLIER_MS;
+    const bought = [...this.registry.tokens.values()].filter(
+      (token) =>
+        token.gateway === gateway && token.usedMs === undefined && (token.madeMs ?? 0) <= givenMs,
+    );
+    const [first] = bought;
+    const known = before !== undefined || first === undefined ? {} : labelsOf(first);
+    const seen = { ...own, seenMs: this.options.nowMs() };
+    await this.registry.put(
+      { ...member, ...known, certificates: [...certificates.slice(0, -1), seen] },
+      ...bought.map((token) => ({ ...token, usedMs: givenMs, key: own.key })),
+    );
+    this.notify({
+      level: 'warn',
+      event: 'gateway_adopted',
+      text: `gateway ${gateway} came with a certificate that this collector gave and had no note of: its data folder was put back from an older copy? The gateway is taken in again as it was; what was revoked since that copy has to be revoked again`,
     });
   }
 
@@ -313,6 +358,8 @@ export class Enrolment {
     return now;
   }
 }
+
+const labelsOf = ({ site, labels }: TokenRecord) => ({ site, labels });
 
 function recordOf(pem: string, key: string): Certificate {
   const certificate = new X509Certificate(pem);

@@ -21,6 +21,8 @@ export interface TokenRecord {
   gateway: string;
   site: string;
   labels: Record<string, string>;
+  /** Undefined: by a version that did not note it. */
+  madeMs?: number;
   expiresMs: number;
   /** Set with its use: SHA-256 of the public key that it brought in. */
   usedMs?: number;
@@ -185,9 +187,10 @@ export class Registry {
     await this.write(tokens.map((token) => ({ token })));
   }
 
-  async put(member: Member, token?: TokenRecord): Promise<void> {
+  /** `tokens`: what has become of its own, with it. */
+  async put(member: Member, ...tokens: readonly TokenRecord[]): Promise<void> {
     const kept = { ...member, certificates: member.certificates.slice(-CERTIFICATES_MAX) };
-    await this.write([{ member: kept }, ...(token === undefined ? [] : [{ token }])]);
+    await this.write([{ member: kept }, ...tokens.map((token) => ({ token }))]);
   }
 
   /** Takes a member's unused tokens back with it. */

@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import { Aedes, type AuthenticateError, type Client } from 'aedes';
 import type { Audit } from '../../shared/access/audit.ts';
 import type { FailureLimiter } from '../../shared/access/failures.ts';
-import { Refusals, mistakeOf } from '../../shared/access/refusals.ts';
+import { Refusals, distrustOf, mistakeOf } from '../../shared/access/refusals.ts';
 import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
@@ -279,6 +279,13 @@ export class Ingest implements MqttHandler {
     const isStillThere = [...this.sessions.values()].some((other) => other.gateway === gateway);
     this.receiver.left(gateway, isStillThere);
     if (!isStillThere) this.links.say(gateway, false);
+  }
+
+  distrusted(address: string, code: string): void {
+    this.refusedBy.add('credentials');
+    const why = distrustOf(code);
+    this.options.audit?.say({ event: 'refused', address, reason: why });
+    this.refusals.say(address, code, `a gateway at ${address} was refused: ${why}`);
   }
 
   async close(): Promise<void> {

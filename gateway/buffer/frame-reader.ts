@@ -2,9 +2,11 @@
  * Reads frames by runs of sequences. Which sequences must be there is known (`epochs.ts`), so whatever is not is
  * found: every frame is checked on every read (F3: LevelDB hides damage), against its checksum and against its key.
  * What is damaged is set aside; what is damaged or gone is reported once, with its exact range.
+ *
+ * A frame that was written before this gateway had its name goes out under the name that it has now: no collector knew the other.
  */
 import { messageOf } from '../../shared/errors.ts';
-import { HEADER_BYTES, checkFrame } from '../../shared/frame/frame.ts';
+import { HEADER_BYTES, checkFrame, renamedFrame } from '../../shared/frame/frame.ts';
 import type { KvDatabase } from '../../shared/kv/kv.ts';
 import type { StoredFrame } from './stored-frame.ts';
 import type { Epoch, Epochs, Run, Which } from './epochs.ts';
@@ -26,10 +28,12 @@ export interface Damage {
 export type OnDamage = (damage: Damage) => Promise<void>;
 
 export class FrameReader {
+  private readonly gateway: string;
   private readonly epochs: Epochs;
   private readonly onDamage: OnDamage;
 
-  constructor(epochs: Epochs, onDamage: OnDamage) {
+  constructor(gateway: string, epochs: Epochs, onDamage: OnDamage) {
+    this.gateway = gateway;
     this.epochs = epochs;
     this.onDamage = onDamage;
   }
@@ -121,10 +125,10 @@ export class FrameReader {
       const sequence = sequenceOf(position);
       if (sequence > expected) missing.push(vanished(epoch, expected, sequence - 1));
       const following = entries[index + 1];
-      const why = this.flaw(epoch, sequence, frame);
-      if (typeof why === 'number') {
-        frames.push({ position, end: positionOf(epoch.ordinal, sequence + why), frame });
-        expected = sequence + why;
+      const read = this.checked(epoch, sequence, frame);
+      if (typeof read !== 'string') {
+        expected = sequence + read.count;
+        frames.push({ position, end: positionOf(epoch.ordinal, expected), frame: read.frame });
       } else {
         const next =
           following !== undefined
@@ -136,7 +140,7 @@ export class FrameReader {
           epoch,
           from: sequence,
           to: next - 1,
-          reason: `frame at sequence ${sequence} set aside: ${why}`,
+          reason: `frame at sequence ${sequence} set aside: ${read}`,
           frame: { position, bytes: frame },
         });
         expected = next;
@@ -152,13 +156,21 @@ export class FrameReader {
     return { frames, start, end: dealtWith, bytes };
   }
 
-  /** Messages in the frame, or what is wrong with it. */
-  private flaw(epoch: Epoch, sequence: number, frame: Buffer): number | string {
+  /** The frame and its messages, or what is wrong with it. */
+  private checked(
+    epoch: Epoch,
+    sequence: number,
+    frame: Buffer,
+  ): { frame: Buffer; count: number } | string {
     try {
       const header = checkFrame(frame);
       if (header.epoch !== epoch.epoch || header.firstSequence !== sequence)
         return 'it belongs under another key';
-      return header.count;
+      const isOwn = header.gateway === this.gateway;
+      return {
+        frame: isOwn ? frame : renamedFrame(frame, header, this.gateway),
+        count: header.count,
+      };
     } catch (error) {
       return messageOf(error);
     }

@@ -97,7 +97,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
     const isClosing = (): boolean => this.closing !== undefined;
     const onNotice = events.onNotice.bind(events);
     const cache = (this.cache = new FrameCache(options.cacheBytes));
-    const reader = new FrameReader(registry, (damage) => this.damaged(damage));
+    const reader = new FrameReader(gateway, registry, (damage) => this.damaged(damage));
     const pending = (this.pending = new OpenGroup({ ...options, bootId: env.bootId }, clock));
     const commits = (this.commits = new GroupCommit<Group<Ticket>>({
       take: () => this.take(),

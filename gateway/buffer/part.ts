@@ -1,11 +1,12 @@
 /** The buffer as a part of a gateway. What it says of its work goes to those that have asked for it. */
 import { join } from 'node:path';
-import { claimFolder } from '../../shared/config/data-folder.ts';
+import { claimFolder, gatewayOf } from '../../shared/config/data-folder.ts';
 import { counter, gauge, histogram } from '../../shared/telemetry/metrics.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
 import type { Policy } from '../choices.ts';
 import type { Env } from '../../shared/env/env.ts';
-import type { GatewayPart } from '../part.ts';
+import type { GatewayPart, GatewaySite } from '../part.ts';
+import type { Standing } from '../standing.ts';
 import type { BufferEvents, MessageBuffer } from './buffer.ts';
 import { GatewayClock } from './clock.ts';
 import { openBuffer, type OpenBufferOptions } from './open.ts';
@@ -35,8 +36,19 @@ export interface Buffering {
   trouble: string | undefined;
 }
 
+/**
+ * What it took while it was called after its host is its own under the name that a token gives it. Where collectors are
+ * named it may have been heard under the other name.
+ */
+const mayRename = ({ context: { standing, config } }: GatewaySite): boolean =>
+  standing?.token !== undefined && standing.isFirst && config.collectors.length === 0;
+
 /** The gateway whose frames lie in a data folder; undefined: there are none. */
-async function ownerOf(folder: string): Promise<string | undefined> {
+async function ownerOf(
+  folder: string,
+  standing: Standing | undefined,
+): Promise<string | undefined> {
+  if (standing !== undefined && standing.token === undefined) return standing.gateway;
   for await (const { header } of salvageFolder(join(folder, 'buffer'))) return header.gateway;
   return undefined;
 }
@@ -45,7 +57,16 @@ export const bufferPart: GatewayPart<Buffering> = {
   name: 'buffer',
   open: async (site) => {
     const { id, config, env, notify } = site.context;
-    const trouble = await claimFolder(config.data, 'gateway', id, () => ownerOf(config.data));
+    const { standing } = site.context;
+    const before = gatewayOf(config.data);
+    const owner = (): Promise<string | undefined> => ownerOf(config.data, standing);
+    const trouble = await claimFolder(config.data, 'gateway', id, owner, mayRename(site));
+    if (before !== undefined && before !== id)
+      notify({
+        level: 'info',
+        event: 'data_folder',
+        text: `this gateway was called '${before}' until it got a token; what it has taken goes out as '${id}'`,
+      });
     if (trouble !== undefined) notify({ level: 'warn', event: 'data_folder', text: trouble });
     const nobody = (): void => undefined;
     const hooks: Buffering['hooks'] = { onDurable: nobody, onFrame: nobody, onRelief: nobody };

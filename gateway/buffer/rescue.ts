@@ -132,9 +132,10 @@ export class Rescue {
   /** Where a found frame belongs, or undefined when it is there or is not wanted any more. */
   private async place(db: KvDatabase, header: FrameHeader): Promise<Buffer | undefined> {
     const { gateway, epoch: name, bootId, firstSequence, count, wallUs, monotonicUs } = header;
-    if (gateway !== this.gateway || count === 0) return undefined;
-    const last = firstSequence + count - 1;
     let epoch = this.epochs.named(name);
+    // Under another name it is this gateway's only if its epoch is: it was written before there was a name.
+    if ((gateway !== this.gateway && epoch === undefined) || count === 0) return undefined;
+    const last = firstSequence + count - 1;
     if (epoch === undefined) {
       const ordinal = (this.epochs.newest?.ordinal ?? 0) + 1;
       epoch = this.epochs.adopt(ordinal, name, bootId, firstSequence, { wallUs, monotonicUs });

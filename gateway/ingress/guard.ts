@@ -5,7 +5,7 @@
  */
 import { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
-import { Refusals, mistakeOf } from '../../shared/access/refusals.ts';
+import { Refusals, distrustOf, mistakeOf } from '../../shared/access/refusals.ts';
 import { HashQueue } from '../../shared/access/hash-queue.ts';
 import { openAccess } from '../../shared/access/settings.ts';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
@@ -224,6 +224,12 @@ export class Guard {
     const mistake = mistakeOf(reason, '3 (MQTT 3.1), 4 (3.1.1) and 5');
     if (mistake !== undefined)
       this.refusals.say(address, reason, `a client at ${address} was refused: ${mistake}`);
+  }
+
+  distrusted(address: string, code: string): void {
+    const why = distrustOf(code);
+    this.audit.say({ event: 'refused', address, reason: why });
+    this.refusals.say(address, code, `a client at ${address} was refused: ${why}`);
   }
 
   private cameFrom(group: string): void {

@@ -297,6 +297,10 @@ export class Ingress implements MqttHandler {
     this.clean.closed(connection);
   }
 
+  distrusted(address: string, code: string): void {
+    this.guard.distrusted(address, code);
+  }
+
   /** Once a minute for each client: it comes again and again. */
   private sayTooLarge({ clientId, connect, user, peer }: MqttConnection, reason: string): void {
     const id = clientId === '' ? (connect?.clientId ?? '') : clientId;

@@ -32,6 +32,7 @@ export class Membership {
   /** Called when it may go to its collectors, and again for a renewed certificate. */
   onCertificate: () => void = () => undefined;
   private readonly standing: Standing;
+  private readonly collectors: readonly string[];
   private readonly now: () => number | undefined;
   private readonly notify: Notify;
   private readonly backoff: Backoff;
@@ -44,11 +45,13 @@ export class Membership {
 
   constructor(
     standing: Standing,
+    collectors: readonly string[],
     now: () => number | undefined,
     fraction: () => number,
     notify: Notify,
   ) {
     this.standing = standing;
+    this.collectors = collectors;
     this.now = now;
     this.notify = notify;
     this.isEnrolled = standing.token === undefined;
@@ -58,6 +61,11 @@ export class Membership {
   }
 
   start(): void {
+    const { notTaken } = this.standing;
+    if (notTaken !== undefined) {
+      this.problem = notTaken;
+      this.notify({ level: 'error', event: 'enroll', text: notTaken });
+    }
     if (!this.isEnrolled) {
       void this.join();
       return;
@@ -72,7 +80,7 @@ export class Membership {
   }
 
   private async join(): Promise<void> {
-    const { gateway, paths, urls } = this.standing;
+    const { gateway, isFirst, paths, urls } = this.standing;
     try {
       await enroll(this.standing, this.now);
     } catch (error) {
@@ -80,7 +88,11 @@ export class Membership {
       const what = waits
         ? 'not enrolled yet'
         : `this gateway could not be enrolled as '${gateway}'`;
-      this.say(`${what} at ${urls.join(', ')}`, error);
+      const ends =
+        isFirst || !hasCode(error, 'ENROLL_REFUSED')
+          ? ''
+          : `; without ${paths.tokenFile} it goes on, at its next start, with the certificate that it has`;
+      this.say(`${what} at ${urls.join(', ')}`, error, ends);
       // Who waits for a person is served soon after the yes.
       if (waits) this.backoff.reset();
       const restMs = restOf(error);
@@ -124,8 +136,8 @@ export class Membership {
     if (upMs < this.renewAfterMs) return;
     this.isRenewing = true;
     try {
-      await renew(this.standing, this.now);
-      this.problem = undefined;
+      await renew(this.standing, this.collectors, this.now);
+      this.problem = this.standing.notTaken;
       this.refused = 0;
       this.backoff.reset();
       this.renewAfterMs = 0;
@@ -140,8 +152,8 @@ export class Membership {
     }
   }
 
-  private say(what: string, error: unknown): void {
-    const text = `${what}: ${messageOf(error)}`;
+  private say(what: string, error: unknown, ends = ''): void {
+    const text = `${what}: ${messageOf(error)}${ends}`;
     if (text !== this.problem) this.notify({ level: 'error', event: 'enroll', text });
     this.problem = text;
   }
@@ -161,11 +173,11 @@ export class Membership {
 export const enrollPart: GatewayPart<Membership> = {
   name: 'enrolment',
   open: (site) => {
-    const { standing, env, notify } = site.context;
+    const { standing, collectors, env, notify } = site.context;
     if (standing === undefined) return undefined;
     const clock = site.get(clockPart);
     const fraction = (): number => env.random.fraction();
-    return new Membership(standing, () => clock.nowMs(), fraction, notify);
+    return new Membership(standing, collectors, () => clock.nowMs(), fraction, notify);
   },
   start: (membership, site) => {
     const uplink = site.find(uplinkPart);

@@ -175,9 +175,26 @@ export async function enroll(standing: Standing, now: Now): Promise<void> {
   });
 }
 
+/**
+ * Where to ask for a certificate: as the token said, and at the hosts that the uplink goes to by now, on the same port. A
+ * collector that has moved is not asked at its old address alone.
+ */
+export function urlsOf({ urls }: Standing, collectors: readonly string[]): string[] {
+  const ports = urls.map((url) => new URL(url).port || '443');
+  const moved = collectors
+    .filter((url) => url.startsWith('mqtts://'))
+    .flatMap((url) => ports.map((port) => `https://${new URL(url).hostname}:${port}`));
+  return [...new Set([...urls, ...moved].map((url) => new URL(url).origin))];
+}
+
 /** A new certificate for the one that is there, expired or not. Rejects as `enroll`. */
-export async function renew(standing: Standing, now: Now): Promise<void> {
-  const { gateway, urls, paths } = standing;
+export async function renew(
+  standing: Standing,
+  collectors: readonly string[],
+  now: Now,
+): Promise<void> {
+  const { gateway, paths } = standing;
+  const urls = urlsOf(standing, collectors);
   const key = await nextKey(standing);
   const body = await requestFor(gateway, key);
   const tls = { caFile: paths.authority, certFile: paths.own, keyFile: paths.own };

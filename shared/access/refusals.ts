@@ -63,3 +63,12 @@ export function mistakeOf(reason: string, versions: string): string | undefined 
     return 'what it sends is not MQTT: it may be HTTP or TLS, or this port was meant for something else';
   return undefined;
 }
+
+/** Why a certificate was not accepted, by OpenSSL's code; '' where none was shown. */
+export function distrustOf(code: string): string {
+  if (code === '') return 'it shows no certificate, and one is needed';
+  if (code === 'CERT_HAS_EXPIRED') return 'its certificate has expired';
+  if (code === 'CERT_NOT_YET_VALID')
+    return "its certificate is not valid yet, by this machine's clock";
+  return `its certificate is of another authority than those that count here (${code})`;
+}

@@ -1,4 +1,5 @@
 /** The data folder says whose it is and which layout it has, so that another version refuses it instead of guessing. */
+import { readFileSync } from 'node:fs';
 import { open, readFile, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadwaterError, codeOf, messageOf } from '../errors.ts';
@@ -65,6 +66,19 @@ async function keeperOf(folder: string): Promise<FolderNote['part'] | undefined>
   );
 }
 
+/** The gateway that a folder says it is of; undefined: none, or it cannot be said. */
+export function gatewayOf(folder: string): string | undefined {
+  for (const name of [FOLDER_NOTE, COPY]) {
+    try {
+      const { part, id } = parse(readFileSync(join(folder, name), 'utf8')) ?? {};
+      if (part === 'gateway' && typeof id === 'string') return id;
+    } catch {
+      // Who claims the folder says what is wrong with it.
+    }
+  }
+  return undefined;
+}
+
 /** Neither a note nor anything of ours lies in it: a new one, or one whose disk is not mounted. */
 export async function isNewFolder(folder: string): Promise<boolean> {
   const names = await readdir(folder).catch((): string[] => []);
@@ -83,6 +97,7 @@ async function look(
   folder: string,
   own: FolderNote,
   owner: () => Promise<string | undefined>,
+  mayRename: boolean,
 ): Promise<Found> {
   await checkKinds(folder);
   const names = [FOLDER_NOTE, COPY];
@@ -94,7 +109,7 @@ async function look(
   );
   const note = first ?? second;
   if (note !== undefined) {
-    check(folder, note, own);
+    check(folder, mayRename ? { ...note, id: own.id } : note, own);
     // Versions before kept neither checksum nor copy.
     const isOlder = (note as Partial<Written>).crc === undefined;
     const trouble =
@@ -106,7 +121,7 @@ async function look(
   const keeper = await keeperOf(folder);
   if (keeper === undefined && texts.every((text) => text === undefined))
     return { texts, trouble: undefined };
-  const id = keeper === own.part ? await owner() : undefined;
+  const id = keeper === own.part && !mayRename ? await owner() : undefined;
   check(folder, { ...own, part: keeper ?? own.part, id: id ?? own.id }, own);
   const whose = `${own.part}${own.id === '' ? '' : ` '${own.id}'`}`;
   const why =
@@ -123,18 +138,19 @@ const nobody = (): Promise<undefined> => Promise.resolve(undefined);
 
 /**
  * Creates the folder or checks it. A damaged note is made again, from its copy or from what is known (law 7); gives what was
- * wrong then, one sentence. `owner`: the id that the data in the folder name, asked when both notes are lost.
- * Throws DATA_VERSION, DATA_UNUSABLE, CONFIG_INVALID (another gateway's folder).
+ * wrong then, one sentence. `owner`: the id that the data in the folder name, asked when both notes are lost. `mayRename`: it
+ * is this gateway's whatever it was called. Throws DATA_VERSION, DATA_UNUSABLE, CONFIG_INVALID (another gateway's folder).
  */
 export async function claimFolder(
   folder: string,
   part: FolderNote['part'],
   id: string,
   owner: () => Promise<string | undefined> = nobody,
+  mayRename = false,
 ): Promise<string | undefined> {
   await create(folder);
   const own: FolderNote = { layout: LAYOUT, part, id };
-  const { texts, trouble } = await look(folder, own, owner);
+  const { texts, trouble } = await look(folder, own, owner, mayRename);
   const right = `${JSON.stringify({ ...own, crc: checksum(own) })}\n`;
   for (const [at, name] of [FOLDER_NOTE, COPY].entries())
     if (texts[at] !== right) await write(folder, join(folder, name), right);
@@ -147,7 +163,7 @@ export async function checkFolder(
   part: FolderNote['part'],
   id: string,
 ): Promise<string | undefined> {
-  return (await look(folder, { layout: LAYOUT, part, id }, nobody)).trouble;
+  return (await look(folder, { layout: LAYOUT, part, id }, nobody, false)).trouble;
 }
 
 function check(folder: string, note: Partial<FolderNote>, { part, id }: FolderNote): void {

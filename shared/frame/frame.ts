@@ -135,6 +135,20 @@ export function frameCrc(frame: Buffer): number {
   return crc32c(frame, 12, frame.length, crc32c(frame, 0, 8));
 }
 
+/** The same frame under another gateway's name. `header` is what `checkFrame` gave for it. */
+export function renamedFrame(frame: Buffer, header: FrameHeader, gateway: string): Buffer {
+  const [was, is] = [Buffer.byteLength(header.gateway), Buffer.from(gateway, 'utf8')];
+  const renamed = Buffer.concat([
+    frame.subarray(0, HEADER_BYTES),
+    is,
+    frame.subarray(HEADER_BYTES + was),
+  ]);
+  renamed.writeUInt32LE(renamed.length, 12);
+  renamed[63] = is.length;
+  renamed.writeUInt32LE(frameCrc(renamed), 8);
+  return renamed;
+}
+
 /** Checks length and CRC-32C of exactly one frame and returns its header. Throws FRAME_INVALID. */
 export function checkFrame(frame: Buffer): FrameHeader {
   const header = readHeader(frame);

@@ -60,6 +60,7 @@ export interface MqttHandler {
   publish(connection: MqttConnection, packet: IncomingPublish): void;
   pubrel(connection: MqttConnection, packetId: number): void;
   closed(connection: MqttConnection, reason: string): void;
+  distrusted?(address: string, code: string): void;
 }
 
 /** Acknowledgements that a client may leave unread. */

@@ -40,8 +40,8 @@ export interface MqttPeer {
   transport: 'tcp' | 'tls' | 'ws' | 'wss';
   /** Common name of a client certificate that an accepted authority has signed. */
   certificateName: string | undefined;
-  /** Of the same certificate. */
-  certificate?: { serial: string; fromMs: number } | undefined;
+  /** Of the same certificate; `raw` is DER. */
+  certificate?: { serial: string; fromMs: number; raw: Buffer } | undefined;
 }
 
 /** Where nothing is known but that it is a stream (tests). */

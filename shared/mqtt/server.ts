@@ -30,8 +30,8 @@ export function certificateName(socket: TLSSocket): string | undefined {
 }
 
 function shownBy(socket: TLSSocket): MqttPeer['certificate'] {
-  const { serialNumber, valid_from: from } = socket.getPeerCertificate();
-  return { serial: serialNumber, fromMs: Date.parse(from) };
+  const { serialNumber, valid_from: from, raw } = socket.getPeerCertificate();
+  return { serial: serialNumber, fromMs: Date.parse(from), raw };
 }
 
 /** Whether it shows a certificate that no accepted authority has signed: a mistake or worse, also where none is needed. */
@@ -82,11 +82,15 @@ export class MqttServer {
         noDelay: true,
         handshakeTimeout: this.limits.connectTimeoutMs,
         requestCert: clients !== 'none',
-        // An unacceptable certificate ends the handshake also where none is required.
-        rejectUnauthorized: clients === 'required',
+        // Looked at below, right after the handshake, where it can be said why.
+        rejectUnauthorized: false,
       },
       (socket) => {
-        if (showsForeignCertificate(socket)) {
+        // An unacceptable certificate ends it also where none is required. The code is OpenSSL's; '' where none was shown.
+        const isForeign = showsForeignCertificate(socket);
+        if (isForeign || (clients === 'required' && !socket.authorized)) {
+          const code = isForeign ? String(socket.authorizationError) : '';
+          this.handler.distrusted?.(socket.remoteAddress ?? '', code);
           socket.destroy();
           return;
         }

@@ -62,7 +62,7 @@ try {
     names.map((name) => async () => {
       const of = standing(name);
       if (of?.token !== undefined) throw new Error(`${name} is not enrolled`);
-      if (of !== undefined) await renew(of, unknown);
+      if (of !== undefined) await renew(of, [], unknown);
     }),
   );
   say(`${COUNT} certificates renewed in ${seconds(beginMs)} s`);

@@ -1,16 +1,17 @@
 /** Enrolment over real sockets: a token becomes a certificate, the certificate a link, and everything else nothing. */
 import { execFileSync } from 'node:child_process';
 import { X509Certificate, createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Authority } from '../../collector/enroll/authority.ts';
 import type { Member } from '../../collector/enroll/registry.ts';
 import { joinTokenText, parseJoinToken } from '../../shared/access/join-token.ts';
-import { keyPem, newKey } from '../../shared/access/x509.ts';
 import {
   again,
+  age,
+  certificate,
   cleanups,
   collector,
   connected,
@@ -243,32 +244,4 @@ function tampered(request: string): string {
   const at = der.length - 5;
   der[at] = (der[at] ?? 0) ^ 1;
   return der.toString('base64');
-}
-
-/** Key and certificate of somebody, given `daysAgo` for a year. */
-async function certificate(authority: Authority, name: string, daysAgo: number): Promise<string> {
-  const keys = await newKey();
-  const spki = Buffer.from(await globalThis.crypto.subtle.exportKey('spki', keys.publicKey));
-  const pem = await authority.issueClient(name, spki, Date.now() - daysAgo * DAY_MS, 365);
-  return (await keyPem(keys)) + pem;
-}
-
-/** As if a gateway had been enrolled so long ago. Key and certificate that it would have. */
-async function age(site: Site, name: string, days: number): Promise<[string, string]> {
-  const authority = await Authority.open(join(site.folder, 'enroll'), Date.now(), () => undefined);
-  const own = await certificate(authority, name, days);
-  const at = own.indexOf('-----BEGIN CERTIFICATE');
-  const [key, pem] = [own.slice(0, at), own.slice(at)];
-  const { serialNumber: serial, validFrom, validTo } = new X509Certificate(pem);
-  const member: Member = {
-    gateway: name,
-    site: '',
-    labels: {},
-    enrolledMs: Date.now() - days * DAY_MS,
-    certificates: [
-      { serial, key: '', fromMs: Date.parse(validFrom), toMs: Date.parse(validTo), pem, seenMs: 1 },
-    ],
-  };
-  appendFileSync(join(site.folder, 'enroll', 'registry.jsonl'), `${JSON.stringify({ member })}\n`);
-  return [key, pem];
 }

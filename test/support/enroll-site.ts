@@ -1,16 +1,21 @@
 /** A collector that enrols, in this process, and gateways and strangers that ask it. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { Collector } from '../../collector/collector.ts';
-import { x509Library } from '../../shared/access/x509.ts';
+import { Authority } from '../../collector/enroll/authority.ts';
+import type { Member } from '../../collector/enroll/registry.ts';
+import { keyPem, newKey, x509Library } from '../../shared/access/x509.ts';
 import { environmentName, loadConfig } from '../../shared/config/spec.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import type { Address } from '../../shared/net/listen.ts';
 import type { Notice } from '../../shared/telemetry/log.ts';
 import { runGateway, type RunningGateway } from './gateway.ts';
 import { temporaryFolder, until } from './process.ts';
+
+const DAY_MS = 86_400_000;
 
 /** What a test has started, ended by `endAll`. */
 export const cleanups: (() => Promise<void>)[] = [];
@@ -146,4 +151,36 @@ export async function csr(name: string, namedCurve = 'P-256'): Promise<string> {
     signingAlgorithm: algorithm,
   });
   return Buffer.from(made.rawData).toString('base64');
+}
+
+/** Key and certificate of somebody, given `daysAgo` for a year. */
+export async function certificate(
+  authority: Authority,
+  name: string,
+  daysAgo: number,
+): Promise<string> {
+  const keys = await newKey();
+  const spki = Buffer.from(await globalThis.crypto.subtle.exportKey('spki', keys.publicKey));
+  const pem = await authority.issueClient(name, spki, Date.now() - daysAgo * DAY_MS, 365);
+  return (await keyPem(keys)) + pem;
+}
+
+/** As if a gateway had been enrolled so long ago (negative: by a clock that was ahead). Key and certificate that it would have. */
+export async function age(site: Site, name: string, days: number): Promise<[string, string]> {
+  const authority = await Authority.open(join(site.folder, 'enroll'), Date.now(), () => undefined);
+  const own = await certificate(authority, name, days);
+  const at = own.indexOf('-----BEGIN CERTIFICATE');
+  const [key, pem] = [own.slice(0, at), own.slice(at)];
+  const { serialNumber: serial, validFrom, validTo } = new X509Certificate(pem);
+  const member: Member = {
+    gateway: name,
+    site: '',
+    labels: {},
+    enrolledMs: Date.now() - days * DAY_MS,
+    certificates: [
+      { serial, key: '', fromMs: Date.parse(validFrom), toMs: Date.parse(validTo), pem, seenMs: 1 },
+    ],
+  };
+  appendFileSync(join(site.folder, 'enroll', 'registry.jsonl'), `${JSON.stringify({ member })}\n`);
+  return [key, pem];
 }
