@@ -236,7 +236,8 @@ class Runner implements Stage {
       this.committed();
     }
     this.trouble.passed(IDLE);
-    if (produced !== undefined) this.settle();
+    // While records wait that cannot be worked on, or committed, that trouble is not over by it.
+    if (produced !== undefined && this.member.pending.length === 0) this.settle();
   }
 
   /** What it failed with, if it did. */

@@ -248,9 +248,12 @@ describe('a stage', () => {
         for (const { value } of records) seen.push(value.toString());
         return await Promise.resolve([]);
       },
+      // What it does beside its records works.
+      idle: () => Promise.resolve([]),
     });
     await log.append(TOPIC_READINGS, ['a', 'b', 'c'].map(record));
     await until('many tries', () => tries > 40 || undefined, 10_000);
+    expect(notices.map(({ event }) => event)).not.toContain('trial_resumed');
     expect(stage.state()).toMatchObject({
       state: 'waits',
       waitsFor: 'working',
