@@ -17,6 +17,9 @@ export interface AdminAccess {
 }
 
 const TIMEOUT_MS = 10_000;
+/** Brokers that are looked for where they say that they are, each for so long. */
+const PLACES_MAX = 3;
+const PLACE_MS = 2000;
 const TOPIC = 2;
 const METADATA = [3, 2] as const;
 const DESCRIBE_CONFIGS = [32, 1] as const;
@@ -171,11 +174,14 @@ export async function ask<T>(
   );
 }
 
-/** Why the brokers do not answer, where librdkafka does not say it; '' if they do. */
+/** Why the brokers do not answer, or not where they say that they are, where librdkafka does not say it; '' if they do. */
 export async function reasonOf(brokers: string, access: AdminAccess): Promise<string> {
   try {
-    await ask(brokers, access, async (wire) => await wire.request(API_VERSIONS, Buffer.alloc(0)));
-    return '';
+    const places = await ask(brokers, access, async (wire) => {
+      await wire.request(API_VERSIONS, Buffer.alloc(0));
+      return (await metadataOf(wire)).places;
+    });
+    return await notThere(brokers, places);
   } catch (error) {
     return distrust(error) ?? messageOf((error as { cause?: unknown }).cause ?? error);
   }
@@ -198,13 +204,47 @@ export async function checkAccess(brokers: string, access: AdminAccess): Promise
   }
 }
 
+/** Where each broker says that it is, HOST:PORT, and the cluster's id. */
+async function metadataOf(wire: Wire): Promise<{ places: string[]; cluster: string }> {
+  const answer = await wire.request(METADATA, new Writer().int(4, 0).done());
+  const places = answer.list(() => {
+    answer.int(4);
+    const place = `${answer.text()}:${answer.int(4)}`;
+    answer.text();
+    return place;
+  });
+  return { places, cluster: answer.text() };
+}
+
+/** Why none of the places is reached where brokers say that they are, of those where nobody was asked; '' where one is. */
+export async function notThere(brokers: string, places: readonly string[]): Promise<string> {
+  const own = new Set(brokers.split(',').map((each) => each.trim()));
+  if (places.length === 0 || places.some((each) => own.has(each))) return '';
+  let why = '';
+  for (const place of places.slice(0, PLACES_MAX)) {
+    why = await reached(place);
+    if (why === '') return '';
+  }
+  return `Kafka answers at ${brokers} and says that its brokers are at ${places.join(', ')}, where none is reached from here (${why}): mend advertised.listeners of the broker, or make that name known here`;
+}
+
+/** '' if somebody takes a connection there, else why not. */
+const reached = (place: string): Promise<string> =>
+  new Promise((resolve) => {
+    const [, host = '', port = ''] = /^\[?([^\]]*)\]?:(\d+)$/.exec(place) ?? [];
+    const socket = connectPlain({ host, port: Number(port) });
+    const end = (text: string): void => {
+      socket.destroy();
+      resolve(text);
+    };
+    socket.setTimeout(PLACE_MS, () => end(`nothing within ${PLACE_MS / 1000} s`));
+    socket.on('error', (error) => end(messageOf(error)));
+    socket.on('connect', () => end(''));
+  });
+
 /** The cluster's id: one that was wiped has another. Throws LOG_UNAVAILABLE. */
 export async function clusterOf(brokers: string, access: AdminAccess): Promise<string> {
-  return await ask(brokers, access, async (wire) => {
-    const answer = await wire.request(METADATA, new Writer().int(4, 0).done());
-    answer.list(() => [answer.int(4), answer.text(), answer.int(4), answer.text()]);
-    return answer.text();
-  });
+  return await ask(brokers, access, async (wire) => (await metadataOf(wire)).cluster);
 }
 
 /** Setting → value of each topic; one that is not there, or may not be looked at, is left out. Throws LOG_UNAVAILABLE. */

@@ -3,6 +3,8 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Health } from './log.ts';
 
 const OF_ACCESS = /ssl|certificate|sasl|authenticat/i;
+/** librdkafka of a broker, by the address that it gave of itself. */
+const OF_BROKER = /([^\s/]+:\d+)\/\d+: /;
 /** A reason that comes and goes is no line each time. */
 const NEWS_MS = 10_000;
 const FAILURE_MS = 60_000;
@@ -19,9 +21,11 @@ export class KafkaHealth {
   private readonly now: () => number;
   private readonly explain: () => Promise<string>;
   private readonly notify: Notify;
+  private readonly brokers: string;
 
-  /** `explain` finds out why no connection comes about, '' if one does: librdkafka says little of certificates and passwords. */
-  constructor(now: () => number, explain: () => Promise<string>, notify: Notify) {
+  /** `explain` finds out why no connection comes about, '' if one does: librdkafka says little of certificates, passwords and brokers that call themselves otherwise. */
+  constructor(now: () => number, explain: () => Promise<string>, notify: Notify, brokers = '') {
+    this.brokers = brokers;
     this.now = now;
     this.explain = explain;
     this.notify = notify;
@@ -31,7 +35,9 @@ export class KafkaHealth {
   /** It does not answer, as librdkafka or a request says. */
   async down(reason: string): Promise<void> {
     const why = this.trouble || reason;
-    this.mark(OF_ACCESS.test(why) ? (await this.explain()) || why : why);
+    const place = OF_BROKER.exec(why)?.[1] ?? '';
+    const isElsewhere = place !== '' && !this.brokers.split(',').includes(place);
+    this.mark(OF_ACCESS.test(why) || isElsewhere ? (await this.explain()) || why : why);
   }
 
   /** Something could not be written, which an answer to a question does not mend; '' when something was. */

@@ -4,7 +4,7 @@
  */
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { clusterOf, type AdminAccess } from './kafka-admin.ts';
+import { clusterOf, notThere, type AdminAccess } from './kafka-admin.ts';
 import { call } from './kafka-client.ts';
 import type { KafkaGroups } from './kafka-groups.ts';
 import type { KafkaHealth } from './kafka-health.ts';
@@ -45,6 +45,8 @@ export class KafkaLooks {
   private readonly parts: LooksParts;
   private readonly standing: KafkaStanding;
   private looks = 0;
+  /** The brokers, of which one was reached where they say that they are. */
+  private reached = '';
   /** Kafka's own name of itself, '' while it is not known. */
   private cluster = '';
   private timer: NodeJS.Timeout | undefined;
@@ -88,12 +90,23 @@ export class KafkaLooks {
       const hidden = missing.length === 0 ? [] : await this.standing.hidden(missing);
       const gone = missing.filter((name) => !hidden.includes(name));
       if (metadata.brokers.length > 0) await this.compareWithBefore(gone);
-      health.answers(this.standing.reason);
       this.brokers = metadata.brokers.map(({ host, port }) => `${host}:${port}`);
-      if (this.looks++ % CLOSER_EVERY === 0) await this.lookCloser();
+      const elsewhere = await this.elsewhere();
+      health.answers(elsewhere || this.standing.reason);
+      if (elsewhere === '' && this.looks++ % CLOSER_EVERY === 0) await this.lookCloser();
     } catch (error) {
+      this.reached = '';
       await health.down(messageOf(error));
     }
+  }
+
+  /** Whoever answers may say that it is where nobody reaches it; looked at when they are others, or were away. */
+  private async elsewhere(): Promise<string> {
+    const places = this.brokers.join();
+    if (places === this.reached) return '';
+    const why = await notThere(this.parts.brokers, this.brokers);
+    if (why === '') this.reached = places;
+    return why;
   }
 
   private async lookCloser(): Promise<void> {

@@ -106,6 +106,7 @@ export class KafkaLog implements Log {
       options.now,
       () => reasonOf(options.brokers, admin),
       notify,
+      options.brokers,
     ));
     this.writer = new KafkaWriter({
       ...{ kafka, health, notify },
