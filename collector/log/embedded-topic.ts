@@ -2,6 +2,11 @@
 import type { TopicSize } from './embedded-size.ts';
 import type { StoredRecord } from './log.ts';
 
+/** What a record takes beside its value: objects, and numbers of them where values are small or empty (removals). */
+const RECORD_BYTES = 256;
+const costOf = ({ key, value }: StoredRecord): number =>
+  RECORD_BYTES + key.length * 2 + value.length;
+
 export class Topic {
   /** Offset of the next record. */
   end: number;
@@ -30,10 +35,10 @@ export class Topic {
 
   remember(record: StoredRecord): void {
     this.cache.push(record);
-    this.cachedBytes += record.value.length;
+    this.cachedBytes += costOf(record);
     let drop = 0;
     while (this.cachedBytes > this.cacheBytes && drop < this.cache.length - 1) {
-      this.cachedBytes -= this.cache[drop++]?.value.length ?? 0;
+      this.cachedBytes -= costOf(this.cache[drop++] as StoredRecord); // Below its length.
     }
     if (drop > 0) this.cache.splice(0, drop);
   }

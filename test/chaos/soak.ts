@@ -52,7 +52,7 @@ const SETTINGS = {
   'lake.flushSeconds': 5,
   'lake.memoryBytes': 64 * 1024 * 1024,
   'store.memoryBytes': 64 * 1024 * 1024,
-  'log.cacheBytes': 4 * 1024 * 1024,
+  'log.cacheBytes': 1024 * 1024,
 };
 const GATEWAY = {
   HEADWATER_BUFFER_HISTORY_BYTES_MAX: String(1024 * 1024),
