@@ -28,11 +28,14 @@ export function wordsOf({ text, status }: Answer): string {
 
 /** What to do about it; '' where its own words say all there is. */
 function advice(answer: Answer, bucket: string): string {
-  const { status, location } = answer;
+  const { status, location, text } = answer;
   if (status >= 300 && status < 400)
     return `it sends this elsewhere${location === '' ? '' : ` (${location})`}: give --store the address of InfluxDB itself`;
   if (status < 300)
     return 'that is no answer of InfluxDB: look at the address, and at proxies in between';
+  if (text.includes('opening shard previously failed'))
+    return 'it opens that shard again only when it is started anew: see to its disk, then restart InfluxDB';
+  if (text.includes('no space left')) return 'its disk is full: make room there';
   switch (status) {
     case 401:
       return 'it refuses the token: give a right one by store.tokenFile or HEADWATER_INFLUXDB_TOKEN';

@@ -18,6 +18,7 @@ import * as power from './power.ts';
 import { cutCollector, cutCollectorWithoutSync } from './power-collector.ts';
 import * as refusals from './refusals.ts';
 import * as retention from './retention.ts';
+import * as servers from './servers.ts';
 import type { Chance, Result } from './site.ts';
 
 interface Fault {
@@ -90,6 +91,17 @@ const FAULTS: Record<string, Fault> = {
     isLong: true,
   },
   'disk full, collector': { run: refusals.fullCentre, needs: ['root'], isLong: true },
+  'disk full, InfluxDB 2': {
+    run: servers.fullInflux2,
+    needs: ['root', 'InfluxDB'],
+    isLong: true,
+  },
+  'disk full, InfluxDB 1.8': {
+    run: servers.fullInflux1,
+    needs: ['root', 'InfluxDB 1.8'],
+    isLong: true,
+  },
+  'Kafka moves': { run: servers.movedKafka, needs: ['Kafka client', 'Kafka'], isLong: true },
   'certificate expired': { run: refusals.expiredCertificate, isLong: true },
   'S3 away': { run: refusals.lakeAway, isLong: true },
 };

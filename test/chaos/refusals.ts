@@ -83,12 +83,12 @@ const ANSWERS: readonly [fault: string, instead: Instead, says: RegExp][] = [
   ],
 ];
 
-const OF_STORE = (says: RegExp): Named => ({
+export const OF_STORE = (says: RegExp): Named => ({
   log: new RegExp(`store\\w*_waits: .*(${says.source})`),
   status: says,
   metric: /^headwater_store_up 0$/m,
 });
-const OF_LOG = (says: RegExp): Named => ({
+export const OF_LOG = (says: RegExp): Named => ({
   log: new RegExp(`log_down: .*(${says.source})`),
   status: says,
   metric: /^headwater_log_up 0$/m,
@@ -103,15 +103,16 @@ const isWell = async (site: Site, of = ''): Promise<boolean> => {
 };
 
 /** A fault while readings come in: it is named, then it is taken away, and all is well again. */
-async function under(
+export async function under(
   site: Site,
   fault: string,
   says: Named,
   off: () => Promise<void> | void,
   of = '',
+  padBytes = 0,
 ): Promise<void> {
   const from = site.collector?.output().length ?? 0;
-  const load = site.load(40);
+  const load = site.load(40, 100, padBytes);
   await named(fault, site, says, from);
   await off();
   await load;

@@ -1,6 +1,6 @@
 /** Real servers for tests, each on free loopback ports with a temporary folder. `install.sh` has brought them. */
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { freePort } from '../support/free-port.ts';
@@ -84,11 +84,11 @@ ${listener}.oauthbearer.sasl.jaas.config=${login}.oauthbearer.OAuthBearerLoginMo
 `;
 }
 
-/** `extra`: lines of its properties. */
+/** `extra`: lines of its properties; `set`: more of them, from the next start on; what comes later counts. */
 export async function startKafka(
   security?: KafkaSecurity,
   extra = '',
-): Promise<Server & { securePort: number; wipe(): void }> {
+): Promise<Server & { securePort: number; wipe(): void; set(lines: string): void }> {
   const folder = temporaryFolder();
   const [port, controller, securePort] = [await freePort(), await freePort(), await freePort()];
   const properties = join(folder, 'server.properties');
@@ -139,7 +139,8 @@ ${security === undefined ? '' : securityProperties(security)}${extra}`,
       'kafka.Kafka',
       properties,
     ]);
-  return { ...(await server(port, launch, () => accepts(port))), securePort, wipe };
+  const set = (lines: string): void => appendFileSync(properties, `\n${lines}\n`);
+  return { ...(await server(port, launch, () => accepts(port))), securePort, wipe, set };
 }
 
 /** Redis that writes to disk before it answers. */
@@ -234,8 +235,7 @@ async function healthy(url: string): Promise<boolean> {
   }
 }
 
-export async function startInflux1(): Promise<Influx> {
-  const folder = temporaryFolder();
+export async function startInflux1(folder = temporaryFolder()): Promise<Influx> {
   const port = await freePort();
   const file = join(folder, 'influxdb.conf');
   writeFileSync(
@@ -262,8 +262,7 @@ reporting-disabled = true
   return { ...base, store: `influxdb://127.0.0.1:${port}/headwater`, token: '' };
 }
 
-export async function startInflux2(): Promise<Influx> {
-  const folder = temporaryFolder();
+export async function startInflux2(folder = temporaryFolder()): Promise<Influx> {
   mkdirSync(join(folder, 'engine'));
   const port = await freePort();
   const launch = (): Child =>
