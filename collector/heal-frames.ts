@@ -6,13 +6,22 @@
  */
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
-import { folderOfKey } from './heal-rows.ts';
+import { folderOfKey, isNothing } from './heal-rows.ts';
 import { dateOfKey, gatewayOf } from './lake/catalog.ts';
 import { asideOf } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
-import { SpanSet, counts, touches, type FileEntry, type Spans } from './lake/manifest.ts';
+import {
+  SpanSet,
+  beyond,
+  counts,
+  isLost,
+  touches,
+  type FileEntry,
+  type Spans,
+} from './lake/manifest.ts';
 import { TOPIC_RAW, type Log, type LogRecord } from './log/log.ts';
+import type { Rebuild } from './rebuild.ts';
 
 const hash = (frame: Buffer): string => createHash('sha256').update(frame).digest('base64');
 
@@ -100,6 +109,30 @@ export async function zoneSpans(lake: Lake, zone: Zone, isIn = counts): Promise<
     for (const entry of (await catalog.day(date)).entries.values())
       if (isIn(entry)) all.add(gatewayOf(entry.key), entry.spans);
   return all;
+}
+
+/** What has arrived and no file of the lake has or had. What was forgotten on purpose is not among it. */
+export async function neverKept(
+  lake: Lake,
+  received: SpanSet | undefined,
+): Promise<[string, Spans][]> {
+  if (received === undefined) return [];
+  const known = await zoneSpans(lake, 'raw', (entry) => !isLost(entry));
+  return received.gateways
+    .map((gateway): [string, Spans] => [gateway, beyond(received.of(gateway), known.of(gateway))])
+    .filter(([, rest]) => !isNothing(rest));
+}
+
+/** What the lake has and an older copy of the log has not. */
+export async function sayAhead({ check }: Lake, rebuild: Rebuild): Promise<void> {
+  const { ahead, notify } = check;
+  if (ahead.gateways.length === 0) return;
+  const before = rebuild.status.restoredFrames;
+  await rebuild.restore(ahead);
+  const frames = rebuild.status.restoredFrames - before;
+  ahead.clear();
+  const text = `the log has ${frames} frames again that only the lake had`;
+  notify({ level: 'info', event: 'log_restored', text });
 }
 
 /** Whole frames of a file that was set aside are said again. */

@@ -18,6 +18,8 @@ import {
   frameOf,
   isUnnumbered,
   salvage,
+  neverKept,
+  sayAhead,
   spansBy,
   spansText,
   zoneSpans,
@@ -27,13 +29,15 @@ import { Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-row
 import { keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
-import { SpanSet, beyond, isLost, union, type FileEntry, type Spans } from './lake/manifest.ts';
+import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manifest.ts';
 
 const POLL_MS = 300;
 const RETRY_MS = 5000;
 /** What is lost at the same time is made again at once. */
 const GATHER_MS = 1000;
 const APPEND_BYTES = 1024 * 1024;
+/** Of a gateway that is asked. */
+const BRINGS_MS = 20_000;
 /** Of the lake stages, to have what was said again. */
 const CAUGHT_UP_MS = 600_000;
 
@@ -45,6 +49,10 @@ export interface HealOptions {
   newId: () => string;
   /** What the ledger has as arrived. */
   received?: () => SpanSet;
+  /** Whether a gateway that is connected still has any of these. */
+  holds?: (gateway: string, spans: Spans) => boolean;
+  /** Connected ones are to say again what they hold. */
+  askGateways?: () => void;
 }
 
 export class Heal {
@@ -111,7 +119,7 @@ export class Heal {
 
   private async round(): Promise<void> {
     const { lake } = this.options;
-    await this.sayAhead();
+    await sayAhead(lake, this.options.rebuild);
     await this.lookAgain();
     const readings = await Returned.since(lake, this.of('readings'));
     const results = await Returned.since(lake, this.of('results'));
@@ -128,19 +136,6 @@ export class Heal {
     if (zone === 'readings') this.wasLess ||= before !== undefined;
     await work(before !== undefined);
     if (less.get(zone)?.times === before) less.delete(zone);
-  }
-
-  /** What the lake has and an older copy of the log has not. */
-  private async sayAhead(): Promise<void> {
-    const { lake, rebuild } = this.options;
-    const { ahead, notify } = lake.check;
-    if (ahead.gateways.length === 0) return;
-    const before = rebuild.status.restoredFrames;
-    await rebuild.restore(ahead);
-    const frames = rebuild.status.restoredFrames - before;
-    ahead.clear();
-    const text = `the log has ${frames} frames again that only the lake had`;
-    notify({ level: 'info', event: 'log_restored', text });
   }
 
   /** What was given up may have come after all: from a gateway, or by a rebuild. */
@@ -180,7 +175,6 @@ export class Heal {
     const lost = this.of('raw');
     if (lost.length === 0 && !isAll) return;
     const { lake, log } = this.options;
-    const catalog = lake.catalog('raw');
     const wanted = spansBy(lost);
     const there = isAll ? await zoneSpans(this.options.lake, 'raw') : new SpanSet();
     const received = isAll ? this.options.received?.() : undefined;
@@ -204,29 +198,35 @@ export class Heal {
       if (Object.keys(rest).length > 0) await salvage(lake, log, entry, rest);
     }
     await this.caughtUp('raw');
-    catalog.refresh();
     for (const { entry } of lost)
       if (isUnnumbered(entry) && unnumbered.has(entry)) await lake.check.settle(entry.key);
-      else {
-        const rest = beyond(entry.spans, await catalog.spansOf(gatewayOf(entry.key)));
-        await this.judge('raw', entry, isAll, rest);
-      }
-    if (received !== undefined) await this.askFor(received);
-  }
-
-  /** Frames that have arrived, and that neither log nor lake has any more: of a log that was damaged before the lake had them. */
-  private async askFor(received: SpanSet): Promise<void> {
-    const { lake } = this.options;
-    // What was forgotten on purpose is not asked for.
-    const known = await zoneSpans(lake, 'raw', (entry) => !isLost(entry));
-    for (const gateway of received.gateways) {
-      const rest = beyond(received.of(gateway), known.of(gateway));
-      if (isNothing(rest)) continue;
-      this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
+      else await this.judge('raw', entry, isAll, await this.rawLess(entry));
+    // Of a log that was damaged before the lake had them.
+    for (const [gateway, rest] of await neverKept(lake, received)) {
+      this.want(gateway, rest);
       this.asked.set(gateway, rest);
       const text = `the log was damaged before the lake had all of it: what was decoded of gateway ${gateway} stays, its raw frames are asked for from the gateway: ${spansText(rest)}`;
       lake.check.notify({ level: 'error', event: 'log_raw_lost', text });
     }
+  }
+
+  /** What of a lost file neither log nor lake has; a gateway that is connected and holds it is asked, and has time to bring it. */
+  private async rawLess({ key, spans }: FileEntry): Promise<Spans> {
+    const catalog = this.options.lake.catalog('raw');
+    const gateway = gatewayOf(key);
+    for (let waited = 0; ; waited += POLL_MS) {
+      catalog.refresh();
+      const rest = beyond(spans, await catalog.spansOf(gateway));
+      const isHeld = !isNothing(rest) && this.options.holds?.(gateway, rest) === true;
+      if (!isHeld || waited > BRINGS_MS || this.stopped) return rest;
+      if (waited === 0) this.want(gateway, rest);
+      await this.rest(POLL_MS);
+    }
+  }
+
+  private want(gateway: string, spans: Spans): void {
+    this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, spans]));
+    this.options.askGateways?.();
   }
 
   // ---- readings ----
@@ -332,7 +332,7 @@ export class Heal {
       return;
     }
     const none = zone === 'raw' ? 'neither log nor lake has' : 'no raw frame has';
-    if (zone === 'raw') this.wanted.set(gateway, union([this.wanted.get(gateway) ?? {}, rest]));
+    if (zone === 'raw') this.want(gateway, rest);
     await lake.check.giveUp(
       entry.key,
       `the lake: not all of the ${entry.rows} rows of ${entry.key} can be made again: ${none} ${isKnown ? spansText(rest) : 'what it had, which nobody knows'}`,

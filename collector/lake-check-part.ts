@@ -62,6 +62,8 @@ export const lakeCheckPart: CollectorPart<Checking> = {
     const heal = new Heal({
       ...{ log, lake, rebuild: rebuilding.rebuild, replays: replays.jobs, newId },
       received,
+      holds: (gateway, spans) => ledger.holds(gateway, spans),
+      askGateways: () => ledger.askGateways(),
     });
     // What the log has lost the lake may not have been given yet.
     if (log.hasLost?.() === true) for (const zone of ZONES) lake.check.hasLess(zone, false);

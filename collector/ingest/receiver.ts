@@ -123,7 +123,8 @@ export class Receiver {
     this.tooLarge = new TooLarge(log, notify, () => env.clock.monotonicUs());
     this.twins = new Twins(() => env.clock.monotonicUs(), notify);
     this.elsewhere = new Twins(() => env.clock.monotonicUs(), notify);
-    if (ledger !== undefined)
+    if (ledger !== undefined) {
+      ledger.askGateways = () => this.askAll();
       ledger.onSpoke = (gateway, epoch, spokeMs) => {
         // Those that come here are told by what they say here.
         if (this.twins.isDoubled(gateway) || this.nowMs - spokeMs > TWINS_MS) return;
@@ -132,6 +133,7 @@ export class Receiver {
         const isNew = this.elsewhere.see(gateway, epoch, from);
         if (isNew && peer?.isOpen === true) peer.say(encodeDown({ ask: true }));
       };
+    }
   }
 
   /** Gateways of whose name there are two. */
@@ -230,7 +232,7 @@ export class Receiver {
     }
   }
 
-  /** What was said of the time is no more: who is connected asks again. */
+  /** What was said of the time is no more, or something is wanted again: who is connected asks, and says what it holds. */
   private askAll(): void {
     for (const [gateway, peer] of this.peers) {
       if (peer.isOpen) peer.say(encodeDown({ ask: true }));

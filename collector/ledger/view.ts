@@ -1,5 +1,5 @@
 /** The ledger as this process sees it: it follows the ledger topic and answers "is anything missing?". */
-import type { Range } from '../../shared/model/ranges.ts';
+import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import { TOPIC_LEDGER, type Log, type LogRecord, type Watch } from '../log/log.ts';
 import { accountOf, wantedOf, type EpochAccount, type EpochRecord } from './epoch-ledger.ts';
 
@@ -64,6 +64,9 @@ export class LedgerView {
   lake: () => readonly LakeLoss[] = () => [];
   /** Frames of a gateway that log and lake have lost, by epoch. */
   wantedRaw: (gateway: string) => Record<string, Range[]> = () => ({});
+
+  /** Gateways that are connected here are to say again what they hold: it is wanted. */
+  askGateways: () => void = () => undefined;
 
   constructor(log: Log) {
     this.log = log;
@@ -144,6 +147,15 @@ export class LedgerView {
     return epochs
       .map((record) => ({ epoch: record.epoch, ranges: wantedOf(record, raw[record.epoch]) }))
       .filter(({ ranges }) => ranges.length > 0);
+  }
+
+  /** Whether a gateway that is connected says that it has any of these as history. */
+  holds(gateway: string, spans: Readonly<Record<string, Range[]>>): boolean {
+    if (this.links.get(gateway)?.connected !== true) return false;
+    return Object.entries(spans).some(([epoch, ranges]) => {
+      const history = new RangeSet(this.gateways.get(gateway)?.get(epoch)?.history);
+      return ranges.some(([from, to]) => history.touches(from, to));
+    });
   }
 
   /**

@@ -24,12 +24,14 @@ import { differences, settingsFor } from './whole.ts';
 import { WriteLog, entriesOf } from './write-log.ts';
 
 /** Of one boot, and the cuts of each. */
-const MOMENTS = 10;
+const MOMENTS = 8;
 const CUTS_OF_EACH = 4;
 /** Cuts that are looked at side by side: a collector that starts waits most of its time. */
 const AT_ONCE = 3;
-/** How long a collector works on whose gateway stands still. */
-const STILL_MS = 600;
+const BOOTS_MAX = 3;
+/** So much a collector writes on, whose gateway stands still, and for so long at most. */
+const STILL_WRITES = 40;
+const STILL_MS = 3000;
 const PORT = 1884;
 /** Nothing that was lost may come again from what a gateway keeps beyond its duty. */
 const ENVIRONMENT = {
@@ -87,7 +89,9 @@ async function momentOf({ site, writes }: Setup): Promise<Moment> {
     const acknowledged = new Set(site.acknowledged);
     const from = entriesOf(writes);
     cpSync(site.gatewayFolder, gateway, { recursive: true });
-    await wait(STILL_MS);
+    await until('writes', () => entriesOf(writes) >= from + STILL_WRITES, STILL_MS).catch(
+      () => undefined, // It has nothing to do.
+    );
     return { gateway, acknowledged, taken, from, to: entriesOf(writes) };
   } finally {
     process.kill(pid, 'SIGCONT');
@@ -155,20 +159,35 @@ const isConnected = async (gateway: Headwater): Promise<boolean> =>
     await (await fetch(`http://${gateway.address['http']}/metrics`)).text(),
   );
 
+const hasDied = (guest: Guest): boolean =>
+  guest.hasEnded || /Call Trace|Kernel panic/.test(guest.console());
+
+/** A guest whose collector the gateway has found. Kernels that are translated sometimes die as they boot: they boot again. */
+async function bootConnected(setup: Setup): Promise<Guest> {
+  const { image, first, site } = setup;
+  for (let boots = 1; ; boots++) {
+    execFileSync('cp', ['--sparse=always', first, image]);
+    const guest = bootCollector(setup);
+    const gateway = site.gateway as Headwater; // Its caller has started it.
+    const isThere = async (): Promise<boolean> => hasDied(guest) || (await isConnected(gateway));
+    await until('uplink', async () => (await isThere()) || undefined, 240_000).catch(
+      () => undefined,
+    );
+    if (!hasDied(guest) && (await isConnected(gateway))) return guest;
+    await guest.cut();
+    if (boots === BOOTS_MAX)
+      throw new Error(`the guest did not come so far: ${guest.console().slice(-1500)}`);
+  }
+}
+
 async function underLoad(setup: Setup, chance: Chance, count: number): Promise<Moment[]> {
   const { site } = setup;
-  const guest = bootCollector(setup);
+  await site.startGateway(`127.0.0.1:${setup.port}`);
+  const guest = await bootConnected(setup);
   const moments: Moment[] = [];
   let isOver = false;
   let load = Promise.resolve();
   try {
-    await site.startGateway(`127.0.0.1:${setup.port}`);
-    const gateway = site.gateway as Headwater; // Started just now.
-    await until('uplink', async () => (await isConnected(gateway)) || undefined, 240_000).catch(
-      () => {
-        throw new Error(`the guest did not come so far: ${guest.console().slice(-1500)}`);
-      },
-    );
     load = (async () => {
       while (!isOver) {
         await site.load(40, 10);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadJobs } from '../../collector/batch/job.ts';
 import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
+import type { HealOptions } from '../../collector/heal.ts';
 import type { LakeFile, Zone } from '../../collector/lake/layout.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, type LogRecord } from '../../collector/log/log.ts';
@@ -153,7 +154,12 @@ describe('a damaged lake', () => {
     await site.close();
   });
 
-  it('readings that had no raw frame to be made of are made when a gateway has sent it again, decoded as it was before', async () => {
+  /** Raw frames and readings of a gateway are gone from lake and log; `records` are the frames, which the gateway has. */
+  async function rawless(): Promise<{
+    site: LakeSite;
+    before: Awaited<ReturnType<typeof allRows>>;
+    records: LogRecord[];
+  }> {
     const site = await filled();
     const before = await allRows(site);
     const frames = await listed(site, 'raw');
@@ -168,6 +174,29 @@ describe('a damaged lake', () => {
     await site.close();
     for (const { key } of lost) rmSync(join(site.lakeFolder, key), { force: true });
     await site.open();
+    return { site, before, records };
+  }
+
+  it('nothing is given up that a gateway which is connected holds: it is asked, and brings it', async () => {
+    const { site, before, records } = await rawless();
+    let asked = 0;
+    const { options } = site.heal as unknown as { options: HealOptions };
+    options.holds = (gateway) => gateway === 'gw';
+    options.askGateways = () => {
+      if (asked++ === 0) void site.append(records);
+    };
+    await site.scrub.pass();
+    await site.healed();
+    await site.caughtUp();
+    expect(asked).toBeGreaterThan(0);
+    expect(site.lake.check.damages).toEqual([]);
+    expect(site.said.join('\n')).not.toContain('not all of the');
+    expect(await allRows(site)).toEqual(before);
+    await site.close();
+  });
+
+  it('readings that had no raw frame to be made of are made when a gateway has sent it again, decoded as it was before', async () => {
+    const { site, before, records } = await rawless();
     await site.scrub.pass();
     await site.healed();
     expect(site.lake.check.damages.length).toBeGreaterThan(0);

@@ -1,11 +1,23 @@
 /** Places in the log that are a stage's own, the order of what is read, and who is heard at several collectors. */
 import { describe, expect, it } from 'vitest';
+import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Twins } from '../../collector/ingest/twins.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
+import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { Order } from '../../collector/log/kafka-order.ts';
-import type { Log, LogRecord, Produced, StoredRecord } from '../../collector/log/log.ts';
+import {
+  TOPIC_RAW,
+  type Log,
+  type LogRecord,
+  type Produced,
+  type StoredRecord,
+} from '../../collector/log/log.ts';
+import { topics } from '../../collector/log/topics.ts';
 import { CheckedPlaces, OwnPlaces } from '../../collector/stage/own-place.ts';
 import { Heard } from '../../collector/stream/delivery/heard.ts';
+import { frameOf } from '../support/lake-site.ts';
+import { temporaryFolder, until } from '../support/process.ts';
 
 const record = (offset: number, value = `${offset}`): StoredRecord => ({
   ...{ partition: 0, offset, key: 'k', headers: {}, value: Buffer.from(value) },
@@ -69,6 +81,39 @@ describe('a place of its own', () => {
     // Once that is committed it is a place like any other.
     const again = kept(other.after([record(2)], new Map([[0, 3]])));
     expect(other.load(again, 0, 0)).toBe(2);
+  });
+
+  it("of the decode stage: what somebody else has committed in its group's name skips nothing", async () => {
+    const folder = temporaryFolder();
+    const options = {
+      folder,
+      cacheBytes: 1 << 20,
+      topics: topics(Infinity),
+      now: () => Date.now(),
+    };
+    const log = new EmbeddedLog(options, () => undefined);
+    await log.open();
+    const limits = { perClient: 1000, perGateway: 1000 };
+    const decoded = async (messages: number): Promise<void> => {
+      const stage = new DecodeStage(log, new Mappings([]), limits, () => undefined);
+      const ledger = new LedgerView(log);
+      await ledger.start();
+      stage.start();
+      const received = (): number =>
+        ledger
+          .answer()
+          .gateways.flatMap(({ epochs }) => epochs.flatMap((each) => each.received))
+          .reduce((sum, [from, to]) => sum + to - from + 1, 0);
+      await until(`${messages} messages`, () => received() === messages || undefined, 10_000);
+      await stage.close();
+      await ledger.close();
+    };
+    await log.append(TOPIC_RAW, [frameOf(1, 3)]);
+    await decoded(3);
+    await log.append(TOPIC_RAW, [frameOf(4, 3)]);
+    await log.commit('headwater-decode', TOPIC_RAW, { produce: [], offsets: new Map([[0, 2]]) });
+    await decoded(6);
+    await log.close();
   });
 
   it('of a target: one that is new hears from now on, one that is known what happened while it was away', () => {

@@ -28,22 +28,29 @@ async function opened(
 const stateOf = ({ members, tokens }: Registry): string =>
   JSON.stringify([[...members], [...tokens]]);
 
-/** Two revoked of six, one token, over two lives; what an older copy has is a life behind. */
+const token = (hash: string, gateway: string) => ({
+  ...{ hash, gateway, site: '', labels: {} },
+  expiresMs: 1e15,
+});
+
+/** Two revoked of six, one token, over three lives; an older copy has also a token that was taken back since. */
 async function filled(): Promise<{ folder: string; older: string; state: string }> {
   const [folder, older] = [temporaryFolder(), temporaryFolder()];
   const first = (await opened(folder, true)).registry;
   for (const name of ['a', 'b', 'c', 'd']) await first.put(member(name));
   await first.revoke(member('b'), 5);
+  await first.addTokens([token('taken back', 'c')]);
   await first.close();
   for (const name of NAMES) copyFileSync(join(folder, name), join(older, name));
   const { registry, said } = await opened(folder);
   expect(said).toEqual([]);
   await registry.put(member('e'));
   await registry.put(member('f'));
-  await registry.addTokens([{ hash: 'h', gateway: 'g', site: '', labels: {}, expiresMs: 1e15 }]);
+  await registry.addTokens([token('h', 'g')]);
   await registry.revoke(member('c'), 6);
   const state = stateOf(registry);
   await registry.close();
+  await (await opened(folder)).registry.close();
   return { folder, older, state };
 }
 

@@ -188,6 +188,48 @@ export const MUTANTS: readonly Mutant[] = [
     put: 'const isNew = true;',
     tests: ['test/collector/registry.test.ts'],
   },
+  {
+    name: 'registry: a line is written to one of the two files',
+    file: 'collector/enroll/registry.ts',
+    find: 'this.files.map(async (file) => {',
+    put: 'this.files.slice(0, 1).map(async (file) => {',
+    tests: ['test/collector/registry.test.ts'],
+  },
+  {
+    name: 'registry: what both files have lost is not told',
+    file: 'collector/enroll/registry.ts',
+    find: 'if (found.lost > 0 || isGone) await',
+    put: 'if (isGone) await',
+    tests: ['test/collector/registry.test.ts'],
+  },
+  {
+    name: 'registry: lines of an older copy count',
+    file: 'collector/enroll/registry-lines.ts',
+    find: 'if (each.from === from) lines.set(each.n, each.line);',
+    put: 'lines.set(each.n, each.line);',
+    tests: ['test/collector/registry.test.ts'],
+  },
+  {
+    name: 'registry: a write that failed stays where it was written',
+    file: 'collector/enroll/registry.ts',
+    find: 'if (this.isTorn) await this.anew();',
+    put: '',
+    tests: ['test/collector/registry.test.ts'],
+  },
+  {
+    name: "authority: a key that is not its certificate's is believed",
+    file: 'collector/enroll/authority-files.ts',
+    find: 'if (!belongTogether(key.value, certificate.value)) continue;',
+    put: '',
+    tests: ['test/collector/registry.test.ts'],
+  },
+  {
+    name: 'authority: what is damaged is not made again',
+    file: 'collector/enroll/authority-files.ts',
+    find: "await writeWhole(path, Buffer.from(text, 'latin1'));",
+    put: 'await Promise.resolve();',
+    tests: ['test/collector/registry.test.ts'],
+  },
   // ---- sets of sequences ----
   {
     name: 'dedupe is off by one at the end of a range',
@@ -281,6 +323,20 @@ export const MUTANTS: readonly Mutant[] = [
     put: '      throw error;',
     tests: [SIMULATION, LOG],
   },
+  {
+    name: 'log: offsets on their way to the disk count as lost',
+    file: 'collector/log/embedded.ts',
+    find: 'return (await this.topic(name)).opened;',
+    put: 'return (await this.topic(name)).end;',
+    tests: [LOG, SIMULATION],
+  },
+  {
+    name: 'log: a topic whose newest records are lost has no end',
+    file: 'collector/log/embedded-consumer.ts',
+    find: 'if (records.length === 0) this.next = end;',
+    put: '',
+    tests: ['test/collector/log-lost-end.test.ts'],
+  },
   // ---- decoding and the ledger ----
   {
     name: 'decode: what was decoded is not remembered',
@@ -316,6 +372,20 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'for (const [from, to] of [...this.waiting, ...this.history]) accounted.add(from, to);',
     put: '',
     tests: ['test/collector/ledger.test.ts', SIMULATION],
+  },
+  {
+    name: 'decode: its own place is not written',
+    file: 'collector/decode/stage.ts',
+    find: 'return Promise.resolve([...produced, ...this.places.after(records, offsets)]);',
+    put: 'void offsets;\n        return Promise.resolve([...produced]);',
+    tests: ['test/collector/places.test.ts'],
+  },
+  {
+    name: 'stage: another log at its own place is taken for the one that was read',
+    file: 'collector/stage/own-place.ts',
+    find: 'if (seenOf(record)[1] === seen[1]) return false;',
+    put: 'if (seenOf(record)[0] === seen[0]) return false;',
+    tests: ['test/collector/places.test.ts'],
   },
   // ---- lake ----
   {
@@ -438,6 +508,34 @@ export const MUTANTS: readonly Mutant[] = [
     put: 'if (isUnderWay && seal === digest && seal !== undefined)',
     tests: [LAKE_DAMAGE],
   },
+  {
+    name: 'heal: readings are missed by spans, which other days share',
+    file: 'collector/heal-rows.ts',
+    find: 'all.add(gatewayOf(file.key), await lake.parquet.sequences(path));',
+    put: "all.add(gatewayOf(file.key), (await lake.parquet.facts('readings', path)).spans);",
+    tests: [LAKE_DAMAGE],
+  },
+  {
+    name: 'heal: readings that nothing has any more are healed',
+    file: 'collector/heal.ts',
+    find: 'const rest = isBack ? {} :',
+    put: 'const rest = !isBack ? {} :',
+    tests: [LAKE_DAMAGE],
+  },
+  {
+    name: 'heal: what is found to be gone while it heals is forgotten',
+    file: 'collector/heal.ts',
+    find: 'if (less.get(zone)?.times === before) less.delete(zone);',
+    put: 'less.delete(zone);',
+    tests: [LAKE_DAMAGE],
+  },
+  {
+    name: 'lake: a zone that lacks nobody knows what answers',
+    file: 'collector/lake/check.ts',
+    find: 'return isSure ? [{',
+    put: 'return !isSure ? [{',
+    tests: [LAKE_DAMAGE],
+  },
   // ---- stages, store, streams ----
   {
     name: 'stage: after a failed commit what was read is forgotten, and not read again',
@@ -508,5 +606,27 @@ export const MUTANTS: readonly Mutant[] = [
     find: '(own ?? committed) === undefined && !(await this.hasPast());',
     put: '(own ?? committed) === undefined;',
     tests: [RESULTS],
+  },
+  // ---- what strangers send ----
+  {
+    name: 'http: the rest of a refused body is not read',
+    file: 'shared/http/send.ts',
+    find: 'void passOver(request).then(() => response.end());',
+    put: 'response.end();',
+    tests: ['test/shared/http-limits.test.ts'],
+  },
+  {
+    name: 'http: the rest of a refused body is read without end',
+    file: 'shared/http/body.ts',
+    find: 'if (bytes > PASSED_OVER_BYTES_MAX) end();',
+    put: 'void PASSED_OVER_BYTES_MAX;',
+    tests: ['test/shared/http-limits.test.ts'],
+  },
+  {
+    name: 'collector: an empty folder that others remember is new',
+    file: 'collector/ops/new-folder.ts',
+    find: 'if (!this.isNew || this.remembered.has(who)) return;',
+    put: 'return;',
+    tests: ['test/collector/new-folder.test.ts'],
   },
 ];
