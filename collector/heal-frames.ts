@@ -2,7 +2,7 @@
  * Raw frames as `heal.ts` looks at them.
  *
  * Those without a sequence (status reports of gateways, and what is no whole frame): the lake's manifests know only how many a
- * file had. Those that the log has of its day and gateway, and no file that is whole, are said again.
+ * file had that has no others. Those that the log has of its day and gateway, and no file that is whole, are said again.
  */
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
@@ -39,7 +39,7 @@ export class Unnumbered {
   /** Throws LAKE_UNAVAILABLE. */
   static async of(lake: Lake, lost: readonly FileEntry[]): Promise<Unnumbered> {
     const own = new Unnumbered();
-    for (const { key } of lost.filter(isUnnumbered)) {
+    for (const { key } of lost) {
       const folder = folderOfKey(key);
       if (own.known.has(folder)) continue;
       const known = new Set<string>();

@@ -48,6 +48,8 @@ export class FileSite {
   collector: Headwater | undefined;
   child: Child | undefined;
   print: Print = {};
+  /** How the process that was started last has ended. */
+  ended: number | undefined;
   private fresh = 0;
 
   constructor(environment: Record<string, string> = {}) {
@@ -73,6 +75,10 @@ export class FileSite {
       this.environment,
     );
     this.child = child;
+    this.ended = undefined;
+    void child.exited.then((code) => {
+      if (this.child === child) this.ended = code;
+    });
     try {
       this.collector = await ready(child, 'collector');
       return undefined;
@@ -231,6 +237,8 @@ export class FileSite {
   }
 
   private async busy(): Promise<string> {
+    if (this.ended !== undefined)
+      throw Object.assign(new Error(`it ended with ${this.ended}`), { fatal: true });
     const base = `http://${this.http}`;
     const { stages } = await getJson<{ stages: { group: string; lagRecords: number | null }[] }>(
       `${base}/api/v1/status`,

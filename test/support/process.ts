@@ -1,7 +1,7 @@
 /** Child processes of tests: started, awaited, and stopped by process id, whatever the test does. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { availableParallelism, constants, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -63,7 +63,7 @@ export function start(
     });
     child.on('close', (code, signal) => {
       running.delete(child);
-      resolve(code ?? (signal === 'SIGKILL' ? 137 : 143));
+      resolve(code ?? 128 + constants.signals[signal ?? 'SIGTERM']);
     });
   });
   return {
