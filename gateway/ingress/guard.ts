@@ -15,6 +15,7 @@ import { WatchedFiles } from '../../shared/access/watched.ts';
 import { Passwords } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
+import { TOO_LARGE } from '../../shared/mqtt/scanner.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { ClientIdRule } from '../choices.ts';
 import type { GatewayConfig } from '../config.ts';
@@ -219,11 +220,15 @@ export class Guard {
     return isBlocked || isRight === undefined ? tooMany : wrong;
   }
 
-  /** A connection that was closed before it said who it is: told when that is somebody's mistake. */
-  turnedAway(address: string, reason: string): void {
-    const mistake = mistakeOf(reason, '3 (MQTT 3.1), 4 (3.1.1) and 5');
+  /** A connection that was closed for what it sent, or before it said who it is by somebody's mistake. */
+  turnedAway({ clientId, peer: { address }, hasBroken }: MqttConnection, reason: string): void {
+    const who = clientId === '' ? 'a client' : `client '${clientId}'`;
+    const mistake =
+      (clientId === '' ? mistakeOf(reason, '3 (MQTT 3.1), 4 (3.1.1) and 5') : undefined) ??
+      (hasBroken && !reason.startsWith(TOO_LARGE) ? reason : undefined);
+    const kind = reason.replaceAll(/\d+/g, 'N');
     if (mistake !== undefined)
-      this.refusals.say(address, reason, `a client at ${address} was refused: ${mistake}`);
+      this.refusals.say(address, kind, `${who} at ${address} was refused: ${mistake}`);
   }
 
   distrusted(address: string, code: string): void {

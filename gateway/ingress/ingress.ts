@@ -292,7 +292,7 @@ export class Ingress implements MqttHandler {
     this.unfinished.leave(connection);
     this.closedBy.add(reason.replaceAll(/\d+/g, 'N'));
     if (reason.startsWith(TOO_LARGE)) this.sayTooLarge(connection, reason);
-    if (connection.clientId === '') this.guard.turnedAway(connection.peer.address, reason);
+    this.guard.turnedAway(connection, reason);
     this.shares.left(connection);
     this.clean.closed(connection);
   }

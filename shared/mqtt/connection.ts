@@ -98,6 +98,8 @@ export class MqttConnection {
   /** aedes has not yet taken the control packets it was given: reading is held meanwhile. */
   private behind = false;
   private begunBytes = 0;
+  /** It is closed for what it sent, which no client that works sends. */
+  hasBroken = false;
   private acks: Buffer = Buffer.allocUnsafe(256);
   private ackBytes = 0;
   private reason = 'closed by the client';
@@ -118,9 +120,7 @@ export class MqttConnection {
       this.release();
     });
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
-    socket.on('error', (error) => {
-      this.reason = messageOf(error);
-    });
+    socket.on('error', (error) => (this.reason = messageOf(error)));
     socket.on('close', () => this.ended());
     this.side.on('error', () => socket.destroy());
   }
@@ -165,11 +165,7 @@ export class MqttConnection {
 
   /** Queues an acknowledgement; `flush` sends all that are queued in one write. */
   acknowledge(type: typeof PUBACK | typeof PUBREC | typeof PUBCOMP, packetId: number): void {
-    if (this.ackBytes + 4 > this.acks.length) {
-      const larger = Buffer.allocUnsafe(this.acks.length * 2);
-      this.acks.copy(larger, 0, 0, this.ackBytes);
-      this.acks = larger;
-    }
+    this.makeRoom(4);
     this.acks[this.ackBytes++] = type << 4;
     this.acks[this.ackBytes++] = 2;
     this.acks[this.ackBytes++] = packetId >> 8;
@@ -178,12 +174,16 @@ export class MqttConnection {
 
   /** The same for an acknowledgement that is longer than four bytes. */
   acknowledgeBytes(bytes: Buffer): void {
-    while (this.ackBytes + bytes.length > this.acks.length) {
+    this.makeRoom(bytes.length);
+    this.ackBytes += bytes.copy(this.acks, this.ackBytes);
+  }
+
+  private makeRoom(bytes: number): void {
+    while (this.ackBytes + bytes > this.acks.length) {
       const larger = Buffer.allocUnsafe(this.acks.length * 2);
       this.acks.copy(larger, 0, 0, this.ackBytes);
       this.acks = larger;
     }
-    this.ackBytes += bytes.copy(this.acks, this.ackBytes);
   }
 
   flush(): void {
@@ -261,6 +261,7 @@ export class MqttConnection {
         this.take(packet);
       }
     } catch (error) {
+      this.hasBroken = true;
       if (this.five === undefined) this.close(messageOf(error));
       else this.five.fail(error);
     }

@@ -61,11 +61,15 @@ export function checkTopicForm(topic: string): void {
   if (topic.includes('#') || topic.includes('+')) refuse('topic of a PUBLISH holds a wildcard');
 }
 
+/** Mosquitto's bridges say there, by will and by message, whether they are connected: data, and nothing that a broker says. */
+const BRIDGE_STATE = /^\$SYS\/broker\/connection\/[^/]+\/state$/;
+
 /** Why a topic name, which is one, is not taken here; undefined: it is. */
 export function notTaken(topic: string): string | undefined {
   if (topic.length >= TOPIC_LEVELS_MAX && levels(topic) > TOPIC_LEVELS_MAX)
     return `topic has more than ${TOPIC_LEVELS_MAX} levels`;
-  return topic.startsWith('$SYS/') ? "topics below $SYS/ are the broker's own" : undefined;
+  if (!topic.startsWith('$SYS/') || BRIDGE_STATE.test(topic)) return undefined;
+  return "topics below $SYS/ are the broker's own";
 }
 
 /** A topic name that a client may publish to. */

@@ -276,7 +276,7 @@ describe('views', () => {
     await page.waitForSelector('text=With this mapping');
     await page.click('text=Decode again');
     await until('the result', async () =>
-      (await page.textContent('#again-result'))?.includes('of 1 messages'),
+      (await page.textContent('#again-result'))?.includes('of 2 messages'),
     );
     await page.close();
   });

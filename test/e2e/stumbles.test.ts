@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passwordLine } from '../../shared/config/secrets.ts';
 import { Authority } from '../support/certificates.ts';
+import { encodeConnect, encodePublish } from '../support/load.ts';
 import {
   ROOT,
   run,
@@ -130,7 +131,7 @@ describe('stumbles', () => {
     expect((await run(['ledger', '--http', gatewayHttp])).output).toMatch(/is a gateway, not/);
   });
 
-  it('the console says, seldom, who was refused and why: a login, a version of MQTT, a wrong port', async () => {
+  it('the console says, seldom, who was refused and why: a login, a version of MQTT, a wrong port, a topic', async () => {
     const { port } = locked;
     const lines = (server: Headwater, event: string): string[] =>
       server
@@ -155,14 +156,19 @@ describe('stumbles', () => {
       ...[0x10, 13, 0, 4, 0x4d, 0x51, 0x54, 0x54, version, 2, 0, 60, 0, 1, 0x61],
     ];
     const { port: uplinkPort } = collector;
+    const notAllowed = [...encodePublish('$SYS/x', '1', 1, 1)];
     const request = [...Buffer.from(`GET / HTTP/1.1\r\nuser-agent: ${'x'.repeat(99)}\r\n\r\n`)];
     for (let each = 0; each < 3; each++) {
       await send(port('mqtt'), connectOf(6));
       await send(port('mqtt'), request);
+      await send(gateway.port('mqtt'), [...encodeConnect('odd'), ...notAllowed]);
       await send(uplinkPort('uplink'), connectOf(5));
     }
     await until('the version', () => locked.output().includes('protocol version 6') || undefined);
     await until('the uplink', () => collector.output().includes('protocol version 5') || undefined);
+    const odd = "client 'odd' at 127.0.0.1 was refused: topics below $SYS/ are the broker's own";
+    await until('the topic', () => gateway.output().includes(odd) || undefined);
+    expect(gateway.output().split(odd)).toHaveLength(2);
     for (const text of ['protocol version 6; spoken here: 3', 'is not MQTT: it may be HTTP'])
       expect(locked.output().split(text)).toHaveLength(2);
     expect(collector.output().split('devices connect to a gateway, by default')).toHaveLength(2);

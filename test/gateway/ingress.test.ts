@@ -306,6 +306,8 @@ describe('MQTT for devices', () => {
     ['S17: a NUL in a topic', encodePublish('a\0b', 'x', 1, 1)],
     ['S17: a topic that is not UTF-8', Buffer.from([0x32, 6, 0, 2, 0xff, 0xfe, 0, 1])],
     ['S16: a topic of the broker', encodePublish('$SYS/x/new/clients', 'sub', 1, 1)],
+    ["S16: beside a bridge's own", encodePublish('$SYS/broker/connection/a/b/state', '1', 1, 1)],
+    ["S16: below a bridge's own", encodePublish('$SYS/broker/connection/a/state/x', '1', 1, 1)],
     ['S18: a topic of 101 levels', encodePublish('/'.repeat(100), 'x', 1, 1)],
     ['a filter a#', filter('a#')],
     ['a filter a+/b', filter('a+/b')],
