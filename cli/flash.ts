@@ -2,7 +2,7 @@
  * `headwater flash IMAGE`: a stock image becomes the cards of gateways that enrol themselves. Each card is made as a file
  * first, which is checked, and then written; a batch is a table with a row each, and goes on where it ended.
  */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,19 +10,21 @@ import { parseJoinToken } from '../shared/access/join-token.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import { Report, inParts, jobsOf, type Work } from './flash/batch.ts';
-import { makeFile } from './flash/card-file.ts';
-import { cardAt, readDisks, type Disk } from './flash/cards.ts';
+import { makeFile, unfinished } from './flash/card-file.ts';
+import { cardAt, checkSame, readDisks, type Disk } from './flash/cards.ts';
 import { unpack } from './flash/image.ts';
 import { writeLabels } from './flash/labels.ts';
 import {
   checkFit,
   filesFor,
   stockOf,
+  waitsForBoot,
   type Card,
   type Payload,
   type Stock,
 } from './flash/provision.ts';
-import { checkHost, overSsh } from './flash/remote.ts';
+import { checkWays, placesOf } from './flash/places.ts';
+import { overSsh } from './flash/remote.ts';
 import { readTable, type Row } from './flash/table.ts';
 import { writeCard } from './flash/write.ts';
 import { Progress } from './progress.ts';
@@ -187,8 +189,19 @@ interface Job {
   folder: string;
   payload: Payload;
   sizeBytes: number;
+  report: Report;
   /** Takes how far a card is, in bytes of writing and reading back. */
   progress: (card: string, bytes: number) => void;
+}
+
+/** Throws CONFIG_INVALID where the card of before was not taken out. */
+async function checkNext(report: Report, { path, sizeBytes }: Disk): Promise<void> {
+  const name = await waitsForBoot(path, sizeBytes);
+  if (name === undefined || !report.written().has(name)) return;
+  throw new HeadwaterError(
+    'CONFIG_INVALID',
+    `${path} has the card of '${name}' in it, which was written before and has not been booted: put the next one in, or take its line out of ${report.name} to write over it`,
+  );
 }
 
 async function toDevice(job: Job, card: Card, disk: Disk): Promise<void> {
@@ -196,11 +209,15 @@ async function toDevice(job: Job, card: Card, disk: Disk): Promise<void> {
   await makeFile(job.base, image, job.payload, card, 0);
   const { size } = await stat(image);
   try {
+    // Making the file takes its time, in which a card may be mounted, or be taken out and another put in.
+    cardAt(await readDisks(), disk.path, size);
+    await checkNext(job.report, disk);
     await writeCard({
       image,
       card: disk.path,
       isDevice: true,
       cardBytes: disk.sizeBytes,
+      check: async () => checkSame(await readDisks(), disk),
       progress: (phase, done) => job.progress(card.name, phase === 'write' ? done : size + done),
     });
   } finally {
@@ -250,57 +267,6 @@ function barOf(cards: readonly Card[], places: readonly string[], imageBytes: nu
   };
 }
 
-/** An image and a place, or machines that run. Throws USAGE. */
-function checkWays(
-  image: string | undefined,
-  hosts: readonly string[],
-  to: readonly string[],
-  values: Values,
-): void {
-  if (hosts.length === 0) {
-    if (image !== undefined) return;
-    throw new HeadwaterError(
-      'USAGE',
-      'name the image: headwater flash IMAGE …, or a machine that runs: headwater flash --ssh HOST …',
-    );
-  }
-  if (image !== undefined || to.length > 0)
-    throw new HeadwaterError('USAGE', '--ssh needs no image and no --to: the machine has a system');
-  const card = ['wifi-ssid', 'ssh-key', 'size'].find((flag) => values[flag] !== undefined);
-  if (card !== undefined)
-    throw new HeadwaterError('USAGE', `--${card} is for cards: that machine has its own`);
-  for (const host of hosts) checkHost(host);
-}
-
-/** Where each card goes: a file, a file in a folder, or a device that was named twice. Throws USAGE. */
-function placesOf(
-  cards: readonly Card[],
-  to: readonly string[],
-  confirmed: readonly string[],
-  isTable: boolean,
-): string[] {
-  if (to.length === 0)
-    throw new HeadwaterError(
-      'USAGE',
-      '--to names a card, a file or a folder; --list shows the cards',
-    );
-  const devices = to.filter((place) => place.startsWith('/dev/'));
-  const unconfirmed = devices.find((device) => !confirmed.includes(device));
-  if (unconfirmed !== undefined)
-    throw new HeadwaterError(
-      'USAGE',
-      `everything on ${unconfirmed} will be gone: say --confirm ${unconfirmed} as well`,
-    );
-  if (devices.length > 0) {
-    if (devices.length !== to.length || new Set(to).size !== to.length)
-      throw new HeadwaterError('USAGE', '--to: cards or a file, and each card once');
-    return devices;
-  }
-  const [first = ''] = to;
-  if (to.length > 1) throw new HeadwaterError('USAGE', '--to: one file, or one folder for a table');
-  return isTable ? cards.map(({ name }) => join(first, `${name}.img`)) : [first];
-}
-
 export async function flash(args: string[]): Promise<void> {
   const { values, lists, positionals, help } = parseFlags('flash', args, FLAGS, 1);
   if (help) {
@@ -314,7 +280,8 @@ export async function flash(args: string[]): Promise<void> {
   const jobs = jobsOf(text(values, 'jobs'));
   const payload = payloadOf(values);
   const table = text(values, 'table');
-  const report = new Report(table);
+  const isDry = values['dry-run'] === true;
+  const report = new Report(table, isDry);
   const done = report.written();
   const isUpgrade = hosts.length > 0 && table === undefined && values['token'] === undefined;
   const all = isUpgrade ? [] : cardsOf(values);
@@ -329,7 +296,6 @@ export async function flash(args: string[]): Promise<void> {
     );
     say(`labels of ${all.length} cards: ${labels}`);
   }
-  const isDry = values['dry-run'] === true;
   if (image === undefined)
     return await overSsh(
       { hosts, cards: isUpgrade ? undefined : cards, payload, isDry },
@@ -337,17 +303,21 @@ export async function flash(args: string[]): Promise<void> {
       report,
     );
   const places = placesOf(cards, lists['to'] ?? [], lists['confirm'] ?? [], table !== undefined);
+  const sizeBytes = sizeOf(text(values, 'size'));
   const folder = await mkdtemp(join(process.env['TMPDIR'] ?? tmpdir(), 'headwater-flash-'));
+  const stop = endsClean(folder);
   try {
     const base = join(folder, 'base.img');
     await unpack(image, base);
     const stock = await stockOf(base);
     checkFit(stock, payload);
+    const { size } = await stat(base);
+    // All of them are judged before the first is written.
+    const disks = await judged(places, size);
     if (isDry) return dryRun(stock, payload, cards, places);
-    const sizeBytes = Number(text(values, 'size') ?? 0) * 1e6;
-    const bar = barOf(cards, places, (await stat(base)).size);
-    const job: Job = { base, folder, payload, sizeBytes, progress: bar.show };
-    const work = await workOf(job, cards, places);
+    const bar = barOf(cards, places, size);
+    const job: Job = { base, folder, payload, sizeBytes, report, progress: bar.show };
+    const work = workOf(job, cards, places, disks);
     // Files are made by one disk, cards are written by as many readers.
     const atOnce = jobs ?? (bar.devices || 1);
     const failed = await inParts(work, atOnce, report).finally(bar.end);
@@ -355,33 +325,58 @@ export async function flash(args: string[]): Promise<void> {
     if (left > 0) say(`${left} cards are left: put the next ones in and say the same again`);
     if (failed > 0) process.exitCode = 1;
   } finally {
+    stop();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function workOf(
+/** Who interrupts it leaves no files with tokens behind, and hears what became of the cards. Returns what undoes that. */
+function endsClean(folder: string): () => void {
+  const end = (): void => {
+    for (const path of [folder, ...unfinished]) rmSync(path, { recursive: true, force: true });
+    process.stderr.write(
+      '\nheadwater: interrupted; a card that was being written does not boot, and the same call goes on with it\n',
+    );
+    process.exit(130);
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.once(signal, end);
+  return () => {
+    for (const signal of signals) process.off(signal, end);
+  };
+}
+
+/** Megabytes of a file. Throws USAGE. */
+function sizeOf(given: string | undefined): number {
+  const size = Number(given ?? 0);
+  if (given !== undefined && !(Number.isFinite(size) && size > 0))
+    throw new HeadwaterError('USAGE', `--size ${given} is no number of megabytes`);
+  return size * 1e6;
+}
+
+/** The cards among these places. Throws NOT_FOUND, CONFIG_INVALID. */
+async function judged(places: readonly string[], size: number): Promise<ReadonlyMap<string, Disk>> {
+  const devices = places.filter((place) => place.startsWith('/dev/'));
+  const disks = devices.length === 0 ? [] : await readDisks();
+  return new Map(devices.map((device) => [device, cardAt(disks, device, size)]));
+}
+
+function workOf(
   job: Job,
   cards: readonly Card[],
   places: readonly string[],
-): Promise<Work[]> {
-  const { size } = await stat(job.base);
-  const disks = places.some((place) => place.startsWith('/dev/')) ? await readDisks() : [];
+  disks: ReadonlyMap<string, Disk>,
+): Work[] {
   return places.flatMap((place, index) => {
     const card = cards[index];
     if (card === undefined) return [];
-    if (place.startsWith('/dev/')) {
-      // All of them are judged before the first is written.
-      const disk = cardAt(disks, place, size);
-      return [
-        {
-          name: card.name,
-          place,
-          make: () => toDevice(job, card, disk).then(() => writtenTo(place)),
-        },
-      ];
-    }
-    mkdirSync(join(place, '..'), { recursive: true });
-    const make = () => makeFile(job.base, place, job.payload, card, job.sizeBytes);
-    return [{ name: card.name, place, make: () => make().then(() => writtenTo(place)) }];
+    const disk = disks.get(place);
+    if (disk === undefined) mkdirSync(join(place, '..'), { recursive: true });
+    const make = async (): Promise<string> => {
+      if (disk === undefined) await makeFile(job.base, place, job.payload, card, job.sizeBytes);
+      else await toDevice(job, card, disk);
+      return writtenTo(place);
+    };
+    return [{ name: card.name, place, make }];
   });
 }

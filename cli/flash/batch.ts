@@ -10,12 +10,27 @@ export interface Work {
   make: () => Promise<string>;
 }
 
+/** A line that is whole: one that a full disk or a power cut has cut says nothing of the card behind it. */
+const LINE = /^([^,]+),([^,]*),(\d{4}-\d\d-\d\dT[\d:.]+Z),(written|failed)$/;
+
 /** `NAME-report.csv` beside a table; without a table nothing is noted. */
 export class Report {
   private readonly path: string | undefined;
 
-  constructor(table: string | undefined) {
+  /** Throws CONFIG_INVALID where nothing can be noted: the next call would give a second card the same token. */
+  constructor(table: string | undefined, isDry: boolean) {
     this.path = table === undefined ? undefined : `${table.replace(/\.csv$/, '')}-report.csv`;
+    if (this.path === undefined || isDry) return;
+    try {
+      const text = existsSync(this.path) ? readFileSync(this.path, 'utf8') : '';
+      appendFileSync(this.path, text === '' || text.endsWith('\n') ? '' : '\n');
+    } catch (error) {
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        `what was written cannot be noted, so nothing is: ${messageOf(error)}; put the table where you may write`,
+        { cause: error },
+      );
+    }
   }
 
   get name(): string {
@@ -27,13 +42,24 @@ export class Report {
     if (this.path === undefined || !existsSync(this.path)) return new Set();
     const lines = readFileSync(this.path, 'utf8').split('\n');
     return new Set(
-      lines.flatMap((line) => (line.endsWith(',written') ? [line.split(',')[0] ?? ''] : [])),
+      lines.flatMap((line) => {
+        const [, name = '', , , state] = LINE.exec(line) ?? [];
+        return state === 'written' ? [name] : [];
+      }),
     );
   }
 
+  /** One that cannot be noted is said, and stops no other. */
   note({ name, place }: Work, state: 'written' | 'failed'): void {
-    if (this.path !== undefined)
-      appendFileSync(this.path, `${name},${place},${new Date().toISOString()},${state}\n`);
+    if (this.path === undefined) return;
+    const line = [name, place.replaceAll(',', ' '), new Date().toISOString(), state].join(',');
+    try {
+      appendFileSync(this.path, `${line}\n`);
+    } catch (error) {
+      process.stderr.write(
+        `headwater: ${name}: that it was ${state} cannot be noted (${messageOf(error)}); add this line to ${this.path}: ${line}\n`,
+      );
+    }
   }
 }
 

@@ -4,6 +4,9 @@ import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { provision, stockOf, type Card, type Payload } from './provision.ts';
 
+/** Files that are being made. */
+export const unfinished = new Set<string>();
+
 /** Whole or not there. */
 export async function makeFile(
   base: string,
@@ -12,23 +15,26 @@ export async function makeFile(
   card: Card,
   sizeBytes: number,
 ): Promise<void> {
-  const unfinished = `${to}.unfinished`;
+  const path = `${to}.unfinished`;
+  unfinished.add(path);
   try {
-    await copyFile(base, unfinished, constants.COPYFILE_FICLONE);
+    await copyFile(base, path, constants.COPYFILE_FICLONE);
     // It has the token in it.
-    await chmod(unfinished, 0o600);
-    if (sizeBytes > (await stat(unfinished)).size) {
-      const file = await open(unfinished, 'r+');
+    await chmod(path, 0o600);
+    if (sizeBytes > (await stat(path)).size) {
+      const file = await open(path, 'r+');
       await file.truncate(sizeBytes);
       await file.close();
     }
-    await provision(await stockOf(unfinished), payload, card);
-    const file = await open(unfinished, 'r+');
+    await provision(await stockOf(path), payload, card);
+    const file = await open(path, 'r+');
     await file.sync();
     await file.close();
-    renameSync(unfinished, to);
+    renameSync(path, to);
   } catch (error) {
-    rmSync(unfinished, { force: true });
+    rmSync(path, { force: true });
     throw error;
+  } finally {
+    unfinished.delete(path);
   }
 }

@@ -77,11 +77,11 @@ async function gpt(file: FileHandle): Promise<Partition[]> {
   return found;
 }
 
-/** Throws CONFIG_INVALID for what has no partitions. */
-export async function partitionsOf(image: string): Promise<Partition[]> {
+/** Of an image, or of a card of `cardBytes`. Throws CONFIG_INVALID for what has no partitions. */
+export async function partitionsOf(image: string, cardBytes?: number): Promise<Partition[]> {
   const file = await open(image, 'r');
   try {
-    const { size } = await file.stat();
+    const size = cardBytes ?? (await file.stat()).size;
     const first = await at(file, 0, SECTOR);
     if (first.length < SECTOR || first.readUInt16LE(510) !== 0xaa55)
       throw new HeadwaterError(

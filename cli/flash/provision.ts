@@ -212,6 +212,16 @@ export function filesFor(
   return { root, boot: seed === 'boot' ? seeds : {} };
 }
 
+/** The gateway for which a card was written that has not been booted since; undefined: it is none. */
+export async function waitsForBoot(card: string, cardBytes: number): Promise<string | undefined> {
+  const partitions = await partitionsOf(card, cardBytes).catch((): [] => []);
+  for (const { offset } of partitions) {
+    const name = await new Ext(card, offset).read(`${FOLDER}/hostname`);
+    if (name !== undefined && name.length > 0) return name.toString('utf8').trim();
+  }
+  return undefined;
+}
+
 /** Throws CONFIG_INVALID. */
 export function checkFit(stock: Stock, payload: Payload): void {
   if (stock.architecture !== payload.architecture)

@@ -5,8 +5,10 @@ import { open, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { flash } from '../../cli/flash.ts';
-import { cardAt, disksOf, type Block } from '../../cli/flash/cards.ts';
+import { Report } from '../../cli/flash/batch.ts';
+import { cardAt, checkSame, disksOf, type Block } from '../../cli/flash/cards.ts';
 import { partitionsOf } from '../../cli/flash/image.ts';
+import { waitsForBoot } from '../../cli/flash/provision.ts';
 import { Ext, Fat } from '../../cli/flash/tools.ts';
 import { readTable } from '../../cli/flash/table.ts';
 import { writeCard, type Medium } from '../../cli/flash/write.ts';
@@ -150,6 +152,9 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
       );
       expect(secret).toMatch(/Mode: {2}0600[\s\S]*User: {5}0/);
       expect(statSync(to).mode & 0o777).toBe(0o600);
+      // Who says the same again without taking the card out is told so.
+      expect(await waitsForBoot(to, statSync(to).size)).toBe('roof-1');
+      expect(await waitsForBoot(image, statSync(image).size)).toBeUndefined();
       expect(readFileSync(image).equals(before)).toBe(true);
     });
 
@@ -343,6 +348,26 @@ describe('cards', () => {
       { children: [{ name: 'x', size: 1, type: 'crypt' }] },
       /encrypted/,
     ],
+    [
+      'a locked one',
+      { children: [{ name: 'sdb1', size: 1, type: 'part', fstype: 'crypto_LUKS' }] },
+      /encrypted disk \(sdb1: crypto_LUKS\); .*: wipefs --all \/dev\/sdb1 \/dev\/sdb$/,
+    ],
+    ['a locked one of Windows', { fstype: 'BitLocker' }, /\(sdb: BitLocker\)/],
+    ['one of a mirror that is not running', { fstype: 'linux_raid_member' }, /array/],
+    ['one of a fake RAID', { fstype: 'isw_raid_member' }, /array/],
+    [
+      'one of ZFS',
+      { children: [{ name: 'sdb1', size: 1, type: 'part', fstype: 'zfs_member' }] },
+      /array/,
+    ],
+    [
+      'one that something unheard of lies on',
+      { children: [{ name: 'x', size: 1, type: 'linear' }] },
+      /in use \(x\)/,
+    ],
+    ['the boot part of a chip', { name: 'mmcblk0boot0', tran: null }, /a part of a chip/],
+    ['a chip that is soldered in', { name: 'mmcblk0', tran: null, kind: 'MMC' }, /soldered in/],
     ['a partition', { type: 'part' }, /no disk/],
     ['a write-protected one', { ro: '1' }, /write-protected/],
     ['an empty reader', { size: 0 }, /no card in the reader/],
@@ -365,6 +390,38 @@ describe('cards', () => {
     expect(cardAt(disksOf([inner]), '/dev/mmcblk0', 2e9).label).toBe('no model');
     expect(() => cardAt(disksOf([stick]), '/dev/sdb1', 1)).toThrow(/a partition is none/);
   });
+});
+
+it('another card in the same slot is not written: it has another number, or another size, or is gone', () => {
+  const slot = (change: object): Block => ({
+    ...{ name: 'sdb', size: 32e9, type: 'disk', tran: 'usb', model: 'Reader', sequence: '7' },
+    ...change,
+  });
+  const before = cardAt(disksOf([slot({})]), '/dev/sdb', 1);
+  checkSame(disksOf([slot({})]), before);
+  for (const change of [{ sequence: '8' }, { size: 64e9 }, { serial: 'other' }])
+    expect(() => checkSame(disksOf([slot(change)]), before)).toThrow(
+      /\/dev\/sdb is not the card any more .* there is Reader.* now/,
+    );
+  expect(() => checkSame([], before)).toThrow(/it is gone, .* say the same again/);
+});
+
+it('what a batch has noted is believed only where the line is whole; what cannot be noted is not begun', () => {
+  const folder = temporaryFolder();
+  const table = join(folder, 'cards.csv');
+  const line = (name: string): string => `${name},/dev/sdb,2026-11-27T10:00:00.000Z,written`;
+  // The disk was full while b was noted, and c came right behind it.
+  writeFileSync(
+    join(folder, 'cards-report.csv'),
+    `${line('a')}\nb,/dev/sd${line('c')}\nd,/dev/sdb,2026-11-27T10:00:00.000Z,failed\ne,/dev/s`,
+  );
+  const report = new Report(table, false);
+  expect([...report.written()]).toEqual(['a']);
+  report.note({ name: 'f', place: 'a,b', make: () => Promise.resolve('') }, 'written');
+  expect([...report.written()]).toEqual(['a', 'f']);
+  expect(() => new Report(join(folder, 'none', 'cards.csv'), false)).toThrow(
+    /cannot be noted, so nothing is: /,
+  );
 });
 
 describe('writing', () => {
@@ -410,8 +467,14 @@ describe('writing', () => {
     };
     return { cells, open: () => Promise.resolve(card as unknown as Medium) };
   }
-  const write = (cardBytes: number, open?: () => Promise<Medium>, card = '/dev/made-up') =>
+  const write = (
+    cardBytes: number,
+    open?: () => Promise<Medium>,
+    card = '/dev/made-up',
+    check?: () => Promise<void>,
+  ) =>
     writeCard({
+      ...(check === undefined ? {} : { check }),
       image,
       card,
       isDevice: open !== undefined,
@@ -458,5 +521,70 @@ describe('writing', () => {
     const { cells, open: opened } = make();
     await expect(write(16 * MIB, opened)).rejects.toThrow(why);
     expect(isBlank(cells)).toBe(true);
+  });
+
+  it('cut off at any write, in the middle of it or before it, a card does not boot; whole it does', async () => {
+    const whole = Buffer.concat([readFileSync(image), Buffer.alloc(4096 - (SIZE % 4096))]);
+    let writes = Number.POSITIVE_INFINITY;
+    for (let cut = 0; cut <= writes; cut++) {
+      const cells = Buffer.alloc(10 * MIB);
+      let count = 0;
+      const { open: inner } = medium(0);
+      const card = (await inner()) as unknown as Record<string, unknown>;
+      card['write'] = (from: Buffer, at: number, length: number, offset: number) => {
+        const isCut = count++ >= cut;
+        // Sectors of 512 bytes are written whole or not at all.
+        const done = isCut ? (count - 1 === cut ? Math.floor(length / 1024) * 512 : 0) : length;
+        from.copy(cells, offset, at, at + done);
+        if (isCut) return Promise.reject(new Error('ENODEV: no such device'));
+        return Promise.resolve({ bytesWritten: length, buffer: from });
+      };
+      card['read'] = (to: Buffer, at: number, length: number, offset: number) =>
+        Promise.resolve({ bytesRead: cells.copy(to, at, offset, offset + length), buffer: to });
+      const end = await write(10 * MIB, () => Promise.resolve(card as unknown as Medium)).then(
+        () => 'whole',
+        (error: unknown) => String(error),
+      );
+      if (end === 'whole') writes = count;
+      const isWhole = cells.subarray(4096, whole.length).equals(whole.subarray(4096));
+      expect(isBlank(cells) || isWhole, `cut at write ${cut}: ${end}`).toBe(true);
+      if (end === 'whole') expect(cells.subarray(0, whole.length).equals(whole)).toBe(true);
+      else expect(end).toMatch(/ENODEV/);
+      if (end === 'whole') break;
+    }
+    expect(writes).toBeGreaterThan(5);
+  });
+
+  it.each([
+    4, 8,
+  ])('a card that begins again after %i MB is found out where there is no room for marks, and does not boot', async (real) => {
+    const { cells, open: opened } = medium(real * MIB, { at: (offset) => offset % (real * MIB) });
+    const claimed = SIZE + 4096 - (SIZE % 4096);
+    await expect(write(claimed, opened)).rejects.toThrow(/does not hold what was written|claim/);
+    expect(isBlank(cells)).toBe(true);
+  });
+
+  it('a card that is changed while it is written gets no beginning; one that was changed before gets nothing', async () => {
+    for (const at of [1, 2]) {
+      const { cells, open: opened } = medium(16 * MIB);
+      cells.fill(7);
+      let asked = 0;
+      const check = (): Promise<void> =>
+        ++asked === at ? Promise.reject(new Error('it is another card')) : Promise.resolve();
+      await expect(write(16 * MIB, opened, undefined, check)).rejects.toThrow(/another card/);
+      expect(cells.every((byte) => byte === 7)).toBe(at === 1);
+      expect(isBlank(cells)).toBe(at === 2);
+    }
+  });
+
+  it.each([
+    ['EACCES', /needs root \(sudo headwater flash …\)/],
+    ['EBUSY', /it is in use \(mounted\?\)/],
+    ['ENOMEDIUM', /cannot be opened \(pulled out\?\)/],
+  ])('a card that cannot be opened (%s) is as it was, and that is said', async (code, why) => {
+    const refuse = () => Promise.reject(Object.assign(new Error(code), { code }));
+    const end = await write(16 * MIB, refuse).catch((error: unknown) => String(error));
+    expect(end).toMatch(why);
+    expect(end).toMatch(/; nothing was written to it$/);
   });
 });
