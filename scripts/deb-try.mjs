@@ -18,6 +18,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connectAsync } from 'mqtt';
 import { freePort, root } from './here.mjs';
+import { SPOILT, later } from './later.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -89,22 +90,6 @@ async function waiting(http) {
   }
 }
 
-/** The same package under a later version; `spoil` changes its files first. */
-function later(deb, version, spoil = () => undefined) {
-  const stage = join(work, `stage-${version}`);
-  run('dpkg-deb', ['-R', deb, stage]);
-  const control = join(stage, 'DEBIAN/control');
-  writeFileSync(
-    control,
-    readFileSync(control, 'utf8').replace(/^Version: .*$/m, `Version: ${version}`),
-  );
-  spoil(stage);
-  const file = join(work, `headwater-gateway_${version}.deb`);
-  run('dpkg-deb', ['--root-owner-group', '-Znone', '-b', stage, file]);
-  rmSync(stage, { recursive: true });
-  return file;
-}
-
 function install(deb) {
   cpSync(deb, here(`/tmp/${basename(deb)}`));
   return inside('dpkg', '-i', `/tmp/${basename(deb)}`);
@@ -163,7 +148,7 @@ function rolledBack(why) {
 async function killed(deb, kills) {
   const ends = { 'not begun': 0, finished: 0, 'rolled back': 0 };
   for (let round = 0; round < kills; round++) {
-    const file = later(deb, `0.3.${round}`);
+    const file = later(deb, `0.3.${round}`, work);
     cpSync(file, here('/tmp/next.deb'));
     rmSync(file);
     const before = installed();
@@ -344,7 +329,7 @@ async function main() {
     `# ${token}\n${readFileSync(here('/etc/headwater/gateway.yaml'), 'utf8')}`,
   );
   writeFileSync(here('/tmp/healthy'), HEALTH, { mode: 0o755 });
-  install(later(deb, '0.1.1'));
+  install(later(deb, '0.1.1', work));
   must(installed() === '0.1.1', 'it is upgraded');
   must(
     readFileSync(here('/etc/headwater/gateway.yaml'), 'utf8').includes(token),
@@ -353,16 +338,13 @@ async function main() {
   must(isThere(`${KEPT}/pending`), 'the version of before is kept until it is decided');
   must(/0.1.1 is healthy; 0.1.0 is kept/.test(watch()), 'the guard finds it healthy');
   await holds('upgraded');
-  const program = 'usr/lib/headwater-gateway/dist/gateway.js';
-  const spoilt = later(deb, '0.1.2', (stage) =>
-    writeFileSync(join(stage, program), 'throw new Error("spoilt");\n'),
-  );
+  const spoilt = later(deb, '0.1.2', work, SPOILT.ends);
   install(spoilt);
   const broken = await serving(() => 'started').catch((error) => error.message);
   must(/spoilt/.test(broken), 'a spoilt version does not start');
   rolledBack('spoilt');
   await holds('rolled back');
-  const halfway = later(deb, '0.1.3', (stage) =>
+  const halfway = later(deb, '0.1.3', work, (stage) =>
     writeFileSync(join(stage, 'DEBIAN/postinst'), '#!/bin/sh\nexit 1\n', { mode: 0o755 }),
   );
   try {
@@ -373,7 +355,7 @@ async function main() {
   }
   rolledBack('a package whose script fails');
   await holds('rolled back');
-  const empty = later(deb, '0.1.4', (stage) => {
+  const empty = later(deb, '0.1.4', work, (stage) => {
     rmSync(join(stage, 'usr/lib/headwater-gateway/guard'));
     rmSync(join(stage, 'lib/systemd/system/headwater-gateway.service'));
   });
@@ -381,10 +363,10 @@ async function main() {
   rolledBack('a package without unit and guard');
   must(isThere('/lib/systemd/system/headwater-gateway.service'), 'its unit is back');
   await holds('rolled back');
-  install(later(deb, '0.1.5'));
+  install(later(deb, '0.1.5', work));
   must(/0.1.5 is healthy/.test(watch()), 'a later version is taken as usual');
   await killed(deb, Number(values.kills));
-  install(later(deb, '0.4.0'));
+  install(later(deb, '0.4.0', work));
   watch();
   await holds('upgraded at last');
   inside('dpkg', '-r', 'headwater-gateway');

@@ -1,17 +1,25 @@
 /**
- * `npm run flash:try [-- --package FILE] [--keep]`: from a stock image to a reading on the collector, with nobody at the
- * keyboard. A Debian image is made of packages (mmdebstrap, once a machine), given to `headwater flash` with a join token,
- * and booted in QEMU; the gateway in it enrols itself with a collector on this machine, and a reading that is published to
- * it is asked of the collector. Then the plug is pulled while readings come in that nobody fetches, and the machine boots
- * again: every one that was acknowledged has to arrive. Needs root, qemu-system-x86, mmdebstrap, fdisk and e2fsprogs.
+ * `npm run flash:try [-- --stages first,plug,upgrade,…] [--work DIR] [--plugs N] [--package FILE] [--keep]`: from a stock image
+ * to a reading on the collector, with nobody at the keyboard, and what may happen to such a machine. A Debian image is made of
+ * packages (mmdebstrap, once a machine), given to `headwater flash` with a join token, and booted in QEMU. Stages, each of which
+ * begins with a boot after the plug was pulled, and with a look whether all that was acknowledged has arrived, once:
+ *
+ *   first     boots in 1970, enrols itself, a reading arrives; the machine is asked whether it is as it should be
+ *   plug      the plug is pulled while readings come in that nobody fetches, --plugs times (1)
+ *   upgrade   a later version by `headwater flash --ssh`: the guard finds it healthy
+ *   rollback  versions that end at once, never get ready, or end after a while: the guard puts the one of before back
+ *   hang      the process is stopped: systemd starts it again
+ *   kill      the plug is pulled in the middle of upgrades, --plugs times
+ *   wear      what is written to the card at 1, 10 and 100 messages a second, and the memory taken
+ *
+ * A part of them with `--work DIR`: the next call goes on there. Needs root, qemu-system-x86, mmdebstrap, fdisk, e2fsprogs and ssh.
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
-  readdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -19,337 +27,435 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { connect } from 'mqtt';
-import { cache, freePort, root } from './here.mjs';
+import { assertCard, assertMachine } from './flash-asserts.mjs';
+import { boot, device, endAll, sshTo, start, until } from './flash-machine.mjs';
+import { stock } from './flash-stock.mjs';
+import { freePort, root } from './here.mjs';
+import { SPOILT, later } from './later.mjs';
 
 const { values } = parseArgs({
-  options: { package: { type: 'string' }, keep: { type: 'boolean', default: false } },
+  options: {
+    package: { type: 'string' },
+    stages: { type: 'string', default: 'first,plug,upgrade,rollback,hang,kill,wear' },
+    work: { type: 'string' },
+    plugs: { type: 'string', default: '1' },
+    keep: { type: 'boolean', default: false },
+  },
 });
-const work = mkdtempSync(join(tmpdir(), 'headwater-flash-try-'));
+const work = values.work ?? mkdtempSync(join(tmpdir(), 'headwater-flash-try-'));
+mkdirSync(work, { recursive: true });
+const at = (name) => join(work, name);
 const say = (text) => process.stderr.write(`flash: ${text}\n`);
 const seconds = (sinceMs) => `${((performance.now() - sinceMs) / 1000).toFixed(0)} s`;
-const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
 const run = (command, args, options = {}) =>
   execFileSync(command, args, {
     encoding: 'utf8',
+    cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PATH },
     ...options,
   });
-const ROOT_AT = 1024 * 1024;
+const headwater = (...args) => run(process.execPath, ['cli/bin.mjs', ...args]);
 /** Emulated, on a machine that does other things as well. */
 const BOOT_MS = 1_200_000;
-const PACKAGES =
-  'systemd-sysv,udev,dbus,iproute2,linux-image-cloud-amd64,cloud-init,netplan.io,ca-certificates,passwd,login';
+const plugs = Number(values.plugs);
+const stages = values.stages.split(',');
 
-/** Image, kernel and initramfs: QEMU starts the kernel itself, since its firmware takes minutes without KVM. */
-function stock() {
-  const made = {
-    image: join(cache, 'flash-stock.img'),
-    kernel: join(cache, 'flash-stock.vmlinuz'),
-    initrd: join(cache, 'flash-stock.initrd'),
+/** What is known from one stage to the next. */
+let state;
+const keep = () => writeFileSync(at('state.json'), JSON.stringify(state));
+
+const files = stock(work, say);
+let central;
+let machine;
+let boots = 0;
+
+async function collector() {
+  const { ports } = state;
+  const here = (name) => `127.0.0.1:${ports[name]}`;
+  const flags = {
+    data: at('collector'),
+    lake: 'none',
+    uplink: '127.0.0.1:0',
+    http: here('http'),
+    uplinks: here('uplinks'),
+    enroll: here('enroll'),
+    'enroll-names': '10.0.2.2',
   };
-  if (existsSync(made.image)) return made;
-  say('making a Debian image of packages (about two minutes, once a machine)');
-  mkdirSync(cache, { recursive: true });
-  const tree = join(work, 'tree');
-  const leaveOut = ['doc', 'man', 'locale'].map(
-    (name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`,
-  );
-  const hooks = [
-    'rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
-    'echo "datasource_list: [ NoCloud, None ]" > "$1"/etc/cloud/cloud.cfg.d/90-datasources.cfg',
-  ].map((hook) => `--customize-hook=${hook}`);
-  run('mmdebstrap', [
-    '--mode=root',
-    '--variant=minbase',
-    `--include=${PACKAGES}`,
-    '--aptopt=APT::Install-Recommends "false"',
-    ...leaveOut,
-    ...hooks,
-    'bookworm',
-    tree,
-    'http://deb.debian.org/debian',
-  ]);
-  const boot = readdirSync(join(tree, 'boot'));
-  const [kernel, initrd] = ['vmlinuz-', 'initrd.img-'].map((begin) =>
-    join(
-      tree,
-      'boot',
-      boot.find((name) => name.startsWith(begin)),
-    ),
-  );
-  run('cp', [kernel, made.kernel]);
-  run('cp', [initrd, made.initrd]);
-  const image = `${made.image}.new`;
-  rmSync(image, { force: true });
-  run('truncate', ['-s', '1100M', image]);
-  run('sfdisk', ['-q', image], {
-    input: 'label: gpt\nstart=2048, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4\n',
-    stdio: ['pipe', 'ignore', 'pipe'],
-  });
-  run('mke2fs', [
-    '-q',
-    '-t',
-    'ext4',
-    '-L',
-    'root',
-    '-d',
-    tree,
-    '-E',
-    `offset=${ROOT_AT}`,
-    image,
-    '1072000k',
-  ]);
-  run('mv', [image, made.image]);
-  rmSync(tree, { recursive: true });
-  return made;
+  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
+  const log = at(`collector-${Date.now()}.log`);
+  central = start(process.execPath, ['cli/bin.mjs', 'collector', ...args], log);
+  await until('the collector', () => central.text().includes('ready '), 60_000);
 }
 
-const headwater = (...args) => run(process.execPath, ['cli/bin.mjs', ...args], { cwd: root });
-
-async function until(what, probe, ms) {
-  const endMs = performance.now() + ms;
-  for (;;) {
-    const found = await probe().catch(() => undefined);
-    if (found) return found;
-    if (performance.now() > endMs) throw new Error(`not within ${ms / 1000} s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-}
-
-const running = new Set();
-function start(command, args, log) {
-  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-  running.add(child);
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (part) => (text += part));
-  const gone = new Promise((resolve) => child.once('close', resolve));
-  return {
-    text: () => text,
-    end: async (signal) => {
-      child.kill(signal);
-      await gone;
-      running.delete(child);
-      if (log !== undefined) writeFileSync(join(work, log), text);
-    },
-  };
-}
-
-async function collector(ports) {
-  const at = (name) => `127.0.0.1:${ports[name]}`;
-  const started = start(
-    process.execPath,
-    [
-      'cli/bin.mjs',
-      'collector',
-      '--data',
-      join(work, 'collector'),
-      '--lake',
-      'none',
-      '--uplink',
-      '127.0.0.1:0',
-      '--http',
-      at('http'),
-      '--uplinks',
-      at('uplinks'),
-      '--enroll',
-      at('enroll'),
-      '--enroll-names',
-      '10.0.2.2',
-    ],
-    'collector.log',
-  );
-  await until('the collector', async () => started.text().includes('ready '), 60_000);
-  return started;
-}
-
-/** The first boot is in 1970, as that of a board without a battery. */
-const boot = ({ kernel, initrd }, card, port, log, more = []) =>
-  start(
-    'qemu-system-x86_64',
-    [
-      '-machine',
-      'q35',
-      '-cpu',
-      'max',
-      '-smp',
-      '2',
-      '-m',
-      '512',
-      '-nographic',
-      '-no-reboot',
-      '-kernel',
-      kernel,
-      '-initrd',
-      initrd,
-      '-append',
-      'root=/dev/vda1 rw console=ttyS0 systemd.default_device_timeout_sec=300',
-      '-drive',
-      `file=${card},format=raw,if=virtio`,
-      '-netdev',
-      `user,id=n,hostfwd=tcp:127.0.0.1:${port}-:1883`,
-      '-device',
-      'virtio-net-pci,netdev=n',
-      ...more,
-    ],
-    log,
-  );
-
-/** QEMU takes connections for a machine that is not there yet, and closes them: the client is then silent for ever. */
-async function device(port) {
-  const client = connect(`mqtt://127.0.0.1:${port}`, {
-    username: 'sensor',
-    password: 'a-long-secret',
-    reconnectPeriod: 0,
-    clientId: 'trial',
-  });
-  client.on('error', () => undefined);
-  try {
-    await new Promise((resolve, reject) => {
-      client.once('connect', resolve);
-      client.once('close', () => reject(new Error('closed')));
-      setTimeout(() => reject(new Error('silent')), 10_000);
-    });
-    return client;
-  } catch (error) {
-    client.end(true);
-    throw error;
-  }
-}
-
-/** What has to be so on a card that has booted. */
-function inspect(card, token) {
-  const secret = JSON.parse(Buffer.from(token.trim().slice(4), 'base64url').toString()).s;
-  const { status } = spawnSync('grep', ['-q', '-a', '-F', '-e', secret, '-e', token.trim(), card]);
-  if (status !== 1) throw new Error('the join token can still be read from the card');
-  const cat = (path) => run('debugfs', ['-R', `cat ${path}`, `${card}?offset=${ROOT_AT}`]);
-  const open = cat('/etc/shadow')
-    .split('\n')
-    .filter((line) => /^[^:]+:[^!*:]/.test(line));
-  if (open.length > 0) throw new Error(`somebody can log in with a password: ${open.length}`);
-  if (!cat('/var/lib/headwater-gateway/data/identity/own.pem').includes('PRIVATE KEY'))
-    throw new Error('the key was not made on the machine');
-}
-
-async function main() {
-  const files = stock();
-  execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: root });
+async function flashed() {
+  execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: root, stdio: 'ignore' });
   const deb =
     values.package ??
-    run(process.execPath, ['scripts/deb.mjs', '--arch', 'amd64', '--out', work], {
-      cwd: root,
-    }).trim();
-  const ports = {};
-  for (const name of ['http', 'uplinks', 'enroll', 'mqtt']) ports[name] = await freePort();
-  const http = `127.0.0.1:${ports.http}`;
-  let central = await collector(ports);
-  headwater('enroll', 'trial-1', '--site', 'bench', '--http', http, '--out', join(work, 'tokens'));
-  const token = join(work, 'tokens', 'trial-1.token');
+    run(process.execPath, ['scripts/deb.mjs', '--arch', 'amd64', '--out', work]).trim();
+  state = { deb, ports: {}, acknowledged: [], next: 0, version: 0 };
+  for (const name of ['http', 'uplinks', 'enroll', 'mqtt', 'ssh'])
+    state.ports[name] = await freePort();
+  await collector();
+  const http = `127.0.0.1:${state.ports.http}`;
+  headwater('enroll', 'trial-1', '--site', 'bench', '--http', http, '--out', at('tokens'));
   writeFileSync(
-    join(work, 'gateway.yaml'),
+    at('gateway.yaml'),
     'data: /var/lib/headwater-gateway/data\nenroll.tokenFile: /var/lib/headwater-gateway/join.token\nmqtt.listen: 0.0.0.0:1883\nmqtt.passwordFile: /etc/headwater/passwords\nallowPlaintext: true\n',
   );
-  writeFileSync(
-    join(work, 'passwords'),
-    run(process.execPath, ['cli/bin.mjs', 'password', 'sensor'], {
-      cwd: root,
-      input: 'a-long-secret',
-      stdio: ['pipe', 'pipe', 'pipe'],
-    }),
-    { mode: 0o600 },
-  );
-  const card = join(work, 'card.img');
-  let beginMs = performance.now();
+  const password = run(process.execPath, ['cli/bin.mjs', 'password', 'sensor'], {
+    input: 'a-long-secret',
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  writeFileSync(at('passwords'), password, { mode: 0o600 });
+  rmSync(at('key'), { force: true });
+  run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', at('key')]);
+  const beginMs = performance.now();
+  const options = {
+    package: deb,
+    token: at('tokens/trial-1.token'),
+    settings: at('gateway.yaml'),
+    passwords: at('passwords'),
+    'ssh-key': at('key.pub'),
+    to: at('card.img'),
+    size: '1500',
+  };
   headwater(
     'flash',
     files.image,
-    '--package',
-    deb,
-    '--token',
-    token,
-    '--settings',
-    join(work, 'gateway.yaml'),
-    '--passwords',
-    join(work, 'passwords'),
-    '--to',
-    card,
-    '--size',
-    '1500',
+    ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]),
   );
-  say(
-    `flashed in ${seconds(beginMs)}; the package has ${(statSync(deb).size / 1e6).toFixed(1)} MB`,
-  );
+  const size = (statSync(deb).size / 1e6).toFixed(1);
+  say(`flashed in ${seconds(beginMs)}; the package has ${size} MB`);
+}
 
-  beginMs = performance.now();
-  let machine = boot(files, card, ports.mqtt, 'console-1.log', [
-    '-rtc',
-    'base=1970-01-01T00:00:10',
-  ]);
-  const first = await until(
-    'an acknowledgement of the booted gateway',
-    async () => {
-      const client = await device(ports.mqtt);
-      await client.publishAsync('trial/climate', '{"n":0}', { qos: 1 });
-      return client;
-    },
-    BOOT_MS,
-  );
-  say(`first PUBACK ${seconds(beginMs)} after power-on`);
-  const values_ = async () => {
-    const answer = await fetch(`http://${http}/api/v1/query?measurement=climate&field=n`);
-    const { series } = await answer.json();
-    return series.flatMap(({ points }) => points.map(([, value]) => value));
-  };
-  await until('the reading at the collector', async () => (await values_()).includes(0), 300_000);
-  say(`enrolled, and the reading is at the collector ${seconds(beginMs)} after power-on`);
-  process.stdout.write(headwater('gateways', '--http', http));
-
-  // Nobody fetches what comes now; the plug is pulled in the middle of it.
-  await central.end('SIGTERM');
-  const acknowledged = new Set();
-  let next = 1;
-  const pulledMs = performance.now() + 5000 + Math.random() * 10_000;
-  while (performance.now() < pulledMs) {
-    const numbers = Array.from({ length: 20 }, () => next++);
-    await Promise.all(
-      numbers.map(async (n) => {
-        await first.publishAsync('trial/climate', JSON.stringify({ n }), { qos: 1 });
-        acknowledged.add(n);
-      }),
-    );
+/** Publishes as many as there are in a second, awaited; those that were acknowledged are noted. */
+async function publish(client, perSecond, isDone) {
+  let lost = false;
+  const closed = new Promise((resolve) => client.once('close', resolve));
+  void closed.then(() => (lost = true));
+  const acknowledged = [];
+  while (!lost && !isDone()) {
+    const numbers = Array.from({ length: perSecond }, () => state.next++);
+    const oneSecond = new Promise((resolve) => setTimeout(resolve, 1000));
+    await Promise.race([
+      Promise.all(
+        numbers.map(async (n) => {
+          await client.publishAsync('trial/climate', JSON.stringify({ n }), { qos: 1 });
+          acknowledged.push(n);
+        }),
+      ).catch(() => undefined),
+      closed,
+    ]);
+    await oneSecond;
   }
-  const flying = first
-    .publishAsync('trial/climate', JSON.stringify({ n: next }), { qos: 1 })
-    .catch(() => undefined);
-  await machine.end('SIGKILL');
-  first.end(true);
-  await Promise.race([flying, new Promise((resolve) => setTimeout(resolve, 1000))]);
-  say(`plug pulled with ${acknowledged.size} acknowledged and not sent`);
-  inspect(card, readFileSync(token, 'utf8'));
-  say(
-    'the join token cannot be read from the card any more, nobody has a password, the key is its own',
-  );
+  state.acknowledged.push(...acknowledged);
+  keep();
+  return acknowledged.length;
+}
 
-  central = await collector(ports);
-  beginMs = performance.now();
-  machine = boot(files, card, ports.mqtt, 'console-2.log');
-  const missing = async () => {
-    const there = new Set(await values_());
-    return [...acknowledged].filter((n) => !there.has(n));
-  };
+async function arrived(ms = 300_000) {
+  const url = `http://127.0.0.1:${state.ports.http}/api/v1/query?measurement=climate&field=n`;
+  let there = [];
+  let missing = state.acknowledged;
   await until(
     'everything that was acknowledged',
-    async () => (await missing()).length === 0,
-    BOOT_MS,
-  );
-  const all = await values_();
-  const twice = all.length - new Set(all).size;
+    async () => {
+      const { series } = await (await fetch(url)).json();
+      there = series.flatMap(({ points }) => points.map(([, value]) => value));
+      const set = new Set(there);
+      missing = state.acknowledged.filter((n) => !set.has(n));
+      return missing.length === 0;
+    },
+    ms,
+  ).catch((error) => {
+    throw new Error(`${error.message}: ${missing.length} of ${state.acknowledged.length} missing`);
+  });
+  const twice = there.length - new Set(there).size;
   if (twice > 0) throw new Error(`${twice} readings are there twice`);
-  say(`all ${acknowledged.size} arrived, none twice, ${seconds(beginMs)} after power-on`);
-  process.stdout.write(headwater('ledger', '--http', http));
+}
+
+/** Power on: it is back when it acknowledges. */
+async function powerOn(more = []) {
+  const beginMs = performance.now();
+  machine = boot(files, at('card.img'), state.ports, at(`console-${Date.now()}.log`), more);
+  boots++;
+  const client = await until('an acknowledgement', () => device(state.ports.mqtt), BOOT_MS);
+  await publish(client, 1, once());
+  say(`first PUBACK ${seconds(beginMs)} after power-on`);
+  return client;
+}
+
+function once() {
+  let isFirst = true;
+  return () => {
+    const isDone = !isFirst;
+    isFirst = false;
+    return isDone;
+  };
+}
+
+async function pullPlug(client) {
+  client?.removeAllListeners('close');
   await machine.end('SIGKILL');
+  client?.end(true);
+}
+
+const ssh = () => sshTo(work, state.ports.ssh);
+/** ssh comes up after the gateway. */
+const sshUp = () => until('ssh', () => ssh().run('true\n', 90_000) === '', 600_000);
+
+/** Readings that nobody fetches while `during` goes on, whose end is the plug. */
+async function unsent(client, during) {
   await central.end('SIGTERM');
+  const before = state.acknowledged.length;
+  let isDone = false;
+  const publishing = publish(client, 20, () => isDone);
+  await during();
+  isDone = true;
+  await pullPlug(client);
+  await publishing;
+  say(`plug pulled with ${state.acknowledged.length - before} acknowledged and not sent`);
+  await collector();
+}
+
+async function back() {
+  const client = await powerOn();
+  await arrived();
+  say(`all ${state.acknowledged.length} that were acknowledged arrived, none twice`);
+  return client;
+}
+
+const GUARD = 'headwater-gateway-guard.service';
+/** What the guard has decided since the machine was started. */
+async function decided(client, version) {
+  let isDone = false;
+  const publishing = publish(client, 5, () => isDone);
+  const said = await until(
+    `the guard's word on ${version}`,
+    () => {
+      const text = ssh().run(`journalctl -b -o cat -u ${GUARD} || true\n`);
+      return text
+        .split('\n')
+        .find((line) => /ROLLED BACK|is healthy/.test(line) && line.includes(version));
+    },
+    900_000,
+  );
+  isDone = true;
+  await publishing;
+  return said;
+}
+
+const nextVersion = () => `0.9.${++state.version}`;
+function bring(spoil) {
+  const version = nextVersion();
+  keep();
+  const deb = later(state.deb, version, work, spoil);
+  const bin = at('bin');
+  mkdirSync(bin, { recursive: true });
+  writeFileSync(join(bin, 'ssh'), `#!/bin/sh\nexec /usr/bin/ssh -F ${at('ssh_config')} "$@"\n`, {
+    mode: 0o755,
+  });
+  ssh();
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
+  const args = ['cli/bin.mjs', 'flash', '--ssh', 'machine', '--package', deb];
+  let answer;
+  try {
+    answer = run(process.execPath, args, { env }).trim();
+  } catch (error) {
+    answer = error.stderr.trim();
+  }
+  rmSync(deb);
+  return { version, answer };
+}
+
+const STAGES = {
+  first: async () => {
+    await flashed();
+    const beginMs = performance.now();
+    const client = await powerOn(['-rtc', 'base=1970-01-01T00:00:10']);
+    await arrived();
+    say(`enrolled, and the reading is at the collector ${seconds(beginMs)} after power-on`);
+    process.stdout.write(headwater('gateways', '--http', `127.0.0.1:${state.ports.http}`));
+    await sshUp();
+    await until(
+      'the end of the first boot',
+      () =>
+        ssh().run(
+          'test ! -e /var/lib/headwater-flash && cloud-init status --wait >/dev/null; echo done\n',
+          300_000,
+        ),
+      600_000,
+    );
+    assertMachine(ssh(), say);
+    return client;
+  },
+  plug: async () => {
+    let client = await back();
+    for (let pull = 0; pull < plugs; pull++) {
+      const waitMs = 5000 + Math.random() * 15_000;
+      await unsent(client, () => new Promise((resolve) => setTimeout(resolve, waitMs)));
+      client = await back();
+    }
+    assertCard(at('card.img'), readFileSync(at('tokens/trial-1.token'), 'utf8'));
+    await sshUp();
+    assertMachine(ssh(), say);
+    say('the join token cannot be read from the card any more, the key is its own');
+    return client;
+  },
+  upgrade: async () => {
+    const client = await back();
+    await sshUp();
+    const { version, answer } = bring(() => undefined);
+    if (!answer.endsWith('the gateway runs there')) throw new Error(`--ssh: ${answer}`);
+    say(`--ssh brought ${version}`);
+    await reconnected(client, async (next) => say(`guard: ${await decided(next, version)}`));
+  },
+  rollback: async () => {
+    await back();
+    await sshUp();
+    for (const [how, spoil] of Object.entries(SPOILT)) {
+      const { version, answer } = bring(spoil);
+      say(`${version}, which ${how}: ${answer}`);
+      const said = await until(
+        `the guard's word on ${version}`,
+        () => ssh().run(`journalctl -b -o cat -u ${GUARD} | grep ${version} || true\n`).trim(),
+        900_000,
+      );
+      if (!said.includes('ROLLED BACK')) throw new Error(`not rolled back: ${said}`);
+      say(`guard: ${said.split('\n')[0]}`);
+      await reconnected(undefined, (client) => publish(client, 5, once()));
+      await arrived();
+      say(`the one of before runs again, all ${state.acknowledged.length} arrived`);
+    }
+  },
+  hang: async () => {
+    await back();
+    await sshUp();
+    const restarts = () =>
+      Number(ssh().run('systemctl show -p NRestarts --value headwater-gateway\n'));
+    const before = restarts();
+    ssh().run('kill -STOP $(systemctl show -p MainPID --value headwater-gateway)\n');
+    const beginMs = performance.now();
+    await until('the restart of a process that hangs', () => restarts() > before, 600_000);
+    say(`a process that hangs was ended ${seconds(beginMs)} later`);
+    await reconnected(undefined, (client) => publish(client, 5, once()));
+    await arrived();
+  },
+  kill: async () => {
+    let client = await back();
+    const ends = {};
+    for (let pull = 0; pull < plugs; pull++) {
+      await sshUp();
+      const version = nextVersion();
+      const deb = later(state.deb, version, work);
+      execFileSync('ssh', [...ssh().args, 'cat >next.deb'], { input: readFileSync(deb) });
+      rmSync(deb);
+      await unsent(client, async () => {
+        ssh().run(
+          "cd ~headwater && sync && systemd-run --quiet --unit=trial-upgrade sh -c 'dpkg -i next.deb; echo done >/run/trial-done'\n",
+        );
+        // Mostly while files are replaced; sometimes when all is done and the guard still looks.
+        const waitMs = Math.random() * (pull % 3 === 2 ? 40_000 : 15_000);
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
+        say(`${version}: ${(waitMs / 1000).toFixed(1)} s after dpkg was started`);
+      });
+      client = await back();
+      await sshUp();
+      const end = await settled(version);
+      ends[end] = (ends[end] ?? 0) + 1;
+    }
+    say(`${plugs} plugs pulled in upgrades: ${JSON.stringify(ends)}`);
+    return client;
+  },
+  wear: async () => {
+    await back();
+    await sshUp();
+    for (const rate of [0, 1, 10, 100]) await wear(rate);
+  },
+};
+
+/** The guard has decided, dpkg has nothing left over, and what runs is one of the two versions. */
+async function settled(version) {
+  const ask = `
+guard=$([ -e /usr/lib/headwater-gateway.previous/pending ] && echo pending)
+echo "guard=$guard"
+echo "installed=$(dpkg-query -W -f '\${Version} \${db:Status-Status}' headwater-gateway)"
+echo "audit=$(dpkg --audit | tr '\\n' ' ')"
+echo "back=$(journalctl -b -o cat -u ${GUARD} | grep -c 'ROLLED BACK')"
+`;
+  let last = '';
+  const answer = await until(
+    'the guard after the plug',
+    () => {
+      last = ssh().run(ask);
+      return last.includes('guard=\n') ? last : undefined;
+    },
+    900_000,
+  ).catch((error) => {
+    throw new Error(`${error.message}: ${last}`);
+  });
+  const isBack = !answer.includes('back=0');
+  if (!isBack && !/audit=\s*\n/.test(answer)) throw new Error(`dpkg has something left: ${answer}`);
+  const end = isBack
+    ? 'rolled back'
+    : answer.includes(`installed=${version} installed`)
+      ? 'finished'
+      : 'not begun';
+  say(`${version}: ${end}`);
+  return end;
+}
+
+/** The gateway was started again meanwhile. */
+async function reconnected(client, use) {
+  client?.end(true);
+  const next = await until('the gateway again', () => device(state.ports.mqtt), 300_000);
+  try {
+    return await use(next);
+  } finally {
+    next.removeAllListeners('close');
+    next.end(true);
+  }
+}
+
+const WEAR_S = 60;
+async function wear(rate) {
+  const ask =
+    "sync; awk '{print $7 * 512}' /sys/block/vda/stat; awk '/^VmRSS/ {print $2}' /proc/$(systemctl show -p MainPID --value headwater-gateway)/status\n";
+  await reconnected(undefined, async (client) => {
+    const [before] = ssh().run(ask).split('\n').map(Number);
+    const endMs = performance.now() + WEAR_S * 1000;
+    const beginMs = performance.now();
+    if (rate === 0) await new Promise((resolve) => setTimeout(resolve, WEAR_S * 1000));
+    const count = rate === 0 ? 0 : await publish(client, rate, () => performance.now() > endMs);
+    const [after, kib] = ssh().run(ask).split('\n').map(Number);
+    const took = (performance.now() - beginMs) / 1000;
+    const aDay = ((after - before) / took) * 86_400;
+    say(
+      `${rate} messages a second (${(count / took).toFixed(1)} came): ${(aDay / 1e6).toFixed(0)} MB a day are written to the card by the whole system, the gateway takes ${Math.round(kib / 1024)} MB`,
+    );
+  });
+}
+
+async function main() {
+  if (!stages.includes('first')) {
+    if (!existsSync(at('state.json')))
+      throw new Error(`${work} has no machine: begin with --stages first --work ${work}`);
+    state = JSON.parse(readFileSync(at('state.json'), 'utf8'));
+    await collector();
+  }
+  for (const stage of stages) {
+    const run = STAGES[stage];
+    if (run === undefined)
+      throw new Error(`'${stage}' is none of ${Object.keys(STAGES).join(', ')}`);
+    say(`— ${stage}`);
+    const client = await run();
+    keep();
+    await pullPlug(client);
+  }
+  await central.end('SIGTERM');
+  say(
+    `${boots} boots; all ${state.acknowledged.length} that were acknowledged arrived, none twice`,
+  );
 }
 
 let failed = false;
@@ -358,9 +464,13 @@ try {
 } catch (error) {
   failed = true;
   say(`FAILED: ${error.stderr ?? ''}${error.message}`);
+  if (machine !== undefined) {
+    await machine.end('SIGKILL');
+    process.stderr.write(`${machine.text().slice(-3000)}\n`);
+  }
 } finally {
-  for (const child of running) child.kill('SIGKILL');
-  if (values.keep || failed) say(`what was made is in ${work}`);
+  endAll();
+  if (values.keep || failed || values.work !== undefined) say(`what was made is in ${work}`);
   else rmSync(work, { recursive: true, force: true });
 }
 process.exit(failed ? 1 : 0);
