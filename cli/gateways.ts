@@ -106,7 +106,7 @@ export async function gateways(args: string[]): Promise<void> {
     values['json'] === true
       ? `${JSON.stringify({ gateways: shown })}\n`
       : shown.length === 0
-        ? 'No gateway has been seen or enrolled.\n'
+        ? 'No gateway has been seen or enrolled. What became of join tokens: headwater enroll --list\n'
         : gatewaysText(shown),
   );
 }

@@ -184,8 +184,15 @@ async function killed(deb, kills) {
 /** A systemd that starts the unit as it says, in a root where none runs. */
 const SYSTEMCTL = `#!/bin/sh
 unit=/lib/systemd/system/headwater-gateway.service
+if [ "$1" = --no-block ]; then shift; fi
 case $1 in
   restart)
+    # By the package itself as well, before there is a token.
+    if [ -e /tmp/gateway.pid ]; then
+      old=$(cat /tmp/gateway.pid)
+      kill "$old" 2>/dev/null || true
+      while kill -0 "$old" 2>/dev/null; do sleep 0.1; done
+    fi
     chown headwater-gateway:headwater-gateway /var/lib/headwater-gateway/join.token 2>/dev/null
     command=$(sed -n 's/^ExecStart=//p' $unit)
     cd /var/lib/headwater-gateway && setpriv --reuid headwater-gateway --regid headwater-gateway --clear-groups \

@@ -10,6 +10,7 @@ data=/var/lib/headwater-gateway
 echo "exposure=$(systemd-analyze security --no-pager $service 2>/dev/null | sed -n 's/.*Overall exposure level.*: \\([0-9.]*\\) .*/\\1/p')"
 echo "user=$(stat -c %U /proc/$main)"
 echo "watchdog=$(systemctl show -p WatchdogUSec --value $service)"
+echo "board=$(systemctl show -p RuntimeWatchdogUSec --value)"
 echo "key=$(stat -c '%U %a' $data/data/identity/own.pem)"
 echo "folder=$(stat -c '%U %a' $data)"
 echo "token=$(ls $data/join.token /var/lib/headwater-flash /var/lib/cloud/seed/nocloud/network-config 2>/dev/null | tr '\\n' ' ')"
@@ -29,6 +30,7 @@ const WANTED = {
     Number(exposure) > 0 && Number(exposure) < 2,
   'the service runs as its own user': ({ user }) => user === 'headwater-gateway',
   'its watchdog is armed': ({ watchdog }) => watchdog === '1min',
+  'the board’s watchdog is asked for': ({ board }) => board === '1min',
   'key and data folder are its own, and nobody else reads them': ({ key, folder }) =>
     key === 'headwater-gateway 600' && folder === 'headwater-gateway 700',
   'token, Wi-Fi and first boot are gone': ({ token }) => token === '',

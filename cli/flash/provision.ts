@@ -122,6 +122,10 @@ RestartSec=20
 WantedBy=multi-user.target
 `;
 
+/** The board's own watchdog, where it has one: a kernel that hangs is started again by nobody else. */
+const WATCHDOG = '[Manager]\nRuntimeWatchdogSec=60\n';
+const WATCHDOG_PATH = '/etc/systemd/system.conf.d/50-headwater-watchdog.conf';
+
 const UNIT_PATH = '/etc/systemd/system/headwater-first-boot.service';
 
 /** The key that the password makes for this network: a card does not hold the password itself. */
@@ -201,6 +205,7 @@ export function filesFor(
     ...(payload.passwords === '' ? [] : [file('passwords', payload.passwords)]),
     ...(card.wifi === undefined ? [] : [file('wifi.nmconnection', nmConnection(card.wifi))]),
     { path: UNIT_PATH, content: Buffer.from(UNIT), mode: 0o644 },
+    { path: WATCHDOG_PATH, content: Buffer.from(WATCHDOG), mode: 0o644 },
     ...(seed === 'root'
       ? Object.entries(seeds).map(([name, text]) => ({
           path: `${SEED}/${name}`,

@@ -24,6 +24,7 @@ export interface UplinkTls {
 }
 
 const DATE_ERRORS = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
+const UNKNOWN_AUTHORITY = /SELF_SIGNED_CERT|UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF)/;
 const CHAIN_MAX = 10;
 /** Extended key usages serverAuth and any (RFC 5280). */
 const SERVER_USES = ['1.3.6.1.5.5.7.3.1', '2.5.29.37.0'];
@@ -66,7 +67,7 @@ export function chainProblem(
     if (!issuer.ca || !certificate.checkIssued(issuer) || !certificate.verify(issuer.publicKey))
       return `'${certificate.subject}' is not signed by what it names`;
   }
-  return 'no pinned authority has signed it';
+  return 'no pinned authority has signed it: another collector answers there, or it has a new authority (a new join token makes this gateway its own, or uplink.caFile names that authority)';
 }
 
 /** What the other side has sent, its own certificate first. */
@@ -160,7 +161,8 @@ function problemOf(
     return leaf === undefined ? 'no certificate was shown' : dateProblem(leaf, nowMs);
   }
   const code = String(socket.authorizationError);
-  if (!DATE_ERRORS.has(code)) return distrustOfCode(code) ?? code;
+  if (!DATE_ERRORS.has(code) && (caFile === '' || !UNKNOWN_AUTHORITY.test(code)))
+    return distrustOfCode(code) ?? code;
   if (caFile === '')
     return `${code}; with a clock that is not right only a pinned authority (uplink.caFile) counts`;
   // OpenSSL names one problem, and a date may hide another: everything else is checked here.

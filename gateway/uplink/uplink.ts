@@ -42,6 +42,8 @@ export interface UplinkStats extends SessionStats {
   lastError: string;
 }
 
+/** Of one outage. */
+const REASONS_MAX = 8;
 const TODAY_KEY = Buffer.from('mtoday');
 /** Between notes of what the day's budget has taken. */
 const TODAY_MS = 5000;
@@ -57,7 +59,8 @@ export class Uplink {
   private session: Session | undefined;
   private budget: Budget;
   private turn = 0;
-  private failures = 0;
+  /** Reasons that were said since the last connection. */
+  private readonly told = new Set<string>();
   private readonly backoff: Backoff;
   private stopped = false;
   private timer: NodeJS.Timeout | undefined;
@@ -181,7 +184,7 @@ export class Uplink {
 
   private connected(client: MqttClient): void {
     if (client !== this.client || this.stopped) return;
-    this.failures = 0;
+    this.told.clear();
     this.backoff.reset();
     this.stat.connected = true;
     this.stat.connects++;
@@ -214,11 +217,13 @@ export class Uplink {
     this.failed();
   }
 
-  /** There is no connection (any more): said once, and tried again. */
+  /** There is no connection (any more): each reason is said once, and it is tried again. */
   private failed(): void {
     if (this.stopped) return;
-    if (this.stat.connected || this.failures === 0) {
-      const why = this.stat.lastError === '' ? '' : ` (${this.stat.lastError})`;
+    const { lastError } = this.stat;
+    if (!this.told.has(lastError) && this.told.size < REASONS_MAX) {
+      this.told.add(lastError);
+      const why = lastError === '' ? '' : ` (${lastError})`;
       this.notify({
         level: 'warn',
         event: 'uplink_down',
@@ -226,7 +231,6 @@ export class Uplink {
       });
     }
     this.endSession();
-    this.failures++;
     this.onFailed(this.stat.lastError);
     this.timer = setTimeout(() => this.dial(), this.backoff.next());
   }

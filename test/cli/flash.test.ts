@@ -133,6 +133,9 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
       expect(await text('/etc/systemd/system/headwater-first-boot.service')).toMatch(
         /ConditionPathExists/,
       );
+      expect(await text('/etc/systemd/system.conf.d/50-headwater-watchdog.conf')).toMatch(
+        /^\[Manager\]\nRuntimeWatchdogSec=/,
+      );
       const stat = execFileSync(
         'debugfs',
         [

@@ -171,6 +171,21 @@ it('a collector that is put back from an older copy takes its gateways in as the
   await connected(await gateway(saved(await tokenFor(back, 'roof-1'))));
 });
 
+it('a collector with a new authority is not believed, and that is said; a token of its own brings the gateway in with what it holds', async () => {
+  const site = await collector();
+  const folder = temporaryFolder();
+  const first = await gateway(saved(await tokenFor(site, 'roof-1')), folder);
+  await connected(first);
+  await site.close();
+  rmSync(join(site.folder, 'enroll'), { recursive: true });
+  await publish(first.port, 0, 10);
+  const later = await again(site);
+  await said(first.notices, /no pinned authority has signed it: .*a new join token/);
+  await first.gateway.close();
+  await connected(await gateway(saved(await tokenFor(later, 'roof-1')), folder));
+  expect(new Set(await arrived(later, 10)).size).toBe(10);
+});
+
 it('one token, or one request, at the same moment twice: one certificate', async () => {
   const site = await opened();
   const { secret } = parseJoinToken(await tokenFor(site, 'roof-1'), 'test');
