@@ -1,16 +1,19 @@
 /**
- * `npm run sim -- --seeds N [--from SEED] [--control NAME] [--until-broken]`: so many simulated runs. A seed that breaks
+ * `npm run sim -- --seeds N [--from SEED] [--world whole|edge|each] [--control NAME] [--until-broken]`: so many simulated
+ * runs, of the whole collector, of one without lake and streams, or of each in turn. A seed that breaks
  * a law is printed with what broke, and replays bit for bit: `npm run sim -- --seeds 1 --from SEED`. `--until-broken`
  * ends with the first seed that does: all that a control has to show.
  */
 import { parseArgs } from 'node:util';
 import { VirtualTime } from './time.ts';
-import { CONTROLS, World, type Control } from './world.ts';
+import { installFiles } from './file-calls.ts';
+import { CONTROLS, START_US, World, type Control } from './world.ts';
 
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '200' },
     from: { type: 'string', default: '1' },
+    world: { type: 'string', default: 'whole' },
     control: { type: 'string' },
     'until-broken': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
@@ -28,14 +31,26 @@ if (control !== undefined && !CONTROLS.includes(control)) {
   process.exit(2);
 }
 
+const worlds: Record<string, (seed: number) => boolean> = {
+  whole: () => true,
+  edge: () => false,
+  each: (seed) => seed % 2 === 0,
+};
+const isWhole = worlds[values.world];
+if (isWhole === undefined) {
+  process.stderr.write(`sim: --world is one of ${Object.keys(worlds).join(', ')}\n`);
+  process.exit(2);
+}
+
 process.on('unhandledRejection', (error) => {
   process.stdout.write(`unhandled: ${error instanceof Error ? error.stack : String(error)}\n`);
   process.exit(1);
 });
 
-const started = performance.now();
+const started = process.hrtime();
 const time = new VirtualTime();
-time.install();
+installFiles();
+time.install(START_US / 1000);
 let acknowledged = 0;
 let events = 0;
 let bad = 0;
@@ -44,7 +59,7 @@ const fired: Record<string, number> = {};
 for (let seed = from; seed < from + seeds; seed++) {
   if (bad > 0 && values['until-broken']) break;
   ran++;
-  const outcome = await new World(seed, time, control).run();
+  const outcome = await new World(seed, time, isWhole(seed), control).run();
   acknowledged += outcome.acknowledged;
   events += outcome.events;
   for (const [fault, count] of Object.entries(outcome.fired))
@@ -62,7 +77,10 @@ const faults = Object.entries(fired)
   .sort(([a], [b]) => (a < b ? -1 : 1))
   .map(([fault, count]) => `${fault} ${count}`)
   .join(', ');
+const [seconds] = process.hrtime(started);
+const { user, system } = process.cpuUsage();
+const cpu = (user + system) / 1e6;
 process.stdout.write(
-  `${bad} of ${ran} seeds broke a law${bad === 0 ? ` (95 % bound ${(3 / ran).toPrecision(2)})` : ''}; ${acknowledged} acknowledged messages, ${events} events, ${Math.round((performance.now() - started) / 1000)} s\nfired: ${faults}\n`,
+  `${bad} of ${ran} seeds broke a law${bad === 0 ? ` (95 % bound ${(3 / ran).toPrecision(2)})` : ''}; ${acknowledged} acknowledged messages, ${events} events, ${seconds} s, ${Math.round(cpu)} s of CPU, ${Math.round(events / cpu)} events for each\nfired: ${faults}\n`,
 );
 process.exit(bad === 0 ? 0 : 1);

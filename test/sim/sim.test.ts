@@ -29,8 +29,9 @@ describe('simulation', () => {
       // A number of its own for each run, far from those that are known.
       const fresh = 1_000_000 + seeded().seed;
       const halves = await Promise.all([
-        sim('--seeds', String(SEEDS), '--from', '1'),
-        sim('--seeds', String(SEEDS), '--from', String(fresh)),
+        // The whole collector in every second one.
+        sim('--seeds', String(SEEDS), '--from', '1', '--world', 'each'),
+        sim('--seeds', String(SEEDS), '--from', String(fresh), '--world', 'edge'),
       ]);
       for (const { code, output } of halves) {
         expect(code, output).toBe(0);
@@ -59,8 +60,21 @@ describe('simulation', () => {
     'no-anchor',
   ])('control: %s is found out within 120 seeds', async (control) => {
     const { code, output } = await sim(
-      ...['--seeds', '120', '--control', control],
+      ...['--seeds', '120', '--control', control, '--world', 'edge'],
       ...(FULL ? [] : ['--until-broken']),
+    );
+    expect(code, output).toBe(1);
+    expect(output).toMatch(/[1-9]\d* of \d+ seeds broke a law/);
+  });
+
+  it.each([
+    'lake-no-file-sync',
+    'lake-no-folder-sync',
+    'lake-early',
+    'lake-lost-row',
+  ])('control: %s is found out within 20 seeds of the whole collector', async (control) => {
+    const { code, output } = await sim(
+      ...['--seeds', '20', '--from', '2', '--control', control, '--until-broken'],
     );
     expect(code, output).toBe(1);
     expect(output).toMatch(/[1-9]\d* of \d+ seeds broke a law/);

@@ -4,8 +4,10 @@
  * What it has taken outlives the collector; what a dead collector was waiting for never comes.
  */
 import type { Change, Identity, PointsPart, TimeSeriesStore } from '../../collector/store/store.ts';
+import { STREAM } from '../../collector/stream/results.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Reading } from '../../shared/model/reading.ts';
+import { contentOf } from './centre.ts';
 import type { Owner } from './time.ts';
 
 export interface StoreFaults {
@@ -21,6 +23,8 @@ export type StoreBreak = 'no-dedupe' | 'lying-store';
 export class SimStore {
   /** Time in ms and ns, and value → identities that wrote it. */
   readonly points = new Map<string, Set<string>>();
+  /** Of streams: identity → time and fields. */
+  readonly results = new Map<string, string>();
   faults: StoreFaults = { failedCall: 0, failedButDone: 0 };
   failures = 0;
   private readonly kept = new Map<string, string>();
@@ -49,6 +53,10 @@ export class SimStore {
 
   private take(changes: readonly Change[], marks: ReadonlyMap<string, string>): void {
     for (const { identity, put, was = [] } of changes) {
+      if (identity.gateway === STREAM) {
+        this.takeResult(identity, put);
+        continue;
+      }
       for (const old of was) this.each(identity, old, (point) => this.points.delete(point));
       if (put === undefined) continue;
       this.each(identity, put, (point, name) => {
@@ -57,6 +65,15 @@ export class SimStore {
       });
     }
     for (const [name, text] of marks) this.kept.set(name, text);
+  }
+
+  private takeResult(
+    { gateway, epoch, sequence, index }: Identity,
+    put: Reading | undefined,
+  ): void {
+    const name = `${gateway}/${epoch}/${sequence}/${index}`;
+    if (put === undefined) this.results.delete(name);
+    else this.results.set(name, contentOf(put.timeMs, put.ns, put.fields));
   }
 
   /** One call: `work` whole, or `part` of it, or nothing, and an answer, an error, or a caller that is gone. */

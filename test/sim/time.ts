@@ -78,8 +78,12 @@ export class VirtualTime {
     return Object.assign(entry, { unref: () => entry, ref: () => entry, hasRef: () => true });
   }
 
-  /** Puts this clock in the place of the process's timers. */
-  install(): void {
+  /** Puts this clock in the place of the process's timers and clocks; `startMs` is the wall time at 0. */
+  install(startMs: number): void {
+    Object.defineProperty(performance, 'timeOrigin', { value: startMs });
+    Object.assign(performance, { now: () => this.now });
+    Object.assign(Date, { now: () => Math.floor(startMs + this.now) });
+    Object.assign(process.hrtime, { bigint: () => BigInt(Math.round(this.now * 1e6)) });
     const clear = (entry: unknown): void => {
       if (entry !== undefined && entry !== null) (entry as Entry).cancelled = true;
     };

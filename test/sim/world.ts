@@ -11,7 +11,7 @@ import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { CollectorClock } from '../../collector/ingest/clock.ts';
 import { Receiver } from '../../collector/ingest/receiver.ts';
-import { LedgerView } from '../../collector/ledger/view.ts';
+import { LedgerView, type LedgerAnswer } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
@@ -20,7 +20,10 @@ import type { Env } from '../../shared/env/env.ts';
 import { processTimers } from '../../shared/env/timers.ts';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import { upTopic } from '../../shared/wire/wire.ts';
+import { Centre, checkCentre } from './centre.ts';
 import { SimDisk, SimStorage, openSim } from './disk.ts';
+import { ROOT, mount } from './file-calls.ts';
+import { SimFiles } from './files.ts';
 import { SimStore } from './store.ts';
 import type { Owner, VirtualTime } from './time.ts';
 
@@ -31,7 +34,14 @@ export type Control =
   | 'no-dedupe'
   | 'lying-log'
   | 'lying-store'
-  | 'no-anchor';
+  | 'no-anchor'
+  | LakeControl;
+/** Of the lake: fsync of its files or folders does nothing, it says yes before it has anything, a merge loses a row. */
+export type LakeControl =
+  | 'lake-no-file-sync'
+  | 'lake-no-folder-sync'
+  | 'lake-early'
+  | 'lake-lost-row';
 export const CONTROLS: readonly Control[] = [
   'early-ack',
   'no-sync',
@@ -39,6 +49,10 @@ export const CONTROLS: readonly Control[] = [
   'lying-log',
   'lying-store',
   'no-anchor',
+  'lake-no-file-sync',
+  'lake-no-folder-sync',
+  'lake-early',
+  'lake-lost-row',
 ];
 
 export interface Outcome {
@@ -53,7 +67,7 @@ export interface Outcome {
   fired: Record<string, number>;
 }
 
-const START_US = 1_795_000_000_000_000;
+export const START_US = 1_795_000_000_000_000;
 const FAULTS_UNTIL_MS = 20_000;
 const QUIET_MS = 240_000;
 const DAY_US = 86_400e6;
@@ -83,6 +97,21 @@ interface Far {
   ledger: LedgerView;
   log: EmbeddedLog;
   decode: DecodeStage;
+  centre: Centre | undefined;
+}
+
+/** Groups of those who have read what they wanted and are gone. */
+const PASSING = /^headwater-(replay|heal|rebuild)-/;
+/** What no disk that keeps its word makes the lake say. */
+const DAMAGE = /^lake_(damaged|manifest|less|lost|ahead|past_damaged|\w+_aside)$/;
+
+/** What an answer of the ledger names. */
+function missingIn(answer: LedgerAnswer | undefined): string {
+  const epochs = (answer?.gateways ?? []).flatMap((each) => each.epochs);
+  const those = epochs.filter(
+    ({ lost, missing, damage }) => lost.length + missing.length + damage.length > 0,
+  );
+  return JSON.stringify([...those, ...(answer?.lake ?? [])]).slice(0, 600);
 }
 
 export class World {
@@ -92,6 +121,9 @@ export class World {
   private readonly chance: () => number;
   private readonly nearDisk: SimDisk;
   private readonly farDisk: SimDisk;
+  /** The collector's other files; undefined: there is no lake. */
+  private readonly files: SimFiles | undefined;
+  private readonly lakeSaid: string[] = [];
   private readonly store: SimStore;
   private near: Near | undefined;
   private far: Far | undefined;
@@ -111,10 +143,12 @@ export class World {
   private readonly acknowledged = new Set<number>();
   private readonly fired: Record<string, number> = {};
   private rotted = false;
+  private lakeRotted = false;
   private traceHash = 0;
   private readonly broken: string[] = [];
 
-  constructor(seed: number, time: VirtualTime, control?: Control) {
+  /** `isWhole`: the collector has a lake and streams as well. */
+  constructor(seed: number, time: VirtualTime, isWhole: boolean, control?: Control) {
     this.seed = seed;
     this.time = time;
     this.control = control;
@@ -122,6 +156,12 @@ export class World {
     this.nearDisk = new SimDisk(this.chance);
     this.farDisk = new SimDisk(this.chance);
     this.nearDisk.ignoresSync = control === 'no-sync';
+    if (isWhole) {
+      this.files = new SimFiles(this.chance, () => START_US / 1000 + time.now);
+      this.files.ignoresFileSync = control === 'lake-no-file-sync';
+      this.files.ignoresFolderSync = control === 'lake-no-folder-sync';
+    }
+    mount(this.files);
     // One that keeps its own progress, as the embedded one, or one that does not, as InfluxDB.
     this.store = new SimStore(
       this.chance,
@@ -142,6 +182,12 @@ export class World {
   private fire(fault: string): void {
     this.fired[fault] = (this.fired[fault] ?? 0) + 1;
     this.trace(fault);
+    this.debug(`-- ${fault}`);
+  }
+
+  private debug(what: string): void {
+    if (process.env['HEADWATER_SIM_DEBUG'] !== undefined)
+      process.stdout.write(`  ${this.time.now.toFixed(0)} ${what}\n`);
   }
 
   private env(isNear: boolean): Env {
@@ -341,8 +387,11 @@ export class World {
     const owner = { alive: true };
     await this.time.as(owner, async () => {
       const env = this.env(false);
-      const say = ({ event, text }: { event: string; text: string }): void =>
+      const say = ({ event, text }: { event: string; text: string }): void => {
         this.trace(`collector ${event} ${text.length}`);
+        if (DAMAGE.test(event)) this.lakeSaid.push(text);
+        this.debug(`${event}: ${text}`);
+      };
       const log = new EmbeddedLog(
         {
           folder: '',
@@ -378,6 +427,11 @@ export class World {
       decode.start();
       storing.start();
       await ledger.start();
+      const wallMs = (): number => Math.round(env.clock.wallUs() / 1000);
+      const newId = (): string => env.random.bytes(6).toString('hex');
+      const given = { log, ledger, notify: say, wallMs, newId, control: this.control };
+      const centre = this.files === undefined ? undefined : new Centre(given);
+      await centre?.open();
       const real = log.append.bind(log);
       // A control: decoding forgets what it has seen whenever it starts.
       if (this.control === 'no-dedupe')
@@ -407,7 +461,7 @@ export class World {
         collectorClock,
         () => undefined,
       );
-      this.far = { owner, receiver, ledger, log, decode };
+      this.far = { owner, receiver, ledger, log, decode, centre };
     });
   }
 
@@ -427,6 +481,7 @@ export class World {
     this.far = undefined;
     if (power) {
       this.farDisk.cutPower();
+      this.files?.cutPower();
       // Without a battery it wakes long ago, and is set a while later.
       if (this.chance() < 0.4) this.wakeWrong(-400 * DAY_US, 200 + this.chance() * 4000);
     }
@@ -516,8 +571,42 @@ export class World {
     }
   }
 
+  /** What befalls the lake's disk alone. */
+  private lakeMischief(files: SimFiles): void {
+    const { chance } = this;
+    const lot = chance();
+    const none = { failedCall: 0, lyingSync: 0 };
+    const length = 100 + chance() * 2000;
+    if (lot < 0.3) {
+      this.fire('failing files');
+      files.faults = { ...none, failedCall: 0.1 };
+      setTimeout(() => (files.faults = none), length);
+    } else if (lot < 0.5) {
+      this.fire('full lake disk');
+      files.full = true;
+      setTimeout(() => (files.full = false), length);
+    } else if (lot < 0.7 && this.seed % 3 === 0) {
+      this.fire('lying fsync');
+      files.faults = { ...none, lyingSync: 0.3 };
+      setTimeout(() => (files.faults = none), length);
+    } else if (lot < 0.75 && this.seed % 4 === 1) {
+      const all = files.under(`${ROOT}/lake`);
+      if (all[Math.floor(chance() * all.length)]?.[1].rot(chance) === true) {
+        this.lakeRotted = true;
+        this.fire('lake bit flip');
+      }
+    } else if (lot > 0.8) {
+      this.fire('collector power cut');
+      this.killFar(true);
+    }
+  }
+
   private heal(): void {
     this.healed = true;
+    if (this.files !== undefined) {
+      this.files.full = false;
+      this.files.faults = { failedCall: 0, lyingSync: 0 };
+    }
     this.linkUp = true;
     this.blackHole = false;
     this.linkLatencyMs = 5;
@@ -537,6 +626,8 @@ export class World {
     const publishing = setInterval(() => this.publish(), 40);
     const faults = setInterval(() => {
       if (!this.healed && this.chance() < 0.5) this.mischief();
+      if (!this.healed && this.files !== undefined && this.chance() < 0.2)
+        this.lakeMischief(this.files);
     }, 400);
     await time.run(FAULTS_UNTIL_MS);
     clearInterval(faults);
@@ -544,17 +635,9 @@ export class World {
     // Passing faults end, restarts come up; then everything is well.
     await time.run(FAULTS_UNTIL_MS + 4000);
     this.heal();
-    let quiet = 0;
-    for (
-      let at = FAULTS_UNTIL_MS + 5000;
-      at < FAULTS_UNTIL_MS + QUIET_MS && quiet < 4;
-      at += 1000
-    ) {
-      await time.run(at);
-      quiet = this.isQuiet() ? quiet + 1 : 0;
-    }
-    if (quiet < 4) this.broken.push(`it did not come to rest: ${this.state()}`);
+    await this.rest();
     this.check();
+    if (this.far?.centre !== undefined) await this.checkCentre(this.far, this.far.centre);
     if (this.near !== undefined) this.near.owner.alive = false;
     if (this.far !== undefined) this.far.owner.alive = false;
     return {
@@ -566,6 +649,49 @@ export class World {
       events: time.events,
       fired: this.fired,
     };
+  }
+
+  /** Until nothing has been left to do for a while. */
+  private async rest(): Promise<void> {
+    const { time } = this;
+    let quiet = 0;
+    const end = time.now + QUIET_MS;
+    for (let at = time.now + 1000; at < end && quiet < 4; at += 1000) {
+      await time.run(at);
+      quiet = this.isQuiet() ? quiet + 1 : 0;
+    }
+    if (quiet < 4) this.broken.push(`it did not come to rest: ${this.state()}`);
+  }
+
+  /** Asks the collector for something and gives it the time that it takes. */
+  private async ask<T>({ owner }: Far, work: () => Promise<T>): Promise<T | undefined> {
+    const { time } = this;
+    let answer: T | undefined;
+    let isDone = false;
+    void time.as(owner, () =>
+      work()
+        .then((given) => (answer = given))
+        .catch((error: unknown) => this.broken.push(`asked, it fails: ${String(error)}`))
+        .finally(() => (isDone = true)),
+    );
+    await time.run(time.now + QUIET_MS, () => isDone);
+    return answer;
+  }
+
+  /** The laws behind the log. */
+  private async checkCentre(far: Far, centre: Centre): Promise<void> {
+    const { broken, lakeSaid } = this;
+    await this.ask(far, () => centre.look());
+    await this.rest();
+    const seen = await this.ask(far, () => centre.seen());
+    if (seen === undefined) return;
+    // Of a gateway that lost messages those are missing here as well, and reported as there.
+    const acknowledged = this.rotted ? new Set<number>() : this.acknowledged;
+    const untilMs = START_US / 1000 + this.time.now - 10_000;
+    broken.push(...checkCentre(seen, this.store, acknowledged, untilMs));
+    const isInDoubt = this.lakeRotted || (this.files?.lied ?? 0) > 0;
+    if (lakeSaid.length > 0 && !isInDoubt)
+      broken.push(`the lake says ${lakeSaid.length} times that it is damaged: ${lakeSaid[0]}`);
   }
 
   private async startedBoth(): Promise<void> {
@@ -582,7 +708,8 @@ export class World {
       gateway: near?.buffer.state ?? 'down',
       buffer: near?.buffer.stats(),
       session: near?.session !== undefined,
-      log: far?.log.groups() ?? 'down',
+      log: far?.log.groups().filter(({ lagRecords }) => lagRecords !== 0) ?? 'down',
+      centre: far?.centre?.waits,
       held: far?.decode.heldFrames,
       epochs: near?.buffer.epochs.all.map(({ boot, epoch, offsetUs, next }) => [
         boot,
@@ -603,8 +730,13 @@ export class World {
     const { near, far } = this;
     if (near === undefined || far === undefined) return false;
     const { waitingMessages, pendingBytes } = near.buffer.stats();
-    const lag = far.log.groups().reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
-    return waitingMessages === 0 && pendingBytes === 0 && lag === 0 && far.decode.heldFrames === 0;
+    const lag = far.log
+      .groups()
+      .filter(({ group }) => !PASSING.test(group))
+      .reduce((sum, { lagRecords }) => sum + (lagRecords ?? 1), 0);
+    const { waits = '' } = far.centre ?? {};
+    const isQuiet = waitingMessages === 0 && pendingBytes === 0 && lag === 0 && waits === '';
+    return isQuiet && far.decode.heldFrames === 0;
   }
 
   /** The laws, against what the client saw. */
@@ -627,9 +759,7 @@ export class World {
       );
     if (missing.length > 0 && this.rotted) this.checkReported(missing.length);
     if (!this.rotted && answer?.missing !== false)
-      broken.push(
-        `the ledger says that something is missing: ${JSON.stringify(answer).slice(0, 400)}`,
-      );
+      broken.push(`the ledger says that something is missing: ${missingIn(answer)}`);
     const doubled = [...times].filter(([, list]) => list.length > 1);
     if (process.env['HEADWATER_SIM_DEBUG'] !== undefined)
       for (const [value] of doubled.slice(0, 3))
