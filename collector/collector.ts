@@ -26,6 +26,7 @@ import { decodePart, mappingsPart } from './decode/part.ts';
 import { replayerPart, replaysPart } from './decode/replay-part.ts';
 import { enrollPart } from './enroll/part.ts';
 import { clockPart, ingestPart, sinkPart } from './ingest/part.ts';
+import { fleetPart } from './fleet/part.ts';
 import { lakeCheckPart } from './lake-check-part.ts';
 import { lakePart, lakeStagesPart } from './lake/part.ts';
 import { ledgerPart } from './ledger/part.ts';
@@ -78,6 +79,7 @@ export const COLLECTOR_PARTS: readonly Part<CollectorContext, unknown>[] = [
   sinkPart,
   enrollPart,
   remotePart,
+  fleetPart,
   collectorHttpPart,
   ingestPart,
 ];

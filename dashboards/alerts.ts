@@ -1,6 +1,17 @@
 /** Alerts of stream rules: which there are now, and which there were. */
-import type { DashboardSpec } from './model.ts';
+import type { ColumnSpec, DashboardSpec } from './model.ts';
+import { ANNOTATIONS } from './states.ts';
+import { GATEWAY } from './variables.ts';
 
+/** What each alert of a rule was about leads to its series. */
+const TO_SERIES: ColumnSpec = {
+  to: {
+    title: 'The series around it',
+    uid: 'headwater-explorer',
+    with: { measurement: '{measurement}', field: '{field}' },
+    around: 'Time',
+  },
+};
 const YES_OR_NO = { true: { text: 'yes', color: 'orange' }, false: { text: 'no', color: 'green' } };
 
 export const ALERTS: DashboardSpec = {
@@ -8,7 +19,8 @@ export const ALERTS: DashboardSpec = {
   title: 'Headwater / Alerts',
   about: 'What stream rules have said: thresholds, rates of change, silence and its reason.',
   from: 'now-24h',
-  variables: [],
+  variables: [{ ...GATEWAY, isHidden: true }],
+  annotations: ANNOTATIONS,
   panels: [
     {
       title: 'Now',
@@ -17,11 +29,30 @@ export const ALERTS: DashboardSpec = {
       width: 24,
       height: 9,
       states: YES_OR_NO,
+      columns: {
+        measurement: TO_SERIES,
+        message_text: { label: 'message' },
+        reason_text: { label: 'why' },
+      },
       queries: [
         {
           query:
             'SELECT "active_bool" AS "active", "message_text", "reason_text" FROM "alerts" WHERE $timeFilter GROUP BY * ORDER BY time DESC LIMIT 1',
           table: true,
+        },
+      ],
+    },
+    {
+      title: 'When they held',
+      kind: 'state-timeline',
+      about: 'From when to when did a rule hold of any series? The word that came last counts.',
+      width: 24,
+      height: 6,
+      states: YES_OR_NO,
+      queries: [
+        {
+          query: 'SELECT "active_bool" FROM "alerts" WHERE $timeFilter GROUP BY "rule"',
+          alias: '$tag_rule',
         },
       ],
     },
@@ -48,10 +79,17 @@ export const ALERTS: DashboardSpec = {
       width: 12,
       height: 9,
       states: YES_OR_NO,
+      columns: {
+        measurement: TO_SERIES,
+        message_text: { label: 'message' },
+        reason_text: { label: 'why' },
+        active_bool: { label: 'active' },
+        late_bool: { label: 'late' },
+      },
       queries: [
         {
           query:
-            'SELECT "rule", "message_text", "reason_text", "active_bool", "late_bool" FROM "alerts" WHERE $timeFilter ORDER BY time DESC LIMIT 100',
+            'SELECT "rule", "measurement", "field", "message_text", "reason_text", "active_bool", "late_bool" FROM "alerts" WHERE $timeFilter ORDER BY time DESC LIMIT 100',
           table: true,
         },
       ],

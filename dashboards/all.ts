@@ -4,7 +4,9 @@ import { ALERTS } from './alerts.ts';
 import { EXPLORER } from './explorer.ts';
 import { FLEET } from './fleet.ts';
 import { GATEWAY } from './gateway.ts';
-import { dashboard, type DashboardSpec } from './model.ts';
+import { dashboard } from './grafana.ts';
+import { LEDGER } from './ledger.ts';
+import type { DashboardSpec } from './model.ts';
 import { OPERATIONS } from './operations.ts';
 import { QUALITY } from './quality.ts';
 import { RESULTS } from './results.ts';
@@ -14,6 +16,7 @@ export const SPECS: Record<string, DashboardSpec> = {
   fleet: FLEET,
   explorer: EXPLORER,
   quality: QUALITY,
+  ledger: LEDGER,
   results: RESULTS,
   alerts: ALERTS,
 };

@@ -1,7 +1,9 @@
 /** Gateways in detail, by their own metrics: the buffer, the link, the clock and the devices of each. Thresholds: prometheus.ts. */
 import {
   NONE_IS_WELL,
+  OUTAGES,
   UP,
+  above,
   below,
   of as metricOf,
   rate as rateOf,
@@ -171,19 +173,140 @@ const FLOW: PanelSpec[] = [
   },
 ];
 
+/** The machine itself. What a system or a configuration does not tell is not there. */
+const BOARD: PanelSpec[] = [
+  {
+    title: 'Card lasts',
+    kind: 'stat',
+    about:
+      'For how many years does the card last at the rate of this run? By `board.enduranceBytes`; NaN where that is not given.',
+    width: 6,
+    height: 8,
+    unit: 'suffix:years',
+    thresholds: below(1, 3),
+    queries: [{ query: of('headwater_board_card_years'), alias: '{{instance}}' }],
+  },
+  {
+    title: 'Written to the card',
+    kind: 'timeseries',
+    about: 'How much is written to storage, file system included?',
+    width: 9,
+    height: 8,
+    unit: 'Bps',
+    queries: [
+      { query: rate('headwater_board_written_bytes_total'), alias: '{{instance}} written' },
+      { query: rate('headwater_buffer_committed_bytes_total'), alias: '{{instance}} of frames' },
+    ],
+  },
+  {
+    title: 'Written in a day',
+    kind: 'timeseries',
+    about:
+      'How much is that in a day, at the rate of this run? Nothing in the first ten minutes of a run.',
+    width: 9,
+    height: 8,
+    unit: 'bytes',
+    queries: [{ query: of('headwater_board_written_bytes_per_day'), alias: '{{instance}}' }],
+  },
+  {
+    title: 'Temperature',
+    kind: 'timeseries',
+    about: 'How warm is the board?',
+    width: 8,
+    height: 8,
+    unit: 'celsius',
+    thresholds: above(70, 80),
+    queries: [
+      {
+        query: of('headwater_board_temperature_celsius'),
+        alias: '{{instance}} {{zone}}',
+        quiet: true,
+      },
+    ],
+  },
+  {
+    title: 'Held back',
+    kind: 'stat',
+    about: 'Is a Raspberry Pi held back by its supply or by heat? 1 while it is, by reason.',
+    width: 8,
+    height: 8,
+    states: { 0: { text: 'no', color: 'green' }, 1: { text: 'held back', color: 'red' } },
+    queries: [
+      {
+        query: of('headwater_board_held_back'),
+        alias: '{{instance}} {{reason}}',
+        quiet: true,
+      },
+    ],
+  },
+  {
+    title: 'Memory left',
+    kind: 'timeseries',
+    about: 'How much memory is left on the machine?',
+    width: 8,
+    height: 8,
+    unit: 'bytes',
+    queries: [{ query: of('headwater_board_memory_available_bytes'), alias: '{{instance}}' }],
+  },
+];
+
+/** The link itself. */
+const UPLINK: PanelSpec[] = [
+  {
+    title: 'On the link',
+    kind: 'timeseries',
+    about:
+      'How much is sent and not yet acknowledged, beside what may be, by the delay of the link?',
+    width: 12,
+    height: 8,
+    unit: 'bytes',
+    queries: [
+      { query: of('headwater_uplink_in_flight_bytes'), alias: '{{instance}} on its way' },
+      { query: of('headwater_uplink_window_bytes'), alias: '{{instance}} at most' },
+    ],
+  },
+  {
+    title: 'Connections made, links given up',
+    kind: 'timeseries',
+    about:
+      'Does the link come and go? Connections to a collector, and links given up since no acknowledgement came, in five minutes.',
+    width: 12,
+    height: 8,
+    unit: 'short',
+    queries: [
+      {
+        query: `increase(${of('headwater_uplink_connects_total')}[5m])`,
+        alias: '{{instance}} connections',
+      },
+      {
+        query: `increase(${of('headwater_uplink_ack_timeouts_total')}[5m])`,
+        alias: '{{instance}} given up',
+      },
+    ],
+  },
+];
+
 export const GATEWAY: DashboardSpec = {
   uid: 'headwater-gateway',
   title: 'Headwater / Gateways',
-  about: 'Each gateway: its buffer, its link, its clock, its devices.',
+  about: 'Each gateway: its buffer, its link, its clock, its devices, its card.',
   source: 'prometheus',
   from: 'now-3h',
   variables: [
     {
-      name: CHOSEN,
+      name: 'gateway',
       label: 'Gateway',
-      query: 'label_values(headwater_uplink_connected, instance)',
+      query: 'label_values(headwater_gateway_info, gateway)',
       all: true,
     },
+    {
+      name: CHOSEN,
+      label: 'Instance',
+      query: 'label_values(headwater_gateway_info{gateway=~"$gateway"}, instance)',
+      all: true,
+      isHidden: true,
+    },
   ],
-  panels: [...NOW, ...FLOW],
+  annotations: OUTAGES,
+  panels: [...NOW, ...FLOW, ...UPLINK, ...BOARD],
 };

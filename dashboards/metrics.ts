@@ -1,5 +1,5 @@
 /** What dashboards of metrics are put together from: PromQL over documented names (docs/metrics.md), and steps of colour. */
-import type { PanelSpec, QuerySpec, Step } from './model.ts';
+import type { AnnotationSpec, PanelSpec, QuerySpec, Step } from './model.ts';
 
 /** A metric of those that the variable `instance`, or another one, has chosen. */
 export const of = (metric: string, chosen = 'instance'): string =>
@@ -30,6 +30,25 @@ export const above = (orange: number, red: number): Step[] => [
 export const NONE_IS_WELL: Step[] = [
   { from: -Infinity, color: 'green' },
   { from: 1, color: 'red' },
+];
+
+/** Without a name of an instance: what happened to any is told beside all. */
+export const OUTAGES: AnnotationSpec[] = [
+  {
+    name: 'Outages',
+    color: 'red',
+    // Grafana marks the moments at which it is 1.
+    query: 'headwater_uplink_connected == bool 0',
+    text: '{{instance}} has no collector: it keeps what devices send',
+    tags: 'instance',
+  },
+  {
+    name: 'Backfill',
+    color: 'orange',
+    query: 'rate(headwater_uplink_backlog_bytes_total[$__rate_interval]) > bool 0',
+    text: '{{instance}} sends what it held',
+    tags: 'instance',
+  },
 ];
 
 type Panelled = Pick<PanelSpec, 'unit' | 'thresholds' | 'queries'>;

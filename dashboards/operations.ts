@@ -2,7 +2,17 @@
  * How gateways and collectors work, by their own metrics: asked of Prometheus, so that it still answers when the store
  * does not. Thresholds are those of the alert rules (prometheus.ts).
  */
-import { NONE_IS_WELL, UP, above, below, of, rate, bufferFill, bufferFullIn } from './metrics.ts';
+import {
+  NONE_IS_WELL,
+  OUTAGES,
+  UP,
+  above,
+  below,
+  of,
+  rate,
+  bufferFill,
+  bufferFullIn,
+} from './metrics.ts';
 import type { DashboardSpec, PanelSpec } from './model.ts';
 
 /** First of all: does it work? */
@@ -253,8 +263,9 @@ const LEFT: PanelSpec[] = [
 
 export const OPERATIONS: DashboardSpec = {
   uid: 'headwater-operations',
-  title: 'Headwater / Operations',
-  about: 'Whether gateways, log, stages and store work, and what waits where.',
+  title: 'Headwater / Pipeline',
+  about:
+    'Whether gateways, log, stages and store work: lag, throughput, quarantine, and what waits where.',
   source: 'prometheus',
   from: 'now-1h',
   variables: [
@@ -265,5 +276,6 @@ export const OPERATIONS: DashboardSpec = {
       all: true,
     },
   ],
+  annotations: OUTAGES,
   panels: [...NOW, ...PIPELINE, ...LEFT],
 };

@@ -1,22 +1,16 @@
-/** How good what is stored is: silence, values that stand still, what came too late to warn of. */
+/** How good what is stored is: silence, values that stand still or at the end of their range, what came late. */
 import type { DashboardSpec } from './model.ts';
-import { MEASUREMENT, numberField } from './variables.ts';
+import { ANNOTATIONS, STATED, STATE_TIMELINE } from './states.ts';
+import { GATEWAY_OF, MEASUREMENT, numberField } from './variables.ts';
 
 export const QUALITY: DashboardSpec = {
   uid: 'headwater-quality',
   title: 'Headwater / Data quality',
-  about: 'Where a series has gaps, which one stands still, and what came late.',
+  about:
+    'Where a series has gaps, which one stands still or at an end of its range, and what came late.',
   from: 'now-24h',
-  variables: [
-    MEASUREMENT,
-    numberField('field', 'Field', 'measurement'),
-    {
-      name: 'gateway',
-      label: 'Gateway',
-      query: 'SHOW TAG VALUES FROM "$measurement" WITH KEY = "gateway"',
-      all: true,
-    },
-  ],
+  variables: [MEASUREMENT, numberField('field', 'Field', 'measurement'), GATEWAY_OF],
+  annotations: ANNOTATIONS,
   panels: [
     {
       title: 'Readings of each series',
@@ -33,6 +27,7 @@ export const QUALITY: DashboardSpec = {
         },
       ],
     },
+    STATE_TIMELINE,
     {
       title: 'Longest silence',
       kind: 'table',
@@ -71,6 +66,42 @@ export const QUALITY: DashboardSpec = {
           query:
             'SELECT count(distinct("$field")) AS "values that differ" FROM "$measurement" WHERE $timeFilter AND "gateway" =~ /^$gateway$/ GROUP BY *',
           table: true,
+        },
+      ],
+    },
+    {
+      title: 'Saturated',
+      kind: 'table',
+      about:
+        'Which sensor stands at the end of its range? How far the upper tenth of its readings is from the greatest, and the lower tenth from the least, as a part of the range; 0 is a tenth of all at the very end. Empty: all are the same.',
+      width: 12,
+      height: 9,
+      unit: 'percentunit',
+      columns: { Time: { isHidden: true } },
+      thresholds: [
+        { from: -Infinity, color: 'red' },
+        { from: 0.000001, color: 'green' },
+      ],
+      queries: [
+        {
+          query:
+            'SELECT (max("$field") - percentile("$field", 90)) / spread("$field") AS "below the top", (percentile("$field", 10) - min("$field")) / spread("$field") AS "above the bottom" FROM "$measurement" WHERE $timeFilter AND "gateway" =~ /^$gateway$/ GROUP BY *',
+          table: true,
+        },
+      ],
+    },
+    {
+      title: 'Came late',
+      kind: 'timeseries',
+      about: 'How many messages of each gateway came after an outage, later than ten seconds?',
+      width: 12,
+      height: 9,
+      unit: 'short',
+      queries: [
+        {
+          query: `SELECT sum("late") FROM ${STATED} GROUP BY time($__interval), "gateway" fill(none)`,
+          alias: '$tag_gateway',
+          quiet: true,
         },
       ],
     },

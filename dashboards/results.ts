@@ -1,6 +1,8 @@
 /** What stream rules and batch jobs made, beside what they made it of. */
 import type { DashboardSpec } from './model.ts';
-import { MEASUREMENT, numberField } from './variables.ts';
+import { unitsOf } from './explorer.ts';
+import { ANNOTATIONS } from './states.ts';
+import { GATEWAY, MEASUREMENT, numberField } from './variables.ts';
 
 export const RESULTS: DashboardSpec = {
   uid: 'headwater-results',
@@ -12,7 +14,9 @@ export const RESULTS: DashboardSpec = {
     numberField('field', 'Field', 'measurement'),
     { ...MEASUREMENT, name: 'result', label: 'Result' },
     numberField('result_field', 'Field of it', 'result'),
+    { ...GATEWAY, isHidden: true },
   ],
+  annotations: ANNOTATIONS,
   panels: [
     {
       title: '$result $result_field beside $measurement $field',
@@ -20,6 +24,7 @@ export const RESULTS: DashboardSpec = {
       about: 'Do results follow the readings? Both over one axis, by the mean of each interval.',
       width: 24,
       height: 11,
+      units: unitsOf('measurement', 'field'),
       queries: [
         {
           query:

@@ -161,7 +161,7 @@ const BACKWARD = object({
 
 const POINT = {
   identity: object(IDENTITY),
-  kind: { ...TEXT, enum: ['reading', 'stream', 'batch'] },
+  kind: { ...TEXT, enum: ['reading', 'stream', 'batch', 'fleet'] },
   state: { ...TEXT, enum: ['present', 'moved', 'removed'] },
   ...PLACE,
   fields: FIELDS,

@@ -16,7 +16,7 @@ import { quote } from '../duckdb/database.ts';
 import { decodeManifest, encodeManifest } from '../lake/manifest.ts';
 import { objectOf } from '../lake/scan.ts';
 import { TOPIC_RESULTS, type Log } from '../log/log.ts';
-import { BATCH, Results, Revisions, groupHash } from '../stream/results.ts';
+import { BATCH, FLEET, Results, Revisions, groupHash } from '../stream/results.ts';
 import {
   runOnDuckDb,
   runOnSpark,
@@ -223,10 +223,11 @@ export class BatchRunner {
   /** Of the job and of what it would read now. */
   private async fingerprint(job: Job, from: string, to: string): Promise<string> {
     const hash = createHash('sha256').update(job.hash);
-    // What batches gave is not what they read, unless a job asks for it.
+    // What batches gave, and what is said of gateways, is not what they read, unless a job asks for it.
     for (const zone of ['readings', 'results'] as const)
       for (const { key, version, gateway } of await this.options.lake.files(zone, { from, to }))
-        if (gateway !== BATCH || /\bresults\b/.test(job.sql)) hash.update(`${key} ${version}\n`);
+        if (![BATCH, FLEET].includes(gateway) || /\bresults\b/.test(job.sql))
+          hash.update(`${key} ${version}\n`);
     return hash.digest('hex').slice(0, 32);
   }
 

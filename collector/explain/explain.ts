@@ -1,6 +1,7 @@
 /** Everything that is known of a point: back to the bytes as received, and forward to what was made of it. */
 import { isUtf8 } from 'node:buffer';
 import type { FieldValue } from '../../shared/model/reading.ts';
+import { BATCH, FLEET, STREAM } from '../stream/results.ts';
 import { backwardOf, forwardOf, type Backward, type Forward, type LinkSources } from './links.ts';
 import { findMessage, type Message } from './message.ts';
 import type { Clock, Origin, Origins } from './origin.ts';
@@ -21,7 +22,8 @@ export interface StageTime {
 
 export interface Explained {
   identity: Row['identity'];
-  kind: 'reading' | 'stream' | 'batch';
+  /** `fleet`: what the collector says of gateways and fields. */
+  kind: 'reading' | 'stream' | 'batch' | 'fleet';
   /** `moved`: it is elsewhere now; `removed`: it is nowhere any more. */
   state: 'present' | 'moved' | 'removed';
   measurement: string;
@@ -152,8 +154,12 @@ const laneOf = (message: Message | undefined): Explained['lane'] => {
   return lane === undefined ? null : lane === '1' ? 'backfill' : 'live';
 };
 
-const kindOf = (gateway: string): Explained['kind'] =>
-  gateway === '~stream' ? 'stream' : gateway === '~batch' ? 'batch' : 'reading';
+const KINDS: Record<string, Explained['kind']> = {
+  [STREAM]: 'stream',
+  [BATCH]: 'batch',
+  [FLEET]: 'fleet',
+};
+const kindOf = (gateway: string): Explained['kind'] => KINDS[gateway] ?? 'reading';
 
 /** What a version was before and is now, of its identity. */
 async function historyOf(

@@ -44,7 +44,7 @@ export interface EpochRecord {
 }
 
 /** Reports kept for an epoch; the oldest give way, and the metrics still count them. */
-const REPORTS_MAX = 1000;
+export const REPORTS_MAX = 1000;
 
 export class EpochLedger {
   readonly gateway: string;

@@ -1,7 +1,14 @@
 /** The ledger as this process sees it: it follows the ledger topic and answers "is anything missing?". */
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import { TOPIC_LEDGER, type Log, type LogRecord, type Watch } from '../log/log.ts';
-import { accountOf, wantedOf, type EpochAccount, type EpochRecord } from './epoch-ledger.ts';
+import {
+  accountOf,
+  wantedOf,
+  type EpochAccount,
+  type EpochRecord,
+  type Loss,
+  type Missing,
+} from './epoch-ledger.ts';
 
 export const LEDGER_PREFIX = 'decoded/';
 /** Frames that wait for a clock: `held/GATEWAY/BOOT/EPOCH/SEQUENCE`. */
@@ -48,6 +55,21 @@ export interface LedgerAnswer {
   lake: LakeLoss[];
 }
 
+/** How a gateway stands now, as far as the ledger knows. */
+export interface Standing {
+  link: Link;
+  /** Messages that its last status named and that have not arrived since. */
+  pending: number;
+  /** Messages that its last status named as not acknowledged. */
+  waiting: number;
+  /** Frames that wait for its clock. */
+  held: number;
+  /** Of its last status, epoch milliseconds; 0: none came. */
+  statusMs: number;
+  missing: (Missing & { epoch: string })[];
+  lost: (Loss & { epoch: string })[];
+}
+
 export class LedgerView {
   private readonly log: Log;
   private readonly gateways = new Map<string, Map<string, EpochRecord>>();
@@ -60,6 +82,8 @@ export class LedgerView {
    * collector was late to write is left out.
    */
   onSpoke: (gateway: string, epoch: string, spokeMs: number) => void = () => undefined;
+  /** Something of this gateway has changed. */
+  onChange: (gateway: string) => void = () => undefined;
   /** What the lake has lost. */
   lake: () => readonly LakeLoss[] = () => [];
   /** Frames of a gateway that log and lake have lost, by epoch. */
@@ -86,6 +110,7 @@ export class LedgerView {
     const [gateway = '', epoch = ''] = key.slice(LEDGER_PREFIX.length).split('/');
     let epochs = this.gateways.get(gateway);
     if (epochs === undefined) this.gateways.set(gateway, (epochs = new Map()));
+    this.onChange(gateway);
     if (value.length === 0) return void epochs.delete(epoch);
     const record = parseRecord(gateway, epoch, value);
     const before = Math.max(0, ...[...epochs.values()].map(({ spokeMs }) => spokeMs));
@@ -95,6 +120,7 @@ export class LedgerView {
 
   private takeLink(gateway: string, link: Link): void {
     this.links.set(gateway, link);
+    this.onChange(gateway);
     const { epoch, from } = link;
     if (epoch === undefined || from === undefined) return;
     const froms = this.froms.get(gateway) ?? new Map<string, string>();
@@ -114,6 +140,7 @@ export class LedgerView {
     if (frames === undefined) this.held.set(gateway, (frames = new Set()));
     if (isHeld) frames.add(key);
     else frames.delete(key);
+    this.onChange(gateway);
   }
 
   answer(only?: string): LedgerAnswer {
@@ -175,6 +202,30 @@ export class LedgerView {
     }
     const held = this.held.get(gateway)?.size ?? 0;
     return { link: this.links.get(gateway), pending, held, lostSince };
+  }
+
+  /** Undefined for what is no gateway, or was never connected. */
+  standingOf(gateway: string): Standing | undefined {
+    const link = this.links.get(gateway);
+    if (link === undefined) return undefined;
+    const standing: Standing = {
+      ...{ link, pending: 0, waiting: 0, statusMs: 0, missing: [], lost: [] },
+      held: this.held.get(gateway)?.size ?? 0,
+    };
+    for (const record of this.gateways.get(gateway)?.values() ?? []) {
+      const { epoch, pending, missing, lost, statusMs } = accountOf(record);
+      for (const [from, to] of pending) standing.pending += to - from + 1;
+      for (const [from, to] of record.waiting) standing.waiting += to - from + 1;
+      standing.missing.push(...missing.map((each) => ({ ...each, epoch })));
+      standing.lost.push(...lost.map((each) => ({ ...each, epoch })));
+      standing.statusMs = Math.max(standing.statusMs, statusMs);
+    }
+    return standing;
+  }
+
+  /** Gateways that were ever connected. */
+  linked(): string[] {
+    return [...this.links.keys()];
   }
 
   /** Every gateway that was ever connected to any collector of this log. `lastSeenMs`: epoch milliseconds. */

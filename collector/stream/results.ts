@@ -8,6 +8,9 @@ import { TOPIC_RESULTS, type Produced } from '../log/log.ts';
 /** Stand where readings have their gateway: no gateway can be named so. */
 export const STREAM = '~stream';
 export const BATCH = '~batch';
+/** What the collector says of gateways and fields (`collector/fleet`). */
+export const FLEET = '~fleet';
+type Origin = typeof STREAM | typeof BATCH | typeof FLEET;
 
 /** A series of results, short enough for a key: its tags decide. */
 export function groupHash(tags: Record<string, string>): string {
@@ -27,9 +30,9 @@ interface Word {
 /** Results of one step, gathered into records by what they are of; of each identity what was said last. */
 export class Results {
   private readonly byEpoch = new Map<string, Map<string, Word>>();
-  private readonly origin: typeof STREAM | typeof BATCH;
+  private readonly origin: Origin;
 
-  constructor(origin: typeof STREAM | typeof BATCH) {
+  constructor(origin: Origin) {
     this.origin = origin;
   }
 

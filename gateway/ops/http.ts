@@ -1,6 +1,7 @@
 /** The gateway's HTTP server, and how it is at a glance. */
 import { parseOrigins } from '../../shared/http/cors.ts';
 import { httpPart, type HttpSide } from '../../shared/parts/http.ts';
+import { gauge } from '../../shared/telemetry/metrics.ts';
 import { json } from '../../shared/http/route.ts';
 import {
   INTEGER,
@@ -122,6 +123,11 @@ const BUFFER = object({
 export const statusPart: GatewayPart<GatewaySite> = {
   name: 'status',
   open: (site) => site,
+  metrics: {
+    headwater_gateway_info: gauge('1, with the name of this gateway.', ({ context: { id } }) => [
+      { labels: { gateway: id }, value: 1 },
+    ]),
+  },
   routes: [
     {
       method: 'GET',

@@ -143,6 +143,12 @@ describe('with real Kafka and InfluxDB', () => {
       async () => (await pointsOf(all.address['http'] ?? '', 'alerts')).length > 0 || undefined,
     );
     await gateway.kill();
+    await until(
+      'the outage of the gateway, with its reason',
+      async () =>
+        (await pointsOf(all.address['http'] ?? '', 'headwater_gateways')).length > 0 || undefined,
+      60_000,
+    );
     await all.kill();
   });
 
@@ -174,14 +180,18 @@ describe('with real Kafka and InfluxDB', () => {
     };
     const fill = (query: string): string =>
       query.replaceAll(/\$(\w+)/g, (_, name: string) => values[name] ?? `$${name}`);
-    for (const { panels, variables } of Object.values(SPECS)) {
+    for (const { panels, variables, annotations = [] } of Object.values(SPECS)) {
       for (const { query, quiet = false } of [
         ...variables.map((each) => ({ query: each.query, quiet: false })),
+        ...annotations.map((each) => ({ query: each.query, quiet: true })),
+        ...panels.flatMap(({ units }) =>
+          units === undefined ? [] : [{ query: units, quiet: true }],
+        ),
         ...panels.flatMap(({ queries }) => queries),
       ]) {
         const { series, error } = await ask(fill(query));
         expect(error, query).toBeUndefined();
-        // Of one reading there is no gap, and no alert was late: test/integration/influxql.test.ts has both.
+        // Of one reading there is no gap, no alert was late, nothing was lost: test/integration/influxql.test.ts has all of it.
         if (!quiet) expect(series?.[0]?.values.length, query).toBeGreaterThan(0);
       }
     }
@@ -189,6 +199,7 @@ describe('with real Kafka and InfluxDB', () => {
       'headwater-fleet',
       'headwater-explorer',
       'headwater-quality',
+      'headwater-ledger',
       'headwater-results',
       'headwater-alerts',
       'headwater-operations',

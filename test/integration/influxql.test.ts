@@ -1,6 +1,9 @@
 /** The same data and queries in the embedded store, a real InfluxDB 1.8 and 2's compatible API: the same answers. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SPECS } from '../../dashboards/all.ts';
+import { FIELDS } from '../../collector/fleet/fields.ts';
+import { goneOf, goneReading, stateReading, type State } from '../../collector/fleet/standing.ts';
+import type { Standing } from '../../collector/ledger/view.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
 import type { Change } from '../../collector/store/store.ts';
@@ -27,10 +30,13 @@ const FILL: Record<string, string> = {
   timeFilter: `time >= ${T0}ms AND time <= ${T0 + 1000 * MINUTE}ms`,
   __interval: '1h',
 };
-const DASHBOARDS = Object.values(SPECS).flatMap(({ variables, panels }) =>
-  [...variables, ...panels.flatMap((panel) => panel.queries)].map(({ query }) =>
-    query.replaceAll(/\$(\w+)/g, (_, name: string) => FILL[name] ?? `$${name}`),
-  ),
+const DASHBOARDS = Object.values(SPECS).flatMap(({ variables, annotations = [], panels }) =>
+  [
+    ...[...variables, ...annotations, ...panels.flatMap((panel) => panel.queries)].map(
+      ({ query }) => query,
+    ),
+    ...panels.flatMap(({ units }) => units ?? []),
+  ].map((query) => query.replaceAll(/\$(\w+)/g, (_, name: string) => FILL[name] ?? `$${name}`)),
 );
 
 /** Alerts as stream rules write them, every third one late. */
@@ -41,7 +47,12 @@ function sampleAlerts(): Change[] {
       sequence: at,
       index: 0,
       measurement: 'alerts',
-      tags: { gateway: 'g', rule: at % 2 === 0 ? 'warm' : 'silent' },
+      tags: {
+        gateway: 'g',
+        rule: at % 2 === 0 ? 'warm' : 'silent',
+        measurement: 'climate',
+        field: 'temperature',
+      },
       fields: {
         active_bool: at % 4 < 2,
         late_bool: at % 3 === 0,
@@ -51,6 +62,43 @@ function sampleAlerts(): Change[] {
       timeMs: T0 + at * 20 * MINUTE + at,
       ns: 0,
     },
+  }));
+}
+
+/** What the collector says of gateways and fields: each state once, two losses, a unit. */
+function sampleStates(): Change[] {
+  const standing: Standing = {
+    link: { connected: true, at: T0 },
+    ...{ pending: 7, waiting: 7, held: 2, statusMs: T0 },
+    missing: [{ from: 3, to: 5, since: T0 + 7 * MINUTE, epoch: 'e' }],
+    lost: [{ from: 9, to: 9, cause: 'dropped', reason: 'full', since: T0 + MINUTE, epoch: 'e' }],
+  };
+  const told: [gateway: string, State | undefined, State][] = [
+    ['g', undefined, 'fresh'],
+    ['g', 'fresh', 'silent'],
+    ['g', 'silent', 'on the way'],
+    ['g', 'on the way', 'fresh'],
+    ['h', undefined, 'silent'],
+    ['i', undefined, 'on the way'],
+    ['j', undefined, 'unsure'],
+  ];
+  const states = told.map(([gateway, before, state], at) =>
+    stateReading({
+      ...{ gateway, state, standing, late: 70, location: [57.1, -2.1], isAgain: false },
+      before: before && { state: before, sinceMs: T0 },
+      timeMs: T0 + at * 50 * MINUTE,
+      sinceMs: T0 + at * 50 * MINUTE,
+    }),
+  );
+  const gone = goneOf(standing).map((each) => goneReading('g', each, false));
+  const field = {
+    ...{ measurement: FIELDS, tags: { measurement: 'climate', field: 'temperature' } },
+    fields: { unit_text: '°C', name_text: 'Temperature' },
+    ...{ sequence: 1, index: 0, timeMs: T0, ns: 0 },
+  };
+  return [...states, ...gone, field].map((put, sequence) => ({
+    identity: { gateway: '~fleet', epoch: 'e', sequence, index: 0 },
+    put,
   }));
 }
 
@@ -77,7 +125,7 @@ describe.each([
     database = target.bucket;
     const peer = new InfluxStore(target, () => undefined);
     await peer.open();
-    const changes = [...sampleChanges(), ...sampleAlerts()];
+    const changes = [...sampleChanges(), ...sampleAlerts(), ...sampleStates()];
     await store.apply(changes, new Map());
     await peer.apply(changes);
     await peer.close();

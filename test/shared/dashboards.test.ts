@@ -5,6 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { COLLECTOR_PARTS } from '../../collector/collector.ts';
 import { METRIC_SPECS, SPECS, dashboards } from '../../dashboards/all.ts';
+import { SOURCES } from '../../dashboards/grafana.ts';
+import { FIELDS } from '../../collector/fleet/fields.ts';
+import { GATEWAYS, LOSSES } from '../../collector/fleet/standing.ts';
 import { GATEWAY_PARTS } from '../../gateway/gateway.ts';
 import { ROOT } from '../support/process.ts';
 
@@ -39,16 +42,22 @@ describe('dashboards', () => {
     }
   });
 
-  it('ask data sources that provisioning makes, of which one is the default', () => {
-    const text = JSON.stringify(dashboards());
-    const asked = new Set(
-      [...text.matchAll(/\{"type":"(\w+)","uid":"([\w-]+)"\}/g)].map(
-        ([, type, uid]) => `${type} ${uid}`,
-      ),
-    );
-    expect([...asked].toSorted()).toEqual(
-      provisioned.map(({ type, uid }) => `${type} ${uid}`).toSorted(),
-    );
+  it('ask a data source that is chosen among those of its kind, first the one that provisioning makes; one is the default', () => {
+    for (const { uid = '', templating, ...rest } of Object.values(dashboards())) {
+      const text = JSON.stringify([rest, templating]);
+      const [chosen] = templating?.list ?? [];
+      const source = Object.values(SOURCES).find(({ type }) => type === chosen?.query);
+      expect(chosen, uid).toMatchObject({ type: 'datasource', current: { value: source?.uid } });
+      const asked = [...text.matchAll(/"datasource":(\{[^}]*\}[^}]*\})/g)].map(([, each]) => each);
+      expect(new Set(asked), uid).toEqual(
+        new Set([`{"type":"${source?.type}","uid":"\${${source?.variable}}"}`]),
+      );
+    }
+    expect(
+      Object.values(SOURCES)
+        .map(({ type, uid }) => `${type} ${uid}`)
+        .toSorted(),
+    ).toEqual(provisioned.map(({ type, uid }) => `${type} ${uid}`).toSorted());
     expect(provisioned.filter(({ isDefault }) => isDefault === true)).toHaveLength(1);
     const compose = readFileSync(join(ROOT, 'compose.yaml'), 'utf8');
     for (const { url } of provisioned) expect(compose).toContain(`${url.slice(2, -1)}: `);
@@ -64,6 +73,55 @@ describe('dashboards', () => {
           for (const [, name] of text.matchAll(/\$(\w+)/g)) expect(known, uid).toContain(name);
       }
     }
+  });
+
+  it('lead to dashboards that there are, with variables that those have', () => {
+    const variables = new Map(
+      Object.values(dashboards()).map(({ uid, templating }) => [
+        uid,
+        new Set(templating?.list?.map(({ name }) => name)),
+      ]),
+    );
+    const led = new Set<string>();
+    for (const model of Object.values(dashboards()))
+      for (const [, uid = '', query = ''] of JSON.stringify(model).matchAll(
+        /"url":"\/d\/([\w-]+)\?((?:[^"\\]|\\.)*)"/g,
+      )) {
+        expect(variables.has(uid), uid).toBe(true);
+        led.add(uid);
+        for (const [, name = ''] of query.matchAll(/var-(\w+)=/g))
+          expect(variables.get(uid), `${uid} ${name}`).toContain(name);
+      }
+    expect([...led].toSorted()).toEqual([
+      'headwater-explorer',
+      'headwater-gateway',
+      'headwater-ledger',
+    ]);
+  });
+
+  it('say why a line has a gap: outages, what came late and losses are marked on each of the store', () => {
+    for (const { uid = '', annotations } of Object.values(dashboards()))
+      expect(
+        annotations?.list?.map(({ name, enable }) => [name, enable]),
+        uid,
+      ).toEqual(
+        expect.arrayContaining([
+          ['Outages', true],
+          ['Backfill', true],
+        ]),
+      );
+    for (const { uid, annotations = [] } of Object.values(SPECS))
+      expect(
+        annotations.map(({ name }) => name),
+        uid,
+      ).toContain('Losses');
+  });
+
+  it('know the words for gateways, losses and fields as the collector writes them', () => {
+    const written = [GATEWAYS, LOSSES, FIELDS];
+    for (const { panels, annotations = [] } of Object.values(SPECS))
+      for (const { query } of [...panels.flatMap(({ queries }) => queries), ...annotations])
+        for (const [name] of query.matchAll(/headwater_\w+/g)) expect(written).toContain(name);
   });
 
   it('offer fields that a mean can be made of where they make means', () => {
@@ -87,8 +145,12 @@ describe('dashboards', () => {
         ),
       ),
     );
-    for (const { panels, variables } of Object.values(METRIC_SPECS))
-      for (const { query } of [...panels.flatMap(({ queries }) => queries), ...variables])
+    for (const { panels, variables, annotations = [] } of Object.values(METRIC_SPECS))
+      for (const { query } of [
+        ...panels.flatMap(({ queries }) => queries),
+        ...variables,
+        ...annotations,
+      ])
         for (const name of query.match(/headwater_\w+/g) ?? [])
           expect(known, query).toContain(name);
   });

@@ -1,11 +1,13 @@
 /** A panel of a dashboard, as its definition has it: lines, a table, or figures. */
 import { useEffect, useState } from 'preact/hooks';
-import type { PanelSpec } from '../../model.ts';
+import type { ColumnSpec, PanelSpec } from '../../model.ts';
+import type { Happened } from './events.ts';
 import { filledIn, framesOf, type Asked, type Frame } from './influx.ts';
 import { Refused } from './net.ts';
 import { PanelChart, colourOf, type PanelLine } from './panel-chart.tsx';
 import { Table, type Cell, type Level } from './parts.tsx';
 import { momentText, plain, spanText, valueText, type Value } from './series.ts';
+import { PlaceMap, StateBars } from './states.tsx';
 import { failed, useStore } from './store.ts';
 
 const LINES_MAX = 12;
@@ -71,20 +73,28 @@ function linesOf({ frames }: Answered): PanelLine[] {
   );
 }
 
-function cellOf({ unit, thresholds, states }: PanelSpec, value: Value): Cell {
+function cellOf(panel: PanelSpec, column: ColumnSpec | undefined, value: Value): Cell {
+  const { unit, thresholds, states } = { ...panel, ...column };
   const state = states?.[String(value)];
   if (state !== undefined) return { text: state.text, level: LEVELS[state.color] ?? '' };
   if (typeof value !== 'number') return valueText(value);
+  if (unit === 'dateTimeAsIso') return momentText(value);
   const step = thresholds?.findLast(({ from }) => value >= from);
   const text = unit === 's' ? spanText(value * 1000) : valueText(value);
   return { text, level: LEVELS[step?.color ?? ''] ?? '' };
 }
 
+/** Grafana calls the time by another name. */
+const specOf = ({ columns }: PanelSpec, column: string): ColumnSpec | undefined =>
+  columns?.[column === 'time' ? 'Time' : column];
+
 function Rows({ panel, frames }: { panel: PanelSpec; frames: Answered['frames'] }) {
   const tags = [...new Set(frames.flatMap(({ frame }) => Object.keys(frame.tags)))].filter((tag) =>
     frames.some(({ frame }) => frame.tags[tag] !== ''),
   );
-  const columns = [...new Set(frames.flatMap(({ frame }) => frame.columns))];
+  const columns = [...new Set(frames.flatMap(({ frame }) => frame.columns))].filter(
+    (column) => specOf(panel, column)?.isHidden !== true,
+  );
   // Of a figure over a range the time is that of the range.
   const shown = columns.filter(
     (column) =>
@@ -98,25 +108,45 @@ function Rows({ panel, frames }: { panel: PanelSpec; frames: Answered['frames'] 
       ...tags.map((tag) => frame.tags[tag] ?? ''),
       ...shown.map((column): Cell => {
         const value = row[frame.columns.indexOf(column)] ?? null;
-        return column === 'time' ? momentText(Number(value)) : cellOf(panel, value);
+        return column === 'time'
+          ? momentText(Number(value))
+          : cellOf(panel, panel.columns?.[column], value);
       }),
     ]),
   );
   return (
     <>
-      <Table label={panel.title} heads={[...tags, ...shown]} rows={rows.slice(0, ROWS_MAX)} />
+      <Table
+        label={panel.title}
+        heads={[...tags, ...shown].map((each) => specOf(panel, each)?.label ?? each)}
+        rows={rows.slice(0, ROWS_MAX)}
+      />
       {rows.length > ROWS_MAX && <p class="quiet">{rows.length - ROWS_MAX} more rows.</p>}
     </>
   );
 }
 
-function Lines({ panel, answer }: { panel: PanelSpec; answer: Answered }) {
+function Lines({
+  panel,
+  answer,
+  happened,
+}: {
+  panel: PanelSpec;
+  answer: Answered;
+  happened: readonly Happened[];
+}) {
   const all = linesOf(answer);
   const lines = all.slice(0, LINES_MAX);
   const { fromMs, toMs } = answer.asked;
   return (
     <>
-      <PanelChart lines={lines} about={panel.about} fromMs={fromMs} toMs={toMs} />
+      <PanelChart
+        lines={lines}
+        happened={happened}
+        about={panel.about}
+        fromMs={fromMs}
+        toMs={toMs}
+      />
       <ul class="legend">
         {lines.map(({ label }, at) => (
           <li key={`${at} ${label}`}>
@@ -129,8 +159,16 @@ function Lines({ panel, answer }: { panel: PanelSpec; answer: Answered }) {
   );
 }
 
-function Shown({ panel, answer }: { panel: PanelSpec; answer: Answered }) {
-  const { frames, error } = answer;
+function Shown({
+  panel,
+  answer,
+  happened,
+}: {
+  panel: PanelSpec;
+  answer: Answered;
+  happened: readonly Happened[];
+}) {
+  const { frames, error, asked } = answer;
   if (error !== '')
     return (
       <p role="alert" class="bad">
@@ -141,17 +179,25 @@ function Shown({ panel, answer }: { panel: PanelSpec; answer: Answered }) {
     return (
       <p class="empty">
         {panel.queries.every(({ quiet }) => quiet === true)
-          ? 'None, which is good.'
+          ? 'None in this range.'
           : 'Nothing in this range.'}
       </p>
     );
-  if (panel.kind === 'timeseries') return <Lines panel={panel} answer={answer} />;
+  if (panel.kind === 'timeseries')
+    return <Lines panel={panel} answer={answer} happened={happened} />;
+  const series = frames.map(({ alias, frame }) => ({
+    label: labelOf(alias, frame, frame.columns[1] ?? ''),
+    frame,
+  }));
+  if (panel.kind === 'geomap') return <PlaceMap panel={panel} series={series} />;
+  if (panel.kind === 'state-timeline')
+    return <StateBars panel={panel} series={series} fromMs={asked.fromMs} toMs={asked.toMs} />;
   if (panel.kind === 'stat')
     return (
       <dl class="figures">
-        {frames.map(({ alias, frame }, at) => [
+        {series.map(({ label, frame }, at) => [
           <dt key={`${at} name`}>
-            <bdi>{plain(labelOf(alias, frame, frame.columns[1] ?? ''))}</bdi>
+            <bdi>{plain(label)}</bdi>
           </dt>,
           <dd key={at}>{valueText(frame.values.at(-1)?.[1] ?? null)}</dd>,
         ])}
@@ -166,6 +212,7 @@ export function BoardPanel({
   about,
   ask,
   asked,
+  happened,
 }: {
   panel: PanelSpec;
   title: string;
@@ -173,6 +220,7 @@ export function BoardPanel({
   ask: () => Asked;
   /** Changes with what is asked for. */
   asked: string;
+  happened: readonly Happened[];
 }) {
   const answer = usePanel(panel, ask, asked);
   return (
@@ -184,7 +232,7 @@ export function BoardPanel({
       {answer === undefined ? (
         <p class="quiet">loading …</p>
       ) : (
-        <Shown panel={panel} answer={answer} />
+        <Shown panel={panel} answer={answer} happened={happened} />
       )}
     </section>
   );

@@ -3,20 +3,23 @@ import { useEffect, useState } from 'preact/hooks';
 import { ALERTS } from '../../alerts.ts';
 import { EXPLORER } from '../../explorer.ts';
 import { FLEET } from '../../fleet.ts';
+import { LEDGER } from '../../ledger.ts';
 import type { DashboardSpec } from '../../model.ts';
 import { QUALITY } from '../../quality.ts';
 import { RESULTS } from '../../results.ts';
 import { BoardPanel } from './board-panel.tsx';
-import { choicesOf, type Asked } from './influx.ts';
+import { useHappened } from './events.ts';
+import { choicesOf, filledIn, framesOf, type Asked } from './influx.ts';
 import { Refused } from './net.ts';
 import { choose, type Place } from './route.ts';
-import { plain } from './series.ts';
+import { momentText, plain } from './series.ts';
 import { failed, useStore } from './store.ts';
 
 const BOARDS: Record<string, DashboardSpec> = {
   fleet: FLEET,
   explorer: EXPLORER,
   quality: QUALITY,
+  ledger: LEDGER,
   results: RESULTS,
   alerts: ALERTS,
 };
@@ -29,12 +32,15 @@ const SPANS: Record<string, [label: string, ms: number]> = {
 const POINTS_WANTED = 200;
 const EVERY_MIN_MS = 1000;
 const CHOICES_MAX = 500;
+const NONE: readonly [] = [];
 
 const titleOf = ({ title }: DashboardSpec): string => title.replace(/^Headwater \/ /, '');
 
 interface Chosen {
   chosen: Record<string, string>;
   choices: Record<string, string[]>;
+  /** Of the newest reading of what is chosen, where that is one field. */
+  newestMs: number | undefined;
 }
 
 /** Variables one after another: a field is one of the measurement that is chosen before it. */
@@ -47,11 +53,25 @@ async function lookUp(spec: DashboardSpec, wanted: URLSearchParams, ask: Asked):
     const usual = found.find((each) => !/_(text|bool)$/.test(each)) ?? found[0] ?? '';
     chosen[variable.name] = found.includes(given) ? given : variable.all ? '' : usual;
   }
-  return { chosen, choices };
+  return { chosen, choices, newestMs: await newestOf({ ...ask, chosen }) };
 }
 
-function askedOf(spanMs: number, chosen: Record<string, string>): Asked {
-  const toMs = Date.now();
+async function newestOf(asked: Asked): Promise<number | undefined> {
+  const { measurement = '', field = '' } = asked.chosen;
+  if (measurement === '' || field === '') return undefined;
+  const frames = await framesOf(filledIn('SELECT last("$field") FROM "$measurement"', asked));
+  const time = frames[0]?.values[0]?.[0];
+  return typeof time === 'number' ? time : undefined;
+}
+
+/** What was measured long ago is looked at where it is: the range ends with it. */
+const endOf = (spanMs: number, newestMs: number | undefined): number => {
+  const nowMs = Date.now();
+  return newestMs !== undefined && newestMs < nowMs - spanMs ? newestMs + 1 : nowMs;
+};
+
+function askedOf(spanMs: number, chosen: Record<string, string>, newestMs?: number): Asked {
+  const toMs = endOf(spanMs, newestMs);
   const everyMs = Math.max(EVERY_MIN_MS, Math.round(spanMs / POINTS_WANTED / 1000) * 1000);
   return { fromMs: toMs - spanMs, toMs, everyMs, chosen };
 }
@@ -113,22 +133,24 @@ function Controls({
           ))}
         </select>
       </label>
-      {spec.variables.map(({ name, label, all }) => (
-        <label key={name}>
-          {label}{' '}
-          <select
-            value={own?.chosen[name] ?? ''}
-            onChange={(event) => choose({ [`v.${name}`]: event.currentTarget.value })}
-          >
-            {all && <option value="">all</option>}
-            {own?.choices[name]?.map((each) => (
-              <option key={each} value={each}>
-                {plain(each).slice(0, 80)}
-              </option>
-            ))}
-          </select>
-        </label>
-      ))}
+      {spec.variables
+        .filter(({ isHidden }) => isHidden !== true)
+        .map(({ name, label, all }) => (
+          <label key={name}>
+            {label}{' '}
+            <select
+              value={own?.chosen[name] ?? ''}
+              onChange={(event) => choose({ [`v.${name}`]: event.currentTarget.value })}
+            >
+              {all && <option value="">all</option>}
+              {own?.choices[name]?.map((each) => (
+                <option key={each} value={each}>
+                  {plain(each).slice(0, 80)}
+                </option>
+              ))}
+            </select>
+          </label>
+        ))}
       <span class="ranges" role="group" aria-label="Range, back from now">
         {Object.entries(SPANS).map(([name, [label]]) => (
           <button
@@ -151,7 +173,18 @@ export function DashboardsView({ place: { choices: wanted } }: { place: Place })
   const span = wanted.get('span') ?? spec.from.replace('now-', '');
   const [, spanMs] = SPANS[span] ?? ['', 86_400_000];
   const { own, error } = useChosen(spec, wanted, spanMs);
-  const isEmpty = own !== undefined && Object.values(own.choices).some((list) => list.length === 0);
+  // Of what means all where nothing is chosen there need be none.
+  const isEmpty =
+    own !== undefined &&
+    spec.variables.some(({ name, all }) => !all && own.choices[name]?.length === 0);
+  const ask = (): Asked => askedOf(spanMs, own?.chosen ?? {}, own?.newestMs);
+  const asked = `${spanMs} ${JSON.stringify(own?.chosen)} ${own?.newestMs === undefined}`;
+  const happened = useHappened(
+    spec.annotations ?? NONE,
+    ask,
+    own === undefined || isEmpty ? undefined : asked,
+  );
+  const isOld = own?.newestMs !== undefined && own.newestMs < Date.now() - spanMs;
   const filled = (text: string): string =>
     text.replaceAll(/\$(\w+)/g, (_, name: string) => own?.chosen[name] ?? '');
   return (
@@ -166,6 +199,11 @@ export function DashboardsView({ place: { choices: wanted } }: { place: Place })
           </p>
         )}
         {own === undefined && error === '' && <p class="quiet">loading …</p>}
+        {isOld && (
+          <p class="quiet">
+            The newest reading is of {momentText(own.newestMs ?? 0)}: the range ends there.
+          </p>
+        )}
         {isEmpty && <p class="empty">Nothing is stored of this yet.</p>}
       </section>
       {own !== undefined && !isEmpty && (
@@ -176,8 +214,9 @@ export function DashboardsView({ place: { choices: wanted } }: { place: Place })
               panel={panel}
               title={filled(panel.title)}
               about={filled(panel.about)}
-              ask={() => askedOf(spanMs, own.chosen)}
-              asked={`${spanMs} ${JSON.stringify(own.chosen)}`}
+              ask={ask}
+              asked={asked}
+              happened={happened}
             />
           ))}
         </div>

@@ -53,7 +53,7 @@ export async function framesOf(query: string): Promise<Frame[]> {
 
 /** What can be chosen for a variable. */
 export async function choicesOf(
-  { query, isNumber = false }: VariableSpec,
+  { query, only = '' }: VariableSpec,
   asked: Asked,
 ): Promise<string[]> {
   const frames = await framesOf(filledIn(query, asked));
@@ -61,7 +61,6 @@ export async function choicesOf(
   const all = frames.flatMap(({ values }) =>
     values.map((row) => String(row[isTagValues ? 1 : 0] ?? '')),
   );
-  return [...new Set(all)]
-    .filter((each) => each !== '' && !(isNumber && /_(text|bool)$/.test(each)))
-    .sort();
+  const fits = new RegExp(only);
+  return [...new Set(all)].filter((each) => each !== '' && fits.test(each)).sort();
 }

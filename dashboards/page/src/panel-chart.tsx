@@ -1,8 +1,10 @@
 /** The lines of a dashboard's panel over one axis. */
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
+import type { Happened } from './events.ts';
 import { fitted } from './fit.ts';
-import { plain } from './series.ts';
+import { momentText, plain } from './series.ts';
+import { COLOURS as NAMED } from './states.tsx';
 import { TIMES } from './times.ts';
 
 export interface PanelLine {
@@ -24,6 +26,8 @@ export const COLOURS = [
 export const colourOf = (at: number): string => COLOURS[at % COLOURS.length] ?? '';
 
 const HEIGHT_PX = 230;
+const QUIET = '#7d8794';
+const MARKS_MAX = 3;
 
 function columnsOf(lines: readonly PanelLine[]): uPlot.AlignedData {
   const maps = lines.map(({ points }) => new Map(points));
@@ -31,13 +35,50 @@ function columnsOf(lines: readonly PanelLine[]): uPlot.AlignedData {
   return [times, ...maps.map((map) => times.map((time) => map.get(time) ?? null))];
 }
 
+/** Behind the lines: an outage over its time, what has no length as a line. */
+function drawn(plot: uPlot, happened: readonly Happened[], endMs: number): void {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  for (const { fromMs, toMs = endMs, color } of happened) {
+    const left = plot.valToPos(fromMs, 'x', true);
+    const width = plot.valToPos(toMs, 'x', true) - left;
+    ctx.fillStyle = NAMED[color] ?? QUIET;
+    ctx.globalAlpha = 0.15;
+    if (width > 1) ctx.fillRect(left, bbox.top, width, bbox.height);
+    ctx.globalAlpha = 0.8;
+    ctx.fillRect(left, bbox.top, 1.5, bbox.height);
+  }
+  ctx.restore();
+}
+
+/** The newest of what happened, in words. */
+function Marks({ happened }: { happened: readonly Happened[] }) {
+  if (happened.length === 0) return null;
+  return (
+    <ul class="legend quiet">
+      {happened.slice(-MARKS_MAX).map(({ fromMs, toMs, text, color }) => (
+        <li key={`${fromMs} ${text}`}>
+          <i class="dot" style={{ background: NAMED[color] ?? QUIET }} /> {momentText(fromMs)}
+          {toMs !== fromMs && ` to ${toMs === undefined ? 'now' : momentText(toMs)}`}:{' '}
+          <bdi>{plain(text)}</bdi>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 export function PanelChart({
   lines,
+  happened,
   about,
   fromMs,
   toMs,
 }: {
   lines: readonly PanelLine[];
+  happened: readonly Happened[];
   about: string;
   fromMs: number;
   toMs: number;
@@ -46,6 +87,8 @@ export function PanelChart({
   const plot = useRef<uPlot | undefined>(undefined);
   const range = useRef<[number, number]>([fromMs, toMs]);
   range.current = [fromMs, toMs];
+  const marks = useRef(happened);
+  marks.current = happened;
   const shape = lines.map(({ label }) => label).join('\n');
   const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
   useEffect(() => {
@@ -70,6 +113,7 @@ export function PanelChart({
           { ...axis, size: 62 },
         ],
         scales: { x: { range: () => range.current } },
+        hooks: { drawClear: [(drawing) => drawn(drawing, marks.current, range.current[1])] },
         series: [
           {},
           ...lines.map((line, at) => ({
@@ -87,5 +131,11 @@ export function PanelChart({
     return fitted(made, element, HEIGHT_PX);
   }, [shape, isDark]);
   useEffect(() => plot.current?.setData(columnsOf(lines)), [lines]);
-  return <div class="panel-chart" ref={box} role="img" aria-label={about} />;
+  useEffect(() => plot.current?.redraw(false), [happened]);
+  return (
+    <>
+      <div class="panel-chart" ref={box} role="img" aria-label={about} />
+      <Marks happened={happened} />
+    </>
+  );
 }

@@ -35,7 +35,7 @@ function weightOf(sort: string, nowMs: number): ((series: Series) => number) | u
     return ({ value }) => (typeof value === 'number' ? value : Number.NEGATIVE_INFINITY);
   // What is new comes first, then what is fresh; positions and what alerts say of others last.
   return ({ appeared, time, field, measurement }) => {
-    if (measurement === 'alerts') return -8;
+    if (measurement === 'alerts' || measurement.startsWith('headwater_')) return -8;
     return appeared > 0 ? appeared : -AGES[ageOf(time, nowMs)] - (POSITION.test(field) ? 4 : 0);
   };
 }

@@ -748,7 +748,7 @@ export interface CollectorApi {
           sequence: number;
           index: number;
         };
-        kind: "reading" | "stream" | "batch";
+        kind: "reading" | "stream" | "batch" | "fleet";
         state: "present" | "moved" | "removed";
         measurement: string;
         /** Tag names and values. */

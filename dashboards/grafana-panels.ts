@@ -1,0 +1,80 @@
+/** What each kind of panel is set to in Grafana, beside what a panel says itself. */
+import {
+  FrameGeometrySourceMode,
+  LegendDisplayMode,
+  SortOrder,
+  TooltipDisplayMode,
+  VisibilityMode,
+} from '@grafana/schema';
+import type { Kind, PanelSpec } from './model.ts';
+
+/** A line is cut where nothing came for so long: a gap is to be seen, and its reason beside it. */
+const GAP_MS = 15 * 60_000;
+
+const legend = {
+  showLegend: true,
+  displayMode: LegendDisplayMode.List,
+  placement: 'bottom',
+  calcs: [],
+};
+const tooltip = { mode: TooltipDisplayMode.Multi, sort: SortOrder.Descending };
+
+export const OPTIONS: Record<Kind, Record<string, unknown>> = {
+  timeseries: { legend, tooltip },
+  stat: { reduceOptions: { calcs: ['lastNotNull'] }, textMode: 'auto', colorMode: 'value' },
+  table: { showHeader: true },
+  // The buckets are Prometheus' own, not counted from points.
+  heatmap: { calculate: false, yAxis: { unit: 's' }, color: { scheme: 'Blues', mode: 'scheme' } },
+  'state-timeline': {
+    mergeValues: true,
+    showValue: VisibilityMode.Auto,
+    alignValue: 'left',
+    rowHeight: 0.8,
+    legend,
+    tooltip: { mode: TooltipDisplayMode.Single, sort: SortOrder.None },
+  },
+  geomap: {
+    view: { id: 'fit', allLayers: true, lat: 0, lon: 0, zoom: 4, padding: 20, maxZoom: 12 },
+    controls: { showZoom: true, mouseWheelZoom: false, showAttribution: true },
+    basemap: { type: 'default', name: 'Map' },
+    tooltip: { mode: 'details' },
+    layers: [
+      {
+        type: 'markers',
+        name: 'Gateways',
+        location: {
+          mode: FrameGeometrySourceMode.Coords,
+          latitude: 'latitude',
+          longitude: 'longitude',
+        },
+        config: {
+          showLegend: false,
+          style: {
+            color: { field: 'state', fixed: 'green' },
+            size: { fixed: 8, min: 6, max: 12 },
+            opacity: 0.9,
+            text: { mode: 'field', field: 'gateway', fixed: '' },
+            textConfig: { fontSize: 12, offsetX: 0, offsetY: 16 },
+          },
+        },
+      },
+    ],
+  },
+};
+
+export function customOf({ kind, thresholds, unit }: PanelSpec): Record<string, unknown> {
+  switch (kind) {
+    case 'timeseries':
+      return {
+        insertNulls: GAP_MS,
+        ...(thresholds === undefined ? {} : { thresholdsStyle: { mode: 'dashed' } }),
+        ...(unit === 'percentunit' ? { axisSoftMin: 0, axisSoftMax: 1 } : {}),
+      };
+    case 'state-timeline':
+      return { fillOpacity: 75, lineWidth: 0 };
+    case 'table':
+      return { align: 'auto', filterable: true };
+    default:
+      return {};
+  }
+}
