@@ -28,6 +28,7 @@ import {
 import { Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-rows.ts';
 import { keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
+import { isAllInLog } from './lake/gather.ts';
 import { dateOf, folderOf, type Zone } from './lake/layout.ts';
 import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manifest.ts';
 
@@ -280,7 +281,7 @@ export class Heal {
   private async results(isAll: boolean, back: Returned): Promise<void> {
     const lost = this.of('results');
     if (lost.length === 0 && !isAll) return;
-    const { lake } = this.options;
+    const { lake, log } = this.options;
     const folders = new Set(lost.map(({ entry }) => folderOfKey(entry.key)));
     for (const folder of folders) lake.suspects.add(folder);
     if (isAll) lake.suspects.add('');
@@ -302,7 +303,8 @@ export class Heal {
     lake.catalog('results').refresh();
     for (const { entry } of lost) {
       const now = await back.of(entry);
-      if (now === entry.rows) await lake.check.settle(entry.key);
+      if (now === entry.rows || (await isAllInLog(log, 'results', entry.key)))
+        await lake.check.settle(entry.key);
       else
         await lake.check.giveUp(
           entry.key,

@@ -11,13 +11,11 @@
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
 import { RangeSet } from '../shared/model/ranges.ts';
-import type { FieldValue, Reading } from '../shared/model/reading.ts';
+import type { Reading } from '../shared/model/reading.ts';
 import { encodeReadings } from '../shared/model/readings-record.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
-import { rowsOf } from './duckdb/database.ts';
 import type { Lake } from './lake/lake.ts';
 import type { SpanSet, Spans } from './lake/manifest.ts';
-import { entriesOf, objectOf } from './lake/scan.ts';
 import {
   HEADER_AGAIN,
   HEADER_FROM_LAKE,
@@ -127,7 +125,7 @@ export class Rebuild {
   /** Frames that the lake has and the log has not; `only`: of these gateways and sequences. */
   async restore(only?: SpanSet): Promise<void> {
     const known = await this.inLog();
-    await this.lake.query({ zones: ['raw'], withoutLost: true }, async (connection) => {
+    await this.lake.read('raw', { withoutLost: true }, async (rows, paths) => {
       let batch: LogRecord[] = [];
       let bytes = 0;
       const flush = async (): Promise<void> => {
@@ -136,28 +134,23 @@ export class Rebuild {
         batch = [];
         bytes = 0;
       };
-      for await (const [gateway, epoch, kind, first, count, frame, headers] of rowsOf(
-        connection,
-        'SELECT gateway, epoch, kind, first_sequence, "count", frame, headers FROM raw WHERE kind >= 0 ORDER BY arrived, log, log_partition, log_offset',
-      )) {
+      for await (const row of rows.frames(paths)) {
         if (this.stopped) return;
-        const from = Number(first);
-        const to = from + Math.max(1, Number(count)) - 1;
-        const spans = { [String(epoch)]: [[from, to]] } satisfies Spans;
-        if (only !== undefined && !only.touches(String(gateway), spans)) continue;
-        const value = Buffer.from((frame as { bytes: Uint8Array }).bytes);
-        const name = `${String(gateway)}/${String(epoch)}/${kindOf(Number(kind), Number(count), value)}`;
+        const { gateway, epoch, kind, firstSequence: from, count, frame, headers } = row;
+        const to = from + Math.max(1, count) - 1;
+        const spans = { [epoch]: [[from, to]] } satisfies Spans;
+        if (only !== undefined && !only.touches(gateway, spans)) continue;
+        const name = `${gateway}/${epoch}/${kindOf(kind, count, frame)}`;
         let set = known.get(name);
         if (set === undefined) known.set(name, (set = new RangeSet()));
         if (set.covers(from, to)) continue;
         set.add(from, to);
-        const own = objectOf<string>(headers);
         batch.push({
-          key: String(gateway),
-          value,
-          headers: { ...own, [HEADER_FROM_LAKE]: 'true' },
+          key: gateway,
+          value: frame,
+          headers: { ...headers, [HEADER_FROM_LAKE]: 'true' },
         });
-        bytes += value.length;
+        bytes += frame.length;
         if (bytes >= APPEND_BYTES) await flush();
       }
       await flush();
@@ -166,12 +159,12 @@ export class Rebuild {
 
   /** Under the revisions that they had: windows that are computed anew afterwards have higher ones. */
   private async sayResults(): Promise<void> {
-    await this.lake.query({ zones: ['results'], withoutLost: true }, async (connection) => {
+    await this.lake.read('results', { withoutLost: true }, async (rows, paths) => {
       let name = '';
+      let own = { gateway: '', epoch: '', revision: 0 };
       let readings: Reading[] = [];
-      let revision = 0;
       const flush = async (): Promise<void> => {
-        const [gateway, epoch] = split(name);
+        const { gateway, epoch, revision } = own;
         if (readings.length > 0)
           await this.log.append(TOPIC_RESULTS, [
             {
@@ -183,28 +176,13 @@ export class Rebuild {
         this.status.results += readings.length;
         readings = [];
       };
-      for await (const row of rowsOf(
-        connection,
-        'SELECT gateway, epoch, sequence, "index", time_ns, measurement, tags, fields, texts, bools, revision FROM results ORDER BY gateway, epoch, sequence',
-      )) {
+      for await (const { reading, ...about } of rows.results(paths)) {
         if (this.stopped) return;
-        const [gateway, epoch, sequence, index, time, measurement, tags, ...values] = row;
-        const next = `${String(gateway)} ${String(epoch)}`;
+        const next = `${about.gateway} ${about.epoch}`;
         if (next !== name || readings.length >= RESULTS_PER_RECORD) await flush();
         name = next;
-        revision = Number(values[3]);
-        const timeNs = time as bigint;
-        readings.push({
-          measurement: String(measurement),
-          tags: objectOf<string>(tags),
-          fields: Object.fromEntries(
-            values.slice(0, 3).flatMap((part) => entriesOf<FieldValue>(part)),
-          ),
-          sequence: Number(sequence),
-          index: Number(index),
-          timeMs: Number(timeNs / 1_000_000n),
-          ns: Number(timeNs % 1_000_000n),
-        });
+        own = about;
+        readings.push(reading);
       }
       await flush();
     });
@@ -219,8 +197,3 @@ export class Rebuild {
 /** Parts of one note have its sequence, all of them: their checksums tell them apart. */
 const kindOf = (kind: number, count: number, frame: Buffer): string =>
   count > 0 || kind === KIND_STATUS ? `${kind}` : `${kind}/${frame.readUInt32LE(8)}`;
-
-function split(name: string): [gateway: string, epoch: string] {
-  const cut = name.indexOf(' ');
-  return [name.slice(0, cut), name.slice(cut + 1)];
-}

@@ -14,7 +14,8 @@ import {
   type Asked,
   type PointSum,
 } from '../duckdb/points.ts';
-import { LAKE_ATTEMPTS, Lake, isGone } from '../lake/lake.ts';
+import { LAKE_ATTEMPTS, isGone, type Lake } from '../lake/lake.ts';
+import { newest, select } from '../lake/lake-sql.ts';
 import type { LakeFile, Zone } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
 import { filesWith } from '../lake/replace.ts';
@@ -219,8 +220,8 @@ export class LakeSide {
         const selects: string[] = [];
         for (const zone of ZONES) {
           const whole = await this.lake.whole(await filesOf(zone), this.trustMs);
-          const select = Lake.select(zone, [...whole.keys()]);
-          selects.push(zone === 'results' ? Lake.newest(select) : select);
+          const all = select(zone, [...whole.keys()]);
+          selects.push(zone === 'results' ? newest(all) : all);
         }
         const readings = selects
           .map((select) => `SELECT ${COLUMNS} FROM (${select})`)

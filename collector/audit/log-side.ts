@@ -10,7 +10,7 @@ import { sumsOf, sumsSql, type PointSum } from '../duckdb/points.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
 import type { LakeState } from '../lake/gather.ts';
 import { SeriesTexts } from '../lake/rows.ts';
-import { LAKE_PREFIX } from '../lake/stage.ts';
+import { LAKE_PREFIX } from '../lake/gather.ts';
 import {
   HEADER_AGAIN,
   TOPIC_READINGS,

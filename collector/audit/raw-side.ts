@@ -5,7 +5,7 @@ import { LAKE_ATTEMPTS, isGone, type Lake } from '../lake/lake.ts';
 import type { LakeFile } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
 import { forgottenBefore } from '../lake/past.ts';
-import type { StoredFrame } from '../lake/parquet.ts';
+import type { StoredFrame } from '../lake/engine.ts';
 import { filesWith } from '../lake/replace.ts';
 import { rawRow, type RawRow } from '../lake/rows.ts';
 import { TOPIC_RAW, type Log, type LogRecord, type StoredRecord } from '../log/log.ts';

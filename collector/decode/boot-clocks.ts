@@ -18,6 +18,8 @@ const DRIFT = 200e-6;
 /** Beyond errors and drift, two anchors of one boot may differ by this and both be right, microseconds. */
 const TOLERANCE_US = 1e6;
 const ANCHORS_MAX = 16;
+/** A frame's own clock agrees with an anchor within this, microseconds. */
+export const AGREES_US = 1e6;
 /** Frames held by one partition, bytes. */
 export const HELD_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -85,13 +87,23 @@ export class BootClocks {
 
   /** How a frame's times are to be corrected, or undefined while that is not known. */
   resolve(header: FrameHeader): Resolution | undefined {
-    const { wallUs, monotonicUs } = header;
     const best = this.bestOf(header);
     if (best === undefined) return undefined;
-    return {
-      offsetUs: best.wallUs - (best.monotonicUs - monotonicUs) - wallUs,
-      isFinal: best.errorUs <= FINAL_ERROR_US,
-    };
+    return { offsetUs: offsetOf(best, header), isFinal: best.errorUs <= FINAL_ERROR_US };
+  }
+
+  /**
+   * Every correction under which readings of a frame may have been written, the one that counts now first; none while it
+   * waits for an anchor. `mayMove`: its own clock is believed, and was taken while the collector doubted its own.
+   */
+  corrections(header: FrameHeader, mayMove: boolean): number[] {
+    const believes = BootClocks.believes(header);
+    const best = believes && !mayMove ? undefined : this.resolve(header)?.offsetUs;
+    if (best === undefined) return believes ? [0] : [];
+    const { gateway, bootId } = header;
+    const now = believes && Math.abs(best) < AGREES_US ? 0 : best;
+    const all = this.anchorsOf(gateway, bootId).map((anchor) => offsetOf(anchor, header));
+    return [...new Set([now, ...(believes ? [0] : []), ...all])];
   }
 
   /** Whether an anchor is so much better than those before that what they placed should move. */
@@ -154,6 +166,9 @@ export class BootClocks {
     return count;
   }
 }
+
+const offsetOf = (anchor: ClockAnchor, { wallUs, monotonicUs }: FrameHeader): number =>
+  anchor.wallUs - (anchor.monotonicUs - monotonicUs) - wallUs;
 
 function contradict(a: ClockAnchor, b: ClockAnchor): boolean {
   const age = b.monotonicUs - a.monotonicUs;

@@ -68,6 +68,8 @@ export interface Replay {
   isWanted: (message: FrameRecord) => boolean;
   /** Mappings that were in force before. */
   older: readonly Mappings[];
+  /** Other corrections of the gateway's clock under which they may have been written, microseconds. */
+  elsewhereUs: readonly number[];
   /** `isWhole`: nothing of it is left in quarantine. */
   onDecoded: (sequence: number, readings: number, isWhole: boolean) => void;
   onQuarantined: (sequence: number) => void;
@@ -141,7 +143,7 @@ export class FrameDecoder {
         }
         const isWhole = this.tellProblems(job, message, decoded, produced);
         if (replay !== undefined) {
-          removed.push(...leftBehind(message, seed, context, taken, replay.older));
+          removed.push(...this.left(job, replay, context, message, deviceReceivedUs, taken));
           replay.onDecoded(message.sequence, taken.length, isWhole);
         }
         for (const reading of taken) {
@@ -159,7 +161,7 @@ export class FrameDecoder {
         produced.push(this.setAside(header, message, asReason(error)));
         if (replay === undefined) continue;
         // What an older mapping made of it is no longer said by anything.
-        removed.push(...leftBehind(message, seed, context, [], replay.older));
+        removed.push(...this.left(job, replay, context, message, deviceReceivedUs, []));
         replay.onQuarantined(message.sequence);
       }
     }
@@ -268,6 +270,24 @@ export class FrameDecoder {
     context.topic = message.topic;
     context.receivedMs = Math.floor(receivedUs / 1000);
     context.latestMs = Math.max(context.receivedMs, arrivedMs);
+  }
+
+  /** What a message wrote elsewhere: by older mappings, and under other corrections of its clock. */
+  private left(
+    { header, arrivedMs }: FrameJob,
+    { older, elsewhereUs }: Replay,
+    context: MessageContext,
+    message: FrameRecord,
+    deviceReceivedUs: number,
+    taken: readonly Reading[],
+  ): Reading[] {
+    const seed = identitySeed(header.gateway, header.epoch);
+    const gone = leftBehind(message, seed, context, taken, older);
+    for (const offsetUs of elsewhereUs) {
+      this.place(context, message, deviceReceivedUs + offsetUs, arrivedMs);
+      gone.push(...leftBehind(message, seed, context, taken, [...older, this.mappings]));
+    }
+    return gone;
   }
 
   private markMoved(decoded: Reading[], before: Reading[]): void {

@@ -2,24 +2,26 @@
  * Frames of a clock that is not known, or not known well (law 9): they are kept in the ledger topic until their boot has
  * an anchor, and those that were written under a bad one until it has a good one. What would be too much goes aside.
  */
-import { KIND_ANCHOR, type FrameHeader } from '../../shared/frame/frame.ts';
+import { CLOCK_ASSUMED, KIND_ANCHOR, type FrameHeader } from '../../shared/frame/frame.ts';
 import { readNote } from '../../shared/frame/notes.ts';
 import { HELD_PREFIX } from '../ledger/view.ts';
 import type { Produced, StoredRecord } from '../log/log.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
 import { arrivedOf } from './accounting.ts';
-import { BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
+import { AGREES_US, BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
 import { FrozenState } from './codec-state.ts';
 import type { FrameDecoder, FrameJob } from './frame-decoder.ts';
 import type { PartitionState } from './state.ts';
 
 const NOTHING = Buffer.alloc(0);
-/** A frame's own clock agrees with an anchor within this, microseconds. */
-const AGREES_US = 1e6;
 
 /** The collector doubted its own clock when it took this record. */
 export const isUnsettled = ({ headers }: Pick<StoredRecord, 'headers'>): boolean =>
   headers[HEADER_UNSETTLED] !== undefined;
+
+/** Its readings may move, though its own clock is believed. */
+export const mayMove = (record: Pick<StoredRecord, 'headers'>, header: FrameHeader): boolean =>
+  isUnsettled(record) && header.clockQuality !== CLOCK_ASSUMED;
 
 function keep(state: PartitionState, frame: HeldFrame, produced: Produced[]): void {
   const { key, headers, usedUs } = frame;

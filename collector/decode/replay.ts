@@ -34,6 +34,7 @@ import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
 import type { SeriesLimits } from './admission.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
 import { FrameDecoder } from './frame-decoder.ts';
+import { mayMove } from './held-frames.ts';
 import { MAPPING_PREFIX, mappingsOf, type MappingVersion } from './mapping/set.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import {
@@ -216,7 +217,7 @@ export class Replayer {
       return []; // It is in quarantine as a frame: nothing in it can be read.
     }
     if (header.kind !== KIND_RECORDS || !mayHold(job, header)) return [];
-    const offsetUs = BootClocks.believes(header) ? 0 : part.clocks.resolve(header)?.offsetUs;
+    const [offsetUs, ...elsewhereUs] = part.clocks.corrections(header, mayMove(record, header));
     if (offsetUs === undefined) return [];
     const { gateway, epoch } = header;
     const open = new RangeSet(job.ranges[`${gateway}/${epoch}`] ?? []);
@@ -239,6 +240,7 @@ export class Replayer {
       ...(selection.which === 'named' ? {} : { saidMs: this.options.nowMs() }),
       replay: {
         older,
+        elsewhereUs,
         isWanted: (message) => isWanted(selection, message, offsetUs),
         onDecoded: (sequence, readings, isWhole) => {
           part.done.messages++;

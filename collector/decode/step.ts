@@ -9,7 +9,6 @@
  */
 import { messageOf } from '../../shared/errors.ts';
 import {
-  CLOCK_ASSUMED,
   KIND_ANCHOR,
   KIND_LOSS,
   KIND_RECORDS,
@@ -32,7 +31,7 @@ import { accountLoss, accountStatus, accountSummary, arrivedOf } from './account
 import type { SeriesLimits } from './admission.ts';
 import { BootClocks } from './boot-clocks.ts';
 import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
-import { holdFrame, isUnsettled, settleFrames, takeAnchor } from './held-frames.ts';
+import { holdFrame, isUnsettled, mayMove, settleFrames, takeAnchor } from './held-frames.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import type { DecodeState, PartitionState } from './state.ts';
 
@@ -124,8 +123,7 @@ export class DecodeStep {
       : state.clocks.resolve(header);
     const job = jobOf(state, record, header, known?.offsetUs ?? 0, isFresh);
     if (known !== undefined) for (const each of this.decoder.readings(job)) produced.push(each);
-    const mayMove = isUnsettled(record) && header.clockQuality !== CLOCK_ASSUMED;
-    if (known?.isFinal !== true || mayMove)
+    if (known?.isFinal !== true || mayMove(record, header))
       holdFrame(state, record, job, known?.offsetUs, this.decoder, produced);
   }
 

@@ -14,7 +14,7 @@ import { chunksOf, quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { between, pointsOfReadings } from '../duckdb/points.ts';
 import type { Lake } from '../lake/lake.ts';
 import { dateOf, type FileFilter } from '../lake/layout.ts';
-import { pathList } from '../lake/parquet.ts';
+import { pathList } from '../lake/lake-sql.ts';
 import { PAST_COLUMNS, stageReplaced } from '../lake/parquet-past.ts';
 import { JOINED, READING_COLUMNS, STAGED, stageRows } from '../lake/parquet-rows.ts';
 import { pastOf } from '../lake/past.ts';

@@ -10,7 +10,7 @@ import type { BatchRunner } from '../batch/runner.ts';
 import { DAY_MS, dayMs } from '../batch/job.ts';
 import type { Lake } from '../lake/lake.ts';
 import { dateOf } from '../lake/layout.ts';
-import { pathList } from '../lake/parquet.ts';
+import { pathList } from '../lake/lake-sql.ts';
 import { objectOf } from '../lake/scan.ts';
 import type { Log } from '../log/log.ts';
 import type { TimeSeriesStore } from '../store/store.ts';

@@ -9,7 +9,7 @@ import {
 } from '../../shared/frame/frame.ts';
 import { quote } from '../duckdb/database.ts';
 import type { Lake } from '../lake/lake.ts';
-import { pathList } from '../lake/parquet.ts';
+import { pathList } from '../lake/lake-sql.ts';
 import { filesWith } from '../lake/replace.ts';
 import { objectOf } from '../lake/scan.ts';
 import { TOPIC_RAW, type Log } from '../log/log.ts';

@@ -9,7 +9,7 @@ import { between } from '../duckdb/points.ts';
 import { timeOf } from '../duckdb/nanos.ts';
 import type { Lake } from '../lake/lake.ts';
 import { dateOf, type LakeFile, type Zone } from '../lake/layout.ts';
-import { pathList } from '../lake/parquet.ts';
+import { pathList } from '../lake/lake-sql.ts';
 import { pastOf } from '../lake/past.ts';
 import { filesWith } from '../lake/replace.ts';
 import { objectOf } from '../lake/scan.ts';

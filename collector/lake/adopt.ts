@@ -1,5 +1,5 @@
 /** Files that no manifest speaks of: of an older version, of an attempt that was not committed, of a day whose manifest was lost. */
-import { messageOf } from '../../shared/errors.ts';
+import { isOfDisk } from './engine.ts';
 import type { Lake } from './lake.ts';
 import type { LakeFile, Zone } from './layout.ts';
 import type { FileEntry } from './manifest.ts';
@@ -31,8 +31,8 @@ export async function adopt(
         .facts(zone, path)
         .then((facts) => entryOf(file.key, path, facts))
         .catch(async (error: unknown) => {
-          // The disk's trouble or the file's own: its bytes can be read, and say nothing.
-          if (/out of memory|no space|too many open/i.test(messageOf(error))) throw error;
+          // Its own trouble: its bytes can be read, and say nothing.
+          if (isOfDisk(error)) throw error;
           await sumFile(path);
           return undefined;
         });

@@ -2,7 +2,24 @@
  * What a partition of a zone's topic has given and the lake has not yet: records are gathered until there are enough or
  * they have waited long enough.
  */
-import type { StoredRecord } from '../log/log.ts';
+import {
+  TOPIC_RAW,
+  TOPIC_READINGS,
+  TOPIC_RESULTS,
+  TOPIC_STATE,
+  type Log,
+  type StoredRecord,
+} from '../log/log.ts';
+import { parseKey, type Zone } from './layout.ts';
+
+/** In the topic `state`: `lake/ZONE/PARTITION`. */
+export const LAKE_PREFIX = 'lake/';
+
+export const TOPIC_OF: Record<Zone, string> = {
+  raw: TOPIC_RAW,
+  readings: TOPIC_READINGS,
+  results: TOPIC_RESULTS,
+};
 
 /** What the state topic says of a partition. */
 export interface LakeState {
@@ -99,4 +116,14 @@ export function isDue(
     oldest = Math.min(oldest, part.since);
   }
   return bytes >= flushBytes || now - oldest >= flushMs;
+}
+
+/** Whether the log still has every record that the writer of this file was given. */
+export async function isAllInLog(log: Log, zone: Zone, key: string): Promise<boolean> {
+  const { log: writer, partition = 0 } = parseKey({ key, bytes: 0, version: '' }) ?? {};
+  const name = `${LAKE_PREFIX}${zone}/${partition}`;
+  const states = await log.state(TOPIC_STATE, partition, name);
+  const { state } = partOf(states.find((each) => each.key === name)?.value, () => '');
+  const first = await log.first?.(TOPIC_OF[zone], partition);
+  return writer === state.log && first !== undefined && first <= state.begins;
 }

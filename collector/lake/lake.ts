@@ -11,8 +11,9 @@ import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckd
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
 import { Catalog, gatewayOf } from './catalog.ts';
 import { LakeCheck } from './check.ts';
+import type { FileEngine, FileRows } from './engine.ts';
+import { POINTS, newest, select } from './lake-sql.ts';
 import {
-  COLUMNS,
   ZONES,
   current,
   folderOf,
@@ -23,13 +24,17 @@ import {
 } from './layout.ts';
 import { beyond, counts, union, type Spans } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
-import { ParquetEngine, pathList } from './parquet.ts';
+import { ParquetEngine } from './parquet.ts';
+import { ParquetRows } from './parquet-read.ts';
 
 export interface LakeOptions {
   /** For files on their way, and those that were fetched. */
   folder: string;
   memoryBytes: number;
   cacheBytes: number;
+  /** Who writes and reads its files; Parquet by DuckDB when left out. */
+  engine?: FileEngine;
+  rows?: FileRows;
 }
 
 export interface ZoneSummary {
@@ -46,16 +51,10 @@ export interface ZoneSummary {
 /** A file that a query was about to read was merged or rewritten: it is asked again. */
 export const LAKE_ATTEMPTS = 5;
 
-/**
- * Only the newest revision of each result, and not those that were taken back. Earlier versions gave a result that
- * moved and its old place one revision: then what is there counts.
- */
-const NEWEST =
-  'QUALIFY row_number() OVER (PARTITION BY gateway, epoch, sequence, "index" ORDER BY revision DESC, log_offset DESC, removed) = 1';
-
 export class Lake {
   readonly store: ObjectStore;
-  readonly parquet: ParquetEngine;
+  readonly parquet: FileEngine;
+  private readonly rows: FileRows;
   readonly check: LakeCheck;
   /** Folders of results whose rows may be said again: see `Writer`. '' is all of them. */
   readonly suspects = new Set<string>();
@@ -67,12 +66,14 @@ export class Lake {
   private readonly options: LakeOptions;
   private instance: DuckDBInstance | undefined;
   private opening: Promise<DuckDBInstance> | undefined;
+  private readonly turns = new Map<Zone, Promise<unknown>>();
 
   constructor(store: ObjectStore, options: LakeOptions) {
     this.store = store;
     this.options = options;
     const work = join(options.folder, 'lake-work');
-    this.parquet = new ParquetEngine(work, options.memoryBytes);
+    this.parquet = options.engine ?? new ParquetEngine(work, options.memoryBytes);
+    this.rows = options.rows ?? new ParquetRows(() => this.connect());
     const manifests = join(work, 'manifests');
     this.catalogs = {
       raw: new Catalog(store, 'raw', manifests),
@@ -96,6 +97,16 @@ export class Lake {
       if (isRetryable(error)) return messageOf(error);
       throw error;
     }
+  }
+
+  /** One at a time in a zone: whoever looks at what is there, and writes what is not. */
+  alone<T>(zone: Zone, work: () => Promise<T>): Promise<T> {
+    const run = (this.turns.get(zone) ?? Promise.resolve()).then(work);
+    this.turns.set(
+      zone,
+      run.catch(() => undefined), // The caller sees it; the next one takes its turn.
+    );
+    return run;
   }
 
   /** For files on their way. */
@@ -210,6 +221,34 @@ export class Lake {
     await this.store.remove(key);
   }
 
+  // ---- rows ----
+
+  /** Local paths of the files of a zone that a question reads. Throws LAKE_UNAVAILABLE while something of them is lost. */
+  private async paths(zone: Zone, filter: FileFilter): Promise<string[]> {
+    const found = await this.check.files(zone, filter);
+    const paths = [...(await this.whole(found, filter.trustMs)).keys()];
+    // What was just found damaged is as much a reason to wait as what had been.
+    this.check.refuseLost(zone, filter);
+    return paths;
+  }
+
+  /** Works on the rows of a zone. Begins again when files were merged meanwhile. */
+  async read<T>(
+    zone: Zone,
+    filter: FileFilter,
+    work: (rows: FileRows, paths: readonly string[]) => Promise<T>,
+  ): Promise<T> {
+    return await again(async () => await work(this.rows, await this.paths(zone, filter)));
+  }
+
+  /** The highest revision that it has of an origin's results; 0: it has none. Throws LAKE_UNAVAILABLE. */
+  async newestRevision(origin: string): Promise<number> {
+    return await again(async () => {
+      const local = await this.whole(await this.files('results', { gateway: origin }));
+      return await this.rows.newestRevision([...local.keys()]);
+    });
+  }
+
   // ---- SQL ----
 
   private async connect(): Promise<DuckDBConnection> {
@@ -222,38 +261,6 @@ export class Lake {
     return await this.instance.connect();
   }
 
-  /** SQL of a zone's rows in these files; the same columns when there are none. */
-  static select(zone: Zone, paths: readonly string[]): string {
-    if (paths.length === 0) {
-      const none = COLUMNS[zone].map(({ name, type }) => `CAST(NULL AS ${type}) AS "${name}"`);
-      return `SELECT ${none.join(', ')} WHERE false`;
-    }
-    return `SELECT * FROM read_parquet(${pathList(paths)}, union_by_name = true, hive_partitioning = false)`;
-  }
-
-  /** Results as they are now: their newest revisions. */
-  static newest(select: string): string {
-    return `SELECT * FROM (${select} ${NEWEST}) WHERE NOT removed`;
-  }
-
-  /** The highest revision that it has of an origin's results; 0: it has none. Throws LAKE_UNAVAILABLE. */
-  async newestRevision(origin: string): Promise<number> {
-    for (let attempt = 1; ; attempt++) {
-      const connection = await this.connect();
-      try {
-        const paths = [
-          ...(await this.whole(await this.files('results', { gateway: origin }))).keys(),
-        ];
-        const sql = `SELECT max(revision) FROM (${Lake.select('results', paths)})`;
-        return Number((await connection.runAndReadAll(sql)).getRows()[0]?.[0] ?? 0);
-      } catch (error) {
-        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
-      } finally {
-        connection.closeSync();
-      }
-    }
-  }
-
   /**
    * Works on a connection whose views `raw`, `readings`, `results` (newest revisions) and `points` (a number of a reading
    * or result a row) show the files of these dates. Begins again when files were merged meanwhile.
@@ -262,17 +269,15 @@ export class Lake {
     filter: FileFilter,
     work: (connection: DuckDBConnection) => Promise<T>,
   ): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
+    return await again(async () => {
       const connection = await this.connect();
       try {
         await this.prepare(connection, filter);
         return await work(connection);
-      } catch (error) {
-        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
       } finally {
         connection.closeSync();
       }
-    }
+    });
   }
 
   /** The same for SQL that is not ours: it sees these views and nothing else (`duckdb/sealed.ts`). */
@@ -283,14 +288,9 @@ export class Lake {
   ): Promise<T> {
     const { folder, memoryBytes } = this.options;
     const spill = join(folder, 'lake-work', 'job-spill');
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const given = await this.views(filter);
-        return await sealed(given, { ...limits, spill, memoryBytes }, work);
-      } catch (error) {
-        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
-      }
-    }
+    return await again(async () =>
+      sealed(await this.views(filter), { ...limits, spill, memoryBytes }, work),
+    );
   }
 
   private async prepare(connection: DuckDBConnection, filter: FileFilter): Promise<void> {
@@ -309,14 +309,11 @@ export class Lake {
         zone === 'readings' && filter.readingsOf !== undefined
           ? { ...filter, gateway: filter.readingsOf }
           : filter;
-      const found = await this.check.files(zone, own);
-      const paths = [...(await this.whole(found, filter.trustMs)).keys()];
-      // What was just found damaged is as much a reason to wait as what had been.
-      this.check.refuseLost(zone, own);
+      const paths = await this.paths(zone, own);
       files.push(...paths);
-      const select = Lake.select(zone, paths);
+      const all = select(zone, paths);
       const isNewest = zone === 'results' && filter.allRevisions !== true;
-      views.set(zone, isNewest ? Lake.newest(select) : select);
+      views.set(zone, isNewest ? newest(all) : all);
     }
     if (zones.includes('readings')) views.set('points', POINTS);
     return { views, files };
@@ -346,7 +343,7 @@ export class Lake {
         zone,
         files: files.length,
         bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-        rows: await this.rows(zone, files),
+        rows: await this.countRows(zone, files),
         gateways: new Set(files.map(({ gateway }) => gateway)).size,
       };
       if (dates.length > 0) {
@@ -359,7 +356,7 @@ export class Lake {
   }
 
   /** As the manifests say; a file that none of them speaks of is looked into. */
-  private async rows(zone: Zone, files: readonly LakeFile[]): Promise<number> {
+  private async countRows(zone: Zone, files: readonly LakeFile[]): Promise<number> {
     const catalog = this.catalog(zone);
     let rows = 0;
     for (const file of files) {
@@ -384,15 +381,18 @@ export class Lake {
   }
 }
 
+async function again<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await work();
+    } catch (error) {
+      if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
+    }
+}
+
 /** A file that was about to be read was merged or rewritten. */
 export const isGone = (error: unknown): boolean =>
   hasCode(error, 'NOT_FOUND') ||
   /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
     messageOf(error),
   );
-
-const numbers = (view: string): string =>
-  `SELECT time, time_ns, measurement, series, tags, unnest(map_keys(fields)) AS field, unnest(map_values(fields)) AS value, gateway, epoch, sequence, "index" FROM ${view}`;
-
-/** One number a row, the long form that most SQL wants. */
-export const POINTS = numbers('readings');

@@ -11,7 +11,9 @@ import {
 } from '../duckdb/database.ts';
 import { COLUMNS, ORDER, type Zone } from './layout.ts';
 import { factsOf, islands, sequencesIn, type Facts } from './parquet-facts.ts';
+import type { FileEngine, MadeFile, Rewritten, Step, StoredFrame, WrittenFile } from './engine.ts';
 import type { RowRange } from './groups.ts';
+import { pathList } from './lake-sql.ts';
 import type { Spans } from './manifest.ts';
 import { PAST_SELECT, PAST_TABLES, stageReplacing, type Replacing } from './parquet-past.ts';
 import { takeApart, type PlainRecords } from './parquet-plain.ts';
@@ -40,42 +42,7 @@ const IDENTITY: Record<Zone, string> = {
   results: 'gateway, epoch, sequence, "index", revision, removed',
 };
 
-export const pathList = (paths: readonly string[]): string => `[${paths.map(quote).join(', ')}]`;
-
-export interface WrittenFile {
-  /** YYYY-MM-DD. */
-  date: string;
-  gateway: string;
-  path: string;
-  facts: Facts;
-}
-
-/** A file without some of its rows. */
-export interface Rewritten {
-  path: string;
-  rewritten: string;
-  facts: Facts;
-}
-
-/** A row of the zone `raw`, as a file has it. */
-export interface StoredFrame {
-  frame: Buffer;
-  headers: Record<string, string>;
-  kind: number;
-  epoch: string;
-  firstSequence: number;
-}
-
-/** What the rows of a step are of. */
-export interface Step {
-  files: WrittenFile[];
-  /** Gateway → sequences. */
-  spans: Map<string, Spans>;
-  /** Two records say something of the same sequence: one may replace the other. */
-  overlaps: boolean;
-}
-
-export class ParquetEngine {
+export class ParquetEngine implements FileEngine {
   private readonly folder: string;
   private readonly memoryBytes: number;
   private instance: DuckDBInstance | undefined;
@@ -126,7 +93,7 @@ export class ParquetEngine {
     connection: DuckDBConnection,
     zone: Zone,
     path: string,
-  ): Promise<{ path: string; facts: Facts }> {
+  ): Promise<MadeFile> {
     try {
       return { path, facts: await factsOf(connection, zone, path) };
     } catch (error) {
@@ -145,7 +112,7 @@ export class ParquetEngine {
   }
 
   /** A file with these frames, to be given to the store. */
-  writeRaw(rows: readonly RawRow[]): Promise<{ path: string; facts: Facts }> {
+  writeRaw(rows: readonly RawRow[]): Promise<MadeFile> {
     return this.inTurn('writing a file', async (connection) => {
       const columns = COLUMNS.raw;
       const staged = columns.map(({ name, type, staged: own }) => `"${name}" ${own?.[0] ?? type}`);
@@ -340,11 +307,7 @@ export class ParquetEngine {
   }
 
   /** These rows of a file, as they lie in it: of other row groups nothing is read. */
-  part(
-    zone: Zone,
-    path: string,
-    rows: readonly RowRange[],
-  ): Promise<{ path: string; facts: Facts }> {
+  part(zone: Zone, path: string, rows: readonly RowRange[]): Promise<MadeFile> {
     const where = rows
       .map(([from, to]) => `(file_row_number >= ${from} AND file_row_number < ${to})`)
       .join(' OR ');
@@ -368,7 +331,7 @@ export class ParquetEngine {
   }
 
   /** A file with the rows of all of them. */
-  merge(zone: Zone, paths: readonly string[]): Promise<{ path: string; facts: Facts }> {
+  merge(zone: Zone, paths: readonly string[]): Promise<MadeFile> {
     const from = `read_parquet(${pathList(paths)}, hive_partitioning = false, union_by_name = true)`;
     return this.inTurn('merging files', async (connection) => {
       const path = await this.copy(connection, `SELECT * FROM ${from}`, zone);

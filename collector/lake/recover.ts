@@ -2,10 +2,12 @@
  * What a stage finds when it takes a partition: what an attempt before it left, files that no manifest speaks of, and
  * whether the lake is the one that it wrote.
  */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { adopt, unlisted } from './adopt.ts';
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
-import type { Zone } from './layout.ts';
+import type { LakeFile, Zone } from './layout.ts';
 import { finishMerge } from './merge.ts';
 import { counts, isAs, rootFolder, writerOf, type FileEntry } from './manifest.ts';
 import { remakeRoot } from './remake.ts';
@@ -103,7 +105,9 @@ async function settle(
     (file) =>
       file.log === part.state.log && file.partition === partition && file.from === part.state.step,
   );
-  await adopt(lake, zone, writer, await unlisted(lake, zone, own));
+  const unknown = await unlisted(lake, zone, own);
+  for (const file of unknown) await putAgain(lake, file);
+  await adopt(lake, zone, writer, unknown);
   for (const { key } of own) part.suspects.add(key.slice(0, key.lastIndexOf('/') + 1));
   const day = await catalog.day(date);
   // The day's manifest may have been written and the root not, which says what the lake has: said once more, it does.
@@ -115,11 +119,24 @@ async function settle(
     const { or: _, ...before } = entry;
     const path = await lake.fetch(file);
     const sum = await sumFile(path);
+    if (!isAs(before, sum) && !isAs(entry, sum)) continue;
+    await putAgain(lake, file);
     if (isAs(before, sum)) put.push(before);
-    else if (isAs(entry, sum))
-      put.push(await entryOf(file.key, path, await lake.parquet.facts(zone, path)));
+    else put.push(await entryOf(file.key, path, await lake.parquet.facts(zone, path)));
   }
   if (put.length > 0) await catalog.commit(writer, new Map([[date, { put }]]));
+}
+
+/**
+ * What an attempt before this one has put may be nowhere but in memory, its name as well, and an fsync that failed once says
+ * yes the next time: before anything is built on it, it is written once more. What can be listed elsewhere is there to stay.
+ */
+async function putAgain(lake: Lake, { key, zone }: LakeFile): Promise<void> {
+  if (lake.store.path(key) === undefined) return;
+  const path = join(lake.work, `again-${zone}`);
+  await mkdir(lake.work, { recursive: true });
+  await writeFile(path, await lake.store.get(key));
+  await lake.put(key, path);
 }
 
 const isSettled = (entry: FileEntry): boolean => counts(entry) && entry.or === undefined;

@@ -10,7 +10,7 @@ import { dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { union, type Spans } from './manifest.ts';
 import type { PastRow, Replacing } from './parquet-past.ts';
 import type { Dead } from './parquet-rows.ts';
-import type { Rewritten } from './parquet.ts';
+import type { Rewritten } from './engine.ts';
 import type { ReadingRow } from './rows.ts';
 
 /** What of a gateway is dead, and the dates that it was said to be of. */

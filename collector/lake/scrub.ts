@@ -152,7 +152,7 @@ export class Scrub {
       lake.check.learn(zone, entry);
     for (const entry of await lake.check.missing(zone, date, before))
       await lake.check.setAside(zone, entry, 'missing', 'it is not there');
-    await this.strays(zone, before);
+    await lake.alone(zone, () => this.strays(zone, before));
     await this.resurrected(zone, date, before);
     await rest(performance.now() - begin);
     let bytes = 0;

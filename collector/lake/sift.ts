@@ -3,6 +3,7 @@
  * tries: nothing is written to the lake.
  */
 import type { StoredRecord } from '../log/log.ts';
+import { isOfDisk } from './engine.ts';
 
 /** When more than so many seem unwritable it is the world that fails. */
 const FOUND_MAX = 16;
@@ -23,6 +24,7 @@ export async function sift(
       await make(some);
       good = some;
     } catch (error) {
+      if (isOfDisk(error)) return new Map();
       const half = some.length >> 1;
       if (half === 0) found.set(first, error);
       else waiting.push(some.slice(half), some.slice(0, half));
@@ -36,6 +38,7 @@ export async function sift(
       await make([record]);
       found.delete(record);
     } catch (error) {
+      if (isOfDisk(error)) return new Map();
       found.set(record, error);
     }
     try {

@@ -12,21 +12,23 @@ import { randomBytes } from 'node:crypto';
 import { isRetryable } from '../../contracts/errors.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import {
-  TOPIC_RAW,
-  TOPIC_READINGS,
-  TOPIC_RESULTS,
-  TOPIC_STATE,
-  type Log,
-  type Produced,
-  type StoredRecord,
-} from '../log/log.ts';
+import { TOPIC_STATE, type Log, type Produced, type StoredRecord } from '../log/log.ts';
 import { lakeGroup } from '../log/topics.ts';
 import type { Offsets } from '../stage/membership.ts';
 import type { Announce, Stage } from '../stage/options.ts';
 import { asideRecord } from '../stage/aside.ts';
 import { runStage } from '../stage/stage.ts';
-import { endOf, isDue, partOf, take, type LakeState, type Part } from './gather.ts';
+import { isOfDisk } from './engine.ts';
+import {
+  LAKE_PREFIX,
+  TOPIC_OF,
+  endOf,
+  isDue,
+  partOf,
+  take,
+  type LakeState,
+  type Part,
+} from './gather.ts';
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
 import { finishMerge, merge } from './merge.ts';
@@ -40,14 +42,6 @@ import { Writer, datesOf, pathsOf, type Prepared } from './write.ts';
 
 /** Making the files of a step has failed so often, before the record that is the reason is looked for. */
 const SIFT_AFTER = 5;
-
-export const LAKE_PREFIX = 'lake/';
-
-const TOPIC_OF: Record<Zone, string> = {
-  raw: TOPIC_RAW,
-  readings: TOPIC_READINGS,
-  results: TOPIC_RESULTS,
-};
 
 /** Of a writer that begins. */
 const newId = (): string => randomBytes(4).toString('hex');
@@ -154,7 +148,8 @@ export class LakeStage {
       await recover(lake, this.zone, partition, part, newId);
     }
     await this.mark(now);
-    if (isDue(this.parts.values(), now, this.options)) return await this.flush(offsets, announce);
+    if (isDue(this.parts.values(), now, this.options))
+      return await lake.alone(this.zone, () => this.flush(offsets, announce));
     if (records.length === 0) await this.tidy(announce);
     return undefined;
   }
@@ -180,7 +175,8 @@ export class LakeStage {
       this.failures = 0;
       return { prepared, aside: [] };
     } catch (error) {
-      if (++this.failures < SIFT_AFTER) throw error;
+      // A failing disk fails for any record.
+      if (isOfDisk(error) || ++this.failures < SIFT_AFTER) throw error;
       this.failures = 0;
       const found = await sift(records, async (some) => {
         const tried = await this.writer.prepare(part, partition, some);

@@ -15,7 +15,7 @@ import { union, writerOf, type FileEntry, type Spans } from './manifest.ts';
 import { listing, pastKey } from './past.ts';
 import { isPlain } from './parquet-plain.ts';
 import type { Facts } from './parquet-facts.ts';
-import type { Step, WrittenFile } from './parquet.ts';
+import type { Step, WrittenFile } from './engine.ts';
 import { Rows, filesWith, rewrite, type Replaced } from './replace.ts';
 import { rawRow, readingRows, type RawRow } from './rows.ts';
 import { sumFile } from './sums.ts';

@@ -118,6 +118,10 @@ export class Membership {
   async commit(produce: Produced[], offsets: Offsets): Promise<void> {
     await this.consumer?.commit({ produce, offsets });
     for (const [partition, next] of offsets) this.committed.set(partition, next);
+    // A step that failed had gathered them, and what was gathered was committed since: done twice they would be said twice.
+    this.pending = this.pending.filter(
+      ({ partition, offset }) => offset >= (offsets.get(partition) ?? 0),
+    );
   }
 
   /** These have been worked on. */

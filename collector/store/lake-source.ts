@@ -5,7 +5,7 @@ import { timeOf } from '../duckdb/nanos.ts';
 import type { Lake } from '../lake/lake.ts';
 import { entriesOf, objectOf } from '../lake/scan.ts';
 import type { LakeState } from '../lake/gather.ts';
-import { LAKE_PREFIX } from '../lake/stage.ts';
+import { LAKE_PREFIX } from '../lake/gather.ts';
 import { TOPIC_READINGS, TOPIC_STATE, type Log } from '../log/log.ts';
 import type { Gap } from './place.ts';
 import type { Change } from './store.ts';

@@ -5,12 +5,8 @@
  *
  * State, in the topic `state`: `correct/RULE@HASH/GROUP/WINDOW`, and `correct/RULE@HASH` for the whole past of a rule.
  */
-import type { DuckDBConnection } from '../duckdb/database.ts';
 import { dateOf } from '../lake/layout.ts';
 import type { Lake } from '../lake/lake.ts';
-import { rowsOf } from '../duckdb/database.ts';
-import { objectOf } from '../lake/scan.ts';
-import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { TOPIC_STATE, type Produced } from '../log/log.ts';
 import { Aggregate } from './aggregate.ts';
 import type { Place } from './place.ts';
@@ -215,8 +211,8 @@ async function windowsIn(
   isWanted: (hash: string, window: number) => boolean,
 ): Promise<Map<string, Found>> {
   const endMs = toMs + rule.sizeMs;
-  const dates = { from: dateOf(fromMs), to: dateOf(endMs), zones: ['readings'] as const };
-  return await lake.query(dates, async (connection) => {
+  const dates = { from: dateOf(fromMs), to: dateOf(endMs) };
+  return await lake.read('readings', dates, async (rows, paths) => {
     const found = new Map<string, Found>();
     const groups = new Map<
       string,
@@ -227,7 +223,7 @@ async function windowsIn(
         source: WindowRule['inputs'][number]['source'];
       }[]
     >();
-    for await (const row of readingsOf(connection, fromMs, endMs)) {
+    for await (const row of rows.readings(paths, fromMs, endMs)) {
       let ways = groups.get(row.series);
       if (ways === undefined) {
         ways = rule.inputs.flatMap(({ name, source }) => {
@@ -256,37 +252,4 @@ async function windowsIn(
     }
     return found;
   });
-}
-
-interface LakeRow extends Pick<Reading, 'measurement' | 'tags' | 'fields' | 'timeMs' | 'ns'> {
-  series: string;
-  id: string;
-}
-
-async function* readingsOf(
-  connection: DuckDBConnection,
-  fromMs: number,
-  toMs: number,
-): AsyncGenerator<LakeRow> {
-  const tagsOf = new Map<string, Record<string, string>>();
-  const span = `time_ns >= ${BigInt(fromMs) * 1_000_000n} AND time_ns < ${BigInt(toMs) * 1_000_000n}`;
-  for await (const row of rowsOf(
-    connection,
-    `SELECT series, measurement, tags, fields, time_ns, gateway, epoch, sequence, "index" FROM readings WHERE ${span}`,
-  )) {
-    const [series, measurement, tags, fields, time, ...identity] = row;
-    const name = String(series);
-    let own = tagsOf.get(name);
-    if (own === undefined) tagsOf.set(name, (own = objectOf<string>(tags)));
-    const timeNs = time as bigint;
-    yield {
-      series: name,
-      measurement: String(measurement),
-      tags: own,
-      fields: objectOf<FieldValue>(fields),
-      timeMs: Number(timeNs / 1_000_000n),
-      ns: Number(timeNs % 1_000_000n),
-      id: identity.map(String).join('/'),
-    };
-  }
 }

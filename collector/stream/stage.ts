@@ -11,7 +11,7 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
 import { SeriesTexts } from '../lake/rows.ts';
 import type { LakeState } from '../lake/gather.ts';
-import { LAKE_PREFIX } from '../lake/stage.ts';
+import { LAKE_PREFIX } from '../lake/gather.ts';
 import {
   HEADER_AGAIN,
   TOPIC_READINGS,

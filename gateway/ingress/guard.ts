@@ -237,12 +237,6 @@ export class Guard {
     this.refusals.say(address, code, `a client at ${address} was refused: ${why}`);
   }
 
-  distrusted(address: string, code: string): void {
-    const why = distrustOf(code);
-    this.audit.say({ event: 'refused', address, reason: why });
-    this.refusals.say(address, code, `a client at ${address} was refused: ${why}`);
-  }
-
   private cameFrom(group: string): void {
     this.cameLately.delete(group);
     this.cameLately.add(group);

@@ -65,3 +65,21 @@ it('a kill at each write of an adoption hides no row from what comes again', asy
     await again.close();
   }
 });
+
+it('a disk that fails once while a file is looked into makes it no damaged one', async () => {
+  const folder = await older();
+  const lake = await opened(folder);
+  const facts = lake.parquet.facts.bind(lake.parquet);
+  let failures = 1;
+  lake.parquet.facts = (zone, path) =>
+    failures-- > 0
+      ? Promise.reject(
+          new Error(`IO Error: Could not read from file "${path}": Input/output error`),
+        )
+      : facts(zone, path);
+  const strays = await unlisted(lake, 'raw', await lake.files('raw'));
+  await expect(adopt(lake, 'raw', 'old-0', strays)).rejects.toThrow('Input/output error');
+  await adoptAll(lake, 'raw');
+  expect(await lake.catalog('raw').covers('gw', EPOCH, 1, LAST)).toBe(true);
+  await lake.close();
+});

@@ -3,6 +3,9 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
+import { STREAM } from '../../collector/stream/results.ts';
+import type { Reading } from '../../shared/model/reading.ts';
+import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { crc32c, crc32cCombine } from '../../shared/frame/crc32c.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { AuditSite } from '../support/audit-site.ts';
@@ -70,6 +73,40 @@ describe('a damaged file of the lake', () => {
     await site.scrub.pass();
     site.heal.ask();
     expect(await site.rows('readings')).toEqual(now);
+    await site.close();
+  });
+
+  it('is kept without what was written again meanwhile, and what the log still has is not called lost', async () => {
+    const site = new AuditSite(temporaryFolder());
+    await site.open();
+    const timeMs = Date.UTC(2026, 4, 1);
+    const reading = (sequence: number): Reading => ({
+      ...{ measurement: 'm', tags: {}, fields: { v: sequence }, index: 0, ns: 0 },
+      ...{ sequence, timeMs: timeMs + sequence },
+    });
+    const value = encodeReadings({
+      ...{ gateway: STREAM, epoch: 'rule/x', arrivedMs: timeMs, revision: 5 },
+      readings: Array.from({ length: 5000 }, (_, at) => reading(at)),
+    });
+    const records = Array.from({ length: 5 }, (_, at) =>
+      frameOf(1 + at * 1000, 1000, { dayMs: timeMs }),
+    );
+    await site.append(records);
+    await site.log.append('results', [{ key: 'rule/x', headers: {}, value }]);
+    await site.caughtUp();
+    for (const zone of ['readings', 'results'] as const) {
+      const before = await site.rows(zone);
+      const [file] = await site.lake.files(zone);
+      const key = file?.key ?? '';
+      await site.rewriteLake(key, (rows) => rows, 2048);
+      const entry = (await site.lake.catalog(zone).day(file?.date ?? '')).entries.get(key);
+      flip(join(site.lakeFolder, key), (entry?.groups[1]?.[0] ?? 0) + 100);
+      await site.scrub.pass();
+      await site.healed();
+      await until('all of it', async () => (await site.rows(zone)).length >= 5000 || undefined);
+      expect(await site.rows(zone)).toEqual(before);
+      expect(site.lake.check.damages).toEqual([]);
+    }
     await site.close();
   });
 

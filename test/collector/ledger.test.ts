@@ -2,11 +2,13 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
+import { ReplayJobs } from '../../collector/decode/replay-jobs.ts';
+import { Replayer } from '../../collector/decode/replay.ts';
 import { fleet } from '../../collector/api/fleet.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
-import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../../collector/log/log.ts';
+import { TOPIC_LEDGER, TOPIC_RAW, TOPIC_READINGS, type Log } from '../../collector/log/log.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
@@ -20,6 +22,7 @@ import {
   KIND_SUMMARY,
 } from '../../shared/frame/frame.ts';
 import { noteFrame, type Notes } from '../../shared/frame/notes.ts';
+import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
@@ -310,6 +313,36 @@ describe('clocks', () => {
     expect([...(await second.times()).values()]).toEqual([[-3100], [-3100], [-3100]]);
     await second.append(note(KIND_ANCHOR, anchor(50_000, T0), 6));
     expect([...(await second.times()).values()]).toEqual([[-100], [-100], [-100]]);
+  });
+
+  it('a replay names every place at which an anchor of its boot may have put a reading', async () => {
+    const { log, append } = await centre(temporaryFolder());
+    await append(
+      note(KIND_ANCHOR, anchor(90_000, T0 + 50_000), 1),
+      // Settled by what was known then; what is known later, by a little better, does not move it.
+      records(2, 1, 30 * S, 900 * S, 0),
+      note(KIND_ANCHOR, anchor(1000, T0), 3),
+    );
+    const jobs = new ReplayJobs(log, Date.now, () => 'job');
+    const limits = { perClient: 1e6, perGateway: 1e6 };
+    const mappings = new Mappings([]);
+    const notify = (): void => undefined;
+    const more = { limits, notify, nowMs: Date.now, mappings: () => mappings };
+    const replayer = new Replayer({ log, jobs, ...more });
+    cleanups.push(() => replayer.close());
+    await jobs.start();
+    cleanups.push(() => jobs.close());
+    await jobs.create({ which: 'all' });
+    await until('the replay', () => jobs.isFinished('job') || undefined);
+    const consumer = await log.consumer({
+      ...{ group: 'look', topic: TOPIC_READINGS, from: 'start', bytesMax: 1 << 20 },
+    });
+    const all = (await consumer.poll(0)).map(({ value }) => decodeReadings(value));
+    await consumer.close();
+    const first = all[0]?.readings[0]?.timeMs ?? 0;
+    const last = all.at(-1);
+    expect(last?.readings.map(({ timeMs }) => timeMs)).toEqual([first - 50]);
+    expect(last?.removed?.map(({ timeMs }) => timeMs)).toEqual([first]);
   });
 
   it("a collector's clock that is set moves what it had placed, whether the gateway's agreed with it or not, and nothing of a trusted one", async () => {

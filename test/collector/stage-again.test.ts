@@ -71,3 +71,56 @@ it('no commit passes over a record whose step was not committed', async () => {
   await stage.close();
   expect(broken).toEqual([]);
 });
+
+it('what was gathered and committed without its step is not worked on again', async () => {
+  const took: number[] = [];
+  const committed: number[] = [];
+  let gathered: number[] = [];
+  let isFailing = true;
+  let read = 0;
+  const consumer: Partial<LogConsumer> = {
+    poll: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      return read++ === 0
+        ? [{ partition: 0, offset: 0, key: 'k', headers: {}, value: Buffer.from('0') }]
+        : [];
+    },
+    commit: ({ offsets }) => {
+      committed.push(offsets.get(0) ?? -1);
+      return Promise.resolve();
+    },
+    ended: () => new Set(),
+    close: () => Promise.resolve(),
+  };
+  // As the lake's stages do it: taken in, and kept when what is made of it fails.
+  const flush = (offsets: Map<number, number>): Promise<[]> => {
+    if (isFailing) return Promise.reject(new HeadwaterError('LAKE_UNAVAILABLE', 'no space'));
+    for (const offset of gathered.splice(0)) offsets.set(0, offset + 1);
+    return Promise.resolve([]);
+  };
+  const stage = runStage({
+    name: 'gathers',
+    touches: 'gathers',
+    log: { groups: () => [], consumer: () => Promise.resolve(consumer as LogConsumer) },
+    notify: () => undefined,
+    time: fast,
+    consumer: { group: 'gathers', topic: 'raw', from: 'start', bytesMax: 1 << 20 },
+    step: (records, offsets) => {
+      took.push(...records.map(({ offset }) => offset));
+      gathered = [...new Set([...gathered, ...records.map(({ offset }) => offset)])];
+      return flush(offsets);
+    },
+    idle: (offsets) => {
+      // What failed in a step passes here.
+      isFailing = took.length === 0;
+      return gathered.length === 0 ? Promise.resolve(undefined) : flush(offsets);
+    },
+  });
+  await until('a commit', () => committed.length > 0 || undefined);
+  const before = took.length;
+  const polls = read;
+  await until('more polls', () => read > polls + 3 || undefined);
+  expect(took.length).toBe(before);
+  expect(committed).toEqual([1]);
+  await stage.close();
+});

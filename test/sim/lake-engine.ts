@@ -221,6 +221,18 @@ export class SimEngine implements FileEngine {
     return this.inTurn('reading a file', async () => factsOf(zone, await readFile(path)));
   }
 
+  sequences(path: string): Promise<Spans> {
+    return this.inTurn('reading a file', async () =>
+      union(
+        (await readingRowsOf([path])).map(
+          ({ record: { epoch }, reading: { sequence } }): Spans => ({
+            [epoch]: [[sequence, sequence]],
+          }),
+        ),
+      ),
+    );
+  }
+
   writeRaw(rows: readonly RawRow[]): Promise<MadeFile> {
     return this.inTurn('writing a file', () =>
       this.write(

@@ -6,6 +6,7 @@ import { openDuckDb, quote, type DuckDBConnection } from '../../collector/duckdb
 import { decode, encode, topicPrefix } from '../../collector/log/embedded-records.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { TOPIC_READINGS } from '../../collector/log/log.ts';
+import { parseKey } from '../../collector/lake/layout.ts';
 import { entryOf } from '../../collector/lake/write.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
@@ -144,9 +145,10 @@ export class AuditSite extends LakeSite {
     connection.closeSync();
     instance.closeSync();
     const date = /date=([^/]+)/.exec(key)?.[1] ?? '';
-    const catalog = lake.catalog('readings');
+    const zone = parseKey({ key, bytes: 0, version: '' })?.zone ?? 'readings';
+    const catalog = lake.catalog(zone);
     const entry = (await catalog.day(date)).entries.get(key);
-    const facts = await lake.parquet.facts('readings', made);
+    const facts = await lake.parquet.facts(zone, made);
     const now = await entryOf(key, made, facts);
     await lake.store.put(key, made);
     rmSync(made, { force: true });
