@@ -12,7 +12,14 @@ import { FUNCTIONS } from '../collector/influxql/functions.ts';
 import { METRIC_SPECS, SPECS, dashboards } from '../dashboards/all.ts';
 import { alertRules } from '../dashboards/prometheus.ts';
 import { COMMANDS, overview } from '../cli/commands.ts';
-import { HTTP_LIMITS, MQTT_LIMITS, type LimitRow } from '../shared/access/limits.ts';
+import {
+  ENROLL_LIMITS,
+  HTTP_LIMITS,
+  MQTT_LIMITS,
+  OTHER_LIMITS,
+  UPLINK_LIMITS,
+  type LimitRow,
+} from '../shared/access/limits.ts';
 import { CODECS } from '../collector/decode/codecs/table.ts';
 import { LIMITS } from '../shared/model/limits.ts';
 import { environmentName, type ConfigSpec } from '../shared/config/spec.ts';
@@ -149,7 +156,7 @@ const files: Record<string, string> = {
   'docs/conformance.md': conformancePage(root, NOTE),
   'docs/loss-table.md': lossPage(root),
   'docs/errors.md': errors(),
-  'docs/limits.md': `# Limits that hold for all\n${NOTE}\nNobody can take all of what is there for everybody: one principal (the user where one is known, else the address; of IPv6 the /64) may have half of what the others leave of it, so that who comes next still gets something. Nothing is taken back from those who have it. What a persistent session holds that is away comes free after \`limits.sessionExpiryMs\`. Each is counted: \`headwater_limit_refused_total{limit}\`, \`headwater_limit_used\`, \`headwater_limit_max\`. Limits of one connection, session or request are among the [settings](configuration.md).\n\n## MQTT\n\n${limits(MQTT_LIMITS)}\n## HTTP\n\nOf gateway and collector each; the principal is the token where one is asked for, else the address. Counted by \`headwater_http_limit_refused_total{limit}\`, \`headwater_http_limit_used\`, \`headwater_http_limit_max\`.\n\n${limits(HTTP_LIMITS)}`,
+  'docs/limits.md': `# Limits that hold for all\n${NOTE}\nNobody can take all of what is there for everybody: one principal (the user where one is known, else the address; of IPv6 the /64) may have half of what the others leave of it, so that who comes next still gets something. Nothing is taken back from those who have it. What a persistent session holds that is away comes free after \`limits.sessionExpiryMs\`. Each is counted: \`headwater_limit_refused_total{limit}\`, \`headwater_limit_used\`, \`headwater_limit_max\`. Limits of one connection, session or request are among the [settings](configuration.md).\n\n## MQTT\n\n${limits(MQTT_LIMITS)}\n## Uplinks\n\nOf a collector; the principal is the gateway, by its certificate or the uplink's secret, else the address. Counted by \`headwater_ingest_limit_refused_total{limit}\`, \`headwater_ingest_limit_used\`, \`headwater_ingest_limit_max\`.\n\n${limits(UPLINK_LIMITS)}\n## Enrolment\n\nIts listener has connections and bodies as below, counted by \`headwater_enroll_limit_refused_total{limit}\` and \`headwater_enroll_limit_used\`. A gateway gets four certificates an hour.\n\n${limits(ENROLL_LIMITS)}\n## What is kept of all, and told of all\n\n${limits(OTHER_LIMITS)}\n## HTTP\n\nOf gateway and collector each; the principal is the token where one is asked for, else the address. Counted by \`headwater_http_limit_refused_total{limit}\`, \`headwater_http_limit_used\`, \`headwater_http_limit_max\`.\n\n${limits(HTTP_LIMITS)}`,
   'docs/security.md': withTables('docs/security.md', {
     'rights-collector': rights(COLLECTOR_PARTS),
     'rights-gateway': rights(GATEWAY_PARTS),

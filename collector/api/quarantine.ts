@@ -11,7 +11,7 @@ import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantin
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { Seldom } from '../../shared/access/seldom.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { selects, type Selection } from '../decode/replay-jobs.ts';
 import { SELECTION, selectionOf } from '../decode/replay-part.ts';

@@ -3,6 +3,7 @@
  * topic, until its boot has an anchor; it then reaches log and stores at its right time. While the anchor's error is
  * large the frame stays, so that a better anchor can move its readings, and every moved reading says where it was.
  */
+import { Share } from '../../shared/access/shares.ts';
 import { CLOCK_UNKNOWN, type FrameHeader } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
@@ -45,7 +46,7 @@ export class BootClocks {
   /** `gateway/boot` → frames. */
   private readonly held = new Map<string, Map<string, HeldFrame>>();
   private readonly unsettled = new Map<string, Map<string, HeldFrame>>();
-  heldBytes = 0;
+  readonly heldBytes = new Share('held_frames', HELD_BYTES_MAX);
 
   /** Whether a frame's own wall clock is to be believed. */
   static believes(header: FrameHeader): boolean {
@@ -124,7 +125,8 @@ export class BootClocks {
     const name = `${frame.gateway}/${frame.boot}`;
     let frames = this.held.get(name);
     if (frames === undefined) this.held.set(name, (frames = new Map()));
-    this.heldBytes += frame.frame.length - (frames.get(frame.key)?.frame.length ?? 0);
+    const more = frame.frame.length - (frames.get(frame.key)?.frame.length ?? 0);
+    this.heldBytes.add(frame.gateway, more);
     frames.set(frame.key, frame);
     if (frame.usedUs === undefined || frame.headers[HEADER_UNSETTLED] === undefined) return;
     const list = this.unsettled.get(frame.gateway);
@@ -139,7 +141,7 @@ export class BootClocks {
   drop(frame: HeldFrame): void {
     const name = `${frame.gateway}/${frame.boot}`;
     const frames = this.held.get(name);
-    if (frames?.delete(frame.key) === true) this.heldBytes -= frame.frame.length;
+    if (frames?.delete(frame.key) === true) this.heldBytes.give(frame.gateway, frame.frame.length);
     if (frames?.size === 0) this.held.delete(name);
     this.unsettled.get(frame.gateway)?.delete(frame.key);
   }

@@ -46,12 +46,18 @@ export function holdFrame(
 ): void {
   const { clocks } = state;
   const { gateway, bootId, epoch, firstSequence } = header;
-  const isFull = (): boolean => clocks.heldBytes + record.value.length > HELD_BYTES_MAX;
-  // What is written already gives way first: it stays where it is.
-  if (isFull()) for (const settled of clocks.settledFrames()) letGo(state, settled, produced);
+  const held = clocks.heldBytes;
+  const isFull = (): boolean => held.room(gateway) < record.value.length;
+  // What is written already gives way first, it stays where it is: the gateway's own, and others' where the whole is taken.
+  if (isFull()) {
+    const isWhole = held.used + record.value.length > held.whole;
+    for (const settled of clocks.settledFrames())
+      if (isWhole || settled.gateway === gateway) letGo(state, settled, produced);
+  }
   if (isFull()) {
     if (usedUs !== undefined) return;
-    const reason = `its clock is not known, and ${HELD_BYTES_MAX} bytes of such frames are held already`;
+    held.refused++;
+    const reason = `its clock is not known, and ${held.of(gateway)} bytes of its frames are held already, of ${HELD_BYTES_MAX} for all`;
     for (const each of decoder.aside(record.value, header, reason, isFresh)) produced.push(each);
     return;
   }

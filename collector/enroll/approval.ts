@@ -1,11 +1,12 @@
 /** Gateways that wait for a person's yes. What is said yes to is a key, not a name: two machines may ask with one token. */
 import { HeadwaterError } from '../../shared/errors.ts';
+import { Share, addressGroup } from '../../shared/access/shares.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { refuse } from './refuse.ts';
 import type { Asked, Registry, TokenRecord } from './registry.ts';
 
-/** Machines that may wait with one token. */
-const ASKED_MAX = 4;
+/** Machines that may wait with one token; those of one address half of what others leave of it, so that nobody shuts the right one out. */
+const ASKED_MAX = 8;
 /** So much of a key is shown and typed. */
 const SHOWN = 12;
 
@@ -33,8 +34,13 @@ export class Approvals {
     const asked = approval?.asked ?? [];
     const known = shownKey(machine.key);
     if (!asked.some(({ key }) => key === machine.key)) {
-      if (asked.length >= ASKED_MAX)
-        refuse(`${ASKED_MAX} machines wait to be let in as '${gateway}' already`);
+      const share = new Share('waiting_machines', ASKED_MAX);
+      for (const { address } of asked) share.add(addressGroup(address), 1);
+      const from = addressGroup(machine.address);
+      if (share.room(from) <= 0)
+        refuse(
+          `${share.of(from)} machines of this address wait to be let in as '${gateway}' already, of ${asked.length}: let one in, or take the token back with 'headwater enroll --revoke ${gateway}'`,
+        );
       await this.registry.addTokens([{ ...token, approval: { asked: [...asked, machine] } }]);
       this.notify({
         level: 'warn',

@@ -22,6 +22,9 @@ import type { Asked, Certificate, Member, Registry, TokenRecord } from './regist
 const DAY_MS = 86_400_000;
 const OLDER_CAME = 'it came with an older certificate after a newer one';
 const TOKENS_MAX = 20_000;
+/** Each is two lines on stable storage, and a signature: more within so long are no renewals. */
+const RENEWALS_MAX = 4;
+const RENEWALS_MS = 3_600_000;
 const sha256 = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex');
 const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
@@ -213,6 +216,12 @@ export class Enrolment {
           `another machine has renewed the certificate of '${gateway}' before: a copied card? Look at 'headwater gateways', and give one of the two a name of its own`,
         );
       }
+      const fourth = member.certificates.at(-RENEWALS_MAX);
+      if (fourth !== undefined && nowMs - (fourth.fromMs + EARLIER_MS) < RENEWALS_MS)
+        throw new HeadwaterError(
+          'TOO_MANY_REQUESTS',
+          `'${gateway}' has got ${RENEWALS_MAX} certificates within the hour: try again later`,
+        );
       const certificate = await this.certificateFor(wish, nowMs);
       const certificates = [...member.certificates, certificate];
       await this.registry.put({ ...member, certificates });
@@ -379,21 +388,23 @@ export async function wishOf(request: Buffer): Promise<Wish> {
   let parsed: InstanceType<typeof Pkcs10CertificateRequest>;
   let details: ReturnType<typeof createPublicKey>;
   let isOwn = false;
+  let name: string | undefined;
   try {
     parsed = new Pkcs10CertificateRequest(request);
     const key = Buffer.from(parsed.publicKey.rawData);
     details = createPublicKey({ key, format: 'der', type: 'spki' });
     // Only after its kind: a key of another is not worked with.
     isOwn = details.asymmetricKeyDetails?.namedCurve === 'prime256v1' && (await parsed.verify());
+    const names = parsed.subjectName.getField('CN');
+    if (names.length === 1) [name] = names;
   } catch (error) {
     return refuse(`the body is no certificate request (PKCS #10): ${messageOf(error)}`);
   }
   if (details.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
     return refuse('the key of the request is not one on the curve P-256');
   if (!isOwn) return refuse('the request is not signed with its own key');
-  const name = parsed.subjectName.getField('CN')[0];
   if (name === undefined || !GATEWAY_ID.test(name))
-    return refuse("the request's common name is no gateway's name");
+    return refuse("the request's common name is no gateway's name, or not the only one");
   const publicKey = details.export({ type: 'spki', format: 'der' });
   return { gateway: name, publicKey, key: sha256(publicKey) };
 }

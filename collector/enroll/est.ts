@@ -126,7 +126,7 @@ const shared = {
   replies: { 200: { about: 'The certificate.', type: PKCS7 } },
 } as const;
 
-const EST_ROUTES: readonly Route<Est>[] = [
+export const EST_ROUTES: readonly Route<Est>[] = [
   {
     method: 'GET',
     path: '/.well-known/est/cacerts',

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Audit } from '../../shared/access/audit.ts';
 import { FailureLimiter } from '../../shared/access/failures.ts';
+import type { Share } from '../../shared/access/shares.ts';
 import { ServerTls } from '../../shared/access/tls.ts';
 import { Tokens } from '../../shared/access/tokens.ts';
 import { builtMs } from '../../shared/env/build.ts';
@@ -11,7 +12,7 @@ import { ADMIN_ALL, READ_ALL, json, type Request } from '../../shared/http/route
 import { INTEGER, TAGS, TEXT, listOf, maybe, object } from '../../shared/http/schema.ts';
 import { HttpServer } from '../../shared/http/server.ts';
 import { addressText, type Address } from '../../shared/net/listen.ts';
-import { counter, gauge } from '../../shared/telemetry/metrics.ts';
+import { counter, gauge, type Labels } from '../../shared/telemetry/metrics.ts';
 import { diskPart, guardPart } from '../ops/parts.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { Authority } from './authority.ts';
@@ -100,6 +101,15 @@ async function open(site: CollectorSite): Promise<Enrolling | undefined> {
   const ends = { listening: undefined, uplinks: undefined };
   return { enrolment, audit, tls, names, server, failures, timer, ...ends };
 }
+
+/** What stands of each limit of its listener, and of none that nobody can reach. */
+const limitsOf =
+  (value: (share: Share) => number) =>
+  ({ server: { shares } }: Enrolling): { labels: Labels; value: number }[] =>
+    [shares.connections, shares.bodies].map((share) => ({
+      labels: { limit: share.name },
+      value: value(share),
+    }));
 
 /** `KEY=VALUE,KEY=VALUE`. Throws QUERY_INVALID. */
 function labelsOf(text: string): Record<string, string> {
@@ -262,6 +272,14 @@ export const enrollPart: CollectorPart<Enrolling> = {
     headwater_enroll_waiting: gauge(
       'Machines that wait for a person to let them in.',
       ({ enrolment }) => enrolment.approvals.waiting().length,
+    ),
+    headwater_enroll_limit_refused_total: counter(
+      'Times that an address got nothing more of the listener for enrolment, by limit (docs/limits.md).',
+      limitsOf(({ refused }) => refused),
+    ),
+    headwater_enroll_limit_used: gauge(
+      'What is taken of a limit that holds for all who enrol.',
+      limitsOf(({ used }) => used),
     ),
     headwater_enroll_certificates_total: counter(
       'Certificates given out since the start, at enrolments and renewals.',

@@ -7,12 +7,15 @@ import { hostname } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { Aedes, type AuthenticateError, type Client } from 'aedes';
 import type { Audit } from '../../shared/access/audit.ts';
+import { Share, principalOf } from '../../shared/access/shares.ts';
+import type { UplinkLimitName } from '../../shared/access/limits.ts';
 import type { FailureLimiter } from '../../shared/access/failures.ts';
 import { Refusals, distrustOf, mistakeOf } from '../../shared/access/refusals.ts';
 import { sameSecret } from '../../shared/config/secrets.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { MqttConnection, MqttHandler } from '../../shared/mqtt/connection.ts';
+import { Begun } from '../../shared/mqtt/begun.ts';
 import type { IncomingPublish, MqttLimits } from '../../shared/mqtt/protocol.ts';
 import { PUBACK } from '../../shared/mqtt/packets.ts';
 import { HeldBack } from '../../shared/mqtt/held-back.ts';
@@ -37,6 +40,8 @@ interface Enrolled {
 export interface IngestOptions extends ReceiverOptions {
   mqtt: MqttLimits;
   server: ServerLimits;
+  /** Of messages that are not whole yet. */
+  begunBytesMax: number;
   /** Asked of every gateway without a certificate when set. */
   secret: string | undefined;
   /** On TLS a certificate is the only way in. */
@@ -50,6 +55,9 @@ export interface IngestOptions extends ReceiverOptions {
   clock: CollectorClock;
 }
 
+/** Links of gateways are slow. */
+const BEGUN_MS = 60_000;
+
 const NO_GATEWAY =
   "that is no gateway: this is the collector's uplink; devices connect to a gateway, by default port 1883";
 const SPOKEN = "3 and 4 (MQTT 3.1 and 3.1.1), by gateways; devices connect to a gateway's port";
@@ -59,6 +67,8 @@ export class Ingest implements MqttHandler {
   readonly server: MqttServer;
   readonly refusedBy = new CounterBy('reason');
   readonly receiver: Receiver;
+  /** What is there for all gateways, by its name in `UPLINK_LIMITS`. */
+  readonly shares: Record<UplinkLimitName, Share>;
   private readonly links: Links;
 
   private readonly options: IngestOptions;
@@ -70,6 +80,7 @@ export class Ingest implements MqttHandler {
   private readonly bySide = new Map<Duplex, MqttConnection>();
   private readonly sessions = new Map<MqttConnection, Peer>();
   private readonly heldBack = new HeldBack();
+  private readonly unfinished: Begun;
   private broker: Aedes | undefined;
 
   constructor(
@@ -90,10 +101,16 @@ export class Ingest implements MqttHandler {
       links.spoke(gateway, epoch, `${address} at collector ${hostname()}`);
     const given = { ...options, spoke };
     this.receiver = new Receiver(env, given, log, ledger, notify, options.clock, () =>
-      this.heldBack.releaseAll(),
+      this.heldBack.releaseAll(({ user, peer }) =>
+        this.receiver.isRelieved(principalOf(user, peer.address)),
+      ),
     );
     this.links = links;
     this.server = new MqttServer(this, options.server, () => env.clock.monotonicUs());
+    const begun = new Share('begun_packets', options.begunBytesMax);
+    this.unfinished = new Begun(begun, () => env.clock.monotonicUs(), BEGUN_MS);
+    const { share: connections } = this.server;
+    this.shares = { connections, begun_packets: begun, pending: this.receiver.pending };
   }
 
   async start(): Promise<void> {
@@ -177,6 +194,9 @@ export class Ingest implements MqttHandler {
       done(Object.assign(new Error(why), { returnCode }), false);
       return;
     }
+    // Where nobody is asked for credentials a name is only said: there an address is who it is.
+    if (connection.peer.certificateName !== undefined || this.options.secret !== undefined)
+      connection.user = id;
     this.sessions.set(connection, this.peerOf(connection, id));
     this.links.say(id, true);
     this.noteCertificate(id, connection);
@@ -244,6 +264,7 @@ export class Ingest implements MqttHandler {
     return {
       gateway,
       address: connection.peer.address,
+      principal: principalOf(connection.user, connection.peer.address),
       get isOpen() {
         return connection.isOpen;
       },
@@ -262,6 +283,10 @@ export class Ingest implements MqttHandler {
     );
   }
 
+  begun(connection: MqttConnection, bytes: number): void {
+    this.unfinished.look(connection, bytes);
+  }
+
   pubrel(connection: MqttConnection): void {
     connection.close('the uplink does not use QoS 2');
   }
@@ -274,6 +299,7 @@ export class Ingest implements MqttHandler {
     const session = this.sessions.get(connection);
     this.sessions.delete(connection);
     this.heldBack.forget(connection);
+    this.unfinished.leave(connection);
     if (session === undefined) return;
     const { gateway } = session;
     const isStillThere = [...this.sessions.values()].some((other) => other.gateway === gateway);
@@ -290,6 +316,7 @@ export class Ingest implements MqttHandler {
 
   async close(): Promise<void> {
     this.receiver.stop();
+    this.unfinished.close();
     await this.commands?.close();
     await this.server.close();
     await this.links.close();

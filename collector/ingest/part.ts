@@ -1,9 +1,10 @@
 /** What takes messages, as parts of a collector: gateways by their uplinks, and everybody else by HTTP. */
+import type { Share } from '../../shared/access/shares.ts';
 import { builtMs } from '../../shared/env/build.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { HttpIngest, INGEST_ROUTES } from '../../shared/http/ingest.ts';
 import type { Address } from '../../shared/net/listen.ts';
-import { counter, gauge, histogram } from '../../shared/telemetry/metrics.ts';
+import { counter, gauge, histogram, type Labels } from '../../shared/telemetry/metrics.ts';
 import { GATEWAY_ID, UP_BYTES_MAX } from '../../shared/wire/wire.ts';
 import type { CollectorConfig } from '../config.ts';
 import { enrollPart } from '../enroll/part.ts';
@@ -90,6 +91,15 @@ interface Uplinks {
   uplinks: Address | undefined;
 }
 
+/** As long as they may be, those of a dozen gateways whose name nobody has checked. */
+const BEGUN_BYTES_MAX = 128 * 1024 * 1024;
+
+/** What stands of each limit of the uplinks. */
+const limits =
+  (value: (share: Share) => number) =>
+  ({ ingest: { shares } }: Uplinks): { labels: Labels; value: number }[] =>
+    Object.entries(shares).map(([limit, share]) => ({ labels: { limit }, value: value(share) }));
+
 function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): Ingest {
   const { config, env, notify } = site.context;
   const gatewaysMax = config['ingest.gatewaysMax'];
@@ -108,6 +118,7 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
         connectionsPerAddressMax: gatewaysMax,
         connectTimeoutMs: 8000,
       },
+      begunBytesMax: BEGUN_BYTES_MAX,
       pendingBytesMax: config['ingest.pendingBytesMax'],
       secret: guard.secret,
       needsCertificate: guard.clientCertificates === 'required',
@@ -194,6 +205,18 @@ export const ingestPart: CollectorPart<Uplinks> = {
     headwater_ingest_reclaimed_messages_total: counter(
       'Messages asked for again, because the log lacked what had been acknowledged.',
       ({ ingest }) => ingest.receiver.reclaimedMessages,
+    ),
+    headwater_ingest_limit_refused_total: counter(
+      'Times that a gateway or address got nothing more of what is there for all, by limit (docs/limits.md).',
+      limits(({ refused }) => refused),
+    ),
+    headwater_ingest_limit_used: gauge(
+      'What is taken of a limit that holds for all.',
+      limits(({ used }) => used),
+    ),
+    headwater_ingest_limit_max: gauge(
+      'The most of it, for all together.',
+      limits(({ whole }) => whole),
     ),
     headwater_ingest_doubled_gateways: gauge(
       'Gateways of whose name two machines have come since the start.',

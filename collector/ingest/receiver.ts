@@ -3,8 +3,9 @@
  * acknowledge when the log has them (law 2). A status is answered with the time, and, when the ledger has taken it in,
  * with what the log lacks of the gateway's history.
  *
- * Bounded: what has been received and is not yet in the log is counted, and the caller is told to stop reading.
+ * Bounded: what has been received and is not yet in the log is counted, and who has his share of it is not read from.
  */
+import { Share } from '../../shared/access/shares.ts';
 import type { Env } from '../../shared/env/env.ts';
 import { Histogram } from '../../shared/telemetry/histogram.ts';
 import { messageOf } from '../../shared/errors.ts';
@@ -36,6 +37,8 @@ export interface Peer {
   readonly gateway: string;
   /** Where it is, when that is known. */
   readonly address?: string;
+  /** Whose share it takes. */
+  readonly principal: string;
   readonly isOpen: boolean;
   say(payload: Buffer): void;
   /** Stop reading from it, until `relieve`. */
@@ -100,7 +103,8 @@ export class Receiver {
   private readonly seen = new Map<string, GatewaySeen>();
   /** Connection → epoch → what is committed, over the connection's life. */
   private readonly committed = new WeakMap<Peer, Map<string, RangeSet>>();
-  private pendingBytes = 0;
+  /** Received, and not yet in the log. */
+  readonly pending: Share;
   private stopped = false;
 
   constructor(
@@ -120,6 +124,7 @@ export class Receiver {
     this.ledger = ledger;
     this.notify = notify;
     this.onRelief = onRelief;
+    this.pending = new Share('pending', options.pendingBytesMax);
     this.tooLarge = new TooLarge(log, notify, () => env.clock.monotonicUs());
     this.twins = new Twins(() => env.clock.monotonicUs(), notify);
     this.elsewhere = new Twins(() => env.clock.monotonicUs(), notify);
@@ -149,6 +154,11 @@ export class Receiver {
 
   isDoubled(gateway: string): boolean {
     return this.twins.isDoubled(gateway) || this.elsewhere.isDoubled(gateway);
+  }
+
+  /** It has not more than half of its share: it is read from again. */
+  isRelieved(principal: string): boolean {
+    return this.pending.room(principal) >= this.pending.of(principal);
   }
 
   gateways(): GatewaySeen[] {
@@ -203,8 +213,11 @@ export class Receiver {
     this.note(gateway, records.length, sequences);
     const bytes = payload.length;
     this.receivedBytes += bytes;
-    this.pendingBytes += bytes;
-    if (this.pendingBytes > this.options.pendingBytesMax) peer.hold();
+    this.pending.add(peer.principal, bytes);
+    if (this.pending.room(peer.principal) <= 0) {
+      this.pending.refused++;
+      peer.hold();
+    }
     void this.store(peer, records, sequences, bytes).then((stored) => {
       if (stored && hasStatus) void this.reclaim(peer, arrivedMs);
     });
@@ -278,8 +291,8 @@ export class Receiver {
       }
       return false;
     } finally {
-      this.pendingBytes -= bytes;
-      if (this.pendingBytes <= this.options.pendingBytesMax / 2) this.onRelief();
+      this.pending.give(peer.principal, bytes);
+      this.onRelief();
     }
   }
 

@@ -4,7 +4,7 @@ import { KIND_RECORDS, readHeader } from '../../shared/frame/frame.ts';
 import { TOPIC_RAW, type Log, type LogRecord } from '../log/log.ts';
 import { splitFrame } from '../log/fit.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { Seldom } from '../../shared/access/seldom.ts';
 
 export interface Taken {
   /** What the log has now. */

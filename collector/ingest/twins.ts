@@ -5,7 +5,7 @@
  * own epoch), but it must be said.
  */
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { Seldom } from '../../shared/access/seldom.ts';
 
 /** Epochs remembered of one gateway, and gateways. */
 const EPOCHS_MAX = 16;

@@ -6,7 +6,7 @@ import type { Env } from '../../shared/env/env.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
-import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { Seldom } from '../../shared/access/seldom.ts';
 import { REASON } from '../mqtt5/reasons.ts';
 import type { Guard } from './guard.ts';
 import type { Standings } from './standing.ts';

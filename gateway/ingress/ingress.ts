@@ -22,7 +22,8 @@ import { TOO_LARGE } from '../../shared/mqtt/scanner.ts';
 import { MqttServer, type ServerLimits } from '../../shared/mqtt/server.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { Seldom } from '../../shared/access/seldom.ts';
+import { addressGroup } from '../../shared/access/shares.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import { REASON } from '../mqtt5/reasons.ts';
@@ -304,7 +305,10 @@ export class Ingress implements MqttHandler {
   /** Once a minute for each client: it comes again and again. */
   private sayTooLarge({ clientId, connect, user, peer }: MqttConnection, reason: string): void {
     const id = clientId === '' ? (connect?.clientId ?? '') : clientId;
-    if (this.seldom.may(`too large ${id} ${peer.address}`) === undefined) return;
+    if (
+      this.seldom.may(`too large ${id} ${peer.address}`, addressGroup(peer.address)) === undefined
+    )
+      return;
     const who = `client '${id}'${user === undefined ? '' : ` of user '${user}'`} at ${peer.address}`;
     const [what, setting] =
       clientId === ''

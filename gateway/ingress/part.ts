@@ -91,7 +91,6 @@ async function listen({ ingress, webSockets }: Devices, site: GatewaySite): Prom
         clients: clientCertificates,
         // Whoever is asked who it is may come from any page.
         anyOrigin: passwords !== undefined,
-        messageBytesMax: config['limits.packetBytesMax'] + 65_536,
         handshakeMs: config['limits.connectTimeoutMs'],
       },
       server,

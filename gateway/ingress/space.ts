@@ -9,7 +9,7 @@ import { messageOf } from '../../shared/errors.ts';
 import { seal, unseal } from '../../shared/kv/sealed.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import type { Seldom } from '../../shared/telemetry/seldom.ts';
+import type { Seldom } from '../../shared/access/seldom.ts';
 import type { MessageBuffer } from '../buffer/buffer.ts';
 import type { Ticket } from '../buffer/ticket.ts';
 import type { Identities } from './identities.ts';

@@ -1,11 +1,12 @@
 /**
  * The audit log: who came, who was refused and why, what was changed. JSON, a line each, in `audit.log` of the data
- * folder (mode 0600), with one older file kept beside it. Bounded in size and in lines a second: a flood of refusals is
- * counted, not written out. Secrets and payloads are never in it.
+ * folder (mode 0600), with one older file kept beside it. Bounded in size and in lines a second, of which an address has its
+ * share: a flood of refusals is counted, not written out. Secrets and payloads are never in it.
  */
 import { chmod, open, rename, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
+import { Share, addressGroup } from './shares.ts';
 import type { Notify } from '../telemetry/log.ts';
 
 const FILE_BYTES_MAX = 8 * 1024 * 1024;
@@ -52,7 +53,7 @@ export class Audit {
   private waiting: string[] = [];
   private writing: Promise<void> | undefined;
   private second = 0;
-  private lines = 0;
+  private lines = new Share('audit_lines', LINES_PER_SECOND_MAX);
   private suppressed = 0;
   private failed = false;
   private isClosed = false;
@@ -69,9 +70,11 @@ export class Audit {
     const second = Math.floor(nowMs / 1000);
     if (second !== this.second) {
       this.second = second;
-      this.lines = 0;
+      this.lines = new Share('audit_lines', LINES_PER_SECOND_MAX);
     }
-    if (++this.lines > LINES_PER_SECOND_MAX) {
+    const { address, user } = event;
+    // Who floods hides nobody else's doings.
+    if (!this.lines.take(address === undefined ? `user ${user}` : addressGroup(address))) {
       this.suppressed++;
       return;
     }

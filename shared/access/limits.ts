@@ -83,6 +83,67 @@ export const MQTT_LIMITS = [
   },
 ] as const satisfies readonly LimitRow[];
 
+/** The same for gateways that come to a collector by their uplinks. */
+export const UPLINK_LIMITS = [
+  {
+    name: 'connections',
+    setting: 'ingest.gatewaysMax',
+    what: 'gateway connections at once, by address',
+    answer: 'closed at once',
+  },
+  {
+    name: 'begun_packets',
+    setting: '128 MiB',
+    what: 'bytes of uplink messages that have begun and are not whole, as long as they will be',
+    answer:
+      'it is not read from until others are whole: nothing lost; one that does not end within 60 s, while others wait, is closed',
+  },
+  {
+    name: 'pending',
+    setting: 'ingest.pendingBytesMax',
+    what: 'bytes of uplink messages that are not in the log yet',
+    answer: 'it is not read from until there is room: nothing lost',
+  },
+] as const satisfies readonly LimitRow[];
+
+/** The same for machines that would be gateways of a collector. */
+export const ENROLL_LIMITS = [
+  {
+    name: 'waiting_machines',
+    setting: '8',
+    what: 'machines that wait for a person to let them in with one join token, by address',
+    answer: '403: none more of its address',
+  },
+] as const satisfies readonly LimitRow[];
+
+/** The same for what is kept of gateways, and told of all. */
+export const OTHER_LIMITS = [
+  {
+    name: 'held_frames',
+    setting: '64 MiB of a partition',
+    what: 'frames of gateways whose clock is not known yet, by gateway',
+    answer: 'quarantine, with the reason; it is decoded again from there',
+  },
+  {
+    name: 'audit_lines',
+    setting: '100 a second',
+    what: 'lines of `audit.log`, by address, else user',
+    answer: 'counted in the next line (`suppressedBefore`)',
+  },
+  {
+    name: 'refusal_lines',
+    setting: '20 a minute',
+    what: 'lines of the log about who was refused, by address',
+    answer: 'counted in the next line',
+  },
+  {
+    name: 'seldom_lines',
+    setting: '120 a minute',
+    what: 'other lines of the log that somebody without rights can bring about, by address or user',
+    answer: 'not said; what they say is counted by a metric',
+  },
+] as const satisfies readonly LimitRow[];
+
 /** The same for HTTP, on both servers. */
 export const HTTP_LIMITS = [
   {
@@ -131,6 +192,14 @@ export const HTTP_LIMITS = [
 ] as const satisfies readonly LimitRow[];
 
 export type MqttLimitName = (typeof MQTT_LIMITS)[number]['name'];
+export type UplinkLimitName = (typeof UPLINK_LIMITS)[number]['name'];
+export type EnrollLimitName = (typeof ENROLL_LIMITS)[number]['name'];
+export type OtherLimitName = (typeof OTHER_LIMITS)[number]['name'];
 export type HttpLimitName = (typeof HTTP_LIMITS)[number]['name'];
 /** Of which a `Share` is one: there is none without its row. */
-export type LimitName = MqttLimitName | HttpLimitName;
+export type LimitName =
+  | MqttLimitName
+  | UplinkLimitName
+  | EnrollLimitName
+  | OtherLimitName
+  | HttpLimitName;

@@ -3,9 +3,9 @@
  * and reason and at most 20 lines a minute in all, so that whoever knocks a million times, or from a million addresses,
  * fills no disk; how many were not told stands in the next line. The audit log has them one by one.
  */
-import { Seldom } from '../telemetry/seldom.ts';
+import { Seldom } from './seldom.ts';
 import type { Notify } from '../telemetry/log.ts';
-import { addressGroup } from './shares.ts';
+import { Share, addressGroup } from './shares.ts';
 
 const LINES_PER_MINUTE_MAX = 20;
 const MINUTE_US = 60_000_000;
@@ -16,7 +16,7 @@ export class Refusals {
   private readonly event: string;
   private readonly seldom: Seldom;
   private minuteUs = -MINUTE_US;
-  private lines = 0;
+  private lines = new Share('refusal_lines', LINES_PER_MINUTE_MAX);
   private unsaid = 0;
 
   constructor(monotonicUs: () => number, notify: Notify, event: string) {
@@ -29,15 +29,16 @@ export class Refusals {
   /** `reason` is a constant, nothing that a client sends; `text` is the whole sentence. */
   say(address: string, reason: string, text: string): void {
     const nowUs = this.monotonicUs();
-    if (this.seldom.may(`${addressGroup(address)} ${reason}`) === undefined) {
+    const from = addressGroup(address);
+    if (this.seldom.may(`${from} ${reason}`, from) === undefined) {
       this.unsaid++;
       return;
     }
     if (nowUs - this.minuteUs >= MINUTE_US) {
       this.minuteUs = nowUs;
-      this.lines = 0;
+      this.lines = new Share('refusal_lines', LINES_PER_MINUTE_MAX);
     }
-    if (++this.lines > LINES_PER_MINUTE_MAX) {
+    if (!this.lines.take(from)) {
       this.unsaid++;
       return;
     }

@@ -10,7 +10,7 @@ import type { MqttConnection } from './connection.ts';
 const SMALL_BYTES = 4096;
 const LOOK_MS = 1000;
 /** While others wait. */
-const ENDS_WITHIN_US = 20_000_000;
+const ENDS_WITHIN_MS = 20_000;
 
 interface Room {
   principal: string;
@@ -21,13 +21,15 @@ interface Room {
 export class Begun {
   private readonly share: Share;
   private readonly monotonicUs: () => number;
+  private readonly endsWithinMs: number;
   private readonly held = new Map<MqttConnection, Room>();
   private readonly waiting = new Map<MqttConnection, Room>();
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(share: Share, monotonicUs: () => number) {
+  constructor(share: Share, monotonicUs: () => number, endsWithinMs = ENDS_WITHIN_MS) {
     this.share = share;
     this.monotonicUs = monotonicUs;
+    this.endsWithinMs = endsWithinMs;
   }
 
   /** How long the packet that the connection has begun will be; 0: there is none. */
@@ -71,7 +73,7 @@ export class Begun {
       this.timer = undefined;
       return;
     }
-    const before = this.monotonicUs() - ENDS_WITHIN_US;
+    const before = this.monotonicUs() - this.endsWithinMs * 1000;
     for (const [connection, { sinceUs }] of [...this.held])
       if (sinceUs < before) connection.close('a packet that was begun does not end');
   }

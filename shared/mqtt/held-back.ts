@@ -10,11 +10,10 @@ export class HeldBack {
     connection.hold();
   }
 
-  /** Reading goes on; a connection that fills the room again may be held anew meanwhile. */
-  releaseAll(): void {
-    const held = [...this.connections];
-    this.connections.clear();
-    for (const connection of held) connection.release();
+  /** Reading goes on of those of which `may` says so; a connection that fills the room again may be held anew meanwhile. */
+  releaseAll(may: (connection: MqttConnection) => boolean = () => true): void {
+    for (const connection of [...this.connections])
+      if (may(connection) && this.connections.delete(connection)) connection.release();
   }
 
   /** The connection is closed. */

@@ -47,11 +47,16 @@ export class PacketScanner {
   /** Received and not yet cut: from `at` on. */
   private rest: Buffer | undefined;
   private at = 0;
+  /** What came with the end of the packet that is in `rest`. */
+  private later: Buffer | undefined;
   /** Length the unfinished packet will have once complete; 0 when not yet known. */
   private wanted = 0;
-  /** Parts of an unfinished packet, joined once it is whole, so that a slow sender costs no quadratic copying. */
-  private parts: Buffer[] = [];
-  private partBytes = 0;
+  /**
+   * What is there of it, in one piece as long as the packet from the second read on: a packet that comes byte by byte takes
+   * no more than one that comes at once.
+   */
+  private begun: Buffer | undefined;
+  private begunAt = 0;
 
   constructor(packetBytesMax: number) {
     this.packetBytesMax = packetBytesMax;
@@ -64,17 +69,39 @@ export class PacketScanner {
 
   push(chunk: Buffer): void {
     if (this.wanted > 0) {
-      this.parts.push(chunk);
-      this.partBytes += chunk.length;
-      if (this.partBytes < this.wanted) return;
-      this.rest = Buffer.concat(this.parts, this.partBytes);
-      this.parts = [];
-      this.partBytes = 0;
-      this.wanted = 0;
-      return;
+      this.pushBegun(chunk);
+    } else if (this.later !== undefined) {
+      this.later = Buffer.concat([this.later, chunk]);
+    } else {
+      this.rest =
+        this.rest === undefined ? chunk : Buffer.concat([this.rest.subarray(this.at), chunk]);
+      this.at = 0;
     }
-    this.rest =
-      this.rest === undefined ? chunk : Buffer.concat([this.rest.subarray(this.at), chunk]);
+  }
+
+  private pushBegun(chunk: Buffer): void {
+    const { wanted } = this;
+    let whole = this.begun;
+    if (whole === undefined || whole.length < wanted) {
+      const first = whole;
+      this.begun = whole = Buffer.allocUnsafe(wanted);
+      first?.copy(whole);
+    }
+    const taken = chunk.copy(whole, this.begunAt);
+    this.begunAt += taken;
+    if (this.begunAt < wanted) return;
+    this.rest = whole;
+    this.at = 0;
+    this.later = taken === chunk.length ? undefined : chunk.subarray(taken);
+    this.begun = undefined;
+    this.begunAt = 0;
+    this.wanted = 0;
+  }
+
+  /** Everything of `rest` is cut. */
+  private advance(): void {
+    this.rest = this.later;
+    this.later = undefined;
     this.at = 0;
   }
 
@@ -85,8 +112,7 @@ export class PacketScanner {
     const start = this.at;
     const first = bytes[start];
     if (first === undefined) {
-      this.rest = undefined;
-      this.at = 0;
+      this.advance();
       return undefined;
     }
     let length = 0;
@@ -103,20 +129,15 @@ export class PacketScanner {
     if (total > this.packetBytesMax)
       refuse(`${TOO_LARGE} ${total} bytes, ${this.packetBytesMax} allowed`);
     if (end > bytes.length) {
-      const begun = start === 0 ? bytes : bytes.subarray(start);
-      this.parts = [begun];
-      this.partBytes = begun.length;
+      this.begun = start === 0 ? bytes : bytes.subarray(start);
+      this.begunAt = this.begun.length;
       this.wanted = total;
       this.rest = undefined;
       this.at = 0;
       return undefined;
     }
-    if (end === bytes.length) {
-      this.rest = undefined;
-      this.at = 0;
-    } else {
-      this.at = end;
-    }
+    if (end === bytes.length) this.advance();
+    else this.at = end;
     return new RawPacket(first, bytes, start, offset, end);
   }
 }

@@ -110,6 +110,7 @@ describe("the collector's clock", () => {
     const heard: Down[] = [];
     const peer: Peer = {
       gateway: 'gw',
+      principal: 'gw',
       isOpen: true,
       say: (payload) => void heard.push(decodeDown(payload)),
       hold: () => undefined,

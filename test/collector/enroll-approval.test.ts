@@ -101,7 +101,7 @@ it('who waits costs little, changes nothing for others, and is refused by taking
   for (let machine = 0; machine < 4; machine++) expect((await ask()).status).toBe(202);
   const fifth = await ask();
   expect(fifth.status).toBe(403);
-  expect(fifth.body).toMatch(/4 machines wait/);
+  expect(fifth.body).toMatch(/4 machines of this address wait/);
   // The one that has the name goes on having it.
   const own = readFileSync(join(site.folder, 'enroll', 'registry.jsonl'), 'utf8');
   expect(own).not.toMatch(/revokedMs/);

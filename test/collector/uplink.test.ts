@@ -2,21 +2,15 @@
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectAsync } from 'mqtt';
-import { CollectorClock } from '../../collector/ingest/clock.ts';
-import { Ingest } from '../../collector/ingest/ingest.ts';
-import { EmbeddedLog } from '../../collector/log/embedded.ts';
-import { topics } from '../../collector/log/topics.ts';
-import { TOPIC_RAW, type Log } from '../../collector/log/log.ts';
 import { openBuffer } from '../../gateway/buffer/open.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
 import { GatewayClock } from '../../gateway/buffer/clock.ts';
 import { Uplink, type UplinkOptions } from '../../gateway/uplink/uplink.ts';
-import { FailureLimiter } from '../../shared/access/failures.ts';
 import { realEnv } from '../../shared/env/env.ts';
-import { KIND_RECORDS, checkFrame, readRecords } from '../../shared/frame/frame.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import { encodeUp, upTopic } from '../../shared/wire/wire.ts';
 import { message } from '../contract/buffer.ts';
+import { far } from '../support/far.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
 const MIB = 1024 * 1024;
@@ -25,91 +19,6 @@ const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
-
-interface Far {
-  log: Log;
-  ingest: Ingest;
-  port: number;
-  /** Payloads in the raw log by identity, and how many records hold them. */
-  arrived(): Promise<{ identities: Set<string>; payloads: string[]; records: number }>;
-}
-
-async function far(
-  secret?: string,
-  refuse: () => string | undefined = () => undefined,
-): Promise<Far> {
-  const log = new EmbeddedLog(
-    { folder: temporaryFolder(), cacheBytes: MIB, topics: topics(Infinity), now: () => Date.now() },
-    () => undefined,
-  );
-  await log.open();
-  const clock = new CollectorClock({
-    env,
-    notify: () => undefined,
-    trusted: false,
-    notBeforeMs: 0,
-  });
-  const ingest = new Ingest(
-    env,
-    {
-      mqtt: {
-        connectBytesMax: 4096,
-        packetBytesMax: 5 * MIB,
-        clientIdBytesMax: 80,
-        filtersMax: 10,
-      },
-      server: { connectionsMax: 100, connectionsPerAddressMax: 100, connectTimeoutMs: 5000 },
-      pendingBytesMax: 8 * MIB,
-      secret,
-      needsCertificate: false,
-      reserved: 'collector',
-      enrolled: undefined,
-      failures: new FailureLimiter(1000, () => env.clock.monotonicUs()),
-      audit: undefined,
-      refuse,
-      clock,
-    },
-    log,
-    undefined,
-    () => undefined,
-  );
-  await ingest.start();
-  const { port } = await ingest.server.listen({ host: '127.0.0.1', port: 0 }, '--uplink');
-  cleanups.push(async () => {
-    await ingest.close();
-    await log.close();
-  });
-  return {
-    log,
-    ingest,
-    port,
-    arrived: async () => {
-      const consumer = await log.consumer({
-        group: `count-${Math.random()}`,
-        topic: TOPIC_RAW,
-        from: 'start',
-        bytesMax: 64 * MIB,
-      });
-      const identities = new Set<string>();
-      const payloads: string[] = [];
-      let records = 0;
-      for (let batch = await consumer.poll(10); batch.length > 0; batch = await consumer.poll(10)) {
-        for (const { value } of batch) {
-          const header = checkFrame(value);
-          if (header.kind !== KIND_RECORDS) continue;
-          records++;
-          for (const { sequence, payload } of readRecords(value, header)) {
-            const identity = `${header.epoch}/${sequence}`;
-            if (!identities.has(identity)) payloads.push(payload.toString());
-            identities.add(identity);
-          }
-        }
-      }
-      await consumer.close();
-      return { identities, payloads, records };
-    },
-  };
-}
 
 async function near(
   collectors: string[],
@@ -227,7 +136,7 @@ const drained = (buffer: MessageBuffer<number>): Promise<true> =>
 
 describe('uplink', () => {
   it('brings everything once, in order, and frees the buffer only after the log has it', async () => {
-    const { port, arrived } = await far();
+    const { port, arrived } = await far(cleanups);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`]);
     await fill(buffer, durable, 0, 5000);
     expect(buffer.stats().waitingMessages).toBe(5000);
@@ -242,7 +151,7 @@ describe('uplink', () => {
 
   it('what the log does not take is not acknowledged and stays in the buffer', async () => {
     let full: string | undefined = 'no space';
-    const { port, arrived } = await far(undefined, () => full);
+    const { port, arrived } = await far(cleanups, { refuse: () => full });
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`], {
       ackTimeoutMs: 600,
     });
@@ -257,7 +166,7 @@ describe('uplink', () => {
   });
 
   it('cut again and again in the middle: nothing is missing, resends keep their identity', async () => {
-    const { port, arrived } = await far();
+    const { port, arrived } = await far(cleanups);
     const road = await link(port);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`]);
     await uplink.start();
@@ -270,7 +179,7 @@ describe('uplink', () => {
   });
 
   it('a short break changes no order: what has just been committed is live still', async () => {
-    const { port, arrived } = await far();
+    const { port, arrived } = await far(cleanups);
     const road = await link(port);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`], {
       liveAgeMs: 60_000,
@@ -288,7 +197,7 @@ describe('uplink', () => {
   });
 
   it('after a longer one, what has just been committed goes ahead of what waited', async () => {
-    const { port, arrived } = await far();
+    const { port, arrived } = await far(cleanups);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`], {
       liveAgeMs: 4000,
     });
@@ -302,7 +211,7 @@ describe('uplink', () => {
   });
 
   it('a half-open link is noticed and given up; nothing is lost', async () => {
-    const { port, arrived } = await far();
+    const { port, arrived } = await far(cleanups);
     const road = await link(port);
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${road.port}`]);
     await uplink.start();
@@ -318,7 +227,7 @@ describe('uplink', () => {
   });
 
   it('with several collectors it goes to the next when one is away', async () => {
-    const { port, arrived } = await far();
+    const { port, arrived } = await far(cleanups);
     const { buffer, uplink, durable } = await near([
       'mqtt://127.0.0.1:9',
       `mqtt://127.0.0.1:${port}`,
@@ -330,7 +239,7 @@ describe('uplink', () => {
   });
 
   it('never more than the window is on its way', async () => {
-    const { port } = await far(undefined, () => 'held');
+    const { port } = await far(cleanups, { refuse: () => 'held' });
     const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`], {
       ackTimeoutMs: 60_000,
     });
@@ -343,7 +252,7 @@ describe('uplink', () => {
   });
 
   it('a wrong secret brings nothing in; the right one does', async () => {
-    const { port, arrived } = await far('the-right-uplink-secret');
+    const { port, arrived } = await far(cleanups, { secret: 'the-right-uplink-secret' });
     const wrong = await near([`mqtt://127.0.0.1:${port}`], { secret: 'the-wrong-uplink-secret' });
     await fill(wrong.buffer, wrong.durable, 0, 10);
     await wrong.uplink.start();
@@ -384,7 +293,7 @@ describe('uplink', () => {
     ["S34: another gateway's topic", upTopic('other'), encodeUp(0, [frameOf('other')])],
     ['a topic that is none of the uplink', 'anything', Buffer.from('x')],
   ])('%s is refused whole, the connection closed, others served', async (_name, topic, payload) => {
-    const { port, arrived, ingest } = await far();
+    const { port, arrived, ingest } = await far(cleanups);
     const client = await connectAsync(`mqtt://127.0.0.1:${port}`, {
       clientId: 'gateway-gw',
       reconnectPeriod: 0,
@@ -404,7 +313,7 @@ describe('uplink', () => {
   });
 
   it('a client that is no gateway, or listens to others, gets nothing', async () => {
-    const { port } = await far();
+    const { port } = await far(cleanups);
     await expect(
       connectAsync(`mqtt://127.0.0.1:${port}`, { clientId: 'somebody', reconnectPeriod: 0 }),
     ).rejects.toThrow(/Identifier rejected/);

@@ -53,6 +53,7 @@ import {
   readSubscription,
 } from '../../shared/mqtt/packets.ts';
 import { readProperties } from '../../shared/mqtt/properties.ts';
+import { FrameError, FrameReader } from '../../gateway/ingress/websocket-frames.ts';
 import { PacketScanner } from '../../shared/mqtt/scanner.ts';
 import { decodeDown, decodeUp, encodeUp } from '../../shared/wire/wire.ts';
 import { shipped } from '../support/decode.ts';
@@ -419,6 +420,21 @@ export const DECODERS: Record<string, Decoder> = {
     },
     seeds: () =>
       texts('2026-11-25T20:00:00.123456789+01:00', 'now-5m', '5m', 'r0.12-s0.3', 'eyJhIjoxfQ'),
+  },
+  'WebSocket frames': {
+    run: (bytes) => {
+      const reader = new FrameReader({ ping: () => undefined, close: () => undefined });
+      try {
+        for (let at = 0; at < bytes.length; at += 1 + (at % 97))
+          reader.push(Buffer.from(bytes.subarray(at, at + 1 + (at % 97))));
+      } catch (error) {
+        if (!(error instanceof FrameError)) throw error;
+      }
+    },
+    seeds: () =>
+      ['8283010203045051', '8900', '02fe0080000000000000', '82ff000000000000000100000000aa'].map(
+        (each) => Buffer.from(each, 'hex'),
+      ),
   },
   addresses: {
     run: (bytes) => {

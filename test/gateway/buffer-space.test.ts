@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { Share } from '../../shared/access/shares.ts';
 import { realEnv } from '../../shared/env/env.ts';
-import { Seldom } from '../../shared/telemetry/seldom.ts';
+import { Seldom } from '../../shared/access/seldom.ts';
 import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
 import type { Ticket } from '../../gateway/buffer/ticket.ts';
 import { Identities } from '../../gateway/ingress/identities.ts';

@@ -1,14 +1,17 @@
 /**
- * Every route of both servers as somebody asks who means no good: made of the code's own tables, so that a new route is asked
+ * Every route of both servers, and of the listener for enrolment, as somebody asks who means no good: made of the code's own tables, so that a new route is asked
  * as well. Nothing is answered 5xx but what says "not now", nothing of a request comes back in a header, nothing stays taken.
  */
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { request as requestTls } from 'node:https';
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { join } from 'node:path';
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { COLLECTOR_PARTS, Collector } from '../../collector/collector.ts';
+import { EST_ROUTES } from '../../collector/enroll/est.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { GATEWAY_PARTS, Gateway } from '../../gateway/gateway.ts';
 import { loadConfig } from '../../shared/config/spec.ts';
@@ -19,11 +22,12 @@ import { endpointsOf } from '../../shared/parts/site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
 const parts = { collector: COLLECTOR_PARTS, gateway: GATEWAY_PARTS };
-const SIDES = ['collector', 'gateway'] as const;
+const SIDES = ['collector', 'gateway', 'enroll'] as const;
 type Side = (typeof SIDES)[number];
-const routesOf = (side: Side): Route<never>[] => endpointsOf(parts[side]).map(({ route }) => route);
+const routesOf = (side: Side): readonly Route<never>[] =>
+  side === 'enroll' ? EST_ROUTES : endpointsOf(parts[side]).map(({ route }) => route);
 
-const ports: Record<Side, number> = { collector: 0, gateway: 0 };
+const ports: Record<Side, number> = { collector: 0, gateway: 0, enroll: 0 };
 const notices: Notice[] = [];
 const folder = temporaryFolder();
 let close: () => Promise<void>;
@@ -32,7 +36,13 @@ beforeAll(async () => {
   const collector = new Collector(
     realEnv(),
     loadConfig(COLLECTOR_CONFIG, {
-      flags: { data: join(folder, 'collector'), uplink: '127.0.0.1:0', http: '127.0.0.1:0' },
+      flags: {
+        data: join(folder, 'collector'),
+        uplink: '127.0.0.1:0',
+        uplinks: '127.0.0.1:0',
+        http: '127.0.0.1:0',
+        enroll: '127.0.0.1:0',
+      },
       environment: {},
     }),
     notify,
@@ -50,7 +60,9 @@ beforeAll(async () => {
     }),
     notify,
   );
-  ports.collector = (await collector.start(undefined)).http?.port ?? 0;
+  const { http, enroll } = await collector.start(undefined);
+  ports.collector = http?.port ?? 0;
+  ports.enroll = enroll?.port ?? 0;
   ports.gateway = (await gateway.start([])).http?.port ?? 0;
   close = async () => {
     await gateway.close();
@@ -78,8 +90,12 @@ function ask(
   { method = 'GET', path, headers = {}, body = '' }: Asked,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const sent = request(
-      { host: '127.0.0.1', port: ports[side], method, path, headers, agent: false },
+    const make = side === 'enroll' ? requestTls : request;
+    const sent = make(
+      {
+        ...{ host: '127.0.0.1', port: ports[side], method, path, headers, agent: false },
+        ...(side === 'enroll' ? { rejectUnauthorized: false } : {}),
+      },
       (response) => {
         let text = '';
         const done = (): void =>
@@ -103,7 +119,9 @@ function ask(
 /** Exactly these bytes; all that comes back. */
 function raw(side: Side, text: string): Promise<string> {
   return new Promise((resolve) => {
-    const socket = connect(ports[side], '127.0.0.1', () => socket.write(text));
+    const where = { host: '127.0.0.1', port: ports[side], rejectUnauthorized: false };
+    const begin = (): void => void socket.write(text);
+    const socket: Socket = side === 'enroll' ? connectTls(where, begin) : connect(where, begin);
     let all = '';
     const timer = setTimeout(() => socket.destroy(), 1500);
     socket.on('data', (data: Buffer) => {
@@ -377,12 +395,16 @@ describe.each(SIDES)('%s', (side) => {
     ],
     ['what is no HTTP', '\u0016\u0003\u0001\u0002\u0000\u0001\u0000', /^HTTP\/1\.1 400|^$/],
   ])('%s', async (_what, text, expected) => {
-    expect((await raw(side, text)).split('\r\n')[0]).toMatch(expected);
+    const page = side === 'enroll' ? '/.well-known/est/cacerts' : '/healthz';
+    const taker = side === 'enroll' ? '/.well-known/est/simpleenroll' : '/write';
+    const own = text.replace('/healthz', page).replace('/write', taker);
+    expect((await raw(side, own)).split('\r\n')[0]).toMatch(expected);
     expect(unexpected()).toEqual([]);
-    expect((await ask(side, { path: '/healthz' })).status).toBe(200);
+    expect((await ask(side, { path: page })).status).toBe(200);
   });
 
   it('who goes in the middle of an answer leaves nothing taken', async () => {
+    if (side === 'enroll') return; // It has no such routes, and its metrics are the collector's.
     const asked = routes.filter(({ isCostly, isStream }) => isCostly === true || isStream === true);
     await Promise.all(
       asked.flatMap((route) =>

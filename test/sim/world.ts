@@ -318,6 +318,7 @@ export class World {
     };
     const peer = {
       gateway: 'gw',
+      principal: 'gw',
       get isOpen() {
         return ends.open;
       },

@@ -112,11 +112,20 @@ interface Answer {
   body: string;
 }
 
+interface Shown {
+  token?: string;
+  body?: string | Buffer;
+  /** Key and certificate. */
+  own?: string;
+  headers?: Record<string, string>;
+  from?: string;
+}
+
 /** What a stranger or an EST client of somebody else sends. */
 export function est(
   site: Pick<Site, 'folder' | 'enroll'>,
   path: string,
-  { token, body = '', own }: { token?: string; body?: string; own?: string },
+  { token, body = '', own, headers = {}, from }: Shown,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const sent = request(
@@ -127,7 +136,11 @@ export function est(
         method: path === 'cacerts' ? 'GET' : 'POST',
         ca: readFileSync(join(site.folder, 'enroll', 'ca.pem')),
         ...(own === undefined ? {} : { cert: own, key: own }),
-        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+        headers: {
+          ...headers,
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        },
+        ...(from === undefined ? {} : { localAddress: from }),
         agent: false,
       },
       (response) => {
@@ -137,7 +150,7 @@ export function est(
       },
     );
     sent.on('error', reject);
-    sent.end(body);
+    sent.end(path === 'cacerts' ? '' : body);
   });
 }
 
