@@ -27,14 +27,36 @@ function causeOf(error: unknown): unknown {
   return at;
 }
 
+/** The other side closed the connection before it had answered. */
+const isCut = (error: unknown): boolean =>
+  /^(?:UND_ERR_SOCKET|ECONNRESET|EPIPE)$/.test(codeOf(causeOf(error)));
+
+/**
+ * On a connection of its own: one that is kept may be closed by the other side while the next request is on its way. What only
+ * reads is asked once more where it was cut all the same.
+ */
+async function fetched(url: string, init: RequestInit): Promise<Response> {
+  const once = async (): Promise<Response> => await fetch(url, init);
+  if (init.method === 'POST') return await once();
+  try {
+    return await once();
+  } catch (error) {
+    if (!isCut(error)) throw error;
+    return await once();
+  }
+}
+
 function why(error: unknown, address: string): string {
   const cause = causeOf(error);
   const code = codeOf(cause);
   const distrusted = distrust(cause);
   if (distrusted !== undefined) return `the collector at ${address}: ${distrusted}`;
   if (/^ERR_SSL|EPROTO/.test(code)) return `${address} does not speak TLS: use http://`;
-  if (/^HPE_|UND_ERR_SOCKET|ECONNRESET/.test(code))
-    return `what answers at ${address} is not HTTP (it may be an MQTT or a TLS port): --http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080`;
+  const names = "--http HOST:PORT names the collector's page and API, by default 127.0.0.1:8080";
+  if (code.startsWith('HPE_'))
+    return `what answers at ${address} is not HTTP (it may be an MQTT or a TLS port): ${names}`;
+  if (isCut(error))
+    return `${address} closes the connection without an answer: either it is not HTTP (an MQTT or a TLS port), or it has too many connections or is just being stopped; ${names}`;
   if (/ENOTFOUND|EAI_AGAIN/.test(code)) return `there is no machine called ${address}`;
   return `no collector answers at ${address}: is it running? --http HOST:PORT names another`;
 }
@@ -58,11 +80,14 @@ function baseOf(address: string): string {
 async function call(address: string, path: string, init: RequestInit): Promise<Response> {
   const base = baseOf(address);
   const token = process.env['HEADWATER_TOKEN'];
-  const headers: Record<string, string> = { 'content-type': 'application/json' };
+  const headers: Record<string, string> = {
+    'content-type': 'application/json',
+    connection: 'close',
+  };
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
   let response: Response;
   try {
-    response = await fetch(`${base}${path}`, { ...init, headers });
+    response = await fetched(`${base}${path}`, { ...init, headers });
   } catch (error) {
     if (init.signal?.aborted === true) throw error;
     throw new HeadwaterError('UNREACHABLE', why(error, address), { cause: error });

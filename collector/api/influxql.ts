@@ -14,6 +14,7 @@ import {
   type StreamReply,
 } from '../../shared/http/route.ts';
 import { TEXT, maybe, object } from '../../shared/http/schema.ts';
+import type { Context } from '../influxql/job.ts';
 import { parseQuery } from '../influxql/parse.ts';
 import { EPOCHS, bound, replyTexts, type ReplyOptions } from '../influxql/reply.ts';
 import type { CollectorPart } from '../part.ts';
@@ -107,7 +108,12 @@ async function answer({ store, nowMs }: Running, request: Request): Promise<Stre
         : known.filter(({ tags }) => maySee(identity, tags['gateway'] ?? ''));
     const session = await sql.session({ timeoutMs: TIMEOUT_MS, signal });
     try {
-      const context = { session, series, nowNs: BigInt(Math.floor(nowMs())) * 1_000_000n };
+      const context: Context = {
+        session,
+        series,
+        nowNs: BigInt(Math.floor(nowMs())) * 1_000_000n,
+        recent: (...asked) => sql.recent(...asked),
+      };
       yield* replyTexts(statements, context, options);
     } finally {
       await session.close();

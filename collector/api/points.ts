@@ -1,13 +1,48 @@
 /** Points of series as JSON, as texts to send one after the other: an answer of millions of points stands nowhere in memory. */
 import { maySee } from '../../shared/access/may.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
+import { invalid } from '../../shared/http/parameters.ts';
 import { ask, type Answering } from '../store/aggregate.ts';
-import { seriesName, type StoreQuery } from '../store/store.ts';
+import { gatewayOf, parseCursor } from '../store/pages.ts';
+import { seriesName, type PointsPart, type StoreQuery } from '../store/store.ts';
 
 /**
- * `{"series":[…],"next":"…"}`, and what else belongs behind the series. `next` is there when the limit was reached; points of
- * series that the asker may not see count towards it, so a page may have fewer.
+ * What of an answer its asker may see, up to the limit: gateway after gateway where those are some. Of other series nothing is read,
+ * and not even a cursor is told, which names its series.
  */
+export async function* seenParts(
+  store: Answering,
+  query: StoreQuery,
+  identity: Identity,
+): AsyncGenerator<PointsPart> {
+  const { gateways } = identity;
+  if (gateways === undefined) {
+    yield* ask(store, query);
+    return;
+  }
+  const { limit, cursor, ...rest } = query;
+  const at = cursor === undefined ? undefined : gatewayOf(parseCursor(cursor));
+  if (at !== undefined && !maySee(identity, at))
+    invalid('cursor: it is not one that an answer to you had');
+  const asked = query.tags?.['gateway'];
+  let left = limit;
+  for (const gateway of [...gateways].sort()) {
+    if ((asked !== undefined && gateway !== asked) || (at !== undefined && gateway < at)) continue;
+    const own = {
+      ...rest,
+      tags: { ...query.tags, gateway },
+      ...(gateway === at && cursor !== undefined && { cursor }),
+      ...(left !== undefined && { limit: left }),
+    };
+    for await (const part of ask(store, own)) {
+      if (left !== undefined) left -= part.points.length;
+      yield part;
+    }
+    if (left !== undefined && left <= 0) return;
+  }
+}
+
+/** `{"series":[…],"next":"…"}`, and what else belongs behind the series. `next` is there when the limit was reached. */
 export async function* pointsText(
   store: Answering,
   query: StoreQuery,
@@ -19,10 +54,13 @@ export async function* pointsText(
   let name = '';
   let next: string | undefined;
   yield '{"series":[';
-  for await (const { points, cursor, measurement, field, tags } of ask(store, query)) {
+  for await (const { points, cursor, measurement, field, tags } of seenParts(
+    store,
+    query,
+    identity,
+  )) {
     given += points.length;
     next = cursor;
-    if (!maySee(identity, tags['gateway'] ?? '')) continue;
     const series = { measurement, field, tags };
     const text = JSON.stringify(points).slice(1, -1);
     const before = name;

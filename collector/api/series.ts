@@ -1,12 +1,6 @@
 /** Series, latest values and queries, of the store. */
 import { maySee } from '../../shared/access/may.ts';
-import {
-  READ_EACH,
-  json,
-  type Reply,
-  type Request,
-  type StreamReply,
-} from '../../shared/http/route.ts';
+import { READ_EACH, type Request, type StreamReply } from '../../shared/http/route.ts';
 import {
   BOOLEAN,
   INTEGER,
@@ -24,7 +18,7 @@ import type { CollectorPart } from '../part.ts';
 import { parseCursor } from '../store/pages.ts';
 import { storePart, storeStagePart } from '../store/part.ts';
 import type { StoreStage } from '../store/stage.ts';
-import type { TimeSeriesStore } from '../store/store.ts';
+import { matches, type SeriesKey, type TimeSeriesStore } from '../store/store.ts';
 import { invalid, parseTime } from '../../shared/http/parameters.ts';
 import { INCOMPLETE, headersOf, incompleteness } from './incomplete.ts';
 import { AsOf } from './as-of.ts';
@@ -51,12 +45,25 @@ function seen<T extends { tags: Record<string, string> }>(
   return list.filter(({ tags }) => maySee(identity, tags['gateway'] ?? ''));
 }
 
+const JSON_TYPE = 'application/json; charset=utf-8';
+/** Series of an answer that are written at once. */
+const SLICE = 1000;
+
+async function* seriesText(series: readonly unknown[], behind: string): AsyncGenerator<string> {
+  for (let at = 0; at < series.length; at += SLICE)
+    yield `${at === 0 ? '{"series":[' : ','}${JSON.stringify(series.slice(at, at + SLICE)).slice(1, -1)}`;
+  yield `${series.length === 0 ? '{"series":[' : ''}]${behind}}`;
+}
+
 /** With what the store lacks now, so that an answer that may be short says so. */
-function answer(stage: StoreStage | undefined, series: unknown[]): Reply {
+function answer({ stage, meta }: Series, request: Request, list: SeriesKey[]): StreamReply {
   const incomplete = incompleteness(stage);
-  return incomplete.length === 0
-    ? json({ series })
-    : { ...json({ series, incomplete }), headers: headersOf(incomplete) };
+  const behind = incomplete.length === 0 ? '' : `,"incomplete":${JSON.stringify(incomplete)}`;
+  return {
+    type: JSON_TYPE,
+    parts: seriesText(meta.describe(seen(request, list)), behind),
+    headers: headersOf(incomplete),
+  };
 }
 
 function points(
@@ -66,7 +73,7 @@ function points(
   const query = { ...parseQuery(given, nowMs()), signal };
   checkAsked(identity, given);
   if (query.cursor !== undefined) parseCursor(query.cursor);
-  const type = 'application/json; charset=utf-8';
+  const type = JSON_TYPE;
   const at = given.get('asOf');
   if (at !== null) {
     const time = Math.floor(parseTime(at, 'asOf', nowMs()));
@@ -123,7 +130,7 @@ export const seriesPart: CollectorPart<Series> = {
       method: 'GET',
       path: '/api/v1/series',
       isCostly: true,
-      about: 'All series.',
+      about: 'Series that have points.',
       right: READ_EACH,
       query: FILTER,
       replies: {
@@ -135,8 +142,15 @@ export const seriesPart: CollectorPart<Series> = {
           }),
         },
       },
-      handle: async ({ store, stage, meta }, request) =>
-        answer(stage, meta.describe(seen(request, await store.series()))),
+      handle: async (running, request) => {
+        const filter = parseFilter(request.query);
+        const all = await running.store.series();
+        return answer(
+          running,
+          request,
+          all.filter((each) => matches(each, filter)),
+        );
+      },
     },
     {
       method: 'GET',
@@ -154,8 +168,8 @@ export const seriesPart: CollectorPart<Series> = {
           }),
         },
       },
-      handle: async ({ store, stage, meta }, request) =>
-        answer(stage, meta.describe(seen(request, await store.latest(parseFilter(request.query))))),
+      handle: async (running, request) =>
+        answer(running, request, await running.store.latest(parseFilter(request.query))),
     },
     {
       method: 'GET',

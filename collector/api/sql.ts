@@ -12,7 +12,7 @@ import {
 } from '../../shared/http/route.ts';
 import { invalid } from '../../shared/http/parameters.ts';
 import { streamOf, type DuckDBConnection } from '../duckdb/database.ts';
-import { interruption } from '../duckdb/interrupt.ts';
+import { givenUp, interruption } from '../duckdb/interrupt.ts';
 import { checkSql } from '../duckdb/sealed.ts';
 import type { Lake } from '../lake/lake.ts';
 import { ZONES, type FileFilter } from '../lake/layout.ts';
@@ -73,8 +73,7 @@ async function read(
       await channel.put(rows.map((row) => `${JSON.stringify(row.map(plain))}\n`).join(''));
     await channel.put('{"end":true}\n');
   } catch (error) {
-    if (signal.aborted)
-      throw new HeadwaterError('QUERY_LIMIT', 'the query was given up', { cause: error });
+    if (signal.aborted) throw givenUp(error);
     const [first = ''] = messageOf(error).split('\n');
     if (
       /^(?:Parser|Binder|Catalog|Conversion|Invalid Input|Out of Range|Not implemented|Permission) Error/.test(

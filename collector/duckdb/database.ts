@@ -54,7 +54,15 @@ export async function streamOf(
   sql: string,
   pass: Pass = (work) => work(),
 ): Promise<{ columns: string[]; chunks: AsyncIterable<unknown[][]> }> {
-  const stream = await pass(() => connection.stream(sql));
+  // Not `connection.stream`, which takes a text of several statements apart first, on a thread.
+  const stream = await pass(async () => {
+    const statement = await connection.prepare(sql);
+    try {
+      return await statement.stream();
+    } finally {
+      statement.destroySync();
+    }
+  });
   async function* chunks(): AsyncGenerator<unknown[][]> {
     for (;;) {
       const chunk = await pass(() => stream.fetchChunk());

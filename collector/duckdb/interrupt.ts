@@ -2,6 +2,7 @@
  * Gives up what runs on a connection. One call is not enough: a query that is handed to its thread and has not begun there
  * forgets it, and runs to its end. So it is said again until whoever gave up says that nothing runs any more.
  */
+import { HeadwaterError } from '../../shared/errors.ts';
 import type { DuckDBConnection } from './database.ts';
 
 const AGAIN_MS = 50;
@@ -23,3 +24,7 @@ export function interruption(connection: Pick<DuckDBConnection, 'interrupt'>): I
     end: () => clearInterval(again),
   };
 }
+
+/** What a question ends with that nobody waits for any more. */
+export const givenUp = (cause: unknown): HeadwaterError =>
+  new HeadwaterError('QUERY_LIMIT', 'the query was given up', { cause });

@@ -13,6 +13,8 @@ export interface FunctionSpec {
   args: string;
   /** Takes texts and truth values as well. */
   ofAnything?: boolean;
+  /** Takes truth values as well: false is less than true. */
+  ofTruth?: boolean;
   /** Value and, of a selector, its time. `#` stands behind each aggregate, for its filter. */
   sql?: { value: string; text?: string; time?: string };
   /** A count is whole and begins at 0. */
@@ -45,11 +47,13 @@ export const FUNCTIONS: Readonly<Record<string, FunctionSpec>> = {
   min: {
     kind: 'selector',
     args: 'field',
+    ofTruth: true,
     sql: { value: 'min(num)#', time: 'arg_min(time, (num, time))#' },
   },
   max: {
     kind: 'selector',
     args: 'field',
+    ofTruth: true,
     sql: { value: 'max(num)#', time: 'arg_min(time, (-num, time))#' },
   },
   first: {

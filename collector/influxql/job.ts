@@ -1,6 +1,7 @@
 /** What is known of a SELECT over one measurement before it reads, and what it gives. */
 import type { FieldValue } from '../../shared/model/reading.ts';
-import type { Session } from '../store/session.ts';
+import type { Session, SqlStore } from '../store/session.ts';
+import type { TailPoints } from '../store/tails.ts';
 import type { Select } from './ast.ts';
 import type { From } from './bases.ts';
 import type { Tags } from './condition.ts';
@@ -13,6 +14,8 @@ export interface Context {
   /** What may be seen. */
   series: readonly RelationSeries[];
   nowNs: bigint;
+  /** The store's; left out: everything is asked in SQL. */
+  recent?: SqlStore['recent'];
 }
 
 /** Rows of a series; the next part may be of the same one. */
@@ -25,6 +28,9 @@ export interface Part {
   /** The first of its series. */
   isNew: boolean;
 }
+
+/** Points of a job's series, by their numbers. */
+export type Recent = ReadonlyMap<number, TailPoints>;
 
 export interface Job {
   select: Select;
@@ -39,4 +45,6 @@ export interface Job {
   range: TimeRange;
   /** The asked range, where more is read before it. */
   wanted: TimeRange;
+  /** The points of all of its series, where they are few. */
+  recent: Recent | undefined;
 }

@@ -1,13 +1,8 @@
 /** The newest values of series, which the store has in memory: a panel that asks for nothing else reads no point. */
 import type { Job } from './job.ts';
-import type { RelationSeries } from './relation.ts';
+import { byNumber } from './relation.ts';
 import type { Point } from './running.ts';
-import { once } from '../store/series-lists.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
-
-const byNumber = once(
-  (series: readonly RelationSeries[]) => new Map(series.map((each) => [each.id, each])),
-);
 
 /** Of a group and a field, the newest point of its series; of several the one of the last tags. */
 type Newest = Map<number, { time: bigint; tags: number; point: Point }>;

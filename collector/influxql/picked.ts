@@ -53,7 +53,10 @@ interface Picked {
 }
 
 /** Group after group, in the query's order of time. */
-export async function* pickedRows(job: Job, session: Session): AsyncGenerator<[number, Row][]> {
+export async function* pickedRows(
+  job: Job,
+  session: Session,
+): AsyncGenerator<Iterable<[number, Row]>> {
   const { plan, source, groups, fieldNames, buckets, select } = job;
   const picker = plan.streams.find(({ base }) => base.fn !== null)?.base;
   const at = source.fields[fieldNames.indexOf(picker?.field ?? '')];
@@ -63,16 +66,15 @@ export async function* pickedRows(job: Job, session: Session): AsyncGenerator<[n
   const known = beside.filter((each) => each >= 0);
   let group = -1;
   let rows: Picked[] = [];
-  const told = (): [number, Row][] =>
-    inBuckets(job, rows).map(({ time, tags, cells }) => [
-      group,
-      [time, ...plan.columns.map(({ value }) => evaluate(value, cells, tags))],
-    ]);
+  function* told(of: number, picked: Picked[]): Generator<[number, Row]> {
+    for (const { time, tags, cells } of inBuckets(job, picked))
+      yield [of, [time, ...plan.columns.map(({ value }) => evaluate(value, cells, tags))]];
+  }
   const sql = pickedSql(source, picker, at, known, select.descending);
   for await (const chunk of session.chunks(sql))
     for (const [g, w, t, time, value, ...values] of chunk) {
       if (Number(g) !== group) {
-        if (rows.length > 0) yield told();
+        if (rows.length > 0) yield told(group, rows);
         group = Number(g);
         rows = [];
       }
@@ -89,31 +91,41 @@ export async function* pickedRows(job: Job, session: Session): AsyncGenerator<[n
       const tags = groups.tagsets[Number(t)] ?? {};
       rows.push({ time: (buckets === undefined ? time : w) as bigint, tags, cells });
     }
-  if (rows.length > 0) yield told();
+  if (rows.length > 0) yield told(group, rows);
 }
 
 /** With those of buckets that have no point, where they are asked for. */
-function inBuckets({ plan, buckets, select, range }: Job, rows: Picked[]): Picked[] {
+function* inBuckets(job: Job, rows: Picked[]): Generator<Picked> {
+  const { plan, buckets, select, range } = job;
   const { descending, fill } = select;
   const ordered = descending ? rows.toReversed() : rows;
   const [first] = rows;
-  if (buckets === undefined || fill.type === 'none' || first === undefined) return ordered;
+  if (buckets === undefined || fill.type === 'none' || first === undefined) {
+    yield* ordered;
+    return;
+  }
   const from = range.from === TIME_MIN ? first.time : range.from;
-  const times = [...bucketTimes(buckets, from, range.to, descending)];
+  const times = (): Iterable<bigint> => bucketTimes(buckets, from, range.to, descending);
   const tags = new Map(ordered.map((row) => [row.time, row.tags]));
-  const streams = plan.streams.map((_, at) =>
+  const streams = plan.streams.map(({ base }, at) =>
     filled(
       // A field that the point does not have is filled as a bucket without points is, but for lines.
       ordered.flatMap(({ time, cells }): Point[] =>
         cells[at] === null && fill.type !== 'linear' ? [] : [[time, cells[at] ?? null]],
       ),
-      times,
+      times(),
       fill,
+      // Beside the picked one InfluxDB fills with the number itself.
+      base.fn === null ? 'num' : base.kind,
     ),
   );
-  return times.map((time, at) => ({
-    time,
-    tags: tags.get(time) ?? {},
-    cells: streams.map((points) => points[at]?.[1] ?? null),
-  }));
+  for (const time of times())
+    yield {
+      time,
+      tags: tags.get(time) ?? {},
+      cells: streams.map((points) => {
+        const next = points.next();
+        return next.done === true ? null : next.value[1];
+      }),
+    };
 }

@@ -101,7 +101,8 @@ function takes(expr: Expr, kind: Kind): boolean {
   if (expr.type !== 'call' || kind === 'num') return true;
   const inner = expr.args[0];
   if (inner?.type === 'call') return takes(inner, kind);
-  return functionOf(expr.name).ofAnything === true;
+  const { ofAnything, ofTruth } = functionOf(expr.name);
+  return ofAnything === true || (ofTruth === true && kind === 'bool');
 }
 
 /** `*`, `/…/` and functions of them, as the fields that there are. */
@@ -151,13 +152,15 @@ class Planner {
   readonly streams: Stream[] = [];
   private readonly names: Names;
   private readonly everyNs: number | undefined;
+  private readonly limit: number;
   /** Fields or tags as they are stand beside functions. */
   refersRaw = false;
   refersCall = false;
 
-  constructor(names: Names, everyNs: number | undefined) {
+  constructor(names: Names, everyNs: number | undefined, limit: number) {
     this.names = names;
     this.everyNs = everyNs;
+    this.limit = limit;
   }
 
   private stream(stream: Stream): Value {
@@ -198,7 +201,7 @@ class Planner {
   }
 
   private streamOf(call: Call): Stream {
-    const { kind, ofAnything, args } = functionOf(call.name);
+    const { kind, ofAnything, ofTruth, args } = functionOf(call.name);
     const most = args.includes(',') ? 2 : 1;
     const least = args.includes(', N') ? 2 : 1;
     if (call.args.length < least || call.args.length > most)
@@ -211,11 +214,15 @@ class Planner {
     const of = isDistinct ? arg.args[0] : arg;
     if (of?.type !== 'reference') return invalid(`expected field argument in ${call.name}()`);
     const base = { ...this.base(call.name, of), isDistinct };
-    if (base.kind !== 'num' && ofAnything !== true)
+    if (base.kind !== 'num' && ofAnything !== true && !(base.kind === 'bool' && ofTruth === true))
       return invalid(`unsupported ${call.name} iterator type: ${TYPE_NAMES[base.kind]}`);
     base.argument = numberArgument(call, 1, call.name === 'integral' ? SECOND : 0);
     if (kind === 'points' && call.name !== 'distinct' && !(base.argument >= 1))
       return invalid(`limit (${base.argument}) in ${call.name} function must be at least 1`);
+    if (kind === 'points' && this.limit > 0 && base.argument > this.limit)
+      return invalid(
+        `limit (${base.argument}) in ${call.name} function can not be larger than the LIMIT (${this.limit}) in the select statement`,
+      );
     return { base, running: [] };
   }
 
@@ -264,7 +271,7 @@ export function planOf(
   grouped: ReadonlySet<string>,
   everyNs: number | undefined,
 ): Plan {
-  const planner = new Planner(names, everyNs);
+  const planner = new Planner(names, everyNs, select.limit);
   const columns: Plan['columns'] = [];
   const fields = expanded(select, names, grouped).filter(
     ({ expr }) => expr.type !== 'reference' || expr.name.toLowerCase() !== 'time',

@@ -54,6 +54,10 @@ export const tagsOf = once((series: readonly RelationSeries[]): ReadonlySet<stri
   return names;
 });
 
+export const byNumber = once(
+  (series: readonly RelationSeries[]) => new Map(series.map((each) => [each.id, each])),
+);
+
 /** The tags that a GROUP BY names, of those that there are. */
 export async function groupTags(
   session: Session,

@@ -16,7 +16,8 @@ import { functionOf } from './functions.ts';
 import { looksBack, type Base, type Stream } from './plan.ts';
 import { newestOf } from './newest.ts';
 import { pickedRows } from './picked.ts';
-import { bucketTimes, filled, run, type Point } from './running.ts';
+import { recentGroups, recentRows } from './recent.ts';
+import { bucketTimes, filled, filler, run, type Point } from './running.ts';
 import type { Job, Part } from './job.ts';
 import { TIME_MIN } from './time.ts';
 
@@ -98,8 +99,12 @@ export async function* rowParts(job: Job, session: Session): AsyncGenerator<Part
 
 // ---- points as they are ----
 
-async function* rawRows(job: Job, session: Session): AsyncGenerator<[number, Row][]> {
-  const { select, plan, source, groups } = job;
+async function* rawRows(job: Job, session: Session): AsyncGenerator<Iterable<[number, Row]>> {
+  const { select, plan, source, groups, recent } = job;
+  if (recent !== undefined) {
+    yield recentRows(job, recent);
+    return;
+  }
   const { limit, offset } = select;
   const most = limit > 0 && groups.groups.length === 1 ? limit + offset : undefined;
   const kinds = source.fields.map((at) => source.kinds[at] as Kind); // One of them.
@@ -121,13 +126,16 @@ async function* rawRows(job: Job, session: Session): AsyncGenerator<[number, Row
 
 // ---- buckets ----
 
-async function* bucketRows(job: Job, session: Session): AsyncGenerator<[number, Row][]> {
+async function* bucketRows(job: Job, session: Session): AsyncGenerator<Iterable<[number, Row]>> {
   for await (const [group, streams] of streamsOf(job, session))
-    yield assembled(job, streams).map((row): [number, Row] => [group, row]);
+    yield assembled(job, group, streams);
 }
 
+/** Values in the query's order of time, made when they are taken. */
+type Points = Iterable<Point>;
+
 /** For each group its points of every stream. */
-async function* streamsOf(job: Job, session: Session): AsyncGenerator<[number, Point[][]]> {
+async function* streamsOf(job: Job, session: Session): AsyncGenerator<[number, Points[]]> {
   const { plan, wanted, source, select } = job;
   const back = plan.streams.filter(looksBack);
   if (back.length === 0 || back.length === plan.streams.length) {
@@ -142,10 +150,10 @@ async function* streamsOf(job: Job, session: Session): AsyncGenerator<[number, P
     { ...job, plan: { ...plan, streams: back } },
     { ...job, plan: { ...plan, streams: rest }, source: only, range: wanted },
   ];
-  const found = new Map<number, Map<Stream, Point[]>>();
+  const found = new Map<number, Map<Stream, Points>>();
   for (const each of jobs)
     for await (const [group, bases] of groupPoints(each, session)) {
-      const own = found.get(group) ?? new Map<Stream, Point[]>();
+      const own = found.get(group) ?? new Map<Stream, Points>();
       found.set(group, own);
       for (const stream of each.plan.streams) own.set(stream, streamPoints(each, stream, bases));
     }
@@ -168,6 +176,11 @@ async function* groupPoints(
     const at = source.fields[job.fieldNames.indexOf(base.field)];
     return at === undefined ? [] : [{ base, at }];
   });
+  if (job.recent !== undefined) {
+    const named = placed.map((each) => ({ ...each, name: nameOf(each.base) }));
+    yield* recentGroups(job, job.recent, named, isLoneSelector(job));
+    return;
+  }
   if (only !== undefined && only.fn !== null && functionOf(only.fn).kind === 'points') {
     yield* collected(session, pointsOfSql(source, only, job.select.descending), (row) => [
       [nameOf(only), [row[1] as bigint, cellValue(only.kind, row[2])]],
@@ -284,13 +297,15 @@ async function* collected(
   if (group >= 0) yield [group, points];
 }
 
-/** Filled, then run over; in the query's order of time. */
-function streamPoints(job: Job, { base, running }: Stream, bases: Map<string, Point[]>): Point[] {
+/** Filled, then run over. */
+function streamPoints(job: Job, { base, running }: Stream, bases: Map<string, Point[]>): Points {
   const { select, buckets, range, wanted } = job;
-  let points = bases.get(nameOf(base)) ?? [];
-  const [first] = points;
+  const found = bases.get(nameOf(base)) ?? [];
+  const [first] = found;
   if (first === undefined) return [];
   const { descending, fill: asked } = select;
+  const known = descending ? found.toReversed() : found;
+  let points: Points = known;
   if (buckets !== undefined && base.fn !== null && functionOf(base.fn).kind !== 'points') {
     const isCount = functionOf(base.fn).isCount === true;
     const fill =
@@ -300,43 +315,69 @@ function streamPoints(job: Job, { base, running }: Stream, bases: Map<string, Po
           ? { ...asked, value: Math.trunc(asked.value) }
           : asked;
     const from = range.from === TIME_MIN ? first[0] : range.from;
-    const known = descending ? points.toReversed() : points;
-    points =
-      fill.type === 'none'
-        ? known
-        : filled(known, bucketTimes(buckets, from, range.to, descending), fill);
-  } else if (descending) points = points.toReversed();
+    if (fill.type !== 'none')
+      points = filled(
+        known,
+        bucketTimes(buckets, from, range.to, descending),
+        fill,
+        isCount ? 'num' : base.kind,
+      );
+  }
   for (const each of running) points = run(points, each);
   if (buckets === undefined) return points;
   const [low, high] = [wanted.from === TIME_MIN ? TIME_MIN : buckets.begin(wanted.from), wanted.to];
-  return points.filter(([time]) => time >= low && time <= high);
+  return within(points, low, high);
+}
+
+function* within(points: Points, low: bigint, high: bigint): Generator<Point> {
+  for (const point of points) if (point[0] >= low && point[0] <= high) yield point;
 }
 
 /** Rows of all times that a stream has. */
-function assembled({ plan, buckets, wanted, select }: Job, streams: readonly Point[][]): Row[] {
+function* assembled(
+  { plan, buckets, wanted, select }: Job,
+  group: number,
+  streams: readonly Points[],
+): Generator<[number, Row]> {
   const isBare = buckets === undefined && wanted.from !== TIME_MIN;
   // Without buckets a value of all is of the range's begin; an area has the epoch, as in InfluxDB.
   const at = (time: bigint, index: number): bigint =>
     isBare && time === 0n && plan.streams[index]?.base.fn !== 'integral' ? wanted.from : time;
-  const rowOf = (time: bigint, cells: readonly Cell[]): Row => [
-    time,
-    ...plan.columns.map(({ value }) => evaluate(value, cells, {})),
+  const rowOf = (time: bigint, cells: readonly Cell[]): [number, Row] => [
+    group,
+    [time, ...plan.columns.map(({ value }) => evaluate(value, cells, {}))],
   ];
-  if (streams.length === 1)
-    return (streams[0] ?? []).map(([time, value]) => rowOf(at(time, 0), [value]));
-  const byTime = new Map<bigint, Cell[]>();
-  for (const [index, points] of streams.entries())
-    for (const [own, value] of points) {
-      const time = at(own, index);
-      const cells = byTime.get(time);
-      if (cells === undefined) {
-        const fresh: Cell[] = streams.map(() => null);
-        fresh[index] = value;
-        byTime.set(time, fresh);
-      } else cells[index] = value;
-    }
-  const sign = select.descending ? -1 : 1;
-  return [...byTime]
-    .sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0))
-    .map(([time, cells]) => rowOf(time, cells));
+  const [only, ...others] = streams;
+  if (only !== undefined && others.length === 0) {
+    for (const [time, value] of only) yield rowOf(at(time, 0), [value]);
+    return;
+  }
+  const next = (of: Iterator<Point>, index: number): Point | undefined => {
+    const { done, value } = of.next();
+    return done === true ? undefined : [at(value[0], index), value[1]];
+  };
+  const iterators = streams.map((points) => points[Symbol.iterator]());
+  const heads = iterators.map(next);
+  // Beside others a value that a running function does not have is filled by a number as well.
+  const { fill } = select;
+  const fillers = plan.streams.map(({ base, running }): Cell => {
+    if (buckets === undefined || fill.type !== 'number') return null;
+    return filler(fill.value, running.length > 0 ? 'num' : base.kind);
+  });
+  const isSooner = (a: bigint, b: bigint): boolean => (select.descending ? a > b : a < b);
+  for (;;) {
+    let time: bigint | undefined;
+    for (const head of heads)
+      if (head !== undefined && (time === undefined || isSooner(head[0], time))) time = head[0];
+    if (time === undefined) return;
+    const cells = iterators.map((iterator, index): Cell => {
+      let cell = fillers[index] ?? null;
+      for (let head = heads[index]; head?.[0] === time; head = heads[index]) {
+        [, cell] = head;
+        heads[index] = next(iterator, index);
+      }
+      return cell;
+    });
+    yield rowOf(time, cells);
+  }
 }

@@ -1,6 +1,10 @@
-/** What is made of values one after the other: differences, averages, sums; and what fills buckets that have none. */
+/**
+ * What is made of values one after the other: differences, averages, sums; and what fills buckets that have none. Each is made when
+ * it is taken: millions of them keep nobody waiting.
+ */
 import type { FieldValue } from '../../shared/model/reading.ts';
 import type { Fill } from './ast.ts';
+import type { Kind } from '../store/duckdb-catalog.ts';
 import type { Running } from './plan.ts';
 import type { Buckets } from './time.ts';
 
@@ -10,11 +14,10 @@ export type Point = [time: bigint, value: FieldValue | null];
 const absolute = (ns: bigint): bigint => (ns < 0n ? -ns : ns);
 
 /** Each value with the one before it, of those that are there. */
-function pairs(
-  points: readonly Point[],
+function* pairs(
+  points: Iterable<Point>,
   make: (a: Point, b: Point) => number | undefined,
-): Point[] {
-  const made: Point[] = [];
+): Generator<Point> {
   let last: Point | undefined;
   for (const point of points) {
     if (point[1] === null) continue;
@@ -22,15 +25,13 @@ function pairs(
       // Of several values of one time the first counts.
       if (last[0] === point[0]) continue;
       const value = make(last, point);
-      if (value !== undefined) made.push([point[0], value]);
+      if (value !== undefined) yield [point[0], value];
     }
     last = point;
   }
-  return made;
 }
 
-function movingAverage(points: readonly Point[], count: number): Point[] {
-  const made: Point[] = [];
+function* movingAverage(points: Iterable<Point>, count: number): Generator<Point> {
   const window: number[] = [];
   let sum = 0;
   for (const [time, value] of points) {
@@ -38,19 +39,16 @@ function movingAverage(points: readonly Point[], count: number): Point[] {
     window.push(Number(value));
     sum += Number(value);
     if (window.length > count) sum -= window.shift() as number; // Longer than one.
-    if (window.length === count) made.push([time, sum / count]);
+    if (window.length === count) yield [time, sum / count];
   }
-  return made;
 }
 
-function cumulativeSum(points: readonly Point[]): Point[] {
+function* cumulativeSum(points: Iterable<Point>): Generator<Point> {
   let sum = 0;
-  return points.flatMap(([time, value]): Point[] =>
-    value === null ? [] : [[time, (sum += Number(value))]],
-  );
+  for (const [time, value] of points) if (value !== null) yield [time, (sum += Number(value))];
 }
 
-export function run(points: readonly Point[], { name, argument = 1 }: Running): Point[] {
+export function run(points: Iterable<Point>, { name, argument = 1 }: Running): Iterable<Point> {
   const change = ([from, a]: Point, [to, b]: Point): number => {
     const by = Number(b) - Number(a);
     return name.endsWith('derivative') ? by / (Number(absolute(to - from)) / argument) : by;
@@ -93,30 +91,36 @@ export function* bucketTimes(
 }
 
 /** `points` of buckets, in order of `times`, none more than once. */
-export function filled(points: readonly Point[], times: Iterable<bigint>, fill: Fill): Point[] {
-  const made: Point[] = [];
+export function* filled(
+  points: readonly Point[],
+  times: Iterable<bigint>,
+  fill: Fill,
+  kind: Kind,
+): Generator<Point> {
   let next = 0;
   let previous: Point | undefined;
   for (const time of times) {
     const point = points[next];
     if (point !== undefined && point[0] === time) {
-      made.push(point);
+      yield point;
       previous = point;
       next++;
-    } else {
-      made.push([time, fillValue(fill, time, previous, point)]);
-    }
+    } else yield [time, fillValue(fill, time, previous, point, kind)];
   }
-  return made;
 }
+
+/** A number as a value of a field's kind: InfluxDB casts it to the one that says nothing. */
+export const filler = (value: number, kind: Kind): FieldValue =>
+  kind === 'num' ? value : kind === 'bool' ? false : '';
 
 function fillValue(
   fill: Fill,
   time: bigint,
   before: Point | undefined,
   after: Point | undefined,
+  kind: Kind,
 ): FieldValue | null {
-  if (fill.type === 'number') return fill.value;
+  if (fill.type === 'number') return filler(fill.value, kind);
   if (fill.type === 'previous') return before?.[1] ?? null;
   if (fill.type !== 'linear' || typeof before?.[1] !== 'number' || typeof after?.[1] !== 'number')
     return null;

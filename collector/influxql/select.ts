@@ -3,6 +3,7 @@
  * A subquery's rows become a table that the outer query reads like the store's own. Rules as InfluxDB 1.8 has them; where it
  * could be measured, `test/integration/influxql.test.ts` compares.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Kind } from '../store/duckdb-catalog.ts';
@@ -32,6 +33,7 @@ import {
   type RelationSeries,
 } from './relation.ts';
 import { boundsOf, mapOf } from './read.ts';
+import { recentOf } from './recent.ts';
 import { rowParts } from './rows.ts';
 import {
   bucketsOf,
@@ -115,6 +117,8 @@ async function innerRelations(
   >();
   let values = 0;
   for await (const { name, tags = {}, columns, rows } of selectParts(select, context, around)) {
+    // A part is some milliseconds' work, and the next one may be in memory already.
+    await setImmediate();
     let relation = byName.get(name);
     if (relation === undefined) {
       relation = { name, table: '', series: [], rows: [], ids: new Map() };
@@ -288,7 +292,8 @@ async function seriesOf(
 }
 
 /** Undefined: nothing to read. */
-async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | undefined> {
+async function jobOf(asked: Asked, context: Context): Promise<Job | undefined> {
+  const { session, nowNs } = context;
   const { select, plan, relation, names, tags, rest, range, interval, zone } = asked;
   const isFieldName = ({ name, kind }: { name: string; kind: string | null }): boolean =>
     kind !== 'tag' && names.fields.has(name);
@@ -325,7 +330,7 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
   if (bounds === undefined) return undefined;
   const buckets = interval && bucketsOf(interval.every, interval.offset, zone, bounds);
   if (buckets !== undefined && !plan.isRaw) limitBuckets(buckets, bounds);
-  return {
+  const job: Omit<Job, 'recent'> = {
     select,
     plan,
     relation,
@@ -350,6 +355,7 @@ async function jobOf(asked: Asked, { session, nowNs }: Context): Promise<Job | u
       condition: conditions.length === 0 ? undefined : conditions.join(' AND '),
     },
   };
+  return { ...job, recent: await recentOf(job, context) };
 }
 
 /** Of fields, and what stands beside them of tags, as SQL. */

@@ -28,8 +28,9 @@ export function ask(store: Answering, query: StoreQuery): AsyncIterable<PointsPa
 /** Text and truth have no mean: only what is defined for them is answered. */
 const OF_ANYTHING: ReadonlySet<AggregateFunction> = new Set(['count', 'first', 'last']);
 
-async function* aggregated(
-  parts: AsyncIterable<PointsPart>,
+/** In buckets, or one value of all. */
+export async function* aggregated(
+  parts: AsyncIterable<SeriesPoints>,
   { everyMs, fn = 'mean', fromMs }: StoreQuery,
 ): AsyncGenerator<SeriesPoints> {
   let bucket: { key: SeriesKey; name: string; at: number; values: FieldValue[] } | undefined;

@@ -18,6 +18,10 @@ const NUMBERS: Partial<Record<AggregateFunction, string>> = {
 /** In order of these a series has a first and a last point. */
 const PLACE = '(time, origin, seq, idx)';
 
+/** An aggregate that only numbers have. */
+export const isOfNumbers = ({ everyMs, fn }: StoreQuery): boolean =>
+  (everyMs !== undefined || fn !== undefined) && NUMBERS[fn ?? 'mean'] !== undefined;
+
 /** `time // width` in SQL floors towards zero; times before 1970 do not occur (they are implausible). */
 export function querySql(
   query: StoreQuery,
@@ -28,12 +32,11 @@ export function querySql(
   const raw = everyMs === undefined && fn === undefined;
   const name = fn ?? 'mean';
   // Text and truth have no mean: only what is defined for them is answered.
-  const some =
-    raw || NUMBERS[name] === undefined ? wanted : wanted.filter(({ kind }) => kind === 'num');
+  const some = isOfNumbers(query) ? wanted.filter(({ kind }) => kind === 'num') : wanted;
   if (some.length === 0) return undefined;
   const where = whereSql(query, some, raw, cursor);
   if (raw)
-    return `SELECT series, time // 1000000, num, txt FROM points WHERE ${where} ORDER BY series, time, origin, seq, idx`;
+    return `SELECT series, time // 1000000, num, txt FROM points WHERE ${where} ORDER BY series, time, origin, seq, idx${limitSql(query, cursor)}`;
   const width = everyMs === undefined ? undefined : nanosOf(everyMs, 0);
   const bucket =
     width !== undefined
@@ -44,6 +47,10 @@ export function querySql(
   const group = width === undefined ? '' : `, time // ${width}`;
   return `SELECT series, ${bucket} AS bucket, ${valueSql(name)} FROM points WHERE ${where} GROUP BY series${group} ORDER BY series, bucket`;
 }
+
+/** What is not wanted is not sorted either, and stands in no memory until somebody clears up; those of the cursor's time come again. */
+const limitSql = ({ limit }: StoreQuery, cursor: Cursor | undefined): string =>
+  limit === undefined ? '' : ` LIMIT ${limit + (cursor?.given ?? 0)}`;
 
 /** Of these series, in a range of times, behind a cursor. */
 function whereSql(

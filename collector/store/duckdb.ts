@@ -17,12 +17,15 @@ import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { adopt, all, keepMarks } from './duckdb-marks.ts';
 import { BLOCK_POINTS, FRESH, putInOrder } from './duckdb-order.ts';
+import { findRows, type Row } from './duckdb-find.ts';
+import { Recent, askedOf, rangeOf, recentParts, type Recentable } from './duckdb-recent.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
 import { partsOf, querySql, slicesOf } from './duckdb-query.ts';
 import { storedSums } from './duckdb-sums.ts';
-import { paged, parseCursor } from './pages.ts';
+import { checkCursor, paged, parseCursor } from './pages.ts';
 import { Session, type SessionLimits } from './session.ts';
 import type { Summing, SumsAsked } from './sums.ts';
+import type { TailPoints } from './tails.ts';
 import type { PointSum } from '../duckdb/points.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
 import type {
@@ -52,14 +55,6 @@ const ID = '~id';
 
 const QUERY_TIMEOUT_MS = 600_000; // Of one that is read as it goes out: a slow reader is not cut before.
 
-/** A point as the file has it. */
-interface Row {
-  id: bigint;
-  series: number;
-  time: bigint;
-  value: number | string;
-}
-
 export class DuckDbStore implements TimeSeriesStore, Summing {
   readonly kind = 'embedded';
   readonly supports = { progress: true, remove: 'rows', aggregates: true } as const;
@@ -73,6 +68,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   /** Points at the end of the file that are not in the order of their series. */
   private fresh = 0;
   private readonly blockPoints: number;
+  private readonly newest = new Recent();
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: DuckDbOptions, notify: Notify) {
@@ -116,6 +112,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
       }
       const fresh = await all(writer, `SELECT value FROM marks WHERE name = ${quote(FRESH)}`);
       this.fresh = Number(fresh[0]?.[0] ?? 0);
+      this.newest.tails.clear();
       this.loaded = writer;
       return writer;
     } catch (error) {
@@ -140,7 +137,9 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     return this.inTurn(async (writer) => {
       if (this.given !== '' && this.id !== this.given)
         throw new HeadwaterError('STORE_RESET', DAMAGED_TEXT);
+      const { tails } = this.newest;
       try {
+        tails.begun();
         await writer.run('BEGIN TRANSACTION');
         const appended = await this.withoutThoseThere(writer, list);
         const points = await this.append(writer, appended);
@@ -154,6 +153,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
         await keepMarks(writer, new Map([...marks, [FRESH, String(this.fresh)]]));
         await writer.run('COMMIT');
         this.catalog.saved();
+        tails.committed();
         if (this.fresh >= this.blockPoints) this.order();
         return [];
       } catch (error) {
@@ -185,7 +185,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
       catalog.origin(gateway, epoch).written.has(sequence),
     );
     if (again.length === 0) return changes;
-    const found = await this.find(writer, again);
+    const found = await findRows(writer, catalog, again);
     const dead: Row[] = [];
     const same = new Set<Change>();
     for (const change of again) {
@@ -195,43 +195,6 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     }
     if (dead.length > 0) await this.remove(writer, dead);
     return same.size === 0 ? changes : changes.filter((change) => !same.has(change));
-  }
-
-  /** Rows of these identities, in one pass, however many there are. */
-  private async find(
-    writer: DuckDBConnection,
-    changes: readonly Change[],
-  ): Promise<Map<string, Row[]>> {
-    await writer.run('CREATE OR REPLACE TEMP TABLE again (o INTEGER, s BIGINT, i INTEGER)');
-    const appender = await writer.createAppender('again');
-    const names = new Map<number, string>();
-    for (const { identity } of changes) {
-      const { gateway, epoch, sequence, index } = identity;
-      const { id } = this.catalog.origin(gateway, epoch);
-      names.set(id, `${gateway}/${epoch}`);
-      appender.appendInteger(id);
-      appender.appendBigInt(BigInt(sequence));
-      appender.appendInteger(index);
-      appender.endRow();
-    }
-    appender.closeSync();
-    const found = new Map<string, Row[]>();
-    for (const [id, series, time, num, txt, origin, seq, index] of await all(
-      writer,
-      'SELECT p.rowid, series, time, num, txt, origin, seq, idx FROM points AS p JOIN again ON origin = o AND seq = s AND idx = i',
-    )) {
-      const name = `${names.get(Number(origin)) ?? ''}/${String(seq)}/${String(index)}`;
-      const row: Row = {
-        id: id as bigint,
-        series: Number(series),
-        time: time as bigint,
-        value: typeof txt === 'string' ? txt : Number(num),
-      };
-      const rows = found.get(name);
-      if (rows === undefined) found.set(name, [row]);
-      else rows.push(row);
-    }
-    return found;
   }
 
   private isSame(rows: readonly Row[], put: Reading | undefined): boolean {
@@ -250,6 +213,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     for (const { series: id, time } of rows) {
       const series = list[id] as Series; // From its own table.
       const { latest } = series;
+      this.newest.tails.drop(id);
       if (latest !== undefined && nanosOf(latest.timeMs, latest.ns) === time) stale.add(series);
     }
     await writer.run(`DELETE FROM points WHERE rowid IN (${rows.map(({ id }) => id).join(',')})`);
@@ -258,6 +222,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   /** How many points that are. */
   private async append(writer: DuckDBConnection, changes: readonly Change[]): Promise<number> {
     const { catalog } = this;
+    const { tails } = this.newest;
     let points = 0;
     const appender = await writer.createAppender('points');
     for (const { identity, put } of changes) {
@@ -278,6 +243,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
         appender.endRow();
         points++;
         catalog.newest(series, timeMs, ns, value);
+        if (typeof value !== 'string') tails.add(series.id, time, Number(value));
       }
     }
     appender.closeSync();
@@ -329,16 +295,45 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   private async *parts(query: StoreQuery): AsyncGenerator<SeriesPoints> {
     const cursor = query.cursor === undefined ? undefined : parseCursor(query.cursor);
     const catalog = await this.settled();
+    const wanted = catalog.some(query);
+    if (cursor !== undefined) checkCursor(cursor, wanted);
     // Its own connection: a stream ends with the next query on the same one.
     const session = await this.session({ timeoutMs: QUERY_TIMEOUT_MS, signal: query.signal });
     try {
-      for (const slice of await slicesOf(query, catalog.some(query), cursor, session.all)) {
+      const recent = await this.recentParts(query, wanted, session);
+      if (recent !== undefined) {
+        yield* recent;
+        return;
+      }
+      for (const slice of await slicesOf(query, wanted, cursor, session.all)) {
         const sql = querySql(query, slice, cursor);
         if (sql !== undefined) yield* partsOf(query, catalog.list, session.chunks(sql));
       }
     } finally {
       await session.close();
     }
+  }
+
+  /** Of small questions: see `duckdb-recent.ts`. */
+  async recent(
+    session: Session,
+    wanted: readonly Recentable[],
+    fromNs: bigint,
+    toNs: bigint,
+  ): Promise<TailPoints[] | undefined> {
+    return await this.newest.points(wanted, fromNs, toNs, session.all);
+  }
+
+  private async recentParts(
+    query: StoreQuery,
+    wanted: readonly Series[],
+    session: Session,
+  ): Promise<AsyncIterable<SeriesPoints> | undefined> {
+    const range = rangeOf(query);
+    if (range === undefined) return undefined;
+    const asked = askedOf(query, wanted);
+    const found = await this.recent(session, asked, ...range);
+    return found && recentParts(query, asked, found);
   }
 
   async session(limits: SessionLimits): Promise<Session> {

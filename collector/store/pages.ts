@@ -5,7 +5,13 @@
  * given: points that arrive meanwhile elsewhere change nothing behind it.
  */
 import { HeadwaterError } from '../../shared/errors.ts';
-import { seriesName, type PointsPart, type SeriesPoints, type StoreQuery } from './store.ts';
+import {
+  seriesName,
+  type PointsPart,
+  type SeriesKey,
+  type SeriesPoints,
+  type StoreQuery,
+} from './store.ts';
 
 export interface Cursor {
   series: string;
@@ -26,12 +32,32 @@ export function parseCursor(text: string): Cursor {
     const [series, timeMs, given] = JSON.parse(
       Buffer.from(text, 'base64url').toString('utf8'),
     ) as unknown[];
-    if (typeof series === 'string' && typeof timeMs === 'number' && typeof given === 'number')
+    if (
+      typeof series === 'string' &&
+      Array.isArray(JSON.parse(series)) &&
+      typeof timeMs === 'number' &&
+      typeof given === 'number'
+    )
       return { series, timeMs, given };
   } catch {
     // Told below.
   }
   throw new HeadwaterError('QUERY_INVALID', 'cursor: it is not one that an answer had');
+}
+
+const GONE = 'cursor: its series is no more: begin anew';
+
+/** Of a store that knows its series before it reads. Throws QUERY_INVALID. */
+export function checkCursor(cursor: Cursor, wanted: readonly SeriesKey[]): void {
+  if (!wanted.some((series) => seriesName(series) === cursor.series))
+    throw new HeadwaterError('QUERY_INVALID', GONE);
+}
+
+/** The gateway of the series that it names. */
+export function gatewayOf({ series }: Cursor): string {
+  const [, , ...tags] = JSON.parse(series) as string[]; // As `seriesName` makes it.
+  const at = tags.findIndex((each, place) => place % 2 === 0 && each === 'gateway');
+  return at < 0 ? '' : (tags[at + 1] ?? '');
 }
 
 /**
@@ -71,8 +97,7 @@ export async function* paged(
     if (kept.length > 0) yield { ...key, points: kept, cursor: cursorText(at) };
     if (left <= 0) return;
   }
-  if (cursor !== undefined && !isAtSeries)
-    throw new HeadwaterError('QUERY_INVALID', 'cursor: its series is no more: begin anew');
+  if (cursor !== undefined && !isAtSeries) throw new HeadwaterError('QUERY_INVALID', GONE);
 }
 
 const isGiven = ({ timeMs, given }: Cursor, cursor: Cursor): boolean =>

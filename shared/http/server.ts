@@ -55,6 +55,8 @@ const BODIES_BYTES_MAX = 32 * 1024 * 1024;
 const KEYS_MAX = 10_000;
 /** An answer of which nobody takes anything for so long ends: it holds a turn of all. */
 const STALL_MS = 30_000;
+/** For the next request: not closed under one that is on its way by a client that asks every few seconds. */
+const IDLE_MS = 65_000;
 const FIELDS_BYTES_MAX = 64 * 1024;
 
 export class HttpServer {
@@ -100,6 +102,7 @@ export class HttpServer {
       requestTimeout: 30_000,
       headersTimeout: 10_000,
       connectionsCheckingInterval: 5000,
+      keepAliveTimeout: IDLE_MS,
     };
     const answer: RequestListener = (request, response) => {
       void this.answer(request, response);
@@ -385,8 +388,11 @@ const problem = (code: ErrorCode, detail: string): object => ({
   error: { code, message: detail },
 });
 
+/** The same for all: one of its own, with its stack, would cost each request more than the abort. */
+const ENDED = new Error('the request has ended');
+
 function signalOf(response: ServerResponse): AbortSignal {
   const controller = new AbortController();
-  response.once('close', () => controller.abort());
+  response.once('close', () => controller.abort(ENDED));
   return controller.signal;
 }

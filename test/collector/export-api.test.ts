@@ -118,6 +118,70 @@ describe('exports', () => {
     }
   });
 
+  /** Rows of a format that may have been cut, each as a text without its cursor; and the last cursor, with the rows up to it. */
+  const rowsOf = async (format: string, bytes: Buffer): Promise<Record<string, unknown>[]> => {
+    if (format === 'arrow') return tableFromIPC(bytes, { useBigInt: false }).toArray();
+    const columns = 'measurement, field, tags, epoch_ms(time) AS time, value, value_text, cursor';
+    if (format === 'parquet') return await parquetRows(bytes, columns);
+    const [, ...rows] = bytes.toString('utf8').split('\r\n').slice(0, -1);
+    return rows.map((row) => ({
+      row: row.slice(0, row.lastIndexOf(',')),
+      cursor: row.slice(row.lastIndexOf(',') + 1),
+    }));
+  };
+  const plainText = (rows: readonly Record<string, unknown>[]): string[] =>
+    rows.map((row) => JSON.stringify({ ...row, time: Number(row['time']), cursor: '' }));
+
+  it.each([
+    'csv',
+    'parquet',
+    'arrow',
+  ])('%s goes on behind any of its cursors, in pieces of a limit too, and is the same in all', async (format) => {
+    const ask = async (more: string): Promise<Record<string, unknown>[]> => {
+      const response = await get(`/api/v1/export?format=${format}&cursors=true${more}`);
+      expect(response.status).toBe(200);
+      return await rowsOf(format, Buffer.from(await response.arrayBuffer()));
+    };
+    const whole = await ask('');
+    const cursorOf = (row: Record<string, unknown> | undefined): string =>
+      (row?.['cursor'] as string | null | undefined) ?? '';
+    expect(whole).toHaveLength(2 * POINTS);
+    expect(cursorOf(whole.at(-1))).not.toBe('');
+    const cursors = whole.flatMap((row, at) => (cursorOf(row) === '' ? [] : [at]));
+    expect(cursors.length).toBeGreaterThan(2);
+    const [, at = 0] = cursors;
+    const rest = await ask(`&cursor=${cursorOf(whole[at])}`);
+    expect([...plainText(whole.slice(0, at + 1)), ...plainText(rest)]).toEqual(plainText(whole));
+    const pieces: Record<string, unknown>[] = [];
+    for (let cursor = ''; ; ) {
+      const piece = await ask(`&limit=7001${cursor}`);
+      pieces.push(...piece);
+      if (piece.length < 7001) break;
+      cursor = `&cursor=${cursorOf(piece.at(-1))}`;
+    }
+    expect(plainText(pieces)).toEqual(plainText(whole));
+  });
+
+  it('who may see one gateway is told no cursor that names another one, and can use none', async () => {
+    const other = { authorization: 'Bearer other' };
+    const names = (text: string): string[] =>
+      [...text.matchAll(/[A-Za-z0-9_-]{20,}/g)].map(([each]) =>
+        Buffer.from(each, 'base64url').toString('latin1'),
+      );
+    for (const path of ['export?format=jsonl', 'export?format=csv&cursors=true', 'query?limit=5']) {
+      const text = await (await get(`/api/v1/${path}`, other)).text();
+      expect(
+        names(text).filter((each) => each.includes('load')),
+        path,
+      ).toEqual([]);
+    }
+    const [line = ''] =
+      (await (await get('/api/v1/export?format=jsonl')).text()).match(/\{"cursor.*/) ?? [];
+    const { cursor } = JSON.parse(line) as { cursor: string };
+    for (const path of ['export?format=jsonl', 'query?limit=5'])
+      expect((await get(`/api/v1/${path}&cursor=${cursor}`, other)).status, path).toBe(400);
+  });
+
   it('CSV is as RFC 4180 has it', async () => {
     const response = await get(
       '/api/v1/export?format=csv&field=s_text&tag.part=0&to=1700000000001',

@@ -1,4 +1,5 @@
 /** A data set and queries in InfluxQL, asked of the embedded store and of a real InfluxDB alike. */
+import type { Context } from '../../collector/influxql/job.ts';
 import { parseQuery } from '../../collector/influxql/parse.ts';
 import { bound, replyTexts, type ReplyOptions } from '../../collector/influxql/reply.ts';
 import type { DuckDbStore } from '../../collector/store/duckdb.ts';
@@ -196,11 +197,27 @@ export const QUERIES: readonly string[] = [
   `SHOW SERIES FROM climate WHERE room =~ /a/`,
 ];
 
-/** The embedded store's answer. */
+/** The embedded store's answer; what it has in memory of small questions is held against what SQL says. */
 export async function askEmbedded(
   store: DuckDbStore,
   q: string,
   options: Partial<ReplyOptions> = {},
+): Promise<unknown> {
+  const inSql = await answerOf(store, q, options, {});
+  const recent: Context['recent'] = (...asked) => store.recent(...asked);
+  for (const _time of ['read', 'from memory']) {
+    const found = difference(await answerOf(store, q, options, { recent }), inSql);
+    if (found !== undefined)
+      throw new Error(`${q}: a small question is answered otherwise: ${found}`);
+  }
+  return inSql;
+}
+
+async function answerOf(
+  store: DuckDbStore,
+  q: string,
+  options: Partial<ReplyOptions>,
+  recent: Pick<Context, 'recent'>,
 ): Promise<unknown> {
   const session = await store.session({ timeoutMs: 30_000, signal: undefined });
   try {
@@ -211,6 +228,7 @@ export async function askEmbedded(
       session,
       series: await store.known(),
       nowNs: BigInt(T0 + 3000 * MINUTE) * 1_000_000n,
+      ...recent,
     };
     for await (const part of replyTexts(statements, context, {
       epoch: 'ns',

@@ -15,7 +15,10 @@ const parquet: Encode = async function* (columns, batches) {
   yield* (await import('./parquet.ts')).parquet(columns, batches);
 };
 
-export const ENCODERS: Partial<Record<Format, Encode>> = { parquet, arrow };
+export const ENCODERS: Readonly<Record<Exclude<Format, 'jsonl' | 'csv'>, Encode>> = {
+  parquet,
+  arrow,
+};
 
 /** RFC 4180. */
 export const csvCell = (text: string): string =>

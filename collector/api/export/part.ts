@@ -1,23 +1,21 @@
 /**
  * Everything of some series in one answer, to be read while it comes: JSON lines, CSV, Parquet or Arrow. Memory stays as it is,
- * however much there is. JSON lines have a line `{"cursor":…}` now and then and `{"end":true}` behind the last: who was cut off
- * asks again with the last cursor that came, and drops the lines behind it. A Parquet file without its footer, and an Arrow stream
- * without its end, were cut.
+ * however much there is. JSON lines have a line `{"cursor":…}` now and then and `{"end":true}` behind the last, the others where
+ * `cursors=true` a column that has one now and then: who was cut off asks again with the last cursor that came, and drops what
+ * came behind it. A Parquet file without its footer, and an Arrow stream without its end, were cut; a file that `limit` ends is whole,
+ * and its last row has a cursor.
  */
-import { maySee } from '../../../shared/access/may.ts';
-import type { Identity } from '../../../shared/access/tokens.ts';
 import { READ_EACH, type Parameters, type StreamReply } from '../../../shared/http/route.ts';
-import { invalid } from '../../../shared/http/parameters.ts';
 import type { CollectorPart } from '../../part.ts';
-import { ask } from '../../store/aggregate.ts';
 import { parseCursor } from '../../store/pages.ts';
 import { storePart, storeStagePart } from '../../store/part.ts';
 import type { StoreStage } from '../../store/stage.ts';
 import { ENCODERS, FORMATS, csvCell, type Format } from './format.ts';
 import { Batches, type Batch, type Column } from './rows.ts';
-import type { SeriesKey, StoreQuery, TimeSeriesStore } from '../../store/store.ts';
+import type { PointsPart, SeriesKey, TimeSeriesStore } from '../../store/store.ts';
 import { headersOf, incompleteness } from '../incomplete.ts';
 import { checkAsked, FILTER, parseQuery } from '../parameters.ts';
+import { seenParts } from '../points.ts';
 
 interface Running {
   store: TimeSeriesStore;
@@ -30,10 +28,20 @@ const EXPORT: Parameters = {
   format: { about: 'Of the answer.', choices: Object.keys(FORMATS), required: true },
   from: { about: 'RFC 3339, epoch milliseconds, or now-1h; inclusive.' },
   to: { about: 'The same; exclusive.' },
-  cursor: { about: 'Of an export that was cut off: goes on behind it. JSON lines only.' },
+  limit: {
+    about: 'Most points of this answer; its last cursor says where the following one begins.',
+    integer: { min: 1, max: 1_000_000_000 },
+  },
+  cursors: {
+    about:
+      'Of CSV, Parquet and Arrow: `true` adds a column `cursor`, which the last row and some before it have. JSON lines have cursors of their own.',
+    choices: ['true', 'false'],
+  },
+  cursor: { about: 'One of an export before this one: goes on behind its row.' },
 };
 
-type Line = (time: number, value: unknown) => string;
+/** `more`: a cell behind the others. */
+type Line = (time: number, value: unknown, more?: string) => string;
 
 function lineOf(format: Format, { measurement, field, tags }: SeriesKey): Line {
   if (format === 'jsonl') {
@@ -41,7 +49,8 @@ function lineOf(format: Format, { measurement, field, tags }: SeriesKey): Line {
     return (time, value) => `${head}${time},"value":${JSON.stringify(value)}}\n`;
   }
   const head = [measurement, field, JSON.stringify(tags)].map(csvCell).join(',');
-  return (time, value) => `${head},${new Date(time).toISOString()},${csvCell(String(value))}\r\n`;
+  return (time, value, more) =>
+    `${head},${new Date(time).toISOString()},${csvCell(String(value))}${more === undefined ? '' : `,${more}`}\r\n`;
 }
 
 /** As CSV has them; a value is in the column of its kind. */
@@ -54,17 +63,18 @@ const COLUMNS: readonly Column[] = [
   { name: 'value_text', type: 'text', isOptional: true },
   { name: 'value_bool', type: 'boolean', isOptional: true },
 ];
+const WITH_CURSORS: readonly Column[] = [
+  ...COLUMNS,
+  { name: 'cursor', type: 'text', isOptional: true },
+];
 
-async function* batchesOf(
-  store: TimeSeriesStore,
-  query: StoreQuery,
-  identity: Identity,
-): AsyncGenerator<Batch> {
-  const batches = new Batches(COLUMNS);
-  for await (const { points, measurement, field, tags } of ask(store, query)) {
-    if (!maySee(identity, tags['gateway'] ?? '')) continue;
+type Parts = AsyncIterable<PointsPart>;
+
+async function* batchesOf(parts: Parts, columns: readonly Column[]): AsyncGenerator<Batch> {
+  const batches = new Batches(columns);
+  for await (const { points, measurement, field, tags, cursor } of parts) {
     const text = JSON.stringify(tags);
-    for (const [time, value] of points)
+    for (const [at, [time, value]] of points.entries())
       batches.add([
         measurement,
         field,
@@ -74,6 +84,7 @@ async function* batchesOf(
         typeof value === 'number' ? value : null,
         typeof value === 'string' ? value : null,
         typeof value === 'boolean' ? value : null,
+        at === points.length - 1 ? cursor : null,
       ]);
     if (batches.isFull) yield batches.take();
   }
@@ -81,21 +92,33 @@ async function* batchesOf(
   if ((last[0]?.length ?? 0) > 0) yield last;
 }
 
-async function* linesText(
-  store: TimeSeriesStore,
-  query: StoreQuery,
-  identity: Identity,
-  format: Format,
-): AsyncGenerator<string> {
-  if (format === 'csv') yield 'measurement,field,tags,time,value\r\n';
-  for await (const { points, cursor, ...series } of ask(store, query)) {
-    if (maySee(identity, series.tags['gateway'] ?? '')) {
-      const line = lineOf(format, series);
-      yield points.map(([time, value]) => line(time, value)).join('');
-    }
-    if (format === 'jsonl') yield `{"cursor":"${cursor}"}\n`;
+async function* jsonLines(parts: Parts): AsyncGenerator<string> {
+  for await (const { points, cursor, ...series } of parts) {
+    const line = lineOf('jsonl', series);
+    yield `${points.map(([time, value]) => line(time, value)).join('')}{"cursor":"${cursor}"}\n`;
   }
-  if (format === 'jsonl') yield '{"end":true}\n';
+  yield '{"end":true}\n';
+}
+
+async function* csvLines(parts: Parts, hasCursors: boolean): AsyncGenerator<string> {
+  yield `measurement,field,tags,time,value${hasCursors ? ',cursor' : ''}\r\n`;
+  for await (const { points, cursor, ...series } of parts) {
+    const line = lineOf('csv', series);
+    const cell = (at: number): string | undefined =>
+      hasCursors ? (at === points.length - 1 ? cursor : '') : undefined;
+    yield points.map(([time, value], at) => line(time, value, cell(at))).join('');
+  }
+}
+
+function partsOf(
+  format: Format,
+  parts: Parts,
+  hasCursors: boolean,
+): AsyncIterable<string | Uint8Array> {
+  if (format === 'jsonl') return jsonLines(parts);
+  if (format === 'csv') return csvLines(parts, hasCursors);
+  const columns = hasCursors ? WITH_CURSORS : COLUMNS;
+  return ENCODERS[format](columns, batchesOf(parts, columns));
 }
 
 export const exportPart: CollectorPart<Running> = {
@@ -112,7 +135,7 @@ export const exportPart: CollectorPart<Running> = {
       path: '/api/v1/export',
       isCostly: true,
       about:
-        'All points of some series, readings and results, as JSON lines, CSV, Parquet or Arrow (IPC stream), sent as they are read. JSON lines can be gone on with after a cut.',
+        'All points of some series, readings and results, as JSON lines, CSV, Parquet or Arrow (IPC stream), sent as they are read. With cursors it can be gone on with after a cut.',
       right: READ_EACH,
       query: EXPORT,
       replies: { 200: { about: 'As asked for.', type: Object.values(FORMATS) } },
@@ -120,15 +143,11 @@ export const exportPart: CollectorPart<Running> = {
         const format = given.get('format') as Format; // One of the choices.
         const query = { ...parseQuery(given, nowMs()), signal };
         checkAsked(identity, given);
-        if (query.cursor !== undefined) {
-          if (format !== 'jsonl') invalid('cursor: only JSON lines can be gone on with');
-          parseCursor(query.cursor);
-        }
+        if (query.cursor !== undefined) parseCursor(query.cursor);
+        const parts = seenParts(store, query, identity);
         return {
           type: FORMATS[format],
-          parts:
-            ENCODERS[format]?.(COLUMNS, batchesOf(store, query, identity)) ??
-            linesText(store, query, identity, format),
+          parts: partsOf(format, parts, given.get('cursors') === 'true'),
           headers: headersOf(incompleteness(stage)),
         };
       },

@@ -1,6 +1,6 @@
 /**
  * Raw messages as the gateways had them, from the lake's frames: a row a message, by date of arrival, gateway, epoch and sequence. One
- * day and gateway after the other, so that what is sorted at once is bounded. JSON lines go on after a cut as those of points do.
+ * day and gateway after the other, so that what is sorted at once is bounded. One that was cut goes on as those of points do.
  */
 import { maySee } from '../../../shared/access/may.ts';
 import type { Identity } from '../../../shared/access/tokens.ts';
@@ -29,7 +29,12 @@ const RAW: Parameters = {
   gateway: { about: 'Only of this gateway.' },
   from: { about: 'Arrived on this date (YYYY-MM-DD, UTC) or later.' },
   to: { about: 'Arrived on this date or earlier.' },
-  cursor: { about: 'Of an export that was cut off: goes on behind it. JSON lines only.' },
+  cursors: {
+    about:
+      'Of CSV, Parquet and Arrow: `true` adds a column `cursor`, which some rows have. JSON lines have cursors of their own.',
+    choices: ['true', 'false'],
+  },
+  cursor: { about: 'One of an export before this one: goes on behind its row.' },
 };
 
 /** `payload` is bytes, in texts base64. Messages that were thinned away are none: their summary is a reading. */
@@ -43,6 +48,10 @@ const COLUMNS: readonly Column[] = [
   { name: 'qos', type: 'integer' },
   { name: 'retain', type: 'boolean' },
   { name: 'payload', type: 'bytes' },
+];
+const WITH_CURSORS: readonly Column[] = [
+  ...COLUMNS,
+  { name: 'cursor', type: 'text', isOptional: true },
 ];
 
 /** The last frame that was given. */
@@ -177,10 +186,17 @@ async function* framesOf(
   }
 }
 
-async function* batchesOf(frames: AsyncIterable<Given>): AsyncGenerator<Batch> {
-  const batches = new Batches(COLUMNS);
-  for await (const { rows } of frames) {
-    for (const row of rows) batches.add(row);
+/** Rows of a frame, the last of them with its cursor. */
+const withCursor = ({ rows, place }: Given): unknown[][] =>
+  rows.map((row, at) => (at === rows.length - 1 ? [...row, cursorText(place)] : row));
+
+async function* batchesOf(
+  frames: AsyncIterable<Given>,
+  columns: readonly Column[],
+): AsyncGenerator<Batch> {
+  const batches = new Batches(columns);
+  for await (const given of frames) {
+    for (const row of withCursor(given)) batches.add(row);
     if (batches.isFull) yield batches.take();
   }
   const last = batches.take();
@@ -190,30 +206,45 @@ async function* batchesOf(frames: AsyncIterable<Given>): AsyncGenerator<Batch> {
 /** Frames whose cursors are not told. */
 const CURSOR_EVERY = 64;
 
-async function* linesOf(frames: AsyncIterable<Given>, format: Format): AsyncGenerator<string> {
-  if (format === 'csv') yield `${COLUMNS.map(({ name }) => name).join(',')}\r\n`;
+async function* csvLines(
+  frames: AsyncIterable<Given>,
+  columns: readonly Column[],
+): AsyncGenerator<string> {
+  yield `${columns.map(({ name }) => name).join(',')}\r\n`;
+  for await (const given of frames)
+    yield withCursor(given)
+      .map((row) => `${columns.map((column, at) => cellText(row[at], column)).join(',')}\r\n`)
+      .join('');
+}
+
+async function* jsonLines(frames: AsyncIterable<Given>): AsyncGenerator<string> {
   let count = 0;
   for await (const { rows, place } of frames) {
-    if (format === 'csv')
-      yield rows
-        .map((row) => `${COLUMNS.map((column, at) => cellText(row[at], column)).join(',')}\r\n`)
-        .join('');
-    else {
-      const lines = rows.map((row) =>
-        JSON.stringify(
-          Object.fromEntries(
-            COLUMNS.map(({ name, type }, at) => [
-              name,
-              type === 'bytes' ? Buffer.from(row[at] as Uint8Array).toString('base64') : row[at],
-            ]),
-          ),
+    const lines = rows.map((row) =>
+      JSON.stringify(
+        Object.fromEntries(
+          COLUMNS.map(({ name, type }, at) => [
+            name,
+            type === 'bytes' ? Buffer.from(row[at] as Uint8Array).toString('base64') : row[at],
+          ]),
         ),
-      );
-      if (++count % CURSOR_EVERY === 0) lines.push(`{"cursor":"${cursorText(place)}"}`);
-      if (lines.length > 0) yield `${lines.join('\n')}\n`;
-    }
+      ),
+    );
+    if (++count % CURSOR_EVERY === 0) lines.push(`{"cursor":"${cursorText(place)}"}`);
+    if (lines.length > 0) yield `${lines.join('\n')}\n`;
   }
-  if (format === 'jsonl') yield '{"end":true}\n';
+  yield '{"end":true}\n';
+}
+
+function partsOf(
+  format: Format,
+  frames: AsyncIterable<Given>,
+  hasCursors: boolean,
+): AsyncIterable<string | Uint8Array> {
+  if (format === 'jsonl') return jsonLines(frames);
+  const columns = hasCursors ? WITH_CURSORS : COLUMNS;
+  if (format === 'csv') return csvLines(frames, columns);
+  return ENCODERS[format](columns, batchesOf(frames, columns));
 }
 
 function dateOf(text: string | null, name: string): string | undefined {
@@ -226,7 +257,6 @@ function answer(lake: Lake, { query, identity, signal }: Request): StreamReply {
   const gateway = query.get('gateway') ?? undefined;
   if (gateway !== undefined) checkAsked(identity, new URLSearchParams({ 'tag.gateway': gateway }));
   const cursor = query.get('cursor');
-  if (cursor !== null && format !== 'jsonl') invalid('cursor: only JSON lines can be gone on with');
   const asked: Asked = {
     from: dateOf(query.get('from'), 'from'),
     to: dateOf(query.get('to'), 'to'),
@@ -236,7 +266,7 @@ function answer(lake: Lake, { query, identity, signal }: Request): StreamReply {
   const frames = framesOf(lake, asked, identity, signal);
   return {
     type: FORMATS[format],
-    parts: ENCODERS[format]?.(COLUMNS, batchesOf(frames)) ?? linesOf(frames, format),
+    parts: partsOf(format, frames, query.get('cursors') === 'true'),
   };
 }
 

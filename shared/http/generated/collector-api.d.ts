@@ -122,7 +122,7 @@ export interface CollectorApi {
       unread: string | null;
     };
   };
-  /** All series. Needs scope `read`. */
+  /** Series that have points. Needs scope `read`. */
   'GET /api/v1/series': {
     query: {
       /** Only this measurement. */
