@@ -1,5 +1,5 @@
 /** Alerts of stream rules: which there are now, and which there were. */
-import type { ColumnSpec, DashboardSpec } from './model.ts';
+import type { ColumnSpec, DashboardSpec, States } from './model.ts';
 import { ANNOTATIONS } from './states.ts';
 import { GATEWAY } from './variables.ts';
 
@@ -12,7 +12,19 @@ const TO_SERIES: ColumnSpec = {
     around: 'Time',
   },
 };
-const YES_OR_NO = { true: { text: 'yes', color: 'orange' }, false: { text: 'no', color: 'green' } };
+const YES_OR_NO: States = {
+  true: { text: 'yes', color: 'orange' },
+  false: { text: 'no', color: 'green' },
+};
+
+const COLUMNS: Record<string, ColumnSpec> = {
+  measurement: { ...TO_SERIES, width: 120 },
+  field: { width: 110 },
+  rule: { width: 110 },
+  active: { states: YES_OR_NO, width: 70 },
+  late: { states: YES_OR_NO, width: 70 },
+  message: { isText: true },
+};
 
 export const ALERTS: DashboardSpec = {
   uid: 'headwater-alerts',
@@ -28,16 +40,11 @@ export const ALERTS: DashboardSpec = {
       about: 'What holds now? The newest word on each series and rule.',
       width: 24,
       height: 9,
-      states: YES_OR_NO,
-      columns: {
-        measurement: TO_SERIES,
-        message_text: { label: 'message' },
-        reason_text: { label: 'why' },
-      },
+      columns: COLUMNS,
       queries: [
         {
           query:
-            'SELECT "active_bool" AS "active", "message_text", "reason_text" FROM "alerts" WHERE $timeFilter GROUP BY * ORDER BY time DESC LIMIT 1',
+            'SELECT "active_bool" AS "active", "message_text" AS "message", "reason_text" AS "why" FROM "alerts" WHERE $timeFilter GROUP BY * ORDER BY time DESC LIMIT 1',
           table: true,
         },
       ],
@@ -59,9 +66,10 @@ export const ALERTS: DashboardSpec = {
     {
       title: 'By rule',
       kind: 'timeseries',
+      isCounted: true,
       about: 'When did alerts begin or end, by rule?',
-      width: 12,
-      height: 9,
+      width: 24,
+      height: 7,
       unit: 'short',
       queries: [
         {
@@ -76,20 +84,13 @@ export const ALERTS: DashboardSpec = {
       kind: 'table',
       about:
         'What happened? The last hundred; late ones came of a backlog and were delivered to nobody.',
-      width: 12,
+      width: 24,
       height: 9,
-      states: YES_OR_NO,
-      columns: {
-        measurement: TO_SERIES,
-        message_text: { label: 'message' },
-        reason_text: { label: 'why' },
-        active_bool: { label: 'active' },
-        late_bool: { label: 'late' },
-      },
+      columns: COLUMNS,
       queries: [
         {
           query:
-            'SELECT "rule", "measurement", "field", "message_text", "reason_text", "active_bool", "late_bool" FROM "alerts" WHERE $timeFilter ORDER BY time DESC LIMIT 100',
+            'SELECT "rule", "measurement", "field", "message_text" AS "message", "reason_text" AS "why", "active_bool" AS "active", "late_bool" AS "late" FROM "alerts" WHERE $timeFilter ORDER BY time DESC LIMIT 100',
           table: true,
         },
       ],

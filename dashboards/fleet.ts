@@ -25,6 +25,7 @@ const GATEWAYS: PanelSpec[] = [
     width: 8,
     height: 8,
     unit: 'short',
+    thresholds: [{ from: -Infinity, color: 'green' }],
     columns: Object.fromEntries(
       Object.entries(GATEWAY_STATES).map(([state, { color }]) => [
         state,
@@ -59,6 +60,7 @@ const GATEWAYS: PanelSpec[] = [
     columns: {
       ...GATEWAY_COLUMNS,
       gateway: {
+        width: 150,
         to: {
           title: 'This gateway',
           uid: 'headwater-gateway',
@@ -66,6 +68,7 @@ const GATEWAYS: PanelSpec[] = [
         },
       },
       why: {
+        isText: true,
         to: {
           title: 'Its ledger',
           uid: 'headwater-ledger',

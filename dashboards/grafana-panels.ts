@@ -1,15 +1,19 @@
 /** What each kind of panel is set to in Grafana, beside what a panel says itself. */
 import {
+  FieldColorModeId,
   FrameGeometrySourceMode,
+  GraphDrawStyle,
   LegendDisplayMode,
+  LineInterpolation,
   SortOrder,
   TooltipDisplayMode,
   VisibilityMode,
+  type FieldColor,
 } from '@grafana/schema';
 import type { Kind, PanelSpec } from './model.ts';
 
 /** A line is cut where nothing came for so long: a gap is to be seen, and its reason beside it. */
-const GAP_MS = 15 * 60_000;
+const GAP_MS = 3_600_000;
 
 const legend = {
   showLegend: true,
@@ -62,11 +66,33 @@ export const OPTIONS: Record<Kind, Record<string, unknown>> = {
   },
 };
 
-export function customOf({ kind, thresholds, unit }: PanelSpec): Record<string, unknown> {
+/** Without thresholds of its own a figure would have Grafana's, which are red from 80 on. */
+export function colorOf({ kind, thresholds, states }: PanelSpec): { color?: FieldColor } {
+  if (kind === 'timeseries') return { color: { mode: FieldColorModeId.PaletteClassic } };
+  if (kind === 'heatmap') return {};
+  const isPlain = kind === 'stat' && thresholds === undefined && states === undefined;
+  return {
+    color: isPlain
+      ? { mode: FieldColorModeId.Fixed, fixedColor: 'blue' }
+      : { mode: FieldColorModeId.Thresholds },
+  };
+}
+
+export function customOf({
+  kind,
+  thresholds,
+  unit,
+  isStepped = false,
+  isCounted = false,
+  gapMs = GAP_MS,
+}: PanelSpec): Record<string, unknown> {
   switch (kind) {
     case 'timeseries':
       return {
-        insertNulls: GAP_MS,
+        showPoints: VisibilityMode.Auto,
+        ...(isStepped ? { lineInterpolation: LineInterpolation.StepAfter } : {}),
+        ...(isCounted ? { drawStyle: GraphDrawStyle.Bars, fillOpacity: 60 } : {}),
+        ...(isStepped || isCounted ? {} : { insertNulls: gapMs }),
         ...(thresholds === undefined ? {} : { thresholdsStyle: { mode: 'dashed' } }),
         ...(unit === 'percentunit' ? { axisSoftMin: 0, axisSoftMax: 1 } : {}),
       };

@@ -11,9 +11,10 @@ import {
   type ValueMapping,
   type VariableModel,
 } from '@grafana/schema';
-import { OPTIONS, customOf } from './grafana-panels.ts';
+import { OPTIONS, colorOf, customOf } from './grafana-panels.ts';
 import type {
   AnnotationSpec,
+  Beyond,
   ColumnSpec,
   DashboardSpec,
   Kind,
@@ -64,13 +65,19 @@ const asked = (source: SourceName) => {
   return { type, uid: `\${${variable}}` };
 };
 
+const beyondOf = ({ from, text, color }: Beyond): ValueMapping => ({
+  type: MappingType.RangeToText,
+  options: { from, to: null, result: { text, color, index: 0 } },
+});
+
 const thresholdsOf = (steps: readonly Step[]) => ({
   mode: ThresholdsMode.Absolute,
   // JSON has no -Infinity: null is Grafana's mark of the lowest step.
   steps: steps.map(({ from, color }) => ({ value: from === -Infinity ? null : from, color })),
 });
 
-const mappingsOf = (states: States): ValueMapping[] => [
+const mappingsOf = (states: States, beyond?: Beyond): ValueMapping[] => [
+  ...(beyond === undefined ? [] : [beyondOf(beyond)]),
   {
     type: MappingType.ValueToText,
     options: Object.fromEntries(
@@ -92,7 +99,7 @@ function linkOf({ title, uid, with: given = {}, around }: Link) {
 
 function overridesOf(columns: Record<string, ColumnSpec>): FieldConfigSource['overrides'] {
   return Object.entries(columns).map(([name, column]) => {
-    const { label, unit, thresholds, states, to, isHidden } = column;
+    const { label, unit, thresholds, states, to, isHidden, width, isText } = column;
     const properties: { id: string; value: unknown }[] = [];
     const set = (id: string, value: unknown): unknown =>
       value !== undefined && properties.push({ id, value });
@@ -103,21 +110,33 @@ function overridesOf(columns: Record<string, ColumnSpec>): FieldConfigSource['ov
     if (thresholds !== undefined || states !== undefined)
       set('custom.cellOptions', { type: 'color-text' });
     set('links', to && [linkOf(to)]);
+    if (isText === true) set('custom.cellOptions', { type: 'auto', wrapText: true });
+    set('custom.width', width);
     if (isHidden === true) set('custom.hidden', true);
     return { matcher: { id: 'byName', options: name }, properties };
   });
 }
 
+/** A time in full. */
+const withTime = ({ Time, ...rest }: Record<string, ColumnSpec> = {}) => ({
+  Time: { width: 170, ...Time },
+  ...rest,
+});
+
 function fieldConfig(panel: PanelSpec): FieldConfigSource {
-  const { unit, thresholds, states, queries, columns = {} } = panel;
+  const { kind, unit, thresholds, states, beyond, queries } = panel;
+  const columns = kind === 'table' ? withTime(panel.columns) : panel.columns;
   const defaults: FieldConfig = {
     custom: customOf(panel),
+    ...colorOf(panel),
     ...(unit === undefined ? {} : { unit }),
-    ...(queries.every(({ quiet }) => quiet === true) ? { noValue: 'none' } : {}),
+    ...(kind === 'stat' && queries.every(({ quiet }) => quiet === true) ? { noValue: 'none' } : {}),
     ...(thresholds === undefined ? {} : { thresholds: thresholdsOf(thresholds) }),
-    ...(states === undefined ? {} : { mappings: mappingsOf(states) }),
+    ...(states === undefined && beyond === undefined
+      ? {}
+      : { mappings: mappingsOf(states ?? {}, beyond) }),
   };
-  return { defaults, overrides: overridesOf(columns) };
+  return { defaults, overrides: overridesOf(columns ?? {}) };
 }
 
 function target(source: SourceName, kind: Kind, spec: QuerySpec, refId: string) {
@@ -155,6 +174,11 @@ const unitsTransformation = (kind: Kind) => ({
   },
 });
 
+const isNamed = ({ kind, units, queries, title }: PanelSpec): boolean =>
+  kind === 'stat' &&
+  (units !== undefined ||
+    queries.some(({ alias = '' }) => alias !== '{{instance}}' && alias !== title));
+
 function panelsOf(spec: DashboardSpec, source: SourceName): Panel[] {
   let [x, y, rowHeight] = [0, 0, 0];
   return spec.panels.map((panel, index): Panel => {
@@ -176,7 +200,8 @@ function panelsOf(spec: DashboardSpec, source: SourceName): Panel[] {
       datasource: asked(source),
       gridPos,
       fieldConfig: fieldConfig(panel),
-      options: OPTIONS[kind],
+      // A figure that stands alone has a name as well where that tells something.
+      options: { ...OPTIONS[kind], ...(isNamed(panel) ? { textMode: 'value_and_name' } : {}) },
       targets,
       ...(units === undefined ? {} : { transformations: [unitsTransformation(kind)] }),
     };

@@ -72,6 +72,7 @@ const ACCOUNT: PanelSpec[] = [
     columns: {
       ...GATEWAY_COLUMNS,
       gateway: {
+        width: 150,
         to: {
           title: 'This gateway',
           uid: 'headwater-gateway',
@@ -89,8 +90,14 @@ const ACCOUNT: PanelSpec[] = [
     width: 24,
     height: 8,
     columns: {
-      Time: { label: 'since' },
-      messages: { unit: 'short', thresholds: [{ from: -Infinity, color: 'red' }] },
+      Time: { label: 'since', width: 170 },
+      gateway: { width: 150 },
+      cause: { width: 90 },
+      messages: { unit: 'short', thresholds: [{ from: -Infinity, color: 'red' }], width: 100 },
+      from: { width: 110 },
+      to: { width: 110 },
+      epoch: { width: 160 },
+      why: { isText: true },
     },
     queries: [
       {
@@ -108,6 +115,7 @@ const ACCOUNT: PanelSpec[] = [
     width: 12,
     height: 9,
     unit: 'short',
+    isStepped: true,
     queries: ['waiting', 'missing', 'lost'].map((field) => ({
       query: `SELECT max("${field}") FROM ${STATED} GROUP BY time($__interval), "gateway" fill(none)`,
       alias: `$tag_gateway ${field}`,
@@ -120,7 +128,13 @@ const ACCOUNT: PanelSpec[] = [
     about: 'Which outages were there, and how much came late after each?',
     width: 12,
     height: 9,
-    columns: { late: { label: 'came late', unit: 'short' } },
+    columns: {
+      Time: { width: 170 },
+      event: { width: 90 },
+      gateway: { width: 110 },
+      late: { label: 'came late', unit: 'short', width: 90 },
+      why: { isText: true },
+    },
     queries: [
       {
         query: `SELECT "event_text" AS "event", "gateway", "late", "reason_text" AS "why" FROM ${STATED} AND "event_text" =~ /./ ORDER BY time DESC LIMIT 100`,

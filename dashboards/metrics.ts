@@ -51,7 +51,7 @@ export const OUTAGES: AnnotationSpec[] = [
   },
 ];
 
-type Panelled = Pick<PanelSpec, 'unit' | 'thresholds' | 'queries'>;
+type Panelled = Pick<PanelSpec, 'unit' | 'thresholds' | 'beyond' | 'queries'>;
 const each = (query: string): QuerySpec[] => [{ query, alias: '{{instance}}' }];
 
 /** How full buffers are, of the gateways that a variable has chosen. */
@@ -66,5 +66,6 @@ export const bufferFill = (chosen?: string): Panelled => ({
 export const bufferFullIn = (chosen?: string): Panelled => ({
   unit: 's',
   thresholds: below(6 * 3600, 24 * 3600),
+  beyond: { from: 1e9, text: 'not in sight', color: 'green' },
   queries: each(of('headwater_buffer_full_in_seconds', chosen)),
 });

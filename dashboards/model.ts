@@ -19,6 +19,13 @@ export interface Step {
 /** What a value is called, and its colour: 0 and 1 as down and up. */
 export type States = Record<string, { text: string; color: string }>;
 
+/** What a number is called from so much on: what never comes, say. */
+export interface Beyond {
+  from: number;
+  text: string;
+  color: string;
+}
+
 /** What is particular about one column of a table, or one series by its name. */
 export interface ColumnSpec {
   label?: string;
@@ -28,6 +35,10 @@ export interface ColumnSpec {
   /** The dashboard that its cells lead to, and the variables that go along: `$__data` names a column of the row. */
   to?: Link;
   isHidden?: boolean;
+  /** Pixels. */
+  width?: number;
+  /** Sentences: over several lines where they do not fit. */
+  isText?: boolean;
 }
 
 export interface Link {
@@ -60,9 +71,16 @@ export interface PanelSpec {
   unit?: string;
   thresholds?: Step[];
   states?: States;
+  beyond?: Beyond;
   /** By the name of a column or series. */
   columns?: Record<string, ColumnSpec>;
   queries: QuerySpec[];
+  /** What is told when it changes: it holds until the next word. */
+  isStepped?: boolean;
+  /** Bars, of what is counted in each interval. */
+  isCounted?: boolean;
+  /** A line is cut where nothing came for so long. */
+  gapMs?: number;
   /** InfluxQL that gives one row with `unit`, and `name` for a figure that stands alone: as devices and mappings say them. */
   units?: string;
 }

@@ -62,6 +62,7 @@ const NOW: PanelSpec[] = [
     height: 5,
     unit: 's',
     thresholds: below(3 * 86_400, 14 * 86_400),
+    beyond: { from: 1e10, text: 'none shown', color: 'green' },
     queries: [
       {
         query: `${of('headwater_tls_certificate_expiry_time_seconds')} - time()`,

@@ -1,7 +1,15 @@
 /** How good what is stored is: silence, values that stand still or at the end of their range, what came late. */
-import type { DashboardSpec } from './model.ts';
+import type { ColumnSpec, DashboardSpec } from './model.ts';
 import { ANNOTATIONS, STATED, STATE_TIMELINE } from './states.ts';
 import { GATEWAY_OF, MEASUREMENT, numberField } from './variables.ts';
+
+const AT_THE_END: ColumnSpec = {
+  unit: 'percentunit',
+  thresholds: [
+    { from: -Infinity, color: 'red' },
+    { from: 0.000001, color: 'green' },
+  ],
+};
 
 export const QUALITY: DashboardSpec = {
   uid: 'headwater-quality',
@@ -34,12 +42,16 @@ export const QUALITY: DashboardSpec = {
       about: 'How long was the longest time between two readings of a series in the range?',
       width: 12,
       height: 9,
-      unit: 's',
-      thresholds: [
-        { from: -Infinity, color: 'green' },
-        { from: 900, color: 'orange' },
-        { from: 3600, color: 'red' },
-      ],
+      columns: {
+        'longest silence': {
+          unit: 's',
+          thresholds: [
+            { from: -Infinity, color: 'green' },
+            { from: 900, color: 'orange' },
+            { from: 3600, color: 'red' },
+          ],
+        },
+      },
       queries: [
         {
           query:
@@ -56,11 +68,16 @@ export const QUALITY: DashboardSpec = {
         'Which sensor is stuck? How many values that differ each series had in the range; 1 of many readings is stuck.',
       width: 12,
       height: 9,
-      unit: 'short',
-      thresholds: [
-        { from: -Infinity, color: 'red' },
-        { from: 2, color: 'green' },
-      ],
+      columns: {
+        Time: { isHidden: true },
+        'values that differ': {
+          unit: 'short',
+          thresholds: [
+            { from: -Infinity, color: 'red' },
+            { from: 2, color: 'green' },
+          ],
+        },
+      },
       queries: [
         {
           query:
@@ -76,12 +93,11 @@ export const QUALITY: DashboardSpec = {
         'Which sensor stands at the end of its range? How far the upper tenth of its readings is from the greatest, and the lower tenth from the least, as a part of the range; 0 is a tenth of all at the very end. Empty: all are the same.',
       width: 12,
       height: 9,
-      unit: 'percentunit',
-      columns: { Time: { isHidden: true } },
-      thresholds: [
-        { from: -Infinity, color: 'red' },
-        { from: 0.000001, color: 'green' },
-      ],
+      columns: {
+        Time: { isHidden: true },
+        'below the top': AT_THE_END,
+        'above the bottom': AT_THE_END,
+      },
       queries: [
         {
           query:
@@ -92,6 +108,7 @@ export const QUALITY: DashboardSpec = {
     },
     {
       title: 'Came late',
+      isCounted: true,
       kind: 'timeseries',
       about: 'How many messages of each gateway came after an outage, later than ten seconds?',
       width: 12,
@@ -121,6 +138,7 @@ export const QUALITY: DashboardSpec = {
     },
     {
       title: 'Late alerts',
+      isCounted: true,
       kind: 'timeseries',
       about: 'Which rules found something in a backlog only, too late to warn anybody of it?',
       width: 12,

@@ -4,6 +4,9 @@ import { unitsOf } from './explorer.ts';
 import { ANNOTATIONS } from './states.ts';
 import { GATEWAY, MEASUREMENT, numberField } from './variables.ts';
 
+/** Of windows and jobs of up to a day. */
+const DAY_MS = 25 * 3_600_000;
+
 export const RESULTS: DashboardSpec = {
   uid: 'headwater-results',
   title: 'Headwater / Results',
@@ -25,6 +28,7 @@ export const RESULTS: DashboardSpec = {
       width: 24,
       height: 11,
       units: unitsOf('measurement', 'field'),
+      gapMs: DAY_MS,
       queries: [
         {
           query:
@@ -40,6 +44,7 @@ export const RESULTS: DashboardSpec = {
     },
     {
       title: '$result $result_field',
+      gapMs: DAY_MS,
       kind: 'timeseries',
       about: 'What did the rule or job say of each series or group?',
       width: 12,

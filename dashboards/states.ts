@@ -64,12 +64,14 @@ const SOME_IS_NEWS = [
 export const GATEWAY_COLUMNS: Record<string, ColumnSpec> = {
   // Of several newest values the time is that of the range.
   Time: { isHidden: true },
-  state: { states: GATEWAY_STATES },
-  since: { unit: 'dateTimeAsIso' },
-  waiting: { label: 'on the way', unit: 'short', thresholds: SOME_IS_NEWS },
-  held: { label: 'waits for its clock', unit: 'short', thresholds: SOME_IS_NEWS },
-  missing: { unit: 'short', thresholds: NONE_IS_WELL },
-  lost: { unit: 'short', thresholds: NONE_IS_WELL },
+  gateway: { width: 150 },
+  state: { states: GATEWAY_STATES, width: 100 },
+  since: { unit: 'dateTimeAsIso', width: 170 },
+  waiting: { label: 'on the way', unit: 'short', thresholds: SOME_IS_NEWS, width: 100 },
+  held: { label: 'waits for its clock', unit: 'short', thresholds: SOME_IS_NEWS, width: 150 },
+  missing: { unit: 'short', thresholds: NONE_IS_WELL, width: 90 },
+  lost: { unit: 'short', thresholds: NONE_IS_WELL, width: 90 },
+  why: { isText: true },
 };
 
 export const NEWEST_WORD = `SELECT last("state_text") AS "state", last("since") AS "since", last("waiting") AS "waiting", last("held") AS "held", last("missing") AS "missing", last("lost") AS "lost", last("reason_text") AS "why" FROM ${STATED} GROUP BY "gateway"`;

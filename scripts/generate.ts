@@ -141,10 +141,10 @@ function withTables(path: string, tables: Record<string, string>): string {
 
 /** What each panel of each dashboard answers. */
 function panels(): string {
-  return Object.values({ ...SPECS, ...METRIC_SPECS })
-    .map(({ title, about, panels: own }) => {
+  return Object.entries({ ...SPECS, ...METRIC_SPECS })
+    .map(([name, { title, about, panels: own }]) => {
       const rows = own.map((panel) => `| ${cell(panel.title)} | ${cell(panel.about)} |`);
-      return `### ${title}\n\n${about}\n\n| panel | its question |\n|---|---|\n${rows.join('\n')}`;
+      return `### ${title}\n\n${about}\n\n![${title}](grafana/${name}.webp)\n\n| panel | its question |\n|---|---|\n${rows.join('\n')}`;
     })
     .join('\n\n');
 }
