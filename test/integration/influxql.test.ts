@@ -1,6 +1,7 @@
 /** The same data and queries in the embedded store, a real InfluxDB 1.8 and 2's compatible API: the same answers. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SPECS } from '../../dashboards/all.ts';
+import { STORE_RULES } from '../../dashboards/grafana-alerts.ts';
 import { FIELDS } from '../../collector/fleet/fields.ts';
 import { goneOf, goneReading, stateReading, type State } from '../../collector/fleet/standing.ts';
 import type { Standing } from '../../collector/ledger/view.ts';
@@ -36,6 +37,7 @@ const DASHBOARDS = Object.values(SPECS).flatMap(({ variables, annotations = [], 
       ({ query }) => query,
     ),
     ...panels.flatMap(({ units }) => units ?? []),
+    ...STORE_RULES.map(({ query }) => query),
   ].map((query) => query.replaceAll(/\$(\w+)/g, (_, name: string) => FILL[name] ?? `$${name}`)),
 );
 
@@ -54,7 +56,7 @@ function sampleAlerts(): Change[] {
         field: 'temperature',
       },
       fields: {
-        active_bool: at % 4 < 2,
+        active_bool: at % 4 < 2 || at === 39,
         late_bool: at % 3 === 0,
         message_text: `alert ${at}`,
         reason_text: 'above 20',

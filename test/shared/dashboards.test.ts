@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { COLLECTOR_PARTS } from '../../collector/collector.ts';
 import { METRIC_SPECS, SPECS, dashboards } from '../../dashboards/all.ts';
+import { CONTACT, STORE_RULES, alerting } from '../../dashboards/grafana-alerts.ts';
 import { SOURCES } from '../../dashboards/grafana.ts';
 import { FIELDS } from '../../collector/fleet/fields.ts';
 import { GATEWAYS, LOSSES } from '../../collector/fleet/standing.ts';
@@ -73,6 +74,36 @@ describe('dashboards', () => {
           for (const [, name] of text.matchAll(/\$(\w+)/g)) expect(known, uid).toContain(name);
       }
     }
+  });
+
+  it('have alert rules with uids of their own, that ask the provisioned store, and a contact point that compose has an address for', () => {
+    const folder = join(GRAFANA, 'provisioning/alerting');
+    const read = (file: string): unknown => parse(readFileSync(join(folder, file), 'utf8'));
+    const { rules, 'contact-points': contacts } = alerting();
+    expect(read('rules.yaml')).toEqual(rules);
+    expect(read('contact-points.yaml')).toEqual(contacts);
+    expect(new Set(STORE_RULES.map(({ uid }) => uid)).size).toBe(STORE_RULES.length);
+    for (const { uid } of [...STORE_RULES, CONTACT])
+      expect(uid).toMatch(/^headwater-[a-z-]{1,30}$/);
+    const compose = readFileSync(join(ROOT, 'compose.yaml'), 'utf8');
+    const named = JSON.stringify(contacts).match(/\$\{(\w+)\}/)?.[1] ?? '';
+    expect(compose).toContain(`${named}: `);
+  });
+
+  it('work with each of the other stores by the same uid', () => {
+    const others = join(GRAFANA, 'sources');
+    const all = readdirSync(others).map((file) => {
+      const { datasources } = parse(readFileSync(join(others, file), 'utf8')) as {
+        datasources: { uid: string; type: string; jsonData: Record<string, string> }[];
+      };
+      return [file, datasources.map(({ uid, type, jsonData }) => [uid, type, jsonData['version']])];
+    });
+    const same = [[SOURCES.influxdb.uid, 'influxdb', 'InfluxQL']];
+    expect(all.toSorted()).toEqual([
+      ['collector.yaml', same],
+      ['influxdb-1.yaml', same],
+      ['influxdb-3.yaml', same],
+    ]);
   });
 
   it('lead to dashboards that there are, with variables that those have', () => {
