@@ -131,7 +131,7 @@ export class Centre {
     return [
       streams.waitingCorrections > 0 ? `${streams.waitingCorrections} windows` : '',
       open.length > 0 ? `${open.length} lost files` : '',
-      less.size > 0 ? `less in ${[...less].join()}` : '',
+      less.size > 0 ? `less in ${[...less.keys()].join()}` : '',
       ahead.gateways.length > 0 ? 'a log that is behind' : '',
       replays.list().some(({ finished }) => !finished) ? 'a replay' : '',
     ]
