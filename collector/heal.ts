@@ -150,8 +150,7 @@ export class Heal {
       }
     const received = this.options.received?.();
     for (const { zone, entry } of [...lake.check.lost.values()]) {
-      const isKnown = entry.final === true && !isNothing(entry.spans);
-      if (!isKnown) continue;
+      if (entry.final !== true || isNothing(entry.spans)) continue;
       const gateway = gatewayOf(entry.key);
       const raw = await lake.catalog('raw').spansOf(gateway);
       if (zone === 'readings' && isNothing(unmade(entry, raw, received))) delete entry.final;

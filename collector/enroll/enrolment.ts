@@ -8,16 +8,16 @@
  * - A token that was made so lets nobody in before a person has said yes to the very key that asked.
  * - Who is revoked gets nothing more; a new token for the name lets it in again, with a new key.
  */
-import { X509Certificate, createHash, createPublicKey, randomBytes } from 'node:crypto';
+import { X509Certificate, createHash, randomBytes } from 'node:crypto';
 import { joinTokenText } from '../../shared/access/join-token.ts';
-import { x509Library } from '../../shared/access/x509.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { GATEWAY_ID } from '../../shared/wire/wire.ts';
 import { Approvals } from './approval.ts';
 import { EARLIER_MS, type Authority } from './authority.ts';
 import { refuse } from './refuse.ts';
 import type { Asked, Certificate, Member, Registry, TokenRecord } from './registry.ts';
+import { wishOf, type Wish } from './request.ts';
 
 const DAY_MS = 86_400_000;
 const OLDER_CAME = 'it came with an older certificate after a newer one';
@@ -57,13 +57,6 @@ export interface ShownCertificate {
   serial: string;
   fromMs: number;
   raw: Buffer;
-}
-
-/** A certificate request whose key is one that we sign for. */
-interface Wish {
-  gateway: string;
-  publicKey: Buffer;
-  key: string;
 }
 
 export class Enrolment {
@@ -381,30 +374,3 @@ const keyOf = (key: X509Certificate['publicKey']): string =>
 
 export const commonName = ({ subject }: X509Certificate): string =>
   /^CN=(.+)$/m.exec(subject)?.[1] ?? '';
-
-/** Reads a PKCS #10 request and checks that its sender has the key. Throws ENROLL_REFUSED. */
-export async function wishOf(request: Buffer): Promise<Wish> {
-  const { Pkcs10CertificateRequest } = await x509Library();
-  let parsed: InstanceType<typeof Pkcs10CertificateRequest>;
-  let details: ReturnType<typeof createPublicKey>;
-  let isOwn = false;
-  let name: string | undefined;
-  try {
-    parsed = new Pkcs10CertificateRequest(request);
-    const key = Buffer.from(parsed.publicKey.rawData);
-    details = createPublicKey({ key, format: 'der', type: 'spki' });
-    // Only after its kind: a key of another is not worked with.
-    isOwn = details.asymmetricKeyDetails?.namedCurve === 'prime256v1' && (await parsed.verify());
-    const names = parsed.subjectName.getField('CN');
-    if (names.length === 1) [name] = names;
-  } catch (error) {
-    return refuse(`the body is no certificate request (PKCS #10): ${messageOf(error)}`);
-  }
-  if (details.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
-    return refuse('the key of the request is not one on the curve P-256');
-  if (!isOwn) return refuse('the request is not signed with its own key');
-  if (name === undefined || !GATEWAY_ID.test(name))
-    return refuse("the request's common name is no gateway's name, or not the only one");
-  const publicKey = details.export({ type: 'spki', format: 'der' });
-  return { gateway: name, publicKey, key: sha256(publicKey) };
-}

@@ -60,6 +60,7 @@ export interface MqttHandler {
   publish(connection: MqttConnection, packet: IncomingPublish): void;
   pubrel(connection: MqttConnection, packetId: number): void;
   closed(connection: MqttConnection, reason: string): void;
+  /** A TLS handshake failed over a certificate; `code` is Node's. */
   distrusted?(address: string, code: string): void;
 }
 
@@ -314,19 +315,17 @@ export class MqttConnection {
     try {
       connect = readConnect(body);
     } catch (error) {
-      if (error instanceof UnsupportedVersion) {
-        if (error.version === 5 && this.handler.attach5 !== undefined) {
-          this.takeConnect5(body, packet.isPadded);
-          return;
-        }
-        // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
-        this.answerAndClose(
-          error.version === 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1],
-          error.message,
-        );
+      if (!(error instanceof UnsupportedVersion)) throw error;
+      if (error.version === 5 && this.handler.attach5 !== undefined) {
+        this.takeConnect5(body, packet.isPadded);
         return;
       }
-      throw error;
+      // MQTT 5 gets its own form of refusal (MQTT 5, 3.2.2.2: 0x84), everything else 3.1.1's (return code 1).
+      this.answerAndClose(
+        error.version === 5 ? [0x20, 3, 0, 0x84, 0] : [0x20, 2, 0, 1],
+        error.message,
+      );
+      return;
     }
     if (
       Buffer.byteLength(connect.clientId) > this.handler.limits.clientIdBytesMax ||

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Authority } from '../../collector/enroll/authority.ts';
-import { wishOf } from '../../collector/enroll/enrolment.ts';
+import { wishOf } from '../../collector/enroll/request.ts';
 import { EST_ROUTES } from '../../collector/enroll/est.ts';
 import { parseJoinToken } from '../../shared/access/join-token.ts';
 import { keyPem, newKey } from '../../shared/access/x509.ts';

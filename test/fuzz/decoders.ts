@@ -19,7 +19,7 @@ import { parseMappings } from '../../collector/decode/mapping/mapping.ts';
 import { compileTemplate, matchTemplate } from '../../collector/decode/mapping/template.ts';
 import { compileTimePattern, readPattern } from '../../collector/decode/mapping/time-pattern.ts';
 import { makeOf } from '../../collector/decode/mapping/try.ts';
-import { wishOf } from '../../collector/enroll/enrolment.ts';
+import { wishOf } from '../../collector/enroll/request.ts';
 import { parseQuery } from '../../collector/influxql/parse.ts';
 import { loadEngine } from '../../collector/sandbox/sandbox.ts';
 import { parseCursor } from '../../collector/store/pages.ts';
