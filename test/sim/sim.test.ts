@@ -70,7 +70,6 @@ describe('simulation', () => {
   it.each([
     'lake-no-file-sync',
     'lake-no-folder-sync',
-    'lake-early',
     'lake-lost-row',
   ])('control: %s is found out within 20 seeds of the whole collector', async (control) => {
     const { code, output } = await sim(

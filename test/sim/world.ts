@@ -36,12 +36,8 @@ export type Control =
   | 'lying-store'
   | 'no-anchor'
   | LakeControl;
-/** Of the lake: fsync of its files or folders does nothing, it says yes before it has anything, a merge loses a row. */
-export type LakeControl =
-  | 'lake-no-file-sync'
-  | 'lake-no-folder-sync'
-  | 'lake-early'
-  | 'lake-lost-row';
+/** Of the lake: fsync of its files or folders does nothing, a merge loses a row. */
+export type LakeControl = 'lake-no-file-sync' | 'lake-no-folder-sync' | 'lake-lost-row';
 export const CONTROLS: readonly Control[] = [
   'early-ack',
   'no-sync',
@@ -51,7 +47,6 @@ export const CONTROLS: readonly Control[] = [
   'no-anchor',
   'lake-no-file-sync',
   'lake-no-folder-sync',
-  'lake-early',
   'lake-lost-row',
 ];
 
