@@ -1,10 +1,12 @@
 /** The gateway's own page: one file without anything from elsewhere, for a browser beside a board without a network. */
 import { createHash } from 'node:crypto';
+import { HIDDEN } from '../../shared/model/plain.ts';
 import type { GatewayPart } from '../part.ts';
 
 const SCRIPT = `
-const hidden = /[\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]/g;
-const plain = (value) => String(value).replace(hidden, (each) => '\\\\u' + each.charCodeAt(0).toString(16).padStart(4, '0'));
+const hidden = new RegExp(${JSON.stringify(HIDDEN)}, 'gu');
+const unit = (each) => '\\\\u' + each.charCodeAt(0).toString(16).padStart(4, '0');
+const plain = (value) => String(value).replace(hidden, (each) => each.split('').map(unit).join(''));
 const text = (id, value) => { document.getElementById(id).textContent = plain(value); };
 let aliveMs = Date.now();
 function alive(isHere) {

@@ -34,6 +34,9 @@ const VIEWS = [
 const EVIL = '<img src=x onerror="window.pwned=1">';
 /** Turns what follows around, if it is let. */
 const TURNED = '\u202egnp.exe';
+/** Shows nothing, and piles up over the lines above. */
+const UNSEEN = 'a\u{e0041}\u3164\u061c\u00ad\u034fb';
+const PILED = `z${'\u0301\u0336'.repeat(40)}`;
 /** Written from the right, and longer than any column. */
 const NAMES = ['مطبخ/حرارة', `attic/${'a-name-without-end-'.repeat(30)}`];
 const RULES = `rules:
@@ -74,6 +77,7 @@ beforeAll(async () => {
   for (const name of NAMES) await publish(`home/${name}`, '{"temperature":-3.25}');
   await publish(`home/${EVIL}`, JSON.stringify({ [EVIL]: 5, says: `${TURNED}${EVIL}` }));
   await publish(`home/${TURNED}`, '{"v":1}');
+  await publish(`home/${UNSEEN}${PILED}`, JSON.stringify({ [UNSEEN]: 1, [PILED]: PILED }));
   await publish(`bad/${EVIL}`, `{"bad ${EVIL}`);
   await publish('home/tank', '{"level":"239 mm","seen":4}');
   await publish('bad/plain', '{"temperature":');
@@ -130,7 +134,9 @@ describe('views', () => {
         if (AXE.has(name)) expect(await seriousOf(page), view).toEqual([]);
         expect(await page.evaluate('window.pwned'), view).toBeUndefined();
         expect(await page.locator('main img').count(), view).toBe(0);
-        expect(await page.textContent('#main'), view).not.toContain('\u202e');
+        expect(await page.textContent('#main'), view).not.toMatch(
+          /[\u202e\u3164\u061c\u00ad\u{e0000}-\u{e007f}]|\u034f|\p{M}{6}/u,
+        );
         const wide = await page.evaluate(
           'document.documentElement.scrollWidth - document.documentElement.clientWidth',
         );
@@ -221,6 +227,29 @@ describe('views', () => {
     await until('the result', async () =>
       (await page.textContent('#again-result'))?.includes('of 2 messages'),
     );
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it('words of the address that objects have by themselves, and a mapping for a name that shows nothing', async () => {
+    const { page, errors } = await openTab(browser, url());
+    await shown(page, 'sensors');
+    for (const word of ['constructor', '__proto__', 'toString'])
+      for (const hash of [
+        `dashboards?board=${word}&span=${word}&v.measurement=${word}`,
+        `sensors?q=${word}&s=${word}&range=${word}&by=${word}&group=${word}&with=${word}`,
+        `topics?t=${word}&q=${word}`,
+        word,
+      ]) {
+        await page.goto(url(`#/${hash}`));
+        await shown(page, hash);
+      }
+    await page.goto(url(`#/topics?t=${encodeURIComponent(`home/${UNSEEN}${PILED}`)}`));
+    await page.waitForSelector('text=The last message, of');
+    const text = await page.inputValue('#mapping');
+    expect(text).toContain('a\\udb40\\udc41\\u3164\\u061c\\u00ad\\u034fb');
+    await page.click('button:has-text("Try")');
+    await page.waitForSelector('text=With this mapping');
     expect(errors).toEqual([]);
     await page.close();
   });

@@ -55,7 +55,9 @@ function usePanel(panel: PanelSpec, ask: () => Asked, key: string): Answered | u
 
 function labelOf(alias: string | undefined, { tags, columns }: Frame, column: string): string {
   if (alias !== undefined)
-    return alias.replaceAll(/\$tag_(\w+)/g, (_, tag: string) => tags[tag] ?? '');
+    return alias.replaceAll(/\$tag_(\w+)/g, (_, tag: string) =>
+      Object.hasOwn(tags, tag) ? (tags[tag] ?? '') : '',
+    );
   const named = Object.entries(tags).filter(([tag, value]) => tag !== 'gateway' && value !== '');
   const text = named.map(([tag, value]) => (named.length === 1 ? value : `${tag}=${value}`));
   return [...(columns.length > 2 || named.length === 0 ? [column] : []), ...text].join(' ');

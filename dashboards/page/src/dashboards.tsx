@@ -169,9 +169,10 @@ function Controls({
 
 export function DashboardsView({ place: { choices: wanted } }: { place: Place }) {
   const board = wanted.get('board') ?? 'fleet';
-  const spec = BOARDS[board] ?? FLEET;
+  // What stands in the address may be any word, such as `constructor`.
+  const spec = (Object.hasOwn(BOARDS, board) ? BOARDS[board] : undefined) ?? FLEET;
   const span = wanted.get('span') ?? spec.from.replace('now-', '');
-  const [, spanMs] = SPANS[span] ?? ['', 86_400_000];
+  const [, spanMs] = (Object.hasOwn(SPANS, span) ? SPANS[span] : undefined) ?? ['', 86_400_000];
   const { own, error } = useChosen(spec, wanted, spanMs);
   // Of what means all where nothing is chosen there need be none.
   const isEmpty =

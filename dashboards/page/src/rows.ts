@@ -55,7 +55,7 @@ const groupOf = ({ measurement, tags, field }: Series, group: string): string =>
       ? measurement
       : group === 'field'
         ? field
-        : (tags[group] ?? `without ${group}`),
+        : ((Object.hasOwn(tags, group) ? tags[group] : undefined) ?? `without ${group}`),
   );
 
 export function rowsOf(search: string, sort: string, group: string, nowMs: number): Row[] {

@@ -1,4 +1,7 @@
 /** Series as the page knows them: each its newest value, and how all that is written for people. */
+import { plain } from '../../../shared/model/plain.ts';
+
+export { plain };
 
 export type Value = number | string | boolean | null;
 
@@ -36,16 +39,6 @@ export const keyOf = (measurement: string, tags: Record<string, string>, field: 
     field,
     ...Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1)),
   ]);
-
-/** Invisible characters that turn text around or hide it are shown as what they are. */
-const HIDDEN =
-  // eslint-disable-next-line no-control-regex
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
-export const plain = (text: string): string =>
-  text.replaceAll(
-    HIDDEN,
-    (each) => `\\u${(each.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
-  );
 
 /** What tells it from others: its tags but the gateway, which says only the way it came. */
 export function sensorOf({ tags, name }: Pick<Series, 'tags' | 'name'>): string {

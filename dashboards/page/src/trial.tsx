@@ -38,9 +38,10 @@ function objectOf(payload: string): Record<string, unknown> {
   }
 }
 
-/** YAML takes texts as JSON writes them. */
+/** YAML takes texts as JSON writes them; what nobody would see in it is written as its number. */
+const said = (text: string): string => plain(JSON.stringify(text));
 const flow = (entries: [name: string, value: string][]): string =>
-  `{ ${entries.map(([name, value]) => `${JSON.stringify(name)}: ${value}`).join(', ')} }`;
+  `{ ${entries.map(([name, value]) => `${said(name)}: ${value}`).join(', ')} }`;
 
 /** To be changed: the topic as it is, and the names of the payload where they are of use. */
 export function mappingFor(topic: string, payload = ''): string {
@@ -52,12 +53,12 @@ export function mappingFor(topic: string, payload = ''): string {
   const names = entries.filter(([, value]) => typeof value !== 'object').map(([name]) => name);
   return [
     'mappings:',
-    `  - topic: ${JSON.stringify(topic)}   # {device} in place of a level makes a tag of it`,
-    `    measurement: ${JSON.stringify(levels.at(-1) || 'readings')}`,
+    `  - topic: ${said(topic)}   # {device} in place of a level makes a tag of it`,
+    `    measurement: ${said(levels.at(-1) || 'readings')}`,
     quantities.length === 0
       ? '    # types: { level: quantity }   # "239 mm" is the number 239'
       : `    types: ${flow(quantities.map(([name]) => [name, 'quantity']))}`,
-    `    # rename: ${flow((names.length === 0 ? ['t'] : names).map((name) => [name, JSON.stringify(name)]))}`,
+    `    # rename: ${flow((names.length === 0 ? ['t'] : names).map((name) => [name, said(name)]))}`,
     '    # time: { from: ts, unit: ms }',
     '',
   ].join('\n');
