@@ -260,10 +260,14 @@ async function apartPoints(
 }
 
 /** One function alone that picks a point has that point's time. */
-const isLoneSelector = ({ plan: { streams }, buckets }: Job): boolean =>
-  buckets === undefined &&
-  streams.length === 1 &&
-  functionOf(streams[0]?.base.fn ?? '').kind === 'selector';
+function isLoneSelector({ plan: { streams }, buckets }: Job): boolean {
+  const [only, ...more] = streams;
+  // What runs over a field as it is has no function of its own.
+  const fn = only?.base.fn ?? null;
+  return (
+    buckets === undefined && more.length === 0 && fn !== null && functionOf(fn).kind === 'selector'
+  );
+}
 
 /** Rows that begin with their group, in its order, as the points of each. */
 async function* collected(
