@@ -21,7 +21,7 @@ export const ASIDE = '_aside/';
 export interface Damage {
   zone: Zone;
   key: string;
-  /** '': any. */
+  /** '': whichever. */
   date: string;
   gateway: string;
   rows: number;
