@@ -5,8 +5,9 @@
  * A manifest that is damaged or gone is made again from the files (`scrub.ts`), and proven by the digest that is kept
  * above it: a day's in the root, a root's in the log.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeWithin } from '../../shared/config/folder.ts';
 import { HeadwaterError, codeOf } from '../../shared/errors.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import { encodeName, type Zone } from './layout.ts';
@@ -251,7 +252,7 @@ export class Catalog {
   }
 
   private async write(key: string, document: Root | DateManifest): Promise<void> {
-    await mkdir(this.folder, { recursive: true });
+    await makeWithin(this.folder, 2);
     const path = join(this.folder, `${this.zone}-${this.files++}.json`);
     await writeFile(path, encodeManifest(document));
     await this.store.put(key, path);

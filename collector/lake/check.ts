@@ -5,8 +5,9 @@
  * thrown, and whoever asked tries again.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeWithin } from '../../shared/config/folder.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
@@ -295,7 +296,7 @@ export class LakeCheck {
       return undefined;
     });
     if (bytes === undefined) return '';
-    await mkdir(this.folder, { recursive: true });
+    await makeWithin(this.folder, 2);
     const path = join(this.folder, String(this.copies++));
     await writeFile(path, bytes);
     await store.put(aside, path);

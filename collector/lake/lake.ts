@@ -3,9 +3,10 @@
  * What is read here was compared with its checksum before: see `check.ts`.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isRetryable } from '../../contracts/errors.ts';
+import { makeWithin } from '../../shared/config/folder.ts';
 import { codeOf, hasCode, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
@@ -171,7 +172,7 @@ export class Lake {
       if (codeOf(error) !== 'ENOENT') throw error;
     }
     const bytes = await this.store.get(key);
-    await mkdir(this.cache, { recursive: true });
+    await makeWithin(this.cache, 2);
     await this.evict(bytes.length);
     const part = `${path}.${process.pid}.part`;
     await writeFile(part, bytes);

@@ -15,8 +15,9 @@
  *
  * Nothing is written here of what is never corrected. Results need none of it: the lake keeps all their revisions.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeWithin } from '../../shared/config/folder.ts';
 import { codeOf, hasCode } from '../../shared/errors.ts';
 import { LAKE_ATTEMPTS, type Lake } from './lake.ts';
 import { dateOf } from './layout.ts';
@@ -219,7 +220,7 @@ export async function markPast(lake: Lake, writer: string, nowMs: number): Promi
 
 async function putMark(lake: Lake, sinceMs: number): Promise<void> {
   const folder = join(lake.work, 'past');
-  await mkdir(folder, { recursive: true });
+  await makeWithin(folder, 2);
   const path = join(folder, 'since');
   await writeFile(path, '');
   await lake.put(`${SINCE}${Math.round(sinceMs)}`, path);

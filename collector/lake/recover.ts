@@ -2,8 +2,9 @@
  * What a stage finds when it takes a partition: what an attempt before it left, files that no manifest speaks of, and
  * whether the lake is the one that it wrote.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeWithin } from '../../shared/config/folder.ts';
 import { adopt, unlisted } from './adopt.ts';
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
@@ -134,7 +135,7 @@ async function settle(
 async function putAgain(lake: Lake, { key, zone }: LakeFile): Promise<void> {
   if (lake.store.path(key) === undefined) return;
   const path = join(lake.work, `again-${zone}`);
-  await mkdir(lake.work, { recursive: true });
+  await makeWithin(lake.work, 1);
   await writeFile(path, await lake.store.get(key));
   await lake.put(key, path);
 }

@@ -30,6 +30,22 @@ export async function makeFolder(path: string, mode?: number): Promise<void> {
   });
 }
 
+/**
+ * Makes a folder, and those above it up to so many `levels`: where more is missing, what they were in has vanished, and what
+ * is written into one that is made anew there goes nowhere. Rejects with the error of the file system.
+ */
+export async function makeWithin(path: string, levels: number): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT' || levels <= 1) throw error;
+    await makeWithin(dirname(path), levels - 1);
+    await makeWithin(path, 1);
+  }
+}
+
 /** Whether a folder is still the one that it was. */
 export class FolderWatch {
   private readonly folder: string;

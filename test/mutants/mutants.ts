@@ -341,7 +341,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'decode: what was decoded is not remembered',
     file: 'collector/decode/step.ts',
-    find: '    ledger.receive(firstSequence, last);',
+    find: '    if (count > 0) ledger.receive(firstSequence, last);',
     put: '',
     tests: [SIMULATION, 'test/collector/step.test.ts'],
   },
@@ -355,8 +355,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'decode: the last message of a frame is not accounted for',
     file: 'collector/decode/step.ts',
-    find: 'const last = firstSequence + count - 1;\n    const ledger',
-    put: 'const last = firstSequence + count - 2;\n    const ledger',
+    find: 'const last = firstSequence + Math.max(1, count) - 1;',
+    put: 'const last = firstSequence + Math.max(1, count) - 2;',
     tests: ['test/collector/step.test.ts', 'test/collector/ledger.test.ts'],
   },
   {
