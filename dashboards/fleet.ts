@@ -59,14 +59,6 @@ const GATEWAYS: PanelSpec[] = [
     height: 8,
     columns: {
       ...GATEWAY_COLUMNS,
-      gateway: {
-        width: 150,
-        to: {
-          title: 'This gateway',
-          uid: 'headwater-gateway',
-          with: { gateway: '{gateway}' },
-        },
-      },
       why: {
         isText: true,
         to: {

@@ -69,17 +69,7 @@ const ACCOUNT: PanelSpec[] = [
     about: 'Of which gateway is anything missing, lost or on its way, since when and why?',
     width: 24,
     height: 8,
-    columns: {
-      ...GATEWAY_COLUMNS,
-      gateway: {
-        width: 150,
-        to: {
-          title: 'This gateway',
-          uid: 'headwater-gateway',
-          with: { gateway: '{gateway}' },
-        },
-      },
-    },
+    columns: GATEWAY_COLUMNS,
     queries: [{ query: NEWEST_WORD, table: true, quiet: true }],
   },
   {

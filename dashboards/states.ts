@@ -64,7 +64,14 @@ const SOME_IS_NEWS = [
 export const GATEWAY_COLUMNS: Record<string, ColumnSpec> = {
   // Of several newest values the time is that of the range.
   Time: { isHidden: true },
-  gateway: { width: 150 },
+  gateway: {
+    width: 150,
+    to: {
+      title: 'This gateway',
+      uid: 'headwater-gateway',
+      with: { gateway: '{gateway}' },
+    },
+  },
   state: { states: GATEWAY_STATES, width: 100 },
   since: { unit: 'dateTimeAsIso', width: 170 },
   waiting: { label: 'on the way', unit: 'short', thresholds: SOME_IS_NEWS, width: 100 },
