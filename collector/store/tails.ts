@@ -82,6 +82,11 @@ export class Tails {
     const count = times.length;
     this.byId.set(id, { times, values, fromNs, count });
     this.points += count;
+    this.forget();
+  }
+
+  /** What was asked about the longest ago goes, where all have too many points. */
+  private forget(): void {
     for (const [oldest] of this.byId) {
       if (this.points <= POINTS_MAX) return;
       this.drop(oldest);
@@ -118,6 +123,7 @@ export class Tails {
     this.added = [];
     this.isApplying = false;
     this.commits++;
+    this.forget();
   }
 
   private insert(id: number, time: bigint, value: number): void {

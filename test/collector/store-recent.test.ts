@@ -103,6 +103,21 @@ describe('the newest points in memory', () => {
     expect(tails.get([60], 0n, 10n)?.[0]?.times.length).toBe(11);
   });
 
+  it('are bounded also by what is written to series that nobody asks about again', () => {
+    const tails = new Tails();
+    const few = { times: BigInt64Array.of(0n), values: Float64Array.of(0) };
+    for (let id = 0; id < 50; id++) tails.keep(tails.reads(), id, 0n, few);
+    for (let time = 1n; time <= 24_000n; time += 1000n) {
+      tails.begun();
+      for (let id = 0; id < 50; id++) for (let n = 0n; n < 1000n; n++) tails.add(id, time + n, 0);
+      tails.committed();
+      tails.get([49], 0n, 0n);
+    }
+    // 50 × 24,001 points are more than all tails have.
+    expect(tails.get([0], 0n, 9n)).toBeUndefined();
+    expect(tails.get([49], 0n, 9n)?.[0]?.times.length).toBe(10);
+  });
+
   it('do not keep what was read while a transaction ran, or one ended meanwhile', () => {
     const tails = new Tails();
     const points = { times: BigInt64Array.of(1n), values: Float64Array.of(1) };
