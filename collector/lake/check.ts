@@ -18,6 +18,9 @@ import { sumFile } from './sums.ts';
 
 export const ASIDE = '_aside/';
 
+/** Files that need not be read again soon, remembered: merged ones never come again. */
+const SEEN_MAX = 20_000;
+
 /** What is known of a file that is not as it was written. */
 export interface Damage {
   zone: Zone;
@@ -87,6 +90,7 @@ export class LakeCheck {
   private readonly folder: string;
   /** Of what this process says of files that others wrote. */
   readonly writer = `${randomBytes(4).toString('hex')}-check`;
+  /** Files that were whole when they were read; the one that was read last is the last. */
   private readonly seen = new Map<string, { version: string; at: number }>();
   private copies = 0;
   /** On their way, by key. */
@@ -136,10 +140,17 @@ export class LakeCheck {
     if (seen?.version === file.version && performance.now() - seen.at < trustMs) return path;
     const reason = await this.compare(file, entry, path);
     if (reason === undefined) {
-      this.seen.set(file.key, { version: file.version, at: performance.now() });
+      this.remember(file);
       return path;
     }
     return await this.again(file);
+  }
+
+  private remember({ key, version }: LakeFile): void {
+    this.seen.delete(key);
+    this.seen.set(key, { version, at: performance.now() });
+    const [oldest = key] = this.seen.keys();
+    if (this.seen.size > SEEN_MAX) this.seen.delete(oldest);
   }
 
   /** Why it is not as it was written. Throws LAKE_UNAVAILABLE when it cannot be read, NOT_FOUND when it is gone. */
