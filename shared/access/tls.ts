@@ -2,7 +2,7 @@
  * Certificates from files, taken anew when the files change without dropping a connection. TLS 1.2 is the least.
  * A key must be readable by its owner alone.
  */
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate, constants } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { readPrivateFile } from '../config/secrets.ts';
 import { readSettingFile } from '../config/user-file.ts';
@@ -25,6 +25,12 @@ export interface TlsFiles {
 }
 
 const MIN_VERSION = 'TLSv1.2';
+/**
+ * Of a server that looks at certificates. A resumed session brings none: Node takes one of TLS 1.3 that was begun without a
+ * certificate for an authorized one, and one whose certificate has expired since goes on as if it had not. So there is a
+ * whole handshake each time, and none in the middle of a connection.
+ */
+const WHOLE_HANDSHAKES = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION;
 /** Whether it has ended is looked at so often. */
 const LOOK_MS = 5000;
 
@@ -43,6 +49,14 @@ export function readCertificates(path: string, what: string): X509Certificate[] 
   }
 }
 
+/** One for each authority: of a text with several Node takes the first alone. Throws CONFIG_INVALID. */
+function readLists(path: string, what: string): string[] {
+  const text = readSettingFile(path, what).toString('latin1');
+  const lists = text.match(/-----BEGIN X509 CRL-----[\s\S]+?-----END X509 CRL-----/g);
+  if (lists !== null) return lists;
+  throw new HeadwaterError('CONFIG_INVALID', `${what}: ${path} holds no list of certificates`);
+}
+
 /** Throws CONFIG_INVALID, naming the file. */
 export function secureOptions(files: TlsFiles, what: string): SecureContextOptions {
   const { certFile, keyFile, caFile, crlFile } = files;
@@ -57,7 +71,7 @@ export function secureOptions(files: TlsFiles, what: string): SecureContextOptio
     options.key = readPrivateFile(keyFile, `${what}: key`);
   }
   if (caFile !== '') options.ca = readSettingFile(caFile, `${what}: authorities`);
-  if (crlFile !== '') options.crl = readSettingFile(crlFile, `${what}: revoked certificates`);
+  if (crlFile !== '') options.crl = readLists(crlFile, `${what}: revoked certificates`);
   try {
     createSecureContext(options);
   } catch (error) {
@@ -69,6 +83,11 @@ export function secureOptions(files: TlsFiles, what: string): SecureContextOptio
   }
   return options;
 }
+
+const serverOptions = (files: TlsFiles, what: string): SecureContextOptions => {
+  const options = secureOptions(files, what);
+  return files.caFile === '' ? options : { ...options, secureOptions: WHOLE_HANDSHAKES };
+};
 
 /** A server that takes new certificates. */
 interface Renewable {
@@ -95,7 +114,7 @@ export class ServerTls {
     this.files = files;
     this.what = what;
     this.notify = notify;
-    this.options = secureOptions(files, what);
+    this.options = serverOptions(files, what);
     const { certFile, keyFile, caFile, crlFile } = files;
     this.watched = new WatchedFiles([certFile, keyFile, caFile, crlFile], what, notify);
     this.watched.start(() => this.reload());
@@ -134,7 +153,7 @@ export class ServerTls {
 
   private reload(): void {
     const before = this.options;
-    this.options = secureOptions(this.files, this.what);
+    this.options = serverOptions(this.files, this.what);
     this.ends = undefined;
     for (const server of this.servers) server.setSecureContext(this.options);
     if (String(before.crl ?? '') !== String(this.options.crl ?? '')) this.onRevocation();

@@ -1,6 +1,6 @@
 /** Certificates for tests, made with the openssl command: authorities, servers, clients, and those that must not be accepted. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface Pair {
@@ -18,6 +18,8 @@ export interface CertificateOptions {
   hosts?: string[];
   /** What it is good for alone. */
   use?: 'clientAuth' | 'serverAuth';
+  /** It may sign others. */
+  isAuthority?: boolean;
 }
 
 const openssl = (args: string[]): void => {
@@ -42,7 +44,8 @@ export class Authority {
   private readonly database: string;
   private made = 0;
 
-  constructor(folder: string, name = 'Test Authority') {
+  /** `by`: whose it is; undefined: its own. */
+  constructor(folder: string, name = 'Test Authority', by?: Authority) {
     mkdirSync(folder, { recursive: true });
     this.folder = folder;
     this.cert = join(folder, 'ca.pem');
@@ -55,6 +58,12 @@ export class Authority {
       `[ca]\ndefault_ca=d\n[d]\ndatabase=${this.database}\nnew_certs_dir=${folder}\ncertificate=${this.cert}\nprivate_key=${this.key}\nserial=${join(folder, 'serial')}\ncrlnumber=${join(folder, 'crlnumber')}\ndefault_md=sha256\ndefault_crl_days=30\npolicy=p\nunique_subject=no\ncopy_extensions=copy\n[p]\ncommonName=supplied\n`,
     );
     writeFileSync(join(folder, 'serial'), '1000\n');
+    if (by !== undefined) {
+      const pair = by.issue({ name, isAuthority: true });
+      copyFileSync(pair.cert, this.cert);
+      copyFileSync(pair.key, this.key);
+      return;
+    }
     // Its dates span those of every certificate of a test.
     openssl([
       'req',
@@ -79,7 +88,7 @@ export class Authority {
     ]);
   }
 
-  issue({ name, from, to, hosts = [], use }: CertificateOptions): Pair {
+  issue({ name, from, to, hosts = [], use, isAuthority = false }: CertificateOptions): Pair {
     const base = join(this.folder, `${++this.made}`);
     const [cert, key, request, extensions] = [
       `${base}.pem`,
@@ -106,7 +115,7 @@ export class Authority {
     const names = hosts.map((host) => (/^[\d.]+$/.test(host) ? `IP:${host}` : `DNS:${host}`));
     writeFileSync(
       extensions,
-      `basicConstraints=CA:FALSE\n${names.length === 0 ? '' : `subjectAltName=${names.join(',')}\n`}${use === undefined ? '' : `extendedKeyUsage=${use}\n`}`,
+      `basicConstraints=CA:${isAuthority ? 'TRUE\nkeyUsage=keyCertSign,cRLSign' : 'FALSE'}\n${names.length === 0 ? '' : `subjectAltName=${names.join(',')}\n`}${use === undefined ? '' : `extendedKeyUsage=${use}\n`}`,
     );
     openssl([
       'ca',
