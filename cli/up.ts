@@ -7,20 +7,14 @@ import { COLLECTOR_CONFIG } from '../collector/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import {
-  failProcess,
-  outlast,
-  privateFiles,
-  readyLine,
-  stopWithin,
-  untilSignal,
-} from '../shared/config/process.ts';
+import { failProcess, outlast, privateFiles, readyLine, serve } from '../shared/config/process.ts';
+import { tellStrays } from '../shared/config/environment.ts';
 import { environmentName, loadConfig, parseFolder } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { HeadwaterError, assert } from '../shared/errors.ts';
 import { addressText, type Address } from '../shared/net/listen.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
-import { SampleShow } from './sample-show.ts';
+import { SampleShow, type SampleOptions } from './sample-show.ts';
 import { SAMPLE_MAPPINGS } from './sample.ts';
 
 const FLAGS: Flags = {
@@ -99,47 +93,38 @@ function sampleTimeOf(given: string): 'now' | 'true' {
 
 const STAYS = '\nCtrl-C stops it; a next start goes on from here.\n';
 
-export async function up(args: string[]): Promise<void> {
-  const { values, help } = parseFlags('up', args, FLAGS, 0);
-  if (help) {
-    process.stdout.write(UP_HELP);
-    return;
+type SampleChoice = Pick<SampleOptions, 'isNow' | 'nowMs'>;
+
+/** Both sides as one, with the sample. */
+class Both {
+  private readonly collector: Collector;
+  private readonly gateway: Gateway;
+  private isStopping = false;
+  /** The week of the sample: a stop waits until it is noted how far it has come. */
+  private showing: Promise<void> = Promise.resolve();
+
+  constructor(collector: Collector, gateway: Gateway) {
+    this.collector = collector;
+    this.gateway = gateway;
   }
-  const sampleTime = sampleTimeOf(String(values['sample-time'] ?? 'now'));
-  const env = realEnv();
-  const config = configs(values);
-  const notify = stderrNotify('up', () => env.clock.wallUs() / 1000, {
-    format: config.collector['logging.format'],
-    level: config.collector['logging.level'],
-  });
-  outlast(notify);
-  privateFiles();
-  const withSample = values['no-sample'] !== true;
-  const collector = new Collector(
-    env,
-    config.collector,
-    notify,
-    withSample ? [SAMPLE_MAPPINGS] : [],
-  );
-  const gateway = new Gateway(env, config.gateway, notify);
-  gateway.onFatal = (error) => {
-    failProcess(error);
-    process.exit();
-  };
-  let stopping = false;
-  const stopped = untilSignal().then(() => {
-    stopping = true;
-  });
-  const close = async (): Promise<void> => {
-    await gateway.close();
-    await collector.close();
-  };
-  try {
-    await makeFolder(config.folder, 0o700);
-    await checkKinds(config.folder);
-    const { http, uplink, uplinks, enroll } = await collector.start(
-      process.env['HEADWATER_INFLUXDB_TOKEN'],
-    );
+
+  /** Resolves when both serve and the sample is there; closes both where it rejects. */
+  async start(folder: string, sample: SampleChoice | undefined): Promise<void> {
+    try {
+      await this.open(folder, sample);
+      if (!this.isStopping) process.stdout.write(STAYS);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  private async open(folder: string, sample: SampleChoice | undefined): Promise<void> {
+    const { collector, gateway } = this;
+    await makeFolder(folder, 0o700);
+    await checkKinds(folder);
+    const token = process.env['HEADWATER_INFLUXDB_TOKEN'];
+    const { http, uplink, uplinks, enroll } = await collector.start(token);
     assert(uplink !== undefined, 'with all roles there is an uplink');
     const {
       mqtt,
@@ -151,23 +136,70 @@ export async function up(args: string[]): Promise<void> {
     );
     greet(http, mqtt);
     const { log } = collector.parts;
-    if (withSample && mqtt !== undefined && log !== undefined && gateway.store !== undefined) {
-      const show = new SampleShow({
-        ...{ folder: config.folder, log, buffer: gateway.store, address: reachable(mqtt) },
-        ...{ isNow: sampleTime === 'now', nowMs: () => env.clock.wallUs() / 1000 },
-        stopping: () => stopping,
-      });
-      await show.whole();
-      show.goOn();
-    }
-    if (!stopping) process.stdout.write(STAYS);
-  } catch (error) {
-    await close();
-    throw error;
+    const { store } = gateway;
+    if (sample === undefined || mqtt === undefined || log === undefined || store === undefined)
+      return;
+    const show = new SampleShow({
+      ...{ ...sample, folder, log, buffer: store, address: reachable(mqtt) },
+      stopping: () => this.isStopping,
+    });
+    this.showing = show.whole();
+    await this.showing;
+    show.goOn();
   }
-  await stopped;
-  await stopWithin(close, notify);
-  process.exit(0);
+
+  async close(): Promise<void> {
+    this.isStopping = true;
+    await this.showing.catch(() => undefined); // The start rejects with it.
+    await this.gateway.close();
+    await this.collector.close();
+  }
+
+  get waitsFor(): string | undefined {
+    return this.gateway.waitsFor ?? this.collector.waitsFor;
+  }
+}
+
+export async function up(args: string[]): Promise<void> {
+  const { values, help } = parseFlags('up', args, FLAGS, 0);
+  if (help) {
+    process.stdout.write(UP_HELP);
+    return;
+  }
+  const sampleTime = sampleTimeOf(String(values['sample-time'] ?? 'now'));
+  const env = realEnv();
+  const config = configs(values);
+  const nowMs = (): number => env.clock.wallUs() / 1000;
+  const sample = values['no-sample'] === true ? undefined : { isNow: sampleTime === 'now', nowMs };
+  const notify = stderrNotify('up', nowMs, {
+    format: config.collector['logging.format'],
+    level: config.collector['logging.level'],
+  });
+  outlast(notify);
+  const sides = [
+    { spec: GATEWAY_CONFIG, config: config.gateway },
+    { spec: COLLECTOR_CONFIG, config: config.collector },
+  ];
+  tellStrays(sides, 'headwater up', process.env, notify);
+  privateFiles();
+  const collector = new Collector(
+    env,
+    config.collector,
+    notify,
+    sample === undefined ? [] : [SAMPLE_MAPPINGS],
+  );
+  const gateway = new Gateway(env, config.gateway, notify);
+  gateway.onFatal = (error) => {
+    failProcess(error);
+    process.exit();
+  };
+  const both = new Both(collector, gateway);
+  await serve({
+    start: () => both.start(config.folder, sample),
+    close: () => both.close(),
+    waitsFor: () => both.waitsFor,
+    notify,
+  });
 }
 
 function greet(http: Address | undefined, mqtt: Address | undefined): void {

@@ -136,6 +136,11 @@ export class Collector {
     return { log: this.site?.find(logPart), store: this.site?.find(storePart) };
   }
 
+  /** While it closes: for what. */
+  get waitsFor(): string | undefined {
+    return this.site?.closes;
+  }
+
   /** Stops taking frames, finishes the steps under way and closes. Idempotent. */
   async close(): Promise<void> {
     await this.site?.close();

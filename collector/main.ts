@@ -1,12 +1,7 @@
 /** The collector as a process: `headwater collector`. */
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import {
-  outlast,
-  privateFiles,
-  readyLine,
-  stopWithin,
-  untilSignal,
-} from '../shared/config/process.ts';
+import { outlast, privateFiles, readyLine, serve } from '../shared/config/process.ts';
+import { tellStrays } from '../shared/config/environment.ts';
 import { loadConfig } from '../shared/config/spec.ts';
 import { tellSystemd } from '../shared/config/systemd.ts';
 import { realEnv } from '../shared/env/env.ts';
@@ -44,15 +39,18 @@ export async function runCollector(args: string[]): Promise<void> {
     level: config['logging.level'],
   });
   outlast(notify);
+  tellStrays([{ spec: COLLECTOR_CONFIG, config }], 'a collector', process.env, notify);
   privateFiles();
   const collector = new Collector(env, config, notify);
-  const stopped = untilSignal();
-  const { http, uplink, uplinks, enroll } = await collector.start(
-    process.env['HEADWATER_INFLUXDB_TOKEN'],
-  );
-  process.stdout.write(readyLine({ http, uplink, uplinks, enroll }));
-  tellSystemd(process.env);
-  await stopped;
-  await stopWithin(() => collector.close(), notify);
-  process.exit(0);
+  await serve({
+    start: async () => {
+      const token = process.env['HEADWATER_INFLUXDB_TOKEN'];
+      const { http, uplink, uplinks, enroll } = await collector.start(token);
+      process.stdout.write(readyLine({ http, uplink, uplinks, enroll }));
+      tellSystemd(process.env);
+    },
+    close: () => collector.close(),
+    waitsFor: () => collector.waitsFor,
+    notify,
+  });
 }

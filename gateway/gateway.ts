@@ -183,6 +183,11 @@ export class Gateway {
     return this.site?.find(bufferPart)?.buffer;
   }
 
+  /** While it closes: for what. */
+  get waitsFor(): string | undefined {
+    return this.site?.closes;
+  }
+
   /** Stops taking messages, makes pending ones durable and closes. Idempotent. */
   async close(): Promise<void> {
     this.isClosing = true;

@@ -1,13 +1,7 @@
 /** The gateway as a process: `headwater gateway`, and the entry of a gateway that is installed alone. */
 import { configFlags, helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
-import {
-  failFast,
-  failProcess,
-  privateFiles,
-  readyLine,
-  stopWithin,
-  untilSignal,
-} from '../shared/config/process.ts';
+import { failFast, failProcess, privateFiles, readyLine, serve } from '../shared/config/process.ts';
+import { tellStrays } from '../shared/config/environment.ts';
 import { loadConfig } from '../shared/config/spec.ts';
 import { tellSystemd } from '../shared/config/systemd.ts';
 import { realEnv } from '../shared/env/env.ts';
@@ -48,19 +42,23 @@ export async function runGateway(args: string[], open?: BufferOpener): Promise<v
     level: config['logging.level'],
   });
   failFast(notify);
+  tellStrays([{ spec: GATEWAY_CONFIG, config }], 'a gateway', process.env, notify);
   privateFiles();
   const gateway = new Gateway(env, config, notify, open);
   gateway.onFatal = (error) => {
     failProcess(error);
     process.exit();
   };
-  const stopped = untilSignal();
-  const { mqtt, mqtts, ws, wss, http } = await gateway.start();
-  process.stdout.write(readyLine({ mqtt, mqtts, ws, wss, http }));
-  tellSystemd(process.env);
-  await stopped;
-  await stopWithin(() => gateway.close(), notify);
-  process.exit(0);
+  await serve({
+    start: async () => {
+      const { mqtt, mqtts, ws, wss, http } = await gateway.start();
+      process.stdout.write(readyLine({ mqtt, mqtts, ws, wss, http }));
+      tellSystemd(process.env);
+    },
+    close: () => gateway.close(),
+    waitsFor: () => gateway.waitsFor,
+    notify,
+  });
 }
 
 export async function main(args: string[]): Promise<void> {

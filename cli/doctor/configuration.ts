@@ -8,6 +8,7 @@ import { Guard } from '../../gateway/ingress/guard.ts';
 import { checkGateway } from '../../gateway/ingress/guard-part.ts';
 import { readCertificates, type TlsFiles } from '../../shared/access/tls.ts';
 import { checkFolder } from '../../shared/config/data-folder.ts';
+import { strayVariables } from '../../shared/config/environment.ts';
 import { inspectConfig, type ConfigOf, type ConfigSpec } from '../../shared/config/spec.ts';
 import { readUserFile } from '../../shared/config/user-file.ts';
 import { realEnv } from '../../shared/env/env.ts';
@@ -174,6 +175,7 @@ export async function configuration(asked: Asked): Promise<Finding[]> {
   const isUp = keys.length > 0 && keys.every((key) => (SIDES as readonly string[]).includes(key));
   const sides = isUp ? SIDES : [asked.side ?? sideOf(keys)];
   const findings: Finding[] = [];
+  const inspected: { spec: ConfigSpec; config: Readonly<Record<string, unknown>> }[] = [];
   const read = <S extends ConfigSpec>(spec: S, side: Side): ConfigOf<S> => {
     const root = String(flags['data'] ?? process.env['HEADWATER_DATA'] ?? './headwater-data');
     const { config, problems } = inspectConfig(spec, {
@@ -182,6 +184,7 @@ export async function configuration(asked: Asked): Promise<Finding[]> {
       environment: process.env,
       ...(isUp ? { section: side, sections: SIDES } : {}),
     });
+    inspected.push({ spec, config });
     const whose = isUp ? `the section '${side}' of ${file}` : `${file}, taken for a ${side}'s,`;
     findings.push(
       ...(problems.length === 0
@@ -201,5 +204,7 @@ export async function configuration(asked: Asked): Promise<Finding[]> {
     );
     findings.push(...more);
   }
-  return findings;
+  const whose = isUp ? 'headwater up' : `a ${sides[0]}`;
+  const strays = strayVariables(inspected, whose, process.env);
+  return [...findings, ...strays.map(warn)];
 }

@@ -27,18 +27,48 @@ export function untilSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Runs `close` within STOP_MS. */
-export async function stopWithin(close: () => Promise<void>, notify: Notify): Promise<void> {
-  const timer = setTimeout(() => {
-    notify({
-      level: 'error',
-      event: 'stop_slow',
-      text: `not stopped within ${STOP_MS} ms: ending anyway; what was acknowledged is on disk`,
-    });
-    process.exit(1);
-  }, STOP_MS);
+/** A stop that takes longer says what it waits for. */
+const STOP_TOLD_MS = 2000;
+
+/** What is started, runs and is stopped. */
+export interface Served {
+  /** Resolves once it serves. */
+  start: () => Promise<void>;
+  close: () => Promise<void>;
+  /** While it closes: what it waits for, in words. */
+  waitsFor: () => string | undefined;
+  notify: Notify;
+}
+
+/** Closes within STOP_MS, and says what it waits for; else ends the process. */
+async function stopWithin({ close, waitsFor, notify }: Served): Promise<void> {
+  const waiting = (): string => `waiting for ${waitsFor() ?? 'its last work'}`;
+  const timers = [
+    setTimeout(() => {
+      const text = `stopping, ${waiting()}: ends in ${(STOP_MS - STOP_TOLD_MS) / 1000} s at the latest`;
+      notify({ level: 'info', event: 'stop_waits', text });
+    }, STOP_TOLD_MS),
+    setTimeout(() => {
+      const text = `not stopped within ${STOP_MS} ms, still ${waiting()}: ending anyway; what was acknowledged is on disk`;
+      notify({ level: 'error', event: 'stop_slow', text });
+      process.exit(1);
+    }, STOP_MS),
+  ];
   await close();
-  clearTimeout(timer);
+  for (const timer of timers) clearTimeout(timer);
+}
+
+/**
+ * Runs a server until a signal, and ends the process. A signal that comes while it starts, which may wait for another machine,
+ * ends that. Rejects with what the start rejects with.
+ */
+export async function serve(served: Served): Promise<never> {
+  const stopped = untilSignal();
+  // What it meets while it is taken down again nobody tells: it was to end.
+  await Promise.race([served.start(), stopped]);
+  await stopped;
+  await stopWithin(served);
+  process.exit(0);
 }
 
 /** As shells and getopt have it: the command line itself was wrong. */

@@ -5,6 +5,7 @@
 import { parse } from 'yaml';
 import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Address } from '../net/listen.ts';
+import { nearest } from './nearest.ts';
 import { readUserFile } from './user-file.ts';
 
 interface Key<T extends string, V> {
@@ -81,25 +82,27 @@ export function parseFolder(text: string, origin: string): string {
 
 function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
   const wrong = (wanted: string): never => {
-    throw new HeadwaterError(
-      'CONFIG_INVALID',
-      `${origin.text}: '${String(value)}' is not ${wanted}`,
-    );
+    const is = typeof value === 'string' ? value : JSON.stringify(value);
+    const said =
+      value === null ? `it has no value, and wants ${wanted}` : `'${is}' is not ${wanted}`;
+    throw new HeadwaterError('CONFIG_INVALID', `${origin.text}: ${said}`);
   };
   switch (spec.type) {
     case 'string':
+      if (typeof value !== 'string' && typeof value !== 'number') return wrong('a text');
       if (spec.choices !== undefined && !spec.choices.includes(String(value)))
         return wrong(`one of ${spec.choices.join(', ')}`);
       if (spec.isFolder === true) return parseFolder(String(value), origin.text);
-      return typeof value === 'string' || typeof value === 'number'
-        ? String(value)
-        : wrong('a text');
+      return String(value);
     case 'boolean':
       if (value === true || value === 'true' || value === '1') return true;
       if (value === false || value === 'false' || value === '0') return false;
       return wrong('true or false');
     case 'list':
-      if (Array.isArray(value)) return value.map(String);
+      if (Array.isArray(value))
+        return value.some((each) => each === null || typeof each === 'object')
+          ? wrong('a list of texts')
+          : value.map(String);
       return typeof value === 'string'
         ? value
             .split(',')
@@ -145,9 +148,9 @@ export interface ConfigSources {
 }
 
 function suggestion(key: string, known: string[]): string {
-  const close = known.find(
-    (name) => name.toLowerCase() === key.toLowerCase() || name.endsWith(`.${key}`),
-  );
+  const close =
+    known.find((name) => name.toLowerCase() === key.toLowerCase() || name.endsWith(`.${key}`)) ??
+    nearest(key, known);
   return close === undefined ? '' : `; did you mean '${close}'?`;
 }
 
@@ -178,6 +181,11 @@ function readFile(file: string, sources: ConfigSources): Map<string, unknown> {
       }
     }
     part = (document as Record<string, unknown>)[sources.section] ?? {};
+    if (typeof part !== 'object' || Array.isArray(part))
+      throw new HeadwaterError(
+        'CONFIG_INVALID',
+        `${file}: the section '${sources.section}' must be keys with values`,
+      );
   }
   flatten(part, '', values);
   return values;

@@ -36,6 +36,7 @@ export class Site<Context> {
   private readonly standIns: ReadonlyMap<unknown, unknown>;
   private readonly running = new Map<Part<Context, unknown>, unknown>();
   private closing: Promise<void> | undefined;
+  private part: Part<Context, unknown> | undefined;
 
   constructor(
     context: Context,
@@ -50,13 +51,18 @@ export class Site<Context> {
     this.roles = roles;
   }
 
-  /** Opens and starts everything. What one of them rejects with closes all. */
+  /** Opens and starts everything. What one of them rejects with closes all. Rejects when it is closed meanwhile. */
   async start(): Promise<void> {
     try {
       for (const part of this.parts) {
         if (part.roles?.some((role) => this.roles.has(role)) === false) continue;
+        this.part = part;
         const running = this.standIns.get(part) ?? (await part.open(this));
         if (running !== undefined) this.running.set(part, running);
+        if (this.closing !== undefined) {
+          if (running !== undefined) await part.close?.(running);
+          throw new Error('it was stopped while it started');
+        }
       }
       for (const [part, running] of this.running) await part.start?.(running, this);
     } catch (error) {
@@ -103,14 +109,25 @@ export class Site<Context> {
     return this.closing;
   }
 
+  /** The part that it waits for while it closes, and what that one waits for itself. */
+  get closes(): string | undefined {
+    const { part } = this;
+    if (this.closing === undefined || part === undefined) return undefined;
+    const waits = this.health().flatMap(({ why }) => why ?? []);
+    const because = waits.length === 0 ? '' : ` (${waits.join('; ')})`;
+    return `'${part.name}'${because}`;
+  }
+
   private async shut(): Promise<void> {
     const failures: unknown[] = [];
     for (const [part, running] of [...this.running].toReversed())
       try {
+        this.part = part;
         await part.close?.(running);
       } catch (error) {
         failures.push(error); // The others are closed all the same.
       }
+    this.part = undefined;
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -11,6 +11,7 @@ import { checkParameters } from '../../shared/http/route.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { gatewayId } from '../../gateway/gateway.ts';
 import { checkFolder, claimFolder } from '../../shared/config/data-folder.ts';
+import { strayVariables } from '../../shared/config/environment.ts';
 import { readSecretFile } from '../../shared/config/secrets.ts';
 import {
   environmentName,
@@ -56,6 +57,11 @@ describe('configuration', () => {
     ['mqtt: { listen: nowhere }', 'CONFIG_INVALID', /HOST:PORT/],
     ['id: [', 'CONFIG_INVALID', /config\.yaml/],
     ['just text', 'CONFIG_INVALID', /top level/],
+    ['bufer.x: 1', 'CONFIG_UNKNOWN_KEY', /unknown key 'bufer\.x'/],
+    ['buffer: { frameByts: 2048 }', 'CONFIG_UNKNOWN_KEY', /did you mean 'buffer\.frameBytes'/],
+    ['data:', 'CONFIG_INVALID', /config\.yaml: data: it has no value, and wants a text/],
+    ['data: [a]', 'CONFIG_INVALID', /data: '\["a"\]' is not a text/],
+    ['collectors: [{ a: 1 }]', 'CONFIG_INVALID', /collectors: .*is not a list of texts/],
   ])('%s is refused with its place', (text, code, sentence) => {
     let error: unknown;
     try {
@@ -65,6 +71,35 @@ describe('configuration', () => {
     }
     expect(codeOf(error)).toBe(code);
     expect(String(error)).toMatch(sentence);
+  });
+
+  it('a section of a file for both sides has keys with values', () => {
+    for (const text of ['gateway: 5', 'gateway: no', 'gateway: [id]'])
+      expect(() =>
+        loadConfig(GATEWAY_CONFIG, { file: yaml(text), section: 'gateway', sections: ['gateway'] }),
+      ).toThrow(/config\.yaml: the section 'gateway' must be keys with values/);
+  });
+
+  it('a variable that looks like a setting and is none is named, with the one that was meant', () => {
+    const config = loadConfig(COLLECTOR_CONFIG, {
+      flags: { store: 'some-store://x' },
+      environment: {},
+    });
+    const strays = (names: string[]): string[] =>
+      strayVariables(
+        [{ spec: COLLECTOR_CONFIG, config }],
+        'a collector',
+        Object.fromEntries(names.map((name) => [name, 'x'])),
+      );
+    expect(strays(['HEADWATER_KAFKA_TOPICPREFIX'])).toEqual([
+      "HEADWATER_KAFKA_TOPICPREFIX is in the environment, and a collector has no setting of that name (did you mean 'HEADWATER_KAFKA_TOPIC_PREFIX'?): it does nothing; docs/configuration.md lists those that do",
+    ]);
+    expect(strays(['headwater_data'])[0]).toContain("did you mean 'HEADWATER_DATA'?");
+    expect(strays(['HEADWATER_INFLUXDB_TOKN'])[0]).toContain("'HEADWATER_INFLUXDB_TOKEN'");
+    expect(strays(['HEADWATER_FOO', 'HEADWATER_BUFFER_DISK_BYTES_MAX'])).toHaveLength(2);
+    const fine = ['DATA', 'TOKEN', 'INFLUXDB_TOKEN', 'SOME_STORE_PASSWORD', 'TEST_FOLDER'];
+    const service = ['SERVICE_HOST', 'PORT_1884_TCP_ADDR', 'COLLECTOR_SERVICE_PORT_HTTP', 'PORT'];
+    expect(strays([...fine, ...service].map((name) => `HEADWATER_${name}`))).toEqual([]);
   });
 
   it('every key has an environment variable of its own', () => {

@@ -60,6 +60,29 @@ describe('parts', () => {
     ]);
   });
 
+  it('closed while it opens, what opens late is closed, and nothing starts; until then it says what it closes', async () => {
+    const said: string[] = [];
+    let open: (running: object) => void = () => undefined;
+    let close: () => void = () => undefined;
+    const slow = recording('b', said, {
+      open: () => new Promise((resolve) => (open = resolve)),
+    });
+    const stuck = recording('a', said, {
+      close: () => new Promise((resolve) => (close = resolve)),
+      health: () => [{ name: 'a', why: 'nobody answers', isEssential: false }],
+    });
+    const site = new Site({}, [stuck, slow, recording('c', said)]);
+    const started = site.start();
+    await Promise.resolve();
+    const closed = site.close();
+    expect(site.closes).toBe("'a' (nobody answers)");
+    open({});
+    close();
+    await expect(started).rejects.toThrow('stopped while it started');
+    await closed;
+    expect([said, site.closes]).toEqual([['open a', 'close b'], undefined]);
+  });
+
   it('one that cannot close keeps none of the others from it', async () => {
     const said: string[] = [];
     const broken = recording('b', said, { close: () => Promise.reject(new Error('stuck')) });
