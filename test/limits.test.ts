@@ -22,7 +22,7 @@ const WHY: Record<string, string> = {
   'of one message, name, frame or payload': `
     NAME_BYTES_MAX TAG_BYTES_MAX SERIES_BYTES_MAX TEXT_BYTES_MAX FRAME_BYTES_MAX TOPIC_LEVELS_MAX UP_BYTES_MAX FIELDS_MAX POINTS_MAX@shared/codecs/codec.ts
     DEPTH_MAX PROBLEMS_MAX OFFSET_HOURS_MAX CHARS_MAX IDS_MAX COMMAND_TOPIC_CHARS_MAX RECEIPT_MS_MAX META_CHARS_MAX PAYLOAD_BYTES_MAX INFLATED_BYTES_MAX
-    VALUE_CHARS_MAX KEY_CHARS_MAX@collector/decode/codec-state.ts SCRIPT_MS_MAX MEMORY_BYTES_MAX STACK_BYTES_MAX OUTPUT_CHARS_MAX
+    VALUE_CHARS_MAX VALUE_MEMBERS_MAX KEY_CHARS_MAX@collector/decode/codec-state.ts SCRIPT_MS_MAX MEMORY_BYTES_MAX STACK_BYTES_MAX OUTPUT_CHARS_MAX
     NAMES_MAX@collector/decode/mapping/rest.ts REASON_CHARS_MAX TEXT_CHARS_MAX JOIN_TOKEN_CHARS_MAX CHAIN_MAX SINGLES_MAX LINES_MAX MESSAGE_BYTES_MAX@collector/log/kafka-client.ts`,
   'of one gateway, or an epoch of it': `
     ENTRIES_MAX ALL_CHARS_MAX ANCHORS_MAX FROMS_MAX REPORTS_MAX EPOCHS_MAX CERTIFICATES_MAX RENEWALS_MAX RANGES_MAX RANGES_CHARS_MAX STARTS_MAX WHY_CHARS_MAX
@@ -33,6 +33,8 @@ const WHY: Record<string, string> = {
     ADDRESSES_MAX COUNTED_MAX CAME_MAX KEPT_MAX NAMES_MAX@shared/access/hash-queue.ts`,
   'passwords that wait, by address and in turns of addresses (threats, S8)': `
     PER_ADDRESS_MAX WAITING_MAX LATE_MAX`,
+  'what is beyond is counted together': `
+    LABELS_MAX`,
   'never reached by one: its messages are bodies of requests, of which each has a share': `
     WAITING_BYTES_MAX`,
   'of what an operator with the right to it makes': `

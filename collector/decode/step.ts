@@ -42,6 +42,14 @@ export interface StepResult {
 
 const always = (): boolean => true;
 
+const KIND_CHARS = 80;
+/** A reason without what the payload says in it, which would make a series of each. */
+const kindOf = (reason: string): string =>
+  reason
+    .replaceAll(/'[^']*'|\d+/g, '…')
+    .replace(/".*"/s, '…')
+    .slice(0, KIND_CHARS);
+
 export class DecodeStep {
   readonly quarantinedBy = new CounterBy('reason');
   duplicateMessages = 0;
@@ -167,7 +175,7 @@ export class DecodeStep {
   }
 
   private quarantined(item: Quarantined): Produced {
-    this.quarantinedBy.add(item.reason.replaceAll(/'[^']*'|\d+/g, '…').slice(0, 80));
+    this.quarantinedBy.add(kindOf(item.reason));
     return {
       topic: TOPIC_QUARANTINE,
       key: item.gateway,

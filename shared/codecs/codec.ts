@@ -105,6 +105,13 @@ export class Fields extends Map<string, FieldValue> {
     );
   }
 
+  /** Takes all that another holds. */
+  join(other: Fields): void {
+    for (const [typed, value] of other) this.put(typed, value);
+    for (const [name, value] of other.large ?? []) this.integer(name, value);
+    this.inherit(other);
+  }
+
   /** Takes over what was wrong with the values of another, which became these. */
   inherit({ omitted, problems }: Fields): void {
     if (omitted !== undefined) this.omitted = [...(this.omitted ?? []), ...omitted];

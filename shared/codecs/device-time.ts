@@ -10,7 +10,7 @@ import {
   type EpochUnit,
   type TimeRules,
 } from './time.ts';
-import { Moment, isObject, own, type Tree } from './tree.ts';
+import { Moment, isObject, own, type Tree, type TreeObject } from './tree.ts';
 import { fromWritten } from './written-time.ts';
 
 /** What a mapping says of a time. */
@@ -25,6 +25,21 @@ export interface TimeForm {
 
 const NO_FORM: TimeForm = {};
 const NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+
+const NANOS = 1e9;
+
+/** The time of an object that is one: MongoDB's extended JSON, NGSI's attributes, protobuf's timestamps. */
+function within(value: TreeObject): Tree | undefined {
+  const date = own(value, '$date');
+  if (isObject(date)) return own(date, '$numberLong');
+  if (date !== undefined) return date;
+  if (own(value, 'type') === 'DateTime') return own(value, 'value');
+  const seconds = own(value, 'seconds');
+  const nanos = own(value, 'nanos') ?? own(value, 'nanoseconds') ?? 0;
+  if (typeof nanos !== 'number' || nanos < 0 || nanos >= NANOS) return undefined;
+  if (typeof seconds !== 'number' || !Number.isSafeInteger(seconds)) return undefined;
+  return BigInt(seconds) * BigInt(NANOS) + BigInt(Math.trunc(nanos));
+}
 
 /** Before it is looked at whether it is plausible. */
 function readTime(
@@ -42,11 +57,10 @@ function readTime(
       : fromEpoch(Number(value), String(value), unit);
   if (value instanceof Moment) return value.time;
   if (isObject(value)) {
-    // MongoDB's extended JSON, which others publish too.
-    const date = own(value, '$date');
-    return date === undefined || isObject(date)
+    const inner = within(value);
+    return inner === undefined || isObject(inner)
       ? undefined
-      : readTime(date, receivedMs, rules, form);
+      : readTime(inner, receivedMs, rules, form);
   }
   if (typeof value !== 'string') return undefined;
   const text = value.trim();

@@ -6,6 +6,7 @@
  * members than the result has), and only then a parser of our own reads the text again.
  */
 import { DEPTH_MAX, Undecodable } from './codec.ts';
+import { looseObject } from './loose-json.ts';
 import { Untold, isObject, type Tree, type TreeObject } from './tree.ts';
 
 const QUOTE = 0x22;
@@ -94,6 +95,17 @@ export function parseJson(given: string): Tree {
   const { members, longNumber } = scan(text);
   if (!longNumber && members === membersOf(value, 0)) return value;
   return new ExactParser(text).document();
+}
+
+/** The same of what devices send, whose firmware may have built its text by hand. Throws Undecodable. */
+export function parseDeviceJson(text: string): Tree {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    const document = error instanceof Undecodable ? looseObject(text) : undefined;
+    if (document === undefined) throw error;
+    return document;
+  }
 }
 
 /** Reads text that `JSON.parse` has accepted. */

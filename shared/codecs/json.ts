@@ -6,37 +6,21 @@ import { Fields, POINTS_MAX, Undecodable, type Decoded } from './codec.ts';
 import { parseJson } from './exact-json.ts';
 import { USUAL_TIME_RULES, type DeviceTime, type TimeRules } from './time.ts';
 import { enclosedTime, isEnvelope, isTimeKey, ownTime, timeUnder } from './time-keys.ts';
-import { elementName, isTimedList, namedList, type Named } from './timed-lists.ts';
+import { apartOf, elementName, withoutApart, type Apart } from './timed-lists.ts';
 import { Untold, flatten, isObject, scalarOf, type Tree, type TreeObject } from './tree.ts';
 
-/** A member that is a list whose elements are points of their own. */
-interface List {
-  name: string;
-  elements: readonly TreeObject[];
-  named: Named | undefined;
-}
-
-function listOf(name: string, value: Tree, receivedMs: number, rules: TimeRules): List | undefined {
-  if (!Array.isArray(value)) return undefined;
-  const isTimed = isTimedList(value, receivedMs, rules);
-  const named = namedList(value, isTimed);
-  // Both are lists of objects.
-  return isTimed || named !== undefined
-    ? { name, elements: value as TreeObject[], named }
-    : undefined;
-}
-
 /**
- * `lists`: takes the members whose elements are points of their own; without it they are flattened too. Throws Undecodable.
+ * `apart`: takes what is points of its own; without it that is flattened too. Throws Undecodable.
  */
 export function decodeTree(
   value: Tree,
   receivedMs: number,
   rules: TimeRules = USUAL_TIME_RULES,
-  lists?: List[],
+  apart?: Apart[],
 ): Decoded {
   const fields = new Fields();
   let time: DeviceTime | undefined;
+  let timeKey: string | undefined;
   if (isObject(value)) {
     const keys = Object.keys(value);
     let envelopes: [string, TreeObject][] | undefined;
@@ -44,23 +28,33 @@ export function decodeTree(
       const child = value[key] as Tree;
       if (time === undefined && isTimeKey(key)) {
         time = timeUnder(key, child, receivedMs, rules);
-        if (time !== undefined) continue;
+        if (time !== undefined) {
+          timeKey = key;
+          continue;
+        }
       }
       if (typeof child === 'number' || typeof child === 'string' || typeof child === 'boolean') {
         fields.set(key, child);
         continue;
       }
-      const list = lists === undefined ? undefined : listOf(key, child, receivedMs, rules);
-      if (list !== undefined) lists?.push(list);
-      else if (isEnvelope(key, child, keys.length)) (envelopes ??= []).push([key, child]);
-      else flatten(fields, key, child, undefined, 1);
+      if (isEnvelope(key, child, keys.length)) {
+        (envelopes ??= []).push([key, child]);
+        continue;
+      }
+      const own = apart === undefined ? undefined : apartOf(key, child, receivedMs, rules);
+      if (own !== undefined) apart?.push(own);
+      else flatten(fields, key, rest(key, child, receivedMs, rules, apart), undefined, 1);
     }
     if (envelopes !== undefined)
       for (const [key, child] of envelopes) {
         const found = time === undefined ? enclosedTime(key, child, receivedMs, rules) : undefined;
         time ??= found?.time;
-        flattenWithout(fields, key, child, found?.name);
+        const left = rest(key, child, receivedMs, rules, apart) as TreeObject; // Of an object.
+        flattenWithout(fields, key, left, found?.name);
       }
+    // A message that says nothing but its time says that.
+    if (timeKey !== undefined && fields.isEmpty && (apart === undefined || apart.length === 0))
+      flatten(fields, timeKey, value[timeKey] as Tree, undefined, 1);
   } else if (Array.isArray(value)) {
     flatten(fields, '', value);
   } else if (value instanceof Untold) {
@@ -70,6 +64,18 @@ export function decodeTree(
   }
   return time === undefined ? { fields } : { fields, time };
 }
+
+/** Without what is apart below it. */
+const rest = (
+  name: string,
+  value: Tree,
+  receivedMs: number,
+  rules: TimeRules,
+  apart: Apart[] | undefined,
+): Tree =>
+  apart === undefined || !isObject(value)
+    ? value
+    : withoutApart(name, value, receivedMs, rules, apart);
 
 /** Without the value that has become the time. */
 function flattenWithout(fields: Fields, name: string, value: Tree, taken?: string): void {
@@ -86,55 +92,78 @@ function flattenWithout(fields: Fields, name: string, value: Tree, taken?: strin
     );
 }
 
-/** An object of a list, under its list's name. What is named is a series by its name. Throws Undecodable. */
+/** An object of a list, under its list's name, and what is apart in it. What is named is a series by its name. Throws Undecodable. */
 function decodeElement(
-  { name, named }: List,
+  { name, named }: Apart,
   value: TreeObject,
-  listTime: DeviceTime | undefined,
+  outer: Decoded,
   receivedMs: number,
   rules: TimeRules,
-): Decoded {
+): Decoded[] {
   const fields = new Fields();
   const own = ownTime(value, receivedMs, rules);
-  const isApart = (key: string): boolean =>
+  const isMark = (key: string): boolean =>
     key === own?.key || (named !== undefined && (key === named.name || key === named.unit));
   const under = (key: string): string => (name === '' ? key : `${name}_${key}`);
-  for (const key of Object.keys(value))
-    if (!isApart(key)) flatten(fields, under(key), value[key] as Tree, undefined, 2);
+  const apart: Apart[] = [];
+  const left = withoutApart(name, value, receivedMs, rules, apart);
+  for (const key of Object.keys(left))
+    if (!isMark(key)) flatten(fields, under(key), left[key] as Tree, undefined, 2);
   const decoded: Decoded = { fields };
-  const time = own?.time ?? (named === undefined ? undefined : listTime);
+  const time = own?.time ?? (named === undefined ? undefined : outer.time);
   if (time !== undefined) decoded.time = time;
-  if (named === undefined) return decoded;
-  decoded.tags = { [named.name]: elementName(value, named) };
-  const unit = named.unit === undefined ? undefined : value[named.unit];
-  if (typeof unit === 'string' && unit !== '')
-    decoded.meta = new Map([[under(named.value), { unit }]]);
-  return decoded;
+  if (outer.tags !== undefined) decoded.tags = outer.tags;
+  if (named !== undefined) {
+    decoded.tags = { ...outer.tags, [named.name]: elementName(value, named) };
+    const unit = named.unit === undefined ? undefined : value[named.unit];
+    if (typeof unit === 'string' && unit !== '' && named.value !== undefined)
+      decoded.meta = new Map([[under(named.value), { unit }]]);
+  }
+  return withApart(decoded, apart, receivedMs, rules);
+}
+
+const isSameTime = (one: Decoded, other: Decoded): boolean =>
+  one.time?.ms === other.time?.ms && one.time?.ns === other.time?.ns;
+
+/** A point, and the points of what is apart from it: values with their times are one where these are the same. Throws Undecodable. */
+function withApart(
+  point: Decoded,
+  apart: readonly Apart[],
+  receivedMs: number,
+  rules: TimeRules,
+): Decoded[] {
+  if (apart.length === 0) return [point];
+  const points: Decoded[] = point.fields.isEmpty ? [] : [point];
+  let last: Decoded | undefined;
+  for (const each of apart) {
+    const isValue = each.named === undefined && each.elements.length === 1;
+    for (const element of each.elements) {
+      const made = decodeElement(each, element, point, receivedMs, rules);
+      const [first] = made;
+      if (isValue && first !== undefined && last !== undefined && isSameTime(first, last)) {
+        last.fields.join(first.fields);
+        made.shift();
+      } else if (isValue) last = first;
+      points.push(...made);
+    }
+  }
+  if (points.length > POINTS_MAX)
+    throw new Undecodable(`more than ${POINTS_MAX} points in one message`);
+  return points;
 }
 
 /**
- * The same, but an object of a list is a point where the list has times or names of its own: at the top, and in a member,
- * whose name is before its fields then. Throws Undecodable.
+ * The same, but what is measurements of its own (`timed-lists.ts`) is a point each, whose fields begin with its members'
+ * names. Throws Undecodable.
  */
 export function decodeTrees(value: Tree, receivedMs: number, rules: TimeRules): Decoded[] {
   if (Array.isArray(value)) {
-    const list = listOf('', value, receivedMs, rules);
+    const list = apartOf('', value, receivedMs, rules);
     if (list === undefined) return [decodeTree(value, receivedMs, rules)];
-    return list.elements.map((each) =>
-      list.named === undefined
-        ? decodeTree(each, receivedMs, rules)
-        : decodeElement(list, each, undefined, receivedMs, rules),
-    );
+    return withApart({ fields: new Fields() }, [list], receivedMs, rules);
   }
-  const lists: List[] = [];
-  const point = decodeTree(value, receivedMs, rules, lists);
-  if (lists.length === 0) return [point];
-  const points = lists.flatMap((list) =>
-    list.elements.map((each) => decodeElement(list, each, point.time, receivedMs, rules)),
-  );
-  if (points.length > POINTS_MAX)
-    throw new Undecodable(`more than ${POINTS_MAX} points in one message`);
-  return point.fields.isEmpty ? points : [point, ...points];
+  const apart: Apart[] = [];
+  return withApart(decodeTree(value, receivedMs, rules, apart), apart, receivedMs, rules);
 }
 
 /** Throws Undecodable. */

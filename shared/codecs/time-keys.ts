@@ -8,6 +8,7 @@ import type { DeviceTime, TimeRules } from './time.ts';
 import { isObject, type Tree, type TreeObject } from './tree.ts';
 
 const WORDS = [
+  't',
   'ts',
   'time',
   'timestamp',
@@ -33,9 +34,22 @@ const WORDS = [
   'recorded at',
   'reported at',
   'source timestamp',
+  'unix',
+  'dt',
+  'time instant',
+  'phenomenon time',
+  'result time',
+  'observation time',
+  'date observed',
+  'acquisition time',
+  'captured at',
+  'collected at',
+  'zeitstempel',
+  'fecha',
+  'horodatage',
 ];
 /** Whose name says the zone too. */
-const WORDS_UTC = ['utc', 'date utc', 'time utc', 'datetime utc', 'timestamp utc'];
+const WORDS_UTC = ['utc', 'date utc', 'time utc', 'datetime utc', 'timestamp utc', 'utc date time'];
 
 const capital = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1);
 
@@ -64,11 +78,8 @@ const KEYS: ReadonlyMap<string, TimeForm> = new Map([
   ...WORDS_UTC.flatMap((word) => spellings(word).map((key): [string, TimeForm] => [key, UTC])),
 ]);
 
-/** A time under a name that as a text can be nothing else; its number may be a temperature. */
-const ONLY_TEXT = 't';
-
 /** Whether a member may say a time: most do not, and are known by their name. */
-export const isTimeKey = (key: string): boolean => KEYS.has(key) || key === ONLY_TEXT;
+export const isTimeKey = (key: string): boolean => KEYS.has(key);
 
 /** The time that a member says by its name, where it is plausible. `form`: what a mapping says of such times. */
 export function timeUnder(
@@ -78,7 +89,7 @@ export function timeUnder(
   rules: TimeRules,
   form?: TimeForm,
 ): DeviceTime | undefined {
-  const known = key === ONLY_TEXT && typeof value === 'string' ? USUAL : KEYS.get(key);
+  const known = KEYS.get(key);
   if (known === undefined) return undefined;
   return deviceTime(value, receivedMs, rules, known.zone === undefined ? form : known);
 }

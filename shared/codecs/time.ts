@@ -83,7 +83,7 @@ export function fromEpoch(
 
 /**
  * ISO 8601, also with dots or slashes in the date, without leading zeros, with a zone's name behind its offset (as Go and
- * Java write it), and its basic form without any mark (20261125T200000Z).
+ * Java write it), and its basic form without any mark (20261125T200000Z, 20261125200000).
  */
 const ZONE = '(?:\\s*(Z|UTC|GMT|[+-]\\d{2}(?::?\\d{2})?)(?:\\s*\\[[\\w/+-]+\\]| [A-Z]{3,5})?)?$';
 const ISO = new RegExp(
@@ -91,7 +91,7 @@ const ISO = new RegExp(
   'i',
 );
 const BASIC = new RegExp(
-  `^(\\d{4})(\\d{2})(\\d{2})T(\\d{2})(\\d{2})(?:(\\d{2})(?:[.,](\\d{1,9})\\d*)?)?${ZONE}`,
+  `^(\\d{4})(\\d{2})(\\d{2})T?(\\d{2})(\\d{2})(?:(\\d{2})(?:[.,](\\d{1,9})\\d*)?)?${ZONE}`,
   'i',
 );
 const EPOCH_TEXT = /^\d{9,19}(?:\.\d+)?$/;

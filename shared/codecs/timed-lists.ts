@@ -1,11 +1,12 @@
 /**
- * Lists whose elements are measurements of their own: objects of which some have a time, and objects that each are a name
- * with its value (`[{"id":"101","val":4},…]`), of which each name is a series.
+ * Lists whose elements are measurements of their own: objects of which some have a time, objects that each are a name
+ * with its value (`[{"id":"101","val":4},…]`), of which each name is a series, and rows that begin with their time
+ * (`[[1790000000,21.5],…]`). A value that stands with its time in an object is one, too (`{"value":21.5,"time":…}`).
  */
 import { POINTS_MAX } from './codec.ts';
 import type { TimeForm } from './device-time.ts';
 import type { TimeRules } from './time.ts';
-import { ownTime } from './time-keys.ts';
+import { ownTime, timeUnder } from './time-keys.ts';
 import { isObject, own, type Tree, type TreeObject } from './tree.ts';
 
 const areObjects = (value: Tree): value is TreeObject[] =>
@@ -62,10 +63,11 @@ const nameOf = (value: TreeObject, key: string): string | undefined => {
     : undefined;
 };
 
-/** The members of a list's elements that are the name, the value, and its unit. */
+/** The members of a list's elements that are the name, or the device's, the value, and its unit. */
 export interface Named {
   name: string;
-  value: string;
+  /** Undefined: what is named is a device with values of any name. */
+  value: string | undefined;
   unit: string | undefined;
 }
 
@@ -96,6 +98,126 @@ export function namedList(value: Tree, isTimed: boolean): Named | undefined {
   );
   const unit = isOne ? UNITS.find((key) => typeof own(first, key) === 'string') : undefined;
   return { name, value: member, unit };
+}
+
+/** A member whose value is measurements of their own. */
+export interface Apart {
+  name: string;
+  elements: readonly TreeObject[];
+  named: Named | undefined;
+}
+
+/** Members of an object that is a value with its time and what is said of it, at most. */
+const VALUE_MEMBERS_MAX = 6;
+
+/** A value with its time, and nothing below it. */
+function isTimedValue(value: TreeObject, receivedMs: number, rules: TimeRules): boolean {
+  const member = VALUES.find((key) => Object.hasOwn(value, key));
+  if (member === undefined || !isScalar(value[member])) return false;
+  if (Object.keys(value).length > VALUE_MEMBERS_MAX) return false;
+  return ownTime(value, receivedMs, rules) !== undefined;
+}
+
+/** Rows of scalars of which the first says a time; as objects, whose other members are named by their place. */
+function timedRows(
+  list: readonly Tree[],
+  receivedMs: number,
+  rules: TimeRules,
+): TreeObject[] | undefined {
+  if (!Array.isArray(list[0]) || list.length > POINTS_MAX) return undefined;
+  const rows: TreeObject[] = [];
+  for (const row of list) {
+    if (!Array.isArray(row) || row.length < 2) return undefined;
+    const [ts = null, ...cells] = row;
+    if (timeUnder('ts', ts, receivedMs, rules) === undefined) return undefined;
+    if (!cells.every((cell) => cell === null || isScalar(cell))) return undefined;
+    rows.push({ ts, ...Object.fromEntries(cells.map((cell, index) => [index + 1, cell])) });
+  }
+  return rows;
+}
+
+/** Members that say which device an object of a list is of. */
+const DEVICES = [
+  'mac',
+  'MAC',
+  'devEui',
+  'devEUI',
+  'DevEUI',
+  'dev_eui',
+  'imei',
+  'IMEI',
+  'serial',
+  'serialNumber',
+  'serial_number',
+  'deviceId',
+  'deviceID',
+  'device_id',
+  'device',
+  'sensorId',
+  'sensor_id',
+  'sensor',
+  'nodeId',
+  'node_id',
+  'node',
+];
+
+/** The member that says of each which device it is of. */
+const deviceKey = (list: readonly TreeObject[]): string | undefined =>
+  DEVICES.find((key) => list.every((each) => nameOf(each, key) !== undefined));
+
+/** Undefined: it is no measurements of their own. */
+export function apartOf(
+  name: string,
+  value: Tree,
+  receivedMs: number,
+  rules: TimeRules,
+): Apart | undefined {
+  if (!Array.isArray(value))
+    return isObject(value) && isTimedValue(value, receivedMs, rules)
+      ? { name, elements: [value], named: undefined }
+      : undefined;
+  const rows = timedRows(value, receivedMs, rules);
+  if (rows !== undefined) return { name, elements: rows, named: undefined };
+  const isTimed = isTimedList(value, receivedMs, rules);
+  const named = namedList(value, isTimed);
+  if (!isTimed && named === undefined) return undefined;
+  const elements = value as TreeObject[]; // Both are lists of objects.
+  const device = named === undefined ? deviceKey(elements) : undefined;
+  return {
+    name,
+    elements,
+    named: device === undefined ? named : { name: device, value: undefined, unit: undefined },
+  };
+}
+
+/** Levels below a message's members that are looked through. */
+const APART_DEEP = 4;
+
+/** An object without what is apart below it, which `found` gets. `name` is that of the object; '' has none. */
+export function withoutApart(
+  name: string,
+  value: TreeObject,
+  receivedMs: number,
+  rules: TimeRules,
+  found: Apart[],
+  depth = 1,
+): TreeObject {
+  let rest: Map<string, Tree> | undefined;
+  for (const key of Object.keys(value)) {
+    const child = value[key] as Tree;
+    if (typeof child !== 'object' || child === null) continue;
+    const at = name === '' ? key : `${name}_${key}`;
+    const apart = apartOf(at, child, receivedMs, rules);
+    if (apart !== undefined) {
+      found.push(apart);
+      rest ??= new Map(Object.entries(value));
+      rest.delete(key);
+    } else if (isObject(child) && depth < APART_DEEP) {
+      const left = withoutApart(at, child, receivedMs, rules, found, depth + 1);
+      if (left !== child) (rest ??= new Map(Object.entries(value))).set(key, left);
+    }
+  }
+  return rest === undefined ? value : Object.fromEntries(rest);
 }
 
 /** What an element is named. */

@@ -4,7 +4,7 @@
  * month. Where both can, the order is the one that lies within 13 days of receipt (the two are 27 apart at least); if
  * neither does, nobody knows, and it is no time.
  */
-import { fromText, type DeviceTime } from './time.ts';
+import { fromEpoch, fromText, type DeviceTime } from './time.ts';
 
 const CLOCK =
   '(?<h>\\d{1,2}):(?<m>\\d{2})(?::(?<s>\\d{2})(?:[.,](?<f>\\d{1,9})\\d*)?)?(?:\\s*(?<half>[ap])\\.?m\\.?)?';
@@ -21,12 +21,19 @@ const NAMED = new RegExp(
   `^(?:[a-z]{3,9},?\\s+)?(?<d>\\d{1,2})[\\s-]+${NAME}[\\s-]+(?<y>\\d{4}),?\\s+${CLOCK}${ZONE}$`,
   'i',
 );
-/** C's `asctime`. */
+/** C's `asctime`, and `date`'s where its zone is UTC. */
 const ASCTIME = new RegExp(
-  `^[a-z]{3}\\s+${NAME}\\s+(?<d>\\d{1,2})\\s+${CLOCK}\\s+(?<y>\\d{4})$`,
+  `^[a-z]{3}\\s+${NAME}\\s+(?<d>\\d{1,2})\\s+${CLOCK}(?:\\s+(?<z>UTC|GMT))?\\s+(?<y>\\d{4})$`,
   'i',
 );
-const CHARS_MAX = 48;
+/** JavaScript's `Date` as a text. */
+const DATE = new RegExp(
+  `^[a-z]{3}\\s+${NAME}\\s+(?<d>\\d{1,2})\\s+(?<y>\\d{4})\\s+${CLOCK}\\s+GMT(?<z>[+-]\\d{4})(?:\\s+\\([^()]*\\))?$`,
+  'i',
+);
+/** .NET's in JSON: milliseconds. */
+const SERIAL = /^\/Date\((\d+)(?:[+-]\d{4})?\)\/$/;
+const CHARS_MAX = 80;
 const NEAR_MS = 13 * 24 * 3600 * 1000;
 
 const two = (text: string | number): string => String(text).padStart(2, '0');
@@ -59,13 +66,18 @@ export function fromWritten(
   receivedMs: number,
 ): DeviceTime | undefined {
   if (text.length > CHARS_MAX) return undefined;
-  const named = (NAMED.exec(text) ?? ASCTIME.exec(text))?.groups as Groups | undefined;
+  const named = (NAMED.exec(text) ?? ASCTIME.exec(text) ?? DATE.exec(text))?.groups as
+    | Groups
+    | undefined;
   if (named !== undefined) {
     const month = MONTHS.indexOf((named['name'] ?? '').toLowerCase()) + 1;
     return at(named, month, Number(named['d']), localZone);
   }
   const groups = NUMBERS.exec(text)?.groups as Groups | undefined;
-  if (groups === undefined) return undefined;
+  if (groups === undefined) {
+    const ms = SERIAL.exec(text)?.[1];
+    return ms === undefined ? undefined : fromEpoch(Number(ms), ms, 'ms');
+  }
   const [one, other] = [Number(groups['one']), Number(groups['two'])];
   const dayFirst = at(groups, other, one, localZone);
   if (groups['mark'] === '.' || one === other) return dayFirst;

@@ -85,7 +85,11 @@ function labelText(labels: Labels): string {
   return parts.length === 0 ? '' : `{${parts.join(',')}}`;
 }
 
-/** Counts by reason. */
+/** Reasons that are counted apart: some have words of devices and strangers in them. */
+const LABELS_MAX = 200;
+const OTHER = 'other';
+
+/** Counts by reason; reasons beyond LABELS_MAX together. */
 export class CounterBy {
   private readonly counts = new Map<string, number>();
   private readonly label: string;
@@ -95,7 +99,9 @@ export class CounterBy {
   }
 
   add(reason: string, by = 1): void {
-    this.counts.set(reason, (this.counts.get(reason) ?? 0) + by);
+    const isKnown = this.counts.has(reason) || this.counts.size < LABELS_MAX;
+    const label = isKnown ? reason : OTHER;
+    this.counts.set(label, (this.counts.get(label) ?? 0) + by);
   }
 
   read = (): Sample[] =>

@@ -1,7 +1,7 @@
 /** What documents say without a mapping: where their time is, which of their lists are series, and what is a table. */
 import { describe, expect, it } from 'vitest';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
-import { decodeMessage, freshState, mapped, shipped } from '../support/decode.ts';
+import { decodeAll, decodeMessage, freshState, mapped, shipped } from '../support/decode.ts';
 
 const RECEIVED = Date.UTC(2026, 10, 25, 19, 0, 5);
 const AT = '2026-11-25T19:00:00.000Z';
@@ -39,9 +39,28 @@ describe('time keys', () => {
   it.each(keys)('%s is one, and is no field then', (key) => {
     expect(timeOf({ [key]: 1_795_633_200, x: 1 })).toEqual([AT, { x: 1 }]);
   });
-  it('t is one as text alone: its number may be a temperature', () => {
+  it('t is one where it is plausible: a temperature is not', () => {
     expect(timeOf({ t: AT, x: 1 })).toEqual([AT, { x: 1 }]);
-    expect(timeOf({ t: 1_795_633_200 })).toEqual(['receipt', { t: 1_795_633_200 }]);
+    expect(timeOf({ t: 1_795_633_200, x: 1 })).toEqual([AT, { x: 1 }]);
+    expect(timeOf({ t: 21.5, x: 1 })).toEqual(['receipt', { t: 21.5, x: 1 }]);
+  });
+  it('a message that says nothing but its time says that', () => {
+    for (const key of ['ts', 't', 'time_stamp'])
+      expect(timeOf({ [key]: 1_795_633_200 })).toEqual([AT, { [key]: 1_795_633_200 }]);
+  });
+  it.each([
+    ['Wed Nov 25 2026 20:00:00 GMT+0100 (Central European Standard Time)'],
+    ['Wed Nov 25 2026 19:00:00 GMT+0000'],
+    ['Wed Nov 25 19:00:00 UTC 2026'],
+    ['Wed Nov 25 20:00:00 2026'],
+    ['/Date(1795633200000)/'],
+    ['20261125200000'],
+    ['20261125190000Z'],
+    [{ seconds: 1_795_633_200, nanos: 0 }],
+    [{ $date: { $numberLong: '1795633200000' } }],
+    [{ type: 'DateTime', value: AT }],
+  ])('%j is one', (time) => {
+    expect(timeOf({ time, x: 1 })).toEqual([AT, { x: 1 }]);
   });
   it('created_at, boots and what is no time stay fields', () => {
     expect(timeOf({ created_at: AT, date: '2026-11-25', time: '09:46:01 AM PDT' })).toEqual([
@@ -271,4 +290,147 @@ it("Siemens' databus: data points under the names of the connector's metadata", 
     },
   ]);
   expect(send('ie/d/j/simatic/v1/s7c1/dp/w/PLC_1/default', values)).toEqual([]);
+});
+
+describe('values with times of their own', () => {
+  const LATER = '2026-11-25T19:00:04.000Z';
+  const value = (v: number, time: string) => ({ value: v, time, quality: 192 });
+
+  it('are a point for each time, at any depth', () => {
+    expect(
+      made({ id: 'x', params: { a: value(1, AT), b: value(2, AT), c: value(3, LATER) } }),
+    ).toEqual([
+      { tags: {}, fields: { id_text: 'x' }, at: 'receipt', units: {} },
+      {
+        tags: {},
+        fields: {
+          params_a_value: 1,
+          params_a_quality: 192,
+          params_b_value: 2,
+          params_b_quality: 192,
+        },
+        at: AT,
+        units: {},
+      },
+      { tags: {}, fields: { params_c_value: 3, params_c_quality: 192 }, at: LATER, units: {} },
+    ]);
+  });
+  it('without a plausible time, or with more below them, are as they were', () => {
+    const early = { value: 1, time: '2000-01-01T00:00:00Z' };
+    expect(timeOf({ a: early, b: { value: { x: 1 }, time: AT }, c: 1 })).toEqual([
+      'receipt',
+      { a_value: 1, a_time_text: early.time, b_value_x: 1, b_time_text: AT, c: 1 },
+    ]);
+  });
+  it('lists of them within an object, and rows that begin with their time', () => {
+    const seconds = Date.parse(AT) / 1000;
+    for (const list of [
+      [
+        { v: 4, t: seconds },
+        { v: 5, t: seconds + 4 },
+      ],
+      [
+        [seconds, 4],
+        [seconds + 4, 5],
+      ],
+      [
+        [AT, 4],
+        [LATER, 5],
+      ],
+    ]) {
+      const found = made({ id: 1, dp: { power: list } });
+      expect(found.map(({ at }) => at)).toEqual(['receipt', AT, LATER]);
+      expect(found.map(({ fields }) => Object.values(fields))).toEqual([[1], [4], [5]]);
+    }
+    expect(
+      made([
+        [21.5, 3],
+        [22, 4],
+      ]),
+    ).toHaveLength(1);
+  });
+  it('names within a list of times are series, each at its time', () => {
+    const list = (v: number) => [
+      { id: 'a', value: v },
+      { id: 'b', value: v + 1 },
+    ];
+    expect(
+      made({
+        data: [
+          { recorded_at: AT, s: list(1) },
+          { recorded_at: LATER, s: list(3) },
+        ],
+      }).map(({ tags, fields, at }) => [tags['id'], fields['data_s_value'], at]),
+    ).toEqual([
+      ['a', 1, AT],
+      ['b', 2, AT],
+      ['a', 3, LATER],
+      ['b', 4, LATER],
+    ]);
+  });
+  it('a list of several devices is a series for each', () => {
+    const list = ['AC23', 'AC24'].map((mac, index) => ({
+      timestamp: AT,
+      mac,
+      temperature: 20 + index,
+    }));
+    expect(made(list).map(({ tags, fields }) => [tags, fields])).toEqual([
+      [{ mac: 'AC23' }, { temperature: 20 }],
+      [{ mac: 'AC24' }, { temperature: 21 }],
+    ]);
+  });
+});
+
+describe('objects that are nearly JSON', () => {
+  const told = (payload: string) => {
+    const { readings, problems } = decodeAll('a/b', payload, {
+      mappings: BERLIN,
+      receivedMs: RECEIVED,
+    });
+    return [...readings.map(({ fields }) => fields), ...problems.map(({ reason }) => reason)];
+  };
+  it.each([
+    ['{"t":,"h":45}', { h: 45 }, "'t' has no value"],
+    [
+      '{"t":--,"h":45,"l":[1,***]}',
+      { h: 45, l_0: 1 },
+      "'t': '--' is no JSON value",
+      "'l': '***' is no JSON value",
+    ],
+    ['{"t":2026/05/01 09:44:20,"h":45}', { h: 45 }, "'t': '2026/05/01 09:44:20' is no JSON value"],
+    [
+      '{"1":{0.0,5.1,2026/05/01},"h":45}',
+      { h: 45 },
+      "'1': '{0.0,5.1,2026/05/01}' is no JSON value",
+    ],
+    ['{"t":007,"h":45}', { h: 45 }, "'t': '007' is no JSON value"],
+    ['{"t":1,"t":2,"h":45,}', { h: 45 }, "an object has two members named 't'"],
+    ['{"p":"C:\\path","h":45}', { h: 45 }, "'p': 'C:\\path' is no JSON value"],
+    [
+      "{'t': 21.5, 'ok': True, 'no': None, 'it': \"it's\"}",
+      { t: 21.5, ok_bool: true, it_text: "it's" },
+    ],
+    ['{t:+1,h:.5,n:5.,w:nan,"s":"a\tb"}', { t: 1, h: 0.5, n: 5, s_text: 'a\tb' }],
+    ['{"t":1,"n":12345678901234567890,}', { t: 1 }, /beyond 2\^53/],
+  ])('%s keeps what can be read, and tells the rest', (payload, fields, ...reasons) => {
+    expect(told(payload)).toEqual([
+      fields,
+      ...reasons.map((each) => (each instanceof RegExp ? expect.stringMatching(each) : each)),
+    ]);
+  });
+  it.each([
+    '{"t":21.5',
+    '{"t":21.5}}',
+    '{"t":1 "h":2}',
+    '{"t":21,5,"h":40}',
+    '{"t":bad}',
+    '{oops}',
+    "{'EHZ', 1.5, 2}",
+    '{"t":1}{"t":2}',
+    '{"t":1} and more',
+    '{'.repeat(50_000),
+    `{"a":${'{1,'.repeat(5000)}`,
+  ])('%.20s is none, and waits whole', (payload) => {
+    expect(() => told(payload)).toThrow(/not JSON/);
+  });
 });

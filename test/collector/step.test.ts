@@ -1,5 +1,6 @@
 /** The step of decoding alone: raw records and a state give records and a state, without log, clock or disk. */
 import { createHash } from 'node:crypto';
+import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import { describe, expect, it } from 'vitest';
 import { splitFrame } from '../../collector/log/fit.ts';
 import { DecodeState } from '../../collector/decode/state.ts';
@@ -116,6 +117,15 @@ describe('step', () => {
       'frame refused',
       'not JSON',
     ]);
+  });
+  it('reasons are counted without what the payload says, and at most 200 of them apart', () => {
+    const { step, state } = make();
+    step.step(state, [recordOf(['{"a":bad1}', '{"b":worse}', '{"c":"x', '{"d":"y'], 1)]);
+    expect(step.quarantinedBy.read().map(({ value }) => value)).toEqual([2, 2]);
+    const counter = new CounterBy('reason');
+    for (let i = 0; i < 300; i++) counter.add(`reason ${i}`);
+    expect(counter.read()).toHaveLength(201);
+    expect(counter.read().at(-1)).toEqual({ labels: { reason: 'other' }, value: 100 });
   });
   it('what a mapping leaves over is told once for a topic and its names, and counted each time', () => {
     const { step, state } = make(

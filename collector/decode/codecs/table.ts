@@ -4,7 +4,8 @@
  */
 import { decodeCayenneLpp } from '../../../shared/codecs/cayenne-lpp.ts';
 import { Undecodable, type Decoded, type Problem } from '../../../shared/codecs/codec.ts';
-import { parseJson } from '../../../shared/codecs/exact-json.ts';
+import { parseDeviceJson, parseJson } from '../../../shared/codecs/exact-json.ts';
+import { looseObject } from '../../../shared/codecs/loose-json.ts';
 import { decodeLines, looksLikeLineProtocol } from '../../../shared/codecs/line-protocol.ts';
 import { decodeRuuvi } from '../../../shared/codecs/ruuvi.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
@@ -67,7 +68,7 @@ function lookJson({ text, first }: Seen): Parsed | undefined {
     return { document: parseJson(text) };
   } catch (error) {
     if (first === '"' || (first === '[' && isLogLine(text))) return undefined;
-    const document = guessedLines(text);
+    const document = guessedLines(text) ?? looseObject(text);
     if (document === undefined) throw error;
     return { document };
   }
@@ -112,7 +113,7 @@ const ROWS = [
     about: 'JSON; NaN and infinities, as Python and C write them, are left out and counted',
     recognised: 'look: it begins with {, [ or "',
     look: lookJson,
-    parse: text(parseJson),
+    parse: text(parseDeviceJson),
   },
   {
     name: 'line-protocol',

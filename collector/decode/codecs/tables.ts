@@ -3,7 +3,7 @@
  * writes them are numbers; what is empty is null.
  */
 import { POINTS_MAX, Undecodable, type Problem } from '../../../shared/codecs/codec.ts';
-import { parseJson } from '../../../shared/codecs/exact-json.ts';
+import { parseDeviceJson, parseJson } from '../../../shared/codecs/exact-json.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import type { Tree, TreeObject } from '../../../shared/codecs/tree.ts';
 
@@ -35,7 +35,7 @@ export function ndjsonTree(text: string): { document: Tree[]; problems: Problem[
   const problems: Problem[] = [];
   for (const [index, line] of lines.entries()) {
     try {
-      document.push(parseJson(line));
+      document.push(parseDeviceJson(line));
     } catch (error) {
       if (!(error instanceof Undecodable)) throw error;
       problems.push({ reason: error.message, part: { index, payload: Buffer.from(line) } });
