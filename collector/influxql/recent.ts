@@ -83,7 +83,7 @@ interface Group {
 }
 
 /** In the query's order of groups. */
-function groupsOf({ groups, select }: Job, recent: Recent): Group[] {
+function groupsOf({ groups, select, source }: Job, recent: Recent): Group[] {
   const list = new Map<number, Map<number, { time: bigint; value: number; tags: number }[]>>();
   for (const [id, group, tags, field] of groups.rows) {
     const { times, values } = recent.get(id) as TailPoints; // Of each series.
@@ -92,8 +92,12 @@ function groupsOf({ groups, select }: Job, recent: Recent): Group[] {
     if (byField === undefined) list.set(group, (byField = new Map()));
     let points = byField.get(field);
     if (points === undefined) byField.set(field, (points = []));
-    for (let at = 0; at < times.length; at++)
-      points.push({ time: times[at] as bigint, value: values[at] as number, tags }); // As many of both.
+    for (let at = 0; at < times.length; at++) {
+      const time = times[at] as bigint; // Within it.
+      // What stands beside a function that looks back does not read its bucket before the range.
+      if (time < source.from || time > source.to) continue;
+      points.push({ time, value: values[at] as number, tags }); // As many of both.
+    }
   }
   const made = [...list].map(
     ([group, byField]): Group => ({

@@ -339,7 +339,7 @@ function* within(points: Points, low: bigint, high: bigint): Generator<Point> {
 
 /** Rows of all times that a stream has. */
 function* assembled(
-  { plan, buckets, wanted, select }: Job,
+  { plan, buckets, wanted, select, fieldNames }: Job,
   group: number,
   streams: readonly Points[],
 ): Generator<[number, Row]> {
@@ -365,7 +365,9 @@ function* assembled(
   // Beside others a value that a running function does not have is filled by a number as well.
   const { fill } = select;
   const fillers = plan.streams.map(({ base, running }): Cell => {
-    if (buckets === undefined || fill.type !== 'number') return null;
+    // Of a field that is not there InfluxDB has nothing that it could fill.
+    if (buckets === undefined || fill.type !== 'number' || !fieldNames.includes(base.field))
+      return null;
     return filler(fill.value, running.length > 0 ? 'num' : base.kind);
   });
   const isSooner = (a: bigint, b: bigint): boolean => (select.descending ? a > b : a < b);

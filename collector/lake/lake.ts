@@ -391,9 +391,12 @@ async function again<T>(work: () => Promise<T>): Promise<T> {
     }
 }
 
-/** A file that was about to be read was merged or rewritten. */
+/**
+ * A file that was about to be read was merged or rewritten. One that is replaced while DuckDB opens it is read with the length
+ * of before: what is no footer then, or no page, has many words.
+ */
 export const isGone = (error: unknown): boolean =>
   hasCode(error, 'NOT_FOUND') ||
-  /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes/i.test(
+  /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes|TProtocol|don't know what type|Variable-length int|Could not read enough bytes|decompress/i.test(
     messageOf(error),
   );

@@ -180,34 +180,50 @@ async function meanwhile(
   };
 }
 
-/** Of everything, counted as it comes; `cutAfter`: the reader leaves then. */
+interface Exported {
+  /** Up to the last cursor or the end: what is sure. */
+  rows: number;
+  /** The sum of the rows' checksums: the same whatever their parts. */
+  sum: bigint;
+  cursor: string | undefined;
+  ended: boolean;
+}
+
+/** All points as JSON lines, as docs/api.md says that they are read; `cutAfter`: the reader leaves then. */
 async function exported(
   base: string,
   cursor: string | undefined,
-  cutAfter: number | undefined,
-): Promise<{ rows: number; cursor: string | undefined; ended: boolean }> {
+  cutAfter = Number.POSITIVE_INFINITY,
+): Promise<Exported> {
   const response = await fetch(
     `${base}/api/v1/export?format=jsonl${cursor === undefined ? '' : `&cursor=${cursor}`}`,
   );
-  let rows = 0;
-  let last: string | undefined;
+  const found: Exported = { rows: 0, sum: 0n, cursor, ended: false };
+  let [rows, sum] = [0, 0];
   let rest = '';
-  let ended = false;
   const decoder = new TextDecoder();
   for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
     const text = rest + decoder.decode(chunk, { stream: true });
     let from = 0;
     for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', from)) {
-      if (text.startsWith('{"cursor"', from))
-        last = (JSON.parse(text.slice(from, at)) as { cursor: string }).cursor;
-      else if (text.startsWith('{"end"', from)) ended = true;
-      else rows++;
+      const line = text.slice(from, at);
       from = at + 1;
+      if (!line.startsWith('{"cursor"') && !line.startsWith('{"end"')) {
+        rows++;
+        sum += crc32(line);
+        continue;
+      }
+      found.rows += rows;
+      found.sum += BigInt(sum);
+      [rows, sum] = [0, 0];
+      const told = JSON.parse(line) as { cursor?: string; end?: boolean };
+      found.cursor = told.cursor ?? found.cursor;
+      found.ended = told.end === true;
     }
     rest = text.slice(from);
-    if (cutAfter !== undefined && rows >= cutAfter) break;
+    if (found.rows + rows >= cutAfter) break;
   }
-  return { rows, cursor: last, ended };
+  return found;
 }
 
 async function exporting(ours: Headwater, size: Size): Promise<object> {
@@ -217,7 +233,7 @@ async function exporting(ours: Headwater, size: Size): Promise<object> {
   const watch = setInterval(() => (most = Math.max(most, costOf(ours.pid).anonymousBytes)), 100);
   let isDone = false;
   const began = performance.now();
-  const work = exported(base, undefined, undefined).finally(() => (isDone = true));
+  const work = exported(base, undefined).finally(() => (isDone = true));
   const post = (): Promise<Response> =>
     fetch(`${base}/api/v1/ingest?topic=bench/lone`, { method: 'POST', body: '{"temperature":1}' });
   const [whole, health, acknowledgement, other] = await Promise.all([
@@ -234,9 +250,9 @@ async function exporting(ours: Headwater, size: Size): Promise<object> {
   ]);
   clearInterval(watch);
   const seconds = (performance.now() - began) / 1000;
-  // Cut in the middle: rows since the last cursor come again, by its definition none before it.
   const first = await exported(base, undefined, size.readings / 2);
-  const second = await exported(base, first.cursor, undefined);
+  const second = await exported(base, first.cursor);
+  // What was posted meanwhile is of a series that comes last, and has none of the first part.
   return {
     rows: whole.rows,
     ended: whole.ended,

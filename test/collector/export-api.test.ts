@@ -1,7 +1,13 @@
 /** Exports and SQL over the lake, of a running collector. */
-import { writeFileSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, get as httpGet } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { tableFromIPC } from '@uwdata/flechette';
+import { transformSync } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Channel } from '../../collector/api/channel.ts';
 import { Collector } from '../../collector/collector.ts';
@@ -10,10 +16,50 @@ import { openDuckDb, quote } from '../../collector/duckdb/database.ts';
 import { hashOf } from '../../shared/access/tokens.ts';
 import { environmentName, loadConfig } from '../../shared/config/spec.ts';
 import { realEnv } from '../../shared/env/env.ts';
-import { temporaryFolder, until } from '../support/process.ts';
+import { ROOT, temporaryFolder, until } from '../support/process.ts';
 
 const POINTS = 12_000;
 const ALL = { authorization: 'Bearer all' };
+
+/** The client that docs/api.md shows, waiting less. */
+function shownClient(language: 'python' | 'typescript'): string {
+  const page = readFileSync(join(ROOT, 'docs/api.md'), 'utf8');
+  const [, section = ''] = page.split('## An export that is cut');
+  const [code = ''] = section.split(`\`\`\`${language}\n`)[1]?.split('```') ?? [];
+  return code.replace('sleep(1)', 'sleep(0.01)').replace('resolve, 1000', 'resolve, 10');
+}
+
+/** Hands on what `base` answers, and cuts the first answers after so many bytes, in the middle of a line mostly. */
+async function startCutting(base: string, cuts: readonly number[]) {
+  let asked = 0;
+  const server = createServer((request, response) => {
+    let left = cuts[asked++] ?? Number.POSITIVE_INFINITY;
+    const headers = { ...request.headers, 'accept-encoding': 'identity' };
+    httpGet(`${base}${request.url}`, { headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 0, answer.headers);
+      answer.on('data', (chunk: Buffer) => {
+        if (left <= 0) return;
+        if (chunk.length < left) response.write(chunk);
+        else response.write(chunk.subarray(0, left), () => request.socket.destroy());
+        left -= chunk.length;
+        if (left <= 0) answer.destroy();
+      });
+      answer.on('end', () => response.end());
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo; // Of TCP.
+  return { url: `http://127.0.0.1:${port}`, asked: () => asked, close: () => server.close() };
+}
+
+function hasPython(): boolean {
+  try {
+    execFileSync('python3', ['-c', 'import http.client, urllib.request'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** As DuckDB reads them. */
 async function parquetRows(
@@ -116,6 +162,47 @@ describe('exports', () => {
       const rest = await lines(await get(`/api/v1/export?format=jsonl&cursor=${cursor}`));
       expect([...points(whole.slice(0, at)), ...points(rest)]).toEqual(points(whole));
     }
+  });
+
+  describe('the client that the page shows has each row once, however often it is cut', () => {
+    const CUTS = [1, 500_003, 777_777, 1_234_567, 400_000];
+    type Exported = (url: string, headers: object) => AsyncIterable<Record<string, unknown>>;
+
+    it.each([
+      ['points', '/api/v1/export?format=jsonl'],
+      ['raw messages', '/api/v1/export/raw?format=jsonl'],
+    ])('in TypeScript: %s', async (_what, path) => {
+      const file = join(temporaryFolder(), 'exported.mjs');
+      writeFileSync(file, transformSync(shownClient('typescript'), { loader: 'ts' }).code);
+      // As the page has it.
+      const { exported } = (await import(pathToFileURL(file).href)) as { exported: Exported };
+      const whole = (await lines(await get(path))).filter((each) => !('cursor' in each));
+      const cutting = await startCutting(base, CUTS);
+      const rows: Record<string, unknown>[] = [];
+      for await (const row of exported(`${cutting.url}${path}`, ALL)) rows.push(row);
+      cutting.close();
+      expect(cutting.asked()).toBeGreaterThan(2);
+      expect([...rows, { end: true }]).toEqual(whole);
+      const refused = exported(`${base}${path}&cursor=x`, ALL)[Symbol.asyncIterator]();
+      await expect(refused.next()).rejects.toThrow('cursor');
+    });
+
+    it.runIf(hasPython())('in Python', async () => {
+      const path = '/api/v1/export?format=jsonl';
+      const [code = ''] = shownClient('python').split('\nprint(');
+      const script = `${code}\nimport sys\nfor row in export(*sys.argv[1:]): print(json.dumps(row))`;
+      const cutting = await startCutting(base, CUTS);
+      const { stdout } = await promisify(execFile)(
+        'python3',
+        ['-c', script, `${cutting.url}${path}`, 'all'],
+        { maxBuffer: 64 * 1024 * 1024 },
+      );
+      cutting.close();
+      expect(cutting.asked()).toBe(CUTS.length + 1);
+      const rows = stdout.trim().split('\n');
+      const whole = (await lines(await get(path))).filter(({ time }) => time !== undefined);
+      expect(rows.map((row) => JSON.parse(row) as unknown)).toEqual(whole);
+    });
   });
 
   /** Rows of a format that may have been cut, each as a text without its cursor; and the last cursor, with the rows up to it. */
