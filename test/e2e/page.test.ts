@@ -79,6 +79,49 @@ describe('the page', () => {
     await page.close();
   });
 
+  it('ends a line where nothing came, and says from when to when', async () => {
+    const now = Date.now();
+    const minutes = [...Array(20).keys()].flatMap((at) => [at - 200, at - 20]);
+    await Promise.all(
+      [...minutes, -100].map((at) =>
+        publish('hall/silence', { temperature: 20 + (at % 7), time: now + at * 60_000 }),
+      ),
+    );
+    const { page, errors } = await openTab(browser, url('#/sensors?q=hall/silence'));
+    await page.locator('.row', { hasText: 'hall/silence' }).click();
+    await until('both gaps', async () =>
+      (await page.textContent('#note'))?.includes('41 points, as measured'),
+    );
+    expect(await page.textContent('#note')).toMatch(
+      /2 gaps: nothing for more than 4 min, where usually one comes every 1 min/,
+    );
+    const line = (await page.evaluate(`(() => {
+      const canvas = document.querySelector('#chart canvas');
+      const { width, height, data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const drawn = new Set();
+      for (let at = 0; at < data.length; at += 4)
+        if (data[at] < 60 && data[at + 2] > 110 && data[at + 3] > 200) drawn.add((at / 4) % width);
+      const { left, width: wide } = canvas.parentElement.querySelector('.u-over').getBoundingClientRect();
+      const from = (left - canvas.getBoundingClientRect().left) * devicePixelRatio;
+      return [...drawn].map((x) => (x - from) / (wide * devicePixelRatio));
+    })()`)) as number[];
+    // Twenty minutes at each end, and one lone reading in the middle.
+    expect(line.filter((at) => at > 0.13 && at < 0.47)).toEqual([]);
+    expect(line.filter((at) => at > 0.54 && at < 0.88)).toEqual([]);
+    for (const [from, to] of [
+      [0, 0.1],
+      [0.48, 0.53],
+      [0.9, 1],
+    ] as const)
+      expect(line.some((at) => at > from && at < to)).toBe(true);
+    await page.locator('#chart .u-over').hover({ position: { x: 200, y: 50 } });
+    await until('what it says', async () =>
+      /no reading from/.test((await page.textContent('#at')) ?? ''),
+    );
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
   it('says since when the collector is gone, and shows by itself what came meanwhile', async () => {
     const { page } = await openTab(browser, url());
     await page.waitForSelector('#gateways-up');

@@ -1,7 +1,7 @@
 /** Rules in force, and what they have said. */
 import type { Answer } from '../../../shared/http/client.ts';
-import { Lines, Panel, Table, Waiting } from './parts.tsx';
-import { agoText, plain, sensorOf, valueText, type Series } from './series.ts';
+import { Lines, Panel, Table, Waiting, agoCell } from './parts.tsx';
+import { plain, sensorOf, valueText, type Series } from './series.ts';
 import { state, useLoad, useStore } from './store.ts';
 
 type Rule = Answer<'/api/v1/rules'>['rules'][number];
@@ -97,7 +97,6 @@ function InForce({ alerts }: { alerts: readonly Series[] }) {
 
 export function AlertsView() {
   useStore();
-  const nowMs = Date.now();
   const alerts = alertsOf();
   return (
     <>
@@ -118,7 +117,7 @@ export function AlertsView() {
                   : { text: 'over', level: 'good' },
                 rule,
                 sensorOf({ tags, name: '' }),
-                agoText(alert.time, nowMs),
+                agoCell(alert.time),
                 valueText(said),
               ];
             })}

@@ -2,11 +2,11 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { ColumnSpec, PanelSpec } from '../../model.ts';
 import type { Happened } from './events.ts';
-import { filledIn, framesOf, type Asked, type Frame } from './influx.ts';
+import { filledIn, framesOf, wordsFilled, type Asked, type Frame } from './influx.ts';
 import { Refused } from './net.ts';
 import { PanelChart, colourOf, type PanelLine } from './panel-chart.tsx';
-import { Table, type Cell, type Level } from './parts.tsx';
-import { momentText, plain, spanText, valueText, type Value } from './series.ts';
+import { Table, momentCell, type Cell, type Level } from './parts.tsx';
+import { plain, shortText, spanText, valueText, type Value } from './series.ts';
 import { PlaceMap, StateBars } from './states.tsx';
 import { failed, useStore } from './store.ts';
 
@@ -63,10 +63,13 @@ function labelOf(alias: string | undefined, { tags, columns }: Frame, column: st
   return [...(columns.length > 2 || named.length === 0 ? [column] : []), ...text].join(' ');
 }
 
-function linesOf({ frames }: Answered): PanelLine[] {
+const filledAlias = (alias: string | undefined, asked: Asked): string | undefined =>
+  alias === undefined ? undefined : wordsFilled(alias, asked.chosen);
+
+function linesOf({ frames, asked }: Answered): PanelLine[] {
   return frames.flatMap(({ alias, frame }) =>
     frame.columns.slice(1).map((column, at) => ({
-      label: labelOf(alias, frame, column),
+      label: labelOf(filledAlias(alias, asked), frame, column),
       points: frame.values.flatMap((row): PanelLine['points'] => {
         const value = row[at + 1];
         return typeof value === 'number' ? [[Number(row[0]), value]] : [];
@@ -80,7 +83,7 @@ function cellOf(panel: PanelSpec, column: ColumnSpec | undefined, value: Value):
   const state = states?.[String(value)];
   if (state !== undefined) return { text: state.text, level: LEVELS[state.color] ?? '' };
   if (typeof value !== 'number') return valueText(value);
-  if (unit === 'dateTimeAsIso') return momentText(value);
+  if (unit === 'dateTimeAsIso') return momentCell(value);
   const step = thresholds?.findLast(({ from }) => value >= from);
   const text = unit === 's' ? spanText(value * 1000) : valueText(value);
   return { text, level: LEVELS[step?.color ?? ''] ?? '' };
@@ -111,7 +114,7 @@ function Rows({ panel, frames }: { panel: PanelSpec; frames: Answered['frames'] 
       ...shown.map((column): Cell => {
         const value = row[frame.columns.indexOf(column)] ?? null;
         return column === 'time'
-          ? momentText(Number(value))
+          ? momentCell(Number(value))
           : cellOf(panel, panel.columns?.[column], value);
       }),
     ]),
@@ -143,6 +146,7 @@ function Lines({
   return (
     <>
       <PanelChart
+        panel={panel}
         lines={lines}
         happened={happened}
         about={panel.about}
@@ -152,7 +156,8 @@ function Lines({
       <ul class="legend">
         {lines.map(({ label }, at) => (
           <li key={`${at} ${label}`}>
-            <i class="dot" style={{ background: colourOf(at) }} /> <bdi>{plain(label)}</bdi>
+            <i class="dot" style={{ background: colourOf(at) }} />{' '}
+            <bdi title={plain(label)}>{shortText(plain(label))}</bdi>
           </li>
         ))}
         {all.length > LINES_MAX && <li class="quiet">and {all.length - LINES_MAX} more</li>}
@@ -188,7 +193,7 @@ function Shown({
   if (panel.kind === 'timeseries')
     return <Lines panel={panel} answer={answer} happened={happened} />;
   const series = frames.map(({ alias, frame }) => ({
-    label: labelOf(alias, frame, frame.columns[1] ?? ''),
+    label: labelOf(filledAlias(alias, asked), frame, frame.columns[1] ?? ''),
     frame,
   }));
   if (panel.kind === 'geomap') return <PlaceMap panel={panel} series={series} />;
@@ -199,7 +204,7 @@ function Shown({
       <dl class="figures">
         {series.map(({ label, frame }, at) => [
           <dt key={`${at} name`}>
-            <bdi>{plain(label)}</bdi>
+            <bdi title={plain(label)}>{shortText(plain(label))}</bdi>
           </dt>,
           <dd key={at}>{valueText(frame.values.at(-1)?.[1] ?? null)}</dd>,
         ])}

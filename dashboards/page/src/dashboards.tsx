@@ -9,7 +9,7 @@ import { QUALITY } from '../../quality.ts';
 import { RESULTS } from '../../results.ts';
 import { BoardPanel } from './board-panel.tsx';
 import { useHappened } from './events.ts';
-import { choicesOf, filledIn, framesOf, type Asked } from './influx.ts';
+import { choicesOf, filledIn, framesOf, wordsFilled, type Asked } from './influx.ts';
 import { Refused } from './net.ts';
 import { choose, type Place } from './route.ts';
 import { momentText, plain } from './series.ts';
@@ -186,8 +186,7 @@ export function DashboardsView({ place: { choices: wanted } }: { place: Place })
     own === undefined || isEmpty ? undefined : asked,
   );
   const isOld = own?.newestMs !== undefined && own.newestMs < Date.now() - spanMs;
-  const filled = (text: string): string =>
-    text.replaceAll(/\$(\w+)/g, (_, name: string) => own?.chosen[name] ?? '');
+  const filled = (text: string): string => wordsFilled(text, own?.chosen ?? {});
   return (
     <>
       <section class="panel">

@@ -1,7 +1,7 @@
 /** Gateways, and the ledger: what arrived of each, what it still holds, what is lost and why. */
 import type { Answer } from '../../../shared/http/client.ts';
-import { Lines, Panel, Table, Waiting } from './parts.tsx';
-import { agoText, countText, momentText } from './series.ts';
+import { Lines, Panel, Table, Waiting, agoCell, momentCell } from './parts.tsx';
+import { agoText, countText } from './series.ts';
 import { useLoad } from './store.ts';
 
 type Gateway = Answer<'/api/v1/gateways'>['gateways'][number];
@@ -35,7 +35,6 @@ function heldOf(account: Account | undefined, gateway: string): string {
 export function GatewaysView() {
   const fleet = useLoad('/api/v1/gateways', REFRESH_MS);
   const account = useLoad('/api/v1/ledger', REFRESH_MS);
-  const nowMs = Date.now();
   return (
     <Panel title="Gateways and their buffers">
       <Waiting of={fleet} what="The list of gateways" />
@@ -63,13 +62,13 @@ export function GatewaysView() {
           rows={fleet.data.gateways.map((each) => [
             each.gateway,
             stateOf(each),
-            each.lastSeenMs === null ? 'never' : agoText(each.lastSeenMs, nowMs),
+            each.lastSeenMs === null ? 'never' : agoCell(each.lastSeenMs),
             heldOf(account.data, each.gateway),
             countText(each.messages),
             each.enrolled?.site ?? '–',
             each.enrolled?.certificate === undefined
               ? '–'
-              : momentText(each.enrolled.certificate.toMs),
+              : momentCell(each.enrolled.certificate.toMs),
           ])}
         />
       )}

@@ -1,7 +1,7 @@
 /** Panels of the dashboards ask in InfluxQL, with Grafana's words in it: filled in here as Grafana does. */
 import type { VariableSpec } from '../../model.ts';
 import { Refused, get } from './net.ts';
-import type { Value } from './series.ts';
+import { shortText, type Value } from './series.ts';
 
 export interface Asked {
   fromMs: number;
@@ -40,6 +40,13 @@ export function filledIn(query: string, { fromMs, toMs, everyMs, chosen }: Asked
       return value === undefined ? whole : name(value);
     });
 }
+
+/** A title, or a name of a line, with what is chosen in it. */
+export const wordsFilled = (text: string, chosen: Asked['chosen']): string =>
+  text.replaceAll(/\$(\w+)/g, (whole, variable: string) => {
+    const value = Object.hasOwn(chosen, variable) ? chosen[variable] : undefined;
+    return value === undefined ? whole : shortText(value);
+  });
 
 /** Throws Refused and Gone. */
 export async function framesOf(query: string): Promise<Frame[]> {

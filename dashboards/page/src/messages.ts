@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { Answer } from '../../../shared/http/client.ts';
 import { Refused, get } from './net.ts';
-import { valueText } from './series.ts';
+import { shortText, valueText } from './series.ts';
 import { failed, useStore } from './store.ts';
 
 export type Message = Answer<'/api/v1/messages'>['messages'][number];
@@ -76,7 +76,9 @@ export const cameMs = ({ arrivedMs, receivedMs }: Message): number => arrivedMs 
 
 export function madeText({ readings, told }: Made): string {
   const made = readings.flatMap(({ measurement, fields }) =>
-    Object.entries(fields).map(([name, value]) => `${measurement} ${name}=${valueText(value)}`),
+    Object.entries(fields).map(
+      ([name, value]) => `${shortText(measurement)} ${shortText(name)}=${valueText(value)}`,
+    ),
   );
   return [...made, ...told].join('; ') || 'nothing';
 }

@@ -1,8 +1,11 @@
 /** The lines of a dashboard's panel over one axis. */
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
+import type { PanelSpec } from '../../model.ts';
+import { NUMBERS } from './axis.ts';
 import type { Happened } from './events.ts';
 import { fitted } from './fit.ts';
+import { broken } from './gaps.ts';
 import { momentText, plain } from './series.ts';
 import { COLOURS as NAMED } from './states.tsx';
 import { TIMES } from './times.ts';
@@ -29,10 +32,15 @@ const HEIGHT_PX = 230;
 const QUIET = '#7d8794';
 const MARKS_MAX = 3;
 
-function columnsOf(lines: readonly PanelLine[]): uPlot.AlignedData {
+/** `heldMs`: until then the last word of each holds. */
+function columnsOf(lines: readonly PanelLine[], heldMs?: number): uPlot.AlignedData {
   const maps = lines.map(({ points }) => new Map(points));
+  for (const map of maps) {
+    const last = [...map.values()].at(-1);
+    if (heldMs !== undefined && last !== undefined) map.set(heldMs, last);
+  }
   const times = [...new Set(maps.flatMap((map) => [...map.keys()]))].sort((a, b) => a - b);
-  return [times, ...maps.map((map) => times.map((time) => map.get(time) ?? null))];
+  return [times, ...maps.map((map) => times.map((time) => map.get(time)))];
 }
 
 /** Behind the lines: an outage over its time, what has no length as a line. */
@@ -70,13 +78,67 @@ function Marks({ happened }: { happened: readonly Happened[] }) {
   );
 }
 
+/** What is told when it changes holds until the next word; what is counted has no line between. */
+function drawnAs(panel: PanelSpec, { points }: PanelLine, colour: string): Partial<uPlot.Series> {
+  const { stepped, bars } = uPlot.paths;
+  if (panel.isStepped === true && stepped !== undefined)
+    return { paths: stepped({ align: 1 }), points: { show: false } };
+  if (panel.isCounted === true && bars !== undefined)
+    return { paths: bars({ size: [0.7, 40] }), fill: `${colour}99`, points: { show: false } };
+  return broken(
+    () => 0,
+    () => points.length < 40,
+    4,
+  );
+}
+
+function optionsOf(
+  width: number,
+  panel: PanelSpec,
+  lines: readonly PanelLine[],
+  range: () => [number, number],
+  marks: () => readonly Happened[],
+): uPlot.Options {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name: string): string => style.getPropertyValue(name).trim();
+  const axis = {
+    stroke: colour('--quiet'),
+    grid: { stroke: colour('--line'), width: 1 },
+    ticks: { stroke: colour('--line'), width: 1 },
+  };
+  return {
+    width,
+    height: HEIGHT_PX,
+    ms: 1,
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false } },
+    axes: [
+      { ...axis, ...TIMES },
+      { ...axis, ...NUMBERS },
+    ],
+    scales: { x: { range } },
+    hooks: { drawClear: [(plot) => drawn(plot, marks(), range()[1])] },
+    series: [
+      {},
+      ...lines.map((line, at) => ({
+        label: plain(line.label),
+        stroke: colourOf(at),
+        width: 1.5,
+        ...drawnAs(panel, line, colourOf(at)),
+      })),
+    ],
+  };
+}
+
 export function PanelChart({
+  panel,
   lines,
   happened,
   about,
   fromMs,
   toMs,
 }: {
+  panel: PanelSpec;
   lines: readonly PanelLine[];
   happened: readonly Happened[];
   about: string;
@@ -89,48 +151,27 @@ export function PanelChart({
   range.current = [fromMs, toMs];
   const marks = useRef(happened);
   marks.current = happened;
+  const heldMs = panel.isStepped === true ? toMs : undefined;
   const shape = lines.map(({ label }) => label).join('\n');
   const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
   useEffect(() => {
     const element = box.current;
     if (element === null) return undefined;
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name: string): string => style.getPropertyValue(name).trim();
-    const axis = {
-      stroke: colour('--quiet'),
-      grid: { stroke: colour('--line'), width: 1 },
-      ticks: { stroke: colour('--line'), width: 1 },
-    };
     const made = new uPlot(
-      {
-        width: element.clientWidth,
-        height: HEIGHT_PX,
-        ms: 1,
-        legend: { show: false },
-        cursor: { drag: { x: false, y: false } },
-        axes: [
-          { ...axis, values: TIMES },
-          { ...axis, size: 62 },
-        ],
-        scales: { x: { range: () => range.current } },
-        hooks: { drawClear: [(drawing) => drawn(drawing, marks.current, range.current[1])] },
-        series: [
-          {},
-          ...lines.map((line, at) => ({
-            label: plain(line.label),
-            stroke: colourOf(at),
-            width: 1.5,
-            points: { show: line.points.length < 40, size: 4 },
-          })),
-        ],
-      },
-      columnsOf(lines),
+      optionsOf(
+        element.clientWidth,
+        panel,
+        lines,
+        () => range.current,
+        () => marks.current,
+      ),
+      columnsOf(lines, heldMs),
       element,
     );
     plot.current = made;
     return fitted(made, element, HEIGHT_PX);
   }, [shape, isDark]);
-  useEffect(() => plot.current?.setData(columnsOf(lines)), [lines]);
+  useEffect(() => plot.current?.setData(columnsOf(lines, heldMs)), [lines]);
   useEffect(() => plot.current?.redraw(false), [happened]);
   return (
     <>

@@ -3,13 +3,13 @@ import type { ComponentChildren } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 import { save } from './csv.ts';
 import { choose } from './route.ts';
-import { plain } from './series.ts';
+import { agoText, momentText, plain, shortText } from './series.ts';
 import type { Loaded } from './store.ts';
 
 export function Panel({ title, children }: { title: string; children: ComponentChildren }) {
   return (
     <section class="panel">
-      <h2>{title}</h2>
+      <h2 title={title}>{shortText(title)}</h2>
       {children}
     </section>
   );
@@ -18,7 +18,14 @@ export function Panel({ title, children }: { title: string; children: ComponentC
 export type Level = 'good' | 'warn' | 'bad' | 'quiet';
 export type Cell =
   | string
-  | { text: string; level?: Level | ''; isPayload?: boolean; href?: string };
+  | { text: string; level?: Level | ''; isPayload?: boolean; isTime?: boolean; href?: string };
+
+/** On one line, however narrow its column would be. */
+export const momentCell = (ms: number): Cell => ({ text: momentText(ms), isTime: true });
+export const agoCell = (ms: number): Cell => ({ text: agoText(ms, Date.now()), isTime: true });
+
+/** Characters of a name, and of what has words; the whole stands in the cell's title and in the file. */
+const [NAME_MAX, TEXT_MAX] = [120, 1000];
 
 const textOf = (cell: Cell): string => (typeof cell === 'string' ? cell : cell.text);
 
@@ -40,17 +47,21 @@ export function Table({ heads, rows, label }: { heads: string[]; rows: Cell[][];
           {rows.map((row, at) => (
             <tr key={at}>
               {row.map((cell, place) => {
-                const text = <bdi>{plain(textOf(cell))}</bdi>;
+                const whole = plain(textOf(cell));
+                const shown = shortText(whole, whole.includes(' ') ? TEXT_MAX : NAME_MAX);
+                const text = <bdi>{shown}</bdi>;
                 const {
                   level = '',
                   isPayload = false,
+                  isTime = false,
                   href,
                 } = typeof cell === 'string' ? {} : cell;
                 return (
                   <td
                     key={heads[place]}
-                    class={`${level} ${isPayload ? 'payload' : ''}`}
+                    class={`${level} ${isPayload ? 'payload' : ''} ${isTime ? 'time' : ''}`}
                     data-head={heads[place]}
+                    title={shown === whole ? undefined : whole}
                   >
                     {href === undefined ? text : <a href={href}>{text}</a>}
                   </td>

@@ -1,6 +1,7 @@
 /** The points of a chart: asked for once, and gone on with by what arrives. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Answer } from '../../../shared/http/client.ts';
+import { gapText, rhythmOf, rhythmOfStates, silencesOf } from './gaps.ts';
 import { Refused, get } from './net.ts';
 import { keyOf, spanText, type Series, type Value } from './series.ts';
 import { failed, onReading, useStore } from './store.ts';
@@ -145,9 +146,15 @@ export function usePoints(series: Series | undefined, range: Range): Drawn & { t
   return { ...drawn.current, turn };
 }
 
+/** What is drawn, and where nothing came, if it did not. */
 export function noteOf({ points, everyMs, isCut }: Drawn): string {
   if (points.length === 0) return 'no readings here';
   const what = everyMs === 0 ? 'as measured' : `mean of each ${spanText(everyMs)}`;
-  const more = everyMs === 0 ? '; a click tells where one comes from' : '';
-  return `${points.length.toLocaleString('en')} ${points.length === 1 ? 'point' : 'points'}, ${what}${more}${isCut ? '; there are more: choose a shorter range' : ''}`;
+  const times = points.map(([time]) => time);
+  const isNumber = points.some(([, value]) => typeof value === 'number');
+  const more = isNumber && everyMs === 0 ? '; a click tells where one comes from' : '';
+  const rhythm = isNumber ? rhythmOf(times, everyMs) : rhythmOfStates(points);
+  const count = silencesOf(times, rhythm).length;
+  const gaps = rhythm === undefined || count === 0 ? '' : `; ${gapText(rhythm, count)}`;
+  return `${points.length.toLocaleString('en')} ${points.length === 1 ? 'point' : 'points'}, ${what}${more}${gaps}${isCut ? '; there are more: choose a shorter range' : ''}`;
 }

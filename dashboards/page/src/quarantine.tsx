@@ -1,9 +1,9 @@
 /** What could not be read is kept: why, a mapping on trial, and decoding it again. */
 import { useRef } from 'preact/hooks';
 import type { Answer } from '../../../shared/http/client.ts';
-import { Lines, Panel, Table, Waiting } from './parts.tsx';
+import { Lines, Panel, Table, Waiting, agoCell } from './parts.tsx';
 import { choose, hashOf, type Place } from './route.ts';
-import { agoText, countText, plain } from './series.ts';
+import { countText, plain } from './series.ts';
 import { useLoad } from './store.ts';
 import { DecodeAgain, TryMapping, payloadText } from './trial.tsx';
 
@@ -59,7 +59,7 @@ export function QuarantineView({ place }: { place: Place }) {
                 label="Messages in quarantine"
                 heads={['Received', 'Gateway', 'Topic', 'Reason', 'Payload']}
                 rows={data.items.map((item) => [
-                  agoText(item.receivedMs, Date.now()),
+                  agoCell(item.receivedMs),
                   item.gateway,
                   { text: item.topic, href: hashOf('topics', { t: item.topic }) },
                   item.reason,

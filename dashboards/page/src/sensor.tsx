@@ -13,6 +13,7 @@ import {
   momentText,
   plain,
   sensorOf,
+  shortText,
   valueText,
   type Series,
 } from './series.ts';
@@ -157,13 +158,15 @@ export function SensorPanel({ series, place }: { series: Series; place: Place })
   const isNumber = !isState(series.value);
   const [picked, setPicked] = useState<number>();
   // A mean has no message that it came of.
+  const name = sensorOf(series) || plain(series.measurement);
   const readings = main.everyMs === 0 ? main.points : [];
   return (
     <section class="panel one" aria-labelledby="one-head">
-      <h2 id="one-head">
-        <bdi>{sensorOf(series) || plain(series.measurement)}</bdi>{' '}
+      <h2 id="one-head" title={name}>
+        <bdi>{shortText(name)}</bdi>{' '}
         <small class="quiet">
-          <bdi>{plain(series.measurement)}</bdi> · <bdi>{fieldOf(series)}</bdi>
+          <bdi>{shortText(plain(series.measurement))}</bdi> ·{' '}
+          <bdi>{shortText(fieldOf(series))}</bdi>
         </small>
       </h2>
       <p class={`now ${ageOf(series.time, nowMs)}`}>
@@ -181,8 +184,10 @@ export function SensorPanel({ series, place }: { series: Series; place: Place })
       {isNumber ? (
         <Chart
           lines={[
-            { series, points: main.points },
-            ...(other === undefined ? [] : [{ series: other, points: beside.points }]),
+            { series, points: main.points, everyMs: main.everyMs },
+            ...(other === undefined
+              ? []
+              : [{ series: other, points: beside.points, everyMs: beside.everyMs }]),
           ]}
           turn={`${main.turn} ${beside.turn}`}
           about={`${fieldOf(series)} of ${sensorOf(series)}, ${noteOf(main)}`}

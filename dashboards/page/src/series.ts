@@ -56,6 +56,10 @@ export function sensorOf({ tags, name }: Pick<Series, 'tags' | 'name'>): string 
 export const fieldOf = ({ field, value }: Pick<Series, 'field' | 'value'>): string =>
   plain(typeof value === 'number' ? field : field.replace(/_(?:text|bool)$/, ''));
 
+/** Of a name longer than any line its beginning and its end, which tell it from its neighbours. */
+export const shortText = (text: string, max = 120): string =>
+  text.length <= max ? text : `${text.slice(0, max - 40)} … ${text.slice(-37)}`;
+
 export const isState = (value: Value): value is string | boolean =>
   typeof value === 'string' || typeof value === 'boolean';
 
@@ -68,8 +72,8 @@ export function valueText(value: Value, unit = ''): string {
   }
   const size = Math.abs(value);
   const text =
-    size !== 0 && (size < 0.001 || size >= 1e12)
-      ? value.toExponential(4)
+    size !== 0 && (size < 0.001 || size >= 1e15)
+      ? value.toExponential(4).replace(/\.?0*e/, 'e')
       : value.toLocaleString('en', { maximumFractionDigits: size < 10 ? 4 : 2 });
   return unit === '' ? text : `${text} ${plain(unit).slice(0, 24)}`;
 }

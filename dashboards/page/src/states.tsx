@@ -1,7 +1,7 @@
 /** States over time, a bar for each series; and where things are, on a plain map. */
 import type { PanelSpec } from '../../model.ts';
 import type { Frame } from './influx.ts';
-import { momentText, plain, valueText } from './series.ts';
+import { momentText, plain, shortText, valueText } from './series.ts';
 import { staysOf } from './timeline.tsx';
 
 /** Names of Grafana's colours, told apart on light and on dark. */
@@ -52,7 +52,7 @@ export function StateBars({
         return (
           <div key={label} class="timeline">
             <p class="quiet">
-              <bdi>{plain(label)}</bdi>
+              <bdi title={plain(label)}>{shortText(plain(label))}</bdi>
             </p>
             <div class="bar low" role="img" aria-label={told.join(', ').slice(0, 600)}>
               {stays.map(({ value, fromMs: since }, index) => {

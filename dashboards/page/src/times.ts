@@ -13,7 +13,7 @@ const row = (
 ): (number | string | null)[] => [from, text, year, month, day, null, null, null, 1];
 
 /** Finest step, text, and what is added where year, month or day is another than at the tick before. */
-export const TIMES = [
+const VALUES = [
   row(365 * D, '{YYYY}', null, null, null),
   row(28 * D, '{MMM}', '\n{YYYY}', null, null),
   row(D, '{D} {MMM}', '\n{YYYY}', null, null),
@@ -22,3 +22,6 @@ export const TIMES = [
   row(S, '{HH}:{mm}:{ss}', DATE, null, DAY),
   row(1, '{HH}:{mm}:{ss}.{fff}', DATE, null, DAY),
 ] as uPlot.Axis.Values;
+
+/** Of an axis of times: with seconds they have room beside one another. */
+export const TIMES: Pick<uPlot.Axis, 'values' | 'space'> = { values: VALUES, space: 76 };

@@ -1,7 +1,7 @@
 /** One topic: its last messages as they came, what each becomes or why nothing, and a mapping on trial over them. */
 import { useExplained, type Explained } from './explain.tsx';
 import { cameMs, madeText, type Made, type Message } from './messages.ts';
-import { Lines, Panel, Table, type Cell } from './parts.tsx';
+import { Lines, Panel, Table, momentCell, type Cell } from './parts.tsx';
 import type { Quarantine } from './quarantine.tsx';
 import { hashOf } from './route.ts';
 import { fieldOf, keyOf, momentText, plain, valueText, type Series } from './series.ts';
@@ -72,7 +72,7 @@ const readingRows = ({ readings }: Made): Cell[][] =>
           : { text: measurement, href: hashOf('sensors', { s: key }) },
         fieldOf({ field, value }),
         valueText(value, known?.unit),
-        momentText(timeMs),
+        momentCell(timeMs),
       ];
     }),
   );
@@ -82,7 +82,7 @@ const seriesRows = (made: readonly Series[]): Cell[][] =>
     { text: each.measurement, href: hashOf('sensors', { s: each.key }) },
     fieldOf(each),
     valueText(each.value, each.unit),
-    momentText(each.time),
+    momentCell(each.time),
   ]);
 
 function Became({ made, series }: { made: Made | undefined; series: readonly Series[] }) {
@@ -121,7 +121,7 @@ function Before({ messages }: { messages: readonly Message[] }) {
         label="Last messages"
         heads={['Came', 'Client', 'QoS', 'Payload', 'What it became']}
         rows={messages.map((each) => [
-          momentText(cameMs(each)),
+          momentCell(cameMs(each)),
           each.client,
           `${each.qos}${each.retain ? ', retained' : ''}`,
           { text: payloadText(each.payload, each.encoding), isPayload: true },

@@ -1,9 +1,9 @@
 /** Topics, live: the last message of each as it came, what it became or why nothing. */
 import { cameMs, madeText, useMessages, type Message } from './messages.ts';
-import { Lines, Panel, Search, Table, Waiting, type Cell } from './parts.tsx';
+import { Lines, Panel, Search, Table, Waiting, agoCell, type Cell } from './parts.tsx';
 import type { Quarantine } from './quarantine.tsx';
 import { hashOf, type Place } from './route.ts';
-import { agoText, fieldOf, plain, valueText, type Series } from './series.ts';
+import { fieldOf, plain, valueText, type Series } from './series.ts';
 import { useLoad, useStore } from './store.ts';
 import { OneTopic, type Topic } from './topic.tsx';
 import { payloadText } from './trial.tsx';
@@ -80,7 +80,6 @@ export function TopicsView({ place }: { place: Place }) {
     topics.find(({ topic }) => topic === chosen) ??
     (chosen === '' ? undefined : { topic: chosen, time: 0, series: [], refused: [] });
   const isKnown = round > 0 && data !== undefined && followed.isRead;
-  const nowMs = Date.now();
   return (
     <>
       {one !== undefined && <OneTopic key={one.topic} one={one} onDone={reload} />}
@@ -108,7 +107,7 @@ export function TopicsView({ place }: { place: Place }) {
                 .slice(0, SHOWN_MAX)
                 .map((each) => [
                   { text: each.topic, href: hashOf('topics', { q: search, t: each.topic }) },
-                  agoText(each.time, nowMs),
+                  agoCell(each.time),
                   payloadOf(each),
                   becameOf(each),
                   whyNot(each),

@@ -1,9 +1,11 @@
 /** Batches, lake, and how the collector itself is. */
-import { Panel, Table, Waiting } from './parts.tsx';
-import { agoText, bytesText, countText, momentText, spanText } from './series.ts';
+import { Panel, Table, Waiting, momentCell, type Cell } from './parts.tsx';
+import { agoText, bytesText, countText, spanText } from './series.ts';
 import { useLoad } from './store.ts';
 
 const REFRESH_MS = 5000;
+/** The whole lake is counted for it. */
+const SLOW_MS = 30_000;
 
 function Stages() {
   const stages = useLoad('/api/v1/stages', REFRESH_MS);
@@ -67,9 +69,13 @@ export function StatusView() {
   );
 }
 
+/** One that is due is begun within seconds. */
+const dueOf = (next: number | null): Cell =>
+  next === null ? '–' : next <= Date.now() ? 'due now' : momentCell(next);
+
 export function LakeView() {
-  const lake = useLoad('/api/v1/lake');
-  const jobs = useLoad('/api/v1/batch');
+  const lake = useLoad('/api/v1/lake', SLOW_MS);
+  const jobs = useLoad('/api/v1/batch', REFRESH_MS);
   const { data } = lake;
   return (
     <>
@@ -112,7 +118,7 @@ export function LakeView() {
               name,
               about,
               schedule ?? 'on demand',
-              next === null ? '–' : momentText(next),
+              dueOf(next),
             ])}
           />
         )}
