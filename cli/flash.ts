@@ -25,7 +25,7 @@ import {
 } from './flash/provision.ts';
 import { checkWays, placesOf } from './flash/places.ts';
 import { overSsh } from './flash/remote.ts';
-import { readTable, type Row } from './flash/table.ts';
+import { readTable, wifiProblem, type Row } from './flash/table.ts';
 import { writeCard } from './flash/write.ts';
 import { Progress } from './progress.ts';
 
@@ -125,7 +125,7 @@ function cardOf(
   token: string,
   where: string,
   row: Omit<Row, 'name'>,
-  sshKey: string,
+  sshKeys: readonly string[],
   name?: string,
 ): Card {
   const { gateway } = parseJoinToken(token, where);
@@ -139,14 +139,17 @@ function cardOf(
     name: gateway,
     token,
     wifi: ssid === '' ? undefined : { ssid, password, country },
-    sshKey,
+    sshKeys,
   };
 }
 
 /** Every card of the table or of the flags, with its token. Throws USAGE and CONFIG_INVALID before anything is written. */
 function cardsOf(values: Values): Card[] {
-  const sshKey = readGiven(text(values, 'ssh-key'), '--ssh-key').trim();
-  if (sshKey !== '' && !/^(?:ssh-|ecdsa-|sk-)\S+ \S+/.test(sshKey))
+  const sshKeys = readGiven(text(values, 'ssh-key'), '--ssh-key')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  if (!sshKeys.every((line) => /^(?:ssh-|ecdsa-|sk-)\S+ \S+/.test(line)))
     throw new HeadwaterError('CONFIG_INVALID', '--ssh-key is no public key of OpenSSH');
   const [table, tokens, token] = [
     text(values, 'table'),
@@ -157,17 +160,23 @@ function cardsOf(values: Values): Card[] {
     if (tokens === undefined) throw new HeadwaterError('USAGE', '--table needs --tokens DIR');
     return readTable(table).map((row) => {
       const path = join(tokens, `${row.name}.token`);
-      return cardOf(readGiven(path, `the token of '${row.name}'`), path, row, sshKey, row.name);
+      return cardOf(readGiven(path, `the token of '${row.name}'`), path, row, sshKeys, row.name);
     });
   }
   if (token === undefined)
     throw new HeadwaterError('USAGE', 'give --token FILE, or --table FILE and --tokens DIR');
   const wifi = {
     ssid: text(values, 'wifi-ssid') ?? '',
-    password: readGiven(text(values, 'wifi-password-file'), '--wifi-password-file').trim(),
+    // Blanks belong to it; the end of the line does not.
+    password: readGiven(text(values, 'wifi-password-file'), '--wifi-password-file').replace(
+      /\r?\n$/,
+      '',
+    ),
     country: text(values, 'wifi-country') ?? '',
   };
-  return [cardOf(readGiven(token, '--token'), token, wifi, sshKey)];
+  const problem = wifiProblem(wifi);
+  if (problem !== undefined) throw new HeadwaterError('CONFIG_INVALID', `--wifi-…: ${problem}`);
+  return [cardOf(readGiven(token, '--token'), token, wifi, sshKeys)];
 }
 
 const writtenTo = (place: string): string => `written to ${place} and read back`;

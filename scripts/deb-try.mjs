@@ -18,7 +18,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connectAsync } from 'mqtt';
 import { freePort, root } from './here.mjs';
-import { SPOILT, later } from './later.mjs';
+import { SPOILT, later, marked } from './later.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -95,6 +95,7 @@ function install(deb) {
   return inside('dpkg', '-i', `/tmp/${basename(deb)}`);
 }
 
+const APP = '/usr/lib/headwater-gateway';
 const KEPT = '/usr/lib/headwater-gateway.previous';
 const installed = () => inside('dpkg-query', '-W', '-f', '${Version}', 'headwater-gateway');
 
@@ -115,8 +116,8 @@ exit 0
 `;
 
 /** What runs at the next boot, or at once where systemd is there. */
-function watch() {
-  return run('chroot', [tree, `${KEPT}/guard`, 'watch'], {
+function watch(guard = `${KEPT}/guard`) {
+  return run('chroot', [tree, guard, 'watch'], {
     env: { ...process.env, GUARD_HEALTH: '/tmp/healthy' },
   });
 }
@@ -148,7 +149,7 @@ function rolledBack(why) {
 async function killed(deb, kills) {
   const ends = { 'not begun': 0, finished: 0, 'rolled back': 0 };
   for (let round = 0; round < kills; round++) {
-    const file = later(deb, `0.3.${round}`, work);
+    const file = later(deb, `0.3.${round}`, work, marked(`0.3.${round}`));
     cpSync(file, here('/tmp/next.deb'));
     rmSync(file);
     const before = installed();
@@ -172,7 +173,27 @@ async function killed(deb, kills) {
     await gone;
     const isGuarded = isThere(`${KEPT}/pending`);
     must(isGuarded || installed() === before, 'no upgrade begins without its guard');
-    const said = isGuarded ? watch() : '';
+    const isWhole = () => {
+      const answer = inside(
+        'sh',
+        '-c',
+        `cd ${APP}; if [ -e trial.mjs ]; then bin/node trial.mjs 2>&1; fi`,
+      );
+      return !answer.includes(' and ');
+    };
+    let mended = '';
+    if (isGuarded) {
+      // As at a boot, before the service.
+      writeFileSync(here(`${KEPT}/boot`), 'another');
+      mended = inside(`${KEPT}/guard`, 'mend');
+      must(isWhole(), 'what the service starts with is of one version');
+    } else if (isThere(`${KEPT}.new/guard`)) watch(`${KEPT}.new/guard`);
+    const said = `${mended}${isGuarded && mended === '' ? watch() : ''}`;
+    must(
+      inside('dpkg', '--audit') === '' &&
+        inside('sh', '-c', 'apt-get check 2>&1; :').search(/^E:/m) < 0,
+      `${isGuarded ? '' : 'not guarded: '}dpkg and apt have nothing left over`,
+    );
     const end = /ROLLED BACK/.test(said) ? 'rolled back' : said === '' ? 'not begun' : 'finished';
     ends[end]++;
     must(!isThere(`${KEPT}/pending`), `killed in ${before} → 0.3.${round}: ${end}`);

@@ -78,6 +78,15 @@ export function sshTo(work, port) {
   writeFileSync(config, `Host machine\n ${options.join('\n ')}\n`);
   return {
     args: ['-F', config, 'machine'],
+    /** As root there; not waited for. */
+    begin: (script) => {
+      const child = spawn('ssh', ['-F', config, 'machine', 'sudo', '-n', 'sh', '-s'], {
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+      child.stdin.end(script);
+      running.add(child);
+      child.once('close', () => running.delete(child));
+    },
     /** As root there. */
     run: (script, timeout = 120_000) =>
       execFileSync('ssh', ['-F', config, 'machine', 'sudo', '-n', 'sh', '-s'], {

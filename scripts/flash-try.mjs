@@ -1,6 +1,6 @@
 /**
- * `npm run flash:try [-- --stages first,plug,upgrade,…] [--work DIR] [--plugs N] [--package FILE] [--keep]`: from a stock image
- * to a reading on the collector, with nobody at the keyboard, and what may happen to such a machine. A Debian image is made of
+ * `npm run flash:try [-- --stages first,plug,upgrade,…] [--work DIR] [--plugs N] [--spoilt ends,…] [--size MB] [--package FILE]
+ * [--keep]`: from a stock image to a reading on the collector, with nobody at the keyboard, and what may happen to such a machine. A Debian image is made of
  * packages (mmdebstrap, once a machine), given to `headwater flash` with a join token, and booted in QEMU. Stages, each of which
  * begins with a boot after the plug was pulled, and with a look whether all that was acknowledged has arrived, once:
  *
@@ -31,7 +31,7 @@ import { assertCard, assertMachine } from './flash-asserts.mjs';
 import { boot, device, endAll, sshTo, start, until } from './flash-machine.mjs';
 import { stock } from './flash-stock.mjs';
 import { freePort, root } from './here.mjs';
-import { SPOILT, later } from './later.mjs';
+import { SPOILT, later, marked } from './later.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -39,6 +39,8 @@ const { values } = parseArgs({
     stages: { type: 'string', default: 'first,plug,upgrade,rollback,hang,kill,wear' },
     work: { type: 'string' },
     plugs: { type: 'string', default: '1' },
+    spoilt: { type: 'string', default: 'ends,hangs,dies' },
+    size: { type: 'string', default: '3000' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -117,7 +119,7 @@ async function flashed() {
     passwords: at('passwords'),
     'ssh-key': at('key.pub'),
     to: at('card.img'),
-    size: '1500',
+    size: values.size,
   };
   headwater(
     'flash',
@@ -245,8 +247,17 @@ async function decided(client, version) {
   return said;
 }
 
+/** An upgrade needs room for the package, for what it unpacks, and for nothing else of this trial's. */
+function checkRoom() {
+  const free = Number(
+    ssh().run('rm -f ~headwater/next.deb; df --output=avail -B 1000000 / | tail -n 1\n'),
+  );
+  if (free < 500) throw new Error(`the machine's disk has ${free} MB left: a larger --size`);
+}
+
 const nextVersion = () => `0.9.${++state.version}`;
 function bring(spoil) {
+  checkRoom();
   const version = nextVersion();
   keep();
   const deb = later(state.deb, version, work, spoil);
@@ -267,6 +278,16 @@ function bring(spoil) {
   rmSync(deb);
   return { version, answer };
 }
+
+/** What dpkg says, after which the plug is pulled, and within how long; while it unpacks at any moment of that. */
+const MOMENTS = [
+  ['Setting up', 4000],
+  ['Unpacking', 0],
+  ['Preparing', 3000],
+  ['Unpacking', 0],
+  ['trial-done', 40_000],
+  ['Unpacking', 0],
+];
 
 const STAGES = {
   first: async () => {
@@ -313,8 +334,8 @@ const STAGES = {
   rollback: async () => {
     await back();
     await sshUp();
-    for (const [how, spoil] of Object.entries(SPOILT)) {
-      const { version, answer } = bring(spoil);
+    for (const how of values.spoilt.split(',')) {
+      const { version, answer } = bring(SPOILT[how]);
       say(`${version}, which ${how}: ${answer}`);
       const said = await until(
         `the guard's word on ${version}`,
@@ -344,25 +365,36 @@ const STAGES = {
   kill: async () => {
     let client = await back();
     const ends = {};
+    let unpackMs = 10_000;
     for (let pull = 0; pull < plugs; pull++) {
       await sshUp();
+      checkRoom();
       const version = nextVersion();
-      const deb = later(state.deb, version, work);
+      keep();
+      const deb = later(state.deb, version, work, marked(version));
       execFileSync('ssh', [...ssh().args, 'cat >next.deb'], { input: readFileSync(deb) });
       rmSync(deb);
+      const [line, spanMs] = MOMENTS[pull % MOMENTS.length];
       await unsent(client, async () => {
-        ssh().run(
-          "cd ~headwater && sync && systemd-run --quiet --unit=trial-upgrade sh -c 'dpkg -i next.deb; echo done >/run/trial-done'\n",
+        const told = async (what) => {
+          await until(`dpkg's '${what}'`, () => machine.text().includes(what, from), 300_000);
+          return performance.now();
+        };
+        const from = machine.text().length;
+        ssh().begin(
+          "cd ~headwater && sync && systemd-run --quiet --unit=trial-upgrade sh -c 'dpkg -i next.deb >/dev/console 2>&1; echo trial-done >/dev/console'\n",
         );
-        // Mostly while files are replaced; sometimes when all is done and the guard still looks.
-        const waitMs = Math.random() * (pull % 3 === 2 ? 40_000 : 15_000);
+        const begunMs = await told(line === 'Preparing' ? line : 'Unpacking headwater');
+        if (line === 'Setting up') unpackMs = (await told(`${line} headwater`)) - begunMs;
+        if (line === 'trial-done') await told(line);
+        const waitMs = Math.random() * (line === 'Unpacking' ? unpackMs : spanMs);
         await new Promise((resolve) => setTimeout(resolve, waitMs));
-        say(`${version}: ${(waitMs / 1000).toFixed(1)} s after dpkg was started`);
+        say(`${version}: ${(waitMs / 1000).toFixed(1)} s after '${line}'`);
       });
       client = await back();
       await sshUp();
       const end = await settled(version);
-      ends[end] = (ends[end] ?? 0) + 1;
+      ends[`${line}: ${end}`] = (ends[`${line}: ${end}`] ?? 0) + 1;
     }
     say(`${plugs} plugs pulled in upgrades: ${JSON.stringify(ends)}`);
     return client;
@@ -382,6 +414,10 @@ echo "guard=$guard"
 echo "installed=$(dpkg-query -W -f '\${Version} \${db:Status-Status}' headwater-gateway)"
 echo "audit=$(dpkg --audit | tr '\\n' ' ')"
 echo "back=$(journalctl -b -o cat -u ${GUARD} | grep -c 'ROLLED BACK')"
+echo "apt=$(apt-get check 2>&1 | grep '^E:' | tr '\\n' ' ')"
+cd /usr/lib/headwater-gateway
+echo "started=$(journalctl -b -o cat -u headwater-gateway | grep '^trial: ' | sort -u | tr '\\n' ';')"
+if [ -e trial.mjs ]; then bin/node trial.mjs 2>&1 | sed 's/^/now=/'; fi
 `;
   let last = '';
   const answer = await until(
@@ -395,7 +431,9 @@ echo "back=$(journalctl -b -o cat -u ${GUARD} | grep -c 'ROLLED BACK')"
     throw new Error(`${error.message}: ${last}`);
   });
   const isBack = !answer.includes('back=0');
-  if (!isBack && !/audit=\s*\n/.test(answer)) throw new Error(`dpkg has something left: ${answer}`);
+  if (!/audit=\s*\n[\s\S]*apt=\s*\n/.test(answer))
+    throw new Error(`dpkg has something left: ${answer}`);
+  if (/ and /.test(answer)) throw new Error(`a program of two versions: ${answer}`);
   const end = isBack
     ? 'rolled back'
     : answer.includes(`installed=${version} installed`)

@@ -7,6 +7,7 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { stringify } from 'yaml';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { partitionsOf } from './image.ts';
+import { isWifiKey } from './table.ts';
 import { Ext, Fat, type ImageFile } from './tools.ts';
 
 export interface Card {
@@ -14,7 +15,7 @@ export interface Card {
   /** As `headwater enroll` prints it. */
   token: string;
   wifi: { ssid: string; password: string; country: string } | undefined;
-  sshKey: string;
+  sshKeys: readonly string[];
 }
 
 export interface Payload {
@@ -129,12 +130,23 @@ const WATCHDOG_PATH = '/etc/systemd/system.conf.d/50-headwater-watchdog.conf';
 const UNIT_PATH = '/etc/systemd/system/headwater-first-boot.service';
 
 /** The key that the password makes for this network: a card does not hold the password itself. */
-const pskOf = (ssid: string, password: string): string =>
-  pbkdf2Sync(password, ssid, 4096, 32, 'sha1').toString('hex');
+const pskOf = ({ ssid, password }: NonNullable<Card['wifi']>): string =>
+  isWifiKey(password) ? password : pbkdf2Sync(password, ssid, 4096, 32, 'sha1').toString('hex');
 
-function seedFiles({ name, wifi, sshKey }: Card): Record<string, string> {
+/** What every Linux takes as its name: letters, digits and dashes (RFC 1123, 2.1), where a gateway's may have more. */
+export const hostnameOf = (gateway: string): string =>
+  gateway
+    .replaceAll(/[^A-Za-z0-9]+/g, '-')
+    .slice(0, 63)
+    .replace(/-$/, '');
+
+/** cloud-init reads YAML 1.1, where `on`, `12_3` and `2026-11-27` are no texts. */
+const yaml = (value: unknown): string => stringify(value, { version: '1.1' });
+
+function seedFiles({ name, wifi, sshKeys }: Card): Record<string, string> {
+  const hostname = hostnameOf(name);
   const users =
-    sshKey === ''
+    sshKeys.length === 0
       ? []
       : [
           {
@@ -142,10 +154,10 @@ function seedFiles({ name, wifi, sshKey }: Card): Record<string, string> {
             sudo: 'ALL=(ALL) NOPASSWD:ALL',
             shell: '/bin/bash',
             lock_passwd: true,
-            ssh_authorized_keys: [sshKey],
+            ssh_authorized_keys: sshKeys,
           },
         ];
-  const user = { hostname: name, manage_etc_hosts: true, ssh_pwauth: false, users };
+  const user = { hostname, manage_etc_hosts: true, ssh_pwauth: false, users };
   const network = {
     version: 2,
     // Where there is nothing else a boot may wait for the cable: what is optional alone is waited for in vain.
@@ -164,7 +176,9 @@ function seedFiles({ name, wifi, sshKey }: Card): Record<string, string> {
               dhcp4: true,
               optional: true,
               'regulatory-domain': wifi.country,
-              'access-points': { [wifi.ssid]: { password: pskOf(wifi.ssid, wifi.password) } },
+              'access-points': {
+                [wifi.ssid]: wifi.password === '' ? {} : { password: pskOf(wifi) },
+              },
             },
           },
         }),
@@ -172,17 +186,22 @@ function seedFiles({ name, wifi, sshKey }: Card): Record<string, string> {
   // A fresh one for each card: else cloud-init takes a card for one that it has seen to.
   const meta = {
     'instance-id': `headwater-${name}-${randomBytes(4).toString('hex')}`,
-    'local-hostname': name,
+    'local-hostname': hostname,
   };
   return {
-    'user-data': `#cloud-config\n${stringify(user)}`,
-    'meta-data': stringify(meta),
-    'network-config': stringify(network),
+    'user-data': `#cloud-config\n${yaml(user)}`,
+    'meta-data': yaml(meta),
+    'network-config': yaml(network),
   };
 }
 
-const nmConnection = ({ ssid, password }: NonNullable<Card['wifi']>): string =>
-  `[connection]\nid=headwater\ntype=wifi\n\n[wifi]\nssid=${ssid}\n\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=${pskOf(ssid, password)}\n\n[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n`;
+/** A keyfile of NetworkManager: the name as its bytes, in which nothing has another meaning. */
+function nmConnection(wifi: NonNullable<Card['wifi']>): string {
+  const ssid = [...Buffer.from(wifi.ssid)].map((byte) => `${byte};`).join('');
+  const key =
+    wifi.password === '' ? '' : `[wifi-security]\nkey-mgmt=wpa-psk\npsk=${pskOf(wifi)}\n\n`;
+  return `[connection]\nid=headwater\ntype=wifi\n\n[wifi]\nssid=${ssid}\n\n${key}[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n`;
+}
 
 /** What is written where: for the dry run, and then for the image. */
 export function filesFor(
@@ -199,7 +218,8 @@ export function filesFor(
   const root = [
     file('first-boot.sh', FIRST_BOOT),
     file('gateway.deb', payload.deb),
-    file('hostname', `${card.name}\n`),
+    file('name', `${card.name}\n`),
+    file('hostname', `${hostnameOf(card.name)}\n`),
     file('join.token', `${card.token.trim()}\n`),
     ...(payload.gatewayYaml === '' ? [] : [file('gateway.yaml', payload.gatewayYaml)]),
     ...(payload.passwords === '' ? [] : [file('passwords', payload.passwords)]),
@@ -221,7 +241,7 @@ export function filesFor(
 export async function waitsForBoot(card: string, cardBytes: number): Promise<string | undefined> {
   const partitions = await partitionsOf(card, cardBytes).catch((): [] => []);
   for (const { offset } of partitions) {
-    const name = await new Ext(card, offset).read(`${FOLDER}/hostname`);
+    const name = await new Ext(card, offset).read(`${FOLDER}/name`);
     if (name !== undefined && name.length > 0) return name.toString('utf8').trim();
   }
   return undefined;

@@ -15,11 +15,19 @@ const SAID_CHARS_MAX = 4000;
 /** What ssh itself ends with: nothing was done there. */
 const SSH_FAILED = 255;
 
+/** Beside what the package takes: settings, the guard's copy, the journal. */
+const SPARE_KIB = 16 * 1024;
 /** Every refusal is one sentence on stderr, before anything is changed where that can be. */
 const INSTALL = `set -eu
 cd "$(dirname "$0")"
 data=/var/lib/headwater-gateway
 fail() { echo "$1" >&2; exit 1; }
+# Whole or not at all, also where the power goes: MODE OWNER FILE TARGET.
+put() {
+  $root install -m "$1" -o "$2" -g "$2" "$3" "$4.new"
+  $root sync -f "$4.new"
+  $root mv "$4.new" "$4"
+}
 command -v dpkg >/dev/null || fail 'it has no dpkg: the package is for Debian, Raspberry Pi OS and what is made of them'
 [ "$(dpkg --print-architecture)" = "$(cat architecture)" ] ||
   fail "it is $(dpkg --print-architecture), and the package for $(cat architecture): give the package of that architecture"
@@ -32,16 +40,18 @@ fi
 if $root test -s $data/data/identity/own.pem && [ -e join.token ]; then
   fail 'it is an enrolled gateway already: leave the token out to bring a newer package; headwater enroll --revoke and dpkg -P make it a new one'
 fi
+need=$(dpkg-deb --field gateway.deb Installed-Size 2>/dev/null || echo 0)
+left=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
+[ "$left" -gt $((need + ${SPARE_KIB})) ] ||
+  fail "/usr has $((left / 1024)) MB left, and the package takes $((need / 1024)) beside what runs there: make room"
 $root install -d -m 0755 /etc/headwater
-if [ -e gateway.yaml ]; then $root install -m 0644 gateway.yaml /etc/headwater/gateway.yaml; fi
-$root env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install gateway.deb >dpkg.log 2>&1 ||
-  fail "dpkg: $(tail -n 3 dpkg.log | tr '\\n' ' ')"
-if [ -e passwords ]; then
-  $root install -m 0600 -o headwater-gateway -g headwater-gateway passwords /etc/headwater/passwords
-fi
-if [ -e join.token ]; then
-  $root install -m 0600 -o headwater-gateway -g headwater-gateway join.token $data/join.token
-fi
+if [ -e gateway.yaml ]; then put 0644 root gateway.yaml /etc/headwater/gateway.yaml; fi
+$root env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install gateway.deb >dpkg.log 2>&1 || {
+  said=$(sed -n '/^dpkg: error/,+1p' dpkg.log | head -n 2)
+  fail "$(echo "\${said:-dpkg: $(tail -n 3 dpkg.log)}" | tr '\\n' ' ')"
+}
+if [ -e passwords ]; then put 0600 headwater-gateway passwords /etc/headwater/passwords; fi
+if [ -e join.token ]; then put 0600 headwater-gateway join.token $data/join.token; fi
 $root systemctl restart headwater-gateway
 left=60
 until $root test -s $data/data/identity/own.pem; do
@@ -56,7 +66,8 @@ $root systemctl is-active --quiet headwater-gateway || fail 'it was installed, a
 echo runs
 `;
 
-const UNPACK = `umask 077; d=$(mktemp -d) || exit 1; trap 'rm -rf "$d"' EXIT; tar -xf - -C "$d" && sh "$d/install.sh"`;
+/** tar's last line says nothing of what it met first. */
+const UNPACK = `umask 077; d=$(mktemp -d) || exit 1; trap 'rm -rf "$d"' EXIT; said=$(tar -xf - -C "$d" 2>&1) || { echo "the package cannot be put into $d: $(echo "$said" | head -n 1)" >&2; exit 1; }; sh "$d/install.sh"`;
 
 /** What ends with what: both, so that a tar that fails is not taken for a machine that does. */
 function piped(folder: string, host: string): Promise<{ code: number; out: string; err: string }> {

@@ -11,6 +11,32 @@ export interface Row {
   country: string;
 }
 
+/** Octets: IEEE 802.11, 9.4.2.2 and J.4.1. */
+const SSID_BYTES_MAX = 32;
+const PASSPHRASE_BYTES = { least: 8, most: 63 };
+/** A key that somebody has made of the two already. */
+export const isWifiKey = (password: string): boolean => /^[0-9A-Fa-f]{64}$/.test(password);
+
+/** Why a board could not come into this network, or not without somebody hearing of it. A network without a password is open. */
+export function wifiProblem({ ssid, password, country }: Omit<Row, 'name'>): string | undefined {
+  const bytes = (text: string): number => Buffer.byteLength(text);
+  // Control characters; and what a table in another encoding than UTF-8 leaves of its letters.
+  const isUnreadable = (text: string): boolean => /[\p{Cc}\ufffd]/u.test(text);
+  if (ssid === '')
+    return password === '' && country === '' ? undefined : 'there is a Wi-Fi without its name';
+  if (isUnreadable(ssid) || isUnreadable(password))
+    return 'name or password of the Wi-Fi cannot be read: UTF-8 is wanted';
+  if (bytes(ssid) > SSID_BYTES_MAX)
+    return `the Wi-Fi's name has ${bytes(ssid)} bytes, and none has more than ${SSID_BYTES_MAX}`;
+  const { least, most } = PASSPHRASE_BYTES;
+  const isRight = bytes(password) >= least && bytes(password) <= most;
+  if (password !== '' && !isRight && !isWifiKey(password))
+    return `the Wi-Fi's password has ${bytes(password)} bytes: WPA wants ${least} to ${most} (none at all is an open network)`;
+  if (!/^[A-Z]{2}$/.test(country))
+    return 'the country of a Wi-Fi is two capital letters (DE): without it some boards keep Wi-Fi off';
+  return undefined;
+}
+
 const COLUMNS = ['name', 'wifi_ssid', 'wifi_password', 'wifi_country'] as const;
 
 type Wrong = (line: number, why: string) => never;
@@ -61,11 +87,8 @@ export function readTable(path: string): Row[] {
       password: value('wifi_password'),
       country: value('wifi_country'),
     };
-    if (row.ssid !== '' && !/^[A-Z]{2}$/.test(row.country))
-      wrong(
-        number,
-        'wifi_country is two capital letters (DE): without it some boards keep Wi-Fi off',
-      );
+    const problem = wifiProblem(row);
+    if (problem !== undefined) wrong(number, problem);
     return row;
   });
 }

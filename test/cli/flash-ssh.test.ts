@@ -2,7 +2,7 @@
  * `headwater flash --ssh`, through a command in the place of ssh that runs what it is sent here, on a made-up machine with a
  * dpkg and a systemd of its own; and labels. With a real sshd, dpkg and package: `npm run deb:try`.
  */
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { flash } from '../../cli/flash.ts';
@@ -44,7 +44,7 @@ async function run(...more: string[]): Promise<string> {
 beforeEach(() => {
   folder = temporaryFolder();
   machine = join(folder, 'machine');
-  for (const name of ['bin', 'machine/run/systemd/system', 'machine/var/lib', 'sent'])
+  for (const name of ['bin', 'machine/run/systemd/system', 'machine/var/lib'])
     mkdirSync(join(folder, name), { recursive: true });
   const deb = join(folder, 'headwater-gateway_0.1.0_arm64.deb');
   writeFileSync(deb, 'the package');
@@ -54,9 +54,13 @@ beforeEach(() => {
     `
 while [ "$1" != -- ]; do shift; done
 case $2 in away) echo 'ssh: connect to host away port 22: Connection refused' >&2; exit 255;; esac
-cd ${join(folder, 'sent')} && rm -f * && tar -xf -
-sed -i 's#/var/lib#${machine}/var/lib#; s#/etc/headwater#${machine}/etc/headwater#g; s#/run/systemd#${machine}/run/systemd#' install.sh
-PATH=${join(folder, 'bin')}:$PATH exec sh install.sh`,
+echo "$2" >>${join(folder, 'sent')}
+exec sh -c "$3"`,
+  );
+  const here = `s#/var/lib#${machine}/var/lib#; s#/etc/headwater#${machine}/etc/headwater#g; s#/run/systemd#${machine}/run/systemd#`;
+  command(
+    'tar',
+    `case $1 in -xf) /bin/tar "$@" && sed -i '${here}' "$4/install.sh";; *) exec /bin/tar "$@";; esac`,
   );
   const data = join(machine, 'var/lib/headwater-gateway');
   command(
@@ -115,9 +119,20 @@ it('what the machine cannot take is said in one sentence, and nothing is left on
     [
       'dpkg',
       'case $1 in --p*) echo arm64;; *) echo "dpkg: error: disk full" >&2; exit 2;; esac',
-      /here: dpkg: dpkg: error: disk full/,
+      /here: dpkg: error: disk full/,
     ],
+    [
+      'dpkg',
+      'case $1 in --p*) echo arm64;; *) printf "dpkg: error processing archive gateway.deb (--install):\\n no space left\\ndpkg-deb: error: broken pipe\\nErrors were encountered:\\n gateway.deb\\n"; exit 1;; esac',
+      /here: dpkg: error processing archive gateway.deb \(--install\):  no space left$/m,
+    ],
+    ['df', 'printf "head\\n/dev/sda1 9 9 15360 9%% /\\n"', /here: \/usr has 15 MB left, and the/],
     ['sudo', 'exit 1', /may not become root without a password/],
+    [
+      'tar',
+      'case $1 in -xf) cat >/dev/null; echo "tar: x: No space left"; echo "tar: Exiting"; exit 2;; esac; exec /bin/tar "$@"',
+      /into .*: tar: x: No space left$/m,
+    ],
   ] as const) {
     if (name === 'sudo') command('id', '[ "$1" = -u ] && echo 1000 || echo pi');
     command(name, script);
@@ -141,7 +156,7 @@ it('image and machine are two ways, and a host is no option', async () => {
   expect(await run(...one, '--ssh', 'here', '--dry-run')).toMatch(
     /roof-1 → ssh:here.*\nNothing was done/,
   );
-  expect(readdirSync(join(folder, 'sent'))).toEqual([]);
+  expect(existsSync(join(folder, 'sent'))).toBe(false);
 });
 
 it('labels: one for each row, also for those that are written, and what a name holds is text', async () => {

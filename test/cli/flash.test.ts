@@ -8,10 +8,11 @@ import { flash } from '../../cli/flash.ts';
 import { Report } from '../../cli/flash/batch.ts';
 import { cardAt, checkSame, disksOf, type Block } from '../../cli/flash/cards.ts';
 import { partitionsOf } from '../../cli/flash/image.ts';
-import { waitsForBoot } from '../../cli/flash/provision.ts';
+import { filesFor, hostnameOf, waitsForBoot, type Card } from '../../cli/flash/provision.ts';
 import { Ext, Fat } from '../../cli/flash/tools.ts';
-import { readTable } from '../../cli/flash/table.ts';
+import { readTable, wifiProblem } from '../../cli/flash/table.ts';
 import { writeCard, type Medium } from '../../cli/flash/write.ts';
+import { parse } from 'yaml';
 import { joinTokenText } from '../../shared/access/join-token.ts';
 import { temporaryFolder } from '../support/process.ts';
 
@@ -251,7 +252,7 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
         ['name,colour\n', /line 1: 'colour' is none of/],
         ['name\na b\n', /line 2: 'a b' cannot be a gateway's name/],
         ['name\na\n\na\n', /line 4: 'a' stands in line 2 already/],
-        ['name,wifi_ssid,wifi_password,wifi_country\na,x,y,de\n', /line 2: wifi_country/],
+        ['name,wifi_ssid,wifi_password,wifi_country\na,x,,de\n', /line 2: the country of a Wi-Fi/],
         ['name,wifi_ssid\na\n', /line 2: it has 1 fields/],
         ['name;wifi_ssid\na;b;c\n', /line 2: it has 3 fields/],
         ['name,wifi_ssid\na,"b\n', /line \d: .*[Qq]uot/],
@@ -311,6 +312,95 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
     });
   },
 );
+
+describe('what a first boot reads', () => {
+  const given = (card: Partial<Card>) => {
+    const whole = { name: 'g', token: 't', wifi: undefined, sshKeys: [], ...card };
+    const payload = { deb: Buffer.alloc(1), architecture: 'arm64', gatewayYaml: '', passwords: '' };
+    const stock = { seed: 'boot' } as unknown as Parameters<typeof filesFor>[0];
+    const { root, boot } = filesFor(stock, payload, whole);
+    // As cloud-init reads it.
+    const read = (name: string): unknown => parse(boot[name] ?? '', { version: '1.1' });
+    const keyfile = root.find(({ path }) => path.endsWith('wifi.nmconnection'));
+    return { read, keyfile: keyfile?.content.toString() ?? '' };
+  };
+
+  it.each([
+    'on',
+    'No',
+    '12:30',
+    '2026-11-27',
+    '0x1F',
+    '1_000',
+    '1;2;3;',
+    ' blanks ',
+    '#1 {x}: "y"',
+    "O'Neill\\",
+    '- a',
+    '~',
+    'Café 🏠',
+    '[wifi]',
+    'a=b',
+  ])('a Wi-Fi %j keeps its name in cloud-init and in NetworkManager', (ssid) => {
+    const { read, keyfile } = given({ wifi: { ssid, password: 'pass "#$\\word', country: 'NO' } });
+    const { wifis } = read('network-config') as {
+      wifis: { wlan0: { 'access-points': Record<string, { password: string }> } };
+    };
+    const { wlan0 } = wifis;
+    expect(Object.keys(wlan0['access-points'])).toEqual([ssid]);
+    expect(wlan0).toMatchObject({ 'regulatory-domain': 'NO' });
+    expect(wlan0['access-points'][ssid]?.password).toMatch(/^[0-9a-f]{64}$/);
+    const bytes = (/^ssid=(.*)$/m.exec(keyfile)?.[1] ?? '').split(';').slice(0, -1).map(Number);
+    expect(Buffer.from(bytes).toString()).toBe(ssid);
+  });
+
+  it('a key that is made already stays, and a network without a password is open', () => {
+    const key = 'A1'.repeat(32);
+    const wifi = { ssid: 'Barn', password: key, country: 'DE' };
+    expect(given({ wifi }).keyfile).toContain(`psk=${key}\n`);
+    const open = given({ wifi: { ...wifi, password: '' } });
+    expect(open.keyfile).not.toContain('wifi-security');
+    expect(open.read('network-config')).toMatchObject({
+      wifis: { wlan0: { 'access-points': { Barn: {} } } },
+    });
+  });
+
+  it('a machine has a name that Linux takes, whatever the gateway is called, and every key of a file', () => {
+    for (const [gateway, name] of [
+      ['no', 'no'],
+      ['2026-11-27', '2026-11-27'],
+      ['meter_7.north', 'meter-7-north'],
+      [`${'a'.repeat(62)}-x`, 'a'.repeat(62)],
+      ['a_', 'a'],
+    ] as const) {
+      expect(hostnameOf(gateway)).toBe(name);
+      const { read } = given({ name: gateway, sshKeys: ['ssh-ed25519 A a', 'ssh-rsa B b'] });
+      expect(read('meta-data')).toMatchObject({ 'local-hostname': name });
+      expect(read('user-data')).toMatchObject({
+        hostname: name,
+        users: [{ ssh_authorized_keys: ['ssh-ed25519 A a', 'ssh-rsa B b'] }],
+      });
+    }
+  });
+
+  it('a Wi-Fi that no board could join is refused', () => {
+    const right = { ssid: 'Barn', password: 'correct horse', country: 'DE' };
+    for (const fine of [right, { ...right, password: '' }, { ...right, ssid: 'ä'.repeat(16) }])
+      expect(wifiProblem(fine)).toBeUndefined();
+    for (const [change, why] of [
+      [{ ssid: 'ä'.repeat(17) }, /has 34 bytes/],
+      [{ ssid: '' }, /without its name/],
+      [{ ssid: 'Caf\ufffd' }, /UTF-8 is wanted/],
+      [{ ssid: 'a\nb' }, /UTF-8 is wanted/],
+      [{ password: 'x\ty1234567' }, /UTF-8 is wanted/],
+      [{ password: '1234567' }, /has 7 bytes: WPA wants 8 to 63/],
+      [{ password: 'x'.repeat(64) }, /has 64 bytes/],
+      [{ country: 'de' }, /two capital letters/],
+      [{ country: '' }, /two capital letters/],
+    ] as const)
+      expect(wifiProblem({ ...right, ...change })).toMatch(why);
+  });
+});
 
 describe('cards', () => {
   const stick: Block = {
@@ -375,6 +465,67 @@ describe('cards', () => {
     ['a write-protected one', { ro: '1' }, /write-protected/],
     ['an empty reader', { size: 0 }, /no card in the reader/],
     ['one of 12 TB', { size: 12e12 }, /larger than any card/],
+    [
+      'an encrypted root on a stick, with volumes in it',
+      {
+        children: [
+          {
+            name: 'sdb3',
+            size: 1,
+            type: 'part',
+            fstype: 'crypto_LUKS',
+            children: [
+              {
+                name: 'luks-x',
+                size: 1,
+                type: 'crypt',
+                fstype: 'LVM2_member',
+                children: [{ name: 'vg-root', size: 1, type: 'lvm', mountpoints: ['/'] }],
+              },
+            ],
+          },
+        ],
+      },
+      /this machine runs from it \(\/\)/,
+    ],
+    [
+      'the root of an array of NVMe',
+      {
+        name: 'nvme0n1',
+        tran: 'nvme',
+        children: [
+          {
+            name: 'nvme0n1p2',
+            size: 1,
+            type: 'part',
+            fstype: 'linux_raid_member',
+            children: [{ name: 'md127', size: 1, type: 'raid1', mountpoints: ['/home'] }],
+          },
+        ],
+      },
+      /runs from it \(\/home\)/,
+    ],
+    [
+      'the card that a board runs from',
+      {
+        name: 'mmcblk0',
+        tran: null,
+        kind: 'SD',
+        children: [
+          { name: 'mmcblk0p1', size: 1, type: 'part', mountpoints: ['/boot/firmware'] },
+          { name: 'mmcblk0p2', size: 1, type: 'part', mountpoints: ['/'] },
+        ],
+      },
+      /runs from it/,
+    ],
+    ['memory as swap', { name: 'zram0', tran: null, mountpoints: ['[SWAP]'] }, /runs from it/],
+    ['a disk of a virtual machine', { name: 'vda', tran: 'virtio' }, /no card .* \(virtio\)/],
+    ['a disk over the network', { name: 'nbd0', tran: null }, /no transport is known/],
+    ['a disk over iSCSI', { tran: 'iscsi' }, /no card .* \(iscsi\)/],
+    ['a file as a disk', { name: 'loop0', type: 'loop', tran: null }, /no disk of this machine/],
+    ['a DVD', { name: 'sr0', type: 'rom', tran: 'usb' }, /no disk of this machine/],
+    ['a path of several', { children: [{ name: 'mpatha', size: 1, type: 'mpath' }] }, /in use/],
+    ['a disk whose size is not known', { size: null }, /no card in the reader/],
     ['one that is too small', { size: 1e9 }, /too small: 1000 MB, and the image needs 2000/],
   ] as const)('%s is refused', (_name, change, why) => {
     const block = { ...stick, ...change } as Block;
