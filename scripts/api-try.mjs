@@ -7,14 +7,14 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { root } from './here.mjs';
 import { arrived, builtHere, endAll, publish, start } from './trial.mjs';
+import { flagsOf } from './flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    examples: { type: 'string', default: '30' },
-    seed: { type: 'string', default: '1' },
+    examples: { type: 'integer', default: 30, min: 1 },
+    seed: { type: 'integer', default: 1 },
   },
 });
 const CACHE = process.env.HEADWATER_CACHE ?? join(homedir(), '.cache', 'headwater');
@@ -41,7 +41,7 @@ function examined(http, description) {
     [
       ...['run', description, '--url', `http://${http}`, '--checks', CHECKS.join(',')],
       ...['--exclude-path', ENDLESS, '--phases', 'examples,coverage,fuzzing'],
-      ...['-n', values.examples, '--seed', values.seed, '--continue-on-failure'],
+      ...['-n', String(values.examples), '--seed', String(values.seed), '--continue-on-failure'],
       ...['--request-timeout', '20', '--warnings', 'off'],
     ],
     { cwd: work, stdio: 'inherit' },

@@ -2,8 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { flagsOf } from './flags.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+flagsOf(import.meta.url);
 const steps = [
   ['types', ['tsc', '--noEmit', '-p', '.']],
   ['types of the page', ['tsc', '-p', 'dashboards/page']],

@@ -7,12 +7,14 @@
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { arrived, builtFrom, builtHere, endAll, publish, start } from './trial.mjs';
+import { flagsOf } from './flags.mjs';
 
 /** What was before enrolment and settings from afar; the tag of the release before, once there is one. */
 const BEFORE = '4c1078c';
-const { values } = parseArgs({ options: { before: { type: 'string', default: BEFORE } } });
+const { values } = flagsOf(import.meta.url, {
+  options: { before: { type: 'string', default: BEFORE } },
+});
 const work = mkdtempSync(join(tmpdir(), 'headwater-compat-'));
 const say = (text) => process.stderr.write(`compat: ${text}\n`);
 const LISTEN = ['--http', '127.0.0.1:0'];

@@ -15,15 +15,15 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { connectAsync } from 'mqtt';
 import { freePort, root } from './here.mjs';
 import { SPOILT, later, marked } from './later.mjs';
+import { flagsOf } from './flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
     package: { type: 'string' },
-    kills: { type: 'string', default: '12' },
+    kills: { type: 'integer', default: 12 },
     'only-ssh': { type: 'boolean' },
   },
 });
@@ -393,7 +393,7 @@ async function main() {
   await holds('rolled back');
   install(later(deb, '0.1.5', work));
   must(/0.1.5 is healthy/.test(watch()), 'a later version is taken as usual');
-  await killed(deb, Number(values.kills));
+  await killed(deb, values.kills);
   install(later(deb, '0.4.0', work));
   watch();
   await holds('upgraded at last');

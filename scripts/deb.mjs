@@ -21,9 +21,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
-import { parseArgs } from 'node:util';
 import { cache, root } from './here.mjs';
 import { buildMappings } from './mappings.mjs';
+import { flagsOf, refuse } from './flags.mjs';
 
 const NODE_VERSION = '22.23.3';
 /** The packages of npm's `node`, with the hashes of the registry; none for armhf, whose last is Node 20.11. */
@@ -274,25 +274,22 @@ async function make(name, arch, out, version, time) {
   }
 }
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    package: { type: 'string', default: 'gateway' },
-    arch: { type: 'string' },
+    package: { type: 'string', choices: Object.keys(PACKAGES), default: 'gateway' },
+    arch: { type: 'string', list: true },
     out: { type: 'string', default: join(root, 'packages') },
     version: { type: 'string', default: read(join(root, 'package.json')).version },
   },
 });
-if (!Object.hasOwn(PACKAGES, values.package)) {
-  say(`'${values.package}' is none of ${Object.keys(PACKAGES).join(', ')}`);
-  process.exit(2);
-}
 const { architectures } = PACKAGES[values.package];
-const wanted = values.arch?.split(',') ?? architectures;
+const wanted = values.arch ?? architectures;
 const unknown = wanted.find((arch) => !architectures.includes(arch));
-if (unknown !== undefined) {
-  say(`'${unknown}' is none of ${architectures.join(', ')}`);
-  process.exit(2);
-}
+if (unknown !== undefined)
+  refuse(
+    import.meta.url,
+    `--arch ${unknown}: ${values.package} is made for ${architectures.join(', ')}`,
+  );
 /** When the commit was made: the same for everybody who builds it. */
 const time = Number(
   process.env.SOURCE_DATE_EPOCH ??

@@ -26,22 +26,23 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { assertCard, assertMachine } from './flash-asserts.mjs';
 import { boot, device, endAll, sshTo, start, until } from './flash-machine.mjs';
 import { stock } from './flash-stock.mjs';
 import { freePort, root } from './here.mjs';
 import { SPOILT, later, marked } from './later.mjs';
+import { flagsOf } from './flags.mjs';
 
-const { values } = parseArgs({
+const NAMES = ['first', 'plug', 'upgrade', 'rollback', 'hang', 'kill', 'wear'];
+const { values } = flagsOf(import.meta.url, {
   options: {
     package: { type: 'string' },
-    stages: { type: 'string', default: 'first,plug,upgrade,rollback,hang,kill,wear' },
+    stages: { type: 'string', list: true, choices: NAMES, default: NAMES },
     work: { type: 'string' },
-    plugs: { type: 'string', default: '1' },
-    spoilt: { type: 'string', default: 'ends,hangs,dies' },
-    size: { type: 'string', default: '3000' },
-    keep: { type: 'boolean', default: false },
+    plugs: { type: 'integer', default: 1 },
+    spoilt: { type: 'string', list: true, choices: Object.keys(SPOILT), default: Object.keys(SPOILT) },
+    size: { type: 'integer', default: 3000 },
+    keep: { type: 'boolean' },
   },
 });
 const work = values.work ?? mkdtempSync(join(tmpdir(), 'headwater-flash-try-'));
@@ -59,8 +60,7 @@ const run = (command, args, options = {}) =>
 const headwater = (...args) => run(process.execPath, ['cli/bin.mjs', ...args]);
 /** Emulated, on a machine that does other things as well. */
 const BOOT_MS = 1_200_000;
-const plugs = Number(values.plugs);
-const stages = values.stages.split(',');
+const { plugs, stages } = values;
 
 /** What is known from one stage to the next. */
 let state;
@@ -334,7 +334,7 @@ const STAGES = {
   rollback: async () => {
     await back();
     await sshUp();
-    for (const how of values.spoilt.split(',')) {
+    for (const how of values.spoilt) {
       const { version, answer } = bring(SPOILT[how]);
       say(`${version}, which ${how}: ${answer}`);
       const said = await until(
@@ -482,11 +482,8 @@ async function main() {
     await collector();
   }
   for (const stage of stages) {
-    const run = STAGES[stage];
-    if (run === undefined)
-      throw new Error(`'${stage}' is none of ${Object.keys(STAGES).join(', ')}`);
     say(`— ${stage}`);
-    const client = await run();
+    const client = await STAGES[stage]();
     keep();
     await pullPlug(client);
   }

@@ -1,4 +1,4 @@
-/** Writes what is generated from code: dashboards, reference pages, sample files. `--check` only compares. */
+/** `npm run generate [-- --check]`: writes what is generated from code: dashboards, reference pages, sample files. `--check` only compares. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,6 +33,7 @@ import { apiTypes } from './api-types.ts';
 import { lossPage } from '../test/chaos/peers/page.ts';
 import { conformancePage } from '../test/conformance/table.ts';
 import { threatProblems } from '../test/docs/threats.ts';
+import { flagsOf } from './flags.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const NOTE =
@@ -182,11 +183,14 @@ for (const [name, model] of Object.entries(dashboards())) {
   files[`dashboards/grafana/dashboards/${name}.json`] = `${JSON.stringify(model, null, 2)}\n`;
 }
 
+const { values } = flagsOf(import.meta.url, {
+  options: { check: { type: 'boolean', about: 'only compares' } },
+});
 const stale: string[] = [];
 for (const [path, content] of Object.entries(files)) {
   const target = join(root, path);
   if (existsSync(target) && readFileSync(target, 'utf8') === content) continue;
-  if (process.argv.includes('--check')) {
+  if (values.check) {
     stale.push(path);
   } else {
     mkdirSync(dirname(target), { recursive: true });

@@ -8,6 +8,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { flagsOf } from './flags.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const LIST = 'scripts/house.json';
@@ -107,6 +108,7 @@ function median() {
   return lines[lines.length >> 1];
 }
 
+const { values } = flagsOf(import.meta.url, { options: { shrink: { type: 'boolean' } } });
 const listed = JSON.parse(read(LIST));
 const measured = {
   circles: circles(),
@@ -114,7 +116,7 @@ const measured = {
   files: longFiles(),
   functions: longFunctions(),
 };
-if (process.argv.includes('--shrink')) {
+if (values.shrink) {
   for (const [rule, found] of Object.entries(measured))
     listed[rule] = listed[rule].filter((each) => found.includes(each));
   writeFileSync(join(root, LIST), `${JSON.stringify(listed, null, 2)}\n`);

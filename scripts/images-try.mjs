@@ -1,5 +1,5 @@
 /**
- * `npm run images:try [-- gateway|collector …]`: makes the images of the Dockerfile without a container engine and tries them. Each stage is
+ * `npm run images:try`: makes the images of the Dockerfile without a container engine and tries them. Each stage is
  * a Debian root of its own (debootstrap, with the Node that the base image has), its instructions run there in turn; then the images' own
  * entry points run in them, as their user: a gateway and a collector, a reading published to the one and asked of the other, and the Kafka
  * client loaded. Needs root, debootstrap and the network of the package registries. What an engine adds (layers, networks, volumes) is not
@@ -19,7 +19,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
 import { cache, root } from './here.mjs';
+import { flagsOf } from './flags.mjs';
 
+flagsOf(import.meta.url);
 const work = mkdtempSync(join(tmpdir(), 'headwater-images-'));
 const say = (text) => process.stderr.write(`images: ${text}\n`);
 const run = (command, args, options = {}) =>

@@ -4,17 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { cache, root } from './here.mjs';
+import { flagsOf } from './flags.mjs';
 
 /** docs/decisions says when the first one goes. */
 const SUPPORTED = ['20', '22', '24'];
 
 const [own] = process.versions.node.split('.');
-const asked = process.argv.slice(2);
-const unknown = asked.find((major) => !SUPPORTED.includes(major));
-if (unknown !== undefined) {
-  process.stderr.write(`nodes: '${unknown}' is not one of ${SUPPORTED.join(', ')}\n`);
-  process.exit(2);
-}
+const { words: asked } = flagsOf(import.meta.url, { words: { choices: SUPPORTED } });
 const majors = asked.length > 0 ? asked : SUPPORTED.filter((major) => major !== own);
 
 /** The folder of that version's `node`; fetched once a machine. */

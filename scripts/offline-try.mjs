@@ -9,17 +9,17 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { freePort } from './here.mjs';
 import { arrived, builtFrom, builtHere, endAll, publish, start, until } from './trial.mjs';
+import { flagsOf } from './flags.mjs';
 
 /** The last version before settings from afar. */
 const BEFORE = '8a3e7a3';
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    days: { type: 'string', default: '400' },
+    days: { type: 'integer', default: 400 },
     before: { type: 'string', default: BEFORE },
-    readings: { type: 'string', default: '5000' },
+    readings: { type: 'integer', default: 5000, min: 1 },
   },
 });
 const work = mkdtempSync(join(tmpdir(), 'headwater-offline-'));
@@ -91,7 +91,7 @@ async function main() {
   const sent = await publish(edge.mqtt, 1000);
   await arrived(at('http'), sent, 'history: before', say);
   await central.end();
-  sent.push(...(await publish(edge.mqtt, Number(values.readings))));
+  sent.push(...(await publish(edge.mqtt, values.readings)));
   await edge.end('SIGKILL');
   const { validTo, serialNumber } = new X509Certificate(readFileSync(own));
   say(

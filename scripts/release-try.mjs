@@ -7,10 +7,10 @@ import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { root } from './here.mjs';
+import { flagsOf } from './flags.mjs';
 
-const { values } = parseArgs({ options: { release: { type: 'string' } } });
+const { values } = flagsOf(import.meta.url, { options: { release: { type: 'string' } } });
 const work = mkdtempSync(join(tmpdir(), 'headwater-release-try-'));
 const say = (text) => process.stderr.write(`release: ${text}\n`);
 const run = (command, args, cwd) =>

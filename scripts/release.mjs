@@ -19,9 +19,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { root } from './here.mjs';
+import { flagsOf } from './flags.mjs';
 
 const KINDS = ['npm', 'deb', 'oci', 'sbom'];
 const say = (text) => process.stderr.write(`release: ${text}\n`);
@@ -34,20 +34,15 @@ const run = (command, args, options = {}) =>
     ...options,
   });
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
     out: { type: 'string', default: join(root, 'release') },
-    only: { type: 'string', default: KINDS.join(',') },
+    only: { type: 'string', list: true, choices: KINDS, default: KINDS },
     debs: { type: 'string' },
-    twice: { type: 'boolean', default: false },
+    twice: { type: 'boolean' },
   },
 });
-const kinds = values.only.split(',');
-const unknown = kinds.find((kind) => !KINDS.includes(kind));
-if (unknown !== undefined) {
-  say(`'${unknown}' is none of ${KINDS.join(', ')}`);
-  process.exit(2);
-}
+const kinds = values.only;
 const { version } = read('package.json');
 const time = Number(
   process.env.SOURCE_DATE_EPOCH ?? run('git', ['log', '-1', '--format=%ct']).trim(),

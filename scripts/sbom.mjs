@@ -1,5 +1,5 @@
 /**
- * `npm run sbom [-- FILE]`: every package of the lock files (the workspace's and the Kafka client's), as one CycloneDX document on
+ * `npm run sbom [-- [--production] [FILE]]`: every package of the lock files (the workspace's and the Kafka client's), as one CycloneDX document on
  * standard output or in FILE. `--production` leaves out what only development needs: not what is bundled into the page, which an
  * installation has without its package. Made by `npm sbom`, of the lock files alone, and esbuild's account of the page; what would differ from run to run (serial number, time) is taken out, so that two documents can be compared.
  */
@@ -7,15 +7,15 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packagesOfPage } from './page.mjs';
+import { flagsOf } from './flags.mjs';
 
 const root = join(import.meta.dirname, '..');
-const words = process.argv.slice(2);
-const isProduction = words.includes('--production');
-const [file, ...more] = words.filter((word) => word !== '--production');
-if (more.length > 0 || file?.startsWith('-')) {
-  console.error('Usage: npm run sbom -- [--production] [FILE]');
-  process.exit(2);
-}
+const { values, words } = flagsOf(import.meta.url, {
+  options: { production: { type: 'boolean' } },
+  words: { max: 1 },
+});
+const isProduction = values.production;
+const [file] = words;
 
 function sbomOf(folder) {
   const flags = ['--package-lock-only', '--sbom-format=cyclonedx', '--sbom-type=application'];

@@ -7,9 +7,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { helpOf } from './flags.mjs';
 import { MARK, endLeftBehind } from './left-behind.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+if (process.argv.includes('--help')) {
+  process.stdout.write(helpOf(import.meta.url, { quick: { type: 'boolean' } }));
+  process.exit(0);
+}
 const quick = process.argv.includes('--quick');
 const args = process.argv.slice(2).filter((arg) => arg !== '--quick');
 const mark = randomUUID();

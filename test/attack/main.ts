@@ -1,20 +1,19 @@
 /** `npm run attack -- [--site up|apart] [--only TEXT] [--seconds N] [--no-times]`: see run.ts. */
-import { parseArgs } from 'node:util';
 import { attackAll } from './run.ts';
-import type { SITES } from './site.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    site: { type: 'string', default: '' },
-    only: { type: 'string', default: '' },
-    seconds: { type: 'string', default: '6' },
-    'no-times': { type: 'boolean', default: false },
+    site: { type: 'string', choices: ['up', 'apart'] },
+    only: { type: 'string', default: '', about: "a part of an attack's name" },
+    seconds: { type: 'number', default: 6, min: 1, about: 'of an attack and its control' },
+    'no-times': { type: 'boolean', about: 'only what is lost is judged' },
   },
 });
 const problems = await attackAll({
-  sites: (values.site === '' ? ['up', 'apart'] : [values.site]) as (keyof typeof SITES)[], // As the line above says.
+  sites: values.site === undefined ? ['up', 'apart'] : [values.site],
   only: values.only,
-  ms: Number(values.seconds) * 1000,
+  ms: values.seconds * 1000,
   judgesTimes: !values['no-times'],
   say: (line) => void process.stdout.write(`${line}\n`),
 });

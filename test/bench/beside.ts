@@ -10,19 +10,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { CASES } from './codecs.ts';
 import { median } from './measure.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Rounds before it is measured: the compiler is done then. */
 const WARM_UP = 3;
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
     commit: { type: 'string', default: '2044e52' },
-    rounds: { type: 'string', default: '15' },
-    messages: { type: 'string', default: '20000' },
+    rounds: { type: 'integer', default: 15, min: 1 },
+    messages: { type: 'integer', default: 20_000, min: 1 },
   },
 });
 
@@ -46,10 +46,14 @@ interface Side {
 
 function side(tree: string): Side {
   const worker = join(ROOT, 'test/bench/beside-worker.ts');
-  const child = spawn(process.execPath, ['--import', 'tsx', worker, tree, values.messages], {
-    cwd: ROOT,
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', worker, tree, String(values.messages)],
+    {
+      cwd: ROOT,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
     rate: async (index) => {
@@ -71,7 +75,7 @@ console.log(
 );
 for (const [index, { name }] of CASES.entries()) {
   const pairs: [number, number][] = [];
-  for (let round = 0; round < Number(values.rounds) + WARM_UP; round++) {
+  for (let round = 0; round < values.rounds + WARM_UP; round++) {
     const isOdd = round % 2 === 1;
     const first = await (isOdd ? now : before).rate(index);
     const second = await (isOdd ? before : now).rate(index);

@@ -1,5 +1,5 @@
 /**
- * `npm run enroll:try [-- N]`: so many gateways (1,000) enrol at one collector, each with a token, a key and a folder of
+ * `npm run enroll:try [-- --gateways N]`: so many gateways enrol at one collector, each with a token, a key and a folder of
  * its own, by the code that a gateway runs; then all of them renew at once, and the fleet view has to know each.
  */
 import { readFileSync } from 'node:fs';
@@ -7,8 +7,12 @@ import { join } from 'node:path';
 import { enroll, renew } from '../../gateway/uplink/enroll.ts';
 import { standingOf } from '../../gateway/standing.ts';
 import { run, startCollector, temporaryFolder } from '../support/process.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const COUNT = Number(process.argv[2] ?? 1000);
+const { values } = flagsOf(import.meta.url, {
+  options: { gateways: { type: 'integer', min: 1, default: 1000 } },
+});
+const COUNT = values.gateways;
 const AT_ONCE = 100;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const seconds = (sinceMs: number): string => ((performance.now() - sinceMs) / 1000).toFixed(1);

@@ -6,7 +6,6 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import type { Explained } from '../../collector/explain/explain.ts';
 import { SAMPLE_ROWS } from '../../cli/sample.ts';
 import { differing, recordedSite } from '../support/as-of.ts';
@@ -14,6 +13,7 @@ import { processed, startUp } from '../support/lake.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { getJson } from '../support/reconcile.ts';
 import { quantile } from './measure.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 const RULES = `rules:
   - name: hourly
@@ -133,14 +133,14 @@ async function aberdeen(every: number): Promise<number> {
   }
 }
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    every: { type: 'string', default: '1' },
-    answers: { type: 'string', default: '1000' },
+    every: { type: 'integer', default: 1, min: 1, about: 'each so many readings one' },
+    answers: { type: 'integer', default: 1000 },
   },
 });
-const failures = await aberdeen(Number(values.every));
-const { recorded, site } = await recordedSite(temporaryFolder(), Number(values.answers));
+const failures = await aberdeen(values.every);
+const { recorded, site } = await recordedSite(temporaryFolder(), values.answers);
 const { differ, doubts, p50, p99 } = await differing(site, recorded);
 await site.close();
 process.stdout.write(

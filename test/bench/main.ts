@@ -1,12 +1,10 @@
 /**
  * `npm run bench`: what Headwater takes and costs, beside the tools that people use, in the same run, by the same
- * pre-encoded load. Prints JSON, writes it and SVG plots to bench-results/. `--smoke` only shows that everything runs.
+ * pre-encoded load; without a flag everything, about ten minutes. Prints JSON, writes it and SVG plots to bench-results/. `--smoke` only shows that everything runs.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { parseArgs } from 'node:util';
-import { messageOf } from '../../shared/errors.ts';
 import {
   bringPeers,
   startInflux2,
@@ -32,46 +30,21 @@ import { costOf, machine, median, quantile } from './measure.ts';
 import { barChart } from './plot.ts';
 import { benchProcessing } from './processing.ts';
 import { benchQueries } from './queries.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const HELP = `Usage: npm run bench -- [flags]
-
-Without a flag everything, about ten minutes.
-
-  --only-end-to-end   From device to InfluxDB 2, beside Mosquitto with Telegraf.
-  --only-connect      With passwords, access rules and TLS; codecs.
-  --only-mqtt5        MQTT 5 beside our 3.1.1 and Mosquitto 2.1 on both; fan-out; idle clients.
-  --only-processing   Decode, stream and lake stages.
-  --only-queries      10 million readings asked and exported, beside InfluxDB 1.8.
-  --gateways N        Up to so many simulated gateways on Kafka, and nothing else.
-  --smoke             Small sizes, which show that everything runs; no figures.
-  --install           With --smoke: install the servers first, as is done without it.
-`;
-
-function readFlags() {
-  try {
-    const options = {
-      'only-end-to-end': { type: 'boolean' },
-      'only-connect': { type: 'boolean' },
-      'only-mqtt5': { type: 'boolean' },
-      'only-processing': { type: 'boolean' },
-      'only-queries': { type: 'boolean' },
-      gateways: { type: 'string' },
-      smoke: { type: 'boolean', default: false },
-      install: { type: 'boolean' },
-      help: { type: 'boolean' },
-    } as const;
-    return parseArgs({ options }).values;
-  } catch (error) {
-    process.stderr.write(`bench: ${messageOf(error)}\n${HELP}`);
-    return process.exit(2);
-  }
-}
-
-const flags = readFlags();
-if (flags.help) {
-  process.stdout.write(HELP);
-  process.exit(0);
-}
+const only = (about: string) => ({ type: 'boolean', about }) as const;
+const { values: flags } = flagsOf(import.meta.url, {
+  options: {
+    'only-end-to-end': only('from device to InfluxDB 2, beside Mosquitto with Telegraf'),
+    'only-connect': only('with passwords, access rules and TLS; codecs'),
+    'only-mqtt5': only('MQTT 5 beside our 3.1.1 and Mosquitto 2.1 on both; fan-out; idle clients'),
+    'only-processing': only('decode, stream and lake stages'),
+    'only-queries': only('10 million readings asked and exported, beside InfluxDB 1.8'),
+    gateways: { type: 'integer', min: 1, about: 'simulated, on Kafka, and nothing else' },
+    smoke: { type: 'boolean', about: 'small sizes, which show that everything runs; no figures' },
+    install: { type: 'boolean', about: 'with --smoke: install the servers first, as without it' },
+  },
+});
 const { smoke } = flags;
 const ROUNDS = smoke ? 1 : 5;
 const MESSAGES = smoke ? 20_000 : 400_000;
@@ -395,7 +368,7 @@ if (flags['only-queries']) {
   process.exit(0);
 }
 if (flags.gateways !== undefined) {
-  const most = Number(flags.gateways);
+  const most = flags.gateways;
   if (!Number.isInteger(most) || most < 1) {
     process.stderr.write('bench: --gateways is a number from 1\n');
     process.exit(2);
@@ -411,7 +384,7 @@ if (flags.gateways !== undefined) {
   process.exit(0);
 }
 
-if (flags['only-mqtt5'] === true) {
+if (flags['only-mqtt5']) {
   execFileSync('bash', ['test/services/install.sh', 'mosquitto2'], { stdio: 'inherit', cwd: ROOT });
   const versions = { machine: machine(), smoke, ...(await benchVersions(gateway, payload, smoke)) };
   mkdirSync(out, { recursive: true });

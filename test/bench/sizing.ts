@@ -1,28 +1,19 @@
 /**
  * `npm run sizing`: what memory, disk and processor a board or a server needs, measured where it is run; the rows of the table
- * "How large" in docs/run.md. Runs from a checkout after `npm ci`, also on the board itself, and needs nothing else.
+ * "How large" in docs/run.md. Runs from a checkout after `npm ci`, also on the board itself, about three minutes, and needs nothing else.
  *
  * Memory and bytes are of the software; rates and seconds are of the machine and of what else it does.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { messageOf } from '../../shared/errors.ts';
 import { climate, encodePublish, runLoad } from '../support/load.ts';
 import { ready, run, start, startDevice, temporaryFolder, until } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
 import { getJson, settled, type StageLag } from '../support/reconcile.ts';
 import { costOf, machine, quantile } from './measure.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const HELP = `Usage: npm run sizing -- [flags]
-
-About three minutes. Prints rows of a Markdown table.
-
-  --only NAME     gateway (alone, as on a device) or whole (gateway and collector in one process).
-  --series N,N    Series of the whole, each in a process and folder of its own; 200,2000,20000 when left out.
-  --messages N    Of the gateway's load; 300000 when left out.
-`;
 const LONE = 1000;
 const SENSOR_MESSAGES = 5;
 
@@ -132,34 +123,20 @@ async function whole(series: number): Promise<void> {
   await server.kill('SIGTERM');
 }
 
-function flagsOf() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        only: { type: 'string' },
-        series: { type: 'string', default: '200,2000,20000' },
-        messages: { type: 'string', default: '300000' },
-        help: { type: 'boolean', default: false },
-      },
-    });
-    const series = values.series.split(',').map(Number);
-    const messages = Number(values.messages);
-    if (![...series, messages].every((each) => Number.isInteger(each) && each >= 2))
-      throw new Error('--series and --messages are whole numbers from 2 on');
-    if (!['gateway', 'whole', undefined].includes(values.only))
-      throw new Error(`--only ${values.only}: it is gateway or whole`);
-    return { ...values, series, messages };
-  } catch (error) {
-    process.stderr.write(`sizing: ${messageOf(error)}\n${HELP}`);
-    return process.exit(2);
-  }
-}
-
-const { only, series, messages, help } = flagsOf();
-if (help) {
-  process.stdout.write(HELP);
-  process.exit(0);
-}
+const { values } = flagsOf(import.meta.url, {
+  options: {
+    only: { type: 'string', choices: ['gateway', 'whole'], about: 'alone, or with its collector' },
+    series: {
+      type: 'integer',
+      list: true,
+      min: 2,
+      default: [200, 2000, 20_000],
+      about: 'of the whole',
+    },
+    messages: { type: 'integer', min: 2, default: 300_000, about: "of the gateway's load" },
+  },
+});
+const { only, series, messages } = values;
 const { cpu, cores, node, kernel, memoryBytes } = machine();
 process.stdout.write(
   `${cpu}, ${cores} cores, ${megabytes(Number(memoryBytes))}, ${kernel}, Node ${node}\n\n`,

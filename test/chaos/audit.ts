@@ -3,26 +3,26 @@
  * and store, 150 of 600 readings at a time, each behind every checksum's back; an audit has to name each one and nothing else, and what
  * it put right has to be as it was. `--live`: readings come in all the while and nothing is done to them; nothing may be named.
  */
-import { parseArgs } from 'node:util';
 import { AuditSite } from '../support/audit-site.ts';
 import { trial } from '../support/audit-trial.ts';
 import { allRows, fill } from '../support/lake-damage.ts';
 import { frameOf } from '../support/lake-site.ts';
 import { temporaryFolder } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 const AT_ONCE = 150;
 /** Rounds on one site: its log grows with all that is said again. */
 const ROUNDS = 10;
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    trials: { type: 'string', default: '400' },
-    seed: { type: 'string' },
-    live: { type: 'string', default: '0' },
+    trials: { type: 'integer', default: 400 },
+    seed: { type: 'integer' },
+    live: { type: 'number', default: 0, about: 'seconds' },
   },
 });
-if (values.seed !== undefined) process.env['HEADWATER_SEED'] = values.seed;
+if (values.seed !== undefined) process.env['HEADWATER_SEED'] = String(values.seed);
 const { seed, next } = seeded();
 const sum = { damages: 0, missed: 0, wrongly: 0, unmended: 0, sitesChanged: 0, livePasses: 0 };
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -37,10 +37,10 @@ async function opened(): Promise<AuditSite> {
 const stateOf = async (site: AuditSite): Promise<string> =>
   JSON.stringify([await allRows(site), await site.stored()]);
 
-while (sum.damages < Number(values.trials)) {
+while (sum.damages < values.trials) {
   const site = await opened();
   const before = await stateOf(site);
-  for (let round = 0; round < ROUNDS && sum.damages < Number(values.trials); round++) {
+  for (let round = 0; round < ROUNDS && sum.damages < values.trials; round++) {
     const { damages, missed, wrongly, unmended } = await trial(site, AT_ONCE, next);
     sum.damages += damages;
     sum.missed += missed.length;
@@ -53,7 +53,7 @@ while (sum.damages < Number(values.trials)) {
   say(JSON.stringify(sum));
 }
 
-const liveMs = Number(values.live) * 1000;
+const liveMs = values.live * 1000;
 if (liveMs > 0) {
   const site = await opened();
   const end = performance.now() + liveMs;

@@ -4,7 +4,6 @@
  * and EIO), several at once, stopped and while it runs. Everything has to be there again, or it is told; a start that is refused says why in
  * one sentence. Ends with 1 when a promise was broken. The seed replays a run.
  */
-import { parseArgs } from 'node:util';
 import { faultyDisk } from '../support/faulty-disk.ts';
 import {
   Tally,
@@ -15,18 +14,19 @@ import {
 } from '../support/file-damage.ts';
 import { FileSite } from '../support/file-site.ts';
 import { rng } from '../support/seed.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    damages: { type: 'string', default: '2000' },
-    seed: { type: 'string' },
-    'at-once': { type: 'string', default: '40' },
-    minutes: { type: 'string', default: '90' },
+    damages: { type: 'integer', default: 2000 },
+    seed: { type: 'integer' },
+    'at-once': { type: 'integer', default: 40, min: 1 },
+    minutes: { type: 'number', default: 90 },
   },
 });
-const seed = Number(values.seed ?? Date.now() % 1_000_000_007);
-const [wanted, atOnce] = [Number(values.damages), Number(values['at-once'])];
-const end = performance.now() + Number(values.minutes) * 60_000;
+const seed = values.seed ?? Date.now() % 1_000_000_007;
+const { damages: wanted, 'at-once': atOnce } = values;
+const end = performance.now() + values.minutes * 60_000;
 const disk = faultyDisk();
 const site = new FileSite(disk?.environment);
 const say = (text: string): void => void process.stdout.write(`${text}\n`);

@@ -1,29 +1,28 @@
 /**
- * `node --import tsx test/chaos/lake.ts [--damages N] [--seed S] [--portion P]`: flips, truncations and deletions in files of
+ * `node --import tsx test/chaos/lake.ts [--damages N] [--seed S] [--portion P] [--minutes M]`: flips, truncations and deletions in files of
  * a lake of every kind, many at once, on a running collector and between stop and start. Each has to be told, and every
  * row has to be there again, byte for byte. Ends with 1 when one was not. The seed replays a run.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { allRows, damage, filesOf, fill, trial } from '../support/lake-damage.ts';
 import { LakeSite } from '../support/lake-site.ts';
 import { temporaryFolder } from '../support/process.ts';
 import { rng } from '../support/seed.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    damages: { type: 'string', default: '2000' },
-    seed: { type: 'string' },
-    /** Of the lake's files, damaged at once. */
-    portion: { type: 'string', default: '0.4' },
-    minutes: { type: 'string', default: '60' },
+    damages: { type: 'integer', default: 2000 },
+    seed: { type: 'integer' },
+    portion: { type: 'number', default: 0.4, about: "of the lake's files, damaged at once" },
+    minutes: { type: 'number', default: 60 },
   },
 });
-const seed = Number(values.seed ?? Date.now() % 1_000_000_007);
+const seed = values.seed ?? Date.now() % 1_000_000_007;
 const next = rng(seed);
-const [wanted, portion] = [Number(values.damages), Number(values.portion)];
-const end = performance.now() + Number(values.minutes) * 60_000;
+const { damages: wanted, portion } = values;
+const end = performance.now() + values.minutes * 60_000;
 
 let damages = 0;
 let rounds = 0;

@@ -1,10 +1,9 @@
 /**
  * `npm run chaos -- --peer NAME [--fault NAME] [--rounds N] [--save]`: rows of the loss table, by peers/run.ts.
- * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N] [--no-emulation] [--no-long]`: real processes and real faults, one trial of
+ * `npm run chaos -- [--minutes N] [--fault NAME] [--seed S] [--at-once N] [--no-emulation] [--no-long] [--no-controls] [--rounds N]`: real processes and real faults, one trial of
  * each after another until the time is over. Each trial reconciles what clients saw acknowledged with what is stored.
  * A fault that needs what this machine lacks is named as not tried, with what brings it; the run goes on without it.
  */
-import { parseArgs } from 'node:util';
 import * as clocks from './clocks.ts';
 import * as disks from './disks.ts';
 import * as flips from './flips.ts';
@@ -20,6 +19,7 @@ import * as refusals from './refusals.ts';
 import * as retention from './retention.ts';
 import * as servers from './servers.ts';
 import type { Chance, Result } from './site.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 interface Fault {
   run: (chance: Chance) => Promise<Result>;
@@ -125,20 +125,21 @@ const NATIVE: Partial<Record<Need, Need>> = {
   'guest with network': 'emulation',
 };
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    minutes: { type: 'string', default: '10' },
-    fault: { type: 'string' },
-    seed: { type: 'string' },
-    rounds: { type: 'string' },
-    'at-once': { type: 'string', default: '1' },
+    minutes: { type: 'number', default: 10, min: 0.01 },
+    fault: { type: 'string', about: 'a part of its name' },
+    seed: { type: 'integer' },
+    rounds: { type: 'integer', min: 1 },
+    'at-once': { type: 'integer', default: 1, min: 1, about: 'trials side by side' },
     peer: { type: 'string' },
-    /** With --peer: its rows are written to docs/bench/loss.json and docs/loss-table.md. */
-    save: { type: 'boolean', default: false },
-    'no-controls': { type: 'boolean', default: false },
-    /** Guests of QEMU take a minute each. */
-    'no-emulation': { type: 'boolean', default: false },
-    'no-long': { type: 'boolean', default: false },
+    save: {
+      type: 'boolean',
+      about: 'with --peer: rows go to docs/bench/loss.json, docs/loss-table.md',
+    },
+    'no-controls': { type: 'boolean' },
+    'no-emulation': { type: 'boolean', about: 'guests of QEMU take a minute each' },
+    'no-long': { type: 'boolean' },
   },
 });
 
@@ -181,12 +182,10 @@ const emptyRow = (): Row => ({
   ms: 0,
 });
 
-const minutes = Number(values.minutes);
-if (!(minutes > 0)) refuse('--minutes is a number');
-const seed = Number(values.seed ?? Date.now() % 1_000_000_007);
+const seed = values.seed ?? Date.now() % 1_000_000_007;
 if (values.peer !== undefined) {
   const { peer, fault, save } = values;
-  const rounds = Number(values.rounds ?? 3);
+  const rounds = values.rounds ?? 3;
   process.exit(await runPeers({ peer, fault, seed, rounds, save }, generator).catch(refuse));
 }
 const all: Record<string, Fault> = {
@@ -210,12 +209,10 @@ const notTriedLines = [...notTried].map(([name, why]) => `not tried: ${name}: ${
 if (chosen.length === 0) refuse(`nothing could be tried\n${notTriedLines.join('\n')}`);
 
 const rows = new Map<string, Row>();
-const deadline = performance.now() + minutes * 60_000;
+const deadline = performance.now() + values.minutes * 60_000;
 process.stdout.write(`chaos: seed ${seed}\n`);
 for (const line of notTriedLines) process.stdout.write(`  ${line}\n`);
-const rounds = Number(values.rounds ?? Number.POSITIVE_INFINITY);
-const atOnce = Number(values['at-once']);
-if (!(Number.isInteger(atOnce) && atOnce >= 1)) refuse('--at-once is a whole number, 1 or more');
+const rounds = values.rounds ?? Number.POSITIVE_INFINITY;
 
 async function oneTrial(row: Row, run: Fault['run'], own: number): Promise<void> {
   row.trials++;
@@ -268,7 +265,7 @@ for (let round = 0; round < rounds && (round === 0 || performance.now() < deadli
         );
     }
   };
-  await Promise.all(Array.from({ length: atOnce }, lane));
+  await Promise.all(Array.from({ length: values['at-once'] }, lane));
 }
 
 const width = Math.max(...[...rows.keys()].map((name) => name.length));

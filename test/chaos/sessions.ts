@@ -5,13 +5,13 @@
  */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { connectPacket, rssBytes, subscribePacket } from '../support/hostile.ts';
 import { startGateway, temporaryFolder, type Headwater } from '../support/process.ts';
 import { rawClient } from '../support/raw-mqtt.ts';
 import { P, connect5, publish5, subscribe5 } from '../support/raw-mqtt5.ts';
 import { rng, seeded } from '../support/seed.ts';
 import { Reader, TOPICS, type Plan } from './session-reader.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 export interface Sizes {
   sessions: number;
@@ -175,16 +175,15 @@ function acknowledgedIds(bytes: Buffer): number[] {
 }
 
 if (process.argv[1]?.endsWith('sessions.ts') === true) {
-  const { values } = parseArgs({
+  const { values } = flagsOf(import.meta.url, {
     options: {
-      sessions: { type: 'string', default: '1000' },
-      kills: { type: 'string', default: '20' },
-      seed: { type: 'string', default: String(seeded().seed) },
+      sessions: { type: 'integer', default: 1000, min: 1 },
+      kills: { type: 'integer', default: 20 },
+      seed: { type: 'integer', default: seeded().seed },
     },
   });
   const { sessions, kills, seed } = values;
-  const sizes = { sessions: Number(sessions), kills: Number(kills), seed: Number(seed) };
-  const outcome = await sessionTrial({ ...sizes, perRound: 400 });
+  const outcome = await sessionTrial({ sessions, kills, seed, perRound: 400 });
   const { broken, rssMax, diskMax, startMsMax, ...counts } = outcome;
   for (const each of broken.slice(0, 20)) console.error(each);
   console.log(

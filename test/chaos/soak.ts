@@ -6,7 +6,6 @@
  */
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { groupsAt } from '../../collector/log/kafka-admin.ts';
 import { startKafka } from '../services/servers.ts';
 import { collectorSettings } from '../support/lake.ts';
@@ -15,6 +14,7 @@ import { fetchOnce, getJson } from '../support/reconcile.ts';
 import { Relay } from './network.ts';
 import { MEASURES, PROBE, growthOf, sampleOf, type Measure, type Sample } from './samples.ts';
 import { Site, wait, type Chance } from './site.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 const SHARE_MAX = 0.05;
 /** Of the whole time: until then processes are restarted, and until then what they take does not count. */
@@ -23,25 +23,18 @@ const WARM_AT = 0.5;
 const SAMPLE_MS = 5000;
 const MESSAGES = 48;
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    minutes: { type: 'string', default: '240' },
-    kafka: { type: 'boolean', default: false },
-    /** Messages a second, about. */
-    rate: { type: 'string', default: '100' },
-    seed: { type: 'string', default: '1' },
-    /** Samples are written there as they come. */
-    csv: { type: 'string' },
+    minutes: { type: 'number', default: 240, min: 0.1 },
+    kafka: { type: 'boolean' },
+    rate: { type: 'number', default: 100, min: 1, about: 'messages a second, about' },
+    seed: { type: 'integer', default: 1 },
+    csv: { type: 'string', about: 'samples are written there as they come' },
   },
 });
-const minutes = Number(values.minutes);
-const rate = Number(values.rate);
-if (!(minutes > 0 && rate > 0)) {
-  process.stderr.write('soak: --minutes and --rate are numbers above 0\n');
-  process.exit(2);
-}
+const { minutes, rate } = values;
 
-let state = Number(values.seed) >>> 0;
+let state = values.seed >>> 0;
 const chance: Chance = () => {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
   return state / 2 ** 32;

@@ -10,8 +10,10 @@ import { start, startGateway, temporaryFolder, until, type Child } from '../supp
 import { accepts, bringPeers } from '../services/servers.ts';
 import { DIFFERENCES } from './differences.ts';
 import { RESTARTS, SITUATIONS, Scene, type Asked } from './situations.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const only = process.argv[2] ?? '';
+const { words } = flagsOf(import.meta.url, { words: { max: 1 } });
+const [only = ''] = words;
 
 interface Running extends Asked {
   stop(): Promise<void>;

@@ -1,6 +1,7 @@
 /**
- * `npm run first:try`: the first minutes of each kind of newcomer, from a fresh clone of this checkout's last commit in a
+ * `npm run first:try [-- --role NAME[,NAME]]`: the first minutes of each kind of newcomer, from a fresh clone of this checkout's last commit in a
  * temporary folder, by the lines of the docs themselves. Says the seconds of each, and fails where one is not reached.
+ * What the docs need beside Node (Python's paho, pandas, Chromium, mosquitto_pub) comes by test/services/install.sh.
  *
  * Seconds are of this machine and its other work; the CPU seconds beside them are less so.
  */
@@ -10,14 +11,14 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, crowding, temporaryFolder } from '../support/process.ts';
 import { ROLES, type Told } from './roles.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const IN_CLONE = '--in-clone';
-const HELP = `Usage: npm run first:try [-- --role NAME[,NAME]]
-
-Clones the last commit into a temporary folder and does there what each kind of newcomer does: ${Object.keys(ROLES).join(', ')}.
-What the docs need beside Node (Python's paho, pandas, Chromium, mosquitto_pub) comes by test/services/install.sh.
-`;
-
+const { values } = flagsOf(import.meta.url, {
+  options: {
+    role: { type: 'string', list: true, choices: Object.keys(ROLES), default: Object.keys(ROLES) },
+    'in-clone': { type: 'number', about: 'for itself: seconds that the installation took' },
+  },
+});
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /** Seconds of this process's ended children, by its clock and by their processors'. */
@@ -26,15 +27,6 @@ function timed(command: string, cwd: string): { seconds: number; cpu: number; co
   const { stdout, status } = spawnSync('bash', ['-c', script], { cwd, encoding: 'utf8' });
   const [seconds = 0, user = 0, system = 0] = stdout.trim().split(' ').map(Number);
   return { seconds, cpu: user + system, code: status ?? 1 };
-}
-
-function rolesOf(args: readonly string[]): string[] {
-  const at = args.indexOf('--role');
-  const asked = at < 0 ? Object.keys(ROLES) : (args[at + 1] ?? '').split(',');
-  const wrong = asked.find((name) => !Object.hasOwn(ROLES, name));
-  if (wrong !== undefined)
-    throw new Error(`'${wrong}' is no role: ${Object.keys(ROLES).join(', ')}`);
-  return asked;
 }
 
 function tell(name: string, told: Told, beforeSeconds: number): boolean {
@@ -72,7 +64,7 @@ function clone(names: readonly string[]): void {
   const { status } = spawnSync(
     process.execPath,
     [
-      ...['--import', 'tsx', 'test/first/main.ts', IN_CLONE, String(installed.seconds)],
+      ...['--import', 'tsx', 'test/first/main.ts', '--in-clone', String(installed.seconds)],
       ...['--role', names.join(',')],
     ],
     { cwd: folder, stdio: 'inherit' },
@@ -81,11 +73,9 @@ function clone(names: readonly string[]): void {
   process.exit(status ?? 1);
 }
 
-const args = process.argv.slice(2);
 try {
-  if (args.includes('--help')) say(HELP.trimEnd());
-  else if (args[0] === IN_CLONE) await inClone(rolesOf(args), Number(args[1]));
-  else clone(rolesOf(args));
+  if (values['in-clone'] === undefined) clone(values.role);
+  else await inClone(values.role, values['in-clone']);
 } catch (error) {
   process.stderr.write(`first:try: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);

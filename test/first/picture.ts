@@ -12,7 +12,9 @@ import { openBrowser, openTab } from '../support/browser.ts';
 import { freePort } from '../support/free-port.ts';
 import { ROOT, ready, start, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { animated, type Frame } from './webp.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
+flagsOf(import.meta.url);
 const FILE = join(ROOT, 'docs/first-minute.webp');
 const BYTES_MAX = 1_500_000;
 /** The page is wider than its picture. */

@@ -19,7 +19,9 @@ import {
   until,
   type Headwater,
 } from '../support/process.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
+flagsOf(import.meta.url);
 const FOLDER = join(ROOT, 'test-results/states');
 const SEEN_SECONDS = 2;
 const LOOKS: Record<string, BrowserContextOptions> = {

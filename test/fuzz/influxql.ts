@@ -3,12 +3,12 @@
  * collector with the same points, over HTTP: columns, values (floats within 1e-9), names, tags, their order, errors, chunks,
  * units. A seed asks the same again. Ends with 1 when an answer differs that docs/influxql.md does not name.
  */
-import { parseArgs } from 'node:util';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
 import { MINUTE, T0, difference, merged, sampleChanges, type Result } from '../support/influxql.ts';
 import { startInflux1 } from '../services/servers.ts';
 import { startCollector, temporaryFolder } from '../support/process.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 /** mulberry32. */
 class Random {
@@ -457,14 +457,14 @@ export function differs(ours: Answer, theirs: Answer, isChunked: boolean): strin
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values } = flagsOf(import.meta.url, {
     options: {
-      queries: { type: 'string', default: '2000' },
-      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-      examples: { type: 'string', default: '400' },
+      queries: { type: 'integer', default: 2000, min: 1 },
+      seed: { type: 'integer', default: Date.now() % 1_000_000 },
+      examples: { type: 'integer', default: 400, about: 'printed at most' },
     },
   });
-  const [count, seed] = [Number(values.queries), Number(values.seed)];
+  const { queries: count, seed } = values;
   const influx = await startInflux1();
   const folder = temporaryFolder();
   const store = new DuckDbStore(
@@ -496,7 +496,7 @@ async function main(): Promise<void> {
     if (errorOf(theirs) !== undefined) errors++;
     const found = differs(ours, theirs, parameters['chunked'] !== undefined);
     if (found === undefined) continue;
-    if (++differing <= Number(values.examples))
+    if (++differing <= values.examples)
       process.stdout.write(`${q}  ${JSON.stringify(parameters)}\n  ${found}\n`);
   }
   process.stdout.write(

@@ -3,20 +3,20 @@
  * `npm run fuzz -- --decoder NAME|all [--minutes N] [--seed S]`: a decoder in this process, see decode.ts.
  * A printed seed gives the same conversations; a find of a decoder is printed with its input.
  */
-import { parseArgs } from 'node:util';
 import { fuzzDecoder, type Fuzzed } from './decode.ts';
 import { DECODERS, prepare } from './decoders.ts';
 import { fuzz } from './fuzz.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    connections: { type: 'string', default: '100000' },
-    decoder: { type: 'string', default: '' },
-    minutes: { type: 'string', default: '1' },
-    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    connections: { type: 'integer', default: 100_000, min: 1 },
+    decoder: { type: 'string', choices: ['all', ...Object.keys(DECODERS)] },
+    minutes: { type: 'number', default: 1 },
+    seed: { type: 'integer', default: Date.now() % 1_000_000 },
   },
 });
-const [connections, seed] = [Number(values.connections), Number(values.seed)];
+const { connections, decoder, seed } = values;
 
 async function conversations(): Promise<number> {
   process.stdout.write(`fuzz: ${connections} connections, seed ${seed}\n`);
@@ -41,15 +41,15 @@ function tell({ name, inputs, kept, blocks, slowestMs, slowestBytes, problems }:
   for (const problem of problems) process.stdout.write(`  ${problem}\n`);
 }
 
-async function decoders(): Promise<number> {
-  const names = values.decoder === 'all' ? Object.keys(DECODERS) : [values.decoder];
+async function decoders(asked: string): Promise<number> {
+  const names = asked === 'all' ? Object.keys(DECODERS) : [asked];
   await prepare();
   process.stdout.write(
     `fuzz: ${names.length} decoders, ${values.minutes} minutes each, seed ${seed}\n`,
   );
   let problems = 0;
   for (const name of names) {
-    const ms = Number(values.minutes) * 60_000;
+    const ms = values.minutes * 60_000;
     const fuzzed = await fuzzDecoder({ name, ms, inputsMax: Infinity, seed, isGuided: true });
     tell(fuzzed);
     problems += fuzzed.problems.length;
@@ -57,4 +57,4 @@ async function decoders(): Promise<number> {
   return problems === 0 ? 0 : 1;
 }
 
-process.exit(values.decoder === '' ? await conversations() : await decoders());
+process.exit(decoder === undefined ? await conversations() : await decoders(decoder));

@@ -19,6 +19,7 @@ import { ROOT, temporaryFolder } from '../support/process.ts';
 import { influxFrames, prometheusFrames, type Frame, type Series, type Target } from './frames.ts';
 import { METRICS_FROM_MS, STEP_S, startPrometheus } from './metrics.ts';
 import { FROM_MS, TO_MS, changes } from './site.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
 const CACHE = process.env['HEADWATER_CACHE'] ?? join(homedir(), '.cache', 'headwater');
 const LIBRARIES = join(CACHE, 'grafana-13.2.3');
@@ -285,10 +286,5 @@ async function main(names: readonly string[]): Promise<void> {
 }
 
 const ALL = Object.keys({ ...SPECS, ...METRIC_SPECS });
-const asked = process.argv.slice(2);
-const unknown = asked.find((name) => !ALL.includes(name));
-if (unknown === undefined) await main(asked.length === 0 ? ALL : asked);
-else {
-  process.stderr.write(`dashboards: '${unknown}' is none of ${ALL.join(', ')}\n`);
-  process.exitCode = 2;
-}
+const { words } = flagsOf(import.meta.url, { words: { choices: ALL } });
+await main(words.length === 0 ? ALL : words);

@@ -1,62 +1,37 @@
 /**
- * `npm run mutants -- [--only TEXT] [--from N] [--to N]`: breaks the product in named ways, one at a time, in a temporary
+ * `npm run mutants -- [--only TEXT] [--from N] [--to N] [--list]`: breaks the product in named ways, one at a time, in a temporary
  * copy, and runs the tests that must see it. Prints which test caught which mutant; ends with 1 when one survives, and with
  * 2 when it cannot be done as asked.
  */
 import { spawn } from 'node:child_process';
 import { cpSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
-import { parseArgs } from 'node:util';
-import { messageOf } from '../../shared/errors.ts';
 import { ROOT, temporaryFolder } from '../support/process.ts';
 import { mutated } from './apply.ts';
 import { MUTANTS, SIMULATION, type Mutant } from './mutants.ts';
+import { flagsOf, refuse } from '../../scripts/flags.mjs';
 
 /** Seeds that every mutant for the simulation is found in. */
 const SEEDS = 120;
 /** A test that a mutant makes wait for ever has caught it. */
 const MINUTES_MAX = 5;
 
-const USAGE = `npm run mutants -- [--only TEXT] [--from N] [--to N] [--list]
-
-Breaks the product in ${MUTANTS.length} named ways, one at a time, in a temporary copy, and runs the tests that must see it.
-
-  --only TEXT   those whose name has this text
-  --from, --to  those from this number to that one, 1 to ${MUTANTS.length}
-  --list        prints their numbers and names, and runs nothing
-`;
-
-const OPTIONS = {
-  only: { type: 'string', default: '' },
-  from: { type: 'string', default: '1' },
-  to: { type: 'string', default: String(MUTANTS.length) },
-  list: { type: 'boolean', default: false },
-  help: { type: 'boolean', short: 'h', default: false },
-} as const;
-
-function refuse(why: string): never {
-  process.stderr.write(`mutants: ${why}; npm run mutants -- --help says what there is\n`);
-  process.exit(2);
-}
-
 function asked(): Mutant[] {
-  const values = (() => {
-    try {
-      return parseArgs({ options: OPTIONS }).values;
-    } catch (error) {
-      return refuse(messageOf(error).split('. ')[0] ?? '');
-    }
-  })();
-  if (values.help) {
-    process.stdout.write(USAGE);
-    process.exit(0);
-  }
-  const [from, to] = [Number(values.from), Number(values.to)];
+  const { values } = flagsOf(import.meta.url, {
+    options: {
+      only: { type: 'string', default: '', about: 'those whose name has this text' },
+      from: { type: 'integer', min: 1, default: 1 },
+      to: { type: 'integer', min: 1, default: MUTANTS.length },
+      list: { type: 'boolean', about: 'prints their numbers and names, and runs nothing' },
+    },
+  });
+  const { from, to } = values;
   const found = [...MUTANTS.entries()].filter(
     ([at, { name }]) => at + 1 >= from && at + 1 <= to && name.includes(values.only),
   );
   if (found.length === 0)
     refuse(
+      import.meta.url,
       `none is chosen: --from and --to are 1 to ${MUTANTS.length}, --only is a part of a name`,
     );
   if (values.list) {

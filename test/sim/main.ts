@@ -4,43 +4,28 @@
  * a law is printed with what broke, and replays bit for bit: `npm run sim -- --seeds 1 --from SEED`. `--until-broken`
  * ends with the first seed that does: all that a control has to show.
  */
-import { parseArgs } from 'node:util';
 import { VirtualTime } from './time.ts';
 import { installFiles } from './file-calls.ts';
-import { CONTROLS, START_US, World, type Control } from './world.ts';
+import { CONTROLS, START_US, World } from './world.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    seeds: { type: 'string', default: '200' },
-    from: { type: 'string', default: '1' },
-    world: { type: 'string', default: 'whole' },
-    control: { type: 'string' },
-    'until-broken': { type: 'boolean', default: false },
-    verbose: { type: 'boolean', default: false },
+    seeds: { type: 'integer', default: 200, min: 1 },
+    from: { type: 'integer', default: 1 },
+    world: { type: 'string', choices: ['whole', 'edge', 'each'], default: 'whole' },
+    control: { type: 'string', choices: CONTROLS },
+    'until-broken': { type: 'boolean' },
+    verbose: { type: 'boolean' },
   },
 });
-const seeds = Number(values.seeds);
-const from = Number(values.from);
-const control = values.control as Control | undefined;
-if (!Number.isInteger(seeds) || seeds < 1 || !Number.isInteger(from)) {
-  process.stderr.write('sim: --seeds and --from are whole numbers\n');
-  process.exit(2);
-}
-if (control !== undefined && !CONTROLS.includes(control)) {
-  process.stderr.write(`sim: --control is one of ${CONTROLS.join(', ')}\n`);
-  process.exit(2);
-}
+const { seeds, from, control } = values;
 
-const worlds: Record<string, (seed: number) => boolean> = {
+const isWhole = {
   whole: () => true,
   edge: () => false,
-  each: (seed) => seed % 2 === 0,
-};
-const isWhole = worlds[values.world];
-if (isWhole === undefined) {
-  process.stderr.write(`sim: --world is one of ${Object.keys(worlds).join(', ')}\n`);
-  process.exit(2);
-}
+  each: (seed: number) => seed % 2 === 0,
+}[values.world];
 
 process.on('unhandledRejection', (error) => {
   process.stdout.write(`unhandled: ${error instanceof Error ? error.stack : String(error)}\n`);
