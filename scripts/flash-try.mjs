@@ -40,7 +40,12 @@ const { values } = flagsOf(import.meta.url, {
     stages: { type: 'string', list: true, choices: NAMES, default: NAMES },
     work: { type: 'string' },
     plugs: { type: 'integer', default: 1 },
-    spoilt: { type: 'string', list: true, choices: Object.keys(SPOILT), default: Object.keys(SPOILT) },
+    spoilt: {
+      type: 'string',
+      list: true,
+      choices: Object.keys(SPOILT),
+      default: Object.keys(SPOILT),
+    },
     size: { type: 'integer', default: 3000 },
     keep: { type: 'boolean' },
   },
