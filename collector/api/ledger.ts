@@ -1,7 +1,8 @@
 /** The account of the ledger, with what the store's answers lack. */
 import { isRetryable } from '../../contracts/errors.ts';
 import { maySee } from '../../shared/access/may.ts';
-import { READ_EACH, json } from '../../shared/http/route.ts';
+import { listReply } from '../../shared/http/list.ts';
+import { READ_EACH } from '../../shared/http/route.ts';
 import {
   BOOLEAN,
   INTEGER,
@@ -24,35 +25,39 @@ import { storeStagePart } from '../store/part.ts';
 import { stagesPart } from './stages.ts';
 import { INCOMPLETE, incompleteness } from './incomplete.ts';
 
+type Gateway = LedgerAnswer['gateways'][number];
+type Told = Omit<Gateway, 'epochs'> & { epochs: (Gateway['epochs'][number] & object)[] };
+
 /** With what of each epoch the lake has, of raw frames and of readings. While the lake is away nothing is said of it. */
-async function withLake(
-  lake: Lake | undefined,
-  gateways: LedgerAnswer['gateways'],
-): Promise<object[]> {
-  if (lake === undefined) return gateways;
-  try {
-    const answers: object[] = [];
-    for (const { gateway, epochs } of gateways) {
-      const { raw, readings } = await lake.has(gateway);
-      const stands = epochs.map((each) => ({
-        ...each,
-        lake: { raw: raw[each.epoch] ?? [], readings: readings[each.epoch] ?? [] },
-      }));
-      answers.push({ gateway, epochs: stands });
+async function* withLake(
+  found: Lake | undefined,
+  gateways: readonly Gateway[],
+): AsyncGenerator<Told> {
+  let lake = found;
+  for (const each of gateways) {
+    let told: Told = each;
+    try {
+      if (lake !== undefined) {
+        const { raw, readings } = await lake.has(each.gateway);
+        const epochs = each.epochs.map((own) => ({
+          ...own,
+          lake: { raw: raw[own.epoch] ?? [], readings: readings[own.epoch] ?? [] },
+        }));
+        told = { ...each, epochs };
+      }
+    } catch (error) {
+      if (!isRetryable(error)) throw error;
+      lake = undefined;
     }
-    return answers;
-  } catch (error) {
-    if (!isRetryable(error)) throw error;
-    return gateways;
+    yield told;
   }
 }
 
 /** With the counts and digests that the last audit saw of each stage, and what differed then. */
-function withAudit(site: CollectorSite, gateways: readonly object[]): object[] {
+function withAudit(site: CollectorSite, { gateway, epochs }: Told): object {
   const last = site.find(auditPart)?.audit.last;
-  const known = gateways as LedgerAnswer['gateways'];
-  if (last === undefined) return [...known];
-  return known.map(({ gateway, epochs }) => ({
+  if (last === undefined) return { gateway, epochs };
+  return {
     gateway,
     epochs: epochs.map((each) => {
       const own = ({ gateway: of, epoch }: { gateway: string; epoch: string }): boolean =>
@@ -62,7 +67,14 @@ function withAudit(site: CollectorSite, gateways: readonly object[]): object[] {
       const { lake, store } = { ...seen };
       return { ...each, audited: { atMs: last.endedMs, lake, store, differing } };
     }),
-  }));
+  };
+}
+
+async function* accounts(
+  site: CollectorSite,
+  gateways: readonly Gateway[],
+): AsyncGenerator<object> {
+  for await (const each of withLake(site.find(lakePart), gateways)) yield withAudit(site, each);
 }
 
 const TOTAL = object({ points: INTEGER, digest: TEXT });
@@ -102,6 +114,7 @@ export const accountPart: CollectorPart<CollectorSite> = {
     {
       method: 'GET',
       path: '/api/v1/ledger',
+      isCostly: true,
       about:
         'Whether anything is missing: what arrived, is on its way, lost (why, since when) or nowhere, by gateway and epoch.',
       right: READ_EACH,
@@ -122,25 +135,25 @@ export const accountPart: CollectorPart<CollectorSite> = {
           }),
         },
       },
-      handle: async (site, { query, identity }) => {
+      handle: (site, { query, identity }) => {
         const ledger = site.get(ledgerPart);
         const only = query.get('gateway') ?? undefined;
         const isAsked = (gateway: string): boolean =>
           (only === undefined || only === gateway) && maySee(identity, gateway);
         const known = ledger.answer(only).gateways;
         const gateways = known.filter(({ gateway }) => isAsked(gateway));
-        const judged = ledger.judge(gateways, isAsked);
+        const { missing, lake } = ledger.judge(gateways, isAsked);
         const incomplete = incompleteness(site.find(storeStagePart));
         const waiting =
           identity.gateways === undefined ? site.find(stagesPart)?.waiting() : undefined;
         const { doubt } = site.get(diskPart).newFolder;
-        return json({
-          ...judged,
+        const before = {
+          ...{ missing, lake },
           ...(doubt === undefined ? {} : { doubt }),
-          gateways: withAudit(site, await withLake(site.find(lakePart), gateways)),
           ...(incomplete.length === 0 ? {} : { incomplete }),
           ...(waiting === undefined ? {} : { waiting }),
-        });
+        };
+        return listReply({ before, name: 'gateways', items: accounts(site, gateways) });
       },
     },
   ],

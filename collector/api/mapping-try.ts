@@ -114,9 +114,8 @@ async function newest({ view, log }: Running, topic: string, limit: number): Pro
 async function waiting(view: QuarantineView, topic: string, limit: number): Promise<Sample[]> {
   await view.whenRead();
   // A filter may match more than the topic itself.
-  return view
-    .list(MESSAGES_MAX, { topic })
-    .items.filter((item) => item.topic === topic)
+  return [...view.list(MESSAGES_MAX, { topic }).items]
+    .filter((item) => item.topic === topic)
     .slice(0, limit)
     .map(({ payload, encoding, receivedMs }) => ({
       topic,

@@ -5,7 +5,8 @@
 import { isUtf8 } from 'node:buffer';
 import { maySee } from '../../shared/access/may.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
-import { READ_EACH, json } from '../../shared/http/route.ts';
+import { listReply } from '../../shared/http/list.ts';
+import { READ_EACH } from '../../shared/http/route.ts';
 import { INTEGER, TEXT, listOf, object, textsOf } from '../../shared/http/schema.ts';
 import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantine-record.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
@@ -38,7 +39,8 @@ export type QuarantineItem = Omit<Quarantined, 'payload'> & {
 export interface QuarantineAnswer {
   /** Open in all, also those that are not listed. */
   count: number;
-  items: QuarantineItem[];
+  /** Made when they are asked for: their payloads may take much. */
+  items: Iterable<QuarantineItem>;
   /** Of the listed ones, by reason without its particulars. */
   reasons: { reason: string; count: number }[];
 }
@@ -53,6 +55,10 @@ function itemOf(item: Quarantined): QuarantineItem {
 
 const identityOf = ({ gateway, epoch, sequence, index }: Quarantined): string =>
   `${gateway}/${epoch}/${sequence}/${index}`;
+
+function* itemsOf(items: readonly Quarantined[]): Generator<QuarantineItem> {
+  for (const item of items) yield itemOf(item);
+}
 
 /** A reason without what differs from message to message. */
 const patternOf = (reason: string): string =>
@@ -198,14 +204,16 @@ export class QuarantineView {
       (item) => may(item.gateway) && selects({ which: 'all', ...selection }, item),
     );
     const reasons = new Map<string, number>();
-    for (const { reason } of all)
-      reasons.set(patternOf(reason), (reasons.get(patternOf(reason)) ?? 0) + 1);
+    for (const { reason } of all) {
+      const pattern = patternOf(reason);
+      reasons.set(pattern, (reasons.get(pattern) ?? 0) + 1);
+    }
     const count = [...this.open]
       .filter(([name]) => may(name.split('/')[0] ?? ''))
       .reduce((sum, [, set]) => sum + set.count, this.nameless);
     return {
       count,
-      items: limit === 0 ? [] : all.slice(-limit).toReversed().map(itemOf),
+      items: limit === 0 ? [] : itemsOf(all.slice(-limit).toReversed()),
       reasons: [...reasons]
         .map(([reason, count]) => ({ reason, count }))
         .sort((a, b) => b.count - a.count),
@@ -236,6 +244,7 @@ export const quarantinePart: CollectorPart<{ view: QuarantineView; nowMs: () => 
     {
       method: 'GET',
       path: '/api/v1/quarantine',
+      isCostly: true,
       about: 'Messages that could not be decoded or stored, newest first, with the reason.',
       right: READ_EACH,
       query: {
@@ -268,11 +277,11 @@ export const quarantinePart: CollectorPart<{ view: QuarantineView; nowMs: () => 
       },
       handle: async ({ view, nowMs }, { query, identity }) => {
         await view.whenRead();
-        return json(
-          view.list(Number(query.get('limit') ?? 100), selectionOf(query, nowMs()), (gateway) =>
-            maySee(identity, gateway),
-          ),
+        const limit = Number(query.get('limit') ?? 100);
+        const { items, ...before } = view.list(limit, selectionOf(query, nowMs()), (gateway) =>
+          maySee(identity, gateway),
         );
+        return listReply({ before, name: 'items', items });
       },
     },
   ],

@@ -12,7 +12,8 @@ import {
   type FrameRecord,
 } from '../../shared/frame/frame.ts';
 import { parseTime } from '../../shared/http/parameters.ts';
-import { json, type Parameters } from '../../shared/http/route.ts';
+import { listReply } from '../../shared/http/list.ts';
+import type { Parameters } from '../../shared/http/route.ts';
 import {
   BOOLEAN,
   FIELDS,
@@ -50,14 +51,9 @@ export interface HistoryMessage {
   fields: Record<string, FieldValue> | null;
 }
 
-export interface HistoryAnswer {
-  messages: HistoryMessage[];
-  /** More match than were asked for, or than one query reads. */
-  more: boolean;
-}
-
 const LIMIT_MAX = 10_000;
-const READ_BYTES = 1024 * 1024;
+/** Read at once: of what lies between two of them others have their turn. */
+const READ_BYTES = 128 * 1024;
 const SCAN_BYTES_MAX = 64 * 1024 * 1024;
 const HOUR_MS = 3_600_000;
 
@@ -111,40 +107,46 @@ function matches({ topic, client, receivedUs }: FrameRecord, query: HistoryQuery
     : topic === query.topic;
 }
 
-/** Matching messages of one frame, newest first; undefined when it and all before it are too old. */
-function search(stored: StoredFrame, query: HistoryQuery): HistoryMessage[] | undefined {
+/** Matching records of one frame, newest first; undefined when it and all before it are too old. */
+function search(stored: StoredFrame, query: HistoryQuery): FrameRecord[] | undefined {
   const header = checkFrame(stored.frame);
   if (header.kind !== KIND_RECORDS) return [];
   const records = readRecords(stored.frame, header);
   const last = records.at(-1);
   if (last !== undefined && last.receivedUs / 1000 < query.fromMs) return undefined;
-  return records
-    .filter((record) => matches(record, query))
-    .map(messageOf)
-    .toReversed();
+  return records.filter((record) => matches(record, query)).toReversed();
 }
 
-/** Throws DATA_UNUSABLE while the buffer reopens. */
-export async function queryHistory(
-  buffer: Pick<MessageBuffer<never>, 'readNewest'>,
-  query: HistoryQuery,
-): Promise<HistoryAnswer> {
-  const messages: HistoryMessage[] = [];
-  let scanned = 0;
-  for (let before: Buffer | undefined; ; ) {
-    const frames = await buffer.readNewest('held', before, READ_BYTES);
-    if (frames.length === 0) return { messages, more: false };
-    for (const stored of frames) {
-      const found = search(stored, query);
-      if (found === undefined) return { messages, more: false };
-      for (const message of found) {
-        if (messages.length === query.limit) return { messages, more: true };
-        messages.push(message);
+/** Of a question. `more`, once all was read: more match than were asked for, or than one query reads. Throws DATA_UNUSABLE while the buffer reopens. */
+export class History {
+  more = false;
+  private readonly buffer: Pick<MessageBuffer<never>, 'readNewest'>;
+  private readonly query: HistoryQuery;
+
+  constructor(buffer: Pick<MessageBuffer<never>, 'readNewest'>, query: HistoryQuery) {
+    this.buffer = buffer;
+    this.query = query;
+  }
+
+  async *messages(): AsyncGenerator<HistoryMessage> {
+    const { buffer, query } = this;
+    let left = query.limit;
+    let scanned = 0;
+    for (let before: Buffer | undefined; scanned <= SCAN_BYTES_MAX; ) {
+      const frames = await buffer.readNewest('held', before, READ_BYTES);
+      if (frames.length === 0) return;
+      for (const stored of frames) {
+        const found = search(stored, query);
+        if (found === undefined) return;
+        this.more = found.length > left;
+        for (const record of found.slice(0, left)) yield messageOf(record);
+        if (this.more) return;
+        left -= found.length;
+        scanned += stored.frame.length;
       }
-      scanned += stored.frame.length;
+      before = frames.at(-1)?.position;
     }
-    if (scanned > SCAN_BYTES_MAX) return { messages, more: true };
-    before = frames.at(-1)?.position;
+    this.more = true;
   }
 }
 
@@ -179,8 +181,14 @@ export const historyPart: GatewayPart<{
           }),
         },
       },
-      handle: async ({ buffer, nowMs }, { query }) =>
-        json(await queryHistory(buffer, parseHistoryQuery(query, nowMs()))),
+      handle: ({ buffer, nowMs }, { query }) => {
+        const history = new History(buffer, parseHistoryQuery(query, nowMs()));
+        return listReply({
+          name: 'messages',
+          items: history.messages(),
+          after: () => ({ more: history.more }),
+        });
+      },
     },
   ],
 };

@@ -4,6 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync, inflateSync } from 'node:zlib';
 import { HeadwaterError, errorCode } from '../errors.ts';
 
+/** Who asks before he sends (RFC 9110, 10.1.1), and what tells him to go on. */
+const asking = new WeakMap<IncomingMessage, () => void>();
+
+/** Its body comes when it is wanted: who is refused has not sent it. */
+export const asksFirst = (request: IncomingMessage, goOn: () => void): void =>
+  void asking.set(request, goOn);
+
 /** `take` is asked for room before it is read, and throws where there is none. Throws BODY_TOO_LARGE (also for what unpacks to too much) and QUERY_INVALID. */
 export async function readBody(
   request: IncomingMessage,
@@ -16,6 +23,8 @@ export async function readBody(
   };
   if (declared > bytesMax) tooLarge();
   if (declared > 0) take(declared);
+  asking.get(request)?.();
+  asking.delete(request);
   const parts: Buffer[] = [];
   let size = 0;
   try {
@@ -43,11 +52,12 @@ const UNREAD_BYTES_MAX = 64 * 1024;
 const PASSED_OVER_BYTES_MAX = 16 * 1024 * 1024;
 const PASSED_OVER_MS = 2000;
 
-/** Whether the connection ends with the answer. */
-export const isLongToCome = ({ complete, headers }: IncomingMessage): boolean =>
-  !complete &&
-  (headers['transfer-encoding'] !== undefined ||
-    Number(headers['content-length'] ?? 0) > UNREAD_BYTES_MAX);
+/** Whether the connection ends with the answer; whether a body still comes of somebody who asked first, nobody knows. */
+export const isLongToCome = (request: IncomingMessage): boolean =>
+  !request.complete &&
+  (asking.has(request) ||
+    request.headers['transfer-encoding'] !== undefined ||
+    Number(request.headers['content-length'] ?? 0) > UNREAD_BYTES_MAX);
 
 /**
  * Many clients read no answer before they have sent all, and a connection that is closed with bytes unread is reset, which

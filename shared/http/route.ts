@@ -162,6 +162,8 @@ export function checkParameters(
         `'${name.slice(0, 100)}' is not known here; ${names.length === 0 ? 'there are no parameters' : `known are ${names.join(', ')}`}`,
       );
     }
+    // Readers take the first of two, or the last.
+    if (seen.has(name)) invalid(`${name.slice(0, 100)} is given twice: send it once`);
     seen.add(name);
     checkValue(name, value, parameter);
   }

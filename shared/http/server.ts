@@ -18,8 +18,8 @@ import type { ServerTls } from '../access/tls.ts';
 import type { HttpLimitName } from '../access/limits.ts';
 import { Share, addressGroup } from '../access/shares.ts';
 import type { Identity } from '../access/tokens.ts';
-import { ERRORS, HeadwaterError, assert, errorCode, messageOf, type ErrorCode } from '../errors.ts';
-import { readBody } from './body.ts';
+import { ERRORS, HeadwaterError, assert, errorCode, messageOf } from '../errors.ts';
+import { asksFirst, readBody } from './body.ts';
 import { allow, isPreflight, preflightHeaders, type Origins } from './cors.ts';
 import { isLoopback } from '../net/address.ts';
 import { listen, type Address } from '../net/listen.ts';
@@ -33,7 +33,10 @@ import {
   type Request,
   type Route,
 } from './route.ts';
+import { Order } from './order.ts';
+import { problem, retryAfterSeconds, turnAway } from './problem.ts';
 import { send } from './send.ts';
+import { checkOnce, urlOf } from './target.ts';
 import { Busy, CATCH_UPS_MAX, QUESTIONS_MAX, QUEUED_MAX, Turns } from './turns.ts';
 import { WebSockets, asOrdinary, wantsWebSocket } from './upgrade.ts';
 import { NO_ORIGINS, Who, type WhoOptions } from './who.ts';
@@ -75,6 +78,7 @@ export class HttpServer {
     new Share('streams', STREAMS_MAX),
   );
   private readonly webSockets = new WebSockets();
+  private readonly order = new Order();
   private readonly admitted = new WeakSet<Socket>();
   private said = { text: '', atMs: 0 };
   /** What is there for all, by its name in `HTTP_LIMITS`. */
@@ -104,9 +108,8 @@ export class HttpServer {
       connectionsCheckingInterval: 5000,
       keepAliveTimeout: IDLE_MS,
     };
-    const answer: RequestListener = (request, response) => {
-      void this.answer(request, response);
-    };
+    const answer: RequestListener = (request, response) =>
+      this.order.begin(request.socket, response, () => void this.answer(request, response));
     const { tls } = options;
     if (tls === undefined) {
       this.server = createServer(times, answer);
@@ -124,6 +127,14 @@ export class HttpServer {
       tls.renew(secure);
       this.server = secure;
     }
+    this.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+      asksFirst(request, () => response.writeContinue());
+      answer(request, response);
+    });
+    this.server.on('clientError', (error: Error, socket: Socket) => {
+      if (this.order.isBusy(socket)) socket.destroy();
+      else turnAway(socket, error);
+    });
     // Before TLS: who may not come costs no handshake.
     this.server.on('connection', (socket: Socket) => this.admit(socket));
     this.server.on('upgrade', (raw: IncomingMessage, socket: Socket, rest: Buffer) => {
@@ -178,8 +189,7 @@ export class HttpServer {
     let errors: Route<unknown>['errors'];
     try {
       const url = urlOf(raw);
-      if (url === undefined)
-        throw new HeadwaterError('QUERY_INVALID', 'that is no address of a page here');
+      checkOnce(raw);
       this.who.checkWeb(raw, method !== 'GET');
       allow(this.origins, raw, response);
       const methods = this.paths.get(url.pathname);
@@ -250,11 +260,10 @@ export class HttpServer {
 
   /** A WebSocket where the route has one; what else a client would rather speak is not spoken. */
   private async upgrade(raw: IncomingMessage, socket: Socket, rest: Buffer): Promise<void> {
-    const url = urlOf(raw);
-    const found =
-      raw.method === 'GET' ? this.paths.get(url?.pathname ?? '')?.get('GET') : undefined;
+    const path = raw.url?.split('?')[0] ?? '';
+    const found = raw.method === 'GET' ? this.paths.get(path)?.get('GET') : undefined;
     const { route, running, absent = '' } = found ?? {};
-    if (!wantsWebSocket(raw) || url === undefined || route?.socket === undefined) {
+    if (!wantsWebSocket(raw) || route?.socket === undefined) {
       asOrdinary(this.server, raw, socket, rest);
       return;
     }
@@ -263,6 +272,8 @@ export class HttpServer {
     response.assignSocket(socket);
     response.shouldKeepAlive = false;
     try {
+      const url = urlOf(raw);
+      checkOnce(raw);
       // It is no answer that a page's browser would keep from it.
       this.who.checkWeb(raw, true);
       const identity = this.who.authorize(raw, url, route.right);
@@ -360,10 +371,6 @@ export class HttpServer {
   }
 }
 
-/** Undefined for what is no address. */
-const urlOf = ({ url = '' }: IncomingMessage): URL | undefined =>
-  URL.canParse(url, 'http://localhost') ? new URL(url, 'http://localhost') : undefined;
-
 /** With those that the server answers for every path, RFC 9110. */
 const methodsOf = (methods: ReadonlyMap<string, Endpoint> | undefined): string[] => [
   ...[...(methods?.keys() ?? ['GET', 'POST'])].flatMap((each) =>
@@ -375,18 +382,6 @@ const methodsOf = (methods: ReadonlyMap<string, Endpoint> | undefined): string[]
 /** Its key was shown with it: the handshake is complete. */
 const shownCertificate = (socket: Socket): X509Certificate | undefined =>
   socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
-
-const retryAfterSeconds = (error: unknown, status: number): number =>
-  error instanceof Busy ? error.retryAfterSeconds : status === 429 ? 60 : 5;
-
-/** RFC 9457, with what was there before it. */
-const problem = (code: ErrorCode, detail: string): object => ({
-  type: 'about:blank',
-  title: code.toLowerCase().replaceAll('_', ' '),
-  status: ERRORS[code].status,
-  detail,
-  error: { code, message: detail },
-});
 
 /** The same for all: one of its own, with its stack, would cost each request more than the abort. */
 const ENDED = new Error('the request has ended');

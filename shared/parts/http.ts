@@ -11,7 +11,7 @@ import { blockedBy } from '../telemetry/health.ts';
 import { PROCESS_METRICS } from '../telemetry/process.ts';
 import type { Address } from '../net/listen.ts';
 import { openApi, type OpenApi } from '../http/openapi.ts';
-import { json, type Right, type Route } from '../http/route.ts';
+import type { Right, Route } from '../http/route.ts';
 import { HttpServer, type HttpOptions } from '../http/server.ts';
 
 export interface HttpSide {
@@ -28,7 +28,8 @@ export interface RunningHttp<Context> {
   /** Undefined: this process serves no HTTP. */
   address: Address | undefined;
   options: HttpOptions;
-  description: OpenApi | undefined;
+  /** What its API is, as it is sent. */
+  description: Buffer | undefined;
   server: HttpServer | undefined;
   /** Once it listens. */
   listening: Address | undefined;
@@ -129,7 +130,10 @@ const routesOf = <Context>(whole: Right['subject']): readonly Route<RunningHttp<
     about: 'This description.',
     right: { scope: 'read', subject: 'each' },
     replies: { 200: { about: 'OpenAPI 3.1.', schema: { type: 'object' } } },
-    handle: ({ description }) => json(description),
+    handle: ({ description = Buffer.alloc(0) }) => ({
+      type: 'application/json; charset=utf-8',
+      body: description,
+    }),
   },
 ];
 
@@ -151,11 +155,12 @@ export function httpPart<Context>(
     start: async (running, site) => {
       if (running.address === undefined) return;
       const endpoints = site.endpoints();
-      running.description = openApi(
+      const description = openApi(
         title,
         about,
         endpoints.map(({ route }) => route),
       );
+      running.description = Buffer.from(JSON.stringify(description));
       running.server = new HttpServer(endpoints, running.options);
       running.listening = await running.server.listen(running.address, flag);
     },

@@ -1,9 +1,11 @@
 /** The attacker, a process of its own, of lower priority: what it costs is not to be taken for what the attacked one costs. */
 import { setMaxListeners } from 'node:events';
-import { getPriority, setPriority } from 'node:os';
+import { constants, setPriority } from 'node:os';
 import { HTTP_ATTACKS } from './attacks-http.ts';
 import { MQTT_ATTACKS } from './attacks-mqtt.ts';
 import { hangUp, type Attack, type Target, type Told } from './attack.ts';
+
+const PRIORITY_BELOW_NORMAL = constants.priority.PRIORITY_BELOW_NORMAL;
 
 export const ATTACKS: Record<string, Attack> = { ...MQTT_ATTACKS, ...HTTP_ATTACKS };
 
@@ -19,9 +21,6 @@ export interface Report extends Told {
   /** Of a core. */
   load: number;
 }
-
-/** Below those that are attacked, wherever these are. */
-const NICE = 5;
 
 async function burn(share: number, over: AbortSignal): Promise<Told> {
   while (!over.aborted) {
@@ -44,7 +43,7 @@ async function carryOut({ name, target, ms, load }: Order): Promise<Report> {
 }
 
 if (process.send !== undefined) {
-  setPriority(Math.min(19, getPriority() + NICE));
+  setPriority(PRIORITY_BELOW_NORMAL);
   process.on('message', (order: Order) => {
     void carryOut(order).then((report) => process.send?.(report));
   });

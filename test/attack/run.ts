@@ -2,16 +2,21 @@
  * `npm run attack`: each attack against a site with a good device and a good reader on it. What is told of each: PUBACK's
  * p50 and p99 of the good device, `/healthz`, the reader's answers and memory; calm, attacked, and under a control.
  *
- * Attacker, servers and the good ones share this machine's cores, so two things are done that the attacker's own work is not
- * taken for harm: it is a process of low priority, and after each attack a control follows, in which the same process burns as
- * much CPU as the attack took and sends nothing. An attack has harmed when PUBACK's p99 is more than three times the larger
- * of the two p99 without it (calm, control). `/healthz` may take 200 ms (p99), or, on a machine on which it takes that without an
- * attack, three times what it takes then.
+ * Attacker, servers and the good ones share this machine's cores, so three things are done that the attacker's own work is not
+ * taken for harm: it is a process of low priority, the good ones have a higher one than the servers where that is
+ * allowed (a real device has a processor of its own), and after each attack a control follows, in which the attacker's process
+ * burns as much CPU as the attack took and sends nothing. An attack has harmed when PUBACK's p99 is more than three times the
+ * larger of the two p99 without it (calm, control); one that seems to have is tried again, with its control, and the median of
+ * `--times` pairs counts, since a disk that somebody else keeps busy is no attack. `/healthz` may take 200 ms (p99), or, on a machine on
+ * which it takes that without an attack, three times what it takes then. Beside it stands what needs no clock: the longest
+ * block of a server's event loop in processor time, and what it burns; `--profile DIR` writes a CPU profile of each attack.
  */
 import { fork, type ChildProcess } from 'node:child_process';
+import { setPriority } from 'node:os';
 import { ATTACKS, type Order, type Report } from './attacker.ts';
 import { GoodDevice, GoodReader, percentile } from './good.ts';
 import { SITES, rssOf, type Site } from './site.ts';
+import { Watch, type Watched } from './watch.ts';
 
 const MIB = 1024 * 1024;
 const TIMES_MAX = 3;
@@ -22,13 +27,31 @@ const GROWN_BYTES_MAX = 256 * MIB;
 
 export interface Settings {
   sites: (keyof typeof SITES)[];
-  /** Of names; empty: all. */
-  only: string;
+  /** Parts of names; '': all. */
+  only: readonly string[];
+  /** How often an attack that seems to harm is tried; odd. */
+  timesMax: number;
+  /** A folder for CPU profiles, or ''. */
+  profile: string;
   /** Of an attack and its control. */
   ms: number;
   /** Whether times are held against their limits; else only what is lost. */
   judgesTimes: boolean;
   say: (line: string) => void;
+}
+
+/** An attack with what is without it. */
+interface Pair {
+  report: Report;
+  calm: Phase;
+  hit: Phase;
+  control: Phase;
+  /** PUBACK's p99, of what it is without. */
+  times: number;
+  healthMax: number;
+  cost: Watched;
+  rss: [before: number, peak: number];
+  own: string[];
 }
 
 interface Phase {
@@ -54,8 +77,10 @@ class Trial {
   private readonly site: Site;
   private readonly attacker: ChildProcess;
   private readonly settings: Settings;
+  private readonly watch: Watch;
 
-  constructor(site: Site, attacker: ChildProcess, settings: Settings) {
+  constructor(site: Site, attacker: ChildProcess, settings: Settings, watch: Watch) {
+    this.watch = watch;
     this.site = site;
     this.attacker = attacker;
     this.settings = settings;
@@ -103,36 +128,59 @@ class Trial {
       .map(({ output }) => `a server has ended: ${output().slice(-500)}`);
   }
 
-  async attack(name: string): Promise<void> {
-    const { settings, site } = this;
+  private async pair(name: string): Promise<Pair> {
+    const { settings, site, watch } = this;
     const { target } = site;
     const rss = rssOf(site);
     const [, calm] = await this.calm();
     let peak = rss;
     const look = setInterval(() => (peak = Math.max(peak, rssOf(site))), 100);
+    const watched = watch.begin(site.processes, name);
     const [report, hit] = await this.phase(() => this.order({ name, target, ms: settings.ms }));
     clearInterval(look);
     const own = [...this.troubles(), ...this.dead()];
+    const cost = await watched();
     let control = calm;
     if (settings.judgesTimes)
       [, control] = await this.phase(() =>
         this.order({ name, target, ms: settings.ms / 2, load: report.load }),
       );
-    const without = Math.max(calm.p99, control.p99, FLOOR_MS);
-    const times = hit.p99 / without;
+    own.push(...this.troubles());
+    const times = hit.p99 / Math.max(calm.p99, control.p99, FLOOR_MS);
+    const healthMax = Math.max(HEALTH_MS_MAX, TIMES_MAX * Math.max(calm.health, control.health));
+    return { report, calm, hit, control, times, healthMax, cost, rss: [rss, peak], own };
+  }
+
+  async attack(name: string): Promise<void> {
+    const { settings, site } = this;
+    const pairs: Pair[] = [];
+    const isLate = ({ times, hit, healthMax }: Pair): boolean =>
+      !(times <= TIMES_MAX) || !(hit.health <= healthMax);
+    const own: string[] = [];
+    for (let tries = 0; tries < (settings.judgesTimes ? settings.timesMax : 1); tries++) {
+      const pair = await this.pair(name);
+      pairs.push(pair);
+      own.push(...pair.own);
+      settings.say(row(name, pair, own.length === 0 && !isLate(pair)));
+      if (!isLate(pair) && tries === 0) break;
+    }
+    const times = percentile(
+      pairs.map((pair) => pair.times),
+      0.5,
+    ); // Of an odd number.
     if (settings.judgesTimes) {
       if (!(times <= TIMES_MAX))
         own.push(`PUBACK's p99 is ${times.toFixed(1)} times that without it`);
-      if (
-        !(hit.health <= Math.max(HEALTH_MS_MAX, TIMES_MAX * Math.max(calm.health, control.health)))
-      )
-        own.push(`/healthz took ${hit.health.toFixed(0)} ms`);
+      const health = percentile(
+        pairs.map(({ hit }) => hit.health),
+        0.5,
+      );
+      if (!(health <= Math.max(...pairs.map(({ healthMax }) => healthMax))))
+        own.push(`/healthz took ${health.toFixed(0)} ms`);
     }
-    if (peak - rss > GROWN_BYTES_MAX)
-      own.push(`memory grew by ${Math.round((peak - rss) / MIB)} MiB`);
-    own.push(...this.troubles());
-    this.problems.push(...own.map((text) => `${target.site}, ${name}: ${text}`));
-    settings.say(row(name, report, calm, hit, control, times, [rss, peak], own.length === 0));
+    const grown = Math.max(...pairs.map(({ rss: [before, peak] }) => peak - before));
+    if (grown > GROWN_BYTES_MAX) own.push(`memory grew by ${Math.round(grown / MIB)} MiB`);
+    this.problems.push(...own.map((text) => `${site.target.site}, ${name}: ${text}`));
     for (const text of new Set(own.slice(0, 5))) settings.say(`    ${text}`);
   }
 
@@ -171,19 +219,31 @@ function isAlive(pid: number): boolean {
 const ms = (value: number): string =>
   (Number.isNaN(value) ? '-' : value.toFixed(value < 10 ? 1 : 0)).padStart(6);
 
-const HEAD = `${'attack'.padEnd(52)} ${'tried'.padStart(8)} ${'refused'.padStart(8)}  CPU | PUBACK p50: calm attack | p99:  calm attack control  times | healthz answers | MiB: before peak`;
+const HEAD = `${'attack'.padEnd(52)} ${'tried'.padStart(8)} ${'refused'.padStart(8)}  CPU | PUBACK p50: calm attack | p99:  calm attack control  times | healthz answers | servers: CPU  main block over50 | MiB: before peak heap outside`;
 
-function row(
-  name: string,
-  { tried, refused, load }: Report,
-  calm: Phase,
-  hit: Phase,
-  control: Phase,
-  times: number,
-  [rss, peak]: [number, number],
-  isGood: boolean,
-): string {
-  return `${isGood ? ' ' : '!'}${name.padEnd(51)} ${String(tried).padStart(8)} ${String(refused).padStart(8)} ${load.toFixed(2).padStart(4)} |      ${ms(calm.p50)} ${ms(hit.p50)} |     ${ms(calm.p99)} ${ms(hit.p99)}  ${ms(control.p99)} ${times.toFixed(1).padStart(6)} | ${ms(hit.health)}  ${ms(hit.answers)} |    ${String(Math.round(rss / MIB)).padStart(6)} ${String(Math.round(peak / MIB)).padStart(5)}`;
+function row(name: string, pair: Pair, isGood: boolean): string {
+  const { report, calm, hit, control, times, cost, rss } = pair;
+  const { tried, refused, load } = report;
+  const memory = [...rss, cost.heapTotal, cost.external].map((bytes) => Math.round(bytes / MIB));
+  return [
+    `${isGood ? ' ' : '!'}${name.padEnd(51)} ${String(tried).padStart(8)} ${String(refused).padStart(8)} ${load.toFixed(2).padStart(4)} `,
+    `      ${ms(calm.p50)} ${ms(hit.p50)} `,
+    `     ${ms(calm.p99)} ${ms(hit.p99)}  ${ms(control.p99)} ${times.toFixed(1).padStart(6)} `,
+    ` ${ms(hit.health)}  ${ms(hit.answers)} `,
+    `         ${cost.load.toFixed(2)}  ${cost.mainLoad.toFixed(2)} ${ms(cost.blockMs).slice(1)} ${String(cost.blocks).padStart(6)} `,
+    `     ${memory.map((mib) => String(mib).padStart(5)).join(' ')}`,
+  ].join('|');
+}
+
+const GOOD_PRIORITY = -10;
+
+/** The good ones' own process, once the servers, which would have it too, have begun. */
+function raise(): void {
+  try {
+    setPriority(GOOD_PRIORITY);
+  } catch {
+    // Only root may; then it is as fast as the servers.
+  }
 }
 
 /** What went wrong, in sentences; none: all is well. */
@@ -192,14 +252,17 @@ export async function attackAll(settings: Settings): Promise<string[]> {
   const attacker = fork(new URL('attacker.ts', import.meta.url).pathname, {
     execArgv: ['--import', 'tsx'],
   });
+  const watch = new Watch(settings.profile);
   try {
     for (const name of settings.sites) {
-      const site = await SITES[name]();
+      const site = await SITES[name](watch.environment());
+      raise();
       try {
         settings.say(`\n${name}\n${HEAD}`);
-        const trial = new Trial(site, attacker, settings);
+        const trial = new Trial(site, attacker, settings, watch);
         const names = Object.keys(ATTACKS).filter(
-          (each) => each.includes(settings.only) && LEAVES_OUT[each]?.(name) !== true,
+          (each) =>
+            settings.only.some((part) => each.includes(part)) && LEAVES_OUT[each]?.(name) !== true,
         );
         await trial.run(names);
         problems.push(...trial.problems);

@@ -30,12 +30,17 @@ const ACL = `rules:
     subscribe: ['{user}/#']
 `;
 
+type Environment = Record<string, string>;
+
 /** Addresses as its `ready` line has them. */
-async function up(): Promise<Site> {
-  const server = await headwater([
-    ...['up', '--no-sample', '--data', temporaryFolder(), '--mqtt', FREE, '--ws', FREE],
-    ...['--http', FREE, '--gateway-http', FREE, '--uplink', FREE],
-  ]);
+async function up(environment: Environment): Promise<Site> {
+  const server = await headwater(
+    [
+      ...['up', '--no-sample', '--data', temporaryFolder(), '--mqtt', FREE, '--ws', FREE],
+      ...['--http', FREE, '--gateway-http', FREE, '--uplink', FREE],
+    ],
+    environment,
+  );
   const port = (name: string): number => server.port(name);
   return {
     target: {
@@ -103,24 +108,30 @@ function joinToken(port: number): Promise<string> {
   });
 }
 
-async function apart(): Promise<Site> {
+async function apart(environment: Environment): Promise<Site> {
   const folder = temporaryFolder();
   const authority = new Authority(join(folder, 'ca'));
   const server = authority.issue({ name: 'server', hosts: ['127.0.0.1', 'localhost'] });
   const { passwords, rules, tokens } = await secrets(folder);
   const guarded = ['--tls-cert', server.cert, '--tls-key', server.key, '--tokens-file', tokens];
-  const collector = await headwater([
-    ...['collector', '--data', temporaryFolder(), '--http', FREE, '--uplink', FREE],
-    ...['--uplinks', FREE],
-    ...['--enroll', FREE, '--enroll-names', '127.0.0.1', '--http-tls', ...guarded],
-  ]);
+  const collector = await headwater(
+    [
+      ...['collector', '--data', temporaryFolder(), '--http', FREE, '--uplink', FREE],
+      ...['--uplinks', FREE],
+      ...['--enroll', FREE, '--enroll-names', '127.0.0.1', '--http-tls', ...guarded],
+    ],
+    environment,
+  );
   const joinFile = join(folder, 'join');
   writeFileSync(joinFile, await joinToken(collector.port('http')), { mode: 0o600 });
-  const gateway = await headwater([
-    ...['gateway', '--data', temporaryFolder(), '--mqtt', FREE, '--mqtts', FREE, '--ws', FREE],
-    ...['--http', FREE, '--http-tls', '--password-file', passwords, '--acl-file', rules],
-    ...[...guarded, '--tls-client-ca', authority.cert, '--join', joinFile],
-  ]);
+  const gateway = await headwater(
+    [
+      ...['gateway', '--data', temporaryFolder(), '--mqtt', FREE, '--mqtts', FREE, '--ws', FREE],
+      ...['--http', FREE, '--http-tls', '--password-file', passwords, '--acl-file', rules],
+      ...[...guarded, '--tls-client-ca', authority.cert, '--join', joinFile],
+    ],
+    environment,
+  );
   return {
     target: {
       site: 'apart',

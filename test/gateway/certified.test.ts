@@ -59,7 +59,8 @@ async function come(port: Port, options: ConnectionOptions, user = 'dev'): Promi
   await new Promise((resolve) => socket.once('close', resolve));
   const end = bytes.indexOf('\r\n\r\n');
   const isSwitched = bytes.toString('latin1').startsWith('HTTP/1.1 101');
-  const answer = port !== 'wss' ? bytes : isSwitched ? bytes.subarray(end + 6, end + 10) : Buffer.alloc(0);
+  const answer =
+    port !== 'wss' ? bytes : isSwitched ? bytes.subarray(end + 6, end + 10) : Buffer.alloc(0);
   return { isReused, answer: [...answer], sessions };
 }
 
@@ -96,10 +97,13 @@ beforeAll(async () => {
   const lists = join(folder, 'crl.pem');
   writeFileSync(
     lists,
-    readFileSync(between.revoke(undefined), 'utf8') + readFileSync(authority.revoke(revoked), 'utf8'),
+    readFileSync(between.revoke(undefined), 'utf8') +
+      readFileSync(authority.revoke(revoked), 'utf8'),
   );
   const passwords = join(folder, 'passwords');
-  writeFileSync(passwords, `${await passwordLine('dev', Buffer.from(PASSWORD))}\n`, { mode: 0o600 });
+  writeFileSync(passwords, `${await passwordLine('dev', Buffer.from(PASSWORD))}\n`, {
+    mode: 0o600,
+  });
   running = await runGateway(
     temporaryFolder(),
     { 'tls.clientCertificates': 'required', 'tls.crlFile': lists },

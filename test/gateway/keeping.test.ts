@@ -7,7 +7,12 @@ import type { MessageBuffer } from '../../gateway/buffer/buffer.ts';
 import { Epochs } from '../../gateway/buffer/epochs.ts';
 import { positionOf } from '../../gateway/buffer/position.ts';
 import type { StoredFrame } from '../../gateway/buffer/stored-frame.ts';
-import { HISTORY_QUERY, parseHistoryQuery, queryHistory } from '../../gateway/ops/history.ts';
+import {
+  HISTORY_QUERY,
+  History,
+  parseHistoryQuery,
+  type HistoryMessage,
+} from '../../gateway/ops/history.ts';
 import { checkParameters } from '../../shared/http/route.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import {
@@ -165,8 +170,13 @@ describe('history', () => {
       (i) => `hall/${i % 3}`,
     );
     await near.buffer.release((await readAll(near.buffer)).slice(0, 1).map(refOf));
-    const ask = (text: string) =>
-      queryHistory(near.buffer, parseHistoryQuery(new URLSearchParams(text), Date.now()));
+    const ask = async (text: string) => {
+      const query = parseHistoryQuery(new URLSearchParams(text), Date.now());
+      const history = new History(near.buffer, query);
+      const messages: HistoryMessage[] = [];
+      for await (const message of history.messages()) messages.push(message);
+      return { messages, more: history.more };
+    };
     const all = await ask('topic=hall/%23&limit=10000');
     expect(all.messages.map(({ fields }) => fields?.['n'])).toEqual(
       Array.from({ length: 300 }, (_, i) => 299 - i),

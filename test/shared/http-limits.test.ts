@@ -88,6 +88,15 @@ const ROUTES: readonly Route<Gate>[] = [
   { ...base, path: '/healthz', handle: () => ({ body: 'ok' }) },
   {
     ...base,
+    path: '/busy',
+    handle: (gate, { address }) => {
+      for (const until = performance.now() + 2; performance.now() < until; );
+      gate.told.push(address);
+      return { body: 'ok' };
+    },
+  },
+  {
+    ...base,
     path: '/broken',
     handle: () => {
       throw new TypeError("ENOENT: '/srv/secret'");
@@ -296,7 +305,7 @@ describe('what is there for all', () => {
     const { port, gate } = await start();
     const socket = connect({ host: '127.0.0.1', port });
     sockets.push(socket);
-    socket.write('GET // HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+    socket.write('GET http://[ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
     const answer = await new Promise<Buffer>((resolve) => socket.once('data', resolve));
     expect(answer.toString()).toMatch(/^HTTP\/1.1 400 /);
     expect(gate.told).toEqual([]);
@@ -375,5 +384,50 @@ describe('what is there for all', () => {
       await new Promise<void>((resolve) => socket.write('x'.repeat(MIB), () => resolve()));
     }
     expect(parts).toBeLessThan(100);
+  });
+
+  const lineOf = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`;
+  const opened = async (port: number, from: string): Promise<Socket> => {
+    const socket = connect({ host: '127.0.0.1', port, localAddress: from });
+    sockets.push(socket);
+    socket.on('error', () => undefined);
+    await new Promise((resolve) => socket.once('connect', resolve));
+    return socket;
+  };
+
+  it('requests that are sent ahead on one connection are answered one after the other, in their order', async () => {
+    const { port, gate, server } = await start();
+    const socket = await opened(port, A);
+    let text = '';
+    socket.on('data', (data: Buffer) => (text += data.toString()));
+    socket.write(lineOf('/costly').repeat(20) + lineOf('/healthz'));
+    for (let at = 0; at < 20; at++) {
+      await until('the next one to run', () => gate.waiting.length === 1);
+      expect(server.shares.questions.of(A) + server.shares.queued_questions.of(A)).toBe(1);
+      gate.waiting.pop()?.();
+    }
+    await until('all answers', () => text.split('HTTP/1.1 200').length === 22 || undefined);
+    expect(gate.answered).toBe(20);
+  });
+
+  it('more of them than any client sends end the connection, and nothing of them is done', async () => {
+    const { port, gate } = await start();
+    const socket = await opened(port, A);
+    socket.write(lineOf('/costly').repeat(1000));
+    await until('it to be closed', () => socket.destroyed || undefined);
+    for (const go of gate.waiting.splice(0)) go();
+    expect((await ask(port, '/healthz', A)).status).toBe(200);
+    expect(gate.answered).toBeLessThanOrEqual(1);
+  });
+
+  it('of a thousand requests that come at once by one address another one waits for a few', async () => {
+    const { port, gate, server } = await start();
+    const many = await Promise.all(Array.from({ length: 200 }, () => opened(port, A)));
+    const other = await opened(port, B);
+    await until('all to be there', () => server.shares.connections.used === 201);
+    for (const socket of many) socket.write(lineOf('/busy'));
+    other.write(lineOf('/busy'));
+    await until('all of it to be answered', () => gate.told.length === 201 || undefined);
+    expect(gate.told.indexOf(B)).toBeLessThan(100);
   });
 });
