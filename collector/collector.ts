@@ -136,9 +136,9 @@ export class Collector {
     return { log: this.site?.find(logPart), store: this.site?.find(storePart) };
   }
 
-  /** While it closes: for what. */
+  /** While it starts or closes: for what. */
   get waitsFor(): string | undefined {
-    return this.site?.closes;
+    return this.site?.waitsFor;
   }
 
   /** Stops taking frames, finishes the steps under way and closes. Idempotent. */

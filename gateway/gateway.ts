@@ -183,9 +183,9 @@ export class Gateway {
     return this.site?.find(bufferPart)?.buffer;
   }
 
-  /** While it closes: for what. */
+  /** While it starts or closes: for what. */
   get waitsFor(): string | undefined {
-    return this.site?.closes;
+    return this.site?.waitsFor;
   }
 
   /** Stops taking messages, makes pending ones durable and closes. Idempotent. */

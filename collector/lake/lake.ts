@@ -24,7 +24,7 @@ import {
   type Zone,
 } from './layout.ts';
 import { beyond, counts, union, type Spans } from './manifest.ts';
-import type { ObjectStore } from './object-store.ts';
+import { answering, type ObjectStore } from './object-store.ts';
 import { ParquetEngine } from './parquet.ts';
 import { ParquetRows } from './parquet-read.ts';
 
@@ -92,7 +92,7 @@ export class Lake {
   async open(): Promise<string | undefined> {
     await this.parquet.open();
     try {
-      await this.store.open();
+      await answering(this.store);
       return undefined;
     } catch (error) {
       if (isRetryable(error)) return messageOf(error);

@@ -1,10 +1,10 @@
 /** The lake, and the stages that fill it, as parts of a collector. */
 import { READ_ALL, json } from '../../shared/http/route.ts';
 import { INTEGER, TEXT, listOf, maybe, object } from '../../shared/http/schema.ts';
+import { processTimers, within } from '../../shared/env/timers.ts';
 import { counter, gauge, type Sample } from '../../shared/telemetry/metrics.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
-import type { NewFolder } from '../ops/new-folder.ts';
 import { diskPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
 import type { Lake } from './lake.ts';
@@ -15,22 +15,21 @@ import { LakeStage } from './stage.ts';
 
 export const NO_LAKE = 'this collector has no lake: see --lake';
 
-/** Days that were there before this collector. */
-async function rememberDays(lake: Lake, newFolder: NewFolder): Promise<void> {
+/** A start waits for another machine no longer. */
+const OTHER_MS = 3000;
+
+/** Days that are there, in order. */
+async function daysOf(lake: Lake): Promise<string[]> {
   const days = new Set<string>();
   for (const zone of ZONES)
     for (const { dates } of (await lake.catalog(zone).loadRoots()).values())
       for (const date of Object.keys(dates)) days.add(date);
-  const sorted = [...days].sort();
-  if (sorted.length > 0)
-    newFolder.remember(
-      'lake',
-      `the lake ${lake.store.address} has ${sorted.length} days already, ${sorted[0]} to ${sorted.at(-1)}`,
-    );
+  return [...days].sort();
 }
 
 export const lakePart: CollectorPart<Lake> = {
   name: 'lake',
+  where: ({ config }) => `the lake at ${config.lake}`,
   roles: ['lake', 'stream', 'batch', 'query'],
   absent: NO_LAKE,
   open: async (site) => {
@@ -42,7 +41,16 @@ export const lakePart: CollectorPart<Lake> = {
     const trouble = await lake.open();
     if (trouble !== undefined) notify({ level: 'warn', event: 'lake', text: trouble });
     const { newFolder } = site.get(diskPart);
-    if (newFolder.isNew && trouble === undefined) await rememberDays(lake, newFolder);
+    // One that is away now says nothing, and is not waited for.
+    const days =
+      newFolder.isNew && trouble === undefined
+        ? await within(processTimers, OTHER_MS, daysOf(lake)).catch(() => [])
+        : undefined;
+    if (days !== undefined && days.length > 0)
+      newFolder.remember(
+        'lake',
+        `the lake ${lake.store.address} has ${days.length} days already, ${days[0]} to ${days.at(-1)}`,
+      );
     if (lake.store.kind === 'local' && site.get(logPart).kind !== 'embedded')
       notify({
         level: 'warn',

@@ -4,22 +4,16 @@ import type { CollectorPart } from '../part.ts';
 import type { Log } from './log.ts';
 import { createLog } from './open.ts';
 
-/** An opening that takes longer is told. */
-const SLOW_MS = 3000;
-
 export const logPart: CollectorPart<Log> = {
   name: 'log',
+  where: ({ config }) => `the log at ${config.log}`,
   open: async ({ context: { config, notify, nowMs } }) => {
     const log = await createLog({ config, notify, nowMs });
-    const text = `the log at ${config.log} has not opened yet: it is waited for`;
-    const timer = setTimeout(() => notify({ level: 'warn', event: 'log_waits', text }), SLOW_MS);
     try {
       await log.open();
     } catch (error) {
       await log.close();
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
     for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
     return log;

@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { monotonicMs, processTime, type Time } from '../../shared/env/env.ts';
+import { within } from '../../shared/env/timers.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -65,6 +66,8 @@ const LINES_MAX = 5000;
 const CALL = { requests: 200, ms: 20_000 };
 /** A request of one line that is smaller than this is too large for nobody but a proxy that lets nothing pass. */
 const LARGE_LINE = 64 * 1024;
+/** A start waits for it no longer. */
+const OPEN_MS = 3000;
 /** The bucket is looked at again, and a cause told again, after so long. */
 const LOOK_MS = 600_000;
 export class InfluxStore implements TimeSeriesStore {
@@ -103,16 +106,20 @@ export class InfluxStore implements TimeSeriesStore {
   /** Does not wait for the server: readings wait in the log while it is away. */
   async open(): Promise<void> {
     try {
-      await this.ensure();
-      await this.reader.ask(['SHOW MEASUREMENTS LIMIT 1']);
+      const asked = this.ensure().then(async () => {
+        await this.reader.ask(['SHOW MEASUREMENTS LIMIT 1']);
+        return true;
+      });
+      if ((await within(this.time.timers, OPEN_MS, asked)) !== true)
+        this.away(`InfluxDB at ${this.options.url} has not answered for ${OPEN_MS / 1000} s`);
     } catch (error) {
       if (!(error instanceof HeadwaterError)) throw error;
-      this.notify({
-        level: 'warn',
-        event: 'store_away',
-        text: `${error.message}; readings wait in the log`,
-      });
+      this.away(error.message);
     }
+  }
+
+  private away(why: string): void {
+    this.notify({ level: 'warn', event: 'store_away', text: `${why}; readings wait in the log` });
   }
 
   /** Made, if it may be, and looked at now and then. Throws STORE_UNAVAILABLE. */

@@ -1,4 +1,5 @@
 /** The store, and the stage that fills it, as parts of a collector. */
+import { processTimers, within } from '../../shared/env/timers.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { lakePart } from '../lake/part.ts';
 import { logPart } from '../log/part.ts';
@@ -8,8 +9,12 @@ import { createStore } from './open.ts';
 import { StoreStage } from './stage.ts';
 import type { TimeSeriesStore } from './store.ts';
 
+/** A start waits for a server no longer. */
+const OTHER_MS = 3000;
+
 export const storePart: CollectorPart<TimeSeriesStore> = {
   name: 'store',
+  where: ({ config }) => `the store at ${config.store}`,
   roles: ['store', 'query'],
   open: async (site) => {
     const { config, notify, nowMs, influxToken } = site.context;
@@ -21,9 +26,11 @@ export const storePart: CollectorPart<TimeSeriesStore> = {
       throw error;
     }
     const { newFolder } = site.get(diskPart);
-    // One that is away now says nothing.
-    const series = newFolder.isNew ? await store.series().catch(() => []) : [];
-    if (series.length > 0)
+    // One that is away now says nothing, and is not waited for.
+    const series = newFolder.isNew
+      ? await within(processTimers, OTHER_MS, store.series()).catch(() => [])
+      : undefined;
+    if (series !== undefined && series.length > 0)
       newFolder.remember('store', `the store (${store.kind}) has ${series.length} series already`);
     return store;
   },

@@ -17,7 +17,7 @@ export function untilSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let seen = false;
     const onSignal = (signal: NodeJS.Signals): void => {
-      if (seen) process.exit(130);
+      if (seen) endHard();
       seen = true;
       resolve(signal);
     };
@@ -27,15 +27,23 @@ export function untilSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-/** A stop that takes longer says what it waits for. */
+/** A start or a stop that takes longer says what it waits for; a start again and again. */
+const START_TOLD_MS = 3000;
+const START_AGAIN_MS = 10_000;
 const STOP_TOLD_MS = 2000;
+
+/** At once: an exit may wait for native threads (librdkafka's), and those for a server that is gone. */
+function endHard(): never {
+  process.kill(process.pid, 'SIGKILL');
+  process.exit(1); // Not reached.
+}
 
 /** What is started, runs and is stopped. */
 export interface Served {
   /** Resolves once it serves. */
   start: () => Promise<void>;
   close: () => Promise<void>;
-  /** While it closes: what it waits for, in words. */
+  /** While it starts or closes: what it waits for, in words. */
   waitsFor: () => string | undefined;
   notify: Notify;
 }
@@ -51,7 +59,7 @@ async function stopWithin({ close, waitsFor, notify }: Served): Promise<void> {
     setTimeout(() => {
       const text = `not stopped within ${STOP_MS} ms, still ${waiting()}: ending anyway; what was acknowledged is on disk`;
       notify({ level: 'error', event: 'stop_slow', text });
-      process.exit(1);
+      endHard();
     }, STOP_MS),
   ];
   await close();
@@ -64,8 +72,19 @@ async function stopWithin({ close, waitsFor, notify }: Served): Promise<void> {
  */
 export async function serve(served: Served): Promise<never> {
   const stopped = untilSignal();
-  // What it meets while it is taken down again nobody tells: it was to end.
-  await Promise.race([served.start(), stopped]);
+  let timer: NodeJS.Timeout | undefined;
+  const slow = (): void => {
+    const text = `starting, waiting for ${served.waitsFor() ?? 'its last parts'}: nothing is served yet`;
+    served.notify({ level: 'warn', event: 'start_waits', text });
+    timer = setTimeout(slow, START_AGAIN_MS);
+  };
+  timer = setTimeout(slow, START_TOLD_MS);
+  try {
+    // What it meets while it is taken down again nobody tells: it was to end.
+    await Promise.race([served.start(), stopped]);
+  } finally {
+    clearTimeout(timer);
+  }
   await stopped;
   await stopWithin(served);
   process.exit(0);

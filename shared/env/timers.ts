@@ -27,6 +27,23 @@ export const processTimers: Timers = {
   },
 };
 
+/** What it gives within so many milliseconds; undefined where it does not: it goes on, and nobody hears of it. Rejects as it does. */
+export async function within<T>(
+  timers: Timers,
+  ms: number,
+  work: Promise<T>,
+): Promise<T | undefined> {
+  let timer: Timer | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = timers.after(ms, () => resolve(undefined));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    timer?.cancel();
+  }
+}
+
 /** Rests that can be cut short: `wake` ends those under way, and is harmless when there are none. */
 export class Rest {
   private readonly timers: Timers;

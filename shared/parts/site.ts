@@ -12,6 +12,8 @@ export interface Part<Context, Running> {
   readonly name: string;
   /** Runs where one of them does; left out: everywhere. */
   readonly roles?: readonly string[];
+  /** What it is of another machine, for whoever waits for it: `the log at kafka://…`. */
+  where?(context: Context): string;
   /** What to tell who asks for its routes where it does not run. */
   readonly absent?: string;
   /** Does the I/O. Undefined: nothing of it was asked for here. Rejects with one clear sentence. */
@@ -64,7 +66,11 @@ export class Site<Context> {
           throw new Error('it was stopped while it started');
         }
       }
-      for (const [part, running] of this.running) await part.start?.(running, this);
+      for (const [part, running] of this.running) {
+        this.part = part;
+        await part.start?.(running, this);
+      }
+      this.part = undefined;
     } catch (error) {
       await this.close();
       throw error;
@@ -109,13 +115,13 @@ export class Site<Context> {
     return this.closing;
   }
 
-  /** The part that it waits for while it closes, and what that one waits for itself. */
-  get closes(): string | undefined {
-    const { part } = this;
-    if (this.closing === undefined || part === undefined) return undefined;
+  /** The part that it waits for while it starts or closes, and why; undefined at other times. */
+  get waitsFor(): string | undefined {
+    const { part, context } = this;
+    if (part === undefined) return undefined;
     const waits = this.health().flatMap(({ why }) => why ?? []);
     const because = waits.length === 0 ? '' : ` (${waits.join('; ')})`;
-    return `'${part.name}'${because}`;
+    return `${part.where?.(context) ?? `'${part.name}'`}${because}`;
   }
 
   private async shut(): Promise<void> {

@@ -8,7 +8,7 @@ export const MEASURES = {
   heapBytes: 1024 * 1024,
   /** Buffers, and what native code says that it holds for JavaScript. */
   externalBytes: 1024 * 1024,
-  /** The rest of what is resident: DuckDB, LevelDB, librdkafka, code, and what malloc keeps. */
+  /** The rest that is resident and of no file: DuckDB, LevelDB, librdkafka, and what malloc keeps. */
   nativeBytes: 2 * 1024 * 1024,
   fds: 3,
   threads: 2,
@@ -66,7 +66,7 @@ export function sampleOf(pid: number, folder: string, heapFile: string): Record<
     rssBytes,
     heapBytes,
     externalBytes,
-    nativeBytes: rssBytes - ofNode,
+    nativeBytes: of('RssAnon') * 1024 - ofNode,
     fds: readdirSync(`/proc/${pid}/fd`).length,
     threads: of('Threads'),
     files,
@@ -75,24 +75,25 @@ export function sampleOf(pid: number, folder: string, heapFile: string): Record<
 }
 
 /**
- * A module that a process is started with: into the file that SOAK_HEAP names it writes the least heap and the least
- * external memory of the last half minute, which is about what a collection leaves, and what V8 holds now.
+ * A module that a process is started with: every ten seconds it collects all garbage (V8 may put that off for minutes, and a
+ * process would seem to grow), and writes heap and external memory into the file that SOAK_HEAP names, and what V8 holds.
  */
 export const PROBE = `import { renameSync, writeFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { isMainThread } from 'node:worker_threads';
 const file = process.env.SOAK_HEAP;
 if (isMainThread && file !== undefined) {
-  const last = [];
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
   const look = () => {
+    collect();
     const { heapUsed, heapTotal, external } = process.memoryUsage();
-    last.push([heapUsed, external]);
-    if (last.length > 60) last.shift();
-    const least = [0, 1].map((at) => Math.min(...last.map((each) => each[at])));
-    writeFileSync(file + '.new', [...least, heapTotal + external].join(' '));
+    writeFileSync(file + '.new', [heapUsed, external, heapTotal + external].join(' '));
     renameSync(file + '.new', file);
   };
   look();
-  setInterval(look, 500).unref();
+  setInterval(look, 10_000).unref();
 }
 `;
 

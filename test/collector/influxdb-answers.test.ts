@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InfluxHttp } from '../../collector/store/influxdb-http.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
 import type { Change } from '../../collector/store/store.ts';
+import { fastTime } from '../support/fast-time.ts';
 import { processTime } from '../../shared/env/env.ts';
 
 const MIB = 1024 * 1024;
@@ -44,6 +45,26 @@ describe('InfluxDB', () => {
     // What lies in sockets between the two is a few megabytes.
     expect(sent).toBeLessThan(64 * MIB);
     http.close();
+  });
+
+  it('a start does not wait for one that takes the connection and says nothing', async () => {
+    const dumb = createTcpServer((socket) => void socket.on('error', () => undefined));
+    await new Promise<void>((resolve) => dumb.listen(0, '127.0.0.1', resolve));
+    const { port } = dumb.address() as AddressInfo;
+    const said: string[] = [];
+    const store = new InfluxStore(
+      {
+        ...parseInfluxAddress(`influxdb://127.0.0.1:${port}/o/b`),
+        ...{ token: () => '', caFile: '', time: fastTime(100) },
+      },
+      ({ text }) => void said.push(text),
+    );
+    await store.open();
+    expect(said).toEqual([
+      `InfluxDB at http://127.0.0.1:${port} has not answered for 3 s; readings wait in the log`,
+    ]);
+    await store.close();
+    dumb.close();
   });
 
   it('one that asks to be left alone is left alone, by seconds or a date', async () => {

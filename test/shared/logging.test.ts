@@ -64,6 +64,22 @@ function start(script: string) {
   return { child, ended };
 }
 
+it('SIGTERM ends a start that waits for another machine for ever', async () => {
+  const { child, ended } = start(
+    `import { serve } from './shared/config/process.ts';
+     import { stderrNotify } from './shared/telemetry/log.ts';
+     setInterval(() => {}, 1000);
+     await serve({
+       start: () => (process.stdout.write('starting'), new Promise(() => {})),
+       close: async () => void process.stderr.write('closed'),
+       waitsFor: () => 'a machine',
+       notify: stderrNotify('up', () => 0, { format: 'text', level: 'info' }),
+     });`,
+  );
+  child.stdout.once('data', () => child.kill('SIGTERM'));
+  expect(await ended).toMatchObject({ code: 0, signal: null, said: 'closed' });
+});
+
 it('SIGHUP ends no process, SIGTERM still does', async () => {
   const { child, ended } = start(
     `import { untilSignal } from './shared/config/process.ts';

@@ -75,12 +75,12 @@ describe('parts', () => {
     const started = site.start();
     await Promise.resolve();
     const closed = site.close();
-    expect(site.closes).toBe("'a' (nobody answers)");
+    expect(site.waitsFor).toBe("'a' (nobody answers)");
     open({});
     close();
     await expect(started).rejects.toThrow('stopped while it started');
     await closed;
-    expect([said, site.closes]).toEqual([['open a', 'close b'], undefined]);
+    expect([said, site.waitsFor]).toEqual([['open a', 'close b'], undefined]);
   });
 
   it('one that cannot close keeps none of the others from it', async () => {
