@@ -21,7 +21,7 @@ import {
 } from '../mqtt5/link.ts';
 import { Link311 } from '../mqtt5/link311.ts';
 import type { Message } from '../mqtt5/message.ts';
-import { RetainedOffers, type Place } from '../mqtt5/offers.ts';
+import { giveOwed, owe, type RetainedSource } from '../mqtt5/owed-retained.ts';
 import { readConnect5, type Connect, type Filter, type Publish } from '../mqtt5/packets.ts';
 import { REASON, Refusal, type Reason } from '../mqtt5/reasons.ts';
 import type { Session } from '../mqtt5/session.ts';
@@ -32,7 +32,7 @@ import type { Guard } from './guard.ts';
 import { recordProperties, refusalOf, willOf } from './terms5.ts';
 
 /** What the front needs of the ingress, which both versions share. */
-export interface Front5Context {
+export interface Front5Context extends RetainedSource {
   env: Env;
   /** Of everything that has its time. */
   clock: SteadyClock;
@@ -62,8 +62,6 @@ export interface Front5Context {
   trouble(error: unknown): void;
   /** A client of aedes's with this id ends. */
   evictAedes(clientId: string): void;
-  retainedTopics(filter: string): (after: number) => Place[];
-  retainedOn(topic: string): Message | undefined;
 }
 
 export class Front5 implements LinkHost, BrokerHost {
@@ -173,6 +171,8 @@ export class Front5 implements LinkHost, BrokerHost {
     session.awaySinceMs = undefined;
     this.broker.setWill(clientId, willOf(connect));
     if (sessionPresent) this.recheck(session);
+    // After a restart: a session that only lost its connection has them still.
+    if (!session.isOffered) giveOwed(session, [...session.owedRetained], this.context, this.broker);
     this.broker.keep(session);
     await this.context.durable([]);
     if (this.owners.get(clientId) !== link)
@@ -243,7 +243,7 @@ export class Front5 implements LinkHost, BrokerHost {
   ): Promise<SubscribeResult> {
     const { session } = link;
     if (session === undefined) return { reasons: [], retained: () => undefined };
-    const fresh: Filter[] = [];
+    const fresh: string[] = [];
     const reasons = filters.map((each) => {
       const isNew = !session.subscriptions.has(each.filter);
       const reason = this.refusesFilter(session.clientId, each.filter);
@@ -252,30 +252,17 @@ export class Front5 implements LinkHost, BrokerHost {
       this.broker.subscribe({ session, filter, qos, noLocal, retainAsPublished, id });
       // [MQTT-3.3.1-9 to -11]; shared subscriptions get nothing retained (4.8.2).
       const isShared = filter.startsWith('$share/');
-      if (!isShared && (retainHandling === 0 || (retainHandling === 1 && isNew))) fresh.push(each);
+      if (!isShared && (retainHandling === 0 || (retainHandling === 1 && isNew)))
+        fresh.push(filter);
       return qos;
     });
+    owe(session, fresh, this.context);
     this.broker.keep(session);
     await this.context.durable([]);
-    return { reasons, retained: () => this.offer(session, fresh) };
-  }
-
-  /** What is retained, for new subscriptions. */
-  private offer(session: Session, filters: Filter[]): void {
-    const { context, broker } = this;
-    for (const { filter } of filters) {
-      const subscription = session.subscriptions.get(filter);
-      if (subscription === undefined) continue;
-      const { qos, id } = subscription;
-      const offers = new RetainedOffers({
-        more: context.retainedTopics(filter),
-        retained: (topic) => context.retainedOn(topic),
-        isWanted: () => session.subscriptions.get(filter) === subscription,
-        qosMax: qos,
-        give: (message) => broker.offer(session, message, qos, id),
-      });
-      session.offer(offers);
-    }
+    return {
+      reasons,
+      retained: () => giveOwed(session, fresh, this.context, this.broker),
+    };
   }
 
   private refusesFilter(clientId: string, filter: string): Reason | undefined {

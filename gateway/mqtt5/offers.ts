@@ -10,6 +10,8 @@ export interface Offers {
   readonly qos: number | undefined;
   /** Sends it. */
   give(): void;
+  /** There is none any more: it is not asked again. */
+  end(): void;
 }
 
 /** A topic among all that have a retained message. */
@@ -28,6 +30,7 @@ export interface RetainedOffersParts {
   isWanted: () => boolean;
   qosMax: number;
   give: (message: Message) => void;
+  end: () => void;
 }
 
 export class RetainedOffers implements Offers {
@@ -59,6 +62,10 @@ export class RetainedOffers implements Offers {
   get qos(): number | undefined {
     const message = this.next();
     return message === undefined ? undefined : Math.min(message.qos, this.parts.qosMax);
+  }
+
+  end(): void {
+    this.parts.end();
   }
 
   give(): void {

@@ -45,6 +45,8 @@ interface SessionRecord {
     retainAsPublished: boolean,
     id: number | null,
   ][];
+  /** Filters for which not all that is retained was given. Left out: none. */
+  retained?: string[];
   will?: {
     topic: string;
     payload: string;
@@ -106,6 +108,7 @@ export function recordOps(session: Session, will: PendingWill | undefined): KvOp
       each.retainAsPublished,
       each.id ?? null,
     ]),
+    ...(session.owedRetained.size === 0 ? {} : { retained: [...session.owedRetained] }),
   };
   if (will !== undefined) {
     record.will = {
@@ -221,6 +224,7 @@ export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): 
         retainAsPublished,
         id: id ?? undefined,
       });
+    for (const filter of parsed.retained ?? []) session.owedRetained.add(filter);
     if (parsed.will !== undefined) loaded.wills.set(clientId, willOf(parsed.will));
     const taken = new Set([...inFlight.values()].map(([packetId]) => packetId));
     const last = Math.max(0, ...inFlight.keys());

@@ -73,6 +73,8 @@ export class Session {
   private readonly owed = new Set<number>();
   /** What is retained for its new subscriptions. */
   private readonly offers: Offers[] = [];
+  /** Filters of them, while not all of it was given; kept with the session. */
+  readonly owedRetained = new Set<string>();
   private isOffering = false;
   private lastId = 0;
   /** The largest sequence that went to the client: what is on disk up to it goes again with DUP. */
@@ -200,6 +202,10 @@ export class Session {
     this.pump();
   }
 
+  get isOffered(): boolean {
+    return this.offers.length > 0;
+  }
+
   private giveOffers(link: SessionLink): void {
     if (this.isOffering) return; // What is given comes by here.
     this.isOffering = true;
@@ -207,6 +213,7 @@ export class Session {
       const { qos } = next;
       if (qos === undefined) {
         this.offers.shift();
+        next.end();
         continue;
       }
       const isIdle = this.waitingCount === 0 && this.unacknowledged.size < OFFERED_MAX;

@@ -3,7 +3,7 @@ import { execFile, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { connect, connectAsync, type IPublishPacket } from 'mqtt';
+import { connect, connectAsync, type IPublishPacket, type MqttClient } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import {
@@ -268,5 +268,51 @@ describe('sessions of both versions through kill -9', () => {
     expect(outcome.broken, `HEADWATER_SEED=${seed}`).toEqual([]);
     expect(outcome.acknowledged).toBeGreaterThan(0);
     expect(outcome.expired).toBe(4);
+  });
+});
+
+describe('what is retained through kill -9', () => {
+  const TOPICS = 700;
+  const listen = async (port: number, version: 4 | 5, topics: Set<string>): Promise<MqttClient> => {
+    const client = connect(`mqtt://127.0.0.1:${port}`, {
+      clientId: `v${version}`,
+      protocolVersion: version,
+      clean: false,
+      resubscribe: false,
+      reconnectPeriod: 0,
+      ...(version === 5 ? { properties: { sessionExpiryInterval: 3600 } } : {}),
+    });
+    client.on('error', () => undefined);
+    client.on('message', (topic) => topics.add(topic));
+    await new Promise((resolve) => client.once('connect', resolve));
+    return client;
+  };
+
+  it.each([
+    1, 2,
+  ] as const)('a kill while it is sent to new subscriptions takes nothing from them, at QoS %i and in both versions', async (qos) => {
+    const flags = ['--data', temporaryFolder()];
+    let gateway = await startGateway(undefined, flags);
+    const device = await connectAsync(`mqtt://127.0.0.1:${gateway.port('mqtt')}`);
+    const state = { qos, retain: true };
+    await Promise.all(
+      Array.from({ length: TOPICS }, (_, i) => device.publishAsync(`state/${i}`, `${i}`, state)),
+    );
+    const got = { 4: new Set<string>(), 5: new Set<string>() };
+    const before = await Promise.all(
+      ([4, 5] as const).map((version) => listen(gateway.port('mqtt'), version, got[version])),
+    );
+    await Promise.all(before.map((client) => client.subscribeAsync('state/#', { qos })));
+    await until('some of it', () => (got[4].size > 20 && got[5].size > 20) || undefined);
+    await gateway.kill('SIGKILL');
+    expect(got[4].size + got[5].size).toBeLessThan(2 * TOPICS);
+    for (const client of [device, ...before]) client.end(true);
+    gateway = await startGateway(undefined, flags);
+    const after = await Promise.all(
+      ([4, 5] as const).map((version) => listen(gateway.port('mqtt'), version, got[version])),
+    );
+    await until('all of it', () => got[4].size + got[5].size === 2 * TOPICS || undefined);
+    for (const client of after) client.end(true);
+    expect(await gateway.kill()).toBe(0);
   });
 });

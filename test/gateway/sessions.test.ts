@@ -61,6 +61,7 @@ describe('what is offered', () => {
         retained: (topic) => (topic === '1' ? undefined : message),
         isWanted: () => true,
         qosMax,
+        end: () => undefined,
         give: () => session.send(out(0, qosMax)),
       }),
     );
