@@ -43,7 +43,9 @@ const openGate = ({ gate, codec, charset, compression }: Mapping): string | unde
 
 export class Mappings {
   private readonly mappings: readonly Mapping[];
-  private readonly known = new Map<string, Meaning>();
+  /** By gateway, then topic: no key has to be made of the two for each message. */
+  private readonly known = new Map<string, Map<string, Meaning>>();
+  private knownCount = 0;
   private readonly tagSets = new Map<string, Record<string, string>>();
   readonly times: TimeRules;
 
@@ -54,12 +56,16 @@ export class Mappings {
   }
 
   of(gateway: string, topic: string): Meaning {
-    const key = `${gateway}\0${topic}`;
-    const known = this.known.get(key);
+    const known = this.known.get(gateway)?.get(topic);
     if (known !== undefined) return known;
     const meaning = this.resolve(gateway, topic);
-    if (this.known.size >= REMEMBERED_MAX) this.known.clear();
-    this.known.set(key, meaning);
+    if (this.knownCount >= REMEMBERED_MAX) {
+      this.known.clear();
+      this.knownCount = 0;
+    }
+    const topics = this.known.get(gateway) ?? new Map<string, Meaning>();
+    this.known.set(gateway, topics.set(topic, meaning));
+    this.knownCount++;
     return meaning;
   }
 
