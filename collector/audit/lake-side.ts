@@ -14,7 +14,8 @@ import {
   type Asked,
   type PointSum,
 } from '../duckdb/points.ts';
-import { LAKE_ATTEMPTS, isGone, type Lake } from '../lake/lake.ts';
+import { LAKE_ATTEMPTS, isGone } from '../lake/again.ts';
+import type { Lake } from '../lake/lake.ts';
 import { newest, select } from '../lake/lake-sql.ts';
 import type { LakeFile, Zone } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';

@@ -1,7 +1,8 @@
 /** Raw frames: what the log has of them and the lake not, byte for byte; and whether those of the lake are whole. */
 import { checkFrame } from '../../shared/frame/frame.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
-import { LAKE_ATTEMPTS, isGone, type Lake } from '../lake/lake.ts';
+import { LAKE_ATTEMPTS, isGone } from '../lake/again.ts';
+import type { Lake } from '../lake/lake.ts';
 import type { LakeFile } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
 import { forgottenBefore } from '../lake/past.ts';

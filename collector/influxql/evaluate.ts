@@ -1,6 +1,5 @@
 /** A column's value of a row: what its streams have there, calculated. */
 import type { FieldValue } from '../../shared/model/reading.ts';
-import type { Tags } from './condition.ts';
 import { functionOf } from './functions.ts';
 import type { Part } from './job.ts';
 import type { Value } from './plan.ts';
@@ -27,7 +26,11 @@ function calculated(op: string, a: Cell, b: Cell): Cell {
 }
 
 /** A column of a row, of what its streams have there. */
-export function evaluate(value: Value, cells: readonly Cell[], tags: Tags): Cell {
+export function evaluate(
+  value: Value,
+  cells: readonly Cell[],
+  tags: Readonly<Record<string, FieldValue>>,
+): Cell {
   switch (value.type) {
     case 'constant':
       return value.value;

@@ -41,7 +41,14 @@ export const FUNCTIONS: Readonly<Record<string, FunctionSpec>> = {
     ofAnything: true,
   },
   spread: { kind: 'aggregate', args: 'field', sql: { value: 'max(num)# - min(num)#' } },
-  stddev: { kind: 'aggregate', args: 'field', sql: { value: 'stddev_samp(num)#' } },
+  // Of one value it is there, and no number.
+  stddev: {
+    kind: 'aggregate',
+    args: 'field',
+    sql: {
+      value: "CASE WHEN count(num)# = 1 THEN CAST('NaN' AS DOUBLE) ELSE stddev_samp(num)# END",
+    },
+  },
   sum: { kind: 'aggregate', args: 'field', sql: { value: 'sum(num)#' } },
   integral: { kind: 'aggregate', args: 'field [, unit]' },
   min: {

@@ -3,7 +3,7 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { Kind } from '../store/duckdb-catalog.ts';
 import type { Session } from '../store/session.ts';
 import { askedSql, cell, cellValue, cellsSql, pointsSql, type From } from './bases.ts';
-import type { Tags } from './condition.ts';
+import type { FieldValue } from '../../shared/model/reading.ts';
 import { GROUP_POINTS_MAX, evaluate, type Cell, type Row } from './evaluate.ts';
 import type { Job } from './job.ts';
 import type { Base } from './plan.ts';
@@ -48,7 +48,7 @@ function pickedSql(
 /** A row before its columns: a cell for each stream. */
 interface Picked {
   time: bigint;
-  tags: Tags;
+  tags: Readonly<Record<string, FieldValue>>;
   cells: Cell[];
 }
 
@@ -107,6 +107,10 @@ function* inBuckets(job: Job, rows: Picked[]): Generator<Picked> {
   const from = range.from === TIME_MIN ? first.time : range.from;
   const times = (): Iterable<bigint> => bucketTimes(buckets, from, range.to, descending);
   const tags = new Map(ordered.map((row) => [row.time, row.tags]));
+  // InfluxDB fills them with the number as well.
+  const named = plan.columns.flatMap(({ value }) => (value.type === 'tag' ? [value.name] : []));
+  const none =
+    fill.type === 'number' ? Object.fromEntries(named.map((name) => [name, fill.value])) : {};
   const streams = plan.streams.map(({ base }, at) =>
     filled(
       // A field that the point does not have is filled as a bucket without points is, but for lines.
@@ -122,7 +126,7 @@ function* inBuckets(job: Job, rows: Picked[]): Generator<Picked> {
   for (const time of times())
     yield {
       time,
-      tags: tags.get(time) ?? {},
+      tags: { ...none, ...tags.get(time) },
       cells: streams.map((points) => {
         const next = points.next();
         return next.done === true ? null : next.value[1];

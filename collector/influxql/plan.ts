@@ -13,6 +13,8 @@ export interface Base {
   isDistinct: boolean;
   /** N, or a unit in nanoseconds. */
   argument: number;
+  /** Why its field's type cannot be answered: said where there are such series. */
+  refused?: string;
 }
 
 export interface Running {
@@ -148,6 +150,9 @@ function numberArgument(call: Call, index: number, fallback: number): number {
 
 const SECOND = 1e9;
 
+const refusal = (fn: string, { kind }: Base): string =>
+  `unsupported ${fn} iterator type: ${TYPE_NAMES[kind]}`;
+
 class Planner {
   readonly streams: Stream[] = [];
   private readonly names: Names;
@@ -180,8 +185,13 @@ class Planner {
       case 'binary': {
         if (!['+', '-', '*', '/', '%', '&', '|', '^'].includes(expr.op))
           return invalid(`invalid operator ${expr.op} in SELECT clause`);
-        const left = this.value(expr.left);
-        return { type: 'binary', op: expr.op, left, right: this.value(expr.right) };
+        const [left, right] = [this.value(expr.left), this.value(expr.right)];
+        const [a, b] = [this.kindOf(left), this.kindOf(right)];
+        if (a !== b)
+          return invalid(
+            `type error: ${nameOf(expr)}: incompatible types: ${TYPE_NAMES[a]} and ${TYPE_NAMES[b]}`,
+          );
+        return { type: 'binary', op: expr.op, left, right };
       }
       case 'call': {
         const { kind } = functionOf(expr.name);
@@ -193,6 +203,14 @@ class Planner {
       default:
         return invalid(`invalid expression in SELECT clause: ${expr.type}`);
     }
+  }
+
+  /** Of a column's value. */
+  private kindOf(value: Value): Kind {
+    if (value.type === 'tag') return 'txt';
+    if (value.type !== 'stream') return 'num';
+    const { base, running } = this.streams[value.index] as Stream; // One of them.
+    return base.fn === 'count' || running.length > 0 ? 'num' : base.kind;
   }
 
   private base(fn: string | null, { name }: Reference): Base {
@@ -213,9 +231,9 @@ class Planner {
     const isDistinct = call.name === 'count' && arg.type === 'call' && arg.name === 'distinct';
     const of = isDistinct ? arg.args[0] : arg;
     if (of?.type !== 'reference') return invalid(`expected field argument in ${call.name}()`);
-    const base = { ...this.base(call.name, of), isDistinct };
+    const base: Base = { ...this.base(call.name, of), isDistinct };
     if (base.kind !== 'num' && ofAnything !== true && !(base.kind === 'bool' && ofTruth === true))
-      return invalid(`unsupported ${call.name} iterator type: ${TYPE_NAMES[base.kind]}`);
+      base.refused = refusal(call.name, base);
     base.argument = numberArgument(call, 1, call.name === 'integral' ? SECOND : 0);
     if (kind === 'points' && call.name !== 'distinct' && !(base.argument >= 1))
       return invalid(`limit (${base.argument}) in ${call.name} function must be at least 1`);
@@ -235,8 +253,8 @@ class Planner {
       return invalid(`aggregate function required inside the call to ${name}`);
     if (!isCall && arg.type !== 'reference') return invalid(`expected field argument in ${name}()`);
     const inner: Stream = isCall ? this.streamOf(arg) : { base: this.base(null, arg), running: [] };
-    if (inner.base.fn === null && inner.base.kind !== 'num' && name !== 'elapsed')
-      return invalid(`unsupported ${name} iterator type: ${TYPE_NAMES[inner.base.kind]}`);
+    if (inner.base.fn !== 'count' && inner.base.kind !== 'num' && name !== 'elapsed')
+      inner.base.refused ??= refusal(name, inner.base);
     const argument = this.argumentOf(call, isCall);
     return { ...inner, running: [...inner.running, { name, argument }] };
   }

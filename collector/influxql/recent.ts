@@ -170,13 +170,17 @@ function* inBuckets(
 
 /** Points as they are, of one field, as `rawRows` of `rows.ts` gives them. */
 export function* recentRows(job: Job, recent: Recent): Generator<[number, Row]> {
-  const { plan, groups, source, select } = job;
+  const { plan, groups, source, select, fieldNames } = job;
   const [kind = 'num'] = source.kinds;
+  const [name] = fieldNames;
   for (const { group, byField } of groupsOf(job, recent))
     for (const { points, tags } of byField.values()) {
       for (const at of order(points, select.descending)) {
         const [time, value] = points[at] as Timed; // One of its places.
-        const cells = plan.streams.map(() => cellValue(kind, value));
+        // A column of a field that is not there has nothing.
+        const cells = plan.streams.map(({ base: { field } }) =>
+          field === name ? cellValue(kind, value) : null,
+        );
         const own = groups.tagsets[tags[at] ?? 0] ?? {};
         yield [group, [time, ...plan.columns.map((column) => evaluate(column.value, cells, own))]];
       }

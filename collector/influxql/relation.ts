@@ -22,6 +22,8 @@ export interface Relation {
   name: string;
   table: string;
   series: readonly RelationSeries[];
+  /** Of a subquery: the tags that can be columns, by which it groups itself; the others only tell its groups apart. */
+  shown?: ReadonlySet<string>;
 }
 
 export const SERIES_MAX = 1_000_000;
@@ -146,3 +148,11 @@ export function grouped(
     ),
   };
 }
+
+/** Tags as columns show them. */
+export const shownOf = (tagsets: Tags[], { shown }: Relation): Tags[] =>
+  shown === undefined
+    ? tagsets
+    : tagsets.map((tags) =>
+        Object.fromEntries(Object.entries(tags).filter(([name]) => shown.has(name))),
+      );

@@ -15,76 +15,20 @@ import { GROUP_POINTS_MAX, evaluate, type Cell, type Row } from './evaluate.ts';
 import { functionOf } from './functions.ts';
 import { looksBack, type Base, type Stream } from './plan.ts';
 import { newestOf } from './newest.ts';
+import { Output } from './output.ts';
 import { pickedRows } from './picked.ts';
 import { recentGroups, recentRows } from './recent.ts';
 import { bucketTimes, filled, filler, run, type Point } from './running.ts';
 import type { Job, Part } from './job.ts';
 import { TIME_MIN } from './time.ts';
 
-/** Rows in one part. */
-const PART_ROWS = 5000;
-/** SLIMIT and SOFFSET, LIMIT and OFFSET, and parts of a bounded size. */
-class Output {
-  private readonly job: Job;
-  private series = 0;
-  private group = -1;
-  private seen = 0;
-  private rows: Row[] = [];
-  private isNew = true;
-  private isWanted = true;
-
-  constructor(job: Job) {
-    this.job = job;
-  }
-
-  private part(): Part[] {
-    if (this.rows.length === 0) return [];
-    const { plan, relation, groups, groupedTags } = this.job;
-    const part: Part = {
-      name: relation.name,
-      tags: groupedTags.length === 0 ? undefined : groups.groups[this.group],
-      columns: ['time', ...plan.columns.map(({ name }) => name)],
-      rows: this.rows,
-      isNew: this.isNew,
-    };
-    this.rows = [];
-    this.isNew = false;
-    return [part];
-  }
-
-  /** What is complete by now. */
-  add(group: number, row: Row): Part[] {
-    const { limit, offset, slimit, soffset } = this.job.select;
-    let done: Part[] = [];
-    if (group !== this.group) {
-      done = this.part();
-      this.group = group;
-      this.seen = 0;
-      this.isNew = true;
-      this.series++;
-      // Series are chosen in rising order, also where they come in falling order.
-      const place = this.job.select.descending ? group + 1 : this.series;
-      this.isWanted = place > soffset && (slimit === 0 || place <= soffset + slimit);
-    }
-    this.seen++;
-    if (this.isWanted && this.seen > offset && (limit === 0 || this.seen <= offset + limit))
-      this.rows.push(row);
-    return this.rows.length >= PART_ROWS ? [...done, ...this.part()] : done;
-  }
-
-  end(): Part[] {
-    return this.part();
-  }
-
-  get isFull(): boolean {
-    const { slimit, soffset, descending } = this.job.select;
-    return !descending && slimit > 0 && this.series > slimit + soffset;
-  }
-}
-
 export async function* rowParts(job: Job, session: Session): AsyncGenerator<Part> {
-  const output = new Output(job);
-  const { isRaw, isPicked } = job.plan;
+  const { isRaw, isPicked, streams } = job.plan;
+  // Of several functions LIMIT and OFFSET count the values of each, as InfluxDB has it, and not the rows.
+  const isOfEach = !isRaw && !isPicked && streams.length > 1;
+  const output = new Output(
+    isOfEach ? { ...job, select: { ...job.select, limit: 0, offset: 0 } } : job,
+  );
   const rows = isPicked
     ? pickedRows(job, session)
     : isRaw
@@ -225,7 +169,9 @@ async function* groupPoints(
   for await (const [group, points] of collected(session, sql, ([, w, ...values]) =>
     plain.map(({ base }, index) => {
       const kind = functionOf(base.fn ?? '').isCount === true ? 'num' : base.kind;
-      const value = cellValue(kind, values[isAlone ? 2 * index : index]);
+      const found = values[isAlone ? 2 * index : index];
+      const value =
+        base.fn === 'stddev' && Number.isNaN(found) ? Number.NaN : cellValue(kind, found);
       return [nameOf(base), [(isAlone ? (values[2 * index + 1] ?? w) : w) as bigint, value]];
     }),
   ))
@@ -327,15 +273,33 @@ function streamPoints(job: Job, { base, running }: Stream, bases: Map<string, Po
         isCount ? 'num' : base.kind,
       );
   }
+  // A count is whole, also on a line.
+  if (base.fn === 'count' && asked.type === 'linear') points = whole(points);
   for (const each of running) points = run(points, each);
   if (buckets === undefined) return points;
   const [low, high] = [wanted.from === TIME_MIN ? TIME_MIN : buckets.begin(wanted.from), wanted.to];
   return within(points, low, high);
 }
 
+function* whole(points: Points): Generator<Point> {
+  for (const [time, value] of points)
+    yield [time, typeof value === 'number' ? Math.trunc(value) : value];
+}
+
+function* limited(points: Points, { limit, offset }: Job['select']): Generator<Point> {
+  let seen = 0;
+  for (const point of points) {
+    if (limit > 0 && seen >= offset + limit) return;
+    if (seen++ >= offset) yield point;
+  }
+}
+
 function* within(points: Points, low: bigint, high: bigint): Generator<Point> {
   for (const point of points) if (point[0] >= low && point[0] <= high) yield point;
 }
+
+/** Functions whose value is a number, whatever they are of. */
+const NUMBERS = new Set(['count', 'mean', 'median', 'stddev', 'integral']);
 
 /** Rows of all times that a stream has. */
 function* assembled(
@@ -360,15 +324,17 @@ function* assembled(
     const { done, value } = of.next();
     return done === true ? undefined : [at(value[0], index), value[1]];
   };
-  const iterators = streams.map((points) => points[Symbol.iterator]());
+  const iterators = streams.map((points) => limited(points, select));
   const heads = iterators.map(next);
   // Beside others a value that a running function does not have is filled by a number as well.
   const { fill } = select;
   const fillers = plan.streams.map(({ base, running }): Cell => {
-    // Of a field that is not there InfluxDB has nothing that it could fill.
-    if (buckets === undefined || fill.type !== 'number' || !fieldNames.includes(base.field))
-      return null;
-    return filler(fill.value, running.length > 0 ? 'num' : base.kind);
+    if (buckets === undefined || fill.type !== 'number') return null;
+    // Of a field that is not there InfluxDB does not know what this would be.
+    const isOfField = running.length === 0 && !NUMBERS.has(base.fn ?? '');
+    if (isOfField && !fieldNames.includes(base.field)) return null;
+    const value = base.fn === 'count' && running.length === 0 ? Math.trunc(fill.value) : fill.value;
+    return filler(value, isOfField ? base.kind : 'num');
   });
   const isSooner = (a: bigint, b: bigint): boolean => (select.descending ? a > b : a < b);
   for (;;) {
@@ -382,6 +348,7 @@ function* assembled(
         [, cell] = head;
         heads[index] = next(iterator, index);
       }
+      if (fill.type === 'previous') fillers[index] = cell;
       return cell;
     });
     yield rowOf(time, cells);

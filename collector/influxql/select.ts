@@ -27,6 +27,7 @@ import {
   groupTags,
   fieldsOf,
   measurementsOf,
+  shownOf,
   tagsOf,
   type Grouped,
   type Relation,
@@ -107,6 +108,8 @@ async function innerRelations(
   around: Around,
 ): Promise<Relation[]> {
   const { session } = context;
+  const byWildcard = select.groupBy.some(({ type }) => type === 'wildcard' || type === 'regex');
+  const shown = new Set(select.groupBy.flatMap((each) => (each.type === 'tag' ? [each.name] : [])));
   const byName = new Map<
     string,
     Relation & {
@@ -122,12 +125,13 @@ async function innerRelations(
     let relation = byName.get(name);
     if (relation === undefined) {
       relation = { name, table: '', series: [], rows: [], ids: new Map() };
+      if (!byWildcard) relation.shown = shown;
       byName.set(name, relation);
     }
     const { series, ids } = relation;
     for (const [time, ...cells] of rows)
       for (const [at, value] of cells.entries()) {
-        if (value === null) continue;
+        if (value === null || Number.isNaN(value)) continue;
         if (++values > INNER_VALUES_MAX)
           throw new HeadwaterError(
             'QUERY_LIMIT',
@@ -309,6 +313,8 @@ async function jobOf(asked: Asked, context: Context): Promise<Job | undefined> {
     .map((name) => ({ name, kind: names.fields.get(name) as Kind })); // Has it.
   const groups = grouped(series, fields, tags);
   if (groups.rows.length === 0 || wantedFields.length === 0) return undefined;
+  for (const { base } of plan.streams) if (base.refused !== undefined) invalid(base.refused);
+  groups.tagsets = shownOf(groups.tagsets, relation);
   const at = (name: string): number => fields.findIndex((each) => each.name === name);
   const conditions = await conditionsOf(ofFields, groups, session, (reference) =>
     isFieldName(reference)
@@ -345,8 +351,8 @@ async function jobOf(asked: Asked, context: Context): Promise<Job | undefined> {
       map,
       one,
       ids: [ids.reduce((a, b) => Math.min(a, b)), ids.reduce((a, b) => Math.max(a, b))],
-      // A subquery was asked for this range; a function takes its buckets as well that begin before it.
-      ...(relation.table === 'points' || plan.isRaw
+      // A subquery was asked for this range: its buckets that begin before it are of it as well.
+      ...(relation.table === 'points'
         ? { from: read.from, to: read.to }
         : { from: TIME_MIN, to: TIME_MAX }),
       bucket: buckets?.sql ?? 'CAST(0 AS BIGINT)',

@@ -7,9 +7,10 @@ import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isRetryable } from '../../contracts/errors.ts';
 import { makeWithin } from '../../shared/config/folder.ts';
-import { codeOf, hasCode, messageOf } from '../../shared/errors.ts';
+import { codeOf, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
+import { again } from './again.ts';
 import { Catalog, gatewayOf } from './catalog.ts';
 import { LakeCheck } from './check.ts';
 import type { FileEngine, FileRows } from './engine.ts';
@@ -48,9 +49,6 @@ export interface ZoneSummary {
   from?: string;
   to?: string;
 }
-
-/** A file that a query was about to read was merged or rewritten: it is asked again. */
-export const LAKE_ATTEMPTS = 5;
 
 export class Lake {
   readonly store: ObjectStore;
@@ -381,22 +379,3 @@ export class Lake {
     await this.store.close();
   }
 }
-
-async function again<T>(work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++)
-    try {
-      return await work();
-    } catch (error) {
-      if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
-    }
-}
-
-/**
- * A file that was about to be read was merged or rewritten. One that is replaced while DuckDB opens it is read with the length
- * of before: what is no footer then, or no page, has many words.
- */
-export const isGone = (error: unknown): boolean =>
-  hasCode(error, 'NOT_FOUND') ||
-  /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes|TProtocol|don't know what type|Variable-length int|Could not read enough bytes|decompress/i.test(
-    messageOf(error),
-  );

@@ -9,6 +9,7 @@ import { startInflux1 } from '../services/servers.ts';
 import { startCollector, temporaryFolder, type Headwater } from '../support/process.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { costOf, quantile } from './measure.ts';
 
 const T0 = 1_700_000_000_000;

@@ -55,3 +55,20 @@ describe('a step of the lake', () => {
     expect(await site.rows('raw')).toHaveLength(17);
   });
 });
+
+describe('a file that is replaced while a question opens it', () => {
+  it.each([
+    'Invalid Error: TProtocolException: Invalid data',
+    "Invalid Error: don't know what type: \u000f",
+    'Invalid Error: Variable-length int over 10 bytes.',
+    'IO Error: Could not read enough bytes from file "a.parquet": attempted to read 9 bytes',
+  ])('is read again, whatever DuckDB makes of it: %s', async (words) => {
+    site = new LakeSite(temporaryFolder());
+    await site.open();
+    let asked = 0;
+    const answer = await site.lake.query({ zones: [] }, () =>
+      ++asked < 3 ? Promise.reject(new Error(words)) : Promise.resolve('read'),
+    );
+    expect([answer, asked]).toEqual(['read', 3]);
+  });
+});

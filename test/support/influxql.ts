@@ -68,6 +68,22 @@ export const QUERIES: readonly string[] = [
   `SELECT count(temperature) FROM climate WHERE ${RANGE} GROUP BY room ORDER BY time DESC LIMIT 20 SLIMIT 1`,
   `SELECT median(temperature) FROM nowhere WHERE ${SHORT} AND temperature - humidity > 6`,
   `SELECT count(humidity), integral(humidity, 1m) FROM climate WHERE ${SHORT} AND room = 'attic'`,
+  // What has no field, beside what has one; of points up to now as well.
+  `SELECT nothing, temperature FROM climate WHERE time >= ${T0 + 2990 * MINUTE}ms LIMIT 3`,
+  `SELECT derivative(last(temperature)), min(temperature) FROM climate WHERE time >= ${T0 + 2950 * MINUTE}ms AND time < ${T0 + 3001 * MINUTE}ms GROUP BY time(10m), room`,
+  `SELECT difference(count(distinct(temperature))), sum(nothing) FROM climate WHERE ${SHORT} GROUP BY time(7m) fill(-1.5)`,
+  `SELECT count(humidity) FROM climate WHERE ${SHORT} GROUP BY time(1m) fill(linear)`,
+  `SELECT temperature FROM climate WHERE ${SHORT} GROUP BY * LIMIT 1 SLIMIT 2 SOFFSET 1`,
+  `SELECT mean(temperature), derivative(max(temperature), 1m) FROM climate WHERE ${SHORT} GROUP BY time(10m) fill(none) LIMIT 2`,
+  `SELECT first(v), room FROM (SELECT temperature AS v FROM climate) WHERE ${SHORT} GROUP BY room`,
+  `SELECT last(v), room FROM (SELECT temperature AS v FROM climate GROUP BY room) WHERE ${SHORT} GROUP BY room`,
+  `SELECT v FROM (SELECT max(temperature) AS v FROM climate GROUP BY time(10m)) WHERE ${SHORT}`,
+  `SELECT stddev(humidity), count(humidity) FROM climate WHERE ${SHORT} AND open_bool = true GROUP BY time(5m) fill(previous)`,
+  `SELECT derivative(stddev(humidity)) FROM climate WHERE ${SHORT} AND room = 'attic' GROUP BY time(3m) fill(none)`,
+  `SELECT first(temperature), humidity, topic FROM climate WHERE time >= ${T0 + 2900 * MINUTE}ms AND time < ${T0 + 4000 * MINUTE}ms GROUP BY time(5h) fill(7)`,
+  // Of a type that a function does not take; of no such series that is nothing.
+  `SELECT stddev(open_bool) FROM climate WHERE topic !~ /./ AND ${SHORT}`,
+  'SHOW TAG KEYS FROM //',
   // A selector beside what its point has else.
   'SELECT last("temperature"), "humidity" FROM climate',
   `SELECT last("temperature"), "humidity", "room" FROM climate WHERE ${RANGE} GROUP BY "gateway"`,
