@@ -188,7 +188,9 @@ async function killed(deb, kills) {
       mended = inside(`${KEPT}/guard`, 'mend');
       must(isWhole(), 'what the service starts with is of one version');
     } else if (isThere(`${KEPT}.new/guard`)) watch(`${KEPT}.new/guard`);
-    const said = `${mended}${isGuarded && mended === '' ? watch() : ''}`;
+    // Before the first line of any script of ours: of every package dpkg wants this then.
+    else inside('dpkg', '--configure', '-a');
+    const said = `${mended}${isGuarded ? watch() : ''}`;
     must(
       inside('dpkg', '--audit') === '' &&
         inside('sh', '-c', 'apt-get check 2>&1; :').search(/^E:/m) < 0,

@@ -21,22 +21,30 @@ export async function until(what, probe, ms) {
   }
 }
 
-const running = new Set();
+const running = new Map();
+/** One with a group of its own: all that it has started as well. */
+const strike = (child, isGroup, signal) => {
+  try {
+    process.kill(isGroup ? -child.pid : child.pid, signal);
+  } catch {
+    // It has ended already.
+  }
+};
 /** For the end of a trial, however it ends. */
 export function endAll() {
-  for (const child of running) child.kill('SIGKILL');
+  for (const [child, isGroup] of running) strike(child, isGroup, 'SIGKILL');
 }
 
-export function start(command, args, log) {
-  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-  running.add(child);
+export function start(command, args, log, { detached = false } = {}) {
+  const child = spawn(command, args, { cwd: root, detached, stdio: ['ignore', 'pipe', 'pipe'] });
+  running.set(child, detached);
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (part) => (text += part));
   const gone = new Promise((resolve) => child.once('close', resolve));
   return {
     text: () => text,
     end: async (signal) => {
-      child.kill(signal);
+      strike(child, detached, signal);
       await gone;
       running.delete(child);
       writeFileSync(log, text);
@@ -84,7 +92,7 @@ export function sshTo(work, port) {
         stdio: ['pipe', 'ignore', 'ignore'],
       });
       child.stdin.end(script);
-      running.add(child);
+      running.set(child, false);
       child.once('close', () => running.delete(child));
     },
     /** As root there. */

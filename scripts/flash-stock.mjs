@@ -14,14 +14,14 @@ const run = (command, args, options = {}) =>
   });
 export const ROOT_AT = 1024 * 1024;
 const PACKAGES =
-  'systemd-sysv,udev,dbus,iproute2,linux-image-cloud-amd64,cloud-init,netplan.io,ca-certificates,passwd,login,procps,openssh-server,sudo';
+  'systemd-sysv,udev,dbus,iproute2,linux-image-cloud-amd64,cloud-init,cloud-guest-utils,fdisk,e2fsprogs,netplan.io,ca-certificates,passwd,login,procps,openssh-server,sudo';
 
 /** Image, kernel and initramfs: QEMU starts the kernel itself, since its firmware takes minutes without KVM. */
 export function stock(work, say) {
   const made = {
-    image: join(cache, 'flash-stock-2.img'),
-    kernel: join(cache, 'flash-stock-2.vmlinuz'),
-    initrd: join(cache, 'flash-stock-2.initrd'),
+    image: join(cache, 'flash-stock-3.img'),
+    kernel: join(cache, 'flash-stock-3.vmlinuz'),
+    initrd: join(cache, 'flash-stock-3.initrd'),
   };
   if (existsSync(made.image)) return made;
   say('making a Debian image of packages (about two minutes, once a machine)');
