@@ -78,15 +78,23 @@ export class AdapterError extends Error {
 /** The operating error that this is, by its mark or by one of the codes above; undefined for anything else. */
 export function operatingError(error: unknown): OperatingError | undefined {
   if (typeof error !== 'object' || error === null) return undefined;
+  try {
+    return known(error);
+  } catch {
+    return undefined; // What throws when it is looked at is no error of ours.
+  }
+}
+
+function known(error: object): OperatingError | undefined {
   const { code, retryable, message } = error as Partial<Record<keyof OperatingError, unknown>>;
   if (typeof code !== 'string') return undefined;
-  const known = Object.hasOwn(CONTRACT_ERRORS, code)
+  const row = Object.hasOwn(CONTRACT_ERRORS, code)
     ? CONTRACT_ERRORS[code as ContractErrorCode]
     : undefined;
-  if (known === undefined && !(OPERATING_ERROR in error)) return undefined;
+  if (row === undefined && !(OPERATING_ERROR in error)) return undefined;
   return {
     code,
-    retryable: typeof retryable === 'boolean' ? retryable : (known?.retryable ?? false),
+    retryable: typeof retryable === 'boolean' ? retryable : (row?.retryable ?? false),
     message: typeof message === 'string' ? message : code,
   };
 }

@@ -217,16 +217,25 @@ export class HeadwaterError extends Error {
   }
 }
 
-/** A broken invariant. What is not known to be right does not go on. */
-const BUG: unique symbol = Symbol.for('headwater.bug');
+/** A broken invariant. What is not known to be right does not go on. Nobody else can say so of ours: it is no shared symbol. */
+const BUG: unique symbol = Symbol('headwater.bug');
 
 /** Stops the process's current task: a broken invariant is a bug, not an operating error. */
 export function assert(condition: unknown, what: string): asserts condition {
   if (!condition) throw Object.assign(new Error(`bug: ${what}`), { [BUG]: true });
 }
 
-export const isBug = (error: unknown): boolean =>
-  typeof error === 'object' && error !== null && BUG in error;
+/** Whatever it is, looking at it throws nothing: somebody else's error may be anything. */
+function looked<T>(error: unknown, look: (error: object) => T, otherwise: T): T {
+  if (typeof error !== 'object' || error === null) return otherwise;
+  try {
+    return look(error);
+  } catch {
+    return otherwise;
+  }
+}
+
+export const isBug = (error: unknown): boolean => looked(error, (each) => BUG in each, false);
 
 /** The code in the table, whatever package made the error; INTERNAL for what no table knows. */
 export function errorCode(error: unknown): ErrorCode {
@@ -245,18 +254,41 @@ export function isOfRecord(error: unknown): boolean {
   return scope === 'record' && !retryable;
 }
 
+/** Characters: more is no sentence. */
+const MESSAGE_MAX = 2048;
+
+const shortened = (text: string): string =>
+  text.length <= MESSAGE_MAX ? text : `${text.slice(0, MESSAGE_MAX)}…`;
+
+/** Whether it is one of ours already. */
+export const isOurs = (error: unknown): error is HeadwaterError =>
+  looked(error, (each) => each instanceof HeadwaterError, false);
+
 /** The sentence of anything thrown. */
 export function messageOf(error: unknown): string {
-  if (typeof error === 'string') return error;
+  if (typeof error === 'string') return shortened(error);
   if (typeof error === 'number' || typeof error === 'bigint') return `${error}`;
-  const { message, name } = (error ?? {}) as { message?: unknown; name?: unknown };
-  if (typeof message === 'string' && message !== '') return message;
-  return typeof name === 'string' && name !== '' ? name : 'it gave no reason';
+  return looked(
+    error,
+    (each) => {
+      const { message, name } = each as { message?: unknown; name?: unknown };
+      if (typeof message === 'string' && message !== '') return shortened(message);
+      return typeof name === 'string' && name !== '' ? shortened(name) : NO_REASON;
+    },
+    NO_REASON,
+  );
+}
+
+const NO_REASON = 'it gave no reason';
+
+/** Where it was thrown, for those who keep the code; its sentence where it does not say. */
+export function stackOf(error: unknown): string {
+  const stack = looked(error, (each) => (each as { stack?: unknown }).stack, undefined);
+  return typeof stack === 'string' && stack !== '' ? shortened(stack) : messageOf(error);
 }
 
 /** The system or library code of anything thrown (`ENOSPC`, `LEVEL_LOCKED`), or ''. */
 export function codeOf(error: unknown): string {
-  if (typeof error !== 'object' || error === null) return '';
-  const code = (error as { code?: unknown }).code;
+  const code = looked(error, (each) => (each as { code?: unknown }).code, undefined);
   return typeof code === 'string' ? code : '';
 }

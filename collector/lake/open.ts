@@ -7,6 +7,8 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
+import { made } from '../guard.ts';
+import { GuardedObjects, OBJECT_STORE_METHODS } from './guarded.ts';
 import { Lake } from './lake.ts';
 import { OBJECT_STORE_CONTRACT_VERSION, type ObjectStore } from './object-store.ts';
 
@@ -62,7 +64,12 @@ export async function createObjectStore(context: LakeContext): Promise<ObjectSto
   const found = await loadAdapter<Given>('objectStore', version, name, '--lake', config);
   const { definition, address, options } = found;
   const folder = join(config.data, `lake-${definition.name}`);
-  return definition.create({ address, options, folder, notify, nowMs });
+  const objects = made(
+    `--lake ${name}`,
+    () => definition.create({ address, options, folder, notify, nowMs }),
+    OBJECT_STORE_METHODS,
+  );
+  return new GuardedObjects(objects, definition.name);
 }
 
 /** Undefined when there is to be none. Throws CONFIG_INVALID, ADAPTER_MISSING, ADAPTER_CONTRACT. */

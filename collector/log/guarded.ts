@@ -1,9 +1,22 @@
 /**
- * A log of somebody else's package, so that nothing it throws is more than an operating error: by its code where it has
- * one of ours, else as LOG_UNAVAILABLE with the adapter's name. The stage waits, says so and tries again.
+ * A log of somebody else's package: see `collector/guard.ts`. A consumer that has given no answer is not asked again: the
+ * stage leaves it, and the log fences what it may still do.
  */
-import { CONTRACT_ERRORS, operatingError, type ContractErrorCode } from '../../contracts/errors.ts';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { Time } from '../../shared/env/env.ts';
+import {
+  Guard,
+  NOTHING,
+  SENTENCES,
+  WRITE_MS,
+  isListOf,
+  isObject,
+  isText,
+  isTexts,
+  isWhole,
+  shape,
+  type Shape,
+} from '../guard.ts';
 import type {
   ConsumerOptions,
   GroupStats,
@@ -11,12 +24,66 @@ import type {
   Log,
   LogConsumer,
   LogRecord,
+  StoredRecord,
   Watch,
 } from './log.ts';
 
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  isObject(value) &&
+  isText(value['key']) &&
+  Buffer.isBuffer(value['value']) &&
+  isTexts(value['headers']);
+
+const RECORDS = shape<LogRecord[]>('a list of records', isListOf(isRecord));
+const STORED = shape<StoredRecord[]>(
+  'a list of records with partition and offset',
+  isListOf((each) => isRecord(each) && isWhole(each['partition']) && isWhole(each['offset'])),
+);
+const CONSUMER = shape<LogConsumer>('a consumer', (value) => has(value, 'poll', 'commit', 'close'));
+const WATCH = shape<Watch>('a watch', (value) => has(value, 'close'));
+const GROUPS = shape<GroupStats[]>(
+  'a list of groups',
+  isListOf(
+    (each) =>
+      isObject(each) &&
+      isText(each['group']) &&
+      isText(each['topic']) &&
+      (each['lagRecords'] === null || isWhole(each['lagRecords'])),
+  ),
+);
+const HEALTH = shape<Health>(
+  'a health',
+  (value) =>
+    isObject(value) &&
+    typeof value['up'] === 'boolean' &&
+    Number.isFinite(value['sinceMs']) &&
+    isText(value['reason']),
+);
+const OFFSET = shape<number>('an offset', isWhole);
+const OFFSETS = shape<Map<number, number>>(
+  'a Map of offsets',
+  (value) =>
+    value instanceof Map &&
+    [...value].every(([partition, at]) => isWhole(partition) && isWhole(at)),
+);
+const PARTITIONS = shape<ReadonlySet<number>>('a Set', (value) => value instanceof Set);
+const COUNT = shape<number>('a number of partitions', (value) => isWhole(value) && value > 0);
+const TRUTH = shape<boolean>('true or false', (value) => typeof value === 'boolean');
+
+function has(value: unknown, ...methods: string[]): boolean {
+  return isObject(value) && methods.every((name) => typeof value[name] === 'function');
+}
+
+export const LOG_METHODS = [
+  ...(['open', 'append', 'consumer', 'state', 'watch', 'groups', 'forget', 'health'] as const),
+  ...(['warnings', 'close'] as const),
+] as const;
+
 export class GuardedLog implements Log {
+  readonly kind: string;
   private readonly log: Log;
-  private readonly name: string;
+  private readonly guard: Guard;
+  private readonly notify: Notify;
   /** What a log need not have is there where it has it. */
   first?: NonNullable<Log['first']>;
   next?: NonNullable<Log['next']>;
@@ -24,115 +91,155 @@ export class GuardedLog implements Log {
   groupNames?: NonNullable<Log['groupNames']>;
   hasLost?: NonNullable<Log['hasLost']>;
 
-  constructor(log: Log, name: string) {
+  constructor(log: Log, name: string, notify: Notify, time?: Time) {
     this.log = log;
-    this.name = name;
+    this.kind = name;
+    this.notify = notify;
+    const guard = new Guard('log', name, 'LOG_UNAVAILABLE', time);
+    this.guard = guard;
     const { first, next, committedBy, groupNames, hasLost } = log;
     if (first !== undefined)
-      this.first = (topic, partition) => this.guard(() => first.call(log, topic, partition));
+      this.first = (topic, at) => guard.call('first', () => first.call(log, topic, at), OFFSET);
     if (next !== undefined)
-      this.next = (topic, partition) => this.guard(() => next.call(log, topic, partition));
+      this.next = (topic, at) => guard.call('next', () => next.call(log, topic, at), OFFSET);
     if (hasLost !== undefined)
       this.hasLost = () =>
-        this.answer(
+        guard.answer(
+          'hasLost',
           () => hasLost.call(log),
+          TRUTH,
           () => false,
         );
-    if (groupNames !== undefined) this.groupNames = () => this.guard(() => groupNames.call(log));
+    if (groupNames !== undefined)
+      this.groupNames = () => guard.call('groupNames', () => groupNames.call(log), SENTENCES);
     if (committedBy !== undefined)
-      this.committedBy = (group, topic) => this.guard(() => committedBy.call(log, group, topic));
-  }
-
-  get kind(): string {
-    return this.name;
+      this.committedBy = (group, topic) =>
+        guard.call('committedBy', () => committedBy.call(log, group, topic), OFFSETS);
   }
 
   get partitions(): number {
-    return this.log.partitions;
+    return this.guard.answer(
+      'partitions',
+      () => this.log.partitions,
+      COUNT,
+      () => 1,
+    );
   }
 
-  private error(error: unknown): HeadwaterError {
-    if (error instanceof HeadwaterError) return error;
-    const known = operatingError(error)?.code ?? '';
-    const code = Object.hasOwn(CONTRACT_ERRORS, known)
-      ? (known as ContractErrorCode)
-      : 'LOG_UNAVAILABLE';
-    return new HeadwaterError(code, `log ${this.name}: ${messageOf(error)}`, { cause: error });
-  }
-
-  private async guard<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      throw this.error(error);
-    }
-  }
-
-  /** What is asked for a page or a metric has an answer, whatever the adapter does. */
-  private answer<T>(work: () => T, otherwise: (text: string) => T): T {
-    try {
-      return work();
-    } catch (error) {
-      return otherwise(this.error(error).message);
-    }
-  }
-
-  open(): Promise<void> {
-    return this.guard(() => this.log.open());
+  async open(): Promise<void> {
+    await this.guard.write('open', () => this.log.open());
+    const { partitions } = this.log;
+    if (!COUNT.fits(partitions)) throw this.guard.failure('it says no number of partitions');
   }
 
   append(topic: string, records: LogRecord[]): Promise<void> {
-    return this.guard(() => this.log.append(topic, records));
+    return this.guard.write('append', () => this.log.append(topic, records));
   }
 
   async consumer(options: ConsumerOptions): Promise<LogConsumer> {
-    const consumer = await this.guard(() => this.log.consumer(options));
+    let isClosed = false;
+    const { onAssign, onRevoke } = options;
+    const guarded: ConsumerOptions = {
+      ...options,
+      // A consumer that was closed has no partitions, whatever it still says.
+      ...(onAssign === undefined
+        ? {}
+        : {
+            onAssign: async (partition, committed) => {
+              const isPlace = isWhole(partition) && (committed === undefined || isWhole(committed));
+              if (!isPlace) throw this.guard.failure('it assigns what is no partition');
+              return isClosed ? undefined : await onAssign(partition, committed);
+            },
+          }),
+      ...(onRevoke === undefined
+        ? {}
+        : { onRevoke: (partition) => void (isClosed || onRevoke(partition)) }),
+    };
+    const { guard } = this;
+    const work = (): unknown => this.log.consumer(guarded);
+    const consumer = await guard.call('consumer', work, CONSUMER, WRITE_MS);
+    let isLost = false;
+    const asked = async <T>(name: string, work: () => unknown, gives: Shape<T>): Promise<T> => {
+      if (isLost) throw guard.failure('this consumer has given no answer, and is left');
+      return await guard.call(name, work, gives, WRITE_MS, () => (isLost = true));
+    };
     return {
-      poll: (waitMs) => this.guard(() => consumer.poll(waitMs)),
-      commit: (step) => this.guard(() => consumer.commit(step)),
+      poll: (waitMs) => asked('poll', () => consumer.poll(waitMs), STORED),
+      commit: async (step) => {
+        await asked('commit', () => consumer.commit(step), NOTHING);
+      },
       ended: () =>
-        this.answer(
+        guard.answer(
+          'ended',
           () => consumer.ended(),
-          () => new Set<number>(),
+          PARTITIONS,
+          () => new Set(),
         ),
-      close: () => this.guard(() => consumer.close()),
+      close: async () => {
+        isClosed = true;
+        await guard.close(() => consumer.close());
+      },
     };
   }
 
   state(topic: string, partition: number, keyPrefix: string): Promise<LogRecord[]> {
-    return this.guard(() => this.log.state(topic, partition, keyPrefix));
+    const work = (): unknown => this.log.state(topic, partition, keyPrefix);
+    return this.guard.call('state', work, RECORDS, WRITE_MS);
   }
 
-  watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
-    return this.guard(() => this.log.watch(topic, onRecords));
+  async watch(topic: string, onRecords: (records: LogRecord[]) => void): Promise<Watch> {
+    let isClosed = false;
+    let isTold = false;
+    const take = (records: unknown): void => {
+      if (isClosed) return;
+      if (RECORDS.fits(records)) return onRecords(records);
+      if (isTold) return;
+      isTold = true;
+      const { message } = this.guard.failure(`a watch of ${topic} gives what are no records`);
+      this.notify({ level: 'error', event: 'log_watch', text: message });
+    };
+    const watch = await this.guard.call(
+      'watch',
+      () => this.log.watch(topic, take),
+      WATCH,
+      WRITE_MS,
+    );
+    return {
+      close: async () => {
+        isClosed = true;
+        await this.guard.close(() => watch.close());
+      },
+    };
   }
 
   groups(): GroupStats[] {
-    return this.answer(
+    return this.guard.answer(
+      'groups',
       () => this.log.groups(),
+      GROUPS,
       () => [],
     );
   }
 
   forget(group: string): Promise<void> {
-    return this.guard(() => this.log.forget(group));
+    return this.guard.write('forget', () => this.log.forget(group));
   }
 
   health(): Health {
-    return this.answer(
-      () => this.log.health(),
-      (reason) => ({ up: false, sinceMs: 0, reason }),
-    );
+    const down = (reason: string): Health => ({ up: false, sinceMs: 0, reason });
+    return this.guard.answer('health', () => this.log.health(), HEALTH, down);
   }
 
   warnings(): string[] {
-    return this.answer(
+    return this.guard.answer(
+      'warnings',
       () => this.log.warnings(),
-      (text) => [text],
+      SENTENCES,
+      (why) => [why],
     );
   }
 
   close(): Promise<void> {
-    return this.guard(() => this.log.close());
+    return this.guard.close(() => this.log.close());
   }
 }

@@ -5,7 +5,8 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
-import { GuardedLog } from './guarded.ts';
+import { made } from '../guard.ts';
+import { GuardedLog, LOG_METHODS } from './guarded.ts';
 import { LOG_CONTRACT_VERSION, type Log } from './log.ts';
 import { LAKE_TOPICS, lakeGroup, topics } from './topics.ts';
 
@@ -57,16 +58,21 @@ export async function createLog(context: LogContext): Promise<Log> {
       'ADAPTER_CONTRACT',
       `--log ${name}: it cannot commit a step as one (supports.atomicStep), and Headwater would store readings twice after a crash`,
     );
-  const log = definition.create({
-    address,
-    options,
-    notify,
-    nowMs,
-    folder: join(config.data, `log-${definition.name}`),
-    namespace: config['log.namespace'],
-    partitions: config['log.partitions'],
-    topics: topics(config['log.readingsBytesMax']),
-    retired: config.lake === 'none' ? LAKE_TOPICS.map(lakeGroup) : [],
-  });
-  return new GuardedLog(log, definition.name);
+  const log = made(
+    `--log ${name}`,
+    () =>
+      definition.create({
+        address,
+        options,
+        notify,
+        nowMs,
+        folder: join(config.data, `log-${definition.name}`),
+        namespace: config['log.namespace'],
+        partitions: config['log.partitions'],
+        topics: topics(config['log.readingsBytesMax']),
+        retired: config.lake === 'none' ? LAKE_TOPICS.map(lakeGroup) : [],
+      }),
+    LOG_METHODS,
+  );
+  return new GuardedLog(log, definition.name, notify);
 }

@@ -60,6 +60,8 @@ class Runner implements Stage {
   private idleAt = 0;
   /** `idle` has failed: nothing more is read before it has passed. */
   private idleFailed = false;
+  /** The log could not be read when it was last asked. */
+  private isDeaf = false;
   private failures = 0;
 
   constructor(options: StageOptions) {
@@ -108,7 +110,12 @@ class Runner implements Stage {
         await this.round();
       } catch (error) {
         // `Overtaken` has been told with the commit that failed.
-        if (!(error instanceof Overtaken)) throw error;
+        if (error instanceof Overtaken) continue;
+        this.stopForBug(error);
+        // Thrown where nothing should throw: it begins again, as after any trouble.
+        this.member.forget();
+        await this.leave();
+        await this.wait(WORK, error);
       }
     }
   }
@@ -144,7 +151,9 @@ class Runner implements Stage {
       await this.during(READ, () => this.member.poll(POLL_MS));
       this.trouble.passed(JOIN);
       this.trouble.passed(READ);
+      this.isDeaf = false;
     } catch (error) {
+      this.isDeaf = true;
       this.stopForBug(error);
       await this.wait(READ, error);
       if (!isRetryable(error) || this.failures % ANEW_EVERY === 0) await this.leave();
@@ -236,8 +245,8 @@ class Runner implements Stage {
       this.committed();
     }
     this.trouble.passed(IDLE);
-    // While records wait that cannot be worked on, or committed, that trouble is not over by it.
-    if (produced !== undefined && this.member.pending.length === 0) this.settle();
+    // While records wait that cannot be read, worked on, or committed, that trouble is not over by it.
+    if (produced !== undefined && this.member.pending.length === 0 && !this.isDeaf) this.settle();
   }
 
   /** What it failed with, if it did. */

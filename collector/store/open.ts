@@ -5,6 +5,8 @@ import { TokenSource, checkPlaintext } from './credentials.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { loadAdapter } from '../adapters.ts';
 import type { CollectorConfig } from '../config.ts';
+import { made } from '../guard.ts';
+import { GuardedStore, STORE_METHODS } from './guarded.ts';
 import { STORE_CONTRACT_VERSION, type TimeSeriesStore } from './store.ts';
 
 export interface StoreContext {
@@ -39,5 +41,10 @@ export async function createStore(context: StoreContext): Promise<TimeSeriesStor
   const found = await loadAdapter<Given>('store', STORE_CONTRACT_VERSION, name, '--store', config);
   const { definition, address, options } = found;
   const folder = join(config.data, `store-${definition.name}`);
-  return definition.create({ address, options, folder, notify, nowMs });
+  const store = made(
+    `--store ${name}`,
+    () => definition.create({ address, options, folder, notify, nowMs }),
+    STORE_METHODS,
+  );
+  return new GuardedStore(store, definition.name, definition.supports);
 }

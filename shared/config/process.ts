@@ -1,6 +1,6 @@
 /** What every server process does the same way: catch signals, stop once, and end with the right exit code. */
 import { operatingError } from '../../contracts/errors.ts';
-import { codeOf, isBug, messageOf } from '../errors.ts';
+import { codeOf, isBug, messageOf, stackOf } from '../errors.ts';
 import { printableLines, type Notify } from '../telemetry/log.ts';
 
 /**
@@ -150,8 +150,7 @@ export function privateFiles(): void {
 }
 
 function endOf(notify: Notify, error: unknown): void {
-  const text = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
-  notify({ level: 'error', event: 'bug', text });
+  notify({ level: 'error', event: 'bug', text: stackOf(error) });
   process.exit(70);
 }
 
@@ -176,14 +175,14 @@ export function outlast(notify: Notify): void {
   const take = (error: unknown): void => {
     if (isBug(error)) return endOf(notify, error);
     count++;
-    const text = messageOf(error);
+    // The same with other figures is the same.
+    const text = messageOf(error).slice(0, 300).replaceAll(/\d+/g, '…');
     const now = performance.now();
     if (now - (told.get(text) ?? -TOLD_EVERY_MS) < TOLD_EVERY_MS) return;
     if (told.size > 1000) told.clear();
     told.set(text, now);
-    const stack = error instanceof Error ? (error.stack ?? text) : text;
     const about = `an error that nobody caught, number ${count} since the start; the process goes on`;
-    notify({ level: 'error', event: 'uncaught', text: `${about}: ${stack}` });
+    notify({ level: 'error', event: 'uncaught', text: `${about}: ${stackOf(error)}` });
   };
   process.on('uncaughtException', take);
   process.on('unhandledRejection', take);

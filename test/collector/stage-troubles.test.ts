@@ -49,6 +49,12 @@ const KINDS: readonly (() => unknown)[] = [
   () => null,
   () => 42,
   () => Object.assign(new Error('disk'), { code: 'EIO' }),
+  () => Symbol('theirs'),
+  () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    return proxy;
+  },
 ];
 
 /** A package whose every call fails while `bad.now`, with each kind in turn: as a rejection, or at once. */
@@ -235,6 +241,30 @@ describe('a stage', () => {
     expect(aside[0]?.reason).toMatch(
       /^stage 'trial' cannot take this record \(readings\/0, offset 77\)/,
     );
+  });
+
+  it('says once that the log cannot be read, though it finishes meanwhile what it has gathered', async () => {
+    let polls = 0;
+    const deaf = new Proxy(log, {
+      get: (target, name) => {
+        if (name !== 'consumer') return Reflect.get(target, name, target) as unknown;
+        return async (options: Parameters<Log['consumer']>[0]) => ({
+          ...(await target.consumer(options)),
+          ended: () => new Set(),
+          close: () => Promise.resolve(),
+          commit: () => Promise.resolve(),
+          poll: () => {
+            polls++;
+            return Promise.reject(Object.assign(new Error('deaf'), { code: 'LOG_UNAVAILABLE' }));
+          },
+        });
+      },
+    });
+    const step = (): Promise<[]> => Promise.resolve([]);
+    const stage = follow({ step, idle: step }, deaf);
+    await until('many polls', () => polls > 8 || undefined, 20_000);
+    await stage.close();
+    expect(notices.map(({ event }) => event)).toEqual(['trial_waits']);
   });
 
   it('sets nothing aside while nobody passes: what is away is waited for, whatever it says', async () => {
