@@ -23,6 +23,9 @@ import {
 import { TOPIC_RAW, type Log, type LogRecord } from './log/log.ts';
 import type { Rebuild } from './rebuild.ts';
 
+const POLL_MS = 300;
+const APPEND_BYTES = 1024 * 1024;
+
 const hash = (frame: Buffer): string => createHash('sha256').update(frame).digest('base64');
 
 /** When what is said again was said again: it is so once. */
@@ -133,6 +136,52 @@ export async function sayAhead({ check }: Lake, rebuild: Rebuild): Promise<void>
   ahead.clear();
   const text = `the log has ${frames} frames again that only the lake had`;
   notify({ level: 'info', event: 'log_restored', text });
+}
+
+/** Who reads a topic of the log once, and where it ends. */
+export interface LogReading {
+  log: Log;
+  newId: () => string;
+  isStopped: () => boolean;
+}
+
+export async function scanLog(
+  { log, newId, isStopped }: LogReading,
+  topic: string,
+  take: (record: LogRecord) => Promise<void>,
+): Promise<void> {
+  const group = `headwater-heal-${newId()}`;
+  const consumer = await log.consumer({ group, topic, from: 'start', bytesMax: 4 * 1024 * 1024 });
+  try {
+    while (!isStopped() && consumer.ended().size < log.partitions)
+      for (const record of await consumer.poll(POLL_MS)) await take(record);
+  } finally {
+    await consumer.close();
+  }
+}
+
+/** Appends again what the log has now and is asked for. */
+export async function sayAgain(
+  reading: LogReading,
+  topic: string,
+  isAsked: (record: LogRecord) => boolean,
+  headers: Record<string, string> = {},
+): Promise<void> {
+  let batch: LogRecord[] = [];
+  let bytes = 0;
+  const flush = async (): Promise<void> => {
+    if (batch.length > 0) await reading.log.append(topic, batch);
+    batch = [];
+    bytes = 0;
+  };
+  await scanLog(reading, topic, async (record) => {
+    if (!isAsked(record)) return;
+    const { key, value } = record;
+    batch.push({ key, value, headers: { ...record.headers, ...headers } });
+    bytes += value.length;
+    if (bytes >= APPEND_BYTES) await flush();
+  });
+  await flush();
 }
 
 /** Whole frames of a file that was set aside are said again. */

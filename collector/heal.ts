@@ -7,7 +7,7 @@
 import { isRetryable } from '../contracts/errors.ts';
 import { codeOf, messageOf } from '../shared/errors.ts';
 import { readingsOf } from '../shared/model/readings-record.ts';
-import { TOPIC_RAW, TOPIC_RESULTS, type Log, type LogRecord } from './log/log.ts';
+import { TOPIC_RAW, TOPIC_RESULTS, type Log } from './log/log.ts';
 import { lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
@@ -19,28 +19,32 @@ import {
   isUnnumbered,
   salvage,
   neverKept,
+  sayAgain,
   sayAhead,
+  scanLog,
   spansBy,
   spansText,
   zoneSpans,
+  type LogReading,
   type Lost,
 } from './heal-frames.ts';
 import { Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-rows.ts';
 import { keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { isAllInLog } from './lake/gather.ts';
-import { dateOf, folderOf, type Zone } from './lake/layout.ts';
+import { ZONES, dateOf, folderOf, type Zone } from './lake/layout.ts';
 import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manifest.ts';
 
 const POLL_MS = 300;
 const RETRY_MS = 5000;
 /** What is lost at the same time is made again at once. */
 const GATHER_MS = 1000;
-const APPEND_BYTES = 1024 * 1024;
 /** Of a gateway that is asked. */
 const BRINGS_MS = 20_000;
 /** Of the lake stages, to have what was said again. */
 const CAUGHT_UP_MS = 600_000;
+
+const nowMs = (): number => Math.round(performance.timeOrigin + performance.now());
 
 export interface HealOptions {
   log: Log;
@@ -63,6 +67,8 @@ export class Heal {
   private readonly asked = new Map<string, Spans>();
   /** The readings had less than they had, and nobody knew what. */
   private wasLess = false;
+  /** A round came to its end. */
+  private hasLooked = false;
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
   private isAsked = false;
@@ -73,12 +79,15 @@ export class Heal {
     const { check } = options.lake;
     check.onLost = () => this.ask();
     // What was found before.
-    if (check.lost.size + check.less.size + check.ahead.gateways.length > 0) this.ask();
+    const isOfLog = options.log.hasLost?.('lake') === true;
+    if (check.lost.size + check.less.zones.size + check.ahead.gateways.length > 0 || isOfLog)
+      this.ask();
   }
 
   /** What a gateway is asked for; whether it has come is looked at then. */
   stillWanted(gateway: string): Spans {
-    if (this.wanted.has(gateway)) this.ask();
+    const isNew = !this.hasLooked && this.options.log.hasLost?.('lake') === true;
+    if (this.wanted.has(gateway) || isNew) this.ask();
     return this.wanted.get(gateway) ?? {};
   }
 
@@ -112,6 +121,11 @@ export class Heal {
       await new Promise((resolve) => setTimeout(resolve, Math.min(POLL_MS, ms - waited)));
   }
 
+  private get reading(): LogReading {
+    const { log, newId } = this.options;
+    return { log, newId, isStopped: () => this.stopped };
+  }
+
   private of(zone: Zone): Lost[] {
     return [...this.options.lake.check.lost.values()].filter(
       (lost) => lost.zone === zone && lost.entry.final !== true,
@@ -119,7 +133,11 @@ export class Heal {
   }
 
   private async round(): Promise<void> {
-    const { lake } = this.options;
+    const { lake, log } = this.options;
+    const { less } = lake.check;
+    // What the log has lost the lake may not have been given yet.
+    const isOfLog = log.hasLost?.('lake') === true;
+    if (isOfLog) for (const zone of ZONES) less.note(zone, false, nowMs());
     await sayAhead(lake, this.options.rebuild);
     await this.lookAgain();
     const readings = await Returned.since(lake, this.of('readings'));
@@ -128,15 +146,19 @@ export class Heal {
     await this.ofZone('raw', (isAll) => this.raw(isAll));
     await this.ofZone('readings', (isAll) => this.readings(isAll, readings));
     await this.ofZone('results', (isAll) => this.results(isAll, results));
+    // What a gateway was asked for and no file has ever had is known to nobody else.
+    if (isOfLog && this.asked.size === 0 && less.zones.size === 0) await log.madeUp?.('lake');
+    this.hasLooked = true;
   }
 
   /** What is found to be gone meanwhile is for the next round. */
   private async ofZone(zone: Zone, work: (isAll: boolean) => Promise<void>): Promise<void> {
     const { less } = this.options.lake.check;
-    const before = less.get(zone)?.times;
+    const before = less.zones.get(zone)?.times;
     if (zone === 'readings') this.wasLess ||= before !== undefined;
+    const marks = before === undefined ? [] : await less.marksOf(zone);
     await work(before !== undefined);
-    if (less.get(zone)?.times === before) less.delete(zone);
+    if (before !== undefined) await less.settle(zone, before, marks);
   }
 
   /** What was given up may have come after all: from a gateway, or by a rebuild. */
@@ -166,7 +188,7 @@ export class Heal {
     const { check } = this.options.lake;
     for (const each of check.lost.values()) if (each.zone === 'readings') delete each.entry.final;
     this.isAsked = true;
-    if (this.wasLess) check.hasLess('readings');
+    if (this.wasLess) check.less.note('readings', false, nowMs());
   }
 
   // ---- raw ----
@@ -183,7 +205,7 @@ export class Heal {
       lake,
       lost.map(({ entry }) => entry),
     );
-    await this.sayAgain(TOPIC_RAW, (record) => {
+    await sayAgain(this.reading, TOPIC_RAW, (record) => {
       const found = frameOf(record.value);
       if (found === undefined) return unnumbered.takes(record);
       if (said.touches(found.gateway, found.spans)) return false;
@@ -267,7 +289,7 @@ export class Heal {
   /** What the lake's raw zone and the log have. */
   private async rawThere(): Promise<SpanSet> {
     const all = await zoneSpans(this.options.lake, 'raw');
-    await this.scan(TOPIC_RAW, ({ value }) => {
+    await scanLog(this.reading, TOPIC_RAW, ({ value }) => {
       const found = frameOf(value);
       if (found !== undefined) all.add(found.gateway, found.spans);
       return Promise.resolve();
@@ -285,7 +307,8 @@ export class Heal {
     for (const folder of folders) lake.suspects.add(folder);
     if (isAll) lake.suspects.add('');
     const since = performance.timeOrigin + performance.now();
-    await this.sayAgain(
+    await sayAgain(
+      this.reading,
       TOPIC_RESULTS,
       ({ value, headers }) => {
         const batch = readingsOf(value);
@@ -338,46 +361,6 @@ export class Heal {
       entry.key,
       `the lake: not all of the ${entry.rows} rows of ${entry.key} can be made again: ${none} ${isKnown ? spansText(rest) : 'what it had, which nobody knows'}`,
     );
-  }
-
-  /** Appends again what the log has now and is asked for. */
-  private async sayAgain(
-    topic: string,
-    isAsked: (record: LogRecord) => boolean,
-    headers: Record<string, string> = {},
-  ): Promise<void> {
-    const { log } = this.options;
-    let batch: LogRecord[] = [];
-    let bytes = 0;
-    const flush = async (): Promise<void> => {
-      if (batch.length > 0) await log.append(topic, batch);
-      batch = [];
-      bytes = 0;
-    };
-    await this.scan(topic, async (record) => {
-      if (!isAsked(record)) return;
-      const { key, value } = record;
-      batch.push({ key, value, headers: { ...record.headers, ...headers } });
-      bytes += value.length;
-      if (bytes >= APPEND_BYTES) await flush();
-    });
-    await flush();
-  }
-
-  private async scan(topic: string, take: (record: LogRecord) => Promise<void>): Promise<void> {
-    const { log, newId } = this.options;
-    const consumer = await log.consumer({
-      group: `headwater-heal-${newId()}`,
-      topic,
-      from: 'start',
-      bytesMax: 4 * 1024 * 1024,
-    });
-    try {
-      while (!this.stopped && consumer.ended().size < log.partitions)
-        for (const record of await consumer.poll(POLL_MS)) await take(record);
-    } finally {
-      await consumer.close();
-    }
   }
 
   /** Until the lake's stage of a zone has what the log has. */

@@ -7,7 +7,6 @@ import { replaysPart } from './decode/replay-part.ts';
 import { Heal } from './heal.ts';
 import { forgetPast } from './lake/past.ts';
 import type { Lake } from './lake/lake.ts';
-import { ZONES } from './lake/layout.ts';
 import { SpanSet } from './lake/manifest.ts';
 import { NO_LAKE, lakePart } from './lake/part.ts';
 import { DAMAGES, PASS, orNull } from './lake/schema.ts';
@@ -50,7 +49,7 @@ export const lakeCheckPart: CollectorPart<Checking> = {
   name: 'checking the lake',
   roles: ['lake'],
   absent: NO_LAKE,
-  open: (site) => {
+  open: async (site) => {
     const lake = site.find(lakePart);
     const replays = site.find(replaysPart);
     const rebuilding = site.find(rebuildPart);
@@ -65,11 +64,9 @@ export const lakeCheckPart: CollectorPart<Checking> = {
       holds: (gateway, spans) => ledger.holds(gateway, spans),
       askGateways: () => ledger.askGateways(),
     });
-    // What the log has lost the lake may not have been given yet.
-    if (log.hasLost?.() === true) for (const zone of ZONES) lake.check.hasLess(zone, false);
     ledger.wantedRaw = (gateway) => heal.stillWanted(gateway);
     const scrub = new Scrub(lake, notify, nowMs);
-    scrub.start();
+    await scrub.start();
     return { lake, scrub, heal, audit: site.get(guardPart).audit };
   },
   routes: [

@@ -128,6 +128,9 @@ export interface LogContext<O extends OptionsSpec = OptionsSpec> extends Adapter
   retired: readonly string[];
 }
 
+/** Who has something in a log that may be lost with it. */
+export type LosesIt = 'ledger' | 'lake' | 'settings';
+
 export interface Log {
   readonly kind: string;
   /** Partitions of every topic, as keys are spread over them. */
@@ -164,9 +167,11 @@ export interface Log {
   /** Sentences about what does not hold as configured, for start-up and `doctor`. */
   warnings(): string[];
   /**
-   * Whether damage was found when it was opened: records of any topic may be gone, and what stages keep in it as well. Left
-   * out where that cannot be, or cannot be known.
+   * Whether damage was found when it was opened, now or in an earlier process, that this one has not made up for: records of any
+   * topic may be gone, and what stages keep in it as well. Left out where that cannot be, or cannot be known.
    */
-  hasLost?(): boolean;
+  hasLost?(of: LosesIt): boolean;
+  /** It has made up for what it could: `hasLost` says no from now on. */
+  madeUp?(of: LosesIt): Promise<void>;
   close(): Promise<void>;
 }

@@ -16,17 +16,17 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { device, endAll, start, until } from './flash-machine.mjs';
+import { flagsOf } from './flags.mjs';
 import { cache, freePort, root } from './here.mjs';
 
-const { values } = parseArgs({
+const { values } = flagsOf(import.meta.url, {
   options: {
-    arch: { type: 'string', default: 'arm64,armhf' },
-    seconds: { type: 'string', default: '60' },
+    arch: { type: 'string', list: true, choices: ['arm64', 'armhf'], default: ['arm64', 'armhf'] },
+    seconds: { type: 'number', default: 60, min: 1, about: 'of each figure' },
   },
 });
-const SPAN_MS = Number(values.seconds) * 1000;
+const SPAN_MS = values.seconds * 1000;
 const BOOT_MS = 300_000;
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio-rng', 'ext4'];
 const work = mkdtempSync(join(tmpdir(), 'headwater-arm-'));
@@ -255,7 +255,7 @@ async function trial(arch) {
 
 let failed = false;
 try {
-  for (const arch of values.arch.split(',')) {
+  for (const arch of values.arch) {
     if (!Object.hasOwn(USERLAND, arch))
       throw new Error(`'${arch}' is none of ${Object.keys(USERLAND).join(', ')}`);
     await trial(arch);

@@ -59,7 +59,7 @@ export class LakeSide {
   /** Whether rows of this day are being made again: there is nothing to compare until they are there. */
   isHealing(day?: string): boolean {
     return (
-      this.lake.check.less.size > 0 ||
+      this.lake.check.less.zones.size > 0 ||
       this.lake.check.damages.some(({ date, final }) => !final && (day ?? date) === date)
     );
   }

@@ -42,6 +42,9 @@ export class DecodeStage {
     this.decode = new DecodeStep(mappings, limits, notify);
   }
 
+  /** The ledger after a log that was damaged: told anew, and in a step that was not begun again. */
+  private told: 'anew' | 'said' | undefined;
+
   get decoder(): FrameDecoder {
     return this.decode.decoder;
   }
@@ -87,10 +90,13 @@ export class DecodeStage {
         onRevoke: (partition) => this.state.revoke(partition),
       },
       isPlaceOwn: true,
-      step: (given, offsets) => {
+      step: async (given, offsets) => {
+        // What was told anew came with the step before this one.
+        if (this.told === 'said') await this.log.madeUp?.('ledger');
+        this.told = this.told === 'anew' ? 'said' : undefined;
         const records = this.places.fresh(given);
         const { produced } = this.decode.step(this.state, records);
-        return Promise.resolve([...produced, ...this.places.after(records, offsets)]);
+        return [...produced, ...this.places.after(records, offsets)];
       },
       passOver: (offsets) => this.places.after([], offsets),
     });
@@ -104,9 +110,10 @@ export class DecodeStage {
     const why =
       entries.length === 0
         ? 'is empty'
-        : this.log.hasLost?.() === true
+        : this.log.hasLost?.('ledger') === true
           ? 'may lack something, for the log was damaged'
           : undefined;
+    this.told = this.log.hasLost?.('ledger') === true ? 'anew' : undefined;
     if (why === undefined || committed === 0) state.load(records);
     else {
       state.load(records.filter((record) => !entries.includes(record)));

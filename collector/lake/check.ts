@@ -12,6 +12,7 @@ import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
 import { ZONES, current, parseKey, type LakeFile, type Zone, type FileFilter } from './layout.ts';
+import { LessZones } from './less.ts';
 import { SpanSet, counts, isAs, isLost, type FileEntry } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { sumFile } from './sums.ts';
@@ -20,6 +21,8 @@ export const ASIDE = '_aside/';
 
 /** Files that need not be read again soon, remembered: merged ones never come again. */
 const SEEN_MAX = 20_000;
+
+const nowMs = (): number => Math.round(performance.timeOrigin + performance.now());
 
 /** What is known of a file that is not as it was written. */
 export interface Damage {
@@ -35,15 +38,6 @@ export interface Damage {
   since: number;
   /** No source has all of its rows. */
   final: boolean;
-}
-
-/** Of a zone that has less than it had. */
-interface Less {
-  /** Epoch milliseconds. */
-  since: number;
-  /** So often that was found. */
-  times: number;
-  isSure: boolean;
 }
 
 /** A look at all of the lake (`scrub.ts`). */
@@ -77,7 +71,7 @@ export class LakeCheck {
   /** Called when rows have to be made again: those of `lost`, and whatever the zones of `less` lack. */
   onLost: () => void = () => undefined;
   /** Zones that have less than they had, or may have, and nobody knows what. */
-  readonly less = new Map<Zone, Less>();
+  readonly less: LessZones;
   /** Raw frames that the lake has and a log, restored from an older copy, has not: they are said again in it. */
   readonly ahead = new SpanSet();
   /** The last look at all of it that came to its end. */
@@ -100,10 +94,11 @@ export class LakeCheck {
   constructor(lake: Checked, folder: string) {
     this.lake = lake;
     this.folder = folder;
+    this.less = new LessZones(lake.store, folder, this.writer.replace('-check', ''));
   }
 
   get damages(): Damage[] {
-    const zones = [...this.less].flatMap(([zone, { since, isSure }]): Damage[] => {
+    const zones = [...this.less.zones].flatMap(([zone, { since, isSure }]): Damage[] => {
       const reason = 'manifests and files are gone, and nothing says what was in them';
       const all = { date: '', gateway: '~', rows: 0, kind: 'missing' as const, final: false };
       return isSure ? [{ zone, key: `${zone}/`, reason, since, ...all }] : [];
@@ -258,7 +253,7 @@ export class LakeCheck {
     reason: string,
   ): Promise<void> {
     const { key } = entry;
-    const since = Math.round(performance.timeOrigin + performance.now());
+    const since = nowMs();
     const lost: FileEntry = { ...entry, gone, reason, since };
     await this.say(zone, lost);
     let where = '';
@@ -276,19 +271,16 @@ export class LakeCheck {
   /** A file that no manifest speaks of and nothing can be read of. */
   async unreadable({ key, bytes, zone }: LakeFile): Promise<void> {
     const entry = { key, bytes, crc: '', rows: 0, groups: [], spans: {}, gen: 0 };
-    await this.setAside(zone, entry, 'damaged', 'it is no Parquet file that can be read');
     // What it had is not known.
-    this.hasLess(zone);
+    await this.hasLess(zone);
+    await this.setAside(zone, entry, 'damaged', 'it is no Parquet file that can be read');
   }
 
-  /** `isSure`: something is gone; else it may be. */
-  hasLess(zone: Zone, isSure = true): void {
-    const before = this.less.get(zone);
-    this.less.set(zone, {
-      since: before?.since ?? Math.round(performance.timeOrigin + performance.now()),
-      times: (before?.times ?? 0) + 1,
-      isSure: isSure || before?.isSure === true,
-    });
+  /** Something is gone of it, and nobody knows what. Resolves when that is on stable storage. Throws LAKE_UNAVAILABLE. */
+  async hasLess(zone: Zone): Promise<void> {
+    const since = nowMs();
+    await this.less.mark(zone, since);
+    this.less.note(zone, true, since);
     this.onLost();
   }
 
@@ -365,6 +357,20 @@ export class LakeCheck {
     lost.entry = { ...lost.entry, final: true };
     await this.say(lost.zone, lost.entry);
     this.notify({ level: 'error', event: 'lake_lost', text });
+  }
+
+  /** What earlier processes found and have not made again. Throws LAKE_UNAVAILABLE. */
+  async learnAll(): Promise<void> {
+    await this.less.learn();
+    for (const zone of ZONES) {
+      const catalog = this.lake.catalog(zone);
+      const dates = new Set<string>();
+      for (const { dates: own } of (await catalog.loadRoots()).values())
+        for (const [date, { lost = 0 }] of Object.entries(own)) if (lost > 0) dates.add(date);
+      for (const date of dates)
+        for (const entry of (await catalog.day(date)).entries.values()) this.learn(zone, entry);
+    }
+    if (this.less.zones.size > 0) this.onLost();
   }
 
   /** What an earlier process found, and was not made again. */

@@ -15,7 +15,7 @@ const PART = '.part';
 /** What is asked of the file system: Node's own, or one that is watched. */
 export type FileCalls = Pick<
   typeof nodeFiles,
-  'copyFile' | 'mkdir' | 'open' | 'readFile' | 'readdir' | 'rename' | 'rm' | 'stat'
+  'copyFile' | 'mkdir' | 'open' | 'readFile' | 'readdir' | 'rename' | 'rm' | 'rmdir' | 'stat'
 >;
 
 export class LocalObjects implements ObjectStore {
@@ -25,6 +25,11 @@ export class LocalObjects implements ObjectStore {
   private readonly files: FileCalls;
   /** Folders whose names are on stable storage. */
   private readonly durable = new Set<string>();
+  /** Folders whose names may be nowhere but in memory, after an fsync that failed. */
+  private doubtful: string[] = [];
+  private making: Promise<unknown> = Promise.resolve();
+  /** So many fsyncs of folders have failed. */
+  private failedSyncs = 0;
 
   constructor(folder: string, files: FileCalls = nodeFiles) {
     this.folder = folder;
@@ -38,6 +43,16 @@ export class LocalObjects implements ObjectStore {
       await handle.sync();
     } finally {
       await handle.close();
+    }
+  }
+
+  /** What failed once says yes the next time, whatever became of what it was asked for. */
+  private async syncFolder(path: string): Promise<void> {
+    try {
+      await this.sync(path);
+    } catch (error) {
+      this.failedSyncs++;
+      throw error;
     }
   }
 
@@ -83,8 +98,11 @@ export class LocalObjects implements ObjectStore {
         await this.files.copyFile(file, part);
       }
       await this.sync(part);
+      const before = this.failedSyncs;
       await this.files.rename(part, target);
-      await this.sync(dirname(target));
+      await this.syncFolder(dirname(target));
+      // This name may have been among what another one's should have written: it is put once more.
+      if (this.failedSyncs !== before) throw new Error('an fsync beside it has failed');
     });
   }
 
@@ -95,12 +113,35 @@ export class LocalObjects implements ObjectStore {
   private async folderOf(target: string): Promise<void> {
     const folder = dirname(target);
     if (this.durable.has(folder)) return;
+    // One at a time: nobody puts anything into one that is to be made anew.
+    const run = this.making.then(() => this.makeDurable(folder));
+    this.making = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
+    await run;
+  }
+
+  private async makeDurable(folder: string): Promise<void> {
+    if (this.durable.has(folder)) return;
+    await this.unmake();
     await this.files.mkdir(folder, { recursive: true });
     const made = [folder];
     for (let at = folder; at !== this.folder && at !== dirname(at); made.push((at = dirname(at))))
       if (this.durable.has(dirname(at))) break;
-    for (const each of made.toReversed()) await this.sync(dirname(each));
+    try {
+      for (const each of made.toReversed()) await this.syncFolder(dirname(each));
+    } catch (error) {
+      this.doubtful = made;
+      throw error;
+    }
     for (const each of made) this.durable.add(each);
+  }
+
+  /** Only a name that is given anew is written: folders that are in doubt, and empty, are made once more. */
+  private async unmake(): Promise<void> {
+    for (const each of this.doubtful)
+      await this.files.rmdir(each).catch((error: unknown) => {
+        if (!['ENOTEMPTY', 'EEXIST', 'ENOENT', 'EBUSY'].includes(codeOf(error))) throw error;
+      });
+    this.doubtful = [];
   }
 
   async get(key: string): Promise<Buffer> {
@@ -159,7 +200,7 @@ export class LocalObjects implements ObjectStore {
       if (!isThere) return;
       await this.files.rm(target, { force: true });
       // Else it may be there again after a power cut, with rows that others have by now.
-      await this.sync(dirname(target));
+      await this.syncFolder(dirname(target));
     });
   }
 

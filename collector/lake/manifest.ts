@@ -50,6 +50,8 @@ export interface DateSeal {
   rows: number;
   bytes: number;
   digest: string;
+  /** Files that are lost: whoever starts has to know without reading every day. Left out when there are none. */
+  lost?: number;
 }
 
 /** Sequences of an epoch, and the dates between which the files lie that have them. */
@@ -140,14 +142,17 @@ export const counts = (entry: FileEntry): boolean => entry.gone === undefined;
 export function sealOf(files: readonly FileEntry[]): DateSeal {
   const seal = { files: 0, rows: 0, bytes: 0 };
   let digest = 0n;
+  let lost = 0;
   for (const entry of files) {
+    if (isLost(entry)) lost++;
     if (!counts(entry)) continue;
     seal.files++;
     seal.rows += entry.rows;
     seal.bytes += entry.bytes;
     digest += digestOf(entry);
   }
-  return { ...seal, digest: BigInt.asUintN(MODULUS_BITS, digest).toString(16) };
+  const sum = { ...seal, digest: BigInt.asUintN(MODULUS_BITS, digest).toString(16) };
+  return lost === 0 ? sum : { ...sum, lost };
 }
 
 /** Of all days of a root: what the log keeps of it. */

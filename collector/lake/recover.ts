@@ -158,5 +158,5 @@ async function less(lake: Lake, zone: Zone, writer: string, seal: string): Promi
     event: 'lake_less',
     text: `lake, ${zone}: ${lake.store.address} is not as this collector left it (emptied, an older copy, or another place): what it lacks is made again from the log and from raw frames`,
   });
-  lake.check.hasLess(zone);
+  await lake.check.hasLess(zone);
 }

@@ -53,10 +53,13 @@ async function remakeDay(lake: Lake, zone: Zone, writer: string, date: string): 
   const files = await lake.files(zone, { from: date, to: date });
   const own = files.filter((file) => writerOf(file.log, file.partition) === writer);
   catalog.forget(date);
+  // Before what is made again hides that it was gone.
+  const since = Math.round(performance.timeOrigin + performance.now());
+  const mark = await lake.check.less.mark(zone, since);
   const unreadable = await adopt(lake, zone, writer, await unlisted(lake, zone, own), date);
   for (const file of unreadable) await lake.check.unreadable(file);
   const now = (await catalog.loadRoots()).get(writer)?.dates[date];
-  if (seal !== undefined && now?.digest === seal.digest) return;
+  if (seal !== undefined && now?.digest === seal.digest) return await lake.remove(mark);
   // Not all of them are proven to be as they were, and nothing says which; there may have been others.
   const day = await catalog.day(date);
   for (const { key } of own) {
@@ -65,5 +68,6 @@ async function remakeDay(lake: Lake, zone: Zone, writer: string, date: string): 
     const reason = 'its manifest was lost, and nothing proves that it is as it was written';
     await lake.check.setAside(zone, entry, 'damaged', reason);
   }
-  lake.check.hasLess(zone);
+  lake.check.less.note(zone, true, since);
+  lake.check.onLost();
 }

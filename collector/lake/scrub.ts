@@ -56,15 +56,29 @@ export class Scrub {
       });
   }
 
-  start(): void {
-    this.running = this.loop();
+  /** What earlier processes found is known before anybody asks, where the lake can be read. */
+  async start(): Promise<void> {
+    const isKnown = await this.learn();
+    this.running = this.loop(isKnown);
   }
 
-  private async loop(): Promise<void> {
+  private async learn(): Promise<boolean> {
+    try {
+      await this.lake.check.learnAll();
+      return true;
+    } catch (error) {
+      if (!isRetryable(error)) throw error;
+      return false; // The first pass says why.
+    }
+  }
+
+  private async loop(isLearnt: boolean): Promise<void> {
     const pauseMs = this.lake.store.kind === 'local' ? PAUSE_MS.local : PAUSE_MS.elsewhere;
+    let isKnown = isLearnt;
     while (!this.stopped) {
       let restMs = pauseMs;
       try {
+        isKnown ||= await this.learn();
         await this.pass((workMs) => this.rest(Math.min(workMs * REST, REST_MS_MAX)));
         this.said = '';
       } catch (error) {

@@ -1,24 +1,67 @@
-/** What the embedded log has lost, told once each. */
+/**
+ * What the embedded log has lost, told once each. For whom it may lack something stands in `log.lost` beside it, a line each,
+ * before anything is put right: a kill while it is made good leaves nothing else that would say so.
+ */
+import { readFile, rm } from 'node:fs/promises';
+import { writeWhole } from '../../shared/config/whole-file.ts';
+import { codeOf } from '../../shared/errors.ts';
 import type { Recovery } from '../../shared/kv/recover.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { DAMAGED } from './embedded-records.ts';
-import type { StoredRecord } from './log.ts';
+import type { LosesIt, StoredRecord } from './log.ts';
+
+const ALL: readonly LosesIt[] = ['ledger', 'lake', 'settings'];
 
 export class Losses {
   private readonly notify: Notify;
+  private readonly path: string | undefined;
   private readonly said = new Set<string>();
-  /** Something in it was damaged. */
-  some = false;
+  /** Who has not made up yet for what was damaged. */
+  private readonly open = new Set<LosesIt>();
 
-  constructor(notify: Notify) {
+  /** `path`: of the note; undefined: there is no disk. */
+  constructor(notify: Notify, path: string | undefined) {
     this.notify = notify;
+    this.path = path;
+  }
+
+  has(of: LosesIt): boolean {
+    return this.open.has(of);
+  }
+
+  /** What earlier processes have not made up for. */
+  async load(): Promise<void> {
+    if (this.path === undefined) return;
+    const text = await readFile(this.path, 'utf8').catch((error: unknown) => {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      return undefined;
+    });
+    if (text === undefined) return;
+    const named = ALL.filter((of) => text.split('\n').includes(of));
+    // One that is damaged says that there was something.
+    for (const of of named.length > 0 ? named : ALL) this.open.add(of);
+  }
+
+  /** Something in it is damaged: everyone may lack something. Resolves when that is on stable storage. */
+  async begin(): Promise<void> {
+    for (const of of ALL) this.open.add(of);
+    await this.keep();
+  }
+
+  async madeUp(of: LosesIt): Promise<void> {
+    if (this.open.delete(of)) await this.keep();
+  }
+
+  private async keep(): Promise<void> {
+    if (this.path === undefined) return;
+    if (this.open.size === 0) await rm(this.path, { force: true });
+    else await writeWhole(this.path, [...this.open, ''].join('\n'));
   }
 
   /** What an open has found. */
   found({ damaged, setAside, carried, copies }: Recovery): void {
     for (const { file, offset, bytes, kind } of damaged.flatMap(({ damages }) => damages)) {
       if (kind === 'corrupt') {
-        this.some = true;
         this.notify({
           level: 'error',
           event: 'log_damaged',
@@ -27,7 +70,6 @@ export class Losses {
       }
     }
     if (setAside !== undefined) {
-      this.some = true;
       this.notify({
         level: 'error',
         event: 'log_set_aside',

@@ -21,13 +21,21 @@ export interface EmbeddedLogOptions {
   reopenMs?: number;
 }
 
-/** Recovers from damage; `stamp` names what is set aside. */
-export async function openLog(options: EmbeddedLogOptions, stamp: string): Promise<Recovery> {
+/** Where it stands that something was lost; undefined: there is no disk. */
+export const lostNote = ({ openDatabase, folder }: EmbeddedLogOptions): string | undefined =>
+  openDatabase === undefined ? join(folder, 'log.lost') : undefined;
+
+/** Recovers from damage; `stamp` names what is set aside, `onDamage` comes before that. */
+export async function openLog(
+  options: EmbeddedLogOptions,
+  stamp: string,
+  onDamage: () => Promise<void>,
+): Promise<Recovery> {
   if (options.openDatabase !== undefined) return await options.openDatabase(stamp);
   const folder = join(options.folder, 'log');
   await makeFolder(folder);
   const create =
     options.createDatabase ??
     ((path: string) => new LevelDatabase(path, { cacheBytes: 4 * 1024 * 1024 }));
-  return await openRecovering(folder, stamp, create);
+  return await openRecovering(folder, stamp, create, false, onDamage);
 }

@@ -8,7 +8,7 @@ import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { after, type KvDatabase, type KvOp } from '../../shared/kv/kv.ts';
 import { seal } from '../../shared/kv/sealed.ts';
 import { Commits, type Pending } from './embedded-commits.ts';
-import { openLog, type EmbeddedLogOptions } from './embedded-open.ts';
+import { lostNote, openLog, type EmbeddedLogOptions } from './embedded-open.ts';
 import { EmbeddedConsumer } from './embedded-consumer.ts';
 import {
   decode,
@@ -33,6 +33,7 @@ import type {
   LogConsumer,
   LogRecord,
   LogSupports,
+  LosesIt,
   Produced,
   Step,
   StoredRecord,
@@ -67,12 +68,13 @@ export class EmbeddedLog implements Log {
   private readonly compacted: ReadonlySet<string>;
   private present: Health = { up: false, sinceMs: 0, reason: 'not open yet' };
   private readonly watchers = new Watchers();
-  readonly hasLost = (): boolean => this.losses.some;
+  readonly hasLost = (of: LosesIt) => this.losses.has(of);
+  readonly madeUp = (of: LosesIt) => this.losses.madeUp(of);
 
   constructor(options: EmbeddedLogOptions, notify: Notify) {
     this.options = options;
     this.notify = notify;
-    this.losses = new Losses(notify);
+    this.losses = new Losses(notify, lostNote(options));
     this.progress = new Groups(options.retired ?? []);
     this.commits = new Commits(
       async (ops) => (await this.ready()).write(ops, { sync: true }),
@@ -85,7 +87,8 @@ export class EmbeddedLog implements Log {
 
   async open(): Promise<void> {
     const stamp = new Date(this.options.now()).toISOString().replaceAll(':', '-');
-    const recovery = await openLog(this.options, stamp);
+    await this.losses.load();
+    const recovery = await openLog(this.options, stamp, () => this.losses.begin());
     const { db } = recovery;
     try {
       // One synced write before anything is served (F4).
@@ -379,13 +382,9 @@ export class EmbeddedLog implements Log {
     this.progress.forget(group, topics);
   }
 
-  health(): Health {
-    return this.present;
-  }
+  readonly health = (): Health => this.present;
 
-  warnings(): string[] {
-    return this.losses.warnings();
-  }
+  readonly warnings = (): string[] => this.losses.warnings();
 
   async close(): Promise<void> {
     if (this.closed) return;

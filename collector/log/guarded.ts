@@ -90,6 +90,7 @@ export class GuardedLog implements Log {
   committedBy?: NonNullable<Log['committedBy']>;
   groupNames?: NonNullable<Log['groupNames']>;
   hasLost?: NonNullable<Log['hasLost']>;
+  madeUp?: NonNullable<Log['madeUp']>;
 
   constructor(log: Log, name: string, notify: Notify, time?: Time) {
     this.log = log;
@@ -97,19 +98,21 @@ export class GuardedLog implements Log {
     this.notify = notify;
     const guard = new Guard('log', name, 'LOG_UNAVAILABLE', time);
     this.guard = guard;
-    const { first, next, committedBy, groupNames, hasLost } = log;
+    const { first, next, committedBy, groupNames, hasLost, madeUp } = log;
     if (first !== undefined)
       this.first = (topic, at) => guard.call('first', () => first.call(log, topic, at), OFFSET);
     if (next !== undefined)
       this.next = (topic, at) => guard.call('next', () => next.call(log, topic, at), OFFSET);
     if (hasLost !== undefined)
-      this.hasLost = () =>
+      this.hasLost = (of) =>
         guard.answer(
           'hasLost',
-          () => hasLost.call(log),
+          () => hasLost.call(log, of),
           TRUTH,
           () => false,
         );
+    if (madeUp !== undefined)
+      this.madeUp = (of) => guard.write('madeUp', () => madeUp.call(log, of));
     if (groupNames !== undefined)
       this.groupNames = () => guard.call('groupNames', () => groupNames.call(log), SENTENCES);
     if (committedBy !== undefined)

@@ -96,13 +96,15 @@ export const remotePart: CollectorPart<Remote> = {
     const ledger = site.get(ledgerPart);
     const members = () => site.find(enrollPart)?.enrolment.registry.members ?? new Map();
     const known = { members, nowMs, connected: () => ledger.connected() };
-    const declarations = new Declarations(site.get(logPart), known, notify);
+    const log = site.get(logPart);
+    const declarations = new Declarations(log, known, notify);
     await declarations.start();
     // Nothing else has them; a gateway keeps what it runs with until something else is said.
-    if (site.get(logPart).hasLost?.() === true) {
+    if (log.hasLost?.('settings') === true) {
       const targets = declarations.list().map(({ target }) => target);
       const text = `the log was damaged: settings that were declared for gateways may be lost with it; declared now for: ${targets.join(', ') || 'nobody'}; declare again what is not among them`;
       notify({ level: 'error', event: 'remote_config', text });
+      await log.madeUp?.('settings');
     }
     return { declarations, audit: site.get(guardPart).audit };
   },

@@ -98,7 +98,8 @@ async function findDamagedTable(folder: string, names: string[]): Promise<string
 
 /**
  * `folder` is LevelDB's own; copies go to `damaged/` beside it. `stamp` names them. With `rebuild` the database is set
- * aside even if it would open: something in it was seen to be damaged.
+ * aside even if it would open: something in it was seen to be damaged. `onDamage` comes before anything is put right: after that
+ * nothing in the folder says what it was.
  * Throws DATA_LOCKED (another process has it) and DATA_UNUSABLE (not to be read or written now).
  */
 export async function openRecovering(
@@ -106,9 +107,10 @@ export async function openRecovering(
   stamp: string,
   create: (folder: string) => KvDatabase,
   rebuild = false,
+  onDamage = (): Promise<void> => Promise.resolve(),
 ): Promise<Recovery> {
   try {
-    return await open(folder, stamp, create, rebuild);
+    return await open(folder, stamp, create, rebuild, onDamage);
   } catch (error) {
     if (error instanceof HeadwaterError) throw error;
     throw new HeadwaterError('DATA_UNUSABLE', `${folder} cannot be opened: ${messageOf(error)}`, {
@@ -123,6 +125,7 @@ async function open(
   stamp: string,
   create: (folder: string) => KvDatabase,
   rebuild: boolean,
+  onDamage: () => Promise<void>,
 ): Promise<Recovery> {
   const aside = join(dirname(folder), 'damaged', stamp);
   // A cut between the two renames of `setAsideWhole`: what it had made is all there.
@@ -135,6 +138,7 @@ async function open(
     await cp(join(folder, file), join(aside, file));
     copies = aside;
   }
+  if (copies !== undefined) await onDamage();
   try {
     const broken = rebuild ? 'something in it cannot be read' : await findBroken(folder);
     if (broken !== undefined) throw new HeadwaterError('DATA_UNUSABLE', broken);
@@ -146,6 +150,7 @@ async function open(
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
     if (codeOf(cause) === 'LEVEL_LOCKED') throw locked(folder, cause);
     if (NOT_DAMAGE.test(messageOf(cause))) throw cause;
+    await onDamage();
     return { damaged, copies, ...(await setAsideWhole(folder, aside, create)) };
   }
 }

@@ -86,13 +86,13 @@ it('an audit says which days it left out, and is not clean, while rows of the la
   await site.open();
   await site.append([frameOf(1, 5, { dayMs: Date.UTC(2026, 4, 1, 12) })]);
   await site.caughtUp();
-  site.lake.check.less.set('readings', { since: 0, times: 1, isSure: true });
+  site.lake.check.less.zones.set('readings', { since: 0, times: 1, isSure: true });
   expect(await site.audit.pass(true)).toMatchObject({
     clean: false,
     days: 0,
     left: ['2026-05-01'],
   });
-  site.lake.check.less.clear();
+  site.lake.check.less.zones.clear();
   expect(await site.audit.pass(true)).toMatchObject({ clean: true, days: 1, left: [] });
   await site.close();
 });

@@ -33,6 +33,7 @@ function watched(
     'readdir',
     'rename',
     'rm',
+    'rmdir',
     'stat',
     'copyFile',
   ] as const) {
@@ -90,6 +91,43 @@ describe('the lake on a disk', () => {
     events.length = 0;
     await store.remove('raw/date=1/gw=a/x');
     expect(events).toEqual(['rm new/lake/raw/date=1/gw=a/x', 'sync new/lake/raw/date=1/gw=a']);
+  });
+
+  it('a name that an fsync of its folder has failed for is given anew: that of a folder, and that of a file beside', async () => {
+    const folder = join(temporaryFolder(), 'lake');
+    let failing = '';
+    const events: string[] = [];
+    const files = watched(
+      (call, path) => {
+        if (call !== 'sync' || path !== failing) return;
+        failing = '';
+        throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' });
+      },
+      (call, path, to) => {
+        if (call === 'rmdir' || call === 'mkdir') events.push(`${call} ${relative(folder, path)}`);
+        if (call === 'rename') events.push(`name ${relative(folder, to ?? '')}`);
+      },
+    );
+    const store = new LocalObjects(folder, files);
+    await store.open();
+    const put = async (key: string): Promise<void> => {
+      const source = join(temporaryFolder(), 'x');
+      await nodeFiles.writeFile(source, key);
+      await store.put(key, source);
+    };
+    failing = folder;
+    await expect(put('raw/a/x')).rejects.toMatchObject({ code: 'LAKE_UNAVAILABLE' });
+    expect(events).toEqual(['mkdir raw/a']);
+    await put('raw/a/x');
+    // From the deepest up; that of the lake has others in it by now, or none.
+    expect(events.slice(1, 3)).toEqual(['rmdir raw/a', 'rmdir raw']);
+    expect(events.filter((event) => event === 'mkdir raw/a')).toHaveLength(2);
+    // Of two names that are given at the same time either may be the one that was lost.
+    failing = join(folder, 'raw/a');
+    const both = await Promise.allSettled([put('raw/a/y'), put('raw/a/z')]);
+    expect(both.filter(({ status }) => status === 'rejected').length).toBeGreaterThan(0);
+    await Promise.all([put('raw/a/y'), put('raw/a/z')]);
+    expect(events.filter((event) => event === 'name raw/a/y')).toHaveLength(2);
   });
 
   it('offsets are committed only after every file and manifest of their step has been put', async () => {

@@ -20,9 +20,8 @@ import { Site } from '../../shared/parts/site.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
-const damaged = (log: EmbeddedLog): void => {
-  (log as unknown as { losses: { some: boolean } }).losses.some = true;
-};
+const damaged = (log: EmbeddedLog): Promise<void> =>
+  (log as unknown as { losses: { begin(): Promise<void> } }).losses.begin();
 
 const receivedBy = (ledger: LedgerView): unknown[] =>
   ledger
@@ -44,7 +43,7 @@ it('the ledger is told anew from raw, keeps what it says beyond that, and nothin
   ]);
   const { db } = log as unknown as { db: KvDatabase };
   await db.write([{ type: 'del', key: recordKey(TOPIC_RAW, 1) }], { sync: true });
-  damaged(log);
+  await damaged(log);
   const said: string[] = [];
   const limits = { perClient: 1000, perGateway: 1000 };
   const decode = new DecodeStage(log, new Mappings([]), limits, ({ text }) => void said.push(text));
@@ -60,6 +59,10 @@ it('the ledger is told anew from raw, keeps what it says beyond that, and nothin
   await until('the ledger', () => JSON.stringify(receivedBy(ledger)) === JSON.stringify(expected));
   expect(said.join()).toContain('may lack something, for the log was damaged; it is rebuilt');
   expect(await log.next(TOPIC_READINGS)).toBe(before + 1);
+  // It is remembered until what was told anew is in the log.
+  expect(log.hasLost('ledger')).toBe(true);
+  await site.append([frameOf(9, 1, { gateway: 'b' })]);
+  await until('what was told anew', () => !log.hasLost('ledger') || undefined);
   for (const each of [decode, ledger, site]) await each.close();
 });
 
@@ -122,7 +125,7 @@ it('settings declared for gateways, which nothing else has, are named', async ()
   };
   await open();
   expect(said).toEqual([]);
-  damaged(site.log);
+  await damaged(site.log);
   await open();
   expect(said.join()).toMatch(/may be lost with it; declared now for: site:roof; declare again/);
   await site.close();

@@ -51,6 +51,16 @@ export interface CentreOptions {
   control: Control | undefined;
 }
 
+/** As the scrub does when it starts, where the lake can be read. */
+async function learnAll({ check }: Lake): Promise<void> {
+  for (;;)
+    try {
+      return await check.learnAll();
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+}
+
 const LIMITS = { perClient: 1e6, perGateway: 1e6 };
 
 export class Centre {
@@ -112,7 +122,7 @@ export class Centre {
     await replays.start();
     const rebuild = new Rebuild(log, lake, replays, newId);
     const heal = new Heal({ log, lake, rebuild, replays, newId });
-    if (log.hasLost()) for (const zone of ZONES) lake.check.hasLess(zone);
+    await learnAll(lake);
     ledger.wantedRaw = (gateway) => heal.stillWanted(gateway);
   }
 
@@ -124,7 +134,7 @@ export class Centre {
     return [
       streams.waitingCorrections > 0 ? `${streams.waitingCorrections} windows` : '',
       open.length > 0 ? `${open.length} lost files` : '',
-      less.size > 0 ? `less in ${[...less.keys()].join()}` : '',
+      less.zones.size > 0 ? `less in ${[...less.zones.keys()].join()}` : '',
       ahead.gateways.length > 0 ? 'a log that is behind' : '',
       replays.list().some(({ finished }) => !finished) ? 'a replay' : '',
     ]

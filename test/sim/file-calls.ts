@@ -6,7 +6,7 @@
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { FileNode, FolderNode, type Entry, type SimFiles } from './files.ts';
+import { FileNode, FolderNode, failure, type Entry, type SimFiles } from './files.ts';
 
 export const ROOT = '/headwater-sim';
 
@@ -113,6 +113,12 @@ const CALLS = {
     }),
   copyFile: async (disk: SimFiles, path: string, to: string) =>
     await writeFile(disk, to, disk.file('open', path).data),
+  rmdir: (disk: SimFiles, path: string) =>
+    call(disk, () => {
+      disk.fail('rmdir', path, false);
+      if (disk.folder(path).entries.size > 0) throw failure('ENOTEMPTY', 'rmdir', path);
+      disk.remove(path);
+    }),
   rm: (disk: SimFiles, path: string, options?: { force?: boolean }) =>
     call(disk, () => {
       if (options?.force === true && disk.find(path) === undefined) return;

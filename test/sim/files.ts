@@ -138,9 +138,10 @@ const TEXTS: Record<string, string> = {
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on device',
   ENOTDIR: 'not a directory',
+  ENOTEMPTY: 'directory not empty',
 };
 
-const failure = (code: string, what: string, path: string): Error =>
+export const failure = (code: string, what: string, path: string): Error =>
   Object.assign(new Error(`${code}: ${TEXTS[code] ?? ''}, ${what} '${path}'`), { code });
 
 export interface FileFaults {

@@ -57,7 +57,7 @@ export class SimStore {
         this.takeResult(identity, put);
         continue;
       }
-      for (const old of was) this.each(identity, old, (point) => this.points.delete(point));
+      for (const old of was) this.forget(identity, old);
       if (put === undefined) continue;
       this.each(identity, put, (point, name) => {
         const set = this.points.get(point) ?? new Set();
@@ -65,6 +65,19 @@ export class SimStore {
       });
     }
     for (const [name, text] of marks) this.kept.set(name, text);
+  }
+
+  /** Where a replay names a place, it does not say what was there. */
+  private forget(identity: Identity, old: Reading): void {
+    this.each(identity, old, (point, name) => {
+      if (old.fields['value'] !== undefined) {
+        this.points.delete(point);
+        return;
+      }
+      const place = point.slice(0, point.indexOf(' ') + 1);
+      for (const [each, names] of this.points)
+        if (each.startsWith(place) && names.has(name)) this.points.delete(each);
+    });
   }
 
   private takeResult(

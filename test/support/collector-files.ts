@@ -24,7 +24,7 @@ const SAID_OF_LAKE = /is not as this collector left it|lake_manifest|lake_adopt/
 export const COLLECTOR_FILES: readonly FileKind[] = [
   { name: 'note of the folder', path: /^headwater\.json(\.copy)?$/, isTwice: true },
   { name: 'log of who came', path: /^audit\.log(\.1)?$/ },
-  { name: 'log, mark', path: /^log\.opened$/ },
+  { name: 'log, mark', path: /^log\.(opened|lost)$/ },
   { name: 'log, CURRENT', path: /^log\/CURRENT$/, said: SAID_OF_LOG },
   { name: 'log, manifest', path: /^log\/MANIFEST-\d+$/, said: SAID_OF_LOG },
   { name: 'log, newest', path: /^log\/\d+\.log$/, said: SAID_OF_LOG },
@@ -65,6 +65,7 @@ export const COLLECTOR_FILES: readonly FileKind[] = [
     path: new RegExp(String.raw`^lake/_manifest/roots/(${ZONES})/[^/]+\.json$`),
     said: SAID_OF_LAKE,
   },
+  { name: 'lake, what it lacks', path: new RegExp(`^lake/_manifest/less/(${ZONES})/[^/]+$`) },
   {
     name: 'lake, past',
     path: /^lake\/_past\/readings\/[^/]+\.parquet$/,

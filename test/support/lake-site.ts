@@ -66,6 +66,8 @@ interface Parts {
   files?: FileCalls;
   isElsewhere?: boolean;
   flushMs?: number;
+  /** Nothing is made again before `site.heals()`. */
+  isHealHeld?: boolean;
 }
 
 export class LakeSite {
@@ -121,10 +123,18 @@ export class LakeSite {
     );
     const rebuild = new Rebuild(log, lake, jobs, newId);
     const heal = new Heal({ log, lake, rebuild, replays: jobs, newId });
+    if (this.parts.isHealHeld === true) heal.ask = () => undefined;
     for (const stage of stages) stage.start();
     const scrub = new Scrub(lake, notify, nowMs);
+    // As the scrub does when it starts.
+    await lake.check.learnAll();
     Object.assign(this, { log, lake, heal, rebuild, jobs, decode, scrub });
     this.stages = [scrub, heal, replayer, jobs, decode, ...stages, rebuild, lake, log];
+  }
+
+  heals(): void {
+    this.heal.ask = Heal.prototype.ask.bind(this.heal);
+    this.heal.ask();
   }
 
   async append(records: LogRecord[]): Promise<void> {
@@ -147,7 +157,7 @@ export class LakeSite {
     const { check } = this.lake;
     await until(
       'what was lost to be there again',
-      () => (check.less.size === 0 && check.damages.every(({ final }) => final)) || undefined,
+      () => (check.less.zones.size === 0 && check.damages.every(({ final }) => final)) || undefined,
       60_000,
     ).catch((error: unknown) => {
       const said = [...this.said.slice(-20), JSON.stringify(check.damages)].join('\n');
