@@ -93,6 +93,16 @@ export const spansText = (spans: Spans): string =>
     .map(([epoch, ranges]) => `epoch ${epoch}: ${ranges.map((each) => each.join('-')).join(', ')}`)
     .join('; ');
 
+/** What is told of a file that nothing has all of any more. */
+export function goneText(zone: 'raw' | 'readings', { key, rows, spans }: FileEntry, rest: Spans) {
+  const none = zone === 'raw' ? 'neither log nor lake has' : 'no raw frame has';
+  const what = isNothing(spans) ? 'what it had, which nobody knows' : spansText(rest);
+  return `the lake: not all of the ${rows} rows of ${key} can be made again: ${none} ${what}`;
+}
+
+export const goneResultsText = ({ key, rows }: FileEntry, now: number): string =>
+  `the lake: of the ${rows} results of ${key} ${now} are there again; the log has no more of them, and what streams and batches made of those days can be made again by 'headwater rebuild' and 'headwater batch'`;
+
 export interface Lost {
   zone: Zone;
   entry: FileEntry;

@@ -4,8 +4,7 @@
  * decoded again; results from the log, where their identity keeps them once. What comes back takes the usual way, so the
  * store has it too. What no source has is told, and nobody waits for it any more.
  */
-import { isRetryable } from '../contracts/errors.ts';
-import { codeOf, messageOf } from '../shared/errors.ts';
+import { isBug, messageOf } from '../shared/errors.ts';
 import { readingsOf } from '../shared/model/readings-record.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type Log } from './log/log.ts';
 import { lakeGroup } from './log/topics.ts';
@@ -16,6 +15,8 @@ import {
   Unnumbered,
   HEADER_HEALED,
   frameOf,
+  goneResultsText,
+  goneText,
   isUnnumbered,
   salvage,
   neverKept,
@@ -28,8 +29,8 @@ import {
   type LogReading,
   type Lost,
 } from './heal-frames.ts';
-import { Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-rows.ts';
-import { keepWhole } from './lake/keep.ts';
+import { MadeAgain, Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-rows.ts';
+import { keepUnproven, keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { isAllInLog } from './lake/gather.ts';
 import { ZONES, dateOf, folderOf, type Zone } from './lake/layout.ts';
@@ -65,6 +66,7 @@ export class Heal {
   readonly wanted = new Map<string, Spans>();
   /** Of these, what no file of the lake ever had. */
   private readonly asked = new Map<string, Spans>();
+  private readonly made = new MadeAgain();
   /** The readings had less than they had, and nobody knew what. */
   private wasLess = false;
   /** A round came to its end. */
@@ -93,8 +95,7 @@ export class Heal {
 
   ask(): void {
     this.isAsked = true;
-    if (this.stopped) return;
-    this.running ??= this.run().finally(() => (this.running = undefined));
+    if (!this.stopped) this.running ??= this.run().finally(() => (this.running = undefined));
   }
 
   private async run(): Promise<void> {
@@ -104,16 +105,33 @@ export class Heal {
       this.isAsked = false;
       await this.rest(GATHER_MS);
       try {
+        this.made.begin();
         await this.round();
+        await this.untilDue();
       } catch (error) {
         this.isAsked = true;
         const text = `lost rows of the lake wait to be made again: ${messageOf(error)}`;
-        if (!isRetryable(error) && codeOf(error) === '') throw error;
+        if (isBug(error)) throw error;
         if (text !== said) notify({ level: 'warn', event: 'lake_heal', text });
         said = text;
         await this.rest(RETRY_MS);
       }
     }
+  }
+
+  private get open(): Lost[] {
+    const all = [...this.options.lake.check.lost.values()];
+    return all.filter(({ entry }) => entry.final !== true);
+  }
+
+  /** What is lost again and again waits, and something else that is found ends the wait. */
+  private async untilDue(): Promise<void> {
+    const { store, check } = this.options.lake;
+    const keys = this.open.map(({ entry }) => entry.key);
+    const dueMs = this.made.nextMs(keys, store.address, check.notify);
+    if (dueMs === undefined) return;
+    while (!this.stopped && !this.isAsked && performance.now() < dueMs) await this.rest(POLL_MS);
+    this.isAsked = true;
   }
 
   private async rest(ms: number): Promise<void> {
@@ -127,9 +145,8 @@ export class Heal {
   }
 
   private of(zone: Zone): Lost[] {
-    return [...this.options.lake.check.lost.values()].filter(
-      (lost) => lost.zone === zone && lost.entry.final !== true,
-    );
+    const now = performance.now();
+    return this.open.filter((lost) => lost.zone === zone && this.made.dueMs(lost.entry.key) <= now);
   }
 
   private async round(): Promise<void> {
@@ -178,7 +195,7 @@ export class Heal {
       if (zone === 'readings' && isNothing(unmade(entry, raw, received))) delete entry.final;
       if (zone !== 'raw' || !isNothing(beyond(entry.spans, raw))) continue;
       this.wanted.delete(gateway);
-      await lake.check.settle(entry.key);
+      await this.settle(entry.key);
       this.rawCame();
     }
   }
@@ -221,7 +238,7 @@ export class Heal {
     }
     await this.caughtUp('raw');
     for (const { entry } of lost)
-      if (isUnnumbered(entry) && unnumbered.has(entry)) await lake.check.settle(entry.key);
+      if (isUnnumbered(entry) && unnumbered.has(entry)) await this.settle(entry.key);
       else await this.judge('raw', entry, isAll, await this.rawLess(entry));
     // Of a log that was damaged before the lake had them.
     for (const [gateway, rest] of await neverKept(lake, received)) {
@@ -325,17 +342,18 @@ export class Heal {
     lake.catalog('results').refresh();
     for (const { entry } of lost) {
       const now = await back.of(entry);
-      if (now === entry.rows || (await isAllInLog(log, 'results', entry.key)))
-        await lake.check.settle(entry.key);
-      else
-        await lake.check.giveUp(
-          entry.key,
-          `the lake: of the ${entry.rows} results of ${entry.key} ${now} are there again; the log has no more of them, and what streams and batches made of those days can be made again by 'headwater rebuild' and 'headwater batch'`,
-        );
+      const isBack = now === entry.rows || (await isAllInLog(log, 'results', entry.key));
+      if (isBack || (await keepUnproven(lake, 'results', entry))) await this.settle(entry.key);
+      else await lake.check.giveUp(entry.key, goneResultsText(entry, now));
     }
   }
 
   // ---- what all share ----
+
+  private async settle(key: string): Promise<void> {
+    this.made.note(key, performance.now());
+    await this.options.lake.check.settle(key);
+  }
 
   /** Settled when all of it is there again, but for `rest`; else told, and nobody waits any more. */
   private async judge(
@@ -349,18 +367,16 @@ export class Heal {
     const isKnown = !isNothing(entry.spans);
     // Of what nothing is known, everything that is known was looked for.
     if ((isKnown || isAll) && isNothing(rest)) {
-      await lake.check.settle(entry.key);
+      await this.settle(entry.key);
       if (zone === 'readings') return;
       this.wanted.delete(gateway);
       this.rawCame();
       return;
     }
-    const none = zone === 'raw' ? 'neither log nor lake has' : 'no raw frame has';
+    if (zone === 'readings' && (await keepUnproven(lake, zone, entry)))
+      return await this.settle(entry.key);
     if (zone === 'raw') this.want(gateway, rest);
-    await lake.check.giveUp(
-      entry.key,
-      `the lake: not all of the ${entry.rows} rows of ${entry.key} can be made again: ${none} ${isKnown ? spansText(rest) : 'what it had, which nobody knows'}`,
-    );
+    await lake.check.giveUp(entry.key, goneText(zone, entry, rest));
   }
 
   /** Until the lake's stage of a zone has what the log has. */

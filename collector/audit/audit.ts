@@ -3,8 +3,7 @@
  * (`compare.ts`); what differs is waited for until every stage has had what the others had, and compared again: only what
  * stays as it was is told, and mended (`mend.ts`). In the background it rests two hundred times as long as it works.
  */
-import { isRetryable } from '../../contracts/errors.ts';
-import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, isBug, messageOf } from '../../shared/errors.ts';
 import { Rest, processTimers } from '../../shared/env/timers.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
@@ -153,7 +152,8 @@ export class Audit {
         if (urgent && !this.urgent) await this.options.storing?.knowOther();
         if (this.urgent) restMs = URGENT_MS;
       } catch (error) {
-        if (!isRetryable(error) && codeOf(error) === '') throw error;
+        // Whatever a library throws is no reason to end the process.
+        if (isBug(error)) throw error;
         const text = `the audit waits: ${messageOf(error)}`;
         if (text !== this.said && !this.stopped)
           this.options.notify({ level: 'warn', event: 'audit', text });

@@ -118,7 +118,7 @@ export interface LakeResult {
   reading: Reading;
 }
 
-/** Rows of files for those who work on them one by one; SQL over them is `Lake.query`. */
+/** Rows of files for those who work on them one by one; SQL over them is `Lake.query`. Throws LAKE_UNAVAILABLE. */
 export interface FileRows {
   /** The highest revision; 0: there is none. */
   newestRevision(paths: readonly string[]): Promise<number>;

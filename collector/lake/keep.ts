@@ -7,7 +7,7 @@ import { access } from 'node:fs/promises';
 import { codeOf } from '../../shared/errors.ts';
 import { dateOfKey, gatewayOf } from './catalog.ts';
 import { ASIDE } from './check.ts';
-import type { MadeFile } from './engine.ts';
+import { isOfDisk, type MadeFile } from './engine.ts';
 import { wholeGroups } from './groups.ts';
 import type { Lake } from './lake.ts';
 import { fileName, type Zone } from './layout.ts';
@@ -57,6 +57,32 @@ async function withoutKnown(
   return { path: apart.rewritten, facts: apart.facts };
 }
 
+/**
+ * Of a file whose manifest was lost, and that nothing proves to be as it was written: rows that nothing else has any more stay,
+ * and that is told. Whether there was such a file.
+ */
+export async function keepUnproven(lake: Lake, zone: Zone, entry: FileEntry): Promise<boolean> {
+  if (entry.gone !== 'damaged' || entry.groups.length > 0 || entry.rows === 0) return false;
+  const aside = await asideOf(lake, entry);
+  if (aside === undefined) return false;
+  const { entries } = await lake.catalog(zone).day(dateOfKey(entry.key));
+  if (entries.has(keptKey(entry))) return true;
+  const all = await lake.parquet.part(zone, aside, [[0, entry.rows]]).catch((error: unknown) => {
+    if (isOfDisk(error)) throw error;
+    return undefined; // Nothing of it can be read.
+  });
+  if (all === undefined) return false;
+  await lake.alone(zone, async () => {
+    const rows = await putKept(lake, zone, entry, await withoutKnown(lake, zone, entry.key, all));
+    lake.check.notify({
+      level: 'error',
+      event: 'lake_kept',
+      text: `the lake: ${rows} of the ${entry.rows} rows of ${entry.key} have no other source: they stay, though nothing proves that they are as they were written`,
+    });
+  });
+  return true;
+}
+
 export async function keepWhole(lake: Lake, zone: Zone, entry: FileEntry): Promise<void> {
   await lake.alone(zone, () => keep(lake, zone, entry));
 }
@@ -72,18 +98,29 @@ async function keep(lake: Lake, zone: Zone, entry: FileEntry): Promise<void> {
   const rows = aside === undefined ? [] : await wholeGroups(aside, entry);
   if (aside === undefined || rows.length === 0) return;
   const all = await lake.parquet.part(zone, aside, rows);
-  const { path, facts } = await withoutKnown(lake, zone, entry.key, all);
+  const kept = await putKept(lake, zone, entry, await withoutKnown(lake, zone, entry.key, all));
+  lake.check.notify({
+    level: 'info',
+    event: 'lake_kept',
+    text: `the lake: ${kept} of the ${entry.rows} rows of ${entry.key} are in row groups that are whole; they stay`,
+  });
+}
+
+/** In the lake, in a file of its own; gives how many rows it has. */
+async function putKept(
+  lake: Lake,
+  zone: Zone,
+  entry: FileEntry,
+  { path, facts }: MadeFile,
+): Promise<number> {
+  const key = keptKey(entry);
+  const date = dateOfKey(entry.key);
   await lake.using([path], async () => {
     const own = await entryOf(key, path, facts);
     if (facts.rows > 0) await lake.put(key, path);
     const put = [facts.rows > 0 ? own : { ...own, gone: 'emptied' as const }];
-    await catalog.commit(lake.check.writer, new Map([[date, { put, isAnew: true as const }]]), {
-      isAlone: true,
-    });
+    const changes = new Map([[date, { put, isAnew: true as const }]]);
+    await lake.catalog(zone).commit(lake.check.writer, changes, { isAlone: true });
   });
-  lake.check.notify({
-    level: 'info',
-    event: 'lake_kept',
-    text: `the lake: ${facts.rows} of the ${entry.rows} rows of ${entry.key} are in row groups that are whole; they stay`,
-  });
+  return facts.rows;
 }

@@ -1,4 +1,5 @@
 /** Rows of the lake's Parquet files, one by one, as DuckDB reads them: `engine.ts` says for whom. */
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import { rowsOf, type DuckDBConnection } from '../duckdb/database.ts';
 import { timeOf } from '../duckdb/nanos.ts';
@@ -18,6 +19,10 @@ export class ParquetRows implements FileRows {
     try {
       await connection.run("SET TimeZone = 'UTC'");
       yield* rowsOf(connection, sql);
+    } catch (error) {
+      // DuckDB's own, of a disk that fails or a file that was damaged since it was looked at.
+      const text = `the lake: reading rows: ${messageOf(error).split('\n')[0] ?? ''}`;
+      throw new HeadwaterError('LAKE_UNAVAILABLE', text, { cause: error });
     } finally {
       connection.closeSync();
     }

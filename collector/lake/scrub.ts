@@ -3,9 +3,8 @@
  * checksum of each file. It rests 110 times as long as it works: less than 1 % of a core. It goes round
  * again after a pause. What it finds is for `check.ts` to set aside and for `heal.ts` to make again.
  */
-import { isRetryable } from '../../contracts/errors.ts';
 import { Rest, processTimers } from '../../shared/env/timers.ts';
-import { codeOf, messageOf } from '../../shared/errors.ts';
+import { codeOf, isBug, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { adopt, unlisted } from './adopt.ts';
 import type { Pass } from './check.ts';
@@ -67,7 +66,7 @@ export class Scrub {
       await this.lake.check.learnAll();
       return true;
     } catch (error) {
-      if (!isRetryable(error)) throw error;
+      if (isBug(error)) throw error;
       return false; // The first pass says why.
     }
   }
@@ -82,7 +81,8 @@ export class Scrub {
         await this.pass((workMs) => this.rest(Math.min(workMs * REST, REST_MS_MAX)));
         this.said = '';
       } catch (error) {
-        if (!isRetryable(error) && codeOf(error) === '') throw error;
+        // Whatever a library throws is no reason to end the process.
+        if (isBug(error)) throw error;
         const text = `the lake could not be looked at: ${messageOf(error)}`;
         if (text !== this.said) this.notify({ level: 'warn', event: 'lake_scrub', text });
         this.said = text;

@@ -1,5 +1,13 @@
 /** A damaged file's row groups that are whole stay in the lake, also where nothing else has their rows any more. */
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
@@ -130,5 +138,40 @@ describe('a damaged file of the lake', () => {
       const made = crc32cCombine(crc32c(bytes, 0, cut), crc32c(bytes, cut), bytes.length - cut);
       expect([seed, made]).toEqual([seed, crc32c(bytes)]);
     }
+  });
+
+  it('proves nothing by itself where its manifest is lost as well: what was changed in it is no reading', async () => {
+    const site = new AuditSite(temporaryFolder());
+    await site.open();
+    const dayMs = Date.UTC(2026, 4, 1);
+    await site.append(
+      Array.from({ length: 5 }, (_, at) => frameOf(1 + at * 1000, 1000, { dayMs })),
+    );
+    await site.caughtUp();
+    const before = await site.rows('readings');
+    const [file] = await site.lake.files('readings');
+    const roots = join(site.lakeFolder, '_manifest/roots/readings');
+    const kept = readdirSync(roots).map((name) => [name, readFileSync(join(roots, name))] as const);
+    // Whole row groups that say something else, and only the root says that they are others.
+    const other = 'SELECT * REPLACE (sequence + 100000 AS sequence)';
+    await site.rewriteLake(
+      file?.key ?? '',
+      (rows) =>
+        `${other} FROM (${rows} WHERE sequence < 10) UNION ALL ${rows} WHERE sequence >= 10`,
+      2048,
+    );
+    for (const [name, bytes] of kept) writeFileSync(join(roots, name), bytes);
+    const day = join(site.lakeFolder, '_manifest/readings', `date=${file?.date}`);
+    for (const name of readdirSync(day)) rmSync(join(day, name));
+    site.lake.catalog('readings').refresh();
+    await site.scrub.pass();
+    await site.healed();
+    expect(site.said.join()).toContain('nothing proves that it is as it was written');
+    await until('all of it', async () => {
+      const now = await site.rows('readings');
+      return now.length >= before.length || undefined;
+    });
+    expect(await site.rows('readings')).toEqual(before);
+    await site.close();
   });
 });

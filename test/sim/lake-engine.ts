@@ -392,14 +392,20 @@ export class SimEngine implements FileEngine {
   }
 }
 
+/** As DuckDB's are told. */
+const read = <T>(rows: Promise<T>): Promise<T> =>
+  rows.catch((error: unknown) => {
+    throw new HeadwaterError('LAKE_UNAVAILABLE', `the lake: reading rows: ${messageOf(error)}`);
+  });
+
 export const simRows: FileRows = {
   async newestRevision(paths) {
-    const rows = await readingRowsOf(paths);
+    const rows = await read(readingRowsOf(paths));
     return rows.reduce((newest, { record }) => Math.max(newest, record.revision), 0);
   },
 
   async *readings(paths, fromMs, toMs): AsyncGenerator<LakeReading> {
-    for (const row of await readingRowsOf(paths)) {
+    for (const row of await read(readingRowsOf(paths))) {
       const { measurement, tags, fields, timeMs, ns } = row.reading;
       if (timeMs < fromMs || timeMs >= toMs) continue;
       yield { series: row.series, measurement, tags, fields, timeMs, ns, id: placeOf(row) };
@@ -407,14 +413,14 @@ export const simRows: FileRows = {
   },
 
   async *frames(paths): AsyncGenerator<LakeFrame> {
-    const rows = await frameRowsOf(paths);
+    const rows = await read(frameRowsOf(paths));
     rows.sort((a, b) => a.arrivedMs - b.arrivedMs || a.offset - b.offset);
     for (const row of rows) if (row.kind >= 0) yield asStored(row);
   },
 
   async *results(paths): AsyncGenerator<LakeResult> {
     const newest = new Map<string, StoredReading>();
-    for (const row of await readingRowsOf(paths)) {
+    for (const row of await read(readingRowsOf(paths))) {
       const { record, removed } = newest.get(placeOf(row)) ?? row;
       const by =
         row.record.revision - record.revision ||

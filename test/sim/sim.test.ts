@@ -29,7 +29,11 @@ const EDGE_CONTROLS = [
   'lying-store',
   'no-anchor',
 ];
-const LAKE_CONTROLS = ['lake-no-file-sync', 'lake-no-folder-sync', 'lake-lost-row'];
+const LAKE_CONTROLS = [
+  ...['lake-no-file-sync', 'lake-no-folder-sync', 'lake-lost-row'],
+  // The whole of its time it makes again what is lost again, at longer and longer intervals.
+  ...(FULL ? ['lake-early'] : []),
+];
 
 /** All of them in one process: what a process costs before its first event is more than what most of them take. */
 const once = <T>(work: () => Promise<T>): (() => Promise<T>) => {

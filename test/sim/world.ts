@@ -36,8 +36,12 @@ export type Control =
   | 'lying-store'
   | 'no-anchor'
   | LakeControl;
-/** Of the lake: fsync of its files or folders does nothing, a merge loses a row. */
-export type LakeControl = 'lake-no-file-sync' | 'lake-no-folder-sync' | 'lake-lost-row';
+/** Of the lake: fsync of its files or folders does nothing, a merge loses a row, a put is done before it is begun. */
+export type LakeControl =
+  | 'lake-no-file-sync'
+  | 'lake-no-folder-sync'
+  | 'lake-lost-row'
+  | 'lake-early';
 export const CONTROLS: readonly Control[] = [
   'early-ack',
   'no-sync',
@@ -48,6 +52,7 @@ export const CONTROLS: readonly Control[] = [
   'lake-no-file-sync',
   'lake-no-folder-sync',
   'lake-lost-row',
+  'lake-early',
 ];
 
 export interface Outcome {
