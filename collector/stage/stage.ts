@@ -62,6 +62,8 @@ class Runner implements Stage {
   private idleFailed = false;
   /** The log could not be read when it was last asked. */
   private isDeaf = false;
+  /** A commit has failed, and the log was not read since: what the step had made of state is not to be committed. */
+  private isStale = false;
   private failures = 0;
 
   constructor(options: StageOptions) {
@@ -149,6 +151,7 @@ class Runner implements Stage {
   private async poll(): Promise<boolean> {
     try {
       await this.during(READ, () => this.member.poll(POLL_MS));
+      this.isStale = false;
       this.trouble.passed(JOIN);
       this.trouble.passed(READ);
       this.isDeaf = false;
@@ -226,7 +229,8 @@ class Runner implements Stage {
     const { idle } = this.options;
     const { gathered, committed } = this.member;
     const now = monotonicMs(this.time);
-    if (idle === undefined || !(isDue || this.idleFailed || now - this.idleAt >= IDLE_MS)) return;
+    if (idle === undefined || this.isStale) return;
+    if (!isDue && !this.idleFailed && now - this.idleAt < IDLE_MS) return;
     this.idleAt = now;
     let produced: Produced[] | undefined;
     try {
@@ -283,6 +287,7 @@ class Runner implements Stage {
     slice: StoredRecord[],
   ): Promise<void> {
     this.member.forget();
+    this.isStale = true;
     await this.failed(COMMIT, error, slice, async ({ partition, offset }) => {
       // The log takes a step without it, then, and nothing of this one.
       const place = this.member.committed.get(partition) ?? offset;

@@ -124,3 +124,65 @@ it('what was gathered and committed without its step is not worked on again', as
   expect(committed).toEqual([1]);
   await stage.close();
 });
+
+it('what a failed commit has left in memory is committed by no idle look before the log was read again', async () => {
+  // State that counts records, as a window does; reloaded when the log is read after a failure.
+  let stored = { next: 0, count: 0 };
+  let state = { ...stored };
+  let isStale = false;
+  let commitFailures = 1;
+  let pollFailures = 0;
+  const consumer: Partial<LogConsumer> = {
+    poll: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (pollFailures > 0) {
+        pollFailures--;
+        throw new HeadwaterError('LOG_UNAVAILABLE', 'it is being reopened');
+      }
+      if (isStale) state = { ...stored };
+      isStale = false;
+      const from = state.next;
+      return Array.from({ length: COUNT - from }, (_, at) => ({
+        ...{ partition: 0, offset: from + at, key: 'k', headers: {} },
+        value: Buffer.from('1'),
+      }));
+    },
+    commit: ({ offsets }) => {
+      if (commitFailures > 0) {
+        commitFailures--;
+        pollFailures = 3;
+        isStale = true;
+        return Promise.reject(new HeadwaterError('LOG_UNAVAILABLE', 'not now'));
+      }
+      stored = { next: offsets.get(0) ?? stored.next, count: state.count };
+      state.next = stored.next;
+      return Promise.resolve();
+    },
+    ended: () => new Set(),
+    close: () => Promise.resolve(),
+  };
+  const log: Pick<Log, 'groups' | 'consumer'> = {
+    groups: () => [],
+    consumer: ({ onAssign }) => {
+      void onAssign?.(0, undefined);
+      return Promise.resolve(consumer as LogConsumer); // What a stage asks of it.
+    },
+  };
+  const stage = runStage({
+    name: 'idle',
+    touches: 'nothing',
+    log,
+    notify: () => undefined,
+    time: fast,
+    consumer: { group: 'g', topic: 't', from: 'start', bytesMax: 1000 },
+    step: (records) => {
+      state.count += records.length;
+      return Promise.resolve([]);
+    },
+    idle: () =>
+      Promise.resolve([{ topic: 's', key: 'count', headers: {}, value: Buffer.from('n') }]),
+  });
+  await until('all to be committed', () => stored.next === COUNT || undefined);
+  await stage.close();
+  expect(stored.count).toBe(COUNT);
+});

@@ -238,7 +238,7 @@ describe('history', () => {
     }
     await calm(near);
     const stats = near.buffer.stats();
-    expect(stats.evictedMessages).toBeGreaterThan(1000);
+    expect(stats.evictedMessages).toBeGreaterThan(0);
     expect(stats.diskBytes).toBeLessThan(8 * MIB);
     expect(stats.losses).toBe(0);
     expect(payloads(await readAll(near.buffer))).toHaveLength(1000);

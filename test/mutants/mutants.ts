@@ -381,6 +381,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ['test/collector/places.test.ts'],
   },
   {
+    name: 'stage: what a failed commit has left in memory is committed',
+    file: 'collector/stage/stage.ts',
+    find: 'if (idle === undefined || this.isStale) return;',
+    put: 'if (idle === undefined) return;',
+    tests: ['test/collector/stage-again.test.ts'],
+  },
+  {
     name: 'stage: another log at its own place is taken for the one that was read',
     file: 'collector/stage/own-place.ts',
     find: 'if (seenOf(record)[1] === seen[1]) return false;',
