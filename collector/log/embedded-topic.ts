@@ -7,6 +7,15 @@ const RECORD_BYTES = 256;
 const costOf = ({ key, value }: StoredRecord): number =>
   RECORD_BYTES + key.length * 2 + value.length;
 
+/** A small value lies in a piece of memory that it shares, 8 KiB, and would keep all of that: it gets one of its own. */
+function apart(record: StoredRecord): StoredRecord {
+  const { value } = record;
+  if (value.buffer.byteLength <= value.length + RECORD_BYTES) return record;
+  const own = Buffer.allocUnsafeSlow(value.length);
+  value.copy(own);
+  return { ...record, value: own };
+}
+
 export class Topic {
   /** Offset of the next record. */
   end: number;
@@ -34,7 +43,7 @@ export class Topic {
   }
 
   remember(record: StoredRecord): void {
-    this.cache.push(record);
+    this.cache.push(apart(record));
     this.cachedBytes += costOf(record);
     let drop = 0;
     while (this.cachedBytes > this.cacheBytes && drop < this.cache.length - 1) {

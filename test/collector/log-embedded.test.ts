@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { Topic } from '../../collector/log/embedded-topic.ts';
 import { EMBEDDED_SUPPORTS, EmbeddedLog } from '../../collector/log/embedded.ts';
 import type { CollectorContext } from '../../collector/part.ts';
 import { Site } from '../../shared/parts/site.ts';
@@ -172,6 +173,23 @@ it('a key or headers longer than its layout holds are LOG_TOO_LARGE, and the nex
   await log.append(TOPIC_READINGS, [{ key: 'k', value, headers: {} }]);
   expect(await log.read(TOPIC_READINGS, 0, 1000)).toHaveLength(1);
   await log.close();
+});
+
+it('what a topic keeps in memory is within its limit, however small its values and wherever they lie', () => {
+  const cacheBytes = 1 << 20;
+  const topic = new Topic(0, undefined, cacheBytes, undefined);
+  for (let offset = 0; offset < 8000; offset++) {
+    // Between two of them the shared piece of memory is used by others.
+    Buffer.from('x'.repeat(3000));
+    const value = Buffer.from(`{"n":${offset}}`);
+    topic.remember({ key: 'k', value, headers: {}, partition: 0, offset });
+  }
+  const from = 8000 - cacheBytes / 512;
+  const kept = topic.read(from, Infinity) ?? [];
+  expect(kept.length).toBe(8000 - from);
+  const memory = new Set(kept.map(({ value }) => value.buffer));
+  const bytes = [...memory].reduce((sum, each) => sum + each.byteLength, 0);
+  expect(bytes).toBeLessThan(cacheBytes);
 });
 
 const MIB = 1024 * 1024;
