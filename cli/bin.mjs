@@ -11,7 +11,9 @@ if (major < 20 || (major === 20 && minor < 11)) {
 }
 const built = new URL('../dist/headwater.js', import.meta.url);
 if (!existsSync(built)) {
-  process.stderr.write('headwater: not built yet: run `npm ci` or `npm run build` first\n');
+  process.stderr.write(
+    'headwater: not built yet: run `npm ci` first (`npm ci --include=dev` where NODE_ENV is production)\n',
+  );
   process.exit(1);
 }
 void import(built.href).then(({ main }) => main(process.argv.slice(2)));

@@ -6,14 +6,20 @@ import { HeadwaterError } from '../shared/errors.ts';
 import { COMMANDS, overview, type Command } from './commands.ts';
 import { printableLines } from '../shared/telemetry/log.ts';
 
+/** What other tools call it. */
+const CALLED: Record<string, string> = {
+  ...{ start: 'up', run: 'up', serve: 'up', server: 'up', status: 'ledger', check: 'doctor' },
+  ...{ sub: 'tail', subscribe: 'tail', watch: 'tail', logs: 'tail', send: 'publish' },
+};
+
 /** Throws USAGE. */
 function commandOf(name: string): Command {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command !== undefined) return command;
-  throw new HeadwaterError(
-    'USAGE',
-    `'${name}' is no command${didYouMean(name, Object.keys(COMMANDS))}: headwater --help lists them`,
-  );
+  const other = Object.hasOwn(CALLED, name) ? CALLED[name] : undefined;
+  const hint =
+    other === undefined ? didYouMean(name, Object.keys(COMMANDS)) : ` (did you mean '${other}'?)`;
+  throw new HeadwaterError('USAGE', `'${name}' is no command${hint}: headwater --help lists them`);
 }
 
 /** Of the package that this file is installed with: the bundle lies in dist/, the source in cli/. */

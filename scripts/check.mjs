@@ -16,10 +16,16 @@ const steps = [
 ];
 for (const [name, args] of steps) {
   const [command, ...rest] = args;
-  const { status, stdout, stderr } = spawnSync(`node_modules/.bin/${command}`, rest, {
+  const { status, stdout, stderr, error } = spawnSync(`node_modules/.bin/${command}`, rest, {
     cwd: root,
     encoding: 'utf8',
   });
+  if (error !== undefined) {
+    process.stderr.write(
+      `check: ${command} cannot be started (${error.message}): \`npm ci --include=dev\` brings it\n`,
+    );
+    process.exit(1);
+  }
   if (status !== 0) {
     process.stderr.write(`check: ${name}\n${stdout}${stderr}`);
     process.exit(1);

@@ -5,6 +5,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readPrivateFile } from '../config/secrets.ts';
+import { linesOf } from '../config/user-file.ts';
 import { HeadwaterError } from '../errors.ts';
 import { GATEWAY_ID } from '../wire/wire.ts';
 
@@ -57,12 +58,9 @@ function entryOf(path: string, line: number, text: string): Entry {
 /** Throws CONFIG_INVALID. An empty file lets nobody in. */
 export function readTokens(path: string): Entry[] {
   const text = readPrivateFile(path, 'API tokens').toString('utf8');
-  return text
-    .replace(/\n$/, '')
-    .split('\n')
-    .flatMap((line, index) =>
-      line === '' && text.trim() === '' ? [] : [entryOf(path, index + 1, line)],
-    );
+  return linesOf(text).flatMap((line, index) =>
+    line === '' && text.trim() === '' ? [] : [entryOf(path, index + 1, line)],
+  );
 }
 
 export class Tokens {

@@ -5,7 +5,7 @@
 import { createHash, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { HeadwaterError } from '../errors.ts';
-import { readSettingFile } from './user-file.ts';
+import { linesOf, readSettingFile } from './user-file.ts';
 
 /**
  * RFC 7914's N; with r = 8 a hash works in 32 MiB. Not less, also for memory's sake: glibc gives blocks of 32 MiB back at
@@ -138,8 +138,7 @@ export class Passwords {
     const { path } = this;
     const users = new Map<string, Credential>();
     const text = readPrivateFile(path, 'password file').toString('utf8');
-    const lines = text.replace(/\n$/, '').split('\n');
-    for (const [index, line] of lines.entries()) {
+    for (const [index, line] of linesOf(text).entries()) {
       const match = /^([^:\s]{1,128}):scrypt:(\d{4,7}):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$/.exec(
         line,
       );

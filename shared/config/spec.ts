@@ -55,26 +55,30 @@ export function environmentName(key: string): string {
     .toUpperCase()}`;
 }
 
-/** `HOST:PORT`, `[::1]:PORT` or `:PORT` (loopback). Throws CONFIG_INVALID. */
+/** A flag that is wrong is a command line that is (exit code 2), whatever it sets. */
+const wrongIn = (origin: string): 'USAGE' | 'CONFIG_INVALID' =>
+  origin.startsWith('--') ? 'USAGE' : 'CONFIG_INVALID';
+
+/** `HOST:PORT`, `[::1]:PORT` or `:PORT` (loopback). Throws CONFIG_INVALID, and USAGE of a flag. */
 export function parseAddress(text: string, origin: string): Address {
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65535) {
     throw new HeadwaterError(
-      'CONFIG_INVALID',
-      `${origin}: '${text}' is not an address of the form HOST:PORT`,
+      wrongIn(origin),
+      `${origin}: '${text}' is not an address of the form HOST:PORT${match === null ? '' : ', where a port is at most 65535'}`,
     );
   }
   return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
 }
 
-/** Of this machine: what looks like a network's would be made here, quietly, under that name. Throws CONFIG_INVALID. */
+/** Of this machine: what looks like a network's would be made here, quietly, under that name. Throws as above. */
 export function parseFolder(text: string, origin: string): string {
   if (text === '')
-    throw new HeadwaterError('CONFIG_INVALID', `${origin} is empty: it wants the name of a folder`);
+    throw new HeadwaterError(wrongIn(origin), `${origin} is empty: it wants the name of a folder`);
   if (/^(\/\/|\\\\|[a-z][a-z0-9+.-]+:\/)/i.test(text))
     throw new HeadwaterError(
-      'CONFIG_INVALID',
+      wrongIn(origin),
       `${origin}: '${text}' is a network address, not a folder of this machine: mount it, and name the place where it is mounted (its fsync must be one: not NFS with async)`,
     );
   return text;
@@ -85,7 +89,7 @@ function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
     const is = typeof value === 'string' ? value : JSON.stringify(value);
     const said =
       value === null ? `it has no value, and wants ${wanted}` : `'${is}' is not ${wanted}`;
-    throw new HeadwaterError('CONFIG_INVALID', `${origin.text}: ${said}`);
+    throw new HeadwaterError(wrongIn(origin.text), `${origin.text}: ${said}`);
   };
   switch (spec.type) {
     case 'string':

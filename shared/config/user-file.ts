@@ -16,8 +16,19 @@ export function kindOf(stat: Stats): string {
   return 'a device';
 }
 
+/** As editors and shells of Windows begin a text. Throws Error, with the path, for what is no UTF-8. */
+function withoutMark(path: string, bytes: Buffer): Buffer {
+  const [first, second, third] = bytes;
+  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff))
+    throw new Error(`${path} is UTF-16 text, as PowerShell writes it: save it as UTF-8`);
+  return first === 0xef && second === 0xbb && third === 0xbf ? bytes.subarray(3) : bytes;
+}
+
+/** Lines of a text, however they end; the last one may have no end. */
+export const linesOf = (text: string): string[] => text.replace(/\r?\n$/, '').split(/\r?\n/);
+
 /**
- * Content of a regular file, through links. `allow` looks at what was opened before it is read, and throws.
+ * Content of a regular file, through links, without a byte order mark. `allow` looks at what was opened before it is read, and throws.
  * Throws Error, with the path and the reason.
  */
 export function readUserFile(path: string, allow?: (stat: Stats) => void): Buffer {
@@ -28,7 +39,7 @@ export function readUserFile(path: string, allow?: (stat: Stats) => void): Buffe
     if (!stat.isFile()) throw new Error(`${path} is ${kindOf(stat)}, not a file`);
     if (stat.size > BYTES_MAX) throw new Error(`${path} has more than 64 MiB`);
     allow?.(stat);
-    return readFileSync(file);
+    return withoutMark(path, readFileSync(file));
   } finally {
     closeSync(file);
   }

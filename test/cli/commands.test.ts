@@ -69,6 +69,16 @@ it('exit codes: what the overview says of them', () => {
   expect(exits('token', 'x')).toBe(0);
   expect(exits('try', 'a', '{')).toBe(1);
   expect(exits('tail', '--nosuch')).toBe(2);
+  expect(exits('up', '--mqtt', '127.0.0.1:99999')).toBe(2);
+});
+
+it('what other tools call a command leads to it', () => {
+  const args = ['cli/bin.mjs', 'start'];
+  const { stderr, status } = spawnSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+  expect([status, stderr]).toEqual([
+    2,
+    "headwater: 'start' is no command (did you mean 'up'?): headwater --help lists them\n",
+  ]);
 });
 
 it.each([

@@ -4,7 +4,8 @@ import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readCertificates } from '../../shared/access/tls.ts';
-import { isPrivate } from '../../shared/config/secrets.ts';
+import { hashOf, readTokens } from '../../shared/access/tokens.ts';
+import { Passwords, isPrivate, passwordLine } from '../../shared/config/secrets.ts';
 import { loadConfig } from '../../shared/config/spec.ts';
 import { readUserFile } from '../../shared/config/user-file.ts';
 import { loadJobs } from '../../collector/batch/job.ts';
@@ -35,6 +36,28 @@ describe('a file that a setting names', () => {
     expect(() => readUserFile('/dev/zero')).toThrow('/dev/zero is a device, not a file');
     expect(() => readUserFile(lost ?? '')).toThrow(/ENOENT/);
     expect(() => readUserFile(huge ?? '')).toThrow(/has more than 64 MiB/);
+  });
+
+  it('may come from an editor of Windows: its line ends and its mark are none of the content', async () => {
+    const files = ['users', 'tokens', 'config.yaml'].map((name) => join(folder, name));
+    const [users = '', tokens = '', config = ''] = files;
+    const windows = (file: string, lines: string[], mark = '\ufeff'): void =>
+      writeFileSync(file, `${mark}${lines.join('\r\n')}\r\n`, { mode: 0o600 });
+    const line = await passwordLine('sensor', Buffer.from('geheim'));
+    windows(users, [line, line.replace('sensor', 'pump')]);
+    const passwords = new Passwords(users);
+    expect(await passwords.verify('sensor', Buffer.from('geheim'))).toBe(true);
+    expect(await passwords.verify('pump', Buffer.from('geheim'))).toBe(true);
+    windows(tokens, [`ops:admin:*:${hashOf('right').toString('hex')}`]);
+    expect(readTokens(tokens)).toHaveLength(1);
+    const spec = { id: { type: 'string', default: '', about: '' } } as const;
+    windows(config, ['id: kitchen']);
+    const sources = { file: config, flags: {}, environment: {} };
+    expect(loadConfig(spec, sources)).toEqual({ id: 'kitchen' });
+    writeFileSync(config, Buffer.from('\ufeffid: kitchen\r\n', 'utf16le'));
+    expect(() => loadConfig(spec, sources)).toThrow(
+      `${config}: ${config} is UTF-16 text, as PowerShell writes it: save it as UTF-8`,
+    );
   });
 
   it.each<[string, () => unknown]>([
