@@ -1,4 +1,5 @@
 /** `headwater up`: gateway and collector in one process, with the sample of real stations. */
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { makeFolder } from '../shared/config/folder.ts';
 import { checkKinds } from '../shared/config/folder-kinds.ts';
@@ -12,6 +13,7 @@ import { tellStrays } from '../shared/config/environment.ts';
 import { environmentName, loadConfig, parseFolder } from '../shared/config/spec.ts';
 import { realEnv } from '../shared/env/env.ts';
 import { HeadwaterError, assert } from '../shared/errors.ts';
+import { isLoopback } from '../shared/net/address.ts';
 import { addressText, type Address } from '../shared/net/listen.ts';
 import { stderrNotify } from '../shared/telemetry/log.ts';
 import { SampleShow, type SampleOptions } from './sample-show.ts';
@@ -134,7 +136,7 @@ class Both {
     process.stdout.write(
       readyLine({ mqtt, http, uplink, uplinks, enroll, 'gateway-http': gatewayHttp, ...others }),
     );
-    greet(http, mqtt);
+    greet(http, mqtt, config.collector['http.tls'] ? 'https' : 'http');
     const { log } = collector.parts;
     const { store } = gateway;
     if (sample === undefined || mqtt === undefined || log === undefined || store === undefined)
@@ -202,9 +204,17 @@ export async function up(args: string[]): Promise<void> {
   });
 }
 
-function greet(http: Address | undefined, mqtt: Address | undefined): void {
+/** What of a server beyond this machine is opened there, and how one comes to one that is not. */
+function elsewhere({ host, port }: Address, scheme: string): string[] {
+  if (!isLoopback(host)) return [`         from other machines ${scheme}://${hostname()}:${port}/`];
+  if (process.env['SSH_CONNECTION'] === undefined) return [];
+  return [`         from where you are, after: ssh -L ${port}:127.0.0.1:${port} ${hostname()}`];
+}
+
+function greet(http: Address | undefined, mqtt: Address | undefined, scheme: string): void {
   const lines = [];
-  if (http !== undefined) lines.push(`  Page   http://${reachable(http)}/`);
+  if (http !== undefined)
+    lines.push(`  Page   ${scheme}://${reachable(http)}/`, ...elsewhere(http, scheme));
   if (mqtt !== undefined) {
     lines.push(`  MQTT   ${reachable(mqtt)}`);
     const flag = mqtt.port === 1883 ? '' : ` --mqtt ${reachable(mqtt)}`;

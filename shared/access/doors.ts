@@ -96,6 +96,14 @@ const CREDENTIAL_FLAGS: Record<Door['asks'], string> = {
   token: '--token-file FILE or --tokens-file FILE',
   join: '--uplinks HOST:PORT',
 };
+/** The door of the same side that speaks by TLS what this one speaks in clear, and what else that needs. */
+function tlsFlags({ side, flag, tls, speaks }: Door, hasCertificate: boolean): string {
+  const other =
+    tls === 'http.tls'
+      ? '--http-tls'
+      : `${DOORS.find((each) => each.side === side && each.speaks === speaks && each.tls === true)?.flag} HOST:PORT in the place of ${flag}`;
+  return hasCertificate ? other : `${other}, with --tls-cert FILE and --tls-key FILE`;
+}
 const CERTIFICATES =
   ', or authorities for client certificates with --tls-client-ca FILE and tls.clientCertificates: required';
 
@@ -138,6 +146,7 @@ export function checkDoors(
         flag: door.flag,
         protected: asked[door.asks] === true || (takesCertificate && asksCertificate),
         secure: isSecure(door),
+        tlsFlags: tlsFlags(door, hasCertificate),
         credentialFlag: `${CREDENTIAL_FLAGS[door.asks]}${takesCertificate ? CERTIFICATES : ''}`,
       };
     }),

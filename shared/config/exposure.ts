@@ -16,6 +16,8 @@ export interface Exposure {
   secure?: boolean;
   /** Flag that would bring the credentials. */
   credentialFlag: string;
+  /** Flags that would bring TLS. */
+  tlsFlags: string;
 }
 
 /** Throws ADDRESS_NOT_LOOPBACK. */
@@ -24,20 +26,20 @@ export function checkExposure(
   allowPlaintext: boolean,
   notify: Notify,
 ): void {
-  for (const { address, flag, protected: hasCredentials, secure, credentialFlag } of exposures) {
+  for (const { address, flag, protected: hasCredentials, secure, ...advice } of exposures) {
     if (address === undefined || isLoopback(address.host)) continue;
     const text = addressText(address);
     if (!hasCredentials) {
       throw new HeadwaterError(
         'ADDRESS_NOT_LOOPBACK',
-        `${flag} ${text} is reachable from other machines and asks nobody who they are: give ${credentialFlag}, or use a loopback address`,
+        `${flag} ${text} is reachable from other machines and asks nobody who they are: give ${advice.credentialFlag}, or use a loopback address`,
       );
     }
     if (secure === true) continue;
     if (!allowPlaintext) {
       throw new HeadwaterError(
         'ADDRESS_NOT_LOOPBACK',
-        `${flag} ${text} is reachable from other machines without TLS: give --tls-cert and --tls-key, or add --allow-plaintext if that network is trusted, or use a loopback address`,
+        `${flag} ${text} is reachable from other machines without TLS: give ${advice.tlsFlags}, or add --allow-plaintext if that network is trusted, or use a loopback address`,
       );
     }
     notify({

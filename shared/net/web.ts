@@ -36,5 +36,5 @@ export function webRefusal(
   const meant = parseAuthority(host);
   return meant !== undefined && isLoopback(meant.host)
     ? undefined
-    : `'${host.slice(0, 100)}' is not a name of this machine`;
+    : `'${host.slice(0, 100)}' is not a name of this machine: a server that asks nobody who they are answers only to 127.0.0.1, ::1 and localhost (with --tokens-file FILE to any name)`;
 }
