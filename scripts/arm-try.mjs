@@ -123,7 +123,7 @@ function machineOf(arch) {
     mkdirSync(join(tree, name), { recursive: true });
   const paths = modules();
   for (const path of paths) cpSync(path, join(tree, 'modules', path.split('/').at(-1)));
-  const deb = run(process.execPath, ['scripts/deb.mjs', '--arch', arch, '--out', work], {
+  const deb = run(process.execPath, ['scripts/deb.mjs', '--plain', '--arch', arch, '--out', work], {
     cwd: root,
   }).trim();
   run('dpkg-deb', ['--extract', deb, tree]);

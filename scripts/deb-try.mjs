@@ -325,7 +325,7 @@ async function overSsh(deb) {
 async function main() {
   const deb =
     values.package ??
-    run(process.execPath, ['scripts/deb.mjs', '--arch', 'amd64', '--out', work], {
+    run(process.execPath, ['scripts/deb.mjs', '--plain', '--arch', 'amd64', '--out', work], {
       cwd: root,
     }).trim();
   say('making a Debian');

@@ -1,8 +1,8 @@
 /**
- * `npm run deb [-- --package gateway|collector] [--arch amd64,arm64,armhf] [--out DIR]`: gateway or collector as Debian
- * packages, the same bytes from the same commit. A package is the bundle, its own dependencies as the lock file has them, and
- * Node where Debian's may be too old (amd64, arm64: the binary that npm's packages hold, pinned by hash; armhf depends on
- * Debian's, and is for gateways alone: DuckDB has no build for it).
+ * `npm run deb [-- --package gateway|collector] [--arch amd64,arm64,armhf] [--out DIR] [--plain]`: gateway or collector as
+ * Debian packages, the same bytes from the same commit (--plain: not compressed, for trials). A package is the bundle, its own
+ * dependencies as the lock file has them, and Node where Debian's may be too old (amd64, arm64: the binary that npm's packages hold,
+ * pinned by hash; armhf depends on Debian's, and is for gateways alone: DuckDB has no build for it).
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -262,7 +262,11 @@ async function make(name, arch, out, version, time) {
     // xz with one thread: with several its blocks depend on the machine.
     execFileSync(
       'dpkg-deb',
-      ['--root-owner-group', '-Zxz', '--threads-max=1', '--build', stage, file],
+      [
+        '--root-owner-group',
+        ...(values.plain ? ['-Znone'] : ['-Zxz', '--threads-max=1']),
+        ...['--build', stage, file],
+      ],
       {
         env: { ...process.env, SOURCE_DATE_EPOCH: String(time) },
         stdio: ['ignore', 'ignore', 'inherit'],
@@ -278,6 +282,7 @@ const { values } = flagsOf(import.meta.url, {
   options: {
     package: { type: 'string', choices: Object.keys(PACKAGES), default: 'gateway' },
     arch: { type: 'string', list: true },
+    plain: { type: 'boolean', about: 'not compressed: for trials' },
     out: { type: 'string', default: join(root, 'packages') },
     version: { type: 'string', default: read(join(root, 'package.json')).version },
   },

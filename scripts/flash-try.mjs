@@ -320,7 +320,7 @@ const STAGES = {
         ),
       600_000,
     );
-    assertMachine(ssh(), say);
+    assertMachine(ssh(), say, values.uml);
     return client;
   },
   plug: async () => {
@@ -332,7 +332,7 @@ const STAGES = {
     }
     assertCard(at('card.img'), readFileSync(at('tokens/trial-1.token'), 'utf8'));
     await sshUp();
-    assertMachine(ssh(), say);
+    assertMachine(ssh(), say, values.uml);
     say('the join token cannot be read from the card any more, the key is its own');
     return client;
   },
