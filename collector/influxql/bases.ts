@@ -119,7 +119,7 @@ export function pointsOfSql(from: From, { fn, kind, argument }: Base, descending
   const rows = `SELECT *, ${from.bucket} AS w FROM (${askedSql(from)})`;
   const column = kind === 'txt' ? 'txt' : 'num';
   if (fn === 'distinct')
-    return `SELECT g, w, ${column} FROM (${rows}) GROUP BY g, w, ${column} ORDER BY g${down}, w, min(time), ${column}`;
+    return `SELECT g, w, ${column} FROM (${rows}) GROUP BY g, w, ${column} ORDER BY g${down}, w, ${descending ? 'max(time)' : 'min(time)'}, ${column}`;
   const order = fn === 'top' ? 'num DESC' : 'num';
   return `SELECT g, time, num FROM (${rows}) QUALIFY row_number() OVER (PARTITION BY g, w ORDER BY ${order}, time) <= ${Math.trunc(argument)} ORDER BY g${down}, time`;
 }

@@ -9,6 +9,7 @@ export class Output {
   private readonly job: Job;
   /** Groups that SLIMIT and SOFFSET leave; undefined: all. */
   private readonly wanted: ReadonlySet<number> | undefined;
+  private series = 0;
   private group = -1;
   private seen = 0;
   private rows: Row[] = [];
@@ -18,7 +19,9 @@ export class Output {
   constructor(job: Job) {
     this.job = job;
     const { slimit, soffset } = job.select;
-    if (slimit > 0 || soffset > 0) this.wanted = chosenOf(job);
+    // Of which series a condition leaves rows is known when they come.
+    if ((slimit > 0 || soffset > 0) && job.source.condition === undefined)
+      this.wanted = chosenOf(job);
   }
 
   private part(): Part[] {
@@ -36,6 +39,11 @@ export class Output {
     return [part];
   }
 
+  private isChosen(place: number): boolean {
+    const { slimit, soffset } = this.job.select;
+    return place > soffset && (slimit === 0 || place <= soffset + slimit);
+  }
+
   /** What is complete by now. */
   add(group: number, row: Row): Part[] {
     const { limit, offset } = this.job.select;
@@ -45,7 +53,7 @@ export class Output {
       this.group = group;
       this.seen = 0;
       this.isNew = true;
-      this.isWanted = this.wanted?.has(group) !== false;
+      this.isWanted = this.wanted?.has(group) ?? this.isChosen(++this.series);
     }
     this.seen++;
     if (this.isWanted && this.seen > offset && (limit === 0 || this.seen <= offset + limit))

@@ -123,13 +123,17 @@ function* inBuckets(job: Job, rows: Picked[]): Generator<Picked> {
       base.fn === null ? 'num' : base.kind,
     ),
   );
-  for (const time of times())
+  let before: Picked['tags'] = none;
+  for (const time of times()) {
+    const own = { ...none, ...(tags.get(time) ?? before) };
+    if (fill.type === 'previous') before = own;
     yield {
       time,
-      tags: { ...none, ...tags.get(time) },
+      tags: own,
       cells: streams.map((points) => {
         const next = points.next();
         return next.done === true ? null : next.value[1];
       }),
     };
+  }
 }

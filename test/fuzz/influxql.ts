@@ -486,7 +486,11 @@ export const REASONS: Readonly<
       (new RegExp(`(?:${RUNS})\\(`).test(q) && /tz\(/.test(q))),
   'no number': (_q, found) => found.startsWith('error only there: json: unsupported value'),
   'not quite InfluxQL': (_q, found) =>
-    /^error only (?:there|here): (?:error parsing query|invalid time condition)/.test(found),
+    /^status 400 and 200|^error only (?:there|here): (?:error parsing query|invalid time condition|tags are compared)/.test(
+      found,
+    ),
+  'SLIMIT beside a condition on fields': (q) =>
+    /WHERE .*(?:state_text|open_bool|humidity|temperature) (?:[-<>=!*]).* SLIMIT/.test(q),
   'SLIMIT around a subquery': (q) => INNER.test(q) && / SLIMIT/.test(q),
   'an aggregate over buckets of a subquery': (q, _found, ours, theirs) =>
     /GROUP BY .*time\(/.test(INNER.exec(q)?.[1] ?? '') && rowsOf(theirs) < rowsOf(ours),

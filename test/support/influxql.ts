@@ -81,6 +81,8 @@ export const QUERIES: readonly string[] = [
   `SELECT stddev(humidity), count(humidity) FROM climate WHERE ${SHORT} AND open_bool = true GROUP BY time(5m) fill(previous)`,
   `SELECT derivative(stddev(humidity)) FROM climate WHERE ${SHORT} AND room = 'attic' GROUP BY time(3m) fill(none)`,
   `SELECT first(temperature), humidity, topic FROM climate WHERE time >= ${T0 + 2900 * MINUTE}ms AND time < ${T0 + 4000 * MINUTE}ms GROUP BY time(5h) fill(7)`,
+  `SELECT distinct(state_text) FROM climate WHERE ${RANGE} GROUP BY time(5h, 15m), * ORDER BY time DESC`,
+  `SELECT temperature FROM climate WHERE (topic =~ /home\\/k/ OR (humidity > 84 AND room = 'none')) AND ${SHORT} GROUP BY room SLIMIT 1`,
   // Of a type that a function does not take; of no such series that is nothing.
   `SELECT stddev(open_bool) FROM climate WHERE topic !~ /./ AND ${SHORT}`,
   'SHOW TAG KEYS FROM //',
