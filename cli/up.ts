@@ -101,13 +101,15 @@ type SampleChoice = Pick<SampleOptions, 'isNow' | 'nowMs'>;
 class Both {
   private readonly collector: Collector;
   private readonly gateway: Gateway;
+  private readonly scheme: 'http' | 'https';
   private isStopping = false;
   /** The week of the sample: a stop waits until it is noted how far it has come. */
   private showing: Promise<void> = Promise.resolve();
 
-  constructor(collector: Collector, gateway: Gateway) {
+  constructor(collector: Collector, gateway: Gateway, scheme: 'http' | 'https') {
     this.collector = collector;
     this.gateway = gateway;
+    this.scheme = scheme;
   }
 
   /** Resolves when both serve and the sample is there; closes both where it rejects. */
@@ -136,7 +138,7 @@ class Both {
     process.stdout.write(
       readyLine({ mqtt, http, uplink, uplinks, enroll, 'gateway-http': gatewayHttp, ...others }),
     );
-    greet(http, mqtt, config.collector['http.tls'] ? 'https' : 'http');
+    greet(http, mqtt, this.scheme);
     const { log } = collector.parts;
     const { store } = gateway;
     if (sample === undefined || mqtt === undefined || log === undefined || store === undefined)
@@ -195,7 +197,7 @@ export async function up(args: string[]): Promise<void> {
     failProcess(error);
     process.exit();
   };
-  const both = new Both(collector, gateway);
+  const both = new Both(collector, gateway, config.collector['http.tls'] ? 'https' : 'http');
   await serve({
     start: () => both.start(config.folder, sample),
     close: () => both.close(),
