@@ -208,7 +208,8 @@ export async function markPast(lake: Lake, writer: string, nowMs: number): Promi
   const all = [...known, ...marks];
   const isEmpty = all.length === 0 && (await lake.files('readings')).length === 0;
   const sinceMs = all.length === 0 ? (isEmpty ? 0 : Math.round(nowMs)) : Math.max(...all);
-  if (marks.length === 0) await putMark(lake, sinceMs);
+  // One that is there, and that no root speaks of, may be of an attempt that failed at its end, and nowhere but in memory.
+  if (marks.length === 0 || known.length === 0) await putMark(lake, sinceMs);
   if (known.length === 0)
     await catalog.commit(writer, new Map(), { past: (before) => ({ ...before, sinceMs }) });
   if (known.length > 0 && marks.length === 0)
