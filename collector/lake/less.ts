@@ -50,9 +50,11 @@ export class LessZones {
   /** In the lake; gives its key. Throws LAKE_UNAVAILABLE. */
   async mark(zone: Zone, since: number): Promise<string> {
     await makeWithin(this.folder, 2);
-    const path = join(this.folder, `less-${this.marks++}`);
+    // A name of its own, also beside another one of this moment: who put it may take it away.
+    const number = (this.marks++).toString(16);
+    const path = join(this.folder, `less-${number}`);
     await writeFile(path, '');
-    const key = `${FOLDER}${zone}/${since}-${this.id}`;
+    const key = `${FOLDER}${zone}/${since}-${this.id}${number}`;
     await this.store.put(key, path);
     return key;
   }
