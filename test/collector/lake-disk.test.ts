@@ -2,9 +2,12 @@
 import * as nodeFiles from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { Lake } from '../../collector/lake/lake.ts';
 import { LocalObjects, type FileCalls } from '../../collector/lake/local.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
+import { markPast } from '../../collector/lake/past.ts';
 import type { Step } from '../../collector/log/log.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
@@ -128,6 +131,28 @@ describe('the lake on a disk', () => {
     expect(both.filter(({ status }) => status === 'rejected').length).toBeGreaterThan(0);
     await Promise.all([put('raw/a/y'), put('raw/a/z')]);
     expect(events.filter((event) => event === 'name raw/a/y')).toHaveLength(2);
+  });
+
+  it('a mark whose put failed at its end is put again, though it can be seen: it may be nowhere but in memory', async () => {
+    const base = temporaryFolder();
+    const lake = new Lake(new LocalObjects(join(base, 'lake')), {
+      ...{ folder: base, memoryBytes: 64 << 20, cacheBytes: 1 << 20 },
+    });
+    await lake.open();
+    const put = lake.store.put.bind(lake.store);
+    const puts: string[] = [];
+    lake.store.put = async (key, file) => {
+      puts.push(key);
+      await put(key, file);
+      if (puts.length === 1) throw new HeadwaterError('LAKE_UNAVAILABLE', 'its folder: EIO');
+    };
+    await expect(markPast(lake, 'w-0', 1)).rejects.toThrow('EIO');
+    await markPast(lake, 'w-0', 1);
+    const root = '_manifest/roots/readings/w-0.json';
+    expect(puts).toEqual(['_past/since/0', '_past/since/0', root]);
+    await markPast(lake, 'w-0', 2);
+    expect(puts).toHaveLength(3);
+    await lake.close();
   });
 
   it('offsets are committed only after every file and manifest of their step has been put', async () => {

@@ -2,12 +2,9 @@
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { forgetPast, listing, markPast, pastFound, pastOf } from '../../collector/lake/past.ts';
-import { Lake } from '../../collector/lake/lake.ts';
-import { LocalObjects } from '../../collector/lake/local.ts';
+import { forgetPast, listing, pastFound, pastOf } from '../../collector/lake/past.ts';
 import { TOPIC_READINGS } from '../../collector/log/log.ts';
 import { HEADER_SAID } from '../../collector/log/topics.ts';
-import { HeadwaterError } from '../../shared/errors.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { LakeSite } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
@@ -147,26 +144,4 @@ describe('the past', () => {
     rmSync(join(folder(), second));
     expect((await site.scrub.pass()).pastLost).toEqual([`_past/readings/${second}`]);
   });
-});
-
-it('a mark whose put failed at its end is put again, though it can be seen: it may be nowhere but in memory', async () => {
-  const base = temporaryFolder();
-  const lake = new Lake(new LocalObjects(join(base, 'lake')), {
-    ...{ folder: base, memoryBytes: 64 << 20, cacheBytes: 1 << 20 },
-  });
-  await lake.open();
-  const put = lake.store.put.bind(lake.store);
-  const puts: string[] = [];
-  lake.store.put = async (key, file) => {
-    puts.push(key);
-    await put(key, file);
-    if (puts.length === 1) throw new HeadwaterError('LAKE_UNAVAILABLE', 'its folder: EIO');
-  };
-  await expect(markPast(lake, 'w-0', 1)).rejects.toThrow('EIO');
-  await markPast(lake, 'w-0', 1);
-  const root = '_manifest/roots/readings/w-0.json';
-  expect(puts).toEqual(['_past/since/0', '_past/since/0', root]);
-  await markPast(lake, 'w-0', 2);
-  expect(puts).toHaveLength(3);
-  await lake.close();
 });
