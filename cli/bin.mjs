@@ -16,4 +16,13 @@ if (!existsSync(built)) {
   );
   process.exit(1);
 }
-void import(built.href).then(({ main }) => main(process.argv.slice(2)));
+import(built.href)
+  .then(({ main }) => main(process.argv.slice(2)))
+  .catch((error) => {
+    const isOfFiles = error.code === 'EMFILE' || error.code === 'ENFILE';
+    const advice = isOfFiles
+      ? ': this process may open too few; raise the limit (ulimit -n 1024)'
+      : '';
+    process.stderr.write(`headwater: ${error.message}${advice}\n`);
+    process.exit(1);
+  });

@@ -9,4 +9,13 @@ if (major < 20 || (major === 20 && minor < 11)) {
   process.exit(1);
 }
 const built = new URL('../dist/gateway.js', import.meta.url);
-void import(built.href).then(({ main }) => main(process.argv.slice(2)));
+import(built.href)
+  .then(({ main }) => main(process.argv.slice(2)))
+  .catch((error) => {
+    const isOfFiles = error.code === 'EMFILE' || error.code === 'ENFILE';
+    const advice = isOfFiles
+      ? ': this process may open too few; raise the limit (ulimit -n 1024)'
+      : '';
+    process.stderr.write(`headwater: ${error.message}${advice}\n`);
+    process.exit(1);
+  });

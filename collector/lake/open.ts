@@ -59,6 +59,10 @@ export async function createObjectStore(context: LakeContext): Promise<ObjectSto
       user: url.searchParams.get('user') ?? 'headwater',
     });
   }
+  if (name.startsWith('hdfs://'))
+    invalid(
+      `--lake ${name}: HDFS is spoken to by WebHDFS: webhdfs://HOST:9870/PATH, as dfs.namenode.http-address has it`,
+    );
   type Given = ObjectStoreDefinition & AnyDefinition;
   const version = OBJECT_STORE_CONTRACT_VERSION;
   const found = await loadAdapter<Given>('objectStore', version, name, '--lake', config);

@@ -5,6 +5,7 @@
 import { statfs } from 'node:fs/promises';
 import { FolderWatch } from '../../shared/config/folder.ts';
 import { messageOf } from '../../shared/errors.ts';
+import type { FolderLock } from '../../shared/kv/folder-lock.ts';
 import { NewFolder } from './new-folder.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 
@@ -13,6 +14,8 @@ const CHECK_MS = 250;
 export class DiskGuard {
   /** Why nothing may be taken now, or undefined. */
   full: string | undefined;
+  /** Where no database of ours keeps other processes away. */
+  lock: FolderLock | undefined;
   /** What was wrong with the folder's own note at the start, and was made again. */
   found: string | undefined;
   /** Whether it was new then, and who remembers that there was something. */

@@ -3,6 +3,7 @@ import { claimFolder, isNewFolder } from '../../shared/config/data-folder.ts';
 import { CERTIFICATE_METRICS, certificateHealth } from '../../shared/access/tls-metrics.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
+import { FolderLock } from '../../shared/kv/folder-lock.ts';
 import type { CollectorPart } from '../part.ts';
 import { DiskGuard } from './disk-guard.ts';
 import { CollectorGuard } from './guard.ts';
@@ -27,8 +28,11 @@ export const diskPart: CollectorPart<DiskGuard> = {
   open: async ({ context: { config, notify } }) => {
     const isNew = await isNewFolder(config.data);
     const trouble = await claimFolder(config.data, 'collector', '');
+    // The embedded log sees to it that one process has the folder.
+    const lock = config.log === 'embedded' ? undefined : await FolderLock.take(config.data);
     if (trouble !== undefined) notify({ level: 'warn', event: 'data_folder', text: trouble });
     const guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
+    guard.lock = lock;
     guard.found = trouble;
     guard.newFolder = new NewFolder(config.data, isNew, notify);
     await guard.start();
@@ -41,5 +45,8 @@ export const diskPart: CollectorPart<DiskGuard> = {
     ),
   },
   health: ({ full }) => [{ name: 'disk', why: full, isEssential: true }],
-  close: (guard) => guard.stop(),
+  close: async (guard) => {
+    guard.stop();
+    await guard.lock?.close();
+  },
 };

@@ -20,6 +20,7 @@ const LAKE_FILE = /^[^=]*\.(parquet|json|part)$/;
 const FOLDERS: Readonly<Record<string, RegExp | undefined>> = {
   buffer: LEVEL_FILE,
   log: LEVEL_FILE,
+  lock: LEVEL_FILE,
   'buffer.carried': LEVEL_FILE,
   'log.carried': LEVEL_FILE,
   identity: /\.(pem|key|json)$/,

@@ -1,6 +1,7 @@
 /** What every server process does the same way: catch signals, stop once, and end with the right exit code. */
 import { operatingError } from '../../contracts/errors.ts';
 import { codeOf, isBug, messageOf, stackOf } from '../errors.ts';
+import { addressText, type Address } from '../net/listen.ts';
 import { printableLines, type Notify } from '../telemetry/log.ts';
 
 /**
@@ -188,11 +189,9 @@ export function outlast(notify: Notify): void {
   process.on('unhandledRejection', take);
 }
 
-export function readyLine(
-  addresses: Record<string, { host: string; port: number } | undefined>,
-): string {
+export function readyLine(addresses: Record<string, Address | undefined>): string {
   const parts = Object.entries(addresses)
     .filter(([, address]) => address !== undefined)
-    .map(([name, address]) => `${name}=${address?.host}:${address?.port}`);
+    .map(([name, address]) => `${name}=${addressText(address as Address)}`); // Those that are none are out.
   return `ready ${parts.join(' ')}\n`;
 }

@@ -152,6 +152,12 @@ export interface ConfigSources {
 }
 
 function suggestion(key: string, known: string[]): string {
+  const inside = known.filter((name) => name.startsWith(`${key}.`));
+  if (inside.length > 0)
+    return `: it is a section, with keys such as '${inside.slice(0, 3).join("', '")}'`;
+  const inner = /^(?:gateway|collector)\.(.*)$/.exec(key)?.[1] ?? '';
+  if (known.includes(inner))
+    return `; the sections 'gateway' and 'collector' are of the file of headwater up: here it is '${inner}'`;
   const close =
     known.find((name) => name.toLowerCase() === key.toLowerCase() || name.endsWith(`.${key}`)) ??
     nearest(key, known);

@@ -11,6 +11,7 @@ import { checkParameters } from '../../shared/http/route.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { gatewayId } from '../../gateway/gateway.ts';
 import { checkFolder, claimFolder } from '../../shared/config/data-folder.ts';
+import { readyLine } from '../../shared/config/process.ts';
 import { strayVariables } from '../../shared/config/environment.ts';
 import { readSecretFile } from '../../shared/config/secrets.ts';
 import {
@@ -20,6 +21,7 @@ import {
   parseFolder,
 } from '../../shared/config/spec.ts';
 import { codeOf } from '../../shared/errors.ts';
+import { FolderLock, LOCK } from '../../shared/kv/folder-lock.ts';
 import { printable } from '../../shared/telemetry/log.ts';
 import { temporaryFolder } from '../support/process.ts';
 
@@ -59,6 +61,12 @@ describe('configuration', () => {
     ['just text', 'CONFIG_INVALID', /top level/],
     ['bufer.x: 1', 'CONFIG_UNKNOWN_KEY', /unknown key 'bufer\.x'/],
     ['buffer: { frameByts: 2048 }', 'CONFIG_UNKNOWN_KEY', /did you mean 'buffer\.frameBytes'/],
+    [
+      'mqtt: 127.0.0.1:1883',
+      'CONFIG_UNKNOWN_KEY',
+      /'mqtt': it is a section, with keys such as 'mqtt\.listen'/,
+    ],
+    ['gateway: { id: x }', 'CONFIG_UNKNOWN_KEY', /of headwater up: here it is 'id'/],
     ['data:', 'CONFIG_INVALID', /config\.yaml: data: it has no value, and wants a text/],
     ['data: [a]', 'CONFIG_INVALID', /data: '\["a"\]' is not a text/],
     ['collectors: [{ a: 1 }]', 'CONFIG_INVALID', /collectors: .*is not a list of texts/],
@@ -139,6 +147,9 @@ describe('configuration', () => {
   });
 
   it('addresses, ids, roles and store addresses are checked', () => {
+    expect(readyLine({ mqtt: { host: '::1', port: 1883 }, http: undefined })).toBe(
+      'ready mqtt=[::1]:1883\n',
+    );
     expect(parseAddress('[::1]:1883', 'x')).toEqual({ host: '::1', port: 1883 });
     expect(parseAddress(':0', 'x')).toEqual({ host: '127.0.0.1', port: 0 });
     expect(() => parseAddress('a:99999', '--mqtt')).toThrow(/--mqtt/);
@@ -151,6 +162,15 @@ describe('configuration', () => {
       bucket: 'b',
     });
     expect(() => parseInfluxAddress('influxdb://user@h:1/b')).toThrow(/HEADWATER_INFLUXDB_TOKEN/);
+  });
+
+  it('one process at a time has a data folder; what is damaged of its lock is made again', async () => {
+    const folder = temporaryFolder();
+    const lock = await FolderLock.take(folder);
+    await expect(FolderLock.take(folder)).rejects.toThrow(/another process has .* open: stop it/);
+    await lock.close();
+    writeFileSync(join(folder, LOCK, 'CURRENT'), 'nothing');
+    await (await FolderLock.take(folder)).close();
   });
 
   it("another version's or part's folder is refused, a damaged note is mended", async () => {
