@@ -2,13 +2,12 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SPECS } from '../../dashboards/all.ts';
-import { openBrowser, openTab } from '../support/browser.ts';
+import { openBrowser, openTab, seriousOf } from '../support/browser.ts';
 import {
   ROOT,
   crowding,
@@ -101,18 +100,6 @@ async function shown(page: Page, view: string): Promise<void> {
   await until(`${view} to be whole`, async () =>
     /loading …/.test((await page.textContent('#main')) ?? 'loading …') ? undefined : true,
   );
-}
-
-async function seriousOf(page: Page): Promise<string[]> {
-  await page.evaluate(
-    readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'),
-  );
-  const violations = (await page.evaluate(
-    `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations)`,
-  )) as { id: string; impact: string; nodes: { html: string }[] }[];
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html.slice(0, 160)}`);
 }
 
 describe('views', () => {

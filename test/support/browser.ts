@@ -1,4 +1,6 @@
 /** Chromium for tests of the page: what it logs as an error fails the test that asks for it. */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 
 const ARGS = [
@@ -39,4 +41,17 @@ export async function openTab(
   });
   await page.goto(url);
   return { page, errors };
+}
+
+/** What axe finds serious or critical; its page needs `bypassCSP`. */
+export async function seriousOf(page: Page): Promise<string[]> {
+  await page.evaluate(
+    readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'),
+  );
+  const violations = (await page.evaluate(
+    `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations)`,
+  )) as { id: string; impact: string; nodes: { html: string }[] }[];
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html.slice(0, 160)}`);
 }

@@ -36,7 +36,7 @@ const VIEWS: View[] = [
   { name: 'connect', title: 'Connect a device', show: Connect },
 ];
 
-function AskToken() {
+function AskToken({ isRefused }: { isRefused: boolean }) {
   const [token, setToken] = useState('');
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => field.current?.focus(), []);
@@ -46,9 +46,15 @@ function AskToken() {
       onSubmit={(event) => {
         event.preventDefault();
         keepToken(token);
+        setToken('');
         begin();
       }}
     >
+      {isRefused && (
+        <p role="alert" class="bad">
+          The token that was given is not accepted: it is wrong, or does not hold any more.
+        </p>
+      )}
       <label>
         This collector asks for an API token{' '}
         <input
@@ -67,7 +73,7 @@ function AskToken() {
 
 function App() {
   const place = usePlace();
-  const { connection, needsToken, refused } = useStore();
+  const { connection, needsToken, tokenRefused, refused } = useStore();
   const worst = worstOf();
   const view = VIEWS.find(({ name }) => name === place.view) ?? FIRST;
   useEffect(() => {
@@ -105,7 +111,7 @@ function App() {
       <TopLine />
       <Banner />
       <main id="main" tabIndex={-1}>
-        {needsToken ? <AskToken /> : <Shown place={place} />}
+        {needsToken ? <AskToken isRefused={tokenRefused} /> : <Shown place={place} />}
         {refused !== '' && !needsToken && (
           <p role="alert" class="bad">
             The values cannot be read: {refused}

@@ -58,5 +58,9 @@ export const { get, post } = client((path, body) =>
 /** For this browser's session, for the path that the page is under. */
 export function keepToken(token: string): void {
   const { pathname } = new URL('.', document.baseURI);
-  document.cookie = `headwater_token=${encodeURIComponent(token)}; SameSite=Strict; path=${pathname}`;
+  const secure = location.protocol === 'https:' ? '; Secure' : '';
+  document.cookie = `headwater_token=${encodeURIComponent(token)}; SameSite=Strict; path=${pathname}${secure}`;
 }
+
+/** One was given in this session. */
+export const hasToken = (): boolean => /(?:^|; )headwater_token=./.test(document.cookie);

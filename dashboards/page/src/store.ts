@@ -4,7 +4,7 @@
  */
 import { useEffect, useState } from 'preact/hooks';
 import { pathOf, type Answer, type Asked, type Query } from '../../../shared/http/client.ts';
-import { Gone, Refused, address, get } from './net.ts';
+import { Gone, Refused, address, get, hasToken } from './net.ts';
 import { keyOf, sensorOf, type Point, type Series, type Value } from './series.ts';
 
 export type Overview = Answer<'/api/v1/overview'>;
@@ -28,6 +28,8 @@ export const state = {
   /** When the last answer came, by this browser's clock. */
   aliveMs: Date.now(),
   needsToken: false,
+  /** One was given, and is not taken, or not any more. */
+  tokenRefused: false,
   /** Why the values could not be read, though the collector answers. */
   refused: '',
   readings: 0,
@@ -163,7 +165,10 @@ function alive(): void {
 
 /** `error` is what a question ended with. */
 export function failed(error: unknown): void {
-  if (error instanceof Refused && error.status === 401) state.needsToken = true;
+  if (error instanceof Refused && error.status === 401) {
+    state.needsToken = true;
+    state.tokenRefused = hasToken();
+  }
   if (error instanceof Gone && state.connection !== 'gone') {
     state.connection = 'gone';
     again(AWAY_MS);
@@ -244,6 +249,7 @@ function listen(): void {
 /** After a token was given, as at the start. */
 export function begin(): void {
   state.needsToken = false;
+  state.tokenRefused = false;
   void readAll();
   again(0);
 }

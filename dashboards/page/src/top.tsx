@@ -139,11 +139,15 @@ export function worstOf(): string {
 }
 
 export function TopLine() {
-  const { overview, connection } = useStore();
-  if (overview === undefined)
+  const { overview, connection, needsToken } = useStore();
+  if (overview === undefined || needsToken)
     return (
       <p class="top quiet" role="status">
-        {connection === 'loading' ? 'loading …' : 'no overview yet'}
+        {needsToken
+          ? 'How it is: for a token'
+          : connection === 'loading'
+            ? 'loading …'
+            : 'no overview yet'}
       </p>
     );
   return (
