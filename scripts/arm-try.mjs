@@ -129,7 +129,7 @@ function machineOf(arch) {
   run('dpkg-deb', ['--extract', deb, tree]);
   writeFileSync(
     join(tree, 'etc/gateway.yaml'),
-    'data: /data/gateway\nid: arm\nmqtt.listen: 0.0.0.0:1883\nmqtt.passwordFile: /etc/passwords\nallowPlaintext: true\ncollector: mqtt://10.0.2.2:9\n',
+    'data: /data/gateway\nid: arm\nmqtt.listen: 0.0.0.0:1883\nmqtt.passwordFile: /etc/passwords\nallowPlaintext: true\ncollectors: [mqtt://10.0.2.2:9]\n',
   );
   const password = run(process.execPath, ['cli/bin.mjs', 'password', 'sensor'], {
     cwd: root,

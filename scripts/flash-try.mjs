@@ -4,7 +4,7 @@
  * packages (mmdebstrap, once a machine), given to `headwater flash` with a join token, and booted in QEMU. Stages, each of which
  * begins with a boot after the plug was pulled, and with a look whether all that was acknowledged has arrived, once:
  *
- *   first     boots in 1970, enrols itself, a reading arrives; the machine is asked whether it is as it should be
+ *   first     (with its plug pulled --cuts times, 0) boots in 1970, enrols itself, a reading arrives; the machine is asked whether it is as it should be
  *   plug      the plug is pulled while readings come in that nobody fetches, --plugs times (1)
  *   upgrade   a later version by `headwater flash --ssh`: the guard finds it healthy
  *   rollback  versions that end at once, never get ready, or end after a while: the guard puts the one of before back
@@ -41,6 +41,7 @@ const { values } = flagsOf(import.meta.url, {
     package: { type: 'string' },
     stages: { type: 'string', list: true, choices: NAMES, default: NAMES },
     work: { type: 'string' },
+    cuts: { type: 'integer', default: 0 },
     plugs: { type: 'integer', default: 1 },
     spoilt: {
       type: 'string',
@@ -186,14 +187,18 @@ async function arrived(ms = 300_000) {
   if (twice > 0) throw new Error(`${twice} readings are there twice`);
 }
 
-/** Power on: it is back when it acknowledges. */
-async function powerOn(more = []) {
-  const beginMs = performance.now();
+function powered(more = []) {
   const log = at(`console-${Date.now()}.log`);
+  boots++;
   machine = values.uml
     ? bootUml(at('card.img'), state.ports, log)
     : boot(stocked(), at('card.img'), state.ports, log, more);
-  boots++;
+}
+
+/** Power on: it is back when it acknowledges. */
+async function powerOn(more = []) {
+  const beginMs = performance.now();
+  powered(more);
   const client = await until('an acknowledgement', () => device(state.ports.mqtt), BOOT_MS);
   await publish(client, 1, once());
   say(`first PUBACK ${seconds(beginMs)} after power-on`);
@@ -305,6 +310,13 @@ const MOMENTS = [
 const STAGES = {
   first: async () => {
     await flashed();
+    for (let cut = 0; cut < Number(values.cuts); cut++) {
+      powered();
+      const waitMs = (0.1 + Math.random()) * (values.uml ? 60_000 : 240_000);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      await pullPlug();
+      say(`plug pulled ${(waitMs / 1000).toFixed(0)} s after power-on`);
+    }
     const beginMs = performance.now();
     const client = await powerOn(['-rtc', 'base=1970-01-01T00:00:10']);
     await arrived();
@@ -378,7 +390,8 @@ const STAGES = {
   kill: async () => {
     let client = await back();
     const ends = {};
-    let unpackMs = 10_000;
+    await sshUp();
+    if (state.version > 0) await settled(`0.9.${state.version}`);
     for (let pull = 0; pull < plugs; pull++) {
       await sshUp();
       checkRoom();
@@ -387,7 +400,10 @@ const STAGES = {
       const deb = later(state.deb, version, work, marked(version));
       execFileSync('ssh', [...ssh().args, 'cat >next.deb'], { input: readFileSync(deb) });
       rmSync(deb);
-      const [line, spanMs] = MOMENTS[pull % MOMENTS.length];
+      // The guard of the one before may have started the gateway again.
+      client.end(true);
+      client = await until('the gateway again', () => device(state.ports.mqtt), 300_000);
+      const [line, spanMs] = MOMENTS[(state.version - 1) % MOMENTS.length];
       await unsent(client, async () => {
         const told = async (what) => {
           const said = () => machine.text().slice(from);
@@ -401,9 +417,9 @@ const STAGES = {
           "sync; systemd-run --quiet --unit=trial-upgrade sh -c 'dpkg -i ~headwater/next.deb >/dev/console 2>&1; echo trial-done >/dev/console'\n",
         );
         const begunMs = await told(line === 'Preparing' ? line : 'Unpacking headwater');
-        if (line === 'Setting up') unpackMs = (await told(`${line} headwater`)) - begunMs;
+        if (line === 'Setting up') state.unpackMs = (await told(`${line} headwater`)) - begunMs;
         if (line === 'trial-done') await told(line);
-        const waitMs = Math.random() * (line === 'Unpacking' ? unpackMs : spanMs);
+        const waitMs = Math.random() * (line === 'Unpacking' ? (state.unpackMs ?? 10_000) : spanMs);
         await new Promise((resolve) => setTimeout(resolve, waitMs));
         say(`${version}: ${(waitMs / 1000).toFixed(1)} s after '${line}'`);
       });
