@@ -116,8 +116,8 @@ exit 0
 `;
 
 /** What runs at the next boot, or at once where systemd is there. */
-function watch(guard = `${KEPT}/guard`) {
-  return run('chroot', [tree, guard, 'watch'], {
+function watch() {
+  return run('chroot', [tree, `${KEPT}/guard`, 'watch'], {
     env: { ...process.env, GUARD_HEALTH: '/tmp/healthy' },
   });
 }
@@ -187,9 +187,7 @@ async function killed(deb, kills) {
       writeFileSync(here(`${KEPT}/boot`), 'another');
       mended = inside(`${KEPT}/guard`, 'mend');
       must(isWhole(), 'what the service starts with is of one version');
-    } else if (isThere(`${KEPT}.new/guard`)) watch(`${KEPT}.new/guard`);
-    // Before the first line of any script of ours: of every package dpkg wants this then.
-    else inside('dpkg', '--configure', '-a');
+    } else inside(`${APP}/guard`, 'tidy');
     const said = `${mended}${isGuarded ? watch() : ''}`;
     must(
       inside('dpkg', '--audit') === '' &&
