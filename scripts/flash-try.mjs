@@ -310,7 +310,7 @@ const MOMENTS = [
 const STAGES = {
   first: async () => {
     await flashed();
-    for (let cut = 0; cut < Number(values.cuts); cut++) {
+    for (let cut = 0; cut < values.cuts; cut++) {
       powered();
       const waitMs = (0.1 + Math.random()) * (values.uml ? 60_000 : 240_000);
       await new Promise((resolve) => setTimeout(resolve, waitMs));

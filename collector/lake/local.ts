@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import * as nodeFiles from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeFolder } from '../../shared/config/folder.ts';
+import { makeFolder, makeWithin } from '../../shared/config/folder.ts';
 import { operatingError } from '../../contracts/errors.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
@@ -88,7 +88,7 @@ export class LocalObjects implements ObjectStore {
     const target = this.path(key);
     const part = `${target}${PART}`;
     await this.guard(`writing ${key}`, async () => {
-      await this.folderOf(target);
+      await this.folderOf(target, key.split('/').length);
       try {
         await this.files.rename(file, part);
       } catch (error) {
@@ -110,19 +110,20 @@ export class LocalObjects implements ObjectStore {
    * Makes the folder of a file. Folders have names in folders as well: those that this process has not seen on stable
    * storage are synced up to the lake's own, and so that an attempt that failed half way is not taken for done.
    */
-  private async folderOf(target: string): Promise<void> {
+  private async folderOf(target: string, levels: number): Promise<void> {
     const folder = dirname(target);
     if (this.durable.has(folder)) return;
     // One at a time: nobody puts anything into one that is to be made anew.
-    const run = this.making.then(() => this.makeDurable(folder));
+    const run = this.making.then(() => this.makeDurable(folder, levels));
     this.making = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
     await run;
   }
 
-  private async makeDurable(folder: string): Promise<void> {
+  private async makeDurable(folder: string, levels: number): Promise<void> {
     if (this.durable.has(folder)) return;
     await this.unmake();
-    await this.files.mkdir(folder, { recursive: true });
+    // The lake's own at most: where what it lay in is gone as well, a disk is not mounted.
+    await makeWithin(folder, levels, this.files);
     const made = [folder];
     for (let at = folder; at !== this.folder && at !== dirname(at); made.push((at = dirname(at))))
       if (this.durable.has(dirname(at))) break;

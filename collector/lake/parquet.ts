@@ -1,7 +1,8 @@
 /** Writes, rewrites and merges the lake's Parquet files with DuckDB, in memory that is bounded and on disk beyond it. */
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { operatingError } from '../../contracts/errors.ts';
+import { makeWithin } from '../../shared/config/folder.ts';
 import { messageOf, HeadwaterError } from '../../shared/errors.ts';
 import {
   openDuckDb,
@@ -58,7 +59,7 @@ export class ParquetEngine implements FileEngine {
 
   async open(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
-    await mkdir(this.folder, { recursive: true });
+    await makeWithin(this.folder, 1);
   }
 
   /** One at a time: the connection's tables are theirs in turn. What fails for want of disk or memory may be tried again. */

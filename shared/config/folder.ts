@@ -3,47 +3,56 @@
  * says "no such entry" for a name that it does not take (/proc). And one that was there may vanish while it is used
  * (deleted, unmounted): what is written into it then goes nowhere, though every call succeeds.
  */
-import { mkdir, stat } from 'node:fs/promises';
+import * as nodeFiles from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { codeOf } from '../errors.ts';
 
+type Calls = Pick<typeof nodeFiles, 'mkdir' | 'stat'>;
+
 /** Makes it, and what is missing above it. Rejects with the error of the file system. */
 export async function makeFolder(path: string, mode?: number): Promise<void> {
-  const full = resolve(path);
-  try {
-    await mkdir(full, mode);
-    return;
-  } catch (error) {
-    const code = codeOf(error);
-    if (code === 'EEXIST') {
-      if ((await stat(full)).isDirectory()) return;
-      throw new Error(`${full} is a file, not a folder`, { cause: error });
-    }
-    if (code !== 'ENOENT' || dirname(full) === full) throw error;
-    const above = await stat(dirname(full)).catch(() => undefined);
-    if (above !== undefined) throw error;
-  }
-  await makeFolder(dirname(full), mode);
-  await mkdir(full, mode).catch((error: unknown) => {
-    // Somebody else was faster.
-    if (codeOf(error) !== 'EEXIST') throw error;
-  });
+  await made(resolve(path), Number.POSITIVE_INFINITY, mode, nodeFiles);
 }
 
 /**
  * Makes a folder, and those above it up to so many `levels`: where more is missing, what they were in has vanished, and what
  * is written into one that is made anew there goes nowhere. Rejects with the error of the file system.
  */
-export async function makeWithin(path: string, levels: number): Promise<void> {
+export async function makeWithin(
+  path: string,
+  levels: number,
+  files: Calls = nodeFiles,
+): Promise<void> {
+  await made(path, levels, undefined, files);
+}
+
+async function made(
+  path: string,
+  levels: number,
+  mode: number | undefined,
+  files: Calls,
+): Promise<void> {
+  const { mkdir, stat } = files;
+  const isThere = async (error: unknown): Promise<boolean> => {
+    if (codeOf(error) !== 'EEXIST') return false;
+    if ((await stat(path)).isDirectory()) return true;
+    throw new Error(`${path} is a file, not a folder`, { cause: error });
+  };
   try {
-    await mkdir(path);
+    await mkdir(path, mode);
+    return;
   } catch (error) {
-    const code = codeOf(error);
-    if (code === 'EEXIST') return;
-    if (code !== 'ENOENT' || levels <= 1) throw error;
-    await makeWithin(dirname(path), levels - 1);
-    await makeWithin(path, 1);
+    if (await isThere(error)) return;
+    const above = dirname(path);
+    if (codeOf(error) !== 'ENOENT' || levels <= 1 || above === path) throw error;
+    // A name that the file system does not take: what is above it is there.
+    if ((await stat(above).catch(() => undefined)) !== undefined) throw error;
   }
+  await made(dirname(path), levels - 1, mode, files);
+  await mkdir(path, mode).catch(async (error: unknown) => {
+    // Somebody else was faster.
+    if (!(await isThere(error))) throw error;
+  });
 }
 
 /** Whether a folder is still the one that it was. */
@@ -56,7 +65,7 @@ export class FolderWatch {
   }
 
   private async look(): Promise<string> {
-    const { dev, ino } = await stat(this.folder);
+    const { dev, ino } = await nodeFiles.stat(this.folder);
     return `${dev} ${ino}`;
   }
 

@@ -76,6 +76,7 @@ describe('the lake on a disk', () => {
       },
     );
     const store = new LocalObjects(folder, files);
+    await store.open();
     const source = join(temporaryFolder(), 'x');
     await nodeFiles.writeFile(source, 'one');
     await expect(store.put('raw/date=1/gw=a/x', source)).rejects.toMatchObject({
@@ -153,6 +154,29 @@ describe('the lake on a disk', () => {
     await markPast(lake, 'w-0', 2);
     expect(puts).toHaveLength(3);
     await lake.close();
+  });
+
+  it('where what the lake lay in has vanished nothing is made anew, and it goes on when that is back', async () => {
+    const disk = join(temporaryFolder(), 'disk');
+    const store = new LocalObjects(join(disk, 'lake'));
+    await store.open();
+    const put = async (key: string): Promise<void> => {
+      const source = join(temporaryFolder(), 'x');
+      await nodeFiles.writeFile(source, 'x');
+      await store.put(key, source);
+    };
+    await put('raw/date=1/gw=a/x');
+    await nodeFiles.rename(disk, `${disk}-away`);
+    for (const key of ['raw/date=1/gw=a/y', 'raw/date=2/gw=a/y'])
+      await expect(put(key)).rejects.toMatchObject({ code: 'LAKE_UNAVAILABLE' });
+    await expect(nodeFiles.stat(disk)).rejects.toThrow('ENOENT');
+    await nodeFiles.rename(`${disk}-away`, disk);
+    await put('raw/date=2/gw=a/y');
+    await nodeFiles.rm(join(disk, 'lake'), { recursive: true });
+    // Its first attempt finds out that what it knew to be there is gone.
+    await put('raw/date=2/gw=a/z').catch(() => undefined);
+    await put('raw/date=2/gw=a/z');
+    expect((await store.list('')).map(({ key }) => key)).toEqual(['raw/date=2/gw=a/z']);
   });
 
   it('offsets are committed only after every file and manifest of their step has been put', async () => {
