@@ -116,8 +116,14 @@ const SUITES: Record<
   objectStore: async (definition, subject, tell) => {
     const { runObjectStoreSuite } = await import('../contracts/suite/object-store.ts');
     const { create } = definition as unknown as ObjectStoreDefinition;
+    const { crash, only } = subject;
+    const crashing = crash === undefined ? {} : { crash };
     return await onDisk(subject, async (context) => ({
-      results: await runObjectStoreSuite({ create: () => create(context) }, tell, subject.only),
+      results: await runObjectStoreSuite(
+        { create: () => create(context), ...crashing },
+        tell,
+        only,
+      ),
       figures: [],
     }));
   },

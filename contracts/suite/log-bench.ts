@@ -8,6 +8,7 @@ import type {
   LogRecord,
   LogSupports,
   Produced,
+  Step,
   StoredRecord,
   TopicSpec,
 } from '../log.ts';
@@ -174,6 +175,12 @@ export function offsetsAfter(records: readonly StoredRecord[]): Map<number, numb
     offsets.set(partition, Math.max(offsets.get(partition) ?? 0, offset + 1));
   return offsets;
 }
+
+/** What is given of these records, and the place behind them. */
+export const step = (records: StoredRecord[], produce: Step['produce'] = []): Step => ({
+  produce,
+  offsets: offsetsAfter(records),
+});
 
 /** Waits until something holds. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {

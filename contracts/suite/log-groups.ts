@@ -1,4 +1,4 @@
-/** The Log suite, its groups: positions, atomic steps, members, fencing. */
+/** The Log suite, its groups: positions, members, fencing. */
 import assert from 'node:assert/strict';
 import type { LogConsumer, Step, StoredRecord } from '../log.ts';
 import {
@@ -8,21 +8,16 @@ import {
   all,
   drain,
   numbered,
-  offsetsAfter,
   outcome,
   produced,
   reader,
   record,
+  step,
   take,
   texts,
   until,
   type LogCase,
 } from './log-bench.ts';
-
-const step = (records: StoredRecord[], produce: Step['produce'] = []): Step => ({
-  produce,
-  offsets: offsetsAfter(records),
-});
 
 const POSITIONS: readonly LogCase[] = [
   {
@@ -200,78 +195,6 @@ const POSITIONS: readonly LogCase[] = [
   },
 ];
 
-const STEPS: readonly LogCase[] = [
-  {
-    name: 'a step commits output, state and offsets together',
-    run: async (bench) => {
-      let log = await bench.open();
-      await log.append(EVENTS, numbered('a', 4));
-      const consumer = await reader(log, 'step');
-      const records = await take(consumer, 4);
-      const partition = records[0]?.partition ?? 0;
-      await consumer.commit(
-        step(records, [
-          produced(OUTPUT, 'a', 'output'),
-          produced(STATE, 'state/a', 'one', partition),
-          produced(STATE, 'state/a', 'two', partition),
-          produced(STATE, 'other/a', 'no', partition),
-        ]),
-      );
-      await consumer.close();
-      log = await bench.reopen(log);
-      assert.deepEqual(
-        (await log.state(STATE, partition, 'state/')).map(({ key, value }) => [
-          key,
-          value.toString(),
-        ]),
-        [['state/a', 'two']],
-      );
-      assert.deepEqual(texts(await all(log, OUTPUT)), ['output']);
-      const same = await reader(log, 'step');
-      assert.deepEqual(await drain(same, log.partitions), []);
-    },
-  },
-  {
-    name: 'steps one after the other give each record once, in order, through restarts in the middle',
-    run: async (bench) => {
-      let log = await bench.open();
-      const keys = ['a', 'b', 'c', 'd'];
-      await log.append(
-        EVENTS,
-        Array.from({ length: 60 }, (_, at) => record(keys[at % 4] ?? 'a', String(at))),
-      );
-      for (let life = 0; life < 3; life++) {
-        const consumer = await reader(log, 'copy', { bytesMax: 20 });
-        for (let steps = 0; steps < (life === 2 ? 60 : 4); steps++) {
-          const records = await consumer.poll(life === 2 ? 50 : 2000);
-          if (records.length === 0) {
-            if (consumer.ended().size >= log.partitions) break;
-            continue;
-          }
-          const copies = records.map(({ key, value }) => produced(OUTPUT, key, value.toString()));
-          await consumer.commit(step(records, copies));
-        }
-        await consumer.poll(0);
-        await consumer.close();
-        log = await bench.reopen(log);
-      }
-      const rest = await reader(log, 'copy');
-      await drain(rest, log.partitions, async (records) => {
-        const copies = records.map(({ key, value }) => produced(OUTPUT, key, value.toString()));
-        await rest.commit(step(records, copies));
-      });
-      const output = await all(log, OUTPUT);
-      for (const key of keys) {
-        const own = texts(output.filter((each) => each.key === key)).map(Number);
-        assert.deepEqual(
-          own,
-          Array.from({ length: 15 }, (_, at) => at * 4 + keys.indexOf(key)),
-        );
-      }
-    },
-  },
-];
-
 const MEMBERS: readonly LogCase[] = [
   {
     name: 'of two members that have the same record, one commits: a lease cannot be stolen',
@@ -394,4 +317,4 @@ const MEMBERS: readonly LogCase[] = [
   },
 ];
 
-export const GROUPS: readonly LogCase[] = [...POSITIONS, ...STEPS, ...MEMBERS];
+export const GROUPS: readonly LogCase[] = [...POSITIONS, ...MEMBERS];

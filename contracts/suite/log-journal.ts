@@ -179,6 +179,35 @@ export const JOURNAL: readonly LogCase[] = [
     },
   },
   {
+    name: 'what a group has not read stays, however much there is that others have read',
+    run: async (bench) => {
+      const topics = TOPICS.map((each) =>
+        each.name === EVENTS ? { ...each, trimBytes: 10_000 } : each,
+      );
+      const log = await bench.open({ topics });
+      await log.append(EVENTS, numbered('a', 3));
+      const slow = await reader(log, 'slow');
+      const records = await take(slow, 3);
+      await slow.commit({ produce: [], offsets: offsetsAfter(records.slice(0, 1)) });
+      await slow.close();
+      const fast = await reader(log, 'fast');
+      for (let round = 0; round < 4; round++) {
+        const some = Array.from({ length: 300 }, (_, at) =>
+          record('a', `${3 + round * 300 + at}`.padEnd(100)),
+        );
+        await log.append(EVENTS, some);
+        const read = await take(fast, round === 0 ? 303 : 300);
+        await fast.commit({ produce: [], offsets: offsetsAfter(read) });
+      }
+      const again = await bench.reopen(log, { topics });
+      const left = await drain(await reader(again, 'slow'), again.partitions);
+      assert.deepEqual(
+        texts(left).map(Number),
+        Array.from({ length: 1202 }, (_, at) => at + 1),
+      );
+    },
+  },
+  {
     name: 'a consumer from the end sees what comes after it and nothing before',
     run: async (bench) => {
       const log = await bench.open();

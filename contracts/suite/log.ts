@@ -12,6 +12,7 @@ import {
 import { GROUPS } from './log-groups.ts';
 import { JOURNAL } from './log-journal.ts';
 import { STATES } from './log-state.ts';
+import { STEPS } from './log-steps.ts';
 import { runCases, type Result } from './runner.ts';
 
 export type { LogPlace, LogUnderTest } from './log-bench.ts';
@@ -33,7 +34,7 @@ const LIFE: readonly LogCase[] = [
   },
 ];
 
-export const LOG_CASES: readonly LogCase[] = [...LIFE, ...JOURNAL, ...GROUPS, ...STATES];
+export const LOG_CASES: readonly LogCase[] = [...LIFE, ...JOURNAL, ...GROUPS, ...STEPS, ...STATES];
 
 /** Runs one case on a place of its own. */
 export async function runLogCase(tested: LogUnderTest, { run }: LogCase): Promise<void> {

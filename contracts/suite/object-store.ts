@@ -6,9 +6,14 @@ import { operatingError } from '../errors.ts';
 import type { ObjectStore } from '../object-store.ts';
 import { inPlace, runCases, type Case, type Result } from './runner.ts';
 
-/** How the suite gets at what is tested: an open store, empty or shared, under a prefix that each case has to itself. */
+/** How the suite gets at what is tested: a store, empty or shared, under a prefix that each case has to itself. */
 export interface ObjectStoreUnderTest {
+  /** The same storage each time. */
   create(): ObjectStore | Promise<ObjectStore>;
+  /** Ends the server as a power cut would, and starts it again. */
+  crash?: () => Promise<void>;
+  /** Objects for a list that is longer than a page: 1,100 when left out, as many as it takes in ten seconds. */
+  many?: number;
 }
 
 export interface ObjectStoreBench {
@@ -17,7 +22,15 @@ export interface ObjectStoreBench {
   own: string;
   /** A local file with this content. */
   file(content: string | Buffer): string;
+  /** The same storage in another life: opened afresh. */
+  again(): Promise<ObjectStore>;
+  crash(): Promise<void>;
+  many: number;
 }
+
+const MANY = 1100;
+const MANY_MS_MAX = 10_000;
+const AT_ONCE = 20;
 
 export type ObjectStoreCase = Case<ObjectStoreBench, object>;
 
@@ -99,13 +112,60 @@ export const OBJECT_STORE_CASES: readonly ObjectStoreCase[] = [
   },
   {
     name: 'more than a page of objects is listed whole',
-    run: async ({ store, own, file }) => {
-      await Promise.all(
-        Array.from({ length: 40 }, (_, at) =>
-          store.put(`${own}many/${String(at).padStart(3, '0')}`, file('x')),
-        ),
+    run: async ({ store, own, file, many }) => {
+      const keys: string[] = [];
+      const deadline = performance.now() + MANY_MS_MAX;
+      while (keys.length < many && performance.now() < deadline) {
+        const some = Array.from({ length: Math.min(AT_ONCE, many - keys.length) }, (_, at) =>
+          [own, 'many/', String(keys.length + at).padStart(5, '0')].join(''),
+        );
+        await Promise.all(some.map((key) => store.put(key, file('x'))));
+        keys.push(...some);
+      }
+      assert.deepEqual(
+        (await store.list(`${own}many/`)).map(({ key }) => key),
+        keys,
       );
-      assert.equal((await store.list(`${own}many/`)).length, 40);
+    },
+  },
+  {
+    name: 'what was put and removed is so in another life of the store',
+    run: async ({ store, own, file, again }) => {
+      for (const name of ['kept', 'gone']) await store.put(`${own}life/${name}`, file(name));
+      await store.remove(`${own}life/gone`);
+      await store.close();
+      const next = await again();
+      assert.deepEqual(
+        (await next.list(`${own}life/`)).map(({ key, bytes }) => [key, bytes]),
+        [[`${own}life/kept`, 4]],
+      );
+      assert.equal((await next.get(`${own}life/kept`)).toString(), 'kept');
+    },
+  },
+  {
+    name: 'what was acknowledged is there after a crash',
+    skip: (_, { canCrash }) => (canCrash ? undefined : 'no way to crash its server was given'),
+    run: async ({ store, own, file, crash, again }) => {
+      const acknowledged = new Set<string>();
+      let isOver = false;
+      const writing = (async () => {
+        for (let at = 0; !isOver; at++) {
+          const key = `${own}crash/${String(at).padStart(6, '0')}`;
+          await store.put(key, file(key)).then(
+            () => acknowledged.add(key),
+            () => new Promise((resolve) => setTimeout(resolve, 50)),
+          );
+        }
+      })();
+      const deadline = performance.now() + MANY_MS_MAX;
+      while (acknowledged.size < 20 && performance.now() < deadline)
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      await crash();
+      isOver = true;
+      await writing;
+      const next = await again();
+      assert.ok(acknowledged.size > 0, 'nothing was acknowledged before the crash');
+      for (const key of acknowledged) assert.equal((await next.get(key)).toString(), key);
     },
   },
 ];
@@ -124,10 +184,22 @@ export async function runObjectStoreCase(
       writeFileSync(path, content);
       return path;
     };
+    const opened = [store];
+    const again = async (): Promise<ObjectStore> => {
+      const next = await tested.create();
+      await next.open();
+      opened.push(next);
+      return next;
+    };
+    const crash = async (): Promise<void> => {
+      assert.ok(tested.crash, 'a case that crashes is skipped without a way to');
+      await tested.crash();
+    };
     try {
-      await run({ store, own: `${namespace}/`, file });
+      const { many = MANY } = tested;
+      await run({ store, own: `${namespace}/`, file, again, crash, many });
     } finally {
-      await store.close();
+      for (const each of opened) await each.close();
     }
   });
 }
@@ -141,7 +213,7 @@ export async function runObjectStoreSuite(
   return await runCases<ObjectStoreBench, object>(
     OBJECT_STORE_CASES,
     {},
-    false,
+    tested.crash !== undefined,
     (run) => runObjectStoreCase(tested, run),
     onResult,
     only,

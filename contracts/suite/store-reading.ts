@@ -38,6 +38,24 @@ export const READING: readonly StoreCase[] = [
     },
   },
   {
+    name: 'what is asked again after a change is as it is then',
+    run: async (bench) => {
+      const measurement = bench.name('again');
+      const count = async (): Promise<number[]> => [
+        (await bench.store.series()).filter((each) => each.measurement === measurement).length,
+        (await bench.store.latest({ measurement })).length,
+        (await bench.points('again')).length,
+      ];
+      assert.deepEqual(await count(), [0, 0, 0]);
+      await bench.apply([bench.change('again', T0, { value: 1 })]);
+      assert.deepEqual(await count(), [1, 1, 1]);
+      await bench.apply([bench.change('again', T0 + 10, { value: 2, more: 3 })]);
+      assert.deepEqual(await count(), [2, 2, 2]);
+      const newest = await bench.store.latest({ measurement, field: 'value' });
+      assert.deepEqual([newest[0]?.time, newest[0]?.value], [T0 + 10, 2]);
+    },
+  },
+  {
     name: 'when the newest point goes, the one before it is the newest',
     skip: removes,
     run: async (bench) => {

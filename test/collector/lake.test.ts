@@ -24,7 +24,8 @@ import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { objectStoreContract } from '../contract/object-store.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
-objectStoreContract('local', () => Promise.resolve(new LocalObjects(temporaryFolder())));
+const local = temporaryFolder();
+objectStoreContract('local', () => Promise.resolve(new LocalObjects(local)), 40);
 
 const T0 = Date.UTC(2026, 4, 1, 12);
 

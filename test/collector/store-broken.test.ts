@@ -123,6 +123,23 @@ class LatestIsWrittenLast extends Sound {
   }
 }
 
+class CursorIsIgnored extends Sound {
+  override async *query({ cursor, ...query }: StoreQuery): AsyncIterable<PointsPart> {
+    yield* super.query(cursor === 'x' ? { ...query, cursor } : query);
+  }
+}
+
+/** Answers what it has answered before. */
+class LatestIsStale extends Sound {
+  private readonly before = new Map<string, Promise<LatestPoint[]>>();
+  override latest(filter: SeriesFilter): Promise<LatestPoint[]> {
+    const name = JSON.stringify(filter);
+    const points = this.before.get(name) ?? super.latest(filter);
+    this.before.set(name, points);
+    return points;
+  }
+}
+
 class MarksAreLost extends Sound {
   override async apply(changes: readonly Change[]): Promise<Refused[]> {
     return await super.apply(changes, NO_MARKS);
@@ -154,6 +171,8 @@ it.each([
   ['a range that includes its end', EndIsInclusive, 'a range is inclusive where it begins'],
   ['an identity that changes', IdentityChanges, 'has an identity, which stays'],
   ['the last written as the newest', LatestIsWrittenLast, 'a point older than the newest'],
+  ['a cursor that is ignored', CursorIsIgnored, 'a query with a limit goes on'],
+  ['newest points of before', LatestIsStale, 'what is asked again after a change'],
   ['lost marks', MarksAreLost, 'marks are kept with the changes'],
   ['marks ahead of their data', MarksRunAhead, 'changes that are not applied leave no mark'],
   ['an early acknowledgement', AcknowledgesWhileAway, 'what was acknowledged is there once'],
