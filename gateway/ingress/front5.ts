@@ -60,6 +60,8 @@ export interface Front5Context extends RetainedSource {
   /** More is queued for it than is allowed: the session is to end, and that is told. */
   overflow(clientId: string): void;
   trouble(error: unknown): void;
+  /** What was kept of its session is damaged. */
+  sessionLost(clientId: string): void;
   /** A client of aedes's with this id ends. */
   evictAedes(clientId: string): void;
 }
@@ -93,7 +95,7 @@ export class Front5 implements LinkHost, BrokerHost {
 
   /** Gives the clients that may no longer subscribe to what their sessions of an earlier run have subscribed to. */
   start(entries: [Buffer, Buffer][]): Iterable<string> {
-    this.broker.start(entries);
+    for (const clientId of this.broker.start(entries)) this.context.sessionLost(clientId);
     this.sweeper = setInterval(() => this.cutStalled(), 1000);
     this.sweeper.unref();
     return this.notGranted;

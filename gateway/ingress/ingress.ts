@@ -198,6 +198,12 @@ export class Ingress implements MqttHandler {
       overflow: (clientId) =>
         this.endings.end(clientId, 'more is queued for it than is allowed', REASON.quotaExceeded),
       trouble: (error) => this.notify({ level: 'error', event: 'broker', text: messageOf(error) }),
+      sessionLost: (clientId) =>
+        this.notify({
+          level: 'warn',
+          event: 'session_damaged',
+          text: `what was kept of the session of client '${clientId}' is damaged: it begins a new one when it comes back, and what waited for it is not delivered (it is stored as data)`,
+        }),
       evictAedes: (clientId) => this.clean.evict(clientId),
       retainedTopics: (filter) => local.retainedTopics(filter),
       retainedOn: (topic) => local.retainedOn(topic),

@@ -104,11 +104,11 @@ export class Broker5 implements SessionStore {
     return this.clock.nowMs();
   }
 
-  /** Takes up the sessions of an earlier run, before anybody connects. */
-  start(entries: [Buffer, Buffer][]): void {
-    const { sessions, wills, sequence, damaged, orphans } = loadSessions(entries, this);
+  /** Takes up the sessions of an earlier run, before anybody connects; gives the clients whose session is damaged. */
+  start(entries: [Buffer, Buffer][]): readonly string[] {
+    const { sessions, wills, sequence, damaged, lost, orphans } = loadSessions(entries, this);
     if (orphans.length > 0) this.host.write(orphans);
-    for (let i = 0; i < damaged; i++) this.droppedBy.add('damaged');
+    if (damaged > 0) this.droppedBy.add('damaged', damaged);
     this.sequence = sequence;
     const now = this.nowMs();
     const wereHere = sessions.filter(({ awaySinceMs }) => awaySinceMs === undefined);
@@ -130,6 +130,7 @@ export class Broker5 implements SessionStore {
     for (const session of wereHere) this.keep(session);
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
+    return lost;
   }
 
   /** One whose time is over is none, also before it has been looked at. */

@@ -182,26 +182,36 @@ export interface Loaded {
   wills: Map<string, PendingWill>;
   /** The largest sequence that was given out. */
   sequence: number;
-  /** Entries that are not what was stored. */
+  /** Messages that are not what was stored, or whose session is not. */
   damaged: number;
+  /** Clients whose session is not what was stored: nobody knows what it subscribed to. */
+  lost: string[];
   /** Removes copies whose session had ended, of a message that was on its way then. */
   orphans: KvOp[];
 }
 
 export function loadSessions(entries: [Buffer, Buffer][], store: SessionStore): Loaded {
-  const loaded: Loaded = { sessions: [], wills: new Map(), sequence: 0, damaged: 0, orphans: [] };
+  const loaded: Loaded = {
+    sessions: [],
+    wills: new Map(),
+    sequence: 0,
+    damaged: 0,
+    lost: [],
+    orphans: [],
+  };
   for (const [clientId, { record, messages, inFlight }] of partsOf(entries)) {
     for (const [sequence] of messages) loaded.sequence = Math.max(loaded.sequence, sequence);
-    if (record === undefined) {
+    const text = record === undefined ? undefined : unseal(record);
+    if (text === undefined) {
+      if (record !== undefined) {
+        // Its copies would be those of the client's next session; the record is there until then.
+        loaded.lost.push(clientId);
+        loaded.damaged += messages.length;
+      }
       for (const [sequence] of messages)
         loaded.orphans.push({ type: 'del', key: messageKey(clientId, sequence) });
       for (const [packetId] of inFlight.values())
         loaded.orphans.push({ type: 'del', key: inFlightKey(clientId, packetId) });
-      continue;
-    }
-    const text = unseal(record);
-    if (text === undefined) {
-      loaded.damaged++;
       continue;
     }
     const parsed = JSON.parse(text.toString('utf8')) as SessionRecord;

@@ -57,7 +57,8 @@ an expiry in DISCONNECT is above the server's limit, or begins where there was n
 an expiry that is absent counts as one of 0, and 0 ends the session | gateway/situations5: a session expiry that is changed at the end counts
 a client that changes its version loses what waits | gateway/interplay5: a client that changes its version keeps its session, both ways
 PUBACK before what is queued is on disk | gateway/lasting: subscriptions, queued messages, QoS 2 both ways and wills come back
-a damaged or truncated record stops the start; an upgrade loses sessions | gateway/lasting: a copy of a message that was on its way when its session ended is removed
+a damaged or truncated record stops the start | gateway/lasting: a damaged, cut or empty record stops no start
+an upgrade loses sessions | - a record may lack what a newer version writes, and has what an older one passes over
 a periodic save loses what came since | e2e/mqtt5: 3 kills under load, 40 sessions: nothing acknowledged is lost
 restored and not routed before its client is back | gateway/mqtt5: QoS 2 in flight and wills come back after kill -9 and a restart
 no caps on what waits | gateway/shares: offline_bytes
@@ -108,6 +109,7 @@ noLocal is taken | gateway/mqtt5: noLocal on a shared subscription
 `,
   Subscriptions: `
 retain handling 0 on a resumed session sends nothing | gateway/interplay5: what is retained comes with the identifier of its subscription
+what is retained is cut short for good by a restart in the middle of it | e2e/mqtt5: a kill while it is sent to new subscriptions takes nothing from them
 what is retained comes again at a take-over | gateway/mqtt5: the newer connection takes the session over
 an old identifier or old options stay | gateway/mqtt5: one copy for each identified subscription
 a PUBLISH of a client with an identifier is forwarded | gateway/mqtt5: a subscription identifier from a client

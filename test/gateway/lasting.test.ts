@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Broker5 } from '../../gateway/mqtt5/broker.ts';
 import { encodeOutgoing } from '../../gateway/mqtt5/message.ts';
 import { Retained } from '../../gateway/ingress/retained.ts';
-import { messageKey } from '../../gateway/mqtt5/session-disk.ts';
+import { messageKey, recordOps } from '../../gateway/mqtt5/session-disk.ts';
 import { SteadyClock } from '../../gateway/mqtt5/steady-clock.ts';
 import { realEnv } from '../../shared/env/env.ts';
 import type { KvOp } from '../../shared/kv/kv.ts';
@@ -464,20 +464,18 @@ describe('the clock of what waits', () => {
 });
 
 describe('what an ended session leaves', () => {
-  it('a copy of a message that was on its way when its session ended is removed at the next start, and is no damage', () => {
-    const message = {
-      topic: 't',
-      payload: Buffer.from('x'),
-      qos: 1,
-      retain: false,
-      publisher: 'p',
-      forwarded: undefined,
-      expiresAtMs: undefined,
-    };
-    const out = { message, qos: 1, retain: false, subscriptionId: undefined, shared: undefined };
-    const key = messageKey('gone', 7);
-    const written: KvOp[] = [];
-    const broker = new Broker5(
+  const message = {
+    topic: 't',
+    payload: Buffer.from('x'),
+    qos: 1,
+    retain: false,
+    publisher: 'p',
+    forwarded: undefined,
+    expiresAtMs: undefined,
+  };
+  const out = { message, qos: 1, retain: false, subscriptionId: undefined, shared: undefined };
+  const brokerOn = (written: KvOp[]): Broker5 =>
+    new Broker5(
       new SteadyClock(realEnv().clock),
       {
         sessions: new Share('mqtt5_sessions', 10),
@@ -492,9 +490,39 @@ describe('what an ended session leaves', () => {
         sessionRestored: () => undefined,
       },
     );
+
+  it('a copy of a message that was on its way when its session ended is removed at the next start, and is no damage', () => {
+    const key = messageKey('gone', 7);
+    const written: KvOp[] = [];
+    const broker = brokerOn(written);
     broker.start([[key, encodeOutgoing({ ...out, sequence: 7 })]]);
     expect(written).toEqual([{ type: 'del', key }]);
     expect([broker.sessionCount, broker.droppedBy.read().length]).toEqual([0, 0]);
     broker.close();
+  });
+
+  it('a damaged, cut or empty record stops no start: that session is told as lost, its copies are none of the next one, others are there', () => {
+    const written: KvOp[] = [];
+    const broker = brokerOn(written);
+    const kept: [Buffer, Buffer][] = [];
+    for (const id of ['flipped', 'cut', 'empty', 'whole']) {
+      const session = broker.create(id, 'p');
+      if (session === undefined) throw new Error(id);
+      session.expirySeconds = 3600;
+      const [put] = recordOps(session, undefined);
+      if (put?.type !== 'put') throw new Error(id);
+      const value = Buffer.from(put.value);
+      if (id === 'flipped') value[9] = (value[9] ?? 0) ^ 1;
+      const cut = id === 'cut' ? 20 : id === 'empty' ? 0 : value.length;
+      kept.push([put.key, value.subarray(0, cut)]);
+      kept.push([messageKey(id, 7), encodeOutgoing({ ...out, sequence: 7 })]);
+      kept.push([messageKey(id, 8), Buffer.alloc(40)]);
+    }
+    const next = brokerOn(written);
+    expect(next.start(kept)).toEqual(['flipped', 'cut', 'empty']);
+    expect(written.filter(({ type }) => type === 'del')).toHaveLength(6);
+    expect([next.sessionCount, next.find('whole')?.queuedCount]).toEqual([1, 1]);
+    expect(next.droppedBy.read()).toEqual([{ labels: { reason: 'damaged' }, value: 7 }]);
+    next.close();
   });
 });
