@@ -7,6 +7,7 @@ import { rawClient } from '../support/raw-mqtt.ts';
 import {
   P,
   ack5,
+  block,
   connect5,
   connected5,
   disconnect5,
@@ -174,6 +175,42 @@ describe('within what the client takes', () => {
       const connack = await refused.next(2);
       expect(connack.properties !== '').toBe(isSaid);
       expect(connack.body.length + 2).toBeLessThanOrEqual(size);
+    }
+  });
+
+  it('[MQTT-3.2.2-20] [MQTT-3.4.2-3] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3] [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.14.2-4] nothing that could be left out makes an answer too large, whatever the client says beside its packets', async () => {
+    const said = [P.user('name', 'x'.repeat(500))];
+    const size = 60;
+    const properties = [P.maximumPacketSize(size), ...said];
+    const each = await client('answered', { properties });
+    const topic = fresh('s/answers');
+    const withProperties = (first: number, id: number, reason: number): Buffer =>
+      packet5(first, [0, id, reason], block(said));
+    each.send(subscribe5(1, [[topic, 2]], said));
+    await each.next(9);
+    for (const qos of [1, 2])
+      each.send(publish5('s/other', 'x', { qos, id: qos, properties: said }));
+    for (const type of [4, 5]) await each.next(type);
+    each.send(withProperties(0x62, 2, 0));
+    await each.next(7);
+    // PUBREL of an id that nobody has, and a PUBREC of one: answered with reasons.
+    each.send(withProperties(0x62, 77, 0));
+    expect(await each.next(7)).toMatchObject({ reason: 0x92 });
+    each.send(withProperties(0x50, 78, 0));
+    expect(await each.next(6)).toMatchObject({ reason: 0x92 });
+    each.send(publish5(topic, 'x', { qos: 2, id: 3 }));
+    const { id } = await each.next(3);
+    each.send(withProperties(0x50, id, 0));
+    expect(await each.next(6)).toMatchObject({ id, reason: 0 });
+    each.send(packet5(0xa2, [0, 9], block(said), text(topic)));
+    await each.next(11);
+    each.send(subscribe5(2, [['$share/group/a', 4]], said));
+    await each.closed();
+    const answers = each.packets().filter(({ type }) => type !== 3);
+    expect(new Set(answers.map(({ type }) => type))).toEqual(new Set([2, 4, 5, 6, 7, 9, 11, 14]));
+    for (const { type, body, properties: bytes } of answers) {
+      expect(body.length + 2).toBeLessThanOrEqual(size);
+      if (type !== 2 && type !== 14) expect([type, bytes]).toEqual([type, '']);
     }
   });
 
