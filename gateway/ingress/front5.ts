@@ -25,6 +25,7 @@ import { giveOwed, owe, type RetainedSource } from '../mqtt5/owed-retained.ts';
 import { readConnect5, type Connect, type Filter, type Publish } from '../mqtt5/packets.ts';
 import { REASON, Refusal, type Reason } from '../mqtt5/reasons.ts';
 import type { Session } from '../mqtt5/session.ts';
+import { NO_PROPERTIES } from '../mqtt5/properties.ts';
 import type { PendingWill } from '../mqtt5/session-disk.ts';
 import type { SteadyClock } from '../mqtt5/steady-clock.ts';
 import { sharedFilter } from '../mqtt5/topics.ts';
@@ -221,10 +222,12 @@ export class Front5 implements LinkHost, BrokerHost {
   }
 
   publish(link: Link, packet: Publish): void {
-    const { forwarded, numbers } = packet.said;
-    const { messageExpiry } = numbers;
-    const recorded = recordProperties(forwarded, messageExpiry);
-    if (recorded !== undefined) packet.properties = { forwarded, messageExpiry, recorded };
+    if (packet.said !== NO_PROPERTIES) {
+      const { forwarded, numbers } = packet.said;
+      const { messageExpiry } = numbers;
+      const recorded = recordProperties(forwarded, messageExpiry);
+      if (recorded !== undefined) packet.properties = { forwarded, messageExpiry, recorded };
+    }
     this.context.publish(link.connection, packet);
   }
 

@@ -128,7 +128,8 @@ export function readPublish(
   const dup = (flags & 8) !== 0;
   if (qos === 3) malformed('QoS 3 does not exist'); // [MQTT-3.3.1-4]
   if (dup && qos === 0) malformed('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
-  let at = bodyStart + 2 > end ? Infinity : bodyStart + 2 + source.readUInt16BE(bodyStart);
+  if (bodyStart + 2 > end) malformed('packet ends within topic');
+  let at = bodyStart + 2 + source.readUInt16BE(bodyStart);
   if (at > end) malformed('packet ends within topic');
   const topic = at === bodyStart + 2 ? '' : names.at(source, bodyStart, at);
   let packetId = 0;
