@@ -3,6 +3,7 @@
  * what the log still says, against the lake or, where there is none, the store. It gives suspects: what differs may only
  * be on its way.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Asked, PointSum } from '../duckdb/points.ts';
@@ -99,21 +100,34 @@ const SUSPECTS_MAX = 50_000;
 
 export const dayOf = (timeMs: number): string => new Date(timeMs).toISOString().slice(0, 10);
 
-const byName = (sums: readonly PointSum[]): Map<string, PointSum> =>
-  new Map(sums.map((sum) => [identityName(sum), sum]));
+/** So many are looked at before others have their turn: some milliseconds. */
+const AT_ONCE = 2000;
+/** Blocks whose readings are looked at together, where many differ: a store that came from elsewhere may differ in all. */
+const BLOCKS_AT_ONCE = 256;
+
+async function byName(sums: readonly PointSum[]): Promise<Map<string, PointSum>> {
+  const named = new Map<string, PointSum>();
+  for (const [at, sum] of sums.entries()) {
+    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    named.set(identityName(sum), sum);
+  }
+  return named;
+}
 
 /** What is not the same in both. */
-function differing(a: readonly PointSum[], b: readonly PointSum[]): PointSum[] {
-  const others = byName(b);
+async function differing(a: readonly PointSum[], b: readonly PointSum[]): Promise<PointSum[]> {
+  const others = await byName(b);
   const found: PointSum[] = [];
-  for (const sum of a) {
+  for (const [at, sum] of a.entries()) {
+    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
     const name = identityName(sum);
     const other = others.get(name);
     others.delete(name);
     const isSame = other?.points === sum.points && other.digest === sum.digest;
     if (!isSame || sum.isTwice || other.isTwice) found.push(sum);
   }
-  return [...found, ...others.values()];
+  for (const other of others.values()) found.push(other);
+  return found;
 }
 
 export async function isSameDay(
@@ -121,7 +135,7 @@ export async function isSameDay(
   day: string,
 ): Promise<boolean> {
   const inLake = await lake.day(day, { level: 'block' });
-  return differing(inLake, await store.day(day, { level: 'block' })).length === 0;
+  return (await differing(inLake, await store.day(day, { level: 'block' }))).length === 0;
 }
 
 export class Compare {
@@ -192,22 +206,23 @@ export class Compare {
     if (lake === undefined || store === undefined) return;
     // Of a reading on its way the store may have more: what the lake is to have is asked first.
     const covered = await coverage(lake);
-    const blocks = [
-      await lake.day(day, { level: 'block' }),
-      await store.day(day, { level: 'block' }),
-    ];
-    const [inLake = [], inStore = []] = blocks;
+    const inLake = await lake.day(day, { level: 'block' });
+    const inStore = await store.day(day, { level: 'block' });
     add(totals.lake, inLake);
     add(totals.store, inStore);
-    const asked: Asked[] = differing(inLake, inStore);
-    if (asked.length === 0) return;
-    const only = { by: 'block' as const, asked };
-    const readings = differing(
-      await lake.day(day, { level: 'reading', only }),
-      await store.day(day, { level: 'reading', only }),
-    );
-    for (const sum of readings)
-      if (this.ahead === undefined || covered(sum) || this.ahead.stays(sum)) this.suspect(sum, day);
+    const blocks: Asked[] = await differing(inLake, inStore);
+    for (let at = 0; at < blocks.length && !this.pacing.isStopped(); at += BLOCKS_AT_ONCE) {
+      const only = { by: 'block' as const, asked: blocks.slice(at, at + BLOCKS_AT_ONCE) };
+      const readings = await differing(
+        await lake.day(day, { level: 'reading', only }),
+        await store.day(day, { level: 'reading', only }),
+      );
+      for (const [place, sum] of readings.entries()) {
+        if (place % AT_ONCE === AT_ONCE - 1) await setImmediate();
+        if (this.ahead === undefined || covered(sum) || this.ahead.stays(sum))
+          this.suspect(sum, day);
+      }
+    }
   }
 
   private suspect({ gateway, epoch, sequence, index }: Identity, day: string): void {
@@ -248,7 +263,7 @@ export class Compare {
       lake !== undefined && !lake.isHealing()
         ? await lake.sums(asked, days)
         : ((await store?.sums(asked)) ?? []);
-    const there = byName(others);
+    const there = await byName(others);
     for (const [name, saying] of sayings) {
       const { sum, identity, reading } = saying;
       if (reading !== undefined && dayOf(reading.timeMs) < this.forgotten) continue;
@@ -267,8 +282,8 @@ export class Compare {
     const asked = [...this.suspects.values()].map(({ identity }) => identity);
     const days = new Set([...this.suspects.values()].flatMap((suspect) => [...suspect.days]));
     days.delete('');
-    const inLake = byName((await lake?.sums(asked, days)) ?? []);
-    const inStore = byName((await store?.sums(asked)) ?? []);
+    const inLake = await byName((await lake?.sums(asked, days)) ?? []);
+    const inStore = await byName((await store?.sums(asked)) ?? []);
     for (const [name, suspect] of this.suspects)
       suspect.sides = {
         log: suspect.saying === undefined ? null : suspect.saying.sum,

@@ -6,7 +6,7 @@
  * good against accident; it is never kept, so another version of DuckDB may have another one. It is no seal against somebody
  * who wants to deceive.
  */
-import { quote, type DuckDBConnection } from './database.ts';
+import { chunksOf, quote, type DuckDBConnection } from './database.ts';
 
 /** Sequences that are summed together before single readings are looked at. */
 export const BLOCK = 1024;
@@ -39,19 +39,21 @@ export function sumsSql(relation: string, level: Level): string {
   return `SELECT gateway, epoch, ${place}, count(*) AS points, ${DIGEST} AS digest FROM (${relation}) GROUP BY gateway, epoch, ${by}`;
 }
 
-/** Rows of `sumsSql`. */
+/** Rows of `sumsSql`, which may be many: they come as others have their turns between. */
 export async function sumsOf(connection: DuckDBConnection, sql: string): Promise<PointSum[]> {
-  return (await connection.runAndReadAll(sql))
-    .getRows()
-    .map(([gateway, epoch, sequence, index, twice, points, digest]) => ({
-      gateway: String(gateway),
-      epoch: String(epoch),
-      sequence: Number(sequence),
-      index: Number(index),
-      points: Number(points),
-      digest: digest as bigint, // A UBIGINT column.
-      isTwice: twice === true,
-    }));
+  const sums: PointSum[] = [];
+  for await (const rows of chunksOf(connection, sql))
+    for (const [gateway, epoch, sequence, index, twice, points, digest] of rows)
+      sums.push({
+        gateway: String(gateway),
+        epoch: String(epoch),
+        sequence: Number(sequence),
+        index: Number(index),
+        points: Number(points),
+        digest: digest as bigint, // A UBIGINT column.
+        isTwice: twice === true,
+      });
+  return sums;
 }
 
 /** Sequences that are asked for: whole blocks, or one by one. */

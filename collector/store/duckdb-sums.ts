@@ -1,4 +1,5 @@
 /** Sums of the embedded store's points, as `duckdb/points.ts` has them. */
+import { setImmediate } from 'node:timers/promises';
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import {
   between,
@@ -9,8 +10,21 @@ import {
   type PointSum,
 } from '../duckdb/points.ts';
 import { seriesText } from '../lake/rows.ts';
-import type { Catalog } from './duckdb-catalog.ts';
+import type { Catalog, Series } from './duckdb-catalog.ts';
 import type { SumsAsked } from './sums.ts';
+
+/** Series that are named before others have their turn. */
+const AT_ONCE = 2000;
+
+const texts = new WeakMap<Series, string>();
+function textOf(series: Series): string {
+  let text = texts.get(series);
+  if (text === undefined) {
+    text = seriesText(series.measurement, series.tags);
+    texts.set(series, text);
+  }
+  return text;
+}
 
 /** What each series is called, as the lake calls it. */
 async function stageNames(connection: DuckDBConnection, { list }: Catalog): Promise<void> {
@@ -18,10 +32,11 @@ async function stageNames(connection: DuckDBConnection, { list }: Catalog): Prom
     'CREATE OR REPLACE TEMP TABLE names (series INTEGER, name VARCHAR, field VARCHAR)',
   );
   const appender = await connection.createAppender('names');
-  for (const { id, measurement, tags, field } of list) {
-    appender.appendInteger(id);
-    appender.appendVarchar(seriesText(measurement, tags));
-    appender.appendVarchar(field);
+  for (const [at, series] of list.entries()) {
+    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    appender.appendInteger(series.id);
+    appender.appendVarchar(textOf(series));
+    appender.appendVarchar(series.field);
     appender.endRow();
   }
   appender.closeSync();

@@ -1,5 +1,6 @@
 /** The audit finds what was done to readings behind every checksum's back, puts it right, and finds nothing else. */
 import { describe, expect, it } from 'vitest';
+import { Compare, type Stages } from '../../collector/audit/compare.ts';
 import { judge, type Sides } from '../../collector/audit/findings.ts';
 import type { PointSum } from '../../collector/duckdb/points.ts';
 import { AuditSite } from '../support/audit-site.ts';
@@ -169,5 +170,50 @@ describe('who is wrong', () => {
   ])('%s', (_, sides, expected) => {
     const verdict = judge(sides);
     expect(verdict && `${verdict.stage} ${verdict.kind} from ${verdict.from}`).toBe(expected);
+  });
+});
+
+describe('a store that differs from the lake in everything', () => {
+  it('is looked at in portions, so that whoever waits for an acknowledgement has a turn', async () => {
+    const BLOCKS = 1000;
+    const PER_BLOCK = 40;
+    const sum = (sequence: number): PointSum => ({
+      ...{ gateway: 'gw', epoch: 'e', sequence, index: 0, points: 1, digest: 1n, isTwice: false },
+    });
+    const portions: number[] = [];
+    const side = (has: boolean) => ({
+      lake: { catalog: () => ({ loadRoots: () => Promise.resolve(new Map()) }) },
+      days: () => Promise.resolve(['2026-05-01']),
+      isHealing: () => false,
+      sums: () => Promise.resolve([]),
+      day: (_day: string, { only }: { only?: { asked: { sequence: number }[] } }) => {
+        if (!has) return Promise.resolve([]);
+        if (only === undefined)
+          return Promise.resolve(Array.from({ length: BLOCKS }, (_, at) => sum(at * 1024)));
+        portions.push(only.asked.length);
+        return Promise.resolve(
+          only.asked.flatMap(({ sequence }) =>
+            Array.from({ length: PER_BLOCK }, (_, at) => sum(sequence + at)),
+          ),
+        );
+      },
+    });
+    const log = { scan: () => Promise.resolve({ doubled: new Map() }) };
+    // What of them a comparison asks.
+    const stages = { log, lake: side(false), store: side(true) } as unknown as Stages;
+    let turns = 0;
+    let isDone = false;
+    const turn = (): void => {
+      turns++;
+      if (!isDone) setImmediate(turn);
+    };
+    setImmediate(turn);
+    const pacing = { rest: () => Promise.resolve(), isStopped: () => false };
+    const { suspects } = await new Compare(stages, pacing).whole(new Map());
+    isDone = true;
+    expect(suspects.size).toBe(BLOCKS * PER_BLOCK);
+    expect(portions.reduce((a, b) => a + b)).toBe(BLOCKS);
+    expect(Math.max(...portions)).toBeLessThanOrEqual(256);
+    expect(turns).toBeGreaterThan(15);
   });
 });
