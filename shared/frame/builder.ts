@@ -37,6 +37,18 @@ export interface FrameMessage {
 
 /** A body below this many bytes is not worth compressing: deflate's gain is less than a disk sector. */
 const COMPRESS_FROM_BYTES = 256;
+/** Of a body that is longer than so, a piece in its middle says whether it is worth it: noise costs deflate the most. */
+const SAMPLED_FROM_BYTES = 128 * 1024;
+const SAMPLE_BYTES = 8 * 1024;
+// Level 1 and a small window: on a gateway the time counts, and one frame repeats itself closely.
+const DEFLATE = { level: 1, memLevel: 9 };
+
+function isNoise(body: Buffer): boolean {
+  if (body.length < SAMPLED_FROM_BYTES) return false;
+  const from = (body.length - SAMPLE_BYTES) >> 1;
+  const sample = body.subarray(from, from + SAMPLE_BYTES);
+  return deflateRawSync(sample, DEFLATE).length >= SAMPLE_BYTES;
+}
 
 export class FrameBuilder {
   private body: Buffer;
@@ -189,9 +201,8 @@ export function sealFrame(fields: SealFields, plain: Buffer, compress: boolean):
   assert(idBytes >= 1 && idBytes <= 64, 'a gateway id has 1 to 64 bytes');
   let body = plain;
   let compression = COMPRESSION_NONE;
-  if (compress && plain.length >= COMPRESS_FROM_BYTES) {
-    // Level 1 and a small window: on a gateway the time counts, and one frame repeats itself closely.
-    const packed = deflateRawSync(plain, { level: 1, memLevel: 9 });
+  if (compress && plain.length >= COMPRESS_FROM_BYTES && !isNoise(plain)) {
+    const packed = deflateRawSync(plain, DEFLATE);
     if (packed.length < plain.length) {
       body = packed;
       compression = COMPRESSION_DEFLATE;

@@ -7,9 +7,8 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { addressGroup } from '../access/shares.ts';
+import { Slice } from '../net/slice.ts';
 
-/** Of a turn of the event loop. */
-const SLICE_MS = 5;
 /** Sent ahead on one connection: pipelines of clients are shorter. */
 const AHEAD_MAX = 256;
 
@@ -23,10 +22,7 @@ interface Line {
 
 export class Order {
   private readonly lines = new WeakMap<Socket, Line>();
-  /** By address group, in the order in which they are served: who was served goes to the end. */
-  private readonly waiting = new Map<string, Begin[]>();
-  /** Since when this turn of the event loop begins answers. */
-  private turnMs: number | undefined;
+  private readonly slice = new Slice(() => performance.now() * 1000);
 
   /** Begins it when its turn comes, unless its connection has gone by then. */
   begin(socket: Socket, response: ServerResponse, begin: Begin): void {
@@ -64,43 +60,10 @@ export class Order {
   }
 
   private inTurn(socket: Socket, begin: Begin): void {
-    if (this.waiting.size === 0 && !this.isOver()) {
-      begin();
-      return;
-    }
-    const principal = addressGroup(socket.remoteAddress ?? '');
-    const own = this.waiting.get(principal);
-    const wanted = (): void => {
-      if (!socket.destroyed) begin();
-    };
-    if (own === undefined) this.waiting.set(principal, [wanted]);
-    else own.push(wanted);
+    if (this.slice.mayGoOn()) begin();
+    else
+      this.slice.wait(addressGroup(socket.remoteAddress ?? ''), () => {
+        if (!socket.destroyed) begin();
+      });
   }
-
-  /** The slice of this turn, which begins with its first request, is spent; by whomever. */
-  private isOver(): boolean {
-    if (this.turnMs === undefined) {
-      this.turnMs = performance.now();
-      setImmediate(() => this.nextTurn());
-      return false;
-    }
-    return performance.now() - this.turnMs >= SLICE_MS;
-  }
-
-  private nextTurn(): void {
-    this.turnMs = undefined;
-    this.drain();
-  }
-
-  /** The next that waits, and when all is done that it does at once, the one behind it. */
-  private readonly drain = (): void => {
-    const [first] = this.waiting;
-    if (first === undefined || this.isOver()) return;
-    const [principal, list] = first;
-    const begin = list.shift();
-    this.waiting.delete(principal);
-    if (list.length > 0) this.waiting.set(principal, list);
-    begin?.();
-    queueMicrotask(() => process.nextTick(this.drain));
-  };
 }

@@ -12,7 +12,9 @@
  * - Keep alive is kept here [MQTT-3.1.2-24]; aedes is shown a keep alive of 0, since it does not see every packet.
  */
 import type { Duplex } from 'node:stream';
+import { addressGroup } from '../access/shares.ts';
 import { messageOf } from '../errors.ts';
+import type { Slice } from '../net/slice.ts';
 import {
   CONNECT,
   DISCONNECT,
@@ -44,6 +46,7 @@ import {
   type Protocol5,
 } from './protocol.ts';
 import { PacketScanner, type RawPacket } from './scanner.ts';
+import { readPublish } from './publish.ts';
 import { TopicNames } from './topic-names.ts';
 
 /** What stands behind the connections: the gateway's ingress, or the collector's ingest. */
@@ -87,6 +90,7 @@ export class MqttConnection {
 
   private readonly handler: MqttHandler;
   private readonly now: () => number;
+  private readonly slice: Slice | undefined;
   private readonly scanner: PacketScanner;
   private readonly side: AedesSide;
   private readonly topics = new TopicNames((bytes, offset) => {
@@ -107,7 +111,14 @@ export class MqttConnection {
   private isLeaving = false;
 
   /** `now` is the monotonic clock in microseconds. */
-  constructor(socket: Duplex, handler: MqttHandler, now: () => number, peer = LOCAL_PEER) {
+  constructor(
+    socket: Duplex,
+    handler: MqttHandler,
+    now: () => number,
+    peer = LOCAL_PEER,
+    slice?: Slice,
+  ) {
+    this.slice = slice;
     this.socket = socket;
     this.out = new Gather(socket);
     this.peer = peer;
@@ -247,7 +258,14 @@ export class MqttConnection {
   private receive(chunk: Buffer): void {
     this.lastReceivedUs = this.now();
     this.scanner.push(chunk);
-    this.drain();
+    if (this.slice?.mayGoOn() === false) this.waitForTurn();
+    else this.drain();
+  }
+
+  /** Others have theirs meanwhile, and nothing more is read. */
+  private waitForTurn(): void {
+    this.hold();
+    this.slice?.wait(addressGroup(this.peer.address), () => this.release());
   }
 
   private drain(): void {
@@ -260,6 +278,8 @@ export class MqttConnection {
         const packet = this.scanner.next();
         if (packet === undefined) return this.tellBegun();
         this.take(packet);
+        // A PUBLISH takes microseconds; a SUBSCRIBE may have a hundred long filters.
+        if (packet.type !== PUBLISH && this.slice?.mayGoOn() === false) this.waitForTurn();
       }
     } catch (error) {
       this.hasBroken = true;
@@ -372,29 +392,6 @@ export class MqttConnection {
   }
 
   private takePublish(packet: RawPacket): void {
-    const { source, bodyStart, end, flags } = packet;
-    const qos = (flags >> 1) & 3;
-    const dup = (flags & 8) !== 0;
-    if (qos === 3) refuse('QoS 3 does not exist'); // [MQTT-3.3.1-4]
-    if (dup && qos === 0) refuse('DUP is set on QoS 0'); // [MQTT-3.3.1-2]
-    if (bodyStart + 2 > end) refuse('packet ends within topic');
-    const topicEnd = bodyStart + 2 + source.readUInt16BE(bodyStart);
-    let offset = topicEnd;
-    let packetId = 0;
-    if (qos > 0) {
-      if (offset + 2 > end) refuse('packet ends within packet id');
-      packetId = source.readUInt16BE(offset);
-      if (packetId === 0) refuse('packet id is 0'); // [MQTT-2.3.1-1]
-      offset += 2;
-    } else if (offset > end) refuse('packet ends within topic');
-    const topic = this.topics.at(source, bodyStart, topicEnd);
-    this.handler.publish(this, {
-      topic,
-      qos,
-      retain: (flags & 1) !== 0,
-      dup,
-      packetId,
-      payload: source.subarray(offset, end),
-    });
+    this.handler.publish(this, readPublish(packet, this.topics));
   }
 }

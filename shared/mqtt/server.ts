@@ -9,6 +9,7 @@ import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import { Share, addressGroup } from '../access/shares.ts';
 import type { ClientCertificates, ServerTls } from '../access/tls.ts';
 import { listen, type Address } from '../net/listen.ts';
+import { Slice } from '../net/slice.ts';
 import { MqttConnection, type MqttHandler } from './connection.ts';
 import { KEEP_ALIVE_TIMEOUT, SERVER_SHUTTING_DOWN, type MqttPeer } from './protocol.ts';
 
@@ -46,6 +47,7 @@ export class MqttServer {
   private readonly connections = new Map<MqttConnection, number>();
   /** Connections by address, those included that have not said a word yet. */
   readonly share: Share;
+  private readonly slice: Slice;
   private sweeper: NodeJS.Timeout | undefined;
   refused = 0;
 
@@ -54,6 +56,7 @@ export class MqttServer {
     this.limits = limits;
     this.monotonicUs = monotonicUs;
     this.share = new Share('connections', limits.connectionsMax);
+    this.slice = new Slice(monotonicUs);
   }
 
   get connectionCount(): number {
@@ -140,7 +143,7 @@ export class MqttServer {
   /** Speaks MQTT on a stream that was admitted. */
   serve(stream: Duplex, peer: MqttPeer): void {
     this.watch();
-    const connection = new MqttConnection(stream, this.handler, this.monotonicUs, peer);
+    const connection = new MqttConnection(stream, this.handler, this.monotonicUs, peer, this.slice);
     this.connections.set(connection, this.monotonicUs());
     stream.on('close', () => this.connections.delete(connection));
   }
