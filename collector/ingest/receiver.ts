@@ -276,6 +276,7 @@ export class Receiver {
   ): Promise<boolean> {
     const { clock } = this.env;
     const beganUs = clock.monotonicUs();
+    let kept: readonly LogRecord[] = [];
     try {
       while (!this.stopped && peer.isOpen) {
         const found = this.options.refuse() === undefined ? await this.append(records) : undefined;
@@ -283,7 +284,7 @@ export class Receiver {
           const { taken, tooLarge } = found;
           this.acknowledge(peer, tooLarge.length === 0 ? sequences : sequencesOf(taken));
           this.acknowledgeSeconds.observe((clock.monotonicUs() - beganUs) / 1e6);
-          if (tooLarge.length > 0) void this.keep(peer, tooLarge);
+          kept = tooLarge;
           return true;
         }
         // Not acknowledged: the gateway keeps it. Trying on spares the link a second transfer.
@@ -292,6 +293,7 @@ export class Receiver {
       return false;
     } finally {
       this.pending.give(peer.principal, bytes);
+      if (kept.length > 0) void this.keep(peer, kept);
       this.onRelief();
     }
   }
@@ -305,15 +307,32 @@ export class Receiver {
     }
   }
 
-  /** Its gateway keeps it: it is not acknowledged. A status is nobody's only copy, and the next one is on its way. */
-  private async keep(peer: Peer, records: readonly LogRecord[]): Promise<void> {
-    const isKept = ({ value }: LogRecord): boolean => readHeader(value).kind !== KIND_STATUS;
-    await this.tooLarge.keep(
-      peer.gateway,
-      records.filter(isKept),
-      () => this.stopped || !peer.isOpen,
-      (taken) => this.acknowledge(peer, sequencesOf(taken)),
-    );
+  /**
+   * Its gateway keeps it: it is not acknowledged. A status is nobody's only copy, and the next one is on its way. What is tried
+   * again here has its room in its gateway's share of what is not in the log yet; beyond that it is tried when it comes again.
+   */
+  private async keep(peer: Peer, given: readonly LogRecord[]): Promise<void> {
+    const { gateway, principal } = peer;
+    const records = given.filter(({ value }) => readHeader(value).kind !== KIND_STATUS);
+    if (records.length === 0) return;
+    const bytes = records.reduce((sum, { value }) => sum + value.length, 0);
+    // Half of the share at most: what is behind them goes on.
+    if (2 * bytes > this.pending.room(principal) - this.pending.of(principal)) {
+      this.tooLarge.leave(gateway, records, peer);
+      return;
+    }
+    this.pending.add(principal, bytes);
+    try {
+      await this.tooLarge.keep(
+        gateway,
+        records,
+        () => this.stopped || !peer.isOpen,
+        (taken) => this.acknowledge(peer, sequencesOf(taken)),
+      );
+    } finally {
+      this.pending.give(principal, bytes);
+      this.onRelief();
+    }
   }
 
   private acknowledge(peer: Peer, sequences: Sequences[]): void {

@@ -52,6 +52,13 @@ const halves = (record: LogRecord): LogRecord[] =>
 
 const AGAIN_MS = 5000;
 
+interface Large {
+  gateway: string;
+  count: number;
+  /** Bytes. */
+  largest: number;
+}
+
 /**
  * What gateways keep since the log does not take it. It is tried again while its connection lasts, and comes again with the
  * next one: nothing of it is acknowledged.
@@ -60,7 +67,9 @@ export class TooLarge {
   private readonly log: Pick<Log, 'append'>;
   private readonly notify: Notify;
   private readonly seldom: Seldom;
-  private readonly waiting = new Map<object, { gateway: string; records: readonly LogRecord[] }>();
+  private readonly waiting = new Map<object, Large>();
+  /** Of connections: what is not tried again before the next one. */
+  private readonly letGo = new Map<{ readonly isOpen: boolean }, Large>();
 
   constructor(log: Pick<Log, 'append'>, notify: Notify, monotonicUs: () => number) {
     this.log = log;
@@ -68,18 +77,33 @@ export class TooLarge {
     this.seldom = new Seldom(monotonicUs);
   }
 
+  private all(): Large[] {
+    for (const peer of this.letGo.keys()) if (!peer.isOpen) this.letGo.delete(peer);
+    return [...this.waiting.values(), ...this.letGo.values()];
+  }
+
   get messages(): number {
-    let count = 0;
-    for (const { records } of this.waiting.values()) count += records.length;
-    return count;
+    return this.all().reduce((sum, { count }) => sum + count, 0);
   }
 
   /** One sentence for each gateway. */
   warnings(): string[] {
-    const byGateway = new Map<string, LogRecord[]>();
-    for (const { gateway, records } of this.waiting.values())
-      byGateway.set(gateway, [...(byGateway.get(gateway) ?? []), ...records]);
-    return [...byGateway].map(([gateway, records]) => sentence(gateway, records));
+    const byGateway = new Map<string, Large>();
+    for (const each of this.all())
+      byGateway.set(each.gateway, together(each, byGateway.get(each.gateway)));
+    return [...byGateway.values()].map(sentence);
+  }
+
+  private tell(large: Large): void {
+    if (this.seldom.may(large.gateway) === undefined) return;
+    this.notify({ level: 'error', event: 'ingest_too_large', text: sentence(large) });
+  }
+
+  /** There is no room to have them here: the gateway has them. */
+  leave(gateway: string, records: readonly LogRecord[], peer: { readonly isOpen: boolean }): void {
+    const large = largeOf(gateway, records);
+    this.tell(large);
+    this.letGo.set(peer, together(large, this.letGo.get(peer)));
   }
 
   /** Until `isOver`. `onTaken` hears what has gone in after all. */
@@ -93,11 +117,9 @@ export class TooLarge {
     let left = [...records];
     try {
       while (left.length > 0 && !isOver()) {
-        this.waiting.set(place, { gateway, records: left });
-        if (this.seldom.may(gateway) !== undefined) {
-          const text = sentence(gateway, left);
-          this.notify({ level: 'error', event: 'ingest_too_large', text });
-        }
+        const large = largeOf(gateway, left);
+        this.waiting.set(place, large);
+        this.tell(large);
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS).unref());
         if (isOver()) return;
         try {
@@ -114,8 +136,19 @@ export class TooLarge {
   }
 }
 
-function sentence(gateway: string, records: readonly LogRecord[]): string {
-  const largest = Math.max(...records.map(({ value }) => value.length));
-  const what = records.length === 1 ? 'a message' : `${records.length} messages`;
+const largeOf = (gateway: string, records: readonly LogRecord[]): Large => ({
+  gateway,
+  count: records.length,
+  largest: Math.max(...records.map(({ value }) => value.length)),
+});
+
+const together = (one: Large, other: Large | undefined): Large => ({
+  gateway: one.gateway,
+  count: one.count + (other?.count ?? 0),
+  largest: Math.max(one.largest, other?.largest ?? 0),
+});
+
+function sentence({ gateway, count, largest }: Large): string {
+  const what = count === 1 ? 'a message' : `${count} messages`;
   return `gateway ${gateway} keeps ${what} of up to ${largest} bytes that the log's topic ${TOPIC_RAW} takes too little for: raise its max.message.bytes; until then they wait in the gateway, and what is behind them goes on`;
 }

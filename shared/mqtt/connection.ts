@@ -276,11 +276,12 @@ export class MqttConnection {
         !this.isLeaving
       ) {
         const packet = this.scanner.next();
-        if (packet === undefined) return this.tellBegun();
+        if (packet === undefined) break;
         this.take(packet);
         // A PUBLISH takes microseconds; a SUBSCRIBE may have a hundred long filters.
         if (packet.type !== PUBLISH && this.slice?.mayGoOn() === false) this.waitForTurn();
       }
+      this.tellBegun();
     } catch (error) {
       this.hasBroken = true;
       if (this.five === undefined) this.close(messageOf(error));

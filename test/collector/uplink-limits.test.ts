@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { UPLINK_LIMITS, type UplinkLimitName } from '../../shared/access/limits.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import { encodeUp, upTopic } from '../../shared/wire/wire.ts';
 import { message } from '../contract/buffer.ts';
@@ -104,6 +105,31 @@ const ATTACKS: Record<UplinkLimitName, () => Promise<Far>> = {
 };
 
 describe('limits of the uplinks', () => {
+  it('messages that the log does not take have room in their share, leave some of it, and are named', async () => {
+    const site = await far(cleanups, { secret: SECRET });
+    const { log } = site;
+    const append = log.append.bind(log);
+    log.append = async (topic, records) => {
+      if (records.some(({ value }) => value.length > MIB / 2))
+        throw new HeadwaterError('LOG_TOO_LARGE', 'a test');
+      return await append(topic, records);
+    };
+    const { pending } = site.ingest.shares;
+    const { tooLarge } = site.ingest.receiver;
+    const bad = await gateway(site, 'bad', BAD, SECRET);
+    for (let at = 0; at < 30; at++) bad.send(up('bad', MIB, at + 1));
+    await until('all to be named', () => tooLarge.messages === 30 || undefined);
+    expect(pending.used).toBeLessThan(4 * MIB);
+    expect(tooLarge.warnings()).toEqual([expect.stringMatching(/^gateway bad keeps 30 messages/)]);
+    // What is behind them goes on.
+    await isTaken(bad, up('bad', 100, 31));
+    await isTaken(await gateway(site, 'good', GOOD, SECRET), up('good', MIB / 4));
+    bad.socket.destroy();
+    await until('nothing of it to be kept', () =>
+      tooLarge.messages === 0 && pending.used === 0 ? true : undefined,
+    );
+  });
+
   it.each(
     UPLINK_LIMITS.map(({ name }) => name),
   )('%s: one takes what it can, another gateway still gets what it asks for, and it is counted', async (name) => {
