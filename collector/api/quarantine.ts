@@ -72,7 +72,8 @@ export class QuarantineView {
   /** `gateway/epoch` → sequences that are open. */
   private readonly open = new Map<string, RangeSet>();
   /** Frames and records that have no identity, and what somebody else wrote to the topic. */
-  private nameless = 0;
+  private readonly nameless = new Map<string, number>();
+  private namelessCount = 0;
   private follower: Follower | undefined;
 
   /** What was there at the start is no news. */
@@ -123,7 +124,7 @@ export class QuarantineView {
     try {
       record = decodeQuarantineRecord(value);
     } catch {
-      this.nameless++;
+      this.addNameless('');
       return;
     }
     if (isResolved(record)) {
@@ -167,14 +168,14 @@ export class QuarantineView {
   private add(item: Quarantined): void {
     const { gateway, epoch, sequence } = item;
     this.tell(item);
-    if (epoch === '') this.nameless++;
+    if (epoch === '') this.addNameless(gateway);
     else {
       const name = `${gateway}/${epoch}`;
       let set = this.open.get(name);
       if (set === undefined) this.open.set(name, (set = new RangeSet()));
       set.add(sequence, sequence);
     }
-    const identity = epoch === '' ? `${this.nameless}` : identityOf(item);
+    const identity = epoch === '' ? `${this.namelessCount}` : identityOf(item);
     const before = this.items.get(identity);
     if (before !== undefined) this.drop(identity, before);
     this.items.set(identity, item);
@@ -190,8 +191,21 @@ export class QuarantineView {
     this.bytes -= payload.length;
   }
 
+  /** `gateway`: '' where it is not known, which nobody may see who may see some. */
+  private addNameless(gateway: string): void {
+    this.namelessCount++;
+    this.nameless.set(gateway, (this.nameless.get(gateway) ?? 0) + 1);
+  }
+
+  private countOf(may: (gateway: string) => boolean): number {
+    let count = 0;
+    for (const [gateway, each] of this.nameless) if (may(gateway)) count += each;
+    for (const [name, set] of this.open) if (may(name.split('/')[0] ?? '')) count += set.count;
+    return count;
+  }
+
   get count(): number {
-    return [...this.open.values()].reduce((sum, set) => sum + set.count, this.nameless);
+    return this.countOf(() => true);
   }
 
   /** The newest that are meant. `may` tells which gateways the asker may see. */
@@ -208,11 +222,8 @@ export class QuarantineView {
       const pattern = patternOf(reason);
       reasons.set(pattern, (reasons.get(pattern) ?? 0) + 1);
     }
-    const count = [...this.open]
-      .filter(([name]) => may(name.split('/')[0] ?? ''))
-      .reduce((sum, [, set]) => sum + set.count, this.nameless);
     return {
-      count,
+      count: this.countOf(may),
       items: limit === 0 ? [] : itemsOf(all.slice(-limit).toReversed()),
       reasons: [...reasons]
         .map(([reason, count]) => ({ reason, count }))
