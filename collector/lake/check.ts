@@ -11,9 +11,10 @@ import { makeWithin } from '../../shared/config/folder.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
-import { ZONES, current, parseKey, type LakeFile, type Zone, type FileFilter } from './layout.ts';
+import { ZONES, type LakeFile, type Zone, type FileFilter } from './layout.ts';
+import { isOfDisk, type FileEngine } from './engine.ts';
 import { LessZones } from './less.ts';
-import { SpanSet, counts, isAs, isLost, type FileEntry } from './manifest.ts';
+import { SpanSet, absent, counts, isAs, isLost, type FileEntry, type Sum } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { sumFile } from './sums.ts';
 
@@ -57,6 +58,7 @@ export interface Pass {
 /** What of the lake is looked at. */
 export interface Checked {
   store: ObjectStore;
+  parquet: Pick<FileEngine, 'facts'>;
   catalog(zone: Zone): Catalog;
   files(zone: Zone, filter?: FileFilter): Promise<LakeFile[]>;
   folder(folder: string): Promise<LakeFile[]>;
@@ -128,7 +130,7 @@ export class LakeCheck {
       catalog.forget(file.date);
       entry = (await catalog.day(file.date)).entries.get(file.key);
     }
-    if (entry === undefined) return await this.lake.fetch(file);
+    if (entry === undefined) return await this.readable(file);
     if (!counts(entry)) return undefined;
     const seen = this.seen.get(file.key);
     const path = await this.lake.fetch(file);
@@ -148,18 +150,40 @@ export class LakeCheck {
     if (this.seen.size > SEEN_MAX) this.seen.delete(oldest);
   }
 
+  /** Local path of a file that no manifest speaks of; undefined: nothing can be read of it, and it counts no more. */
+  private async readable(file: LakeFile): Promise<string | undefined> {
+    const { key, zone, version } = file;
+    const path = await this.lake.fetch(file);
+    if (this.seen.get(key)?.version === version) return path;
+    try {
+      await this.lake.parquet.facts(zone, path);
+    } catch (error) {
+      if (isOfDisk(error)) throw error;
+      // Its own trouble, where its bytes can be read.
+      await this.sumOf(key, path);
+      await this.unreadable(file);
+      return undefined;
+    }
+    this.remember(file);
+    return path;
+  }
+
   /** Why it is not as it was written. Throws LAKE_UNAVAILABLE when it cannot be read, NOT_FOUND when it is gone. */
   private async compare(
     { key }: LakeFile,
     entry: FileEntry,
     path: string,
   ): Promise<string | undefined> {
+    const sum = await this.sumOf(key, path);
+    if (isAs(entry, sum)) return undefined;
+    return sum.bytes === entry.bytes
+      ? `its checksum is ${sum.crc} and was ${entry.crc}`
+      : `it has ${sum.bytes} bytes and had ${entry.bytes}`;
+  }
+
+  private async sumOf(key: string, path: string): Promise<Sum> {
     try {
-      const sum = await sumFile(path);
-      if (isAs(entry, sum)) return undefined;
-      return sum.bytes === entry.bytes
-        ? `its checksum is ${sum.crc} and was ${entry.crc}`
-        : `it has ${sum.bytes} bytes and had ${entry.bytes}`;
+      return await sumFile(path);
     } catch (error) {
       const code = codeOf(error) === 'ENOENT' ? 'NOT_FOUND' : 'LAKE_UNAVAILABLE';
       const text = `the lake: reading ${key}: ${messageOf(error)}`;
@@ -379,17 +403,4 @@ export class LakeCheck {
     this.lost.set(entry.key, { zone, entry });
     this.onLost();
   }
-}
-
-function absent(entries: Iterable<FileEntry>, files: readonly LakeFile[]): FileEntry[] {
-  const there = new Set(files.map(({ key }) => key));
-  return [...entries].filter((entry) => {
-    if (!counts(entry) || there.has(entry.key)) return false;
-    const file = parseKey({ key: entry.key, bytes: entry.bytes, version: '' });
-    if (file === undefined) return false;
-    const beside = files.filter(({ key }) =>
-      key.startsWith(entry.key.slice(0, entry.key.lastIndexOf('/') + 1)),
-    );
-    return !current([...beside, file]).merged.includes(file);
-  });
 }

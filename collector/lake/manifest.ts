@@ -13,7 +13,7 @@
 import { createHash } from 'node:crypto';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
-import type { Zone } from './layout.ts';
+import { current, parseKey, type LakeFile, type Zone } from './layout.ts';
 
 export interface Sum {
   bytes: number;
@@ -138,6 +138,20 @@ export const isAs = ({ bytes, crc, or = [] }: FileEntry, sum: Sum): boolean =>
 export const isLost = ({ gone }: FileEntry): boolean => gone === 'damaged' || gone === 'missing';
 
 export const counts = (entry: FileEntry): boolean => entry.gone === undefined;
+
+/** Entries whose file is neither there nor merged into one that is. */
+export function absent(entries: Iterable<FileEntry>, files: readonly LakeFile[]): FileEntry[] {
+  const there = new Set(files.map(({ key }) => key));
+  return [...entries].filter((entry) => {
+    if (!counts(entry) || there.has(entry.key)) return false;
+    const file = parseKey({ key: entry.key, bytes: entry.bytes, version: '' });
+    if (file === undefined) return false;
+    const beside = files.filter(({ key }) =>
+      key.startsWith(entry.key.slice(0, entry.key.lastIndexOf('/') + 1)),
+    );
+    return !current([...beside, file]).merged.includes(file);
+  });
+}
 
 export function sealOf(files: readonly FileEntry[]): DateSeal {
   const seal = { files: 0, rows: 0, bytes: 0 };

@@ -212,7 +212,8 @@ export class Scrub {
   /** Leaves in a file only what no other file has: whoever wrote it was overtaken. Whether there is something left. */
   private async apart(zone: Zone, file: LakeFile): Promise<boolean> {
     const { lake } = this;
-    const path = await lake.fetch(file);
+    const path = await lake.check.whole(file, 0);
+    if (path === undefined) return false;
     const { rows, spans } = await lake.parquet.facts(zone, path);
     const where = { spans, dates: [file.date] };
     const others = await filesWith(lake, zone, file.gateway, where, ({ key }) => key === file.key);

@@ -6,6 +6,7 @@ import { loadJobs } from '../../collector/batch/job.ts';
 import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
 import type { HealOptions } from '../../collector/heal.ts';
 import type { LakeFile, Zone } from '../../collector/lake/layout.ts';
+import { writerOf } from '../../collector/lake/manifest.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, type LogRecord } from '../../collector/log/log.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
@@ -90,6 +91,34 @@ describe('a damaged lake', () => {
     await site.healed();
     await site.caughtUp();
     expect(await allRows(site)).toEqual(before);
+    await site.close();
+  });
+
+  it('a file that cannot be read and that no manifest speaks of holds up nobody, and puts nothing into quarantine', async () => {
+    const site = await filled();
+    const before = await allRows(site);
+    const [file] = await site.lake.files('raw');
+    const { key, date, log, partition } = file as LakeFile; // Filled.
+    const said: LogRecord[] = [];
+    const raw = await site.log.consumer({
+      group: 'g',
+      topic: TOPIC_RAW,
+      from: 'start',
+      bytesMax: 1e8,
+    });
+    said.push(...(await raw.poll(1000)));
+    await raw.close();
+    const changes = new Map([[date, { dropped: [key] }]]);
+    await site.lake.catalog('raw').commit(writerOf(log, partition), changes);
+    truncateSync(join(site.lakeFolder, key), 2);
+    // What comes again is looked for in it.
+    await site.append(said);
+    await site.caughtUp();
+    await site.healed();
+    await site.caughtUp();
+    expect(await allRows(site)).toEqual(before);
+    expect(site.said.join()).toContain(`${key} is damaged: it is no Parquet file that can be read`);
+    expect(site.said.join()).not.toContain('quarantine');
     await site.close();
   });
 
