@@ -21,9 +21,10 @@ import { statesOf } from './stages.ts';
 /** What is not as it should be, though it works: a sentence each. */
 function warningsOf(site: CollectorSite): string[] {
   const store = site.hasRole('query') ? site.find(storePart) : undefined;
-  const { found, newFolder } = site.get(diskPart);
+  const { found, newFolder, others } = site.get(diskPart);
   return [
     ...[found, newFolder.doubt].filter((each) => each !== undefined),
+    ...others,
     ...site.get(logPart).warnings(),
     ...(store?.warnings() ?? []),
     ...(site.find(ingestPart)?.ingest.receiver.warnings() ?? []),

@@ -16,6 +16,8 @@ export class DiskGuard {
   full: string | undefined;
   /** Where no database of ours keeps other processes away. */
   lock: FolderLock | undefined;
+  /** Of log, store and lake, what is another one than at the start before: a sentence each. */
+  others: readonly string[] = [];
   /** What was wrong with the folder's own note at the start, and was made again. */
   found: string | undefined;
   /** Whether it was new then, and who remembers that there was something. */

@@ -7,6 +7,7 @@ import { FolderLock } from '../../shared/kv/folder-lock.ts';
 import type { CollectorPart } from '../part.ts';
 import { DiskGuard } from './disk-guard.ts';
 import { CollectorGuard } from './guard.ts';
+import { changed, noteServed, servedBefore } from './served.ts';
 import { NewFolder } from './new-folder.ts';
 
 export const guardPart: CollectorPart<CollectorGuard> = {
@@ -31,12 +32,19 @@ export const diskPart: CollectorPart<DiskGuard> = {
     // The embedded log sees to it that one process has the folder.
     const lock = config.log === 'embedded' ? undefined : await FolderLock.take(config.data);
     if (trouble !== undefined) notify({ level: 'warn', event: 'data_folder', text: trouble });
+    const was = await servedBefore(config.data);
     const guard = new DiskGuard(config.data, config['disk.freeBytesMin'], notify);
     guard.lock = lock;
+    guard.others = changed(was, config);
     guard.found = trouble;
     guard.newFolder = new NewFolder(config.data, isNew, notify);
     await guard.start();
     return guard;
+  },
+  // Only what opened is noted: a mistyped one is not what was used.
+  start: async ({ others }, { context: { config, notify } }) => {
+    for (const text of others) notify({ level: 'warn', event: 'served_other', text });
+    await noteServed(config.data, config);
   },
   metrics: {
     headwater_disk_free_bytes: gauge(

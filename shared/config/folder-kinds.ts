@@ -11,7 +11,7 @@ import { HeadwaterError } from '../errors.ts';
 import { kindOf } from './user-file.ts';
 
 const TOP_FILES =
-  /^(headwater\.json(\.copy)?(\.new)?|reserve|sample\.json(\.new)?|audit\.log(\.1)?|(buffer|log)\.opened)$/;
+  /^(headwater\.json(\.copy)?(\.new)?|reserve|(sample|served)\.json(\.new)?|audit\.log(\.1)?|(buffer|log)\.opened)$/;
 const LEVEL_FILE = /^(CURRENT|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp))$/;
 const STORE_FILE = /^readings\.duckdb(\.wal)?$/;
 /** Of the lake; folders there are called `key=value` or by a zone or a job. */

@@ -101,6 +101,11 @@ const FAULTS: Record<string, Fault> = {
     needs: ['root', 'InfluxDB 1.8'],
     isLong: true,
   },
+  'disk full, Kafka': {
+    run: servers.fullKafka,
+    needs: ['root', 'Kafka client', 'Kafka'],
+    isLong: true,
+  },
   'Kafka moves': { run: servers.movedKafka, needs: ['Kafka client', 'Kafka'], isLong: true },
   'certificate expired': { run: refusals.expiredCertificate, isLong: true },
   'S3 away': { run: refusals.lakeAway, isLong: true },

@@ -47,6 +47,37 @@ async function fullStore(
 export const fullInflux2 = (): Promise<Result> => fullStore('InfluxDB 2', startInflux2);
 export const fullInflux1 = (): Promise<Result> => fullStore('InfluxDB 1.8', startInflux1);
 
+/** The broker's disk is full: it gives its only log up and ends, and comes back when there is room. */
+export async function fullKafka(): Promise<Result> {
+  const { folder, free } = mount('size=256m');
+  const kafka = await startKafka(undefined, `log.dirs=${join(folder, 'data')}\n`);
+  const more = ['--log', `kafka://${kafka.address}`];
+  const site = new Site([], temporaryFolder(), {}, { more });
+  try {
+    await site.start();
+    await site.load(400);
+    const empty = fill(folder);
+    const mend = async (): Promise<void> => {
+      empty();
+      await kafka.kill();
+      await kafka.restart();
+    };
+    await under(
+      site,
+      'Kafka: disk full',
+      OF_LOG(/Kafka does not answer|the log: /),
+      mend,
+      '',
+      16_384,
+    );
+    return await site.reconcile(true);
+  } finally {
+    await site.stop();
+    await kafka.stop();
+    free();
+  }
+}
+
 /** A broker comes back and calls itself by a name that nobody knows, then by another address. */
 export async function movedKafka(): Promise<Result> {
   const kafka = await startKafka();

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COLLECTOR_CONFIG } from '../../collector/config.ts';
 import { brokersOf } from '../../collector/log/kafka-access.ts';
+import { changed, noteServed, servedBefore } from '../../collector/ops/served.ts';
 import { parseRoles } from '../../collector/roles.ts';
 import { parseInfluxAddress } from '../../collector/store/influxdb.ts';
 import { createStore } from '../../collector/store/open.ts';
@@ -162,6 +163,27 @@ describe('configuration', () => {
       bucket: 'b',
     });
     expect(() => parseInfluxAddress('influxdb://user@h:1/b')).toThrow(/HEADWATER_INFLUXDB_TOKEN/);
+  });
+
+  it('a log, store or lake that is another one than at the last start is told, without what may be a secret', async () => {
+    const data = temporaryFolder();
+    const usual = { log: 'embedded', store: 'embedded', lake: 'local' };
+    expect(changed(await servedBefore(data), { ...usual, log: 'kafka://a:1' })).toEqual([]);
+    await noteServed(data, usual);
+    expect(existsSync(join(data, 'served.json'))).toBe(false);
+    mkdirSync(join(data, 'log'));
+    const kafka = { ...usual, log: 'kafka://a:1' };
+    expect(changed(await servedBefore(data), kafka)).toEqual([
+      expect.stringMatching(
+        /^the log is kafka:\/\/a:1, and was embedded until this start: .*rebuild/,
+      ),
+    ]);
+    await noteServed(data, { ...kafka, store: 'some://user:secret@b:2/x?password=secret' });
+    expect(changed(await servedBefore(data), { ...kafka, store: 'some://b:2/x' })).toEqual([]);
+    expect(readFileSync(join(data, 'served.json'), 'utf8')).not.toContain('secret');
+    expect(changed(await servedBefore(data), usual)).toHaveLength(2);
+    writeFileSync(join(data, 'served.json'), '{"log":');
+    expect(changed(await servedBefore(data), usual)).toEqual([]);
   });
 
   it('one process at a time has a data folder; what is damaged of its lock is made again', async () => {
