@@ -118,6 +118,12 @@ describe('the page', () => {
     await until('what it says', async () =>
       /no reading from/.test((await page.textContent('#at')) ?? ''),
     );
+    await page.goto(`${page.url()}&from=1&to=2`);
+    await until('an empty range', async () =>
+      (await page.textContent('#note'))?.startsWith('no readings'),
+    );
+    // No axis with times that nobody asked for.
+    expect(await page.locator('#chart canvas').isVisible()).toBe(false);
     expect(errors).toEqual([]);
     await page.close();
   });

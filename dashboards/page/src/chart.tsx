@@ -206,7 +206,14 @@ export function Chart({
   useEffect(() => plot.current?.redraw(false), [picked]);
   return (
     <>
-      <div id="chart" ref={box} role="img" aria-label={about} />
+      {/* Without a reading there is no time that an axis could show. */}
+      <div
+        id="chart"
+        class={lines.some(({ points }) => points.length > 0) ? '' : 'blank'}
+        ref={box}
+        role="img"
+        aria-label={about}
+      />
       {/* Not told by screen readers: readings are stepped through below. */}
       <p id="at" class="quiet" ref={read} aria-hidden="true" />
     </>
