@@ -1,0 +1,77 @@
+/** What a boot does with an upgrade that the plug has cut, on a made-up machine; on real ones: `npm run deb:try`, `npm run flash:try`. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, linkSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { ROOT, temporaryFolder } from './support/process.ts';
+
+const UNIT = 'lib/systemd/system/headwater-gateway.service';
+const ENTRY = (status: string, version: number): string =>
+  `Package: headwater-gateway\nStatus: install ${status}\nVersion: ${version}\n`;
+
+/** Version 1 is kept; of version 2 the program is there in part. */
+function machine(state: string, isUnitNew: boolean) {
+  const folder = temporaryFolder();
+  const at = (path: string): string => join(folder, path);
+  const write = (path: string, text: string, mode = 0o644): void => {
+    mkdirSync(join(at(path), '..'), { recursive: true });
+    writeFileSync(at(path), text, { mode });
+  };
+  const kept = 'usr/lib/headwater-gateway.previous';
+  for (const [path, text] of [
+    ['usr/lib/headwater-gateway/a', '2'],
+    ['usr/lib/headwater-gateway/b', '1'],
+    [`${kept}/app/a`, '1'],
+    [`${kept}/app/b`, '1'],
+    [`${kept}/unit`, '1'],
+    [`${kept}/version`, '1'],
+    [`${kept}/pending`, 'active'],
+    [`${kept}/boot`, 'the one before'],
+    [`${kept}/status`, ENTRY('ok installed', 1)],
+    [`${kept}/info/headwater-gateway.list`, '1'],
+    ['var/lib/dpkg/info/headwater-gateway.list', '2'],
+    ['var/lib/dpkg/status', `Package: a\n\n${ENTRY(state, 2)}\nPackage: z\n`],
+    ['etc/systemd/system/x', ''],
+    ['lib/systemd/system/x', ''],
+  ] as const)
+    write(path, text);
+  if (isUnitNew) write(UNIT, '2');
+  else linkSync(at(`${kept}/unit`), at(UNIT));
+  write('bin/dpkg', '#!/bin/sh\n', 0o755);
+  const said = `case "$*" in *db:Status*) echo ${state.split(' ')[1]};; *Version*) echo 2;; *Status*) echo "install ${state}";; esac`;
+  const copy = `[ "$1" != -s ] || sed -n '/^Package: h/,/^$/p' ${at('var/lib/dpkg/status')}`;
+  write('bin/dpkg-query', `#!/bin/sh\n${said}\n${copy}\n`, 0o755);
+  const guard = readFileSync(join(ROOT, 'packaging/common/guard'), 'utf8');
+  write(
+    'guard',
+    guard.replaceAll(/(^[A-Z]+=|\[ -d |in )(?=\/(?:usr|lib|etc|var|run|proc))/gm, `$1${folder}`),
+  );
+  const env = { ...process.env, PATH: `${at('bin')}:${process.env['PATH']}` };
+  return {
+    run: (what: string) => execFileSync('sh', [at('guard'), what], { env, encoding: 'utf8' }),
+    read: (path: string) => readFileSync(at(path), 'utf8'),
+    has: (path: string) => existsSync(at(path)),
+  };
+}
+
+it.each([
+  false,
+  true,
+])('a program of two versions is the whole old one before the service starts, and dpkg is told so (the unit was replaced: %s)', (isUnitNew) => {
+  const { run, read, has } = machine('reinstreq half-installed', isUnitNew);
+  expect(run('mend')).toMatch(/ROLLED BACK to 1: the new version was cut short/);
+  expect(read('usr/lib/headwater-gateway/a')).toBe('1');
+  expect(read(UNIT)).toBe('1');
+  expect(read('var/lib/dpkg/status').trim()).toBe(
+    `Package: a\n\n${ENTRY('ok installed', 1)}\nPackage: z`,
+  );
+  expect(read('var/lib/dpkg/info/headwater-gateway.list')).toBe('1');
+  expect(has('usr/lib/headwater-gateway.previous/pending')).toBe(false);
+  expect(has('usr/lib/headwater-gateway.previous/rolled-back')).toBe(true);
+});
+
+it('what was whole is left to be judged', () => {
+  const { run, read } = machine('ok unpacked', true);
+  expect(run('mend')).toBe('');
+  expect(read('usr/lib/headwater-gateway/a')).toBe('2');
+});
