@@ -1,7 +1,8 @@
 /**
  * `npm run explain:try`: every point of the Aberdeen week explained, by its series and time and by its identity, back to its bytes
  * and forward to its window; how long each answer took. Then answers of a site that are asked again as of then, after late
- * data, clock repairs and replays. `--every N`: each Nth reading; `--answers N`: so many recorded answers. Ends with 1 when
+ * data, clock repairs and replays. `--every N`: each Nth reading, `--from K`: from the Kth on,
+ * so that all are asked in N runs; `--answers N`: so many recorded answers. Ends with 1 when
  * anything differs.
  */
 import { writeFileSync } from 'node:fs';
@@ -12,7 +13,7 @@ import { differing, recordedSite } from '../support/as-of.ts';
 import { processed, startUp } from '../support/lake.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { getJson } from '../support/reconcile.ts';
-import { quantile } from './measure.ts';
+import { costOf, quantile, waitedForCore } from './measure.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
 
 const RULES = `rules:
@@ -35,8 +36,8 @@ interface Listed {
   fields: Record<string, number>;
 }
 
-async function listed(http: string, every: number): Promise<Listed[]> {
-  const sql = `SELECT gateway, epoch, sequence, "index", measurement, tags, time_ns // 1000000, fields FROM readings WHERE sequence % ${every} = 0`;
+async function listed(http: string, every: number, from: number): Promise<Listed[]> {
+  const sql = `SELECT gateway, epoch, sequence, "index", measurement, tags, time_ns // 1000000, fields FROM readings WHERE sequence % ${every} = ${from}`;
   const body = JSON.stringify({ sql });
   const response = await fetch(`http://${http}/api/v1/sql`, { method: 'POST', body });
   const lines = (await response.text()).trim().split('\n');
@@ -74,7 +75,8 @@ function wrong(reading: Listed, points: Explained[]): string | undefined {
   return isIn && window.fields !== null ? undefined : 'not in its window';
 }
 
-async function explainAll(http: string, readings: readonly Listed[]): Promise<number> {
+async function explainAll(http: string, pid: number, readings: readonly Listed[]): Promise<number> {
+  const [cpu, waited] = [costOf(pid).cpuSeconds, waitedForCore(pid)];
   const took: number[] = [];
   const wrongs = new Map<string, number>();
   let next = 0;
@@ -103,11 +105,15 @@ async function explainAll(http: string, readings: readonly Listed[]): Promise<nu
   process.stdout.write(
     `explained ${readings.length} readings both ways, ${took.length} answers, ${AT_ONCE} at once: p50 ${p50} ms, p99 ${p99} ms, longest ${max} ms\n`,
   );
+  const each = (seconds: number): string => `${((seconds * 1000) / took.length).toFixed(1)} ms`;
+  process.stdout.write(
+    `an answer took the collector ${each(costOf(pid).cpuSeconds - cpu)} of CPU, and waited ${each(waitedForCore(pid) - waited)} for a core\n`,
+  );
   for (const [why, count] of wrongs) process.stdout.write(`WRONG ${count}: ${why}\n`);
   return wrongs.size;
 }
 
-async function aberdeen(every: number): Promise<number> {
+async function aberdeen(every: number, from: number): Promise<number> {
   const folder = temporaryFolder();
   const rules = join(folder, 'rules.yaml');
   writeFileSync(rules, RULES);
@@ -127,7 +133,7 @@ async function aberdeen(every: number): Promise<number> {
       600_000,
     );
     await processed([http], 600_000);
-    return await explainAll(http, await listed(http, every));
+    return await explainAll(http, up.pid, await listed(http, every, from));
   } finally {
     await up.kill('SIGTERM');
   }
@@ -136,10 +142,11 @@ async function aberdeen(every: number): Promise<number> {
 const { values } = flagsOf(import.meta.url, {
   options: {
     every: { type: 'integer', default: 1, min: 1, about: 'each so many readings one' },
+    from: { type: 'integer', default: 0, about: 'the first of them' },
     answers: { type: 'integer', default: 1000 },
   },
 });
-const failures = await aberdeen(values.every);
+const failures = await aberdeen(values.every, values.from);
 const { recorded, site } = await recordedSite(temporaryFolder(), values.answers);
 const { differ, doubts, p50, p99 } = await differing(site, recorded);
 await site.close();

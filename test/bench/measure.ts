@@ -1,5 +1,5 @@
 /** What a process has cost, read from /proc. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { execFileSync } from 'node:child_process';
 
@@ -22,6 +22,14 @@ export function costOf(pid: number): Cost {
     anonymousBytes: Number(/RssAnon:\s+(\d+)/.exec(status)?.[1]) * 1024,
     writtenBytes: Number(/^write_bytes: (\d+)/m.exec(io)?.[1]),
   };
+}
+
+/** How long its threads were ready to run and had no core, seconds: on a machine with other work what seems to wait may be that. */
+export function waitedForCore(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`).map((id) =>
+    Number(readFileSync(`/proc/${pid}/task/${id}/schedstat`, 'utf8').split(' ')[1]),
+  );
+  return threads.reduce((sum, each) => sum + each, 0) / 1e9;
 }
 
 export const median = (values: number[]): number =>
