@@ -16,12 +16,10 @@ import { isOfDisk, type FileEngine } from './engine.ts';
 import { LessZones } from './less.ts';
 import { SpanSet, absent, counts, isAs, isLost, type FileEntry, type Sum } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
+import { SeenFiles } from './seen.ts';
 import { sumFile } from './sums.ts';
 
 export const ASIDE = '_aside/';
-
-/** Files that need not be read again soon, remembered: merged ones never come again. */
-const SEEN_MAX = 20_000;
 
 const nowMs = (): number => Math.round(performance.timeOrigin + performance.now());
 
@@ -86,8 +84,7 @@ export class LakeCheck {
   private readonly folder: string;
   /** Of what this process says of files that others wrote. */
   readonly writer = `${randomBytes(4).toString('hex')}-check`;
-  /** Files that were whole when they were read; the one that was read last is the last. */
-  private readonly seen = new Map<string, { version: string; at: number }>();
+  private readonly seen = new SeenFiles();
   private copies = 0;
   /** On their way, by key. */
   private readonly aside = new Map<string, Promise<void>>();
@@ -132,29 +129,21 @@ export class LakeCheck {
     }
     if (entry === undefined) return await this.readable(file);
     if (!counts(entry)) return undefined;
-    const seen = this.seen.get(file.key);
     const path = await this.lake.fetch(file);
-    if (seen?.version === file.version && performance.now() - seen.at < trustMs) return path;
+    if (this.seen.has(file, trustMs)) return path;
     const reason = await this.compare(file, entry, path);
     if (reason === undefined) {
-      this.remember(file);
+      this.seen.add(file);
       return path;
     }
     return await this.again(file);
   }
 
-  private remember({ key, version }: LakeFile): void {
-    this.seen.delete(key);
-    this.seen.set(key, { version, at: performance.now() });
-    const [oldest = key] = this.seen.keys();
-    if (this.seen.size > SEEN_MAX) this.seen.delete(oldest);
-  }
-
   /** Local path of a file that no manifest speaks of; undefined: nothing can be read of it, and it counts no more. */
   private async readable(file: LakeFile): Promise<string | undefined> {
-    const { key, zone, version } = file;
+    const { key, zone } = file;
     const path = await this.lake.fetch(file);
-    if (this.seen.get(key)?.version === version) return path;
+    if (this.seen.has(file)) return path;
     try {
       await this.lake.parquet.facts(zone, path);
     } catch (error) {
@@ -164,7 +153,7 @@ export class LakeCheck {
       await this.unreadable(file);
       return undefined;
     }
-    this.remember(file);
+    this.seen.add(file);
     return path;
   }
 
