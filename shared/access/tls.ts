@@ -27,7 +27,7 @@ export interface TlsFiles {
 const MIN_VERSION = 'TLSv1.2';
 /**
  * Of a server that looks at certificates. A resumed session brings none: Node takes one of TLS 1.3 that was begun without a
- * certificate for an authorized one, and one whose certificate has expired since goes on as if it had not. So there is a
+ * certificate for an authorized one, and none looks again whether the certificate of the first has expired. So there is a
  * whole handshake each time, and none in the middle of a connection.
  */
 const WHOLE_HANDSHAKES = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION;
