@@ -85,6 +85,9 @@ describe("developers' commands", () => {
   const answerOf = (file: string, ...args: string[]): Answer | undefined =>
     answers.get([file, ...args].join(' '));
   beforeAll(async () => {
+    // One that does not look at its words would begin its work here.
+    for (const file of FILES)
+      expect(readFileSync(join(ROOT, file), 'utf8'), file).toMatch(/flagsOf\(|helpOf\(/);
     const all = await ask(asked);
     for (const [at, { file, args }] of asked.entries()) {
       const answer = all[at];

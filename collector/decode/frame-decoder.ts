@@ -30,9 +30,6 @@ import { summaryReadings } from './summary-readings.ts';
 /** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
 const READINGS_PER_RECORD = 1000;
 const BYTES_PER_RECORD = 256 * 1024;
-/** Between two pieces of work: milliseconds at most, also of payloads that are slow to read. */
-const PIECE_BYTES = 4096;
-const PIECE_MESSAGES = 32;
 const COMMAND_TOPIC_CHARS_MAX = 4096;
 /** Leftovers that have been told, remembered; beyond it they are told again. */
 const TOLD_MAX = 10_000;
@@ -105,11 +102,6 @@ export class FrameDecoder {
 
   /** The fresh messages of a frame. */
   readings(job: FrameJob): Produced[] {
-    return [...this.pieces(job)].filter((each) => each !== undefined);
-  }
-
-  /** The same, piece by piece; undefined after some messages that have not filled one, so that others may have their turn. */
-  *pieces(job: FrameJob): Generator<Produced | undefined> {
     const { frame, header, arrivedMs, offsetUs, usedUs } = job;
     const { gateway, epoch } = header;
     const produced: Produced[] = [];
@@ -118,7 +110,14 @@ export class FrameDecoder {
     let removed: Reading[] = [];
     let bytes = 0;
     const { replay } = job;
-    const headers = headersOf(job);
+    const isAgain = replay !== undefined || job.isAgain === true;
+    const isTimed = usedUs === undefined && job.isUnsettled !== true;
+    const headers: Record<string, string> = isAgain
+      ? { [HEADER_AGAIN]: 'true' }
+      : isTimed
+        ? arrival(arrivedMs)
+        : {};
+    if (job.saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(job.saidMs));
     const flush = (): void => {
       if (readings.length + removed.length > 0)
         produced.push(this.record(header, arrivedMs, readings, headers, removed));
@@ -127,14 +126,7 @@ export class FrameDecoder {
       bytes = 0;
     };
     const context = this.contextOf(job, produced);
-    let looked = 0;
     for (const message of readRecords(frame, header)) {
-      looked += message.payload.length + PIECE_BYTES / PIECE_MESSAGES;
-      if (looked >= PIECE_BYTES) {
-        looked = 0;
-        yield* produced.splice(0);
-        yield undefined;
-      }
       if (!job.isFresh(message.sequence)) continue;
       if (replay !== undefined && !replay.isWanted(message)) continue;
       if (usedUs === undefined && replay === undefined) this.decodedMessages++;
@@ -174,7 +166,7 @@ export class FrameDecoder {
       }
     }
     flush();
-    yield* produced;
+    return produced;
   }
 
   /** The readings of a message that the stores can take; what they cannot becomes a problem. Throws Undecodable. */
@@ -359,18 +351,6 @@ export class FrameDecoder {
     // All of one identity in one record: a store may take what comes later under it for a correction.
     return readings.length === 0 ? [] : [this.record(header, arrivedMs, readings, {})];
   }
-}
-
-function headersOf({ replay, isAgain, usedUs, isUnsettled, arrivedMs, saidMs }: FrameJob) {
-  const isTimed = usedUs === undefined && isUnsettled !== true;
-  const headers: Record<string, string> =
-    replay !== undefined || isAgain === true
-      ? { [HEADER_AGAIN]: 'true' }
-      : isTimed
-        ? arrival(arrivedMs)
-        : {};
-  if (saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(saidMs));
-  return headers;
 }
 
 /** For who measures how long readings take. */

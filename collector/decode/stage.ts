@@ -2,7 +2,7 @@
 import { processTime, type Time } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { LEDGER_PREFIX } from '../ledger/view.ts';
-import { TOPIC_LEDGER, TOPIC_RAW, type Log, type Produced, type StoredRecord } from '../log/log.ts';
+import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
 import { CheckedPlaces } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
 import { runStage } from '../stage/stage.ts';
@@ -28,10 +28,6 @@ export class DecodeStage {
   private readonly state = new DecodeState();
   private readonly places = new CheckedPlaces(TOPIC_LEDGER, PLACE_PREFIX);
   private stage: Stage | undefined;
-  private isStepping = false;
-  private stepped: Promise<unknown> = Promise.resolve();
-  /** While a step was made. */
-  private readonly revoked: number[] = [];
 
   constructor(
     log: Log,
@@ -91,10 +87,7 @@ export class DecodeStage {
         bytesMax: STEP_BYTES_MAX,
         // Also after a step that was not committed: its sequences must not stay in the sets.
         onAssign: (partition, committed) => this.load(partition, committed ?? 0),
-        onRevoke: (partition) => {
-          if (this.isStepping) this.revoked.push(partition);
-          else this.state.revoke(partition);
-        },
+        onRevoke: (partition) => this.state.revoke(partition),
       },
       isPlaceOwn: true,
       step: async (given, offsets) => {
@@ -102,22 +95,11 @@ export class DecodeStage {
         if (this.told === 'said') await this.log.madeUp?.('ledger');
         this.told = this.told === 'anew' ? 'said' : undefined;
         const records = this.places.fresh(given);
-        const produced = await this.during(records);
+        const { produced } = this.decode.step(this.state, records);
         return [...produced, ...this.places.after(records, offsets)];
       },
       passOver: (offsets) => this.places.after([], offsets),
     });
-  }
-
-  /** A step is one in the eyes of its partitions, although it gives others their turn: what comes or goes meanwhile does so behind it. */
-  private async during(records: StoredRecord[]): Promise<Produced[]> {
-    this.isStepping = true;
-    const stepped = this.decode.stepInTurns(this.state, records, this.time).finally(() => {
-      this.isStepping = false;
-      for (const partition of this.revoked.splice(0)) this.state.revoke(partition);
-    });
-    this.stepped = stepped.catch(() => undefined); // Whoever made the step hears of it.
-    return (await stepped).produced;
   }
 
   /** Its own place, where the ledger knows one. */
@@ -138,7 +120,6 @@ export class DecodeStage {
       await this.rebuild(state, committed, why);
       state.join(entries);
     }
-    await this.stepped;
     this.state.assign(state);
     return this.places.load(
       records,

@@ -7,8 +7,6 @@
  * adds nothing, however it came to be sent again (law 3). Losses, summaries, anchors and status reports are frames among
  * the others and make the rest of the entry.
  */
-import { setImmediate } from 'node:timers/promises';
-import { monotonicMs, type Time } from '../../shared/env/env.ts';
 import { messageOf } from '../../shared/errors.ts';
 import {
   KIND_ANCHOR,
@@ -42,9 +40,6 @@ export interface StepResult {
   state: DecodeState;
 }
 
-/** Between two turns of the event loop. */
-const TURN_MS = 5;
-
 const always = (): boolean => true;
 
 const KIND_CHARS = 80;
@@ -69,41 +64,16 @@ export class DecodeStep {
   /** Does not throw for anything that a record holds. */
   step(state: DecodeState, records: readonly StoredRecord[]): StepResult {
     const produced: Produced[] = [];
-    for (const _piece of this.pieces(state, records, produced));
-    return { produced, state };
-  }
-
-  /** The same, with turns for others: a batch may be of messages that are slow to decode. */
-  async stepInTurns(
-    state: DecodeState,
-    records: readonly StoredRecord[],
-    time: Time,
-  ): Promise<StepResult> {
-    const produced: Produced[] = [];
-    let sinceMs = monotonicMs(time);
-    for (const _piece of this.pieces(state, records, produced)) {
-      if (monotonicMs(time) - sinceMs < TURN_MS) continue;
-      await setImmediate();
-      sinceMs = monotonicMs(time);
-    }
-    return { produced, state };
-  }
-
-  private *pieces(
-    state: DecodeState,
-    records: readonly StoredRecord[],
-    produced: Produced[],
-  ): Generator<undefined> {
     for (const record of records) {
-      yield undefined;
       try {
-        yield* this.frame(state.of(record.partition), record, checkFrame(record.value), produced);
+        this.frame(state.of(record.partition), record, checkFrame(record.value), produced);
       } catch (error) {
         // A frame that was whole on arrival is damaged in the log: its bytes go where a person sees them.
         produced.push(this.damaged(record, messageOf(error)));
       }
     }
     for (const each of state.takeChanges()) produced.push(each);
+    return { produced, state };
   }
 
   private damaged(record: StoredRecord, reason: string): Produced {
@@ -120,16 +90,13 @@ export class DecodeStep {
     });
   }
 
-  private *frame(
+  private frame(
     state: PartitionState,
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
-  ): Generator<undefined> {
-    if (header.kind === KIND_STATUS) {
-      accountStatus(state, record, header);
-      return;
-    }
+  ): void {
+    if (header.kind === KIND_STATUS) return accountStatus(state, record, header);
     const { gateway, epoch, firstSequence, count } = header;
     // A part of a note has no place of its own: the last one has it, and ends what is said again.
     const last = firstSequence + Math.max(1, count) - 1;
@@ -147,26 +114,23 @@ export class DecodeStep {
         this.duplicateMessages += received
           .within(firstSequence, last)
           .reduce((sum, [a, b]) => sum + b - a + 1, 0);
-      yield* this.records(state, record, header, isFresh, produced);
+      this.records(state, record, header, isFresh, produced);
     } else this.note(state, record, header, produced);
     if (count > 0) ledger.receive(firstSequence, last);
   }
 
-  private *records(
+  private records(
     state: PartitionState,
     record: StoredRecord,
     header: FrameHeader,
     isFresh: (sequence: number) => boolean,
     produced: Produced[],
-  ): Generator<undefined> {
+  ): void {
     const known = BootClocks.believes(header)
       ? { offsetUs: 0, isFinal: true }
       : state.clocks.resolve(header);
     const job = jobOf(state, record, header, known?.offsetUs ?? 0, isFresh);
-    if (known !== undefined)
-      for (const each of this.decoder.pieces(job))
-        if (each === undefined) yield undefined;
-        else produced.push(each);
+    if (known !== undefined) for (const each of this.decoder.readings(job)) produced.push(each);
     if (known?.isFinal !== true || mayMove(record, header))
       holdFrame(state, record, job, known?.offsetUs, this.decoder, produced);
   }

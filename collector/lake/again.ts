@@ -13,12 +13,17 @@ export async function again<T>(work: () => Promise<T>): Promise<T> {
     }
 }
 
+/** What DuckDB says of bytes that are no Parquet file, or not a whole one: many words, by where it notices. */
+const NO_PARQUET =
+  /not a Parquet|No magic bytes|too small to be a Parquet|TProtocol|don't know what type|Variable-length int|Could not read enough bytes|decompress/i;
+
+export const isNoParquet = (error: unknown): boolean => NO_PARQUET.test(messageOf(error));
+
 /**
  * A file that was about to be read was merged or rewritten. One that is replaced while DuckDB opens it is read with the length
- * of before: what is no footer then, or no page, has many words.
+ * of before, and is no whole one then.
  */
 export const isGone = (error: unknown): boolean =>
   hasCode(error, 'NOT_FOUND') ||
-  /No files found|Cannot open file|No such file|could not be read|ETag|not a Parquet|No magic bytes|TProtocol|don't know what type|Variable-length int|Could not read enough bytes|decompress/i.test(
-    messageOf(error),
-  );
+  isNoParquet(error) ||
+  /No files found|Cannot open file|No such file|could not be read|ETag/i.test(messageOf(error));

@@ -10,9 +10,10 @@ import { join } from 'node:path';
 import { makeWithin } from '../../shared/config/folder.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { isNoParquet } from './again.ts';
 import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
 import { ZONES, type LakeFile, type Zone, type FileFilter } from './layout.ts';
-import { isOfDisk, type FileEngine } from './engine.ts';
+import type { FileEngine } from './engine.ts';
 import { LessZones } from './less.ts';
 import { SpanSet, absent, counts, isAs, isLost, type FileEntry, type Sum } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -139,22 +140,26 @@ export class LakeCheck {
     return await this.again(file);
   }
 
-  /** Local path of a file that no manifest speaks of; undefined: nothing can be read of it, and it counts no more. */
+  /** Local path of a file that no manifest speaks of; undefined: its bytes are no Parquet, and it counts no more. */
   private async readable(file: LakeFile): Promise<string | undefined> {
     const { key, zone } = file;
-    const path = await this.lake.fetch(file);
-    if (this.seen.has(file)) return path;
-    try {
-      await this.lake.parquet.facts(zone, path);
-    } catch (error) {
-      if (isOfDisk(error)) throw error;
-      // Its own trouble, where its bytes can be read.
-      await this.sumOf(key, path);
-      await this.unreadable(file);
-      return undefined;
+    for (let attempt = 1; ; attempt++) {
+      const path = await this.lake.fetch(file);
+      if (this.seen.has(file)) return path;
+      try {
+        await this.lake.parquet.facts(zone, path);
+        this.seen.add(file);
+        return path;
+      } catch (error) {
+        // Any other trouble is none of its bytes, and who reads it hears of it.
+        if (!isNoParquet(error)) return path;
+        // Its own trouble, where its bytes can be read; and it may have been replaced in this moment.
+        await this.sumOf(key, path);
+        if (attempt === 1) continue;
+        await this.unreadable(file);
+        return undefined;
+      }
     }
-    this.seen.add(file);
-    return path;
   }
 
   /** Why it is not as it was written. Throws LAKE_UNAVAILABLE when it cannot be read, NOT_FOUND when it is gone. */

@@ -58,7 +58,7 @@ class Runner implements Stage {
   private looking: Timer | undefined;
   private stopping = false;
   private idleAt = 0;
-  /** `idle` has failed: nothing more is read before it has passed. */
+  /** `idle` has failed: nothing more is read before it has passed, but what a failed commit wants to be read. */
   private idleFailed = false;
   /** The log could not be read when it was last asked. */
   private isDeaf = false;
@@ -126,7 +126,8 @@ class Runner implements Stage {
     const { member } = this;
     const consumer = await this.joined();
     if (consumer === undefined) return;
-    const hadRecords = member.pending.length > 0 || (!this.idleFailed && (await this.poll()));
+    const reads = !this.idleFailed || this.isStale;
+    const hadRecords = member.pending.length > 0 || (reads && (await this.poll()));
     if (member.consumer !== consumer || this.stopping) return;
     if (member.pending.length > 0 && !this.idleFailed)
       await this.work(consumer, member.pending.slice(0, this.pace.size));

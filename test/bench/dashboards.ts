@@ -14,6 +14,9 @@ import { difference, merged, type Result } from '../support/influxql.ts';
 import { collectorSettings, ingest, processed, startUp } from '../support/lake.ts';
 import { startCollector, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { getJson } from '../support/reconcile.ts';
+import { flagsOf } from '../../scripts/flags.mjs';
+
+flagsOf(import.meta.url);
 
 const RULES = `rules:
   - name: hourly

@@ -133,6 +133,8 @@ class StepLeavesItsFront extends Limited {
 class Crashing extends EmbeddedLog {
   static isDown = false;
   override async commit(group: string, topic: string, step: Step): Promise<void> {
+    // Not over before it crashes.
+    await new Promise((resolve) => setTimeout(resolve, 5));
     if (Crashing.isDown) throw new HeadwaterError('LOG_UNAVAILABLE', 'it is away');
     await super.commit(group, topic, step);
   }

@@ -11,7 +11,6 @@ import {
   type Produced,
   type StoredRecord,
 } from '../../collector/log/log.ts';
-import { processTime } from '../../shared/env/env.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import {
   CLOCK_SYNCHRONISED,
@@ -98,23 +97,6 @@ describe('step', () => {
     expect(fieldsOf(step.step(state, [record, record]).produced)).toEqual([{ v: 1 }]);
     expect(fieldsOf(step.step(state, [record]).produced)).toEqual([]);
     expect(step.duplicateMessages).toBe(2);
-  });
-  it('made with turns for others it gives the same, and they have theirs within one frame', async () => {
-    const payloads = [...Array.from({ length: 500 }, (_, v) => `{"v":${v}}`), '{"v":', '{"v":7}'];
-    const [whole, inTurns] = [make(), make()];
-    const records = [recordOf(payloads, 1), recordOf(payloads, 1), recordOf(['{"v":8}'], 503)];
-    const expected = whole.step.step(whole.state, records).produced;
-    let nowUs = 0;
-    const time = {
-      ...processTime,
-      clock: { ...processTime.clock, monotonicUs: () => (nowUs += 3000) },
-    };
-    let turns = 0;
-    const count = setInterval(() => turns++, 0);
-    const { produced } = await inTurns.step.stepInTurns(inTurns.state, records, time);
-    clearInterval(count);
-    expect(produced).toEqual(expected);
-    expect(turns).toBeGreaterThan(0);
   });
   it('of a frame that is known in part only what is new is given', () => {
     const { step, state } = make();
