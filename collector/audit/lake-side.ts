@@ -14,7 +14,7 @@ import {
   type Asked,
   type PointSum,
 } from '../duckdb/points.ts';
-import { LAKE_ATTEMPTS, isGone } from '../lake/again.ts';
+import { again } from '../lake/again.ts';
 import type { Lake } from '../lake/lake.ts';
 import { newest, select } from '../lake/lake-sql.ts';
 import type { LakeFile, Zone } from '../lake/layout.ts';
@@ -216,21 +216,17 @@ export class LakeSide {
     filesOf: (zone: Zone) => Promise<LakeFile[]>,
     work: (connection: DuckDBConnection, readings: string) => Promise<T>,
   ): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const selects: string[] = [];
-        for (const zone of ZONES) {
-          const whole = await this.lake.whole(await filesOf(zone), this.trustMs);
-          const all = select(zone, [...whole.keys()]);
-          selects.push(zone === 'results' ? newest(all) : all);
-        }
-        const readings = selects
-          .map((select) => `SELECT ${COLUMNS} FROM (${select})`)
-          .join(' UNION ALL ');
-        return await this.engine.with((connection) => work(connection, readings));
-      } catch (error) {
-        if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
+    return await again(async () => {
+      const selects: string[] = [];
+      for (const zone of ZONES) {
+        const whole = await this.lake.whole(await filesOf(zone), this.trustMs);
+        const all = select(zone, [...whole.keys()]);
+        selects.push(zone === 'results' ? newest(all) : all);
       }
-    }
+      const readings = selects
+        .map((select) => `SELECT ${COLUMNS} FROM (${select})`)
+        .join(' UNION ALL ');
+      return await this.engine.with((connection) => work(connection, readings));
+    });
   }
 }

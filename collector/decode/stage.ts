@@ -107,13 +107,14 @@ export class DecodeStage {
     const state = new PartitionState(partition);
     const records = await this.log.state(TOPIC_LEDGER, partition, '');
     const entries = records.filter(({ key }) => key.startsWith(LEDGER_PREFIX));
+    const hasLost = this.log.hasLost?.('ledger') === true;
     const why =
       entries.length === 0
         ? 'is empty'
-        : this.log.hasLost?.('ledger') === true
+        : hasLost
           ? 'may lack something, for the log was damaged'
           : undefined;
-    this.told = this.log.hasLost?.('ledger') === true ? 'anew' : undefined;
+    this.told = hasLost ? 'anew' : undefined;
     if (why === undefined || committed === 0) state.load(records);
     else {
       state.load(records.filter((record) => !entries.includes(record)));

@@ -3,13 +3,16 @@ import { hasCode, messageOf } from '../../shared/errors.ts';
 
 export const LAKE_ATTEMPTS = 5;
 
-/** Asks once more where a file is gone. */
-export async function again<T>(work: () => Promise<T>): Promise<T> {
+/** Asks once more where a file is gone, or what else passes by that. */
+export async function again<T>(
+  work: () => Promise<T>,
+  passes: (error: unknown) => boolean = isGone,
+): Promise<T> {
   for (let attempt = 1; ; attempt++)
     try {
       return await work();
     } catch (error) {
-      if (!isGone(error) || attempt === LAKE_ATTEMPTS) throw error;
+      if (!passes(error) || attempt === LAKE_ATTEMPTS) throw error;
     }
 }
 

@@ -19,7 +19,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeWithin } from '../../shared/config/folder.ts';
 import { codeOf, hasCode } from '../../shared/errors.ts';
-import { LAKE_ATTEMPTS } from './again.ts';
+import { again } from './again.ts';
 import type { Lake } from './lake.ts';
 import { dateOf } from './layout.ts';
 import { writerOf, type PastEntry, type PastList } from './manifest.ts';
@@ -137,14 +137,8 @@ export async function pastFound(lake: Lake): Promise<PastFound> {
   return await look(lake);
 }
 
-export async function pastOf(lake: Lake, afterMs: number): Promise<Past> {
-  for (let attempt = 1; ; attempt++)
-    try {
-      return await pastNow(lake, afterMs);
-    } catch (error) {
-      if (!isAbsent(error) || attempt === LAKE_ATTEMPTS) throw error;
-    }
-}
+export const pastOf = (lake: Lake, afterMs: number): Promise<Past> =>
+  again(() => pastNow(lake, afterMs), isAbsent);
 
 async function pastNow(lake: Lake, afterMs: number): Promise<Past> {
   const { files, missing, sinceMs } = await pastFound(lake);

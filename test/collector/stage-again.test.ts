@@ -8,6 +8,15 @@ import { until } from '../support/process.ts';
 
 const COUNT = 40;
 
+/** Its one partition is assigned at once. */
+const logOf = (consumer: Partial<LogConsumer>): Pick<Log, 'groups' | 'consumer'> => ({
+  groups: () => [],
+  consumer: ({ onAssign }) => {
+    void onAssign?.(0, undefined);
+    return Promise.resolve(consumer as LogConsumer); // What a stage asks of it.
+  },
+});
+
 /** A second passes in 10 ms. */
 const fast = fastTime(100);
 
@@ -48,17 +57,10 @@ it('no commit passes over a record whose step was not committed', async () => {
     ended: () => new Set(),
     close: () => Promise.resolve(),
   };
-  const log: Pick<Log, 'groups' | 'consumer'> = {
-    groups: () => [],
-    consumer: ({ onAssign }) => {
-      void onAssign?.(0, undefined);
-      return Promise.resolve(consumer as LogConsumer); // What a stage asks of it.
-    },
-  };
   const stage = runStage({
     name: 'again',
     touches: 'nothing',
-    log,
+    log: logOf(consumer),
     notify: () => undefined,
     time: fast,
     consumer: { group: 'g', topic: 't', from: 'start', bytesMax: 1000 },
@@ -161,17 +163,10 @@ it('what a failed commit has left in memory is committed by no idle look before 
     ended: () => new Set(),
     close: () => Promise.resolve(),
   };
-  const log: Pick<Log, 'groups' | 'consumer'> = {
-    groups: () => [],
-    consumer: ({ onAssign }) => {
-      void onAssign?.(0, undefined);
-      return Promise.resolve(consumer as LogConsumer); // What a stage asks of it.
-    },
-  };
   const stage = runStage({
     name: 'idle',
     touches: 'nothing',
-    log,
+    log: logOf(consumer),
     notify: () => undefined,
     time: fast,
     consumer: { group: 'g', topic: 't', from: 'start', bytesMax: 1000 },

@@ -4,6 +4,7 @@ import uPlot from 'uplot';
 import { NUMBERS, spread } from './axis.ts';
 import { fitted } from './fit.ts';
 import { broken, silentIn } from './gaps.ts';
+import { inkOf } from './ink.ts';
 import { fieldOf, momentText, plain, valueText, type Series } from './series.ts';
 import { TIMES } from './times.ts';
 import type { Points } from './points.ts';
@@ -111,13 +112,7 @@ function optionsOf(
   now: () => Now,
   onZoom: (fromMs: number, toMs: number) => void,
 ): uPlot.Options {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name: string): string => style.getPropertyValue(name).trim();
-  const axis = {
-    stroke: colour('--quiet'),
-    grid: { stroke: colour('--line'), width: 1 },
-    ticks: { stroke: colour('--line'), width: 1 },
-  };
+  const { colour, axis } = inkOf();
   const { lines } = now();
   const label = ({ series }: Line): string =>
     plain(`${fieldOf(series)}${series.unit === '' ? '' : ` (${series.unit})`}`).slice(0, 60);

@@ -6,6 +6,7 @@ import { NUMBERS } from './axis.ts';
 import type { Happened } from './events.ts';
 import { fitted } from './fit.ts';
 import { broken } from './gaps.ts';
+import { inkOf } from './ink.ts';
 import { momentText, plain } from './series.ts';
 import { COLOURS as NAMED } from './states.tsx';
 import { TIMES } from './times.ts';
@@ -99,13 +100,7 @@ function optionsOf(
   range: () => [number, number],
   marks: () => readonly Happened[],
 ): uPlot.Options {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name: string): string => style.getPropertyValue(name).trim();
-  const axis = {
-    stroke: colour('--quiet'),
-    grid: { stroke: colour('--line'), width: 1 },
-    ticks: { stroke: colour('--line'), width: 1 },
-  };
+  const { axis } = inkOf();
   return {
     width,
     height: HEIGHT_PX,
