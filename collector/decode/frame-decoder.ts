@@ -135,11 +135,12 @@ export class FrameDecoder {
       const late = arrivedMs - message.receivedUs / 1000 > LATE_MS;
       try {
         const decoded = decodeRecord(message, seed, context, this.mappings);
-        const taken = this.admit(job, message, decoded);
+        let taken = this.admit(job, message, decoded);
         if (usedUs !== undefined) {
           this.place(context, message, deviceReceivedUs + usedUs, arrivedMs);
           const before = decodeRecord(message, seed, context, this.mappings);
-          this.markMoved(taken, before.readings);
+          removed.push(...without(before.readings, decoded.readings));
+          taken = moved(taken, before.readings);
         }
         const isWhole = this.tellProblems(job, message, decoded, produced);
         if (replay !== undefined) {
@@ -290,15 +291,6 @@ export class FrameDecoder {
     return gone;
   }
 
-  private markMoved(decoded: Reading[], before: Reading[]): void {
-    const places = new Map(before.map((reading) => [reading.index, reading]));
-    for (const reading of decoded) {
-      const old = places.get(reading.index);
-      if (old !== undefined && (old.timeMs !== reading.timeMs || old.ns !== reading.ns))
-        reading.was = { timeMs: old.timeMs, ns: old.ns };
-    }
-  }
-
   private record(
     header: FrameHeader,
     arrivedMs: number,
@@ -357,6 +349,30 @@ export class FrameDecoder {
 const arrival = (arrivedMs: number): Record<string, string> => ({
   [HEADER_ARRIVED]: String(arrivedMs),
 });
+
+/**
+ * Those of another time than before, with where they were, and those that were not there. What stays where it is (its time
+ * is the payload's own, or it moves within a millisecond) is said already: once more, whoever counts would count it twice.
+ */
+function moved(now: readonly DecodedReading[], before: readonly DecodedReading[]): DecodedReading[] {
+  const places = new Map(before.map((reading) => [reading.index, reading]));
+  return now.filter((reading) => {
+    const old = places.get(reading.index);
+    if (old === undefined) return true;
+    if (old.timeMs === reading.timeMs && old.ns === reading.ns) return false;
+    reading.was = { timeMs: old.timeMs, ns: old.ns };
+    return true;
+  });
+}
+
+/** Those of `before` that are not there any more. */
+function without(
+  before: readonly DecodedReading[],
+  now: readonly DecodedReading[],
+): DecodedReading[] {
+  const known = new Set(now.map(({ index }) => index));
+  return before.filter(({ index }) => !known.has(index));
+}
 
 const hasFields = ({ fields }: Reading): boolean => {
   for (const _name in fields) return true;

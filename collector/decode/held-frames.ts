@@ -5,7 +5,7 @@
 import { CLOCK_ASSUMED, KIND_ANCHOR, type FrameHeader } from '../../shared/frame/frame.ts';
 import { readNote } from '../../shared/frame/notes.ts';
 import { HELD_PREFIX } from '../ledger/view.ts';
-import type { Produced, StoredRecord } from '../log/log.ts';
+import { HEADER_FROM_LAKE, type Produced, type StoredRecord } from '../log/log.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
 import { arrivedOf } from './accounting.ts';
 import { AGREES_US, BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
@@ -63,7 +63,9 @@ export function holdFrame(
   }
   const key = `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
   const headers: Record<string, string> = { arrived: record.headers['arrived'] ?? '0' };
-  if (isUnsettled(record)) headers[HEADER_UNSETTLED] = 'true';
+  // What was put back into the log had been counted before, however late its clock becomes known.
+  for (const name of [HEADER_UNSETTLED, HEADER_FROM_LAKE])
+    if (record.headers[name] !== undefined) headers[name] = 'true';
   const frame = record.value;
   keep(state, { key, gateway, boot: bootId, frame, header, headers, usedUs }, produced);
 }

@@ -14,6 +14,8 @@ import {
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import {
   CLOCK_SYNCHRONISED,
+  CLOCK_UNKNOWN,
+  KIND_ANCHOR,
   KIND_LOSS,
   KIND_STATUS,
   KIND_SUMMARY,
@@ -25,7 +27,11 @@ import { RECEIVED, mapped } from '../support/decode.ts';
 
 const IDENTITY = { gateway: 'gw', epoch: Buffer.alloc(8, 1), bootId: Buffer.alloc(8) };
 
-function recordOf(payloads: string[], firstSequence: number): StoredRecord {
+function recordOf(
+  payloads: string[],
+  firstSequence: number,
+  clock = CLOCK_SYNCHRONISED,
+): StoredRecord {
   const builder = new FrameBuilder();
   for (const payload of payloads)
     builder.add(
@@ -33,7 +39,7 @@ function recordOf(payloads: string[], firstSequence: number): StoredRecord {
       RECEIVED * 1000,
       1,
     );
-  const value = builder.finish(IDENTITY, firstSequence, CLOCK_SYNCHRONISED, true);
+  const value = builder.finish(IDENTITY, firstSequence, clock, true);
   return {
     key: 'gw',
     value,
@@ -90,7 +96,65 @@ const reasonsOf = (produced: Produced[]): string[] =>
     .filter(({ topic }) => topic === TOPIC_QUARANTINE)
     .map(({ value }) => decodeQuarantined(value).reason);
 
+/** Raw records of a gateway whose clock is not known: an anchor that says how it stands to true time, and a frame. */
+const anchorOf = (errorUs: number, offsetUs: number, sequence: number): StoredRecord => ({
+  ...recordOf(['1'], sequence),
+  value: noteFrame(
+    KIND_ANCHOR,
+    {
+      boot: IDENTITY.bootId.toString('hex'),
+      monotonicUs: 1,
+      wallUs: RECEIVED * 1000 + offsetUs,
+      errorUs,
+      basis: 'collector',
+    },
+    IDENTITY,
+    sequence,
+    TIME,
+  ),
+});
+const readingsOf = (produced: Produced[]): unknown[] =>
+  produced
+    .filter(({ topic }) => topic === TOPIC_READINGS)
+    .flatMap(({ value }) =>
+      decodeReadings(value).readings.map(({ fields, timeMs, was }) => [
+        { ...fields },
+        timeMs - RECEIVED,
+        was && was.timeMs - RECEIVED,
+      ]),
+    );
+
 describe('step', () => {
+  it('what a better anchor does not move is not said again: whoever counts would count it twice', () => {
+    const OWN = RECEIVED - 7000;
+    const { step, state } = make();
+    const records = [
+      anchorOf(400_000, 0, 1),
+      recordOf(['{"v":1}', `{"v":2,"timestamp":${OWN}}`], 2, CLOCK_UNKNOWN),
+    ];
+    const { produced } = step.step(state, records);
+    expect(readingsOf(produced)).toEqual([
+      [{ v: 1 }, 0, undefined],
+      [{ v: 2 }, -7000, undefined],
+    ]);
+    // It moves within a millisecond.
+    expect(readingsOf(step.step(state, [anchorOf(99_000, 634, 4)]).produced)).toEqual([]);
+    const other = make();
+    other.step.step(other.state, records);
+    // And what has a time of its own stays.
+    const better = other.step.step(other.state, [anchorOf(99_000, 5634, 4)]);
+    expect(readingsOf(better.produced)).toEqual([[{ v: 1 }, 5, 0]]);
+  });
+  it('what was put back into the log has been counted before, also where its clock is known later', () => {
+    const { step, state } = make();
+    const record = recordOf(['{"v":1}'], 1, CLOCK_UNKNOWN);
+    const headers = { ...record.headers, 'from-lake': 'true' };
+    expect(readingsOf(step.step(state, [{ ...record, headers }]).produced)).toEqual([]);
+    const { produced } = step.step(state, [anchorOf(1000, 5000, 2)]);
+    expect(readingsOf(produced)).toEqual([[{ v: 1 }, 5, undefined]]);
+    const said = produced.find(({ topic }) => topic === TOPIC_READINGS);
+    expect(said?.headers).toMatchObject({ again: 'true' });
+  });
   it('a frame that comes again gives nothing more, in the same step or a later one', () => {
     const { step, state } = make();
     const record = recordOf(['{"v":1}'], 1);
