@@ -354,7 +354,10 @@ const arrival = (arrivedMs: number): Record<string, string> => ({
  * Those of another time than before, with where they were, and those that were not there. What stays where it is (its time
  * is the payload's own, or it moves within a millisecond) is said already: once more, whoever counts would count it twice.
  */
-function moved(now: readonly DecodedReading[], before: readonly DecodedReading[]): DecodedReading[] {
+function moved(
+  now: readonly DecodedReading[],
+  before: readonly DecodedReading[],
+): DecodedReading[] {
   const places = new Map(before.map((reading) => [reading.index, reading]));
   return now.filter((reading) => {
     const old = places.get(reading.index);

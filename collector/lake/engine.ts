@@ -15,7 +15,7 @@ import type { Facts } from './parquet-facts.ts';
 import type { Replacing } from './parquet-past.ts';
 import type { PlainRecords } from './parquet-plain.ts';
 import type { Dead } from './parquet-rows.ts';
-import type { RawRow, ReadingRow } from './rows.ts';
+import type { Origin, RawRow, ReadingRow } from './rows.ts';
 
 /** As operating systems and DuckDB say it, of any call. */
 const DISK =
@@ -108,6 +108,8 @@ export interface LakeReading
   series: string;
   /** Its identity. */
   id: string;
+  /** The record of `readings` that it came with, by the writer that was given it. */
+  origin: Origin;
 }
 
 /** A result as it is now. */

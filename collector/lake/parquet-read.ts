@@ -41,9 +41,10 @@ export class ParquetRows implements FileRows {
   ): AsyncGenerator<LakeReading> {
     const tagsOf = new Map<string, Record<string, string>>();
     const span = `time_ns >= ${BigInt(fromMs) * 1_000_000n} AND time_ns < ${BigInt(toMs) * 1_000_000n}`;
-    const sql = `SELECT series, measurement, tags, fields, time_ns, gateway, epoch, sequence, "index" FROM (${select('readings', paths)}) WHERE ${span}`;
+    const sql = `SELECT series, measurement, tags, fields, time_ns, gateway, epoch, sequence, "index", log, log_partition, log_offset FROM (${select('readings', paths)}) WHERE ${span}`;
     for await (const row of this.rows(sql)) {
-      const [series, measurement, tags, fields, time, ...identity] = row;
+      const [series, measurement, tags, fields, time, ...rest] = row;
+      const [log, partition, offset] = rest.splice(4);
       const name = String(series);
       let own = tagsOf.get(name);
       if (own === undefined) tagsOf.set(name, (own = objectOf<string>(tags)));
@@ -53,7 +54,8 @@ export class ParquetRows implements FileRows {
         tags: own,
         fields: objectOf<FieldValue>(fields),
         ...timeOf(time as bigint),
-        id: identity.map(String).join('/'),
+        id: rest.map(String).join('/'),
+        origin: { log: String(log), partition: Number(partition), offset: Number(offset) },
       };
     }
   }

@@ -5,6 +5,8 @@
  *
  * State, in the topic `state`: `correct/RULE@HASH/GROUP/WINDOW`, and `correct/RULE@HASH` for the whole past of a rule.
  */
+import type { LakeReading } from '../lake/engine.ts';
+import type { LakeState } from '../lake/gather.ts';
 import { dateOf } from '../lake/layout.ts';
 import type { Lake } from '../lake/lake.ts';
 import { TOPIC_STATE, type Produced } from '../log/log.ts';
@@ -31,25 +33,44 @@ interface Wanted {
 interface Past {
   rule: WindowRule;
   done: string;
+  /** Where the rule began, in each partition of `readings`: what is before it, the lake has to have first. */
+  from: Places;
 }
 
 /** What is known of a window when its rows have been seen. */
 interface Found {
   tags: Record<string, string>;
   fields: Map<string, Aggregate>;
+  /** Some of its rows had come before its rule did. */
+  isEarly: boolean;
 }
 
-/** How far the lake has the topic `readings`: partition → offset of the first record that it has not. */
-export type LakeProgress = ReadonlyMap<number, number>;
+/** Partition of `readings` → offset of the next record. */
+export type Places = ReadonlyMap<number, number>;
+
+/** How far the lake has the topic `readings`: partition → its writer, and the first record that it has not. */
+export type LakeProgress = ReadonlyMap<number, Pick<LakeState, 'log' | 'next'>>;
+
+/** What the engine says of windows when the past of a rule is settled. */
+export interface Owned {
+  isMine: (hash: string) => boolean;
+  /** It came after its group's readings did: the engine computes it, but for what had come before the rule. */
+  owns: (rule: WindowRule, hash: string, window: number) => boolean;
+  /** The lake has more of it than the engine: it is the lake's from now on. */
+  giveUp: (rule: WindowRule, hash: string, tags: Record<string, string>, window: number) => void;
+}
 
 export class Corrections {
   private readonly partition: number;
+  /** Where the engine went on. */
+  private readonly from: Places;
   private readonly wanted = new Map<string, Wanted>();
   private readonly past = new Map<string, Past>();
   private readonly changed = new Set<string>();
 
-  constructor(partition: number) {
+  constructor(partition: number, from: Places) {
     this.partition = partition;
+    this.from = from;
   }
 
   private static prefix({ name, hash }: WindowRule): string {
@@ -62,9 +83,11 @@ export class Corrections {
       (each): each is WindowRule => each.kind === 'window' && `${each.name}@${each.hash}` === name,
     );
     if (rule === undefined) this.changed.add(key);
-    else if (hash === undefined || window === undefined)
-      this.past.set(key, { rule, ...(JSON.parse(value.toString('utf8')) as { done: string }) });
-    else {
+    else if (hash === undefined || window === undefined) {
+      // As it was written once, without a place.
+      const { done, from } = JSON.parse(value.toString('utf8')) as PastRecord;
+      this.past.set(key, { rule, done, from: from === undefined ? this.from : new Map(from) });
+    } else {
       const { tags, after } = JSON.parse(value.toString('utf8')) as {
         tags: Record<string, string>;
         after: [number, number][];
@@ -75,7 +98,7 @@ export class Corrections {
 
   backfill(rule: WindowRule): void {
     const key = Corrections.prefix(rule);
-    this.past.set(key, { rule, done: '' });
+    this.past.set(key, { rule, done: '', from: this.from });
     this.changed.add(key);
   }
 
@@ -109,7 +132,7 @@ export class Corrections {
         wanted !== undefined
           ? JSON.stringify({ tags: wanted.tags, after: [...wanted.after] })
           : past !== undefined
-            ? JSON.stringify({ done: past.done })
+            ? JSON.stringify({ done: past.done, from: [...past.from] } satisfies PastRecord)
             : '';
       return {
         topic: TOPIC_STATE,
@@ -124,37 +147,20 @@ export class Corrections {
   }
 
   /**
-   * Settles what the lake is ready for: at most the windows of one rule and one day. `isOpen`: the engine has the window,
-   * and with it more than the lake. Throws what the lake throws, with nothing settled.
+   * Settles what the lake is ready for: at most the windows of one rule and one day. Throws what the lake throws, with
+   * nothing settled.
    */
   async settle(
     lake: Lake,
     progress: LakeProgress,
-    isMine: (hash: string) => boolean,
-    isOpen: (rule: WindowRule, hash: string, window: number) => boolean,
+    owned: Owned,
     results: Results,
   ): Promise<number> {
-    const [past] = this.past;
-    if (past !== undefined) {
-      const [key, entry] = past;
-      const { rule } = entry;
-      const dates = (await lake.files('readings')).map(({ date }) => date);
-      const next = dates.filter((date) => date > entry.done).sort()[0];
-      if (next === undefined) this.past.delete(key);
-      else {
-        const from = Date.parse(`${next}T00:00:00Z`);
-        const found = await windowsIn(lake, rule, from, from + DAY_MS, (hash, window) => {
-          const isOfDay = window * rule.everyMs >= from && window * rule.everyMs < from + DAY_MS;
-          return isOfDay && isMine(hash) && !isOpen(rule, hash, window);
-        });
-        tell(rule, found, results);
-        entry.done = next;
-      }
-      this.changed.add(key);
-      return 1;
-    }
+    for (const [key, entry] of this.past)
+      if ([...entry.from].every(([partition, next]) => nextOf(progress, partition) >= next))
+        return await this.settlePast(key, entry, lake, progress, owned, results);
     const isReady = ({ after }: Wanted): boolean =>
-      [...after].every(([partition, offset]) => (progress.get(partition) ?? 0) > offset);
+      [...after].every(([partition, offset]) => nextOf(progress, partition) > offset);
     const ready = [...this.wanted].filter(([, wanted]) => isReady(wanted));
     const [first] = ready;
     if (first === undefined) return 0;
@@ -178,12 +184,68 @@ export class Corrections {
     }
     return names.size;
   }
+
+  /**
+   * A day of what was there before its rule. The lake may be behind the engine, so it says nothing of windows that are the
+   * engine's: those of them that had rows before the rule came wait until it has all that the engine has read.
+   */
+  private async settlePast(
+    key: string,
+    entry: Past,
+    lake: Lake,
+    progress: LakeProgress,
+    { isMine, owns, giveUp }: Owned,
+    results: Results,
+  ): Promise<number> {
+    const { rule } = entry;
+    this.changed.add(key);
+    const dates = (await lake.files('readings')).map(({ date }) => date);
+    const next = dates.filter((date) => date > entry.done).sort()[0];
+    if (next === undefined) {
+      this.past.delete(key);
+      return 1;
+    }
+    const from = Date.parse(`${next}T00:00:00Z`);
+    const isOfDay = (window: number): boolean =>
+      window * rule.everyMs >= from && window * rule.everyMs < from + DAY_MS;
+    const found = await windowsIn(
+      lake,
+      rule,
+      from,
+      from + DAY_MS,
+      (hash, window) => isOfDay(window) && isMine(hash),
+      ({ origin: { log, partition, offset } }) =>
+        log !== progress.get(partition)?.log || offset < (entry.from.get(partition) ?? 0),
+    );
+    for (const [name, { tags, isEarly }] of found) {
+      const [hash, window] = partsOf(name);
+      if (!owns(rule, hash, window)) continue;
+      found.delete(name);
+      if (isEarly) giveUp(rule, hash, tags, window);
+    }
+    tell(rule, found, results);
+    entry.done = next;
+    return 1;
+  }
+}
+
+interface PastRecord {
+  done: string;
+  from?: [partition: number, next: number][];
+}
+
+const nextOf = (progress: LakeProgress, partition: number): number =>
+  progress.get(partition)?.next ?? 0;
+
+function partsOf(name: string): [hash: string, window: number] {
+  const [hash = '', window] = name.split('/');
+  return [hash, Number(window)];
 }
 
 function tell(rule: WindowRule, found: ReadonlyMap<string, Found>, results: Results): void {
   for (const [name, { tags, fields }] of found) {
-    const [hash = '', window] = name.split('/');
-    const result = resultOf(rule, tags, Number(window), fields);
+    const [hash, window] = partsOf(name);
+    const result = resultOf(rule, tags, window, fields);
     if (result !== undefined) results.add(epochOf(rule, hash), result);
   }
 }
@@ -209,6 +271,7 @@ async function windowsIn(
   fromMs: number,
   toMs: number,
   isWanted: (hash: string, window: number) => boolean,
+  isEarly: (row: LakeReading) => boolean = () => false,
 ): Promise<Map<string, Found>> {
   const endMs = toMs + rule.sizeMs;
   const dates = { from: dateOf(fromMs), to: dateOf(endMs) };
@@ -241,7 +304,9 @@ async function windowsIn(
           for (const window of windows) {
             const name = `${hash}/${window}`;
             let entry = found.get(name);
-            if (entry === undefined) found.set(name, (entry = { tags, fields: new Map() }));
+            if (entry === undefined)
+              found.set(name, (entry = { tags, fields: new Map(), isEarly: false }));
+            entry.isEarly ||= isEarly(row);
             let aggregate = entry.fields.get(input ?? field);
             if (aggregate === undefined)
               entry.fields.set(input ?? field, (aggregate = new Aggregate(rule.compute)));

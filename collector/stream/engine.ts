@@ -7,7 +7,13 @@ import { SeriesTexts } from '../lake/rows.ts';
 import { TOPIC_STATE, type LogRecord, type Produced } from '../log/log.ts';
 import { partitionOfHash } from './partition.ts';
 import type { Lake } from '../lake/lake.ts';
-import { Corrections, CORRECTION_PREFIX, type LakeProgress } from './corrections.ts';
+import {
+  Corrections,
+  CORRECTION_PREFIX,
+  type LakeProgress,
+  type Owned,
+  type Places,
+} from './corrections.ts';
 import { Results, Revisions, STREAM, groupHash } from './results.ts';
 import type { Place } from './place.ts';
 import { groupTags, isFrom, numbersOf } from './match.ts';
@@ -30,6 +36,8 @@ export interface EngineOptions {
   stateBytesMax: number;
   /** Results have higher revisions than this one. */
   revision: number;
+  /** Where it goes on, in each partition of `readings`: what comes from there on it is given. */
+  from: Places;
   wallMs: () => number;
   monotonicMs: () => number;
   explain: (gateway: string, sinceMs: number) => Silence;
@@ -56,13 +64,16 @@ export class Engine {
   private readonly revisions: Revisions;
   private readonly stale: Produced[] = [];
   private readonly startedMs: number;
+  /** Partition of `readings` → the newest record that it was given. */
+  private readonly reached = new Map<number, number>();
   processedReadings = 0;
 
   /** `records` are what the state topic has of the partition; `isFirst`: nothing has been read of it yet. */
   constructor(options: EngineOptions, records: readonly LogRecord[], isFirst: boolean) {
     this.options = options;
     this.startedMs = options.wallMs();
-    this.corrections = new Corrections(options.partition);
+    this.corrections = new Corrections(options.partition, options.from);
+    for (const [partition, next] of options.from) this.reached.set(partition, next - 1);
     this.revisions = new Revisions(options.revision);
     const known = new Map(records.map(({ key, value }) => [key, value]));
     const prefixes = new Map<string, (key: string, value: Buffer) => void>();
@@ -125,6 +136,8 @@ export class Engine {
     const texts = new SeriesTexts();
     const nowMs = this.options.monotonicMs();
     const { removed = [], readings } = batch;
+    const { partition, offset } = place;
+    this.reached.set(partition, Math.max(offset, this.reached.get(partition) ?? -1));
     for (const reading of removed)
       for (const way of this.waysOf(reading, texts.of(reading.measurement, reading.tags)))
         this.takeBack(way, batch, reading, place);
@@ -264,13 +277,16 @@ export class Engine {
   /** Has the lake settle something that waits for it; gives how many windows it was. Throws what the lake throws. */
   async settle(lake: Lake, progress: LakeProgress): Promise<number> {
     const { partition, partitions } = this.options;
-    return await this.corrections.settle(
-      lake,
-      progress,
-      (hash) => partitionOfHash(hash, partitions) === partition,
-      (rule, hash, window) => this.windows.get(rule.name)?.has(hash, window) ?? false,
-      this.results,
-    );
+    const owned: Owned = {
+      isMine: (hash) => partitionOfHash(hash, partitions) === partition,
+      owns: (rule, hash, window) => this.windows.get(rule.name)?.owns(hash, window) ?? false,
+      giveUp: (rule, hash, tags, window) => {
+        this.windows.get(rule.name)?.drop(hash, tags, window);
+        for (const [from, offset] of this.reached)
+          this.corrections.add(rule, hash, tags, window, { partition: from, offset });
+      },
+    };
+    return await this.corrections.settle(lake, progress, owned, this.results);
   }
 
   get stateBytes(): number {

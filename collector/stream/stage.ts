@@ -68,7 +68,7 @@ export class StreamStage {
   settledWindows = 0;
   private readonly options: StreamOptions;
   private readonly parts = new Map<number, Part>();
-  private readonly lakeProgress = new Map<number, number>();
+  private readonly lakeProgress = new Map<number, LakeState>();
   private rules: readonly Rule[] = [];
   private stages: Stage[] = [];
   private watch: Watch | undefined;
@@ -88,8 +88,8 @@ export class StreamStage {
     this.watch ??= await this.options.log.watch(TOPIC_STATE, (records) => {
       for (const { key, value } of records) {
         if (!key.startsWith(prefix) || value.length === 0) continue;
-        const { next } = JSON.parse(value.toString('utf8')) as LakeState;
-        this.lakeProgress.set(Number(key.slice(prefix.length)), next);
+        const state = JSON.parse(value.toString('utf8')) as LakeState;
+        this.lakeProgress.set(Number(key.slice(prefix.length)), state);
       }
     });
     const { log, notify } = this.options;
@@ -132,7 +132,7 @@ export class StreamStage {
             const own = STREAMED.in(records, partition);
             // A log that is new may stand beside a lake that is not: its readings are the rules' past.
             const isFirst = (own ?? committed) === undefined && !(await this.hasPast());
-            await this.load(partition, records, isFirst);
+            await this.load(partition, records, isFirst, own ?? committed ?? 0);
             return own;
           },
           onRevoke: (partition) => this.parts.delete(partition),
@@ -152,6 +152,20 @@ export class StreamStage {
     await this.start(rules);
   }
 
+  /** Where in `readings` it goes on: what comes to a partition of `stream` may be of any of them. */
+  private async from(partition: number, next: number): Promise<Map<number, number>> {
+    const { log } = this.options;
+    if (log.partitions === 1) {
+      const first = (await log.first?.(TOPIC_READINGS, partition)) ?? 0;
+      return new Map([[partition, Math.max(first, next)]]);
+    }
+    const from = new Map<number, number>();
+    // What was routed before may lack what the rules of now want: from the end on it is whole.
+    for (let each = 0; each < log.partitions; each++)
+      from.set(each, (await log.next?.(TOPIC_READINGS, each)) ?? 0);
+    return from;
+  }
+
   private async hasPast(): Promise<boolean> {
     return ((await this.options.lake?.files('readings')) ?? []).length > 0;
   }
@@ -160,6 +174,7 @@ export class StreamStage {
     partition: number,
     records: readonly LogRecord[],
     isFirst: boolean,
+    next: number,
   ): Promise<void> {
     const { log, lake, stateBytesMax, wallMs, explain, notify } = this.options;
     // A log that is new may stand beside a lake that has results, of a clock that was ahead of this one.
@@ -171,6 +186,7 @@ export class StreamStage {
         partitions: log.partitions,
         stateBytesMax: stateBytesMax / log.partitions,
         revision,
+        from: await this.from(partition, next),
         wallMs,
         monotonicMs: () => performance.now(),
         explain,

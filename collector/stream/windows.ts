@@ -35,6 +35,8 @@ interface WindowRecord {
 interface GroupRecord {
   tags: Record<string, string>;
   floor: number;
+  /** Left out where it was written before there was one: it is the floor; null: not known yet. */
+  begins?: number | null;
 }
 
 interface Window {
@@ -56,6 +58,8 @@ interface Group {
   newestMs: number;
   /** Windows up to this one that are not here were here before, or began before the rule did. */
   floor: number;
+  /** Of a rule that came later: the newest window of its first reading. This one and those before it are the lake's. */
+  begins: number | undefined;
 }
 
 export interface Contribution {
@@ -150,9 +154,10 @@ export class Windows {
       return;
     }
     if (window === '') {
-      const { tags, floor } = JSON.parse(value.toString('utf8')) as GroupRecord;
+      const { tags, floor, begins = floor } = JSON.parse(value.toString('utf8')) as GroupRecord;
       const group = this.group(hash, tags);
       group.floor = floor;
+      if (this.isYoung) group.begins = begins ?? undefined;
       group.newestMs = Math.max(group.newestMs, this.endOf(floor) - this.rule.sizeMs);
       return;
     }
@@ -188,7 +193,7 @@ export class Windows {
   private group(hash: string, tags: Record<string, string>): Group {
     let group = this.groups.get(hash);
     if (group === undefined) {
-      group = { hash, tags, windows: new Map(), newestMs: 0, floor: -1 };
+      group = { hash, tags, windows: new Map(), newestMs: 0, floor: -1, begins: undefined };
       this.groups.set(hash, group);
     }
     return group;
@@ -197,10 +202,13 @@ export class Windows {
   /** Adds a value to its windows; gives those back that are not here any more. */
   add({ hash, tags, field, edge }: Contribution, nowMs: number): number[] {
     const { rule } = this;
-    const isNew = !this.groups.has(hash);
     const group = this.group(hash, tags);
     const indexes = windowsOf(rule, edge.timeMs);
-    if (isNew && this.isYoung) this.raise(group, indexes.at(-1) ?? -1);
+    if (this.isYoung && group.begins === undefined) {
+      group.begins = indexes.at(-1) ?? -1;
+      this.floored.add(group);
+      this.raise(group, group.begins);
+    }
     group.newestMs = Math.max(group.newestMs, edge.timeMs);
     const gone: number[] = [];
     for (const index of indexes) {
@@ -317,8 +325,8 @@ export class Windows {
     const produced = this.forgotten;
     this.forgotten = [];
     for (const group of this.floored) {
-      const { hash, tags, floor } = group;
-      const value = Buffer.from(JSON.stringify({ tags, floor } satisfies GroupRecord));
+      const { hash, tags, floor, begins = null } = group;
+      const value = Buffer.from(JSON.stringify({ tags, floor, begins } satisfies GroupRecord));
       produced.push(this.record(`${Windows.prefix(this.rule)}${hash}`, value));
     }
     this.floored.clear();
@@ -346,8 +354,11 @@ export class Windows {
     return produced;
   }
 
-  has(hash: string, index: number): boolean {
-    return this.groups.get(hash)?.windows.has(index) ?? false;
+  /** Whether it computes this window itself, and leaves it to the lake for what came too late alone. */
+  owns(hash: string, index: number): boolean {
+    if (!this.isYoung) return true;
+    const begins = this.groups.get(hash)?.begins;
+    return begins !== undefined && index > begins;
   }
 
   get windowCount(): number {

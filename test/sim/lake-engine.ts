@@ -408,7 +408,10 @@ export const simRows: FileRows = {
     for (const row of await read(readingRowsOf(paths))) {
       const { measurement, tags, fields, timeMs, ns } = row.reading;
       if (timeMs < fromMs || timeMs >= toMs) continue;
-      yield { series: row.series, measurement, tags, fields, timeMs, ns, id: placeOf(row) };
+      const { log, partition, offset } = row.record;
+      const origin = { log, partition, offset };
+      const id = placeOf(row);
+      yield { series: row.series, measurement, tags, fields, timeMs, ns, id, origin };
     }
   },
 
