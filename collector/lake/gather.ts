@@ -33,6 +33,8 @@ export interface LakeState {
   begins: number;
   /** Files of this step, and what they replace, are being written, of these dates. */
   writing?: string[];
+  /** What these files are (`markOf`): others under their names are damaged, or of an attempt before it. */
+  made?: string[];
   /** Being merged into this key: these are to be deleted once it is there. */
   merge?: { into: string; from: string[] };
   /** Digest of the writer's root manifest, when nothing is being written or merged. */

@@ -12,7 +12,7 @@ import type { LakeFile, Zone } from './layout.ts';
 import { finishMerge } from './merge.ts';
 import { counts, isAs, rootFolder, writerOf, type FileEntry } from './manifest.ts';
 import { remakeRoot } from './remake.ts';
-import { entryOf } from './write.ts';
+import { entryOf, markOf } from './write.ts';
 import { sumFile } from './sums.ts';
 
 /** Before the first step of a partition. Throws LAKE_UNAVAILABLE: it is tried again. */
@@ -45,7 +45,7 @@ export async function recover(
   const isUnderWay = part.state.writing !== undefined || part.state.merge !== undefined;
   await finishMerge(lake, zone, partition, part);
   for (const date of part.state.writing ?? []) await settle(lake, zone, partition, part, date);
-  const { writing, seal, ...state } = part.state;
+  const { writing, made: _, seal, ...state } = part.state;
   const digest = await catalog.digest(writer);
   part.state = { ...state, step: state.step + (writing === undefined ? 0 : 1) };
   // Of a lake that is as the log knows it nothing has to be listed.
@@ -106,9 +106,14 @@ async function settle(
     (file) =>
       file.log === part.state.log && file.partition === partition && file.from === part.state.step,
   );
-  const unknown = await unlisted(lake, zone, own);
-  for (const file of unknown) await putAgain(lake, file);
-  await adopt(lake, zone, writer, unknown);
+  const whole: LakeFile[] = [];
+  for (const file of await unlisted(lake, zone, own)) {
+    if (await isAsMade(lake, part, file)) {
+      await putAgain(lake, file);
+      whole.push(file);
+    } else await lake.remove(file.key);
+  }
+  await adopt(lake, zone, writer, whole);
   for (const { key } of own) part.suspects.add(key.slice(0, key.lastIndexOf('/') + 1));
   const day = await catalog.day(date);
   // The day's manifest may have been written and the root not, which says what the lake has: said once more, it does.
@@ -126,6 +131,15 @@ async function settle(
     else put.push(await entryOf(file.key, path, await lake.parquet.facts(zone, path)));
   }
   if (put.length > 0) await catalog.commit(writer, new Map([[date, { put }]]));
+}
+
+/**
+ * Whether a file is what the log says that the step made. A checksum that was taken of it only now would make what has happened
+ * to it since the truth; the log gives the rows of this step once more, so one that is not proven is not needed.
+ */
+async function isAsMade(lake: Lake, { state: { made } }: Part, file: LakeFile): Promise<boolean> {
+  // A version before this one did not say what it made.
+  return made?.includes(markOf(file.key, await sumFile(await lake.fetch(file)))) ?? true;
 }
 
 /**

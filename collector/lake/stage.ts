@@ -38,7 +38,7 @@ import { markPast } from './past.ts';
 import { recover } from './recover.ts';
 import { remake } from './remake.ts';
 import { sift } from './sift.ts';
-import { Writer, datesOf, pathsOf, type Prepared } from './write.ts';
+import { Writer, datesOf, marksOf, pathsOf, type Prepared } from './write.ts';
 
 /** Making the files of a step has failed so often, before the record that is the reason is looked for. */
 const SIFT_AFTER = 5;
@@ -213,7 +213,7 @@ export class LakeStage {
         asides.push(...aside);
         made.push([partition, part, prepared]);
         const { seal: _, ...state } = part.state;
-        part.state = { ...state, writing: datesOf(prepared) };
+        part.state = { ...state, writing: datesOf(prepared), made: marksOf(prepared) };
       }
       // What they say was not looked at: it is made again first.
       for (const { key } of lake.catalog(this.zone).broken.values())

@@ -5,13 +5,14 @@
  * First everything is made here, beside the lake; `commit` puts it there: what is replaced is announced in the manifests,
  * then the files, then the manifests say what is so.
  */
+import { crc32c } from '../../shared/frame/crc32c.ts';
 import { readingsOf } from '../../shared/model/readings-record.ts';
 import { HEADER_AGAIN, type StoredRecord } from '../log/log.ts';
 import { HEADER_SAID } from '../log/topics.ts';
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import { fileName, folderOf, type LakeFile, type Zone } from './layout.ts';
-import { union, writerOf, type FileEntry, type Spans } from './manifest.ts';
+import { hex, union, writerOf, type FileEntry, type Spans, type Sum } from './manifest.ts';
 import { listing, pastKey } from './past.ts';
 import { isPlain } from './parquet-plain.ts';
 import type { Facts } from './parquet-facts.ts';
@@ -56,6 +57,13 @@ const wallMs = (): number => performance.timeOrigin + performance.now();
 export const datesOf = ({ files, replaced }: Prepared): string[] => [
   ...new Set([...files.map(({ date }) => date), ...replaced.map(({ file }) => file.date)]),
 ];
+
+/** What the log says of a file before it is put: short, since a step may have thousands. */
+export const markOf = (key: string, { bytes, crc }: Sum): string =>
+  hex(crc32c(Buffer.from(`${key} ${bytes} ${crc}`)));
+
+export const marksOf = ({ files }: Prepared): string[] =>
+  files.map(({ key, entry }) => markOf(key, entry));
 
 export const pathsOf = ({ files, replaced, past }: Prepared): string[] => [
   ...files.map(({ path }) => path),
