@@ -24,6 +24,7 @@ import {
   type Pacing,
   type Suspect,
 } from './compare.ts';
+import { epochName } from './epoch-name.ts';
 import { AuditEngine } from './engine.ts';
 import { gathered, judge, type Finding, type Found } from './findings.ts';
 import { LakeSide } from './lake-side.ts';
@@ -353,7 +354,7 @@ export class Audit {
       found.push(findingOf(name, set, { stage: 'log', kind: 'doubled', mended: 'harmless' }));
     const lacking = new Map<string, RangeSet>();
     for (const { gateway, epoch, readings } of unsaid) {
-      const name = `${gateway}/${epoch}`;
+      const name = epochName(gateway, epoch);
       const set = lacking.get(name) ?? new RangeSet();
       for (const { sequence } of readings) set.add(sequence, sequence);
       lacking.set(name, set);

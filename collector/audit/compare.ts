@@ -11,6 +11,7 @@ import { SpanSet } from '../lake/manifest.ts';
 import { forgottenBefore } from '../lake/past.ts';
 import { identityName } from '../store/changes.ts';
 import type { Identity } from '../store/store.ts';
+import { epochName } from './epoch-name.ts';
 import type { Sides } from './findings.ts';
 import { isResult, type LakeSide } from './lake-side.ts';
 import type { Bounds, LogSide, Saying, Scanned, Window } from './log-side.ts';
@@ -49,7 +50,7 @@ export interface Pacing {
 
 export interface Comparison {
   suspects: Map<string, Suspect>;
-  /** Stage → `gateway/epoch`. */
+  /** Stage → epoch, by `epochName`. */
   totals: Record<'lake' | 'store', Map<string, Total>>;
   days: number;
   /** Days that are not compared: rows of the lake are being made again. */
@@ -307,7 +308,7 @@ async function coverage({ lake }: LakeSide): Promise<(sum: PointSum) => boolean>
 
 function add(totals: Map<string, Total>, sums: readonly PointSum[]): void {
   for (const { gateway, epoch, points, digest } of sums) {
-    const name = `${gateway}/${epoch}`;
+    const name = epochName(gateway, epoch);
     const total = totals.get(name) ?? { points: 0, digest: 0n };
     total.points += points;
     total.digest = BigInt.asUintN(64, total.digest + digest);

@@ -20,6 +20,7 @@ import {
 } from '../log/log.ts';
 import { identityName } from '../store/changes.ts';
 import type { Identity } from '../store/store.ts';
+import { epochName } from './epoch-name.ts';
 import type { AuditEngine } from './engine.ts';
 
 const POLL_MS = 200;
@@ -54,7 +55,7 @@ export interface Bounds {
 
 export interface Scanned {
   readings: number;
-  /** `gateway/epoch` → sequences that are said more than once. */
+  /** Epoch, by `epochName` → sequences that are said more than once. */
   doubled: Map<string, RangeSet>;
 }
 
@@ -191,7 +192,7 @@ class Doubles {
       set.add(sequence, sequence);
       return;
     }
-    const of = `${gateway}/${epoch}`;
+    const of = epochName(gateway, epoch);
     let twice = this.doubled.get(of);
     if (twice === undefined) this.doubled.set(of, (twice = new RangeSet()));
     twice.add(sequence, sequence);

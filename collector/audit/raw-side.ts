@@ -11,6 +11,7 @@ import { filesWith } from '../lake/replace.ts';
 import { rawRow, type RawRow } from '../lake/rows.ts';
 import { TOPIC_RAW, type Log, type LogRecord, type StoredRecord } from '../log/log.ts';
 import type { Pacing } from './compare.ts';
+import { epochName } from './epoch-name.ts';
 import type { Bounds } from './log-side.ts';
 
 const POLL_MS = 200;
@@ -18,7 +19,7 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
 
 export interface Missing {
   record: LogRecord;
-  /** `gateway/epoch`. */
+  /** Of its epoch, by `epochName`. */
   name: string;
   from: number;
   to: number;
@@ -33,7 +34,7 @@ export interface RawComparison {
   frames: number;
   /** The log has them, and the lake not. */
   missing: Missing[];
-  /** `gateway/epoch` → sequences of frames that the lake has and that are damaged. */
+  /** Epoch, by `epochName` → sequences of frames that the lake has and that are damaged. */
   damaged: Map<string, RangeSet>;
 }
 
@@ -97,7 +98,7 @@ export class RawSide {
         if (!known.has(place) && isOfEpoch(row))
           missing.push({
             record: { key: record.key, value: record.value, headers: record.headers },
-            name: `${gateway}/${row.epoch}`,
+            name: epochName(gateway, row.epoch),
             from: row.firstSequence,
             to: row.firstSequence + Math.max(1, row.count) - 1,
           });
@@ -156,7 +157,7 @@ export class RawSide {
         queue.push(...(await this.lake.folder(file.key.slice(0, file.key.lastIndexOf('/') + 1))));
       for (const { frame, kind, epoch, firstSequence } of rows ?? []) {
         if (kind < 0 || isWhole(frame)) continue;
-        const name = `${file.gateway}/${epoch}`;
+        const name = epochName(file.gateway, epoch);
         let set = found.damaged.get(name);
         if (set === undefined) found.damaged.set(name, (set = new RangeSet()));
         set.add(firstSequence, firstSequence);

@@ -1,6 +1,7 @@
 /** What an audit says, for the API, the command and whoever it is shown to. */
 import { RangeSet, rangesText, type Range } from '../../shared/model/ranges.ts';
 import type { Comparison, Total } from './compare.ts';
+import { placeOf } from './epoch-name.ts';
 import type { Finding } from './findings.ts';
 import type { PlaceDifferences } from './places.ts';
 import type { RawComparison } from './raw-side.ts';
@@ -126,12 +127,6 @@ function epochsOf({ lake, store }: Comparison['totals']): EpochReport[] {
     if (inStore !== undefined) report.store = inStore;
     return report;
   });
-}
-
-/** Of `gateway/epoch`; a result's epoch has a `/` of its own. */
-function placeOf(name: string): { gateway: string; epoch: string } {
-  const cut = name.indexOf('/');
-  return { gateway: name.slice(0, cut), epoch: name.slice(cut + 1) };
 }
 
 export function findingOf(

@@ -27,6 +27,12 @@ describe('an audit', () => {
       const clean = await site.audit.pass(true);
       expect(clean).toMatchObject({ clean: true, findings: [], lakePoints: clean.storePoints });
       expect(clean.storePoints).toBe(1230);
+      // Stages of one epoch are told of their gateway, also of one whose name has a slash (frames that others wrote to the log).
+      expect(clean.epochs.map(({ gateway, epoch }) => [gateway, epoch])).toEqual([
+        ['b/b', '0102030405060708'],
+        ['gw', '0102030405060708'],
+        ['~stream', 'rule/x'],
+      ]);
       expect(site.audit.standing()).toMatchObject({ last: { clean: true, found: 0 }, found: 0 });
       const before = [await allRows(site), await site.stored()];
       const { damages, ...wrong } = await trial(site, 40, next);
