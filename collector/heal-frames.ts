@@ -7,10 +7,9 @@
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
 import { folderOfKey, isNothing } from './heal-rows.ts';
-import { dateOfKey, gatewayOf } from './lake/catalog.ts';
 import { asideOf } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
-import { dateOf, folderOf, type Zone } from './lake/layout.ts';
+import { dateOfKey, gatewayOf, dateOf, folderOf, type Zone } from './lake/layout.ts';
 import {
   SpanSet,
   beyond,

@@ -1,8 +1,7 @@
 /** Rows of the lake as `heal.ts` counts them: how many came back, which sequences have any, and what is lost again and again. */
 import type { Notify } from '../shared/telemetry/log.ts';
-import { gatewayOf } from './lake/catalog.ts';
 import type { Lake } from './lake/lake.ts';
-import type { Zone } from './lake/layout.ts';
+import { gatewayOf, type Zone } from './lake/layout.ts';
 import { SpanSet, beyond, counts, type FileEntry, type Spans } from './lake/manifest.ts';
 
 export const folderOfKey = (key: string): string => key.slice(0, key.lastIndexOf('/') + 1);

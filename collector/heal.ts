@@ -10,7 +10,6 @@ import { TOPIC_RAW, TOPIC_RESULTS, type Log } from './log/log.ts';
 import { lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
-import { gatewayOf } from './lake/catalog.ts';
 import {
   Unnumbered,
   HEADER_HEALED,
@@ -33,14 +32,13 @@ import { MadeAgain, Returned, folderOfKey, isNothing, readingsIn, unmade } from 
 import { keepUnproven, keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { isAllInLog } from './lake/gather.ts';
-import { ZONES, dateOf, folderOf, type Zone } from './lake/layout.ts';
+import { gatewayOf, ZONES, dateOf, folderOf, type Zone } from './lake/layout.ts';
 import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manifest.ts';
 
 const POLL_MS = 300;
 const RETRY_MS = 5000;
 /** What is lost at the same time is made again at once. */
 const GATHER_MS = 1000;
-/** Of a gateway that is asked. */
 const BRINGS_MS = 20_000;
 /** Of the lake stages, to have what was said again. */
 const CAUGHT_UP_MS = 600_000;
@@ -67,10 +65,9 @@ export class Heal {
   /** Of these, what no file of the lake ever had. */
   private readonly asked = new Map<string, Spans>();
   private readonly made = new MadeAgain();
-  /** The readings had less than they had, and nobody knew what. */
+  /** The readings had less than they had, and nobody knew what; before a restart it may have been so. */
   private wasLess = false;
-  /** A round came to its end. */
-  private hasLooked = false;
+  private hasLooked = false; // A round came to its end.
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
   private isAsked = false;
@@ -185,7 +182,7 @@ export class Heal {
       if (isNothing(beyond(spans, await lake.catalog('raw').spansOf(gateway)))) {
         this.asked.delete(gateway);
         this.wanted.delete(gateway);
-        this.rawCame();
+        this.rawCame(true);
       }
     const received = this.options.received?.();
     for (const { zone, entry } of [...lake.check.lost.values()]) {
@@ -193,19 +190,23 @@ export class Heal {
       const gateway = gatewayOf(entry.key);
       const raw = await lake.catalog('raw').spansOf(gateway);
       if (zone === 'readings' && isNothing(unmade(entry, raw, received))) delete entry.final;
-      if (zone !== 'raw' || !isNothing(beyond(entry.spans, raw))) continue;
+      if (zone !== 'raw') continue;
+      const rest = beyond(entry.spans, raw);
+      // A process before this one may have given it up.
+      if (!isNothing(beyond(rest, this.wanted.get(gateway) ?? {}))) this.want(gateway, rest);
+      if (!isNothing(rest)) continue;
       this.wanted.delete(gateway);
       await this.settle(entry.key);
-      this.rawCame();
+      this.rawCame(true);
     }
   }
 
   /** Readings that had nothing to be made of can be made now: of files that were given up, and of those that nobody knows. */
-  private rawCame(): void {
+  private rawCame(isLate: boolean): void {
     const { check } = this.options.lake;
     for (const each of check.lost.values()) if (each.zone === 'readings') delete each.entry.final;
     this.isAsked = true;
-    if (this.wasLess) check.less.note('readings', false, nowMs());
+    if (isLate || this.wasLess) check.less.note('readings', false, nowMs());
   }
 
   // ---- raw ----
@@ -370,7 +371,7 @@ export class Heal {
       await this.settle(entry.key);
       if (zone === 'readings') return;
       this.wanted.delete(gateway);
-      this.rawCame();
+      this.rawCame(false);
       return;
     }
     if (zone === 'readings' && (await keepUnproven(lake, zone, entry)))

@@ -3,19 +3,25 @@
  * two writers; what others say of a file is overruled by a higher `gen`. Writes of one process take turns.
  *
  * A manifest that is damaged or gone is made again from the files (`scrub.ts`), and proven by the digest that is kept
- * above it: a day's in the root, a root's in the log.
+ * above it: a day's in the root, a root's in the log, and in memory while its writer is at work (`own-roots.ts`).
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeWithin } from '../../shared/config/folder.ts';
-import { HeadwaterError, codeOf } from '../../shared/errors.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
-import { encodeName, type Zone } from './layout.ts';
+import { dateOfKey, encodeName, type Zone } from './layout.ts';
+import {
+  ManifestReader,
+  entriesOf,
+  widenBy,
+  writerOfKey,
+  type Broken,
+  type Day,
+} from './manifest-read.ts';
 import {
   MANIFESTS,
   counts,
-  dateFolder,
-  decodeManifest,
   encodeManifest,
   rootDigest,
   rootFolder,
@@ -31,15 +37,10 @@ import {
   type Spans,
 } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
+import { OwnRoots } from './own-roots.ts';
 
 /** Days whose manifests are kept in memory. */
 const DAYS_MAX = 64;
-
-export interface Day {
-  byWriter: Map<string, FileEntry[]>;
-  /** By key, what counts of each. */
-  entries: Map<string, FileEntry>;
-}
 
 /** What is so of a day from now on. `isAnew`: there is no manifest of it that could be read. */
 export interface Change {
@@ -47,17 +48,6 @@ export interface Change {
   dropped?: string[];
   isAnew?: true;
 }
-
-/** A manifest that is damaged or gone. */
-export interface Broken {
-  key: string;
-  writer: string;
-  /** Undefined: the root. */
-  date?: string;
-}
-
-const NAME = /\/([^/]+)\.json$/;
-const DATE = /\/date=(\d{4}-\d\d-\d\d)\//;
 
 export class Catalog {
   readonly zone: Zone;
@@ -70,12 +60,15 @@ export class Catalog {
   /** Found on reading, to be made again before anything is written. */
   readonly broken = new Map<string, Broken>();
   private writes = 0;
+  private readonly own = new OwnRoots();
+  private readonly reader: ManifestReader;
 
   /** `folder`: for files on their way. */
   constructor(store: ObjectStore, zone: Zone, folder: string) {
     this.store = store;
     this.zone = zone;
     this.folder = folder;
+    this.reader = new ManifestReader(store, zone, this.own);
   }
 
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -95,35 +88,40 @@ export class Catalog {
     this.days.delete(date);
   }
 
-  private async object(key: string): Promise<unknown> {
-    try {
-      return decodeManifest(await this.store.get(key));
-    } catch (error) {
-      if (codeOf(error) !== 'NOT_FOUND') throw error;
-      return undefined;
-    }
+  /** From now on nobody else writes the manifests of this writer. */
+  async claim(writer: string): Promise<void> {
+    const root = (await this.loadRoots()).get(writer);
+    // One that was not finished is known when it is.
+    this.own.claim(writer, root?.under === undefined ? root : undefined);
+  }
+
+  /** Another process may write them. */
+  release(writer: string): void {
+    this.own.release(writer);
   }
 
   /** Those that are damaged, or that a root speaks of and nobody has; read anew. */
   async brokenOnes(): Promise<Broken[]> {
     const broken: Broken[] = [];
     const found = new Set<string>();
-    const look = async (key: string, date?: string): Promise<void> => {
-      const writer = NAME.exec(key)?.[1];
+    const look = async (key: string, date = ''): Promise<void> => {
+      const writer = writerOfKey(key);
       if (writer === undefined) return;
-      found.add(`${date ?? ''} ${writer}`);
-      if ((await this.object(key)) === undefined)
-        broken.push({ key, writer, ...(date === undefined ? {} : { date }) });
+      found.add(`${date} ${writer}`);
+      const read = (): Promise<unknown> =>
+        date === '' ? this.reader.root(key, writer) : this.reader.filesOf(key, writer, date);
+      // Once more when nothing is being written.
+      if ((await read()) === undefined && (await this.inTurn(read)) === undefined)
+        broken.push({ key, writer, ...(date === '' ? {} : { date }) });
     };
     for (const { key } of await this.store.list(rootFolder(this.zone))) await look(key);
     for (const { key } of await this.store.list(`${MANIFESTS}${this.zone}/`))
-      await look(key, DATE.exec(key)?.[1]);
+      await look(key, dateOfKey(key));
     for (const [writer, { dates }] of await this.loadRoots()) {
-      const root = `${rootFolder(this.zone)}${writer}.json`;
-      if (!found.has(` ${writer}`)) broken.push({ key: root, writer });
+      if (!found.has(` ${writer}`)) broken.push({ key: this.reader.rootKey(writer), writer });
       for (const date of Object.keys(dates))
         if (!found.has(`${date} ${writer}`))
-          broken.push({ key: `${dateFolder(this.zone, date)}${writer}.json`, writer, date });
+          broken.push({ key: this.reader.dayKey(writer, date), writer, date });
     }
     return broken;
   }
@@ -138,38 +136,20 @@ export class Catalog {
   }
 
   async loadRoots(): Promise<Map<string, Root>> {
-    this.roots ??= await this.settled(() => this.readRoots());
-    return this.roots;
-  }
-
-  private async readRoots(): Promise<Map<string, Root>> {
-    const roots = new Map<string, Root>();
-    for (const { key } of await this.store.list(rootFolder(this.zone))) {
-      const writer = NAME.exec(key)?.[1];
-      if (writer === undefined) continue;
-      const root = (await this.object(key)) as Root | undefined; // As its name says.
-      if (root === undefined) this.broken.set(key, { key, writer });
-      else roots.set(writer, await this.finished(root));
-    }
+    if (this.roots !== undefined) return this.roots;
+    const { roots, broken } = await this.settled(() => this.reader.roots());
+    for (const each of broken) this.broken.set(each.key, each);
+    this.roots = roots;
     return roots;
-  }
-
-  /** With what the days have that were being said when it was written: whoever did may have been killed before its end. */
-  private async finished(root: Root): Promise<Root> {
-    for (const date of root.under ?? []) {
-      const key = `${dateFolder(this.zone, date)}${root.writer}.json`;
-      const manifest = (await this.object(key)) as DateManifest | undefined; // As its name says.
-      if (manifest === undefined) continue;
-      root.dates[date] = sealOf(manifest.files);
-      widenBy(root, manifest.files, date);
-    }
-    return root;
   }
 
   async day(date: string): Promise<Day> {
     const known = this.days.get(date);
     if (known !== undefined) return known;
-    const day = await this.settled(() => this.readDay(date));
+    const { broken, ...day } = await this.settled(async () =>
+      this.reader.day(date, await this.loadRoots()),
+    );
+    for (const each of broken) this.broken.set(each.key, each);
     this.days.set(date, day);
     for (const old of this.days.keys()) {
       if (this.days.size <= DAYS_MAX) break;
@@ -178,30 +158,14 @@ export class Catalog {
     return day;
   }
 
-  private async readDay(date: string): Promise<Day> {
-    const byWriter = new Map<string, FileEntry[]>();
-    for (const { key } of await this.store.list(dateFolder(this.zone, date))) {
-      const writer = NAME.exec(key)?.[1];
-      if (writer === undefined) continue;
-      const manifest = (await this.object(key)) as DateManifest | undefined; // As its name says.
-      if (manifest !== undefined) byWriter.set(writer, manifest.files);
-    }
-    for (const [writer, { dates }] of await this.loadRoots()) {
-      const key = `${dateFolder(this.zone, date)}${writer}.json`;
-      if (dates[date] !== undefined && !byWriter.has(writer))
-        this.broken.set(key, { key, writer, date });
-    }
-    return { byWriter, entries: entriesOf(byWriter) };
-  }
-
   /** Days that a manifest speaks of: in a root, or by a manifest of their own. */
   async dates(): Promise<string[]> {
     const dates = new Set<string>();
     for (const { dates: own } of (await this.loadRoots()).values())
       for (const date of Object.keys(own)) dates.add(date);
     for (const { key } of await this.store.list(`${MANIFESTS}${this.zone}/`)) {
-      const date = DATE.exec(key)?.[1];
-      if (date !== undefined) dates.add(date);
+      const date = dateOfKey(key);
+      if (date !== '') dates.add(date);
     }
     return [...dates].sort();
   }
@@ -275,12 +239,18 @@ export class Catalog {
   ): Promise<string> {
     return this.inTurn(async () => {
       const root = await this.rootOf(writer);
-      const rootKey = `${rootFolder(this.zone)}${writer}.json`;
-      if (isAlone) await this.write(rootKey, { ...root, under: [...changes.keys()] });
+      const rootKey = this.reader.rootKey(writer);
+      const dates = [...changes.keys()];
+      // What was written last is compared before anything new is.
+      for (const date of dates) await this.day(date);
+      if (isAlone) {
+        this.own.begin(writer, dates);
+        await this.write(rootKey, { ...root, under: dates });
+      }
       for (const [date, { put = [], dropped = [], isAnew = false }] of changes) {
         const day = await this.day(date);
         const isLost = root.dates[date] !== undefined && !day.byWriter.has(writer);
-        if (isLost && !isAnew) this.refuse(`${dateFolder(this.zone, date)}${writer}.json`);
+        if (isLost && !isAnew) this.refuse(this.reader.dayKey(writer, date));
         const files = new Map((day.byWriter.get(writer) ?? []).map((entry) => [entry.key, entry]));
         for (const key of dropped) files.delete(key);
         for (const entry of put) {
@@ -289,7 +259,8 @@ export class Catalog {
         }
         widenBy(root, put, date);
         const list = [...files.values()];
-        await this.write(`${dateFolder(this.zone, date)}${writer}.json`, {
+        this.own.begin(writer, dates);
+        await this.write(this.reader.dayKey(writer, date), {
           zone: this.zone,
           writer,
           date,
@@ -302,18 +273,32 @@ export class Catalog {
       }
       if (past !== undefined) root.past = past(root.past ?? { files: [] });
       delete root.under;
+      this.own.begin(writer, dates);
       await this.write(rootKey, root);
+      this.own.wrote(writer, root);
       this.roots?.set(writer, root);
       return rootDigest(root);
     }).catch((error: unknown) => {
       // What is in memory may not be what is there.
+      this.own.failed(writer);
       this.refresh();
       throw error;
     });
   }
 
-  /** The writer's root made again from the manifests of its days; gives its digest. */
+  /** The writer's root made again, as it was where that is known, else from the manifests of its days; gives its digest. */
   async remakeRoot(writer: string): Promise<string> {
+    return await this.inTurn(async () => {
+      await this.loadRoots();
+      const root = this.own.get(writer) ?? (await this.rootOfDays(writer));
+      await this.write(this.reader.rootKey(writer), root);
+      this.own.wrote(writer, root);
+      this.roots?.set(writer, root);
+      return rootDigest(root);
+    });
+  }
+
+  private async rootOfDays(writer: string): Promise<Root> {
     const root: Root = { zone: this.zone, writer, dates: {}, spans: {} };
     for (const date of await this.dates()) {
       const files = (await this.day(date)).byWriter.get(writer);
@@ -321,12 +306,7 @@ export class Catalog {
       root.dates[date] = sealOf(files);
       widenBy(root, files, date);
     }
-    return await this.inTurn(async () => {
-      await this.loadRoots();
-      await this.write(`${rootFolder(this.zone)}${writer}.json`, root);
-      this.roots?.set(writer, root);
-      return rootDigest(root);
-    });
+    return root;
   }
 
   /** Nothing is written on what could not be read: it is made again first. */
@@ -339,7 +319,7 @@ export class Catalog {
 
   private async rootOf(writer: string): Promise<Root> {
     const known = (await this.loadRoots()).get(writer);
-    const key = `${rootFolder(this.zone)}${writer}.json`;
+    const key = this.reader.rootKey(writer);
     if (known === undefined && this.broken.has(key)) this.refuse(key);
     return structuredClone(known ?? { zone: this.zone, writer, dates: {}, spans: {} });
   }
@@ -358,25 +338,3 @@ export class Catalog {
     return union(all);
   }
 }
-
-/** Adds to the root's spans what files of a day have. */
-function widenBy({ spans }: Root, files: readonly FileEntry[], date: string): void {
-  for (const entry of files)
-    if (counts(entry)) widen((spans[gatewayOf(entry.key)] ??= {}), entry.spans, date);
-}
-
-/** Of each key the entry with the highest `gen`. */
-function entriesOf(byWriter: ReadonlyMap<string, FileEntry[]>): Map<string, FileEntry> {
-  const entries = new Map<string, FileEntry>();
-  for (const files of byWriter.values())
-    for (const entry of files) {
-      const known = entries.get(entry.key);
-      if (known === undefined || entry.gen > known.gen) entries.set(entry.key, entry);
-    }
-  return entries;
-}
-
-const GATEWAY = /\/gw=([^/]+)\//;
-
-export const gatewayOf = (key: string): string => decodeURIComponent(GATEWAY.exec(key)?.[1] ?? '');
-export const dateOfKey = (key: string): string => DATE.exec(key)?.[1] ?? '';

@@ -11,9 +11,10 @@ import { makeWithin } from '../../shared/config/folder.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { isNoParquet } from './again.ts';
-import { dateOfKey, gatewayOf, type Catalog } from './catalog.ts';
-import { ZONES, type LakeFile, type Zone, type FileFilter } from './layout.ts';
+import type { Catalog } from './catalog.ts';
 import type { FileEngine } from './engine.ts';
+import type { FileFilter, LakeFile, Zone } from './layout.ts';
+import { ZONES, dateOfKey, gatewayOf } from './layout.ts';
 import { LessZones } from './less.ts';
 import { SpanSet, absent, counts, isAs, isLost, type FileEntry, type Sum } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -361,11 +362,8 @@ export class LakeCheck {
     const { final: _, ...entry } = lost.entry;
     await this.say(lost.zone, { ...entry, gone: 'emptied' });
     this.lost.delete(key);
-    this.notify({
-      level: 'info',
-      event: 'lake_healed',
-      text: `the lake: the ${entry.rows} rows of ${key} are there again`,
-    });
+    const text = `the lake: the ${entry.rows} rows of ${key} are there again`;
+    this.notify({ level: 'info', event: 'lake_healed', text });
   }
 
   /** No source has all of its rows: nobody waits for them any more. */

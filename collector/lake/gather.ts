@@ -39,6 +39,8 @@ export interface LakeState {
   merge?: { into: string; from: string[] };
   /** Digest of the writer's root manifest, when nothing is being written or merged. */
   seal?: string;
+  /** Of raw: what an earlier writer's files have from this step on, the log is to be told again (`LakeCheck.ahead`). */
+  ahead?: { log: string; from: number };
 }
 
 /** As versions before 0.2 wrote it: files were named by offsets, and there were no manifests. */

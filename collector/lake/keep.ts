@@ -5,12 +5,11 @@
 import { createHash } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { codeOf } from '../../shared/errors.ts';
-import { dateOfKey, gatewayOf } from './catalog.ts';
 import { ASIDE } from './check.ts';
 import { isOfDisk, type MadeFile } from './engine.ts';
 import { wholeGroups } from './groups.ts';
 import type { Lake } from './lake.ts';
-import { fileName, type Zone } from './layout.ts';
+import { dateOfKey, gatewayOf, fileName, type Zone } from './layout.ts';
 import type { FileEntry } from './manifest.ts';
 import { filesWith } from './replace.ts';
 import { entryOf } from './write.ts';

@@ -11,11 +11,12 @@ import { codeOf, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
 import { again } from './again.ts';
-import { Catalog, gatewayOf } from './catalog.ts';
+import { Catalog } from './catalog.ts';
 import { LakeCheck } from './check.ts';
 import type { FileEngine, FileRows } from './engine.ts';
 import { POINTS, newest, select } from './lake-sql.ts';
 import {
+  gatewayOf,
   ZONES,
   current,
   folderOf,

@@ -210,3 +210,9 @@ export function current(files: readonly LakeFile[]): { valid: LakeFile[]; merged
   }
   return { valid, merged };
 }
+
+const DATE = /\/date=(\d{4}-\d\d-\d\d)\//;
+const GATEWAY = /\/gw=([^/]+)\//;
+
+export const gatewayOf = (key: string): string => decodeURIComponent(GATEWAY.exec(key)?.[1] ?? '');
+export const dateOfKey = (key: string): string => DATE.exec(key)?.[1] ?? '';

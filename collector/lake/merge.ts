@@ -5,9 +5,8 @@
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
-import { fileName, parseKey, type LakeFile, type Zone } from './layout.ts';
+import { dateOfKey, fileName, parseKey, type LakeFile, type Zone } from './layout.ts';
 import { union, writerOf } from './manifest.ts';
-import { dateOfKey } from './catalog.ts';
 import { entryOf } from './write.ts';
 
 /** Files of one folder below this size are merged when there are so many. */

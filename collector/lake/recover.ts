@@ -27,6 +27,7 @@ export async function recover(
   const catalog = lake.catalog(zone);
   catalog.refresh();
   const writer = writerOf(part.state.log, partition);
+  catalog.release(writer);
   if (part.isNew) {
     const files = await unlisted(lake, zone, await lake.files(zone));
     if (files.length > 0)
@@ -45,6 +46,9 @@ export async function recover(
   const isUnderWay = part.state.writing !== undefined || part.state.merge !== undefined;
   await finishMerge(lake, zone, partition, part);
   for (const date of part.state.writing ?? []) await settle(lake, zone, partition, part, date);
+  // What an earlier process has not come to the end of.
+  if (part.state.ahead !== undefined)
+    await noteAhead(lake, await filesFrom(lake, zone, partition, part.state.ahead));
   const { writing, made: _, seal, ...state } = part.state;
   const digest = await catalog.digest(writer);
   part.state = { ...state, step: state.step + (writing === undefined ? 0 : 1) };
@@ -52,6 +56,7 @@ export async function recover(
   const isAhead = seal !== digest && (await goOnBeside(lake, zone, partition, part, newId));
   if (!isAhead && !isUnderWay && seal !== undefined && seal !== digest)
     await less(lake, zone, writer, seal);
+  await catalog.claim(writerOf(part.state.log, partition));
   part.isReady = true;
 }
 
@@ -67,9 +72,7 @@ async function goOnBeside(
   newId: () => string,
 ): Promise<boolean> {
   const { log, step } = part.state;
-  const files = (await lake.files(zone)).filter(
-    (file) => file.log === log && file.partition === partition && file.to > step,
-  );
+  const files = await filesFrom(lake, zone, partition, { log, from: step });
   if (files.length === 0) return false;
   const { notify } = lake.check;
   const writer = writerOf(log, partition);
@@ -82,13 +85,33 @@ async function goOnBeside(
   await remakeRoot(lake, zone, writer);
   part.state = { ...part.state, log: newId(), step: 1 };
   part.suspects.add('');
-  if (zone === 'raw')
-    for (const { key, date, gateway } of files) {
-      const spans = (await lake.catalog(zone).day(date)).entries.get(key)?.spans;
-      if (spans !== undefined) lake.check.ahead.add(gateway, spans);
-    }
-  if (lake.check.ahead.gateways.length > 0) lake.check.onLost();
+  if (zone !== 'raw') return true;
+  // With the state: else a kill before they are said would leave nobody who knows.
+  part.state.ahead = { log, from: step };
+  await noteAhead(lake, files);
   return true;
+}
+
+/** Files of a writer that have something of steps from one on. */
+async function filesFrom(
+  lake: Lake,
+  zone: Zone,
+  partition: number,
+  { log, from }: { log: string; from: number },
+): Promise<LakeFile[]> {
+  return (await lake.files(zone)).filter(
+    (file) => file.log === log && file.partition === partition && file.to > from,
+  );
+}
+
+/** What they have is to be said again in the log. */
+async function noteAhead(lake: Lake, files: readonly LakeFile[]): Promise<void> {
+  const { check } = lake;
+  for (const { zone, key, date, gateway } of files) {
+    const spans = (await lake.catalog(zone).day(date)).entries.get(key)?.spans;
+    if (spans !== undefined) check.ahead.add(gateway, spans);
+  }
+  if (check.ahead.gateways.length > 0) check.onLost();
 }
 
 /** What a step that was not committed has left in a day: its files stay, and what comes again replaces their rows. */

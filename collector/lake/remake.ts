@@ -3,7 +3,7 @@
  * files. The digest kept above each proves what was made; where it does not, the files are taken for damaged.
  */
 import { adopt, unlisted } from './adopt.ts';
-import type { Broken } from './catalog.ts';
+import type { Broken } from './manifest-read.ts';
 import type { Lake } from './lake.ts';
 import type { Zone } from './layout.ts';
 import { counts, dateFolder, writerOf } from './manifest.ts';

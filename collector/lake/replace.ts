@@ -4,9 +4,8 @@
  */
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
-import { gatewayOf } from './catalog.ts';
 import type { Lake } from './lake.ts';
-import { dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
+import { gatewayOf, dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { union, type Spans } from './manifest.ts';
 import type { PastRow, Replacing } from './parquet-past.ts';
 import type { Dead } from './parquet-rows.ts';

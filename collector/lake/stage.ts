@@ -100,7 +100,7 @@ export class LakeStage {
         from: 'start',
         bytesMax: 1024 * 1024,
         onAssign: (partition) => this.load(partition),
-        onRevoke: (partition) => this.parts.delete(partition),
+        onRevoke: (partition) => this.leave(partition),
       },
       step: (records, offsets, announce) => this.gather(records, offsets, announce),
       idle: (offsets, announce) => this.gather([], offsets, announce),
@@ -118,6 +118,13 @@ export class LakeStage {
     const part = partOf(known, newId);
     this.parts.set(partition, part);
     return part.state.next;
+  }
+
+  private leave(partition: number): void {
+    const part = this.parts.get(partition);
+    this.parts.delete(partition);
+    if (part === undefined) return;
+    this.options.lake.catalog(this.zone).release(writerOf(part.state.log, partition));
   }
 
   private stateRecord(partition: number, state: LakeState): Produced {
@@ -224,7 +231,7 @@ export class LakeStage {
         const seal = await this.writer.commit(part, partition, prepared);
         const { log, step, begins } = part.state;
         const next = endOf(part.records);
-        part.state = { log, step: step + 1, next, begins, seal };
+        part.state = { log, step: step + 1, next, begins, seal, ...this.stillAhead(part) };
         part.records = [];
         part.bytes = 0;
         offsets.set(partition, next);
@@ -235,6 +242,12 @@ export class LakeStage {
     } finally {
       await lake.discard(made.flatMap(([, , prepared]) => pathsOf(prepared)));
     }
+  }
+
+  /** Until the log has it again. */
+  private stillAhead({ state: { ahead } }: Part): Pick<LakeState, 'ahead'> {
+    const isSaid = this.options.lake.check.ahead.gateways.length === 0;
+    return ahead === undefined || isSaid ? {} : { ahead };
   }
 
   /** Merges what has become many small files. */

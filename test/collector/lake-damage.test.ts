@@ -224,11 +224,20 @@ describe('a damaged lake', () => {
     await site.close();
   });
 
-  it('readings that had no raw frame to be made of are made when a gateway has sent it again, decoded as it was before', async () => {
+  it.each([
+    ['', false],
+    [', also after a restart', true],
+  ])('readings that had no raw frame to be made of are made when a gateway has sent it again, decoded as it was before%s', async (_, isRestarted) => {
     const { site, before, records } = await rawless();
     await site.scrub.pass();
     await site.healed();
     expect(site.lake.check.damages.length).toBeGreaterThan(0);
+    if (isRestarted) {
+      await site.close();
+      await site.open();
+    }
+    const asked = (): string[] => Object.keys(site.heal.stillWanted('gw'));
+    await until('its gateway to be asked', () => asked().length > 0 || undefined);
     // The ledger knows them: they are not decoded once more by themselves.
     await site.append(records);
     await site.caughtUp();

@@ -16,6 +16,7 @@ export const SIMULATION = 'simulation';
 const LOCAL = 'collector/lake/local.ts';
 const LAKE_DISK = 'test/collector/lake-disk.test.ts';
 const LAKE_DAMAGE = 'test/collector/lake-damage.test.ts';
+const OWN_ROOTS = 'test/collector/lake-own-roots.test.ts';
 const LAKE_IDENTITY = 'test/collector/lake-identity.test.ts';
 const LAKE_ORDER = 'test/collector/lake-order.test.ts';
 const STORE_CHANGES = 'test/collector/store-changes.test.ts';
@@ -460,10 +461,38 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'lake: a commit that was cut short is not finished by who reads it',
-    file: 'collector/lake/catalog.ts',
+    file: 'collector/lake/manifest-read.ts',
     find: 'for (const date of root.under ?? []) {',
     put: 'for (const date of [] as string[]) {',
     tests: ['test/collector/lake-adopt-kill.test.ts'],
+  },
+  {
+    name: 'lake: an older copy of a root is believed while its writer is at work',
+    file: 'collector/lake/own-roots.ts',
+    find: 'return rootDigest(read) !== rootDigest(root);',
+    put: 'return false;',
+    tests: [OWN_ROOTS],
+  },
+  {
+    name: 'lake: an older copy of a day is believed while its writer is at work',
+    file: 'collector/lake/own-roots.ts',
+    find: 'return digest !== undefined && digest !== sealOf(files).digest;',
+    put: 'return false;',
+    tests: [OWN_ROOTS],
+  },
+  {
+    name: 'lake: that it is ahead of its log is forgotten by a restart',
+    file: 'collector/lake/recover.ts',
+    find: '  part.state.ahead = { log, from: step };',
+    put: '',
+    tests: ['test/collector/log-older.test.ts'],
+  },
+  {
+    name: 'heal: what was given up is asked of no gateway after a restart',
+    file: 'collector/heal.ts',
+    find: 'if (!isNothing(beyond(rest, this.wanted.get(gateway) ?? {}))) this.want(gateway, rest);',
+    put: '',
+    tests: [LAKE_DAMAGE],
   },
   {
     name: 'lake: a row is dropped in a merge',
@@ -532,7 +561,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'lake: state is saved without the position',
     file: 'collector/lake/stage.ts',
     // That the offsets move is the stage's own: they are gathered with the records. What others wait for is the lake's.
-    find: 'part.state = { log, step: step + 1, next, begins, seal };',
+    find: 'part.state = { log, step: step + 1, next, begins, seal, ...this.stillAhead(part) };',
     put: 'part.state = { ...part.state, log, step: step + 1, begins, seal };',
     tests: [STORE_WHOLE],
   },

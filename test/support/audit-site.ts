@@ -41,8 +41,12 @@ export class AuditSite extends LakeSite {
   audit!: Audit;
 
   /** `create`: another store than the embedded one. */
-  constructor(folder: string, create?: (notify: Notify) => TimeSeriesStore) {
-    super(folder, { Log: PlainLog });
+  constructor(
+    folder: string,
+    create?: (notify: Notify) => TimeSeriesStore,
+    { isHealHeld = false } = {},
+  ) {
+    super(folder, { Log: PlainLog, isHealHeld });
     this.create = create;
   }
 
