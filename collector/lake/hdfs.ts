@@ -10,7 +10,7 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { hasCode, HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { distrust } from '../../shared/net/distrust.ts';
-import type { ObjectInfo, ObjectStore } from './object-store.ts';
+import { PART, isLeft, type ObjectInfo, type ObjectStore } from './object-store.ts';
 
 export interface HdfsOptions {
   /** http(s)://HOST:PORT of the NameNode. */
@@ -38,7 +38,6 @@ interface FileStatus {
 }
 
 const TIMEOUT_MS = 60_000;
-const PART = '.part';
 /** What HDFS says of the bytes of a file. */
 const BYTES = 'application/octet-stream';
 const NO_ANSWER = 'that is no answer of WebHDFS: look at the address, and at proxies in between';
@@ -207,6 +206,8 @@ export class HdfsObjects implements ObjectStore {
       if (type === 'DIRECTORY') await this.walk(key, found);
       else if (!key.endsWith(PART))
         found.push({ key, bytes: length, version: `${fileId}-${modificationTime}` });
+      // For who may only read it stays.
+      else if (isLeft(modificationTime)) await this.remove(key).catch(() => undefined);
     }
   }
 

@@ -5,12 +5,9 @@ import { dirname, join } from 'node:path';
 import { makeFolder, makeWithin } from '../../shared/config/folder.ts';
 import { operatingError } from '../../contracts/errors.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
-import type { ObjectInfo, ObjectStore } from './object-store.ts';
+import { PART, isLeft, type ObjectInfo, type ObjectStore } from './object-store.ts';
 
 const { O_NONBLOCK, O_RDONLY } = constants;
-
-/** Beside the file it becomes; never listed. */
-const PART = '.part';
 
 /** What is asked of the file system: Node's own, or one that is watched. */
 export type FileCalls = Pick<
@@ -175,15 +172,17 @@ export class LocalObjects implements ObjectStore {
     for (const entry of entries) {
       const key = at === '' ? entry.name : `${at}/${entry.name}`;
       if (entry.isDirectory()) await this.walk(key, found);
-      else if (entry.isFile() && !key.endsWith(PART)) {
+      else if (entry.isFile()) {
         const facts = await this.files.stat(this.path(key)).catch((error: unknown) => {
           if (codeOf(error) === 'ENOENT') return undefined; // Compacted away meanwhile.
           throw error;
         });
-        if (facts !== undefined) {
-          const { size, mtimeMs, ino } = facts;
+        if (facts === undefined) continue;
+        const { size, mtimeMs, ino } = facts;
+        if (!key.endsWith(PART))
           found.push({ key, bytes: size, version: `${size}-${mtimeMs}-${ino}` });
-        }
+        // Of a folder that may only be read it stays.
+        else if (isLeft(mtimeMs)) await this.files.rm(this.path(key)).catch(() => undefined);
       }
     }
   }

@@ -5,6 +5,15 @@ import { HeadwaterError } from '../../shared/errors.ts';
 
 export * from '../../contracts/object-store.ts';
 
+/** Beside the file it becomes; never listed. */
+export const PART = '.part';
+/** One that lies so long is on its way nowhere: whoever wrote it was killed. */
+const PART_MS_MAX = 24 * 3_600_000;
+
+/** Whether a file on its way was left behind: those who list remove it. */
+export const isLeft = (modifiedMs: number): boolean =>
+  performance.timeOrigin + performance.now() - modifiedMs > PART_MS_MAX;
+
 /** A start waits for another machine no longer. */
 const OPEN_MS = 3000;
 
