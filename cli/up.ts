@@ -103,6 +103,7 @@ class Both {
   private readonly gateway: Gateway;
   private readonly scheme: 'http' | 'https';
   private isStopping = false;
+  private mqtt: Address | undefined;
   /** The week of the sample: a stop waits until it is noted how far it has come. */
   private showing: Promise<void> = Promise.resolve();
 
@@ -112,18 +113,29 @@ class Both {
     this.scheme = scheme;
   }
 
-  /** Resolves when both serve and the sample is there; closes both where it rejects. */
-  async start(folder: string, sample: SampleChoice | undefined): Promise<void> {
-    try {
-      await this.open(folder, sample);
+  /** Resolves when both serve. */
+  start(folder: string): Promise<void> {
+    return this.orClose(() => this.open(folder));
+  }
+
+  /** Resolves when the sample, where there is one, is there. */
+  show(folder: string, sample: SampleChoice | undefined): Promise<void> {
+    return this.orClose(async () => {
+      if (sample !== undefined) await this.fill(folder, sample);
       if (!this.isStopping) process.stdout.write(STAYS);
+    });
+  }
+
+  private async orClose(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (error) {
       await this.close();
       throw error;
     }
   }
 
-  private async open(folder: string, sample: SampleChoice | undefined): Promise<void> {
+  private async open(folder: string): Promise<void> {
     const { collector, gateway } = this;
     await makeFolder(folder, 0o700);
     await checkKinds(folder);
@@ -139,10 +151,14 @@ class Both {
       readyLine({ mqtt, http, uplink, uplinks, enroll, 'gateway-http': gatewayHttp, ...others }),
     );
     greet(http, mqtt, this.scheme);
-    const { log } = collector.parts;
-    const { store } = gateway;
-    if (sample === undefined || mqtt === undefined || log === undefined || store === undefined)
-      return;
+    this.mqtt = mqtt;
+  }
+
+  private async fill(folder: string, sample: SampleChoice): Promise<void> {
+    const { mqtt } = this;
+    const { log } = this.collector.parts;
+    const { store } = this.gateway;
+    if (mqtt === undefined || log === undefined || store === undefined) return;
     const show = new SampleShow({
       ...{ ...sample, folder, log, buffer: store, address: reachable(mqtt) },
       stopping: () => this.isStopping,
@@ -199,7 +215,8 @@ export async function up(args: string[]): Promise<void> {
   };
   const both = new Both(collector, gateway, config.collector['http.tls'] ? 'https' : 'http');
   await serve({
-    start: () => both.start(config.folder, sample),
+    start: () => both.start(config.folder),
+    run: () => both.show(config.folder, sample),
     close: () => both.close(),
     waitsFor: () => both.waitsFor,
     notify,

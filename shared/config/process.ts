@@ -43,6 +43,8 @@ function endHard(): never {
 export interface Served {
   /** Resolves once it serves. */
   start: () => Promise<void>;
+  /** What it does first once it serves; ends the process where it rejects. */
+  run?: () => Promise<void>;
   close: () => Promise<void>;
   /** While it starts or closes: what it waits for, in words. */
   waitsFor: () => string | undefined;
@@ -69,7 +71,7 @@ async function stopWithin({ close, waitsFor, notify }: Served): Promise<void> {
 
 /**
  * Runs a server until a signal, and ends the process. A signal that comes while it starts, which may wait for another machine,
- * ends that. Rejects with what the start rejects with.
+ * ends that. Rejects with what the start or the run rejects with.
  */
 export async function serve(served: Served): Promise<never> {
   const stopped = untilSignal();
@@ -86,6 +88,7 @@ export async function serve(served: Served): Promise<never> {
   } finally {
     clearTimeout(timer);
   }
+  await Promise.race([served.run?.(), stopped]);
   await stopped;
   await stopWithin(served);
   process.exit(0);

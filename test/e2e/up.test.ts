@@ -95,6 +95,7 @@ describe('headwater up', () => {
     expect(SAMPLE_LAST_MS + shiftMs - startedMs).toBeLessThan(60_000);
     const second = await up(folder);
     await shown(second);
+    expect(second.output()).not.toContain('nothing is served yet');
     expect(second.stdout()).toMatch(/shown as if it had ended at \S+, from row \d{4,}/);
     expect(shiftOf(folder)).toBe(shiftMs);
     await expectWholeSample(second, folder);

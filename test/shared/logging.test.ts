@@ -80,6 +80,30 @@ it('SIGTERM ends a start that waits for another machine for ever', async () => {
   expect(await ended).toMatchObject({ code: 0, signal: null, said: 'closed' });
 });
 
+it('what takes long to start says that nothing is served yet, what takes long once it serves does not', async () => {
+  const told = (slow: 'start' | 'run') => {
+    const { child, ended } = start(
+      `import { serve } from './shared/config/process.ts';
+       import { stderrNotify } from './shared/telemetry/log.ts';
+       const real = setTimeout;
+       globalThis.setTimeout = (then, ms) => real(then, ms / 10); // Its 3 s are 300 ms.
+       const slow = () => new Promise((done) => real(() => (process.stdout.write('done'), done()), 400));
+       const quick = async () => {};
+       setInterval(quick, 1000);
+       await serve({
+         start: quick, run: quick, ${slow}: slow,
+         close: quick, waitsFor: () => undefined,
+         notify: stderrNotify('up', () => 0, { format: 'text', level: 'info' }),
+       });`,
+    );
+    child.stdout.once('data', () => child.kill('SIGTERM'));
+    return ended;
+  };
+  const [starting, serving] = await Promise.all([told('start'), told('run')]);
+  expect(starting).toMatchObject({ code: 0, said: expect.stringContaining('start_waits') });
+  expect(serving).toMatchObject({ code: 0, said: '' });
+});
+
 it('SIGHUP ends no process, SIGTERM still does', async () => {
   const { child, ended } = start(
     `import { untilSignal } from './shared/config/process.ts';
