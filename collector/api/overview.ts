@@ -1,16 +1,25 @@
 /** What an operator wants to know first, in one answer: the page asks for it every few seconds. */
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, listOf, maybe, object, orNull } from '../../shared/http/schema.ts';
+import { BOOLEAN, INTEGER, TEXT, TEXTS, listOf, maybe, object, orNull } from '../../shared/http/schema.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
+import { batchPart } from '../batch/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
+import { streamPart } from '../stream/part.ts';
 import { quarantinePart } from './quarantine.ts';
 import { gatewaysOf } from './status.ts';
 
 /** Gateways that are named; of more, how many there are is said by the counts. */
 const NAMED_MAX = 20;
+
+/** Measurements that rules and batch jobs of this process make: what no device has said. */
+function resultsOf(site: CollectorSite): string[] {
+  const rules = site.find(streamPart)?.stream.inForce ?? [];
+  const jobs = site.find(batchPart)?.runner.options.jobs ?? [];
+  return [...new Set([...rules, ...jobs].map(({ measurement }) => measurement))].sort();
+}
 
 function overviewOf(site: CollectorSite, identity: Identity): object {
   const gateways = gatewaysOf(site, identity).map(
@@ -36,6 +45,7 @@ function overviewOf(site: CollectorSite, identity: Identity): object {
           waiting: site
             .health()
             .flatMap(({ name, why }) => (why === undefined ? [] : [{ name, why }])),
+          results: resultsOf(site),
           ...(Number.isFinite(free) ? { freeBytes: free } : {}),
         }
       : {}),
@@ -50,12 +60,12 @@ export const overviewPart: CollectorPart<CollectorSite> = {
       method: 'GET',
       path: '/api/v1/overview',
       about:
-        'Gateways, whether anything is missing, quarantine, what waits and why, and the disk: the top line of the page.',
+        'Gateways, whether anything is missing, quarantine, what waits and why, the disk, and which measurements are results: the top line of the page.',
       right: READ_EACH,
       replies: {
         200: {
           about:
-            '`waiting` and `freeBytes` are left out for a token that does not read all gateways.',
+            '`waiting`, `results` and `freeBytes` are left out for a token that does not read all gateways.',
           schema: object({
             gateways: INTEGER,
             connected: INTEGER,
@@ -63,6 +73,7 @@ export const overviewPart: CollectorPart<CollectorSite> = {
             missing: BOOLEAN,
             quarantined: orNull(INTEGER),
             waiting: maybe(listOf({ name: TEXT, why: TEXT })),
+            results: maybe(TEXTS),
             freeBytes: maybe(INTEGER),
           }),
         },

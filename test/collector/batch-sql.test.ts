@@ -28,7 +28,7 @@ beforeAll(async () => {
   const duckdb = await openDuckDb(':memory:', { memoryBytes: 64 << 20, files: true });
   const connection = await duckdb.connect();
   await connection.run(`COPY (
-    SELECT TIMESTAMPTZ '2026-05-01 12:00:00+00' + to_seconds(i) AS time, 0::INTEGER AS time_ns, 'm' AS measurement, 's' AS series,
+    SELECT TIMESTAMPTZ '2026-05-01 12:00:00+00' + to_seconds(i) AS time, epoch_ns(time) AS time_ns, 'm' AS measurement, 's' AS series,
       MAP {'id': 'a'} AS tags, MAP {'value': i::DOUBLE} AS fields, 'gw' AS gateway, 'e' AS epoch, i AS sequence, 0::INTEGER AS "index"
     FROM range(1000) AS each(i)) TO ${quote(lakeFile)} (FORMAT parquet)`);
   connection.closeSync();
@@ -50,6 +50,25 @@ describe('SQL of a job', () => {
 
   it('shipped jobs are such SQL', async () => {
     for (const job of loadJobs('', true)) await run(sqlOf(job, '2026-05-01'));
+  });
+
+  it('what is usual at each hour is one series of a week, and not one of each hour', async () => {
+    const job = loadJobs('', true).find(({ name }) => name === 'hour_of_week');
+    if (job === undefined) throw new Error('it is shipped');
+    const { columns, rows } = await runOnDuckDb(
+      lake,
+      { from: '2026-05-01', to: '2026-05-01' },
+      sqlOf(job, '2026-05-01'),
+      20_000,
+    );
+    const texts = columns.filter((_, at) => rows.some((row) => typeof row[at] === 'string'));
+    expect(texts).toEqual(['source', 'field']); // What is a text is a tag, and each of its values a series.
+    const [row = []] = rows;
+    const of = (name: string): unknown => row[columns.indexOf(name)];
+    expect(rows).toHaveLength(1);
+    // A Friday.
+    expect([of('hour_of_week'), of('count'), of('mean')]).toEqual([4n * 24n + 12n, 1000n, 499.5]);
+    expect(of('time')).toMatchObject({ micros: BigInt(Date.UTC(2026, 4, 1, 12)) * 1000n });
   });
 
   const attacks: Record<string, string> = {

@@ -23,7 +23,7 @@ const week = partOfWeek(({ timestamp = '', sensor_id: sensor }) => {
 const dateOf = ({ timestamp = '' }: { timestamp?: string }): string => timestamp.slice(0, 10);
 const ROWS = week.rows.length;
 const OF_P1 = week.rows.filter(({ P1 }) => P1 !== '');
-const JOBS = ['daily_summary', 'data_quality', 'correlation'];
+const JOBS = ['daily_summary', 'data_quality', 'correlation', 'hour_of_week'];
 /** Each begins a JVM of its own: the one with the most kinds of results, and all with HEADWATER_FULL=1. */
 const ON_SPARK = FULL ? JOBS : ['data_quality'];
 /** Engines of others on the files as they lie there. */

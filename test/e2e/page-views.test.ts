@@ -134,6 +134,19 @@ describe('views', () => {
       await page.close();
     });
 
+  it('what devices have said stands before what was made of it, and only that is new', async () => {
+    const { page } = await openTab(browser, url('#/sensors?q=kitchen'));
+    await until('results', async () => (await page.locator('#made').count()) > 0 || undefined);
+    const measurements = await page.locator('.row .what small').allTextContents();
+    const isResult = measurements.map((text) => /^(new )?(hourly|alerts) · /.test(text));
+    expect(isResult).toContain(true);
+    expect(isResult.indexOf(true)).toBe(isResult.lastIndexOf(false) + 1);
+    expect(measurements.filter((text) => /^new (hourly|alerts)/.test(text))).toEqual([]);
+    const made = isResult.filter(Boolean).length;
+    expect(await page.textContent('#made')).toBe(`${made} of them results · `);
+    await page.close();
+  });
+
   it('texts and booleans are states over time', async () => {
     const { page, errors } = await openTab(browser, url('#/sensors?q=lamp'));
     await page.locator('.row a').first().click();

@@ -26,6 +26,12 @@ const AGES = { fresh: 0, old: 1, stale: 2 };
 /** Positions say where a sensor is; they are not what one opens the page for. */
 const POSITION = /^(lat|lon|latitude|longitude|altitude|location|location_text)$/i;
 
+/** What Headwater has made, and no device has said: results of rules and batches, alerts, and what it measures of itself. */
+export function areResults(): (series: Series) => boolean {
+  const made = new Set([...(state.overview?.results ?? []), 'alerts']);
+  return ({ measurement }) => made.has(measurement) || measurement.startsWith('headwater_');
+}
+
 /** What is ordered by, greatest first; among equals by name, since sorting is stable. */
 function weightOf(sort: string, nowMs: number): ((series: Series) => number) | undefined {
   if (sort === 'name') return undefined;
@@ -33,9 +39,11 @@ function weightOf(sort: string, nowMs: number): ((series: Series) => number) | u
   if (sort === 'oldest') return ({ time }) => -time;
   if (sort === 'value')
     return ({ value }) => (typeof value === 'number' ? value : Number.NEGATIVE_INFINITY);
-  // What is new comes first, then what is fresh; positions and what alerts say of others last.
-  return ({ appeared, time, field, measurement }) => {
-    if (measurement === 'alerts' || measurement.startsWith('headwater_')) return -8;
+  // What is new comes first, then what is fresh; positions and what was made of others last.
+  const isResult = areResults();
+  return (series) => {
+    if (isResult(series)) return -8;
+    const { appeared, time, field } = series;
     return appeared > 0 ? appeared : -AGES[ageOf(time, nowMs)] - (POSITION.test(field) ? 4 : 0);
   };
 }

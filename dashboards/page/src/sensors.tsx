@@ -4,7 +4,7 @@ import { Connect } from './connect.tsx';
 import { save } from './csv.ts';
 import { Search } from './parts.tsx';
 import { choose, hashOf, type Place } from './route.ts';
-import { rowsOf, type Row } from './rows.ts';
+import { areResults, rowsOf, type Row } from './rows.ts';
 import { SensorPanel } from './sensor.tsx';
 import {
   ageOf,
@@ -28,15 +28,17 @@ function SensorRow({
   series,
   index,
   isChosen,
+  isNew,
   place,
 }: {
   series: Series;
   index: number;
   isChosen: boolean;
+  isNew: boolean;
   place: Place;
 }) {
   const nowMs = Date.now();
-  const { measurement, time, value, unit, heardMs, tags, key, appeared } = series;
+  const { measurement, time, value, unit, heardMs, tags, key } = series;
   const age = ageOf(time, nowMs);
   const isFresh = nowMs - heardMs < FRESH_MS;
   const all = Object.entries(tags).map(([name, each]) => `${plain(name)}: ${plain(each)}`);
@@ -62,7 +64,7 @@ function SensorRow({
           <bdi>{sensorOf(series) || plain(measurement)}</bdi>
         </a>
         <small>
-          {appeared > 0 && <em>new </em>}
+          {isNew && <em>new </em>}
           <bdi>{plain(measurement)}</bdi> · <bdi>{fieldOf(series)}</bdi>
         </small>
       </span>
@@ -92,6 +94,7 @@ function List({ rows, chosen, place }: { rows: Row[]; chosen: string; place: Pla
       element.removeEventListener('scroll', look);
     };
   }, []);
+  const isResult = areResults();
   const from = Math.max(0, Math.floor(seen.top / ROW_PX) - BESIDE);
   const to = Math.min(rows.length, Math.ceil((seen.top + seen.height) / ROW_PX) + BESIDE);
   return (
@@ -126,6 +129,7 @@ function List({ rows, chosen, place }: { rows: Row[]; chosen: string; place: Pla
                 series={row.series}
                 index={from + at}
                 isChosen={row.series.key === chosen}
+                isNew={row.series.appeared > 0 && !isResult(row.series)}
                 place={place}
               />
             ),
@@ -239,12 +243,15 @@ function Sensors({ place }: { place: Place }) {
   const rows = rowsOf(search, sort, group, Date.now());
   const chosen = series.get(asked) ?? frontOf(rows);
   const found = rows.filter((row) => 'series' in row).length;
+  const isResult = areResults();
+  const made = rows.filter((row) => 'series' in row && isResult(row.series)).length;
   return (
     <div class={`two ${asked === '' ? '' : 'one-chosen'}`}>
       <section class="panel" aria-labelledby="sensors-head">
         <h2 id="sensors-head">
           <span id="count">{countText(found)}</span> series{' '}
           <small id="live" class="quiet">
+            {made > 0 && <span id="made">{countText(made)} of them results · </span>}
             {countText(readings)} {readings === 1 ? 'reading' : 'readings'} since this page opened
           </small>
         </h2>

@@ -1034,7 +1034,7 @@ export interface CollectorApi {
       warnings: string[];
     };
   };
-  /** Gateways, whether anything is missing, quarantine, what waits and why, and the disk: the top line of the page. Needs scope `read`. */
+  /** Gateways, whether anything is missing, quarantine, what waits and why, the disk, and which measurements are results: the top line of the page. Needs scope `read`. */
   'GET /api/v1/overview': {
     query: Record<string, never>;
     body: undefined;
@@ -1051,6 +1051,7 @@ export interface CollectorApi {
         name: string;
         why: string;
       }[];
+      results?: string[];
       freeBytes?: number;
     };
   };
