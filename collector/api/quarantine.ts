@@ -160,8 +160,9 @@ export class QuarantineView {
     const [first] = this.list(0).reasons;
     if (count === 0) return [];
     const most = first === undefined ? '' : `, most for this: ${first.reason}`;
+    const many = count === 1 ? '1 message is' : `${count} messages are`;
     return [
-      `${count} messages are in quarantine${most}; headwater quarantine lists them, and replays what was mended`,
+      `${many} in quarantine${most}; headwater quarantine lists what is there, and replays what was mended`,
     ];
   }
 

@@ -122,7 +122,7 @@ export async function poison(): Promise<Result> {
     await site.load(200);
     await named('poison', site, {
       log: /quarantine: in quarantine/,
-      status: /messages are in quarantine/,
+      status: /messages? (?:is|are) in quarantine/,
       metric: /^headwater_quarantine_open_messages [1-9]/m,
     });
     return await site.reconcile(true);
@@ -168,7 +168,7 @@ export async function smallTopics(): Promise<Result> {
     });
     await named('reading too large', site, {
       log: /quarantine: in quarantine/,
-      status: /messages are in quarantine/,
+      status: /messages? (?:is|are) in quarantine/,
       metric: /^headwater_quarantine_open_messages 1$/m,
     });
     const http = site.collector?.address['http'] ?? '';

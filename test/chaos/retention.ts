@@ -66,7 +66,7 @@ async function kept(launch: () => Promise<Influx>, name: string): Promise<Result
     }
     await named(`retention, ${name}`, site, {
       log: /store_refused: InfluxDB keeps nothing so old/,
-      status: /messages are in quarantine/,
+      status: /messages? (?:is|are) in quarantine/,
       metric: /^headwater_store_refused_total\{[^}]*keeps nothing so old[^}]*\} \d+/m,
     });
     const refused = await until(

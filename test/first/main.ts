@@ -1,7 +1,7 @@
 /**
  * `npm run first:try [-- --role NAME[,NAME]]`: the first minutes of each kind of newcomer, from a fresh clone of this checkout's last commit in a
  * temporary folder, by the lines of the docs themselves. Says the seconds of each, and fails where one is not reached.
- * What the docs need beside Node (Python's paho, pandas, Chromium, mosquitto_pub) comes by test/services/install.sh.
+ * What the docs need beside Node (Python's paho, pandas, Chromium, mosquitto_pub) it brings first, by test/services/install.sh.
  *
  * Seconds are of this machine and its other work; the CPU seconds beside them are less so.
  */
@@ -52,7 +52,17 @@ async function inClone(names: readonly string[], beforeSeconds: number): Promise
   process.exit(isWell ? 0 : 1);
 }
 
+/** It is no part of the minutes: people who want it have it. */
+function bring(names: readonly string[]): void {
+  const needs = [...new Set(names.flatMap((name) => ROLES[name]?.needs ?? []))];
+  if (needs.length === 0) return;
+  const script = join(ROOT, 'test/services/install.sh');
+  const { status } = spawnSync('bash', [script, ...needs], { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`${script} ${needs.join(' ')} ended with ${status}`);
+}
+
 function clone(names: readonly string[]): void {
+  bring(names);
   const folder = join(temporaryFolder(), 'headwater');
   const cloned = spawnSync('git', ['clone', '--quiet', ROOT, folder], { encoding: 'utf8' });
   if (cloned.status !== 0) throw new Error(`git clone: ${cloned.stderr}`);
