@@ -7,7 +7,7 @@
  *   first     (with its plug pulled --cuts times, 0) boots in 1970, enrols itself, a reading arrives; the machine is asked whether it is as it should be
  *   plug      the plug is pulled while readings come in that nobody fetches, --plugs times (1)
  *   upgrade   a later version by `headwater flash --ssh`: the guard finds it healthy
- *   rollback  versions that end at once, never get ready, or end after a while: the guard puts the one of before back
+ *   rollback  versions that end at once, never get ready, end or hang after a while, or do not know the folder: the guard puts the one of before back
  *   hang      the process is stopped: systemd starts it again
  *   kill      the plug is pulled in the middle of upgrades, --plugs times
  *   wear      what is written to the card at 1, 10 and 100 messages a second, and the memory taken

@@ -1,6 +1,13 @@
 // Later versions of a package, for trials of upgrades.
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 
 const stdio = ['ignore', 'pipe', 'pipe'];
@@ -22,17 +29,35 @@ export function later(deb, version, work, spoil = () => undefined) {
   return file;
 }
 
-/** What a version does that is not to stay: ends at once, never gets ready, or ends after it was ready for a while. */
 const APP = 'usr/lib/headwater-gateway';
 const PROGRAM = `${APP}/dist/gateway.js`;
+const before = (stage, text) =>
+  writeFileSync(join(stage, PROGRAM), `${text}\n${readFileSync(join(stage, PROGRAM), 'utf8')}`);
+
+/** The folder that the version of before has filled is none that it knows. */
+function forget(stage) {
+  const dist = join(stage, APP, 'dist');
+  for (const name of readdirSync(dist)) {
+    const program = readFileSync(join(dist, name), 'utf8');
+    const layout = /this version knows \$\{(\w+)\}/.exec(program)?.[1];
+    const changed = program.replace(new RegExp(`\\b${layout} ?= ?1;`), `${layout}=0;`);
+    if (layout === undefined || changed === program) continue;
+    writeFileSync(join(dist, name), changed);
+    return;
+  }
+  throw new Error('the program does not say any more which layout of the folder it knows');
+}
+
+/**
+ * What a version does that is not to stay: ends at once, never gets ready, ends after it was ready for a while, hangs when it has
+ * been ready for a while, or cannot read what is in the folder.
+ */
 export const SPOILT = {
   ends: (stage) => writeFileSync(join(stage, PROGRAM), 'throw new Error("spoilt");\n'),
   hangs: (stage) => writeFileSync(join(stage, PROGRAM), 'setInterval(() => undefined, 1000);\n'),
-  dies: (stage) =>
-    writeFileSync(
-      join(stage, PROGRAM),
-      `setTimeout(() => process.exit(1), 10_000);\n${readFileSync(join(stage, PROGRAM), 'utf8')}`,
-    ),
+  dies: (stage) => before(stage, 'setTimeout(() => process.exit(1), 10_000);'),
+  stalls: (stage) => before(stage, 'setTimeout(() => { for (;;); }, 15_000);'),
+  forgets: forget,
 };
 
 /** Says at its start, and by `trial.mjs` whenever it is asked, of which version its files are: of one, whatever was cut. */

@@ -10,7 +10,7 @@ const ENTRY = (status: string, version: number): string =>
   `Package: headwater-gateway\nStatus: install ${status}\nVersion: ${version}\n`;
 
 /** Version 1 is kept; of version 2 the program is there in part. */
-function machine(state: string, isUnitNew: boolean) {
+function machine(state: string, isUnitNew: boolean, more: NodeJS.ProcessEnv = {}) {
   const folder = temporaryFolder();
   const at = (path: string): string => join(folder, path);
   const write = (path: string, text: string, mode = 0o644): void => {
@@ -46,8 +46,9 @@ function machine(state: string, isUnitNew: boolean) {
     'guard',
     guard.replaceAll(/(^[A-Z]+=|\[ -d |in )(?=\/(?:usr|lib|etc|var|run|proc))/gm, `$1${folder}`),
   );
-  const env = { ...process.env, PATH: `${at('bin')}:${process.env['PATH']}` };
+  const env = { ...process.env, ...more, PATH: `${at('bin')}:${process.env['PATH']}` };
   return {
+    write,
     run: (what: string) => execFileSync('sh', [at('guard'), what], { env, encoding: 'utf8' }),
     read: (path: string) => readFileSync(at(path), 'utf8'),
     has: (path: string) => existsSync(at(path)),
@@ -74,4 +75,55 @@ it('what was whole is left to be judged', () => {
   const { run, read } = machine('ok unpacked', true);
   expect(run('mend')).toBe('');
   expect(read('usr/lib/headwater-gateway/a')).toBe('2');
+});
+
+/** A systemd whose service stands, as time goes on, as `property` says; a second takes no time. */
+function watched(property: string, more: NodeJS.ProcessEnv = {}) {
+  const made = machine('ok installed', true, more);
+  made.write('run/systemd/system/x', '');
+  made.write('bin/sleep.count', '');
+  made.write('bin/sleep', '#!/bin/sh\necho . >>"$0.count"\n', 0o755);
+  made.write(
+    'bin/systemctl',
+    `#!/bin/sh
+t=$(wc -l <"\${0%/*}/sleep.count" )
+case "$*" in
+  is-active*) echo active ;;
+  *MainPID*) echo "\${pid:-7}" ;;
+  *NRestarts*) echo "\${restarts:-0}" ;;
+  *Result*) echo exit-code ;;
+  *ExecMainStatus*) echo 1 ;;
+esac
+`.replace('case', `${property}\ncase`),
+    0o755,
+  );
+  return made.run('watch');
+}
+
+it('a version that stays up is taken, whatever the one before it had ended', () => {
+  const soon = { GUARD_HEALTHY_S: '20' };
+  expect(watched('restarts=9; [ "$t" -lt 3 ] || restarts=0', soon)).toMatch(
+    /2 is healthy; 1 is kept/,
+  );
+});
+
+it('a version that ends again and again goes back at once, and how it ended is said', () => {
+  expect(watched('restarts=$t; pid=$t')).toMatch(
+    /ROLLED BACK to 1: the new version ended 5 times \(exit-code, status 1\)/,
+  );
+});
+
+it('a version that hangs once it is ready goes back: its watchdog ends it before it counts as healthy', () => {
+  const often = { GUARD_HEALTHY_S: '9', GUARD_WITHIN_S: '30' };
+  expect(watched('pid=$((t / 8))', often)).toMatch(
+    /ROLLED BACK to 1: the new version did not stay up for 9 s within 30 s/,
+  );
+  const unit = readFileSync(join(ROOT, 'packaging/gateway/headwater-gateway.service'), 'utf8');
+  const guard = readFileSync(join(ROOT, 'packaging/common/guard'), 'utf8');
+  const seconds = (text: string, name: RegExp): number => Number(name.exec(text)?.[1]);
+  const healthy = seconds(guard, /GUARD_HEALTHY_S:-(\d+)/);
+  // The last word of a process that hangs may have been said a while after it was ready.
+  expect(healthy).toBeGreaterThanOrEqual(seconds(unit, /^WatchdogSec=(\d+)$/m) * 1.5);
+  const within = seconds(guard, /GUARD_WITHIN_S:-(\d+)/);
+  expect(within).toBeGreaterThan(seconds(unit, /^TimeoutStartSec=(\d+)$/m) + healthy);
 });
