@@ -8,6 +8,7 @@ import { enroll, renew } from '../../gateway/uplink/enroll.ts';
 import { standingOf } from '../../gateway/standing.ts';
 import { run, startCollector, temporaryFolder } from '../support/process.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
+import { costOf } from './measure.ts';
 
 const { values } = flagsOf(import.meta.url, {
   options: { gateways: { type: 'integer', min: 1, default: 1000 } },
@@ -15,7 +16,6 @@ const { values } = flagsOf(import.meta.url, {
 const COUNT = values.gateways;
 const AT_ONCE = 100;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const seconds = (sinceMs: number): string => ((performance.now() - sinceMs) / 1000).toFixed(1);
 
 /** A few at a time, as a fleet that is switched on one after the other. */
 async function all(work: readonly (() => Promise<void>)[]): Promise<void> {
@@ -24,6 +24,22 @@ async function all(work: readonly (() => Promise<void>)[]): Promise<void> {
     for (let next = left.pop(); next !== undefined; next = left.pop()) await next();
   };
   await Promise.all(Array.from({ length: AT_ONCE }, one));
+}
+
+/** Says how long it took, and what it cost each side: on a machine that does other things as well only the latter says anything. */
+async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
+  const beginMs = performance.now();
+  const [central, edge] = [collector.pid, process.pid].map((pid) => ({
+    pid,
+    before: costOf(pid).cpuSeconds,
+  }));
+  const made = await work();
+  const tookS = ((performance.now() - beginMs) / 1000).toFixed(1);
+  const [ofCentral, ofEdge] = [central, edge].map(
+    (side) => side && (costOf(side.pid).cpuSeconds - side.before).toFixed(1),
+  );
+  say(`${what} in ${tookS} s; CPU: collector ${ofCentral} s, gateways ${ofEdge} s`);
+  return made;
 }
 
 const folder = temporaryFolder();
@@ -40,10 +56,8 @@ const collector = await startCollector([
 try {
   const http = collector.address['http'] ?? '';
   const tokens = join(folder, 'tokens');
-  let beginMs = performance.now();
   const flags = ['--count', String(COUNT), '--prefix', 'g-', '--http', http, '--out', tokens];
-  await run(['enroll', ...flags]);
-  say(`${COUNT} tokens made in ${seconds(beginMs)} s`);
+  await timed(`${COUNT} tokens made`, () => run(['enroll', ...flags]));
   const width = String(COUNT).length;
   const names = Array.from(
     { length: COUNT },
@@ -52,31 +66,31 @@ try {
   const standing = (name: string) =>
     standingOf(join(folder, name), join(tokens, `${name}.token`), '');
   const unknown = (): undefined => undefined;
-  beginMs = performance.now();
-  await all(
-    names.map((name) => async () => {
-      const of = standing(name);
-      if (of === undefined) throw new Error(`${name} has no token`);
-      await enroll(of, unknown);
-    }),
+  await timed(`${COUNT} gateways enrolled`, () =>
+    all(
+      names.map((name) => async () => {
+        const of = standing(name);
+        if (of === undefined) throw new Error(`${name} has no token`);
+        await enroll(of, unknown);
+      }),
+    ),
   );
-  say(`${COUNT} gateways enrolled in ${seconds(beginMs)} s`);
-  beginMs = performance.now();
-  await all(
-    names.map((name) => async () => {
-      const of = standing(name);
-      if (of?.token !== undefined) throw new Error(`${name} is not enrolled`);
-      if (of !== undefined) await renew(of, [], unknown);
-    }),
+  await timed(`${COUNT} certificates renewed`, () =>
+    all(
+      names.map((name) => async () => {
+        const of = standing(name);
+        if (of?.token !== undefined) throw new Error(`${name} is not enrolled`);
+        if (of !== undefined) await renew(of, [], unknown);
+      }),
+    ),
   );
-  say(`${COUNT} certificates renewed in ${seconds(beginMs)} s`);
   const answer = await (await fetch(`http://${http}/api/v1/gateways`)).json();
   const { gateways } = answer as { gateways: { enrolled?: { certificate?: object } }[] };
   const known = gateways.filter(({ enrolled }) => enrolled?.certificate !== undefined).length;
   const serials = new Set(gateways.map(({ enrolled }) => JSON.stringify(enrolled?.certificate)));
   say(`${known} are in the fleet view, with ${serials.size} certificates`);
   const metrics = await (await fetch(`http://${http}/metrics`)).text();
-  say(/^process_resident_memory_bytes .*$/m.exec(metrics)?.[0] ?? 'memory not known');
+  say(/^headwater_process_resident_memory_bytes .*$/m.exec(metrics)?.[0] ?? 'memory not known');
   const registry = readFileSync(join(folder, 'collector', 'enroll', 'registry.jsonl')).length;
   say(`registry: ${registry} bytes`);
   process.exitCode = known === COUNT && serials.size === COUNT ? 0 : 1;
