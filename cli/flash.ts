@@ -2,15 +2,14 @@
  * `headwater flash IMAGE`: a stock image becomes the cards of gateways that enrol themselves. Each card is made as a file
  * first, which is checked, and then written; a batch is a table with a row each, and goes on where it ended.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJoinToken } from '../shared/access/join-token.ts';
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { HeadwaterError, messageOf } from '../shared/errors.ts';
 import { Report, inParts, jobsOf, type Work } from './flash/batch.ts';
-import { makeFile, unfinished } from './flash/card-file.ts';
+import { makeFile } from './flash/card-file.ts';
 import { cardAt, checkSame, readDisks, type Disk } from './flash/cards.ts';
 import { unpack } from './flash/image.ts';
 import { writeLabels } from './flash/labels.ts';
@@ -25,6 +24,7 @@ import {
 } from './flash/provision.ts';
 import { checkWays, placesOf } from './flash/places.ts';
 import { overSsh } from './flash/remote.ts';
+import { endsClean, inScratch } from './flash/scratch.ts';
 import { readTable, wifiProblem, type Row } from './flash/table.ts';
 import { writeCard } from './flash/write.ts';
 import { Progress } from './progress.ts';
@@ -313,12 +313,13 @@ export async function flash(args: string[]): Promise<void> {
     );
   const places = placesOf(cards, lists['to'] ?? [], lists['confirm'] ?? [], table !== undefined);
   const sizeBytes = sizeOf(text(values, 'size'));
-  const folder = await mkdtemp(join(process.env['TMPDIR'] ?? tmpdir(), 'headwater-flash-'));
-  const stop = endsClean(folder);
-  try {
+  const stop = endsClean(
+    'a card that was being written does not boot, and the same call goes on with it',
+  );
+  const made = inScratch(async (folder) => {
     const base = join(folder, 'base.img');
     await unpack(image, base);
-    const stock = await stockOf(base);
+    const stock = await stockOf(base, image);
     checkFit(stock, payload);
     const { size } = await stat(base);
     // All of them are judged before the first is written.
@@ -333,26 +334,8 @@ export async function flash(args: string[]): Promise<void> {
     const left = cards.length - places.length;
     if (left > 0) say(`${left} cards are left: put the next ones in and say the same again`);
     if (failed > 0) process.exitCode = 1;
-  } finally {
-    stop();
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** Who interrupts it leaves no files with tokens behind, and hears what became of the cards. Returns what undoes that. */
-function endsClean(folder: string): () => void {
-  const end = (): void => {
-    for (const path of [folder, ...unfinished]) rmSync(path, { recursive: true, force: true });
-    process.stderr.write(
-      '\nheadwater: interrupted; a card that was being written does not boot, and the same call goes on with it\n',
-    );
-    process.exit(130);
-  };
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  for (const signal of signals) process.once(signal, end);
-  return () => {
-    for (const signal of signals) process.off(signal, end);
-  };
+  });
+  await made.finally(stop);
 }
 
 /** Megabytes of a file. Throws USAGE. */

@@ -2,12 +2,11 @@
 import { renameSync, rmSync } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { constants } from 'node:fs';
+import { noRoom } from './image.ts';
 import { provision, stockOf, type Card, type Payload } from './provision.ts';
+import { whileUnfinished } from './scratch.ts';
 
-/** Files that are being made. */
-export const unfinished = new Set<string>();
-
-/** Whole or not there. */
+/** Whole or not there. Throws DATA_UNUSABLE where there is no room for it. */
 export async function makeFile(
   base: string,
   to: string,
@@ -16,25 +15,24 @@ export async function makeFile(
   sizeBytes: number,
 ): Promise<void> {
   const path = `${to}.unfinished`;
-  unfinished.add(path);
-  try {
-    await copyFile(base, path, constants.COPYFILE_FICLONE);
-    // It has the token in it.
-    await chmod(path, 0o600);
-    if (sizeBytes > (await stat(path)).size) {
+  await whileUnfinished(path, async () => {
+    try {
+      await copyFile(base, path, constants.COPYFILE_FICLONE);
+      // It has the token in it.
+      await chmod(path, 0o600);
+      if (sizeBytes > (await stat(path)).size) {
+        const file = await open(path, 'r+');
+        await file.truncate(sizeBytes);
+        await file.close();
+      }
+      await provision(await stockOf(path), payload, card);
       const file = await open(path, 'r+');
-      await file.truncate(sizeBytes);
+      await file.sync();
       await file.close();
+      renameSync(path, to);
+    } catch (error) {
+      rmSync(path, { force: true });
+      throw noRoom(error, `the image of '${card.name}'`, to) ?? error;
     }
-    await provision(await stockOf(path), payload, card);
-    const file = await open(path, 'r+');
-    await file.sync();
-    await file.close();
-    renameSync(path, to);
-  } catch (error) {
-    rmSync(path, { force: true });
-    throw error;
-  } finally {
-    unfinished.delete(path);
-  }
+  });
 }

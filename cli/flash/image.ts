@@ -2,6 +2,8 @@
 import { spawn } from 'node:child_process';
 import { constants, createWriteStream } from 'node:fs';
 import { copyFile, open, stat, type FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 
@@ -15,8 +17,26 @@ export interface Partition {
 const SECTOR = 512;
 const UNPACKERS: Record<string, string> = { '.xz': 'xz', '.zst': 'zstd', '.gz': 'gzip' };
 
-/** Throws NOT_FOUND, CONFIG_INVALID. */
+/** The sentence for a disk of this machine that is full; undefined: it is something else. */
+export function noRoom(error: unknown, what: string, path: string): HeadwaterError | undefined {
+  if (codeOf(error) !== 'ENOSPC') return undefined;
+  const folder = dirname(path);
+  const where = folder.startsWith(tmpdir()) ? `${tmpdir()}: set TMPDIR to another folder` : folder;
+  return new HeadwaterError('DATA_UNUSABLE', `there is no room for ${what} in ${where}`, {
+    cause: error,
+  });
+}
+
+/** Throws NOT_FOUND, CONFIG_INVALID, and DATA_UNUSABLE where there is no room for it. */
 export async function unpack(image: string, to: string): Promise<void> {
+  try {
+    await unpacked(image, to);
+  } catch (error) {
+    throw noRoom(error, `the unpacked ${image}`, to) ?? error;
+  }
+}
+
+async function unpacked(image: string, to: string): Promise<void> {
   const found = await stat(image).catch(() => undefined);
   if (found?.isFile() !== true)
     throw new HeadwaterError('NOT_FOUND', `there is no image ${image}: give the path of an .img`);
@@ -38,6 +58,7 @@ export async function unpack(image: string, to: string): Promise<void> {
     // What was cut short unpacks as well, up to where it was cut: the unpacker's word counts.
     if (code !== 0) throw new Error(said.trim() || `${command} ended with ${code}`);
   } catch (error) {
+    if (codeOf(error) === 'ENOSPC') throw error;
     throw new HeadwaterError(
       'CONFIG_INVALID',
       codeOf(error) === 'ENOENT'
@@ -77,8 +98,11 @@ async function gpt(file: FileHandle): Promise<Partition[]> {
   return found;
 }
 
-/** Of an image, or of a card of `cardBytes`. Throws CONFIG_INVALID for what has no partitions. */
-export async function partitionsOf(image: string, cardBytes?: number): Promise<Partition[]> {
+/** Of an image, or of a card of `cardBytes`; `called`: by whom it was given. Throws CONFIG_INVALID for what has no partitions. */
+export async function partitionsOf(
+  image: string,
+  { cardBytes, called = image }: { cardBytes?: number; called?: string } = {},
+): Promise<Partition[]> {
   const file = await open(image, 'r');
   try {
     const size = cardBytes ?? (await file.stat()).size;
@@ -86,7 +110,7 @@ export async function partitionsOf(image: string, cardBytes?: number): Promise<P
     if (first.length < SECTOR || first.readUInt16LE(510) !== 0xaa55)
       throw new HeadwaterError(
         'CONFIG_INVALID',
-        `${image} is no image of a disk: it has no partition table`,
+        `${called} is no image of a disk: it has no partition table`,
       );
     const found: Partition[] = [];
     for (let index = 0; index < 4; index++) {
@@ -104,7 +128,7 @@ export async function partitionsOf(image: string, cardBytes?: number): Promise<P
     if (found.length === 0 || beyond !== undefined)
       throw new HeadwaterError(
         'CONFIG_INVALID',
-        `${image} is not whole: ${beyond === undefined ? 'it has no partitions' : `partition ${beyond.number} ends behind its end`}`,
+        `${called} is not whole: ${beyond === undefined ? 'it has no partitions' : `partition ${beyond.number} ends behind its end`}`,
       );
     return found;
   } finally {

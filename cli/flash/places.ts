@@ -1,5 +1,5 @@
 /** What of the call says where things go: cards, files, folders, or machines that run. */
-import { realpathSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Card } from './provision.ts';
@@ -38,6 +38,18 @@ function named(place: string): string {
   }
 }
 
+/** Throws USAGE. */
+function checkKind(place: string, isTable: boolean): void {
+  const isFolder = statSync(place, { throwIfNoEntry: false })?.isDirectory();
+  if (isTable && isFolder === false)
+    throw new HeadwaterError(
+      'USAGE',
+      `--to ${place} is a file: the cards of a table need a folder`,
+    );
+  if (!isTable && isFolder === true)
+    throw new HeadwaterError('USAGE', `--to ${place} is a folder: name a file in it, FILE.img`);
+}
+
 /** Where each card goes: a file, a file in a folder, or a device that was named twice. Throws USAGE. */
 export function placesOf(
   cards: readonly Card[],
@@ -65,5 +77,6 @@ export function placesOf(
   }
   const [first = ''] = to;
   if (to.length > 1) throw new HeadwaterError('USAGE', '--to: one file, or one folder for a table');
+  checkKind(first, isTable);
   return isTable ? cards.map(({ name }) => join(first, `${name}.img`)) : [first];
 }

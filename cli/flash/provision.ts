@@ -42,8 +42,8 @@ const FOLDER = '/var/lib/headwater-flash';
 const SEED = '/var/lib/cloud/seed/nocloud';
 
 /** What kind of image it is. Throws CONFIG_INVALID for one that this cannot be done with. */
-export async function stockOf(image: string): Promise<Stock> {
-  const partitions = await partitionsOf(image);
+export async function stockOf(image: string, called = image): Promise<Stock> {
+  const partitions = await partitionsOf(image, { called });
   for (const { offset } of partitions) {
     const root = new Ext(image, offset);
     const release = (await root.read('/usr/lib/os-release'))?.toString('utf8');
@@ -64,7 +64,7 @@ export async function stockOf(image: string): Promise<Stock> {
   }
   throw new HeadwaterError(
     'CONFIG_INVALID',
-    `${image} has no Debian on an ext4 partition: Raspberry Pi OS and Debian's generic images are known`,
+    `${called} has no Debian on an ext4 partition: Raspberry Pi OS and Debian's generic images are known`,
   );
 }
 
@@ -239,7 +239,7 @@ export function filesFor(
 
 /** The gateway for which a card was written that has not been booted since; undefined: it is none. */
 export async function waitsForBoot(card: string, cardBytes: number): Promise<string | undefined> {
-  const partitions = await partitionsOf(card, cardBytes).catch((): [] => []);
+  const partitions = await partitionsOf(card, { cardBytes }).catch((): [] => []);
   for (const { offset } of partitions) {
     const name = await new Ext(card, offset).read(`${FOLDER}/name`);
     if (name !== undefined && name.length > 0) return name.toString('utf8').trim();

@@ -3,12 +3,12 @@
  * whose input a tar with package, token and script goes. What stands there already is kept: buffer, identity, settings.
  */
 import { spawn } from 'node:child_process';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { inParts, type Report, type Work } from './batch.ts';
 import type { Card, Payload } from './provision.ts';
+import { endsClean, inScratch } from './scratch.ts';
 
 const CONNECT_SECONDS = 20;
 const SAID_CHARS_MAX = 4000;
@@ -127,8 +127,7 @@ async function installBySsh(
 ): Promise<Installed> {
   // Who is named by the machine alone needs it no second time.
   const about = token === undefined ? '' : `${host}: `;
-  const folder = await mkdtemp(join(process.env['TMPDIR'] ?? tmpdir(), 'headwater-ssh-'));
-  try {
+  return await inScratch(async (folder) => {
     const files: [string, string | Buffer][] = [
       ['install.sh', INSTALL],
       ['architecture', payload.architecture],
@@ -141,7 +140,6 @@ async function installBySsh(
     ];
     for (const [name, content] of files)
       await writeFile(join(folder, name), content, { mode: 0o600 });
-    await chmod(folder, 0o700);
     const { code, out, err } = await piped(folder, host);
     const last = err.trim().split('\n').at(-1) ?? '';
     if (code === SSH_FAILED)
@@ -152,9 +150,7 @@ async function installBySsh(
       'CONFIG_INVALID',
       `${about}${last === '' ? `it ended with ${code}` : last}`,
     );
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 const INSTALLED = {
@@ -189,7 +185,9 @@ export async function overSsh(
     process.stdout.write('Nothing was done.\n');
     return;
   }
-  if ((await inParts(work, jobs ?? work.length, report)) > 0) process.exitCode = 1;
+  const stop = endsClean('the same call goes on with what was not done');
+  const failed = await inParts(work, jobs ?? work.length, report).finally(stop);
+  if (failed > 0) process.exitCode = 1;
   const left = (cards?.length ?? 0) - hosts.length;
   if (left > 0)
     process.stdout.write(

@@ -3,10 +3,10 @@
  * offset of the image. debugfs says nothing by its exit code, so everything that was written is read back.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadwaterError, codeOf } from '../../shared/errors.ts';
+import { inScratch } from './scratch.ts';
 
 const OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -94,8 +94,7 @@ export class Ext {
     files: readonly ImageFile[],
     links: readonly { path: string; to: string }[],
   ): Promise<void> {
-    const folder = await mkdtemp(join(tmpdir(), 'headwater-flash-'));
-    try {
+    await inScratch(async (folder) => {
       const commands: string[] = [];
       const made = new Set<string>();
       const enter = (path: string): string => {
@@ -117,7 +116,7 @@ export class Ext {
         const source = join(folder, String(index));
         await writeFile(source, content);
         const name = enter(path);
-        commands.push(`write ${source} ${name}`);
+        commands.push(`write "${source}" ${name}`);
         commands.push(`set_inode_field ${name} mode 0${(0o100000 | mode).toString(8)}`);
         commands.push(`set_inode_field ${name} uid 0`, `set_inode_field ${name} gid 0`);
       }
@@ -133,9 +132,7 @@ export class Ext {
             `${path} could not be written into the image's root file system: is it full?`,
           );
       }
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+    });
   }
 
   /** Throws CONFIG_INVALID where the file system is not whole. */
@@ -165,19 +162,16 @@ export class Fat {
 
   /** Into its root folder. Throws CONFIG_INVALID. */
   async write(name: string, content: Buffer): Promise<void> {
-    const folder = await mkdtemp(join(tmpdir(), 'headwater-flash-'));
-    try {
+    await inScratch(async (folder) => {
       const source = join(folder, 'file');
       await writeFile(source, content);
       const { said } = await run('mcopy', ['-o', '-i', this.at, source, `::/${name}`]);
       const back = await this.read(`/${name}`);
-      if (back?.equals(await readFile(source)) !== true)
+      if (back?.equals(content) !== true)
         throw new HeadwaterError(
           'CONFIG_INVALID',
           `${name} could not be written into the image's boot partition: ${said.trim()}`,
         );
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+    });
   }
 }

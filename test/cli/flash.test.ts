@@ -1,20 +1,21 @@
 /** Cards from stock images: made-up images and disks, the real tools, and media that fail in every way. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { open, truncate } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { flash } from '../../cli/flash.ts';
 import { Report } from '../../cli/flash/batch.ts';
 import { cardAt, checkSame, disksOf, type Block } from '../../cli/flash/cards.ts';
-import { partitionsOf } from '../../cli/flash/image.ts';
+import { noRoom, partitionsOf } from '../../cli/flash/image.ts';
 import { filesFor, hostnameOf, waitsForBoot, type Card } from '../../cli/flash/provision.ts';
 import { Ext, Fat } from '../../cli/flash/tools.ts';
 import { readTable, wifiProblem } from '../../cli/flash/table.ts';
 import { writeCard, type Medium } from '../../cli/flash/write.ts';
 import { parse } from 'yaml';
 import { joinTokenText } from '../../shared/access/join-token.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { ROOT, start, temporaryFolder, until } from '../support/process.ts';
 
 const MIB = 1024 * 1024;
 const ROOT_AT = 8 * MIB;
@@ -197,7 +198,7 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
       readFileSync(image).copy(disk, 0, 0, 512);
       writeFileSync(plain, disk);
       await expect(run(plain, ...args)).rejects.toThrow(
-        /is not whole: partition 2 ends behind its end/,
+        `${plain} is not whole: partition 2 ends behind its end`,
       );
       writeFileSync(plain, Buffer.concat([disk, Buffer.alloc(20 * MIB)]));
       await expect(run(plain, ...args)).rejects.toThrow(/has no Debian on an ext4 partition/);
@@ -209,6 +210,38 @@ describe.skipIf(!has('mke2fs') && !existsSync('/usr/sbin/mke2fs'))(
       );
       expect(process.exitCode).toBe(1);
       expect(existsSync(to)).toBe(false);
+    });
+
+    it('interrupted while a token lies in a file of this machine, nothing of it stays there', async () => {
+      const room = join(temporaryFolder(), 'a room'); // debugfs reads names from a script.
+      mkdirSync(room);
+      const program = `import { flash } from '${ROOT}/cli/flash.ts'; await flash(process.argv.slice(1));`;
+      const options = ['--import', 'tsx', '--input-type=module', '--eval', program, '--'];
+      const files = (): string[] =>
+        readdirSync(room, { recursive: true, encoding: 'utf8' }).filter((name) =>
+          name.includes('/'),
+        );
+      for (const to of [join(room, 'whole.img'), join(room, 'cut.img')]) {
+        const child = start(process.execPath, [...options, ...one(to)], { TMPDIR: room });
+        const isCut = to.endsWith('cut.img');
+        // Those that go into the image; the image itself comes before.
+        if (isCut)
+          await until('its files', () => files().some((name) => name.endsWith('/4')), 30_000, 1);
+        expect(await (isCut ? child.kill('SIGINT') : child.exited)).toBe(isCut ? 130 : 0);
+        // tsx keeps what it has compiled there.
+        const left = readdirSync(room).filter((name) => !/^whole\.img$|^tsx-/.test(name));
+        expect(left).toEqual([]);
+      }
+    });
+
+    it('a place that is a folder where a file is meant, or a file where a folder is, is refused before anything is made', async () => {
+      await expect(run(...one(folder))).rejects.toThrow(/is a folder: name a file in it/);
+      const table = join(folder, 'one.csv');
+      writeFileSync(table, 'name\nroof-1\n');
+      const args = ['--package', deb, '--table', table, '--tokens', folder, '--to', deb];
+      await expect(run(image, ...args)).rejects.toThrow(
+        /is a file: the cards of a table need a folder/,
+      );
     });
 
     it('a table makes a card a row, each with its own token; one that fails stops no other, and a second run makes only what is missing', async () => {
@@ -352,6 +385,19 @@ describe('what a first boot reads', () => {
     expect(wlan0['access-points'][ssid]?.password).toMatch(/^[0-9a-f]{64}$/);
     const bytes = (/^ssid=(.*)$/m.exec(keyfile)?.[1] ?? '').split(';').slice(0, -1).map(Number);
     expect(Buffer.from(bytes).toString()).toBe(ssid);
+  });
+
+  it('a full disk of this machine is one sentence that names the place, and TMPDIR where that is it', () => {
+    const full = Object.assign(new Error('ENOSPC: no space left on device, copyfile'), {
+      code: 'ENOSPC',
+    });
+    expect(noRoom(full, 'the unpacked x.img.xz', join(tmpdir(), 'a/base.img'))?.message).toBe(
+      `there is no room for the unpacked x.img.xz in ${tmpdir()}: set TMPDIR to another folder`,
+    );
+    expect(noRoom(full, "the image of 'roof-1'", '/cards/roof-1.img')?.message).toBe(
+      "there is no room for the image of 'roof-1' in /cards",
+    );
+    expect(noRoom(new Error('another'), 'x', '/y')).toBeUndefined();
   });
 
   it('a key that is made already stays, and a network without a password is open', () => {
