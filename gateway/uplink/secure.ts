@@ -43,6 +43,14 @@ function dateProblem(
     : undefined;
 }
 
+const STRANGER =
+  'no pinned authority has signed it: another server answers there (another collector, a login page of the network), or it has a new authority (a new join token makes this gateway its own, or uplink.caFile names that authority)';
+
+const signerOf = (certificate: X509Certificate, authorities: readonly X509Certificate[]) =>
+  authorities.find(
+    (each) => each.ca && certificate.checkIssued(each) && certificate.verify(each.publicKey),
+  );
+
 /** Why a chain is not to be believed; undefined: it is. `nowMs` is undefined while nobody knows the time. */
 export function chainProblem(
   chain: readonly X509Certificate[],
@@ -51,6 +59,8 @@ export function chainProblem(
 ): string | undefined {
   const [leaf] = chain;
   if (leaf === undefined) return 'no certificate was shown';
+  // First of all: what else is wrong with a stranger's certificate is no matter.
+  if (!chain.some((each) => signerOf(each, authorities) !== undefined)) return STRANGER;
   if (leaf.ca) return 'its certificate is an authority, not a server';
   // RFC 5280, 4.2.1.12: a certificate that names purposes is good for no other.
   if (leaf.keyUsage?.some((use) => SERVER_USES.includes(use)) === false)
@@ -58,16 +68,14 @@ export function chainProblem(
   for (const [index, certificate] of chain.slice(0, CHAIN_MAX).entries()) {
     const outdated = dateProblem(certificate, nowMs);
     if (outdated !== undefined) return outdated;
-    const authority = authorities.find(
-      (each) => each.ca && certificate.checkIssued(each) && certificate.verify(each.publicKey),
-    );
+    const authority = signerOf(certificate, authorities);
     if (authority !== undefined) return dateProblem(authority, nowMs);
     const issuer = chain[index + 1];
     if (issuer === undefined || issuer.fingerprint256 === certificate.fingerprint256) break;
     if (!issuer.ca || !certificate.checkIssued(issuer) || !certificate.verify(issuer.publicKey))
       return `'${certificate.subject}' is not signed by what it names`;
   }
-  return 'no pinned authority has signed it: another collector answers there, or it has a new authority (a new join token makes this gateway its own, or uplink.caFile names that authority)';
+  return STRANGER;
 }
 
 /** What the other side has sent, its own certificate first. */
@@ -86,7 +94,10 @@ function chainOf(socket: TLSSocket): X509Certificate[] {
 /** OpenSSL's sentence is the part before the file and line of its source. */
 function tlsProblem(error: unknown): string {
   const said = /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]+):/.exec(messageOf(error))?.[1];
-  return said === undefined ? messageOf(error) : `no TLS: ${said}`;
+  if (said === undefined) return messageOf(error);
+  const other =
+    said === 'wrong version number' ? ', as of another server or a login page of the network' : '';
+  return `no TLS: ${said}${other}`;
 }
 
 /** A connection, and what the other side has shown: asked again later, Node gives no issuers any more. */

@@ -2,12 +2,15 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate, createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Authority } from '../../collector/enroll/authority.ts';
 import type { Member } from '../../collector/enroll/registry.ts';
 import { joinTokenText, parseJoinToken } from '../../shared/access/join-token.ts';
+import { selfSigned } from '../support/certificates.ts';
 import {
   again,
   age,
@@ -147,6 +150,34 @@ describe('enrolment', () => {
     const misled = joinTokenText({ ...usual, gateway: 'misled', fingerprint: other, secret });
     await said((await gateway(saved(misled))).notices, /no pinned authority has signed it/);
     await connected(await gateway(saved(enrolled)));
+  });
+
+  it('a network that wants a login first answers in the place of the collector: that is said, the token stays, and it comes in later', async () => {
+    const token = parseJoinToken(await tokenFor(site, 'hotel'), 'test');
+    const shown: string[] = [];
+    const redirect = (asked: IncomingMessage, answer: ServerResponse): void => {
+      shown.push(String(asked.headers.authorization));
+      answer.writeHead(302, { location: 'http://login.example/' }).end();
+    };
+    const { cert, key } = selfSigned(temporaryFolder(), '127.0.0.1');
+    const files = { cert: readFileSync(cert), key: readFileSync(key) };
+    for (const [portal, why] of [
+      [
+        createServer(redirect),
+        /no TLS: wrong version number, as of another server or a login page/,
+      ],
+      [createSecureServer(files, redirect), /no pinned authority .*a login page of the network/],
+    ] as const) {
+      await new Promise<void>((resolve) => portal.listen(0, '127.0.0.1', () => resolve()));
+      const { port } = portal.address() as { port: number };
+      const urls = [`https://127.0.0.1:${port}`];
+      const path = saved(joinTokenText({ ...token, urls }));
+      await said((await gateway(path)).notices, why);
+      expect(existsSync(path)).toBe(true);
+      portal.close();
+    }
+    expect(shown).toEqual([]);
+    await connected(await gateway(saved(joinTokenText(token))));
   });
 
   it('after 400 days offline, its certificate expired, it comes back by itself and brings what it had acknowledged; beyond the grace it is told that it needs a token', async () => {
