@@ -113,7 +113,10 @@ export interface TimeSeriesStore {
   marks(prefix: string): Promise<Map<string, string>>;
   series(): Promise<SeriesKey[]>;
   latest(filter: SeriesFilter): Promise<LatestPoint[]>;
-  /** Throws QUERY_INVALID for a cursor that it did not give, STORE_UNAVAILABLE. */
+  /**
+   * Series come in an order that their names alone decide, so that a cursor says the same of a store that was filled anew.
+   * Throws QUERY_INVALID for a cursor that it did not give, STORE_UNAVAILABLE.
+   */
   query(query: StoreQuery): AsyncIterable<PointsPart>;
   /**
    * Every point of [fromMs, toMs), in any order, for the audit. Left out by a store that cannot say to the nanosecond.

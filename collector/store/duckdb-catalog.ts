@@ -12,7 +12,10 @@ import { matches, seriesName, type SeriesFilter, type SeriesKey } from './store.
 export type Kind = 'num' | 'txt' | 'bool';
 
 export interface Series extends SeriesKey {
+  /** In order of their coming: a store that is filled anew gives others. */
   id: number;
+  /** As `seriesName` has it. */
+  name: string;
   kind: Kind;
   /** Of the newest point: time in ns, then identity, decide. */
   latest: { timeMs: number; ns: number; value: FieldValue } | undefined;
@@ -66,16 +69,21 @@ export class Catalog {
     for (const [id, measurement, field, tags, kind] of await rows(
       'SELECT id, measurement, field, tags, kind FROM series ORDER BY id',
     )) {
-      const series: Series = {
-        id: Number(id),
+      const key: SeriesKey = {
         measurement: String(measurement),
         field: String(field),
         tags: JSON.parse(String(tags)) as Record<string, string>,
+      };
+      const name = seriesName(key);
+      const series: Series = {
+        ...key,
+        id: Number(id),
+        name,
         kind: kind as Kind,
         latest: undefined,
       };
       this.list.push(series);
-      this.bySeries.set(seriesName(series), series);
+      this.bySeries.set(name, series);
     }
   }
 
@@ -119,7 +127,7 @@ export class Catalog {
     const name = seriesName(key);
     let series = this.bySeries.get(name);
     if (series === undefined) {
-      series = { ...key, id: this.list.length, kind, latest: undefined };
+      series = { ...key, id: this.list.length, name, kind, latest: undefined };
       this.list.push(series);
       this.bySeries.set(name, series);
       this.freshSeries.push(series);
@@ -170,9 +178,11 @@ export class Catalog {
     series.latest = { timeMs, ns, value };
   }
 
-  /** Series that have points. Call `settle` before. */
+  /** Series that have points, in order of their names: the same in a store that was filled anew. Call `settle` before. */
   all(): readonly Series[] {
-    this.present ??= this.list.filter(({ latest }) => latest !== undefined);
+    this.present ??= this.list
+      .filter(({ latest }) => latest !== undefined)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
     return this.present;
   }
 

@@ -3,7 +3,7 @@ import type { FieldValue } from '../../shared/model/reading.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
 import { valueOf, type Series } from './duckdb-catalog.ts';
 import type { Cursor } from './pages.ts';
-import { seriesName, type AggregateFunction, type SeriesPoints, type StoreQuery } from './store.ts';
+import type { AggregateFunction, SeriesPoints, StoreQuery } from './store.ts';
 
 /** Rows in one part at most. */
 const PART_ROWS = 5000;
@@ -22,7 +22,17 @@ const PLACE = '(time, origin, seq, idx)';
 export const isOfNumbers = ({ everyMs, fn }: StoreQuery): boolean =>
   (everyMs !== undefined || fn !== undefined) && NUMBERS[fn ?? 'mean'] !== undefined;
 
-/** `time // width` in SQL floors towards zero; times before 1970 do not occur (they are implausible). */
+/** The table `place`: where each of these series comes in an answer. Undefined: they come in order of their numbers. */
+function placesSql(some: readonly Series[]): string | undefined {
+  if (some.every(({ id }, at) => at === 0 || id > (some[at - 1]?.id ?? id))) return undefined;
+  const ids = some.map(({ id }) => id).join(',');
+  return `(SELECT unnest([${ids}]) AS placed, unnest(range(${some.length})) AS place)`;
+}
+
+/**
+ * Of series in the order of `wanted`, from the cursor's on. `time // width` in SQL floors towards zero; times before 1970 do
+ * not occur (they are implausible).
+ */
 export function querySql(
   query: StoreQuery,
   wanted: readonly Series[],
@@ -32,11 +42,15 @@ export function querySql(
   const raw = everyMs === undefined && fn === undefined;
   const name = fn ?? 'mean';
   // Text and truth have no mean: only what is defined for them is answered.
-  const some = isOfNumbers(query) ? wanted.filter(({ kind }) => kind === 'num') : wanted;
+  const numbers = isOfNumbers(query) ? wanted.filter(({ kind }) => kind === 'num') : wanted;
+  const some = from(numbers, cursor);
   if (some.length === 0) return undefined;
   const where = whereSql(query, some, raw, cursor);
+  const places = placesSql(some);
+  const placed = places === undefined ? '' : ` JOIN ${places} ON placed = series`;
+  const order = places === undefined ? 'series' : 'place';
   if (raw)
-    return `SELECT series, time // 1000000, num, txt FROM points WHERE ${where} ORDER BY series, time, origin, seq, idx${limitSql(query, cursor)}`;
+    return `SELECT series, time // 1000000, num, txt FROM points${placed} WHERE ${where} ORDER BY ${order}, time, origin, seq, idx${limitSql(query, cursor)}`;
   const width = everyMs === undefined ? undefined : nanosOf(everyMs, 0);
   const bucket =
     width !== undefined
@@ -45,14 +59,23 @@ export function querySql(
         ? `CAST(${Math.ceil(fromMs)} AS BIGINT)`
         : 'min(time) // 1000000';
   const group = width === undefined ? '' : `, time // ${width}`;
-  return `SELECT series, ${bucket} AS bucket, ${valueSql(name)} FROM points WHERE ${where} GROUP BY series${group} ORDER BY series, bucket`;
+  const values = `SELECT series, ${bucket} AS bucket, ${valueSql(name)} FROM points WHERE ${where} GROUP BY series${group}`;
+  if (places === undefined) return `${values} ORDER BY series, bucket`;
+  return `SELECT * EXCLUDE (placed, place) FROM (${values})${placed} ORDER BY place, bucket`;
+}
+
+/** Of a list of series, those from the cursor's on: the others were given. */
+function from(some: readonly Series[], cursor: Cursor | undefined): readonly Series[] {
+  if (cursor === undefined) return some;
+  const at = some.findIndex(({ name }) => name === cursor.series);
+  return at < 0 ? some : some.slice(at);
 }
 
 /** What is not wanted is not sorted either, and stands in no memory until somebody clears up; those of the cursor's time come again. */
 const limitSql = ({ limit }: StoreQuery, cursor: Cursor | undefined): string =>
   limit === undefined ? '' : ` LIMIT ${limit + (cursor?.given ?? 0)}`;
 
-/** Of these series, in a range of times, behind a cursor. */
+/** Of these series, in a range of times, behind a cursor in the first of them. */
 function whereSql(
   { fromMs, toMs }: StoreQuery,
   some: readonly Series[],
@@ -62,13 +85,9 @@ function whereSql(
   const conditions = [`series IN (${some.map(({ id }) => id).join(',')})`];
   if (fromMs !== undefined) conditions.push(`time >= ${nanosOf(Math.ceil(fromMs), 0)}`);
   if (toMs !== undefined) conditions.push(`time < ${nanosOf(Math.ceil(toMs), 0)}`);
-  const at = cursor && some.find((series) => seriesName(series) === cursor.series);
-  if (at !== undefined && cursor !== undefined)
-    conditions.push(
-      raw
-        ? `(series > ${at.id} OR (series = ${at.id} AND time >= ${nanosOf(cursor.timeMs, 0)}))`
-        : `series >= ${at.id}`,
-    );
+  const [first] = some;
+  if (raw && cursor !== undefined && first?.name === cursor.series)
+    conditions.push(`(series <> ${first.id} OR time >= ${nanosOf(cursor.timeMs, 0)})`);
   return conditions.join(' AND ');
 }
 
@@ -87,12 +106,13 @@ export async function slicesOf(
 ): Promise<Series[][]> {
   if (query.everyMs !== undefined || query.fn !== undefined || wanted.length <= 1)
     return [[...wanted]];
-  const where = whereSql(query, wanted, true, cursor);
+  const some = from(wanted, cursor);
+  const where = whereSql(query, some, true, cursor);
   const counts = await rows(`SELECT series, count(*) FROM points WHERE ${where} GROUP BY series`);
   const count = new Map(counts.map(([id, number]) => [Number(id), Number(number)]));
   const slices: Series[][] = [];
   let points = Infinity;
-  for (const series of wanted) {
+  for (const series of some) {
     const own = count.get(series.id) ?? 0;
     if (own === 0) continue;
     if (points + own > SLICE_POINTS) {

@@ -2,7 +2,8 @@
  * Parts of a query's answer: limited, with cursors.
  *
  * A cursor names a series, the millisecond of the last point given of it and how many points of that millisecond were
- * given: points that arrive meanwhile elsewhere change nothing behind it.
+ * given: points that arrive meanwhile elsewhere change nothing behind it. Which series come behind it is the same in a store
+ * that was filled anew: they come in an order of their names.
  */
 import { HeadwaterError } from '../../shared/errors.ts';
 import {
@@ -23,16 +24,20 @@ export interface Cursor {
 /** Points in one part at most. */
 export const PART_POINTS = 5000;
 
+/** Of the order of series: a cursor of another one would say something else. */
+const ORDER = 2;
+
 const cursorText = ({ series, timeMs, given }: Cursor): string =>
-  Buffer.from(JSON.stringify([series, timeMs, given])).toString('base64url');
+  Buffer.from(JSON.stringify([ORDER, series, timeMs, given])).toString('base64url');
 
 /** Throws QUERY_INVALID. */
 export function parseCursor(text: string): Cursor {
   try {
-    const [series, timeMs, given] = JSON.parse(
+    const [order, series, timeMs, given] = JSON.parse(
       Buffer.from(text, 'base64url').toString('utf8'),
     ) as unknown[];
     if (
+      order === ORDER &&
       typeof series === 'string' &&
       Array.isArray(JSON.parse(series)) &&
       typeof timeMs === 'number' &&

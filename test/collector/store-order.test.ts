@@ -41,7 +41,7 @@ async function pointsOf(store: DuckDbStore): Promise<Map<string, number[]>> {
       ...(found.get(tags['of'] ?? '') ?? []),
       ...points.map(([, value]) => Number(value)),
     ]);
-  return found;
+  return new Map([...found].sort(([a], [b]) => Number(a) - Number(b)));
 }
 
 /** Numbers of the series as the rows lie. */

@@ -28,7 +28,7 @@ interface Answers {
 async function asked(store: DuckDbStore, fromMs: number): Promise<Answers> {
   const session = await store.session({ timeoutMs: 10_000, signal: undefined });
   try {
-    const all = await store.known();
+    const all = (await store.known()).toSorted((a, b) => a.id - b.id);
     const [from, to] = [nanosOf(fromMs, 0), nanosOf(T0 + 1e9, 0)];
     const recent = await store.recent(session, all, from, to);
     const inFile = await session.all(

@@ -73,6 +73,11 @@ describe('a store that begins with less than its source once had', () => {
       expect(incomplete?.[0], path).toMatchObject({ of: 'readings', from: null });
       expect(response.headers.get('headwater-incomplete'), path).toMatch(/^readings \.\.\//);
     }
+    const exported = await (await fetch(`${base}/api/v1/export?format=jsonl`)).text();
+    expect(JSON.parse(exported.trim().split('\n').at(-1) ?? '')).toMatchObject({
+      end: true,
+      incomplete: [{ of: 'readings' }],
+    });
     const ledger = start(
       process.execPath,
       ['cli/bin.mjs', 'ledger', '--http', base.slice(7)],

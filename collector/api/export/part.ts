@@ -69,6 +69,7 @@ const WITH_CURSORS: readonly Column[] = [
 ];
 
 type Parts = AsyncIterable<PointsPart>;
+type Lacks = () => ReturnType<typeof incompleteness>;
 
 async function* batchesOf(parts: Parts, columns: readonly Column[]): AsyncGenerator<Batch> {
   const batches = new Batches(columns);
@@ -92,12 +93,15 @@ async function* batchesOf(parts: Parts, columns: readonly Column[]): AsyncGenera
   if ((last[0]?.length ?? 0) > 0) yield last;
 }
 
-async function* jsonLines(parts: Parts): AsyncGenerator<string> {
+/** `lacks`: what the store lacks, asked before and behind: whatever it had not when a point was passed is not in the answer. */
+async function* jsonLines(parts: Parts, lacks: Lacks): AsyncGenerator<string> {
+  const before = lacks();
   for await (const { points, cursor, ...series } of parts) {
     const line = lineOf('jsonl', series);
     yield `${points.map(([time, value]) => line(time, value)).join('')}{"cursor":"${cursor}"}\n`;
   }
-  yield '{"end":true}\n';
+  const incomplete = before.length > 0 ? before : lacks();
+  yield `${JSON.stringify({ end: true, ...(incomplete.length > 0 && { incomplete }) })}\n`;
 }
 
 async function* csvLines(parts: Parts, hasCursors: boolean): AsyncGenerator<string> {
@@ -114,8 +118,9 @@ function partsOf(
   format: Format,
   parts: Parts,
   hasCursors: boolean,
+  lacks: Lacks,
 ): AsyncIterable<string | Uint8Array> {
-  if (format === 'jsonl') return jsonLines(parts);
+  if (format === 'jsonl') return jsonLines(parts, lacks);
   if (format === 'csv') return csvLines(parts, hasCursors);
   const columns = hasCursors ? WITH_CURSORS : COLUMNS;
   return ENCODERS[format](columns, batchesOf(parts, columns));
@@ -145,10 +150,11 @@ export const exportPart: CollectorPart<Running> = {
         checkAsked(identity, given);
         if (query.cursor !== undefined) parseCursor(query.cursor);
         const parts = seenParts(store, query, identity);
+        const lacks: Lacks = () => incompleteness(stage);
         return {
           type: FORMATS[format],
-          parts: partsOf(format, parts, given.get('cursors') === 'true'),
-          headers: headersOf(incompleteness(stage)),
+          parts: partsOf(format, parts, given.get('cursors') === 'true', lacks),
+          headers: headersOf(lacks()),
         };
       },
     },
