@@ -136,10 +136,14 @@ function rebase(base: Base, record: TreeObject): void {
     throw new Undecodable(`SenML: version ${version} is not known`);
 }
 
-/** Undefined: it has no value of its own. Throws Undecodable. */
+/** Undefined: it says something for those behind it alone. Throws Undecodable. */
 function pointOf(record: TreeObject, base: Base, receivedMs: number): Decoded | undefined {
   const fields = valuesOf(record, base);
-  if (fields.isEmpty) return undefined;
+  if (fields.isEmpty) {
+    const own = text(record, 'n');
+    if (own === undefined) return undefined;
+    throw new Undecodable(`SenML: '${own.slice(0, 40)}' has no value`);
+  }
   const name = `${base.name}${text(record, 'n') ?? ''}`;
   if (!NAME.test(name)) throw new Undecodable(`SenML: '${name.slice(0, 40)}' is no name`);
   const unit = text(record, 'u') ?? base.unit;

@@ -1,7 +1,8 @@
 /**
  * CBOR (RFC 8949) as a tree, by cborg: strict about lengths and duplicate keys. Integer keys become their digits,
- * integers beyond 2^53 stay whole, bytes stay bytes; tags 0 and 1 are times, 2 and 3 large integers, 55799 (this is
- * CBOR) and other tags are looked through. The only file that imports cborg.
+ * integers beyond 2^53 stay whole, bytes stay bytes; tags 0 and 1 are times, 2 and 3 large integers, 4 and 5 fractions,
+ * 55799 (this is CBOR) and tags that nobody knows are looked through; those that stand for what was said elsewhere are
+ * refused. The only file that imports cborg.
  */
 import { decode, type TagDecodeControl } from 'cborg';
 import { DEPTH_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
@@ -31,17 +32,40 @@ function ofBytes(value: unknown, negative: boolean): bigint {
   return negative ? -1n - magnitude : magnitude;
 }
 
-/** Tags that say how a text or bytes are encoded, or nothing about the value: it is what it is. */
-const TRANSPARENT = [21, 22, 23, 24, 32, 33, 34, 35, 36, 37, 55799];
+const isWhole = (value: unknown): value is number | bigint =>
+  typeof value === 'bigint' || Number.isInteger(value);
+
+/** Section 3.4.4: [exponent, mantissa], of ten or of two. SenML's numbers may be so (RFC 8428, section 6). */
+function ofFraction(value: unknown, base: 10 | 2): unknown {
+  const [exponent, mantissa, more] = Array.isArray(value) ? (value as unknown[]) : [];
+  if (!isWhole(exponent) || !isWhole(mantissa) || more !== undefined)
+    throw new Undecodable(`CBOR: tag ${base === 10 ? 4 : 5} is not on an exponent and a mantissa`);
+  if (Number(exponent) === 0) return mantissa;
+  // As a text it is rounded once.
+  return base === 10 ? Number(`${mantissa}e${exponent}`) : Number(mantissa) * 2 ** Number(exponent);
+}
+
+/** References to texts and values that stand elsewhere in the payload: a number in their place would be a wrong value. */
+const REFERRING = [25, 28, 29, 256];
+
+function refused(tag: number): never {
+  throw new Undecodable(`CBOR: references (tag ${tag}) are not followed`);
+}
 
 type TagDecoder = (control: TagDecodeControl) => unknown;
-const TAGS: Record<number, TagDecoder> = {
+const KNOWN: Record<number, TagDecoder> = {
   0: (value) => ofDateText(value()),
   1: (value) => ofEpoch(value()),
   2: (value) => ofBytes(value(), false),
   3: (value) => ofBytes(value(), true),
-  ...Object.fromEntries(TRANSPARENT.map((tag) => [tag, (value: TagDecodeControl) => value()])),
+  4: (value) => ofFraction(value(), 10),
+  5: (value) => ofFraction(value(), 2),
+  ...Object.fromEntries(REFERRING.map((tag) => [tag, () => refused(tag)])),
 };
+
+/** What most tags add (how a text is encoded, what a number is of) takes nothing from the value: it is what it is. */
+const lookThrough: TagDecoder = (value) => value();
+const TAGS = new Proxy(KNOWN, { get: (known, tag) => known[Number(tag)] ?? lookThrough });
 
 /** Keys as text; two keys that become one are refused. */
 function keyed(entries: Iterable<[unknown, unknown]>, depth: number): Tree {

@@ -14,7 +14,7 @@ import { Fields, Undecodable, type Decoded, type FieldMeta } from '../../../shar
 import { parseJson } from '../../../shared/codecs/exact-json.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import { flatten, isObject, own, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
-import type { MessageContext } from './context.ts';
+import type { CodecState, MessageContext } from './context.ts';
 import { textOf } from './text.ts';
 
 interface Property {
@@ -115,9 +115,19 @@ function reading(
   return decoded;
 }
 
+const describedAt = (domain: string, device: string): string => `homie/${domain}/5/${device}`;
+
+/** Elsewhere than below `homie/` only a device that has described itself there is one: `sensors/5/…` may be anything, also bytes. */
+function isClaimed(domain: string, [version, device, node]: string[], state: CodecState): boolean {
+  if (domain === 'homie') return true;
+  if (version !== '5' || device === undefined) return false;
+  return node === '$description' || state.get(describedAt(domain, device)) !== undefined;
+}
+
 /** Throws Undecodable; undefined where nothing says that it is Homie. */
 export function decodeHomie(payload: Buffer, context: MessageContext): Decoded[] | undefined {
   const [domain = '', ...levels] = context.topic.split('/');
+  if (!isClaimed(domain, levels, context.state)) return undefined;
   const text = textOf(payload);
   return levels[0] === '5'
     ? version5(domain, levels.slice(1), text, context)
@@ -132,8 +142,8 @@ function version5(
 ): Decoded[] | undefined {
   const [device, node, property, more] = levels;
   if (device === undefined || device === '' || node === undefined) return undefined;
-  if (device.startsWith('$')) return domain === 'homie' ? [] : undefined; // $broadcast
-  const key = `homie/${domain}/5/${device}`;
+  if (device.startsWith('$')) return []; // $broadcast
+  const key = describedAt(domain, device);
   if (node === '$description') {
     let properties: Properties;
     try {
@@ -146,7 +156,6 @@ function version5(
     return [];
   }
   const known = state.get(key) as Properties | undefined;
-  if (known === undefined && domain !== 'homie') return undefined;
   if (node === '$state')
     return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
   if (node.startsWith('$')) return []; // $log, $alert
@@ -163,7 +172,6 @@ function version4(
 ): Decoded[] | undefined {
   const [device, node, property, attribute] = levels;
   if (device === undefined || device === '' || node === undefined) return undefined;
-  if (domain !== 'homie') return undefined;
   if (device.startsWith('$')) return [];
   if (node === '$state')
     return [reading('homie_device', { device }, 'state', text, { datatype: 'string' })];
