@@ -1,4 +1,5 @@
 /** Packets of MQTT 5, read from a client and written to it. Clauses are those of OASIS MQTT 5.0. */
+import { isUtf8 } from 'node:buffer';
 import { messageOf } from '../../shared/errors.ts';
 import {
   PUBCOMP,
@@ -81,6 +82,9 @@ export function readConnect5(body: Buffer): Connect {
     const topic = readString(body, properties.end, 'will topic');
     checkName(checkTopicName, topic.text);
     const payload = readBinary(body, topic.end, 'will message');
+    // Said now: at its time nobody is there to be told.
+    if (properties.properties.numbers.payloadFormat === 1 && !isUtf8(payload.data))
+      throw new Refusal(REASON.payloadFormatInvalid, 'the will message is not UTF-8');
     at = payload.end;
     will = {
       topic: topic.text,

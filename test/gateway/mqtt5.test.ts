@@ -289,6 +289,16 @@ describe('what is not allowed gets one reason, and a second client goes on', () 
     ['[MQTT-3.1.3-8] a client id with a wildcard', () => connect5('a/+'), 0x85],
     ['a client id that is too long', () => connect5('x'.repeat(2000)), 0x85],
     ['a will on a wildcard', () => connect5('m', { will: { topic: 'a/#', payload: 'x' } }), 0x90],
+    [
+      'a will that says it is UTF-8 and is not',
+      () => {
+        const properties = [P.payloadFormat(1)];
+        const bytes = connect5('m', { will: { topic: 'a', payload: '~', properties } });
+        bytes[bytes.lastIndexOf(0x7e)] = 0xff;
+        return bytes;
+      },
+      0x99,
+    ],
   ])('CONNECT with %s', async (_name, bytes, reason) => {
     const each = reader5(await rawClient(running.port));
     each.send(bytes());
