@@ -19,6 +19,7 @@ if (!existsSync(built)) {
 import(built.href)
   .then(({ main }) => main(process.argv.slice(2)))
   .catch((error) => {
+    // Here and in gateway/bin.mjs: one more file could not be opened where none may be.
     const isOfFiles = error.code === 'EMFILE' || error.code === 'ENFILE';
     const advice = isOfFiles
       ? ': this process may open too few; raise the limit (ulimit -n 1024)'

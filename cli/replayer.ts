@@ -56,72 +56,90 @@ export const topicOf = (template: string, values: Map<string, string>): string =
     (values.get(name) ?? '').replaceAll(/[+#/]/g, '_'),
   );
 
+/** Publishes at QoS 1, with no more unacknowledged than its caller waits for. */
+class Window {
+  sent = 0;
+  acknowledged = 0;
+  failure: unknown;
+  private readonly client: MqttClient;
+  private readonly onProgress: (acknowledged: number) => void;
+  private wake: (() => void) | undefined;
+
+  constructor(client: MqttClient, onProgress: (acknowledged: number) => void) {
+    this.client = client;
+    this.onProgress = onProgress;
+    client.on('close', () => {
+      this.failure ??= new Error('the gateway closed the connection');
+      this.wake?.();
+    });
+  }
+
+  publish(topic: string, payload: string): void {
+    this.sent++;
+    this.client.publish(topic, payload, { qos: 1 }, (error) => {
+      if (error !== undefined && error !== null) this.failure ??= error;
+      else this.acknowledged++;
+      this.onProgress(this.acknowledged);
+      this.wake?.();
+    });
+  }
+
+  /** Fewer than so many are unacknowledged, or the connection has failed. */
+  async below(limit: number): Promise<void> {
+    while (this.sent - this.acknowledged >= limit && this.failure === undefined)
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+  }
+}
+
+/** Of the payload. Throws USAGE for a column that the file has not. */
+function payloadColumns(
+  { file, topic, fields, time }: ReplayOptions,
+  known: readonly string[],
+): readonly string[] {
+  const inTopic = topicColumns(topic);
+  const asked = [...inTopic, ...(fields ?? []), ...(time === undefined ? [] : [time])];
+  const missing = asked.find((name) => !known.includes(name));
+  if (missing !== undefined)
+    throw new HeadwaterError(
+      'USAGE',
+      `${file} has no column '${missing}'; it has ${known.join(', ')}`,
+    );
+  return fields ?? known.filter((name) => !inTopic.includes(name));
+}
+
+/** Waits until a row is due, at the speed that was asked for. */
+function paceOf({ speed, time, stopped }: ReplayOptions, started: number) {
+  let firstMs: number | undefined;
+  return async (values: Map<string, string>): Promise<void> => {
+    const at = speed > 0 && time !== undefined ? fromText(values.get(time) ?? '')?.ms : undefined;
+    if (at === undefined) return;
+    firstMs ??= at;
+    const due = started + (at - firstMs) / speed;
+    while (performance.now() < due && !stopped())
+      await new Promise((resolve) => setTimeout(resolve, Math.min(200, due - performance.now())));
+  };
+}
+
 /** Throws INPUT_FILE, USAGE and NOT_ACKNOWLEDGED. */
 export async function replay(client: MqttClient, options: ReplayOptions): Promise<ReplayResult> {
-  const inTopic = topicColumns(options.topic);
-  const started = performance.now();
-  let sent = 0;
-  let acknowledged = 0;
-  let failure: unknown;
-  let wake: (() => void) | undefined;
-  let columns: string[] | undefined;
-  let firstMs: number | undefined;
-  client.on('close', () => {
-    failure ??= new Error('the gateway closed the connection');
-    wake?.();
-  });
-  const room = (limit: number): Promise<void> | undefined =>
-    sent - acknowledged < limit || failure !== undefined
-      ? undefined
-      : new Promise((resolve) => {
-          wake = resolve;
-        });
-
   const { change = (values: Map<string, string>) => values } = options;
+  const started = performance.now();
+  const pace = paceOf(options, started);
+  const window = new Window(client, options.onProgress);
+  let columns: readonly string[] | undefined;
   for await (const { number, values: read } of readCsv(options.file)) {
-    if (options.stopped() || failure !== undefined) break;
-    if (columns === undefined) {
-      const known = [...read.keys()];
-      for (const name of [
-        ...inTopic,
-        ...(options.fields ?? []),
-        ...(options.time === undefined ? [] : [options.time]),
-      ]) {
-        if (!known.includes(name)) {
-          throw new HeadwaterError(
-            'USAGE',
-            `${options.file} has no column '${name}'; it has ${known.join(', ')}`,
-          );
-        }
-      }
-      columns = options.fields ?? known.filter((name) => !inTopic.includes(name));
-    }
+    if (options.stopped() || window.failure !== undefined) break;
+    columns ??= payloadColumns(options, [...read.keys()]);
     if (number <= options.skip) continue;
     const values = change(read);
-    if (options.speed > 0 && options.time !== undefined) {
-      const at = fromText(values.get(options.time) ?? '')?.ms;
-      if (at !== undefined) {
-        firstMs ??= at;
-        const due = started + (at - firstMs) / options.speed;
-        while (performance.now() < due && !options.stopped()) {
-          await new Promise((resolve) =>
-            setTimeout(resolve, Math.min(200, due - performance.now())),
-          );
-        }
-      }
-    }
-    const topic = topicOf(options.topic, values);
-    sent++;
-    client.publish(topic, payloadOf(values, columns), { qos: 1 }, (error) => {
-      if (error !== undefined && error !== null) failure ??= error;
-      else acknowledged++;
-      options.onProgress(acknowledged);
-      wake?.();
-    });
-    for (let wait = room(options.window); wait !== undefined; wait = room(options.window))
-      await wait;
+    await pace(values);
+    window.publish(topicOf(options.topic, values), payloadOf(values, columns));
+    await window.below(options.window);
   }
-  for (let wait = room(1); wait !== undefined; wait = room(1)) await wait;
+  await window.below(1);
+  const { sent, acknowledged, failure } = window;
   const seconds = (performance.now() - started) / 1000;
   if (failure !== undefined) {
     throw new HeadwaterError(

@@ -12,6 +12,7 @@ const built = new URL('../dist/gateway.js', import.meta.url);
 import(built.href)
   .then(({ main }) => main(process.argv.slice(2)))
   .catch((error) => {
+    // Here and in cli/bin.mjs: one more file could not be opened where none may be.
     const isOfFiles = error.code === 'EMFILE' || error.code === 'ENFILE';
     const advice = isOfFiles
       ? ': this process may open too few; raise the limit (ulimit -n 1024)'

@@ -14,6 +14,7 @@ import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { Seldom } from '../../shared/access/seldom.ts';
 import { gauge } from '../../shared/telemetry/metrics.ts';
+import { kindOfReason } from '../decode/reasons.ts';
 import { selects, type Selection } from '../decode/replay-jobs.ts';
 import { SELECTION, selectionOf } from '../decode/replay-part.ts';
 import { TOPIC_QUARANTINE, type Log } from '../log/log.ts';
@@ -60,9 +61,7 @@ function* itemsOf(items: readonly Quarantined[]): Generator<QuarantineItem> {
   for (const item of items) yield itemOf(item);
 }
 
-/** A reason without what differs from message to message. */
-const patternOf = (reason: string): string =>
-  reason.replaceAll(/'[^']*'|"[^"]*"|(?<!\^)\b\d+\b(?!\^)/g, '…').slice(0, 160);
+const KIND_CHARS = 160;
 
 export class QuarantineView {
   private readonly log: Log;
@@ -220,8 +219,8 @@ export class QuarantineView {
     );
     const reasons = new Map<string, number>();
     for (const { reason } of all) {
-      const pattern = patternOf(reason);
-      reasons.set(pattern, (reasons.get(pattern) ?? 0) + 1);
+      const kind = kindOfReason(reason, KIND_CHARS);
+      reasons.set(kind, (reasons.get(kind) ?? 0) + 1);
     }
     return {
       count: this.countOf(may),

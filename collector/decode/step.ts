@@ -33,6 +33,7 @@ import { BootClocks } from './boot-clocks.ts';
 import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
 import { holdFrame, isUnsettled, mayMove, settleFrames, takeAnchor } from './held-frames.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { kindOfReason } from './reasons.ts';
 import type { DecodeState, PartitionState } from './state.ts';
 
 export interface StepResult {
@@ -42,13 +43,8 @@ export interface StepResult {
 
 const always = (): boolean => true;
 
+/** Of a label. */
 const KIND_CHARS = 80;
-/** A reason without what the payload says in it, which would make a series of each. */
-const kindOf = (reason: string): string =>
-  reason
-    .replaceAll(/'[^']*'|\d+/g, '…')
-    .replace(/".*"/s, '…')
-    .slice(0, KIND_CHARS);
 
 export class DecodeStep {
   readonly quarantinedBy = new CounterBy('reason');
@@ -175,7 +171,7 @@ export class DecodeStep {
   }
 
   private quarantined(item: Quarantined): Produced {
-    this.quarantinedBy.add(kindOf(item.reason));
+    this.quarantinedBy.add(kindOfReason(item.reason, KIND_CHARS));
     return {
       topic: TOPIC_QUARANTINE,
       key: item.gateway,

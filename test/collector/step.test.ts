@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import { describe, expect, it } from 'vitest';
 import { splitFrame } from '../../collector/log/fit.ts';
+import { kindOfReason } from '../../collector/decode/reasons.ts';
 import { DecodeState } from '../../collector/decode/state.ts';
 import { DecodeStep } from '../../collector/decode/step.ts';
 import {
@@ -181,6 +182,14 @@ describe('step', () => {
       'frame refused',
       'not JSON',
     ]);
+  });
+  it.each([
+    ["number 9007199254740993 ('a.b') is beyond 2^53", 'number … (…) is beyond 2^53'],
+    [`not JSON: token 'x', "{"a":12"... is none`, 'not JSON: token …, …... is none'],
+    ['it has control characters (0x1f at byte 12)', 'it has control characters (… at byte …)'],
+    ["the sender doesn't say 'when'", "the sender doesn't say …"],
+  ])('of %s the kind is told', (reason, kind) => {
+    expect(kindOfReason(reason, 160)).toBe(kind);
   });
   it('reasons are counted without what the payload says, and at most 200 of them apart', () => {
     const { step, state } = make();
