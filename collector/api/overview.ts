@@ -28,7 +28,7 @@ function overviewOf(site: CollectorSite, identity: Identity): object {
   const away = gateways.filter(({ connected }) => !connected);
   const ledger = site.get(ledgerPart);
   const may = (gateway: string): boolean => maySee(identity, gateway);
-  const own = ledger.answer().gateways.filter(({ gateway }) => may(gateway));
+  const own = ledger.isRead ? ledger.answer().gateways.filter(({ gateway }) => may(gateway)) : [];
   const view = site.hasRole('query') ? site.find(quarantinePart)?.view : undefined;
   const free = freeBytes(site.context.config.data);
   return {
@@ -37,8 +37,8 @@ function overviewOf(site: CollectorSite, identity: Identity): object {
     unconnected: away
       .slice(0, NAMED_MAX)
       .map(({ gateway, lastSeenMs }) => ({ gateway, lastSeenMs })),
-    missing: ledger.judge(own, may).missing,
-    quarantined: view?.list(0, {}, may).count ?? null,
+    missing: ledger.isRead ? ledger.judge(own, may).missing : null,
+    quarantined: view?.isRead === true ? view.list(0, {}, may).count : null,
     // Of the whole collector, for those who may see the whole.
     ...(identity.gateways === undefined
       ? {
@@ -65,12 +65,12 @@ export const overviewPart: CollectorPart<CollectorSite> = {
       replies: {
         200: {
           about:
-            '`waiting`, `results` and `freeBytes` are left out for a token that does not read all gateways.',
+            '`waiting`, `results` and `freeBytes` are left out for a token that does not read all gateways; `missing` is null until the ledger has been read after a start, and gateways are those that are connected here.',
           schema: object({
             gateways: INTEGER,
             connected: INTEGER,
             unconnected: listOf({ gateway: TEXT, lastSeenMs: orNull(INTEGER) }),
-            missing: BOOLEAN,
+            missing: orNull(BOOLEAN),
             quarantined: orNull(INTEGER),
             waiting: maybe(listOf({ name: TEXT, why: TEXT })),
             results: maybe(TEXTS),

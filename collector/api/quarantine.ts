@@ -76,7 +76,7 @@ export class QuarantineView {
   private follower: Follower | undefined;
 
   /** What was there at the start is no news. */
-  private isRead = false;
+  isRead = false;
   private readonly seldom: Seldom;
 
   constructor(log: Log, notify: Notify, monotonicUs: () => number) {
@@ -105,6 +105,12 @@ export class QuarantineView {
 
   /** Resolves once the list is whole: after a start it is read from the log. Throws LOG_UNAVAILABLE when that takes too long. */
   async whenRead(): Promise<void> {
+    const { up, reason } = this.log.health();
+    if (!this.isRead && !up)
+      throw new HeadwaterError(
+        'LOG_UNAVAILABLE',
+        `the quarantine is not known yet: it is read from the log, and ${reason}`,
+      );
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
       timer = setTimeout(resolve, READ_MS, 'late');
@@ -247,8 +253,8 @@ export const quarantinePart: CollectorPart<{ view: QuarantineView; nowMs: () => 
   },
   metrics: {
     headwater_quarantine_open_messages: gauge(
-      'Messages in quarantine that no replay has resolved.',
-      ({ view }) => view.count,
+      'Messages in quarantine that no replay has resolved; NaN until they have been read from the log.',
+      ({ view }) => (view.isRead ? view.count : Number.NaN),
     ),
   },
   routes: [

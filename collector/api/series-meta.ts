@@ -1,20 +1,20 @@
 /** Units and names of series, as codecs and discovery have said them: followed in the ledger topic, given with the series. */
 import type { FieldMeta } from '../../shared/codecs/codec.ts';
 import { META_PREFIX } from '../decode/field-notes.ts';
-import { TOPIC_LEDGER, type Log, type Watch } from '../log/log.ts';
+import { TOPIC_LEDGER, type Log } from '../log/log.ts';
+import { View } from '../log/view.ts';
 import { seriesName, type SeriesKey } from '../store/store.ts';
 
 export class SeriesMeta {
-  private readonly log: Log;
   private readonly known = new Map<string, FieldMeta>();
-  private watch: Watch | undefined;
+  private readonly view: View;
 
   constructor(log: Log) {
-    this.log = log;
+    this.view = new View(log, TOPIC_LEDGER, 'what fields are measured in');
   }
 
   async start(): Promise<void> {
-    this.watch = await this.log.watch(TOPIC_LEDGER, (records) => {
+    await this.view.start((records) => {
       for (const { key, value } of records) {
         if (!key.startsWith(META_PREFIX)) continue;
         const name = key.slice(META_PREFIX.length);
@@ -24,13 +24,13 @@ export class SeriesMeta {
     });
   }
 
-  /** The same series with what is known of it. */
+  /** The same series with what is known of it; nothing is while the log has not been read. */
   describe<T extends SeriesKey>(series: T[]): (T & FieldMeta)[] {
     if (this.known.size === 0) return series;
     return series.map((each) => ({ ...each, ...this.known.get(seriesName(each)) }));
   }
 
   async close(): Promise<void> {
-    await this.watch?.close();
+    await this.view.close();
   }
 }

@@ -83,7 +83,10 @@ export const statusPart: CollectorPart<CollectorSite> = {
           schema: FLEET,
         },
       },
-      handle: (site, { identity }) => json({ gateways: gatewaysOf(site, identity) }),
+      handle: (site, { identity }) => {
+        site.get(ledgerPart).check();
+        return json({ gateways: gatewaysOf(site, identity) });
+      },
     },
     {
       method: 'GET',

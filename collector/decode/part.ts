@@ -1,22 +1,13 @@
 /** Mappings and the decode stage as parts of a collector. */
-import type { Env } from '../../shared/env/env.ts';
-import { messageOf } from '../../shared/errors.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
-import type { Notify } from '../../shared/telemetry/log.ts';
 import type { CollectorConfig } from '../config.ts';
-import { TOPIC_LEDGER, type Log } from '../log/log.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
 import type { SeriesLimits } from './admission.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { addPackages } from './codecs/packages.ts';
-import {
-  MAPPING_PREFIX,
-  MappingSet,
-  inForceOf,
-  type KeptVersion,
-  type MappingVersion,
-} from './mapping/set.ts';
+import { VersionKeeper } from './kept-version.ts';
+import { MappingSet, type MappingVersion } from './mapping/set.ts';
 import { DecodeStage } from './stage.ts';
 
 export const seriesLimits = (config: CollectorConfig): SeriesLimits => ({
@@ -51,35 +42,10 @@ export const mappingsPart: CollectorPart<LoadedMappings> = {
   },
 };
 
-/** So that a later replay knows what this version wrote. */
-async function keepVersion(
-  log: Log,
-  { clock }: Env,
-  notify: Notify,
-  version: MappingVersion,
-): Promise<void> {
-  const at = Math.round(clock.wallUs() / 1000);
-  const key = `${MAPPING_PREFIX}${version.hash}`;
-  try {
-    const kept: KeptVersion[] = [];
-    for (let partition = 0; partition < log.partitions; partition++)
-      for (const { value } of await log.state(TOPIC_LEDGER, partition, MAPPING_PREFIX))
-        kept.push(JSON.parse(value.toString('utf8')) as KeptVersion);
-    const record = { at, ...version, inForce: inForceOf(kept, version.hash, at) };
-    const value = Buffer.from(JSON.stringify(record));
-    await log.append(TOPIC_LEDGER, [{ key, headers: {}, value }]);
-  } catch (error) {
-    notify({
-      level: 'warn',
-      event: 'mappings_kept',
-      text: `the mappings in force could not be noted in the log: ${messageOf(error)}`,
-    });
-  }
-}
-
 interface Decoding {
   stage: DecodeStage;
   set: MappingSet;
+  keeper: VersionKeeper;
 }
 
 export const decodePart: CollectorPart<Decoding> = {
@@ -90,13 +56,14 @@ export const decodePart: CollectorPart<Decoding> = {
     const log = site.get(logPart);
     const { set, loaded } = site.get(mappingsPart);
     const stage = new DecodeStage(log, loaded.mappings, seriesLimits(config), notify);
-    await keepVersion(log, env, notify, loaded.version);
+    const keeper = new VersionKeeper(log, env, notify);
+    await keeper.keep(loaded.version);
     stage.start();
     set.watch((mappings, version) => {
       stage.decoder.mappings = mappings;
-      void keepVersion(log, env, notify, version);
+      void keeper.keep(version);
     });
-    return { stage, set };
+    return { stage, set, keeper };
   },
   metrics: {
     headwater_decode_messages_total: counter(
@@ -136,8 +103,9 @@ export const decodePart: CollectorPart<Decoding> = {
       ({ stage }) => stage.heldFrames,
     ),
   },
-  close: async ({ stage, set }) => {
+  close: async ({ stage, set, keeper }) => {
     set.close();
+    await keeper.close();
     await stage.close();
   },
 };

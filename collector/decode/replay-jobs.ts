@@ -8,13 +8,8 @@ import { decodeQuarantineRecord, isResolved } from '../../shared/model/quarantin
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import { filterMatches } from '../../shared/mqtt/packets.ts';
-import {
-  TOPIC_LEDGER,
-  TOPIC_QUARANTINE,
-  type Log,
-  type LogRecord,
-  type Watch,
-} from '../log/log.ts';
+import { TOPIC_LEDGER, TOPIC_QUARANTINE, type Log, type LogRecord } from '../log/log.ts';
+import { View } from '../log/view.ts';
 
 export const REPLAY_PREFIX = 'replay/';
 export const REPLAY_DONE_PREFIX = 'replay-done/';
@@ -76,18 +71,19 @@ export class ReplayJobs {
   private readonly newId: () => string;
   private readonly jobs = new Map<string, ReplayJob>();
   private readonly done = new Map<string, Map<number, ReplayDone>>();
-  private watch: Watch | undefined;
+  private readonly view: View;
   /** Called with every job that is not finished, at the start and when one is made. */
   onJob: (job: ReplayJob) => void = () => undefined;
 
   constructor(log: Log, nowMs: () => number, newId: () => string) {
     this.log = log;
+    this.view = new View(log, TOPIC_LEDGER, 'which replays there are');
     this.nowMs = nowMs;
     this.newId = newId;
   }
 
   async start(): Promise<void> {
-    this.watch = await this.log.watch(TOPIC_LEDGER, (records) => {
+    await this.view.start((records) => {
       for (const record of records) this.take(record);
       for (const { key } of records) {
         const job = this.jobs.get(key.slice(REPLAY_PREFIX.length));
@@ -119,7 +115,9 @@ export class ReplayJobs {
     return (this.done.get(id)?.size ?? 0) >= this.log.partitions;
   }
 
+  /** Throws LOG_UNAVAILABLE until they have been read. */
   list(): ReplayStatus[] {
+    this.view.check();
     return [...this.jobs.values()]
       .sort((a, b) => b.createdMs - a.createdMs)
       .slice(0, JOBS_MAX)
@@ -205,6 +203,6 @@ export class ReplayJobs {
   }
 
   async close(): Promise<void> {
-    await this.watch?.close();
+    await this.view.close();
   }
 }

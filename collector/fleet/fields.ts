@@ -5,7 +5,8 @@
 import type { FieldMeta } from '../../shared/codecs/codec.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import { META_PREFIX } from '../decode/field-notes.ts';
-import { TOPIC_LEDGER, type Log, type Watch } from '../log/log.ts';
+import { TOPIC_LEDGER, type Log } from '../log/log.ts';
+import { View } from '../log/view.ts';
 import { groupHash } from '../stream/results.ts';
 
 export const FIELDS = 'headwater_fields';
@@ -24,18 +25,17 @@ interface Field {
 }
 
 export class Fields {
-  private readonly log: Log;
   private readonly monotonicMs: () => number;
   private readonly known = new Map<string, Field>();
-  private watch: Watch | undefined;
+  private readonly view: View;
 
   constructor(log: Log, monotonicMs: () => number) {
-    this.log = log;
+    this.view = new View(log, TOPIC_LEDGER, 'what fields are measured in');
     this.monotonicMs = monotonicMs;
   }
 
   async start(): Promise<void> {
-    this.watch = await this.log.watch(TOPIC_LEDGER, (records) => {
+    await this.view.start((records) => {
       for (const { key, value } of records)
         if (key.startsWith(META_PREFIX) && value.length > 0)
           this.take(key.slice(META_PREFIX.length), JSON.parse(value.toString('utf8')) as FieldMeta);
@@ -82,6 +82,6 @@ export class Fields {
   }
 
   async close(): Promise<void> {
-    await this.watch?.close();
+    await this.view.close();
   }
 }

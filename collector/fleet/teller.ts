@@ -46,7 +46,7 @@ interface Known {
 
 export interface TellerOptions {
   log: Log;
-  ledger: Pick<LedgerView, 'standingOf' | 'linked' | 'onChange'>;
+  ledger: Pick<LedgerView, 'standingOf' | 'linked' | 'onChange' | 'isRead'>;
   fields: Pick<Fields, 'due'> | undefined;
   locationOf: (gateway: string) => readonly [number, number] | undefined;
   nowMs: () => number;
@@ -81,6 +81,8 @@ export class Teller {
 
   /** Looks at the gateways of which something has changed, or is about to be told. */
   async look(): Promise<void> {
+    // Of half a ledger nothing is said.
+    if (!this.options.ledger.isRead) return;
     const nowMs = this.options.nowMs();
     const hour = Math.floor(nowMs / HOUR_MS);
     if (hour !== this.hour) for (const gateway of this.known.keys()) this.touched.add(gateway);

@@ -2,7 +2,8 @@
  * What the collector knows of the time (law 9). Gateways learn it from here, so a wrong clock must not become theirs.
  *
  * - A clock that is behind the making of this version, or behind what the log has by more than a minute, is doubted: no
- *   gateway is told the time, and readings whose own clock is not known wait. `clock.trusted` says that it is right.
+ *   gateway is told the time, and readings whose own clock is not known wait. `clock.trusted` says that it is right. Until
+ *   it is known what the log has nobody is told the time either.
  * - A wall clock that was set (it moved by more than a second against the monotonic one) is asked for anew by every gateway
  *   that is connected: their new anchors move what the old ones had placed.
  * - For 15 minutes after the machine's boot, and after each step, it is not settled: it may be set again any moment (a board
@@ -31,6 +32,8 @@ export interface CollectorClockOptions {
 export class CollectorClock {
   private readonly options: CollectorClockOptions;
   private newestMs = 0;
+  /** It is known what the log has. */
+  private isCompared = false;
   private newestAtMs: number;
   private offsetMs: number;
   private steadySinceMs = 0;
@@ -48,13 +51,30 @@ export class CollectorClock {
     this.offsetMs = wallMs(options.env) - this.newestAtMs;
   }
 
-  /** `newestMs`: of what the log has, as other runs dated it. */
-  start(newestMs: number): void {
+  /** `newestMs`: of what the log has, as other runs dated it; undefined: `compare` says it later. */
+  start(newestMs: number | undefined): void {
+    if (newestMs !== undefined) this.take(newestMs);
+    this.look();
+    this.looking = this.options.env.timers.every(LOOK_MS, () => this.look());
+  }
+
+  /** The log has been read. */
+  compare(newestMs: number): void {
+    this.take(newestMs);
+    this.look();
+    for (const listener of this.listeners) listener();
+  }
+
+  private take(newestMs: number): void {
+    this.isCompared = true;
     this.newestMs = newestMs;
     this.newestAtMs = monotonicMs(this.options.env);
     this.doubted = this.findDoubt();
-    this.look();
-    this.looking = this.options.env.timers.every(LOOK_MS, () => this.look());
+  }
+
+  /** Gateways may be told what it shows. */
+  get isTold(): boolean {
+    return this.doubt === undefined && (this.isCompared || this.options.trusted);
   }
 
   /** The clock was set, or is doubted no longer: what was said of the time is no more. */

@@ -1,7 +1,7 @@
 /**
  * Who is connected, as entries of the ledger topic (`link/GATEWAY`), so that every process can tell a silent sensor from
- * a gateway that is out of reach, and each of several collectors answers for all gateways. Best effort: what cannot be
- * written now is said with the next change. On a log that several share it is said again while it lasts, since a collector
+ * a gateway that is out of reach, and each of several collectors answers for all gateways. What cannot be written now is
+ * tried again as it is by then. On a log that several share it is said again while it lasts, since a collector
  * that is killed says nothing more of its gateways: a connection that was not said for `LINK_FRESH_MS` counts as none.
  */
 import { messageOf } from '../../shared/errors.ts';
@@ -10,6 +10,7 @@ import { LINK_FRESH_MS, LINK_PREFIX, isShared, type Link } from '../ledger/view.
 import { TOPIC_LEDGER, type Log } from '../log/log.ts';
 
 const SAY_AGAIN_MS = LINK_FRESH_MS / 3;
+const RETRY_MS = 2000;
 
 export class Links {
   private readonly log: Log;
@@ -18,6 +19,9 @@ export class Links {
   /** Gateway → what is said of it. */
   private readonly connected = new Map<string, Pick<Link, 'epoch' | 'from'>>();
   private again: NodeJS.Timeout | undefined;
+  /** Gateways of which it could not be written how they are. */
+  private readonly unwritten = new Set<string>();
+  private retry: NodeJS.Timeout | undefined;
   private turn: Promise<void> = Promise.resolve();
 
   constructor(log: Log, notify: Notify, nowMs: () => number) {
@@ -62,18 +66,32 @@ export class Links {
     };
     this.turn = this.turn
       .then(() => this.log.append(TOPIC_LEDGER, [record]))
-      .catch((error: unknown) =>
-        this.notify({
-          level: 'warn',
-          event: 'link',
-          text: `that gateway ${gateway} is ${connected ? '' : 'not '}connected could not be noted: ${messageOf(error)}`,
-        }),
+      .then(
+        () => void this.unwritten.delete(gateway),
+        (error: unknown) => this.failed(gateway, error),
       );
+  }
+
+  /** One line speaks for all that cannot be written meanwhile. */
+  private failed(gateway: string, error: unknown): void {
+    const isFirst = this.unwritten.size === 0;
+    this.unwritten.add(gateway);
+    if (isFirst)
+      this.notify({
+        level: 'warn',
+        event: 'link',
+        text: `which gateways are connected cannot be noted: ${messageOf(error)}`,
+      });
+    this.retry ??= setTimeout(() => {
+      this.retry = undefined;
+      for (const each of this.unwritten) this.say(each, this.connected.has(each));
+    }, RETRY_MS).unref();
   }
 
   /** When what was said is written. */
   async close(): Promise<void> {
     clearInterval(this.again);
     await this.turn;
+    clearTimeout(this.retry);
   }
 }

@@ -37,7 +37,9 @@ export const clockPart: CollectorPart<CollectorClock> = {
     const { config, env, notify } = site.context;
     const trusted = config['clock.trusted'];
     const clock = new CollectorClock({ env, notify, trusted, notBeforeMs: builtMs() });
-    clock.start(site.get(ledgerPart).newestMs());
+    const ledger = site.get(ledgerPart);
+    clock.start(ledger.isRead ? ledger.newestMs() : undefined);
+    if (!ledger.isRead) void ledger.whenRead.then(() => clock.compare(ledger.newestMs()));
     return clock;
   },
   health: ({ doubt }) => [{ name: 'clock', why: doubt, isEssential: false }],

@@ -199,7 +199,7 @@ export class Receiver {
         this.clock.heard(gateway, header.wallUs / 1000);
         const time = { echoUs: header.monotonicUs, wallUs: this.env.clock.wallUs() };
         // Who does not know the time says so at once: the gateway need not wait for it.
-        peer.say(encodeDown(this.clock.doubt === undefined ? { time } : { timeless: true }));
+        peer.say(encodeDown(this.clock.isTold ? { time } : { timeless: true }));
         hasStatus = true;
         const address = peer.address ?? 'an unknown address';
         if (this.twins.see(gateway, header.epoch, address)) peer.say(encodeDown({ ask: true }));

@@ -10,24 +10,27 @@ export const ledgerPart: CollectorPart<LedgerView> = {
   open: async (site) => {
     const ledger = new LedgerView(site.get(logPart));
     await ledger.start();
-    const { length } = ledger.answer().gateways;
-    if (length > 0)
-      site
-        .get(diskPart)
-        .newFolder.remember('log', `the log has messages of ${length} gateways already`);
+    const { newFolder } = site.get(diskPart);
+    void ledger.whenRead.then(() => {
+      const { length } = ledger.answer().gateways;
+      if (length > 0)
+        newFolder.remember('log', `the log has messages of ${length} gateways already`);
+    });
     return ledger;
   },
   metrics: {
     headwater_ledger_lost_messages: gauge('Messages reported lost, by cause.', (ledger) =>
-      [...ledger.totals().lost].map(([cause, value]) => ({ labels: { cause }, value })),
+      ledger.isRead
+        ? [...ledger.totals().lost].map(([cause, value]) => ({ labels: { cause }, value }))
+        : [],
     ),
     headwater_ledger_missing_messages: gauge(
-      'Messages that neither arrived nor are held by their gateway nor were reported lost.',
-      (ledger) => ledger.totals().missing,
+      'Messages that neither arrived nor are held by their gateway nor were reported lost; NaN until the ledger has been read.',
+      (ledger) => (ledger.isRead ? ledger.totals().missing : Number.NaN),
     ),
     headwater_ledger_pending_messages: gauge(
-      'Messages that gateways hold and that have not arrived.',
-      (ledger) => ledger.totals().pending,
+      'Messages that gateways hold and that have not arrived; NaN until the ledger has been read.',
+      (ledger) => (ledger.isRead ? ledger.totals().pending : Number.NaN),
     ),
   },
   close: (ledger) => ledger.close(),

@@ -1,6 +1,7 @@
 /** The ledger as this process sees it: it follows the ledger topic and answers "is anything missing?". */
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
-import { TOPIC_LEDGER, type Log, type LogRecord, type Watch } from '../log/log.ts';
+import { TOPIC_LEDGER, type Log, type LogRecord } from '../log/log.ts';
+import { View } from '../log/view.ts';
 import {
   accountOf,
   wantedOf,
@@ -76,7 +77,7 @@ export class LedgerView {
   private readonly links = new Map<string, Link>();
   private readonly held = new Map<string, Set<string>>();
   private readonly froms = new Map<string, Map<string, string>>();
-  private watch: Watch | undefined;
+  private readonly view: View;
   /**
    * Any collector of this log has heard a gateway that runs in this epoch. In the order in which they were heard; what a
    * collector was late to write is left out.
@@ -94,12 +95,28 @@ export class LedgerView {
 
   constructor(log: Log) {
     this.log = log;
+    this.view = new View(log, TOPIC_LEDGER, 'the ledger');
   }
 
+  /** Resolves when the ledger has been read, or the log is away. */
   async start(): Promise<void> {
-    this.watch = await this.log.watch(TOPIC_LEDGER, (records) => {
+    await this.view.start((records) => {
       for (const record of records) this.take(record);
     });
+  }
+
+  /** What it answers before is not the whole, and is not to be given out. */
+  get isRead(): boolean {
+    return this.view.isRead;
+  }
+
+  get whenRead(): Promise<void> {
+    return this.view.whenRead;
+  }
+
+  /** Throws LOG_UNAVAILABLE until it has been read. */
+  check(): void {
+    this.view.check();
   }
 
   private take({ key, value }: LogRecord): void {
@@ -115,7 +132,8 @@ export class LedgerView {
     const record = parseRecord(gateway, epoch, value);
     const before = Math.max(0, ...[...epochs.values()].map(({ spokeMs }) => spokeMs));
     epochs.set(epoch, record);
-    if (record.spokeMs > before) this.onSpoke(gateway, epoch, record.spokeMs);
+    // What was there at the start is no news.
+    if (this.isRead && record.spokeMs > before) this.onSpoke(gateway, epoch, record.spokeMs);
   }
 
   private takeLink(gateway: string, link: Link): void {
@@ -143,7 +161,9 @@ export class LedgerView {
     this.onChange(gateway);
   }
 
+  /** Throws LOG_UNAVAILABLE until it has been read. */
   answer(only?: string): LedgerAnswer {
+    this.check();
     const gateways = [...this.gateways]
       .filter(([gateway]) => only === undefined || only === gateway)
       .map(([gateway, epochs]) => ({ gateway, epochs: [...epochs.values()].map(accountOf) }));
@@ -269,7 +289,7 @@ export class LedgerView {
   }
 
   async close(): Promise<void> {
-    await this.watch?.close();
+    await this.view.close();
   }
 }
 

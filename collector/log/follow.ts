@@ -56,8 +56,9 @@ export class Follower {
         told = '';
       } catch (error) {
         const text = messageOf(error);
-        // A trouble is told when it begins, and not each time that it is found again.
-        if (!this.stopped && text !== told) notify({ level: 'warn', event, text });
+        // A trouble is told when it begins, and not each time that it is found again; of one of its own the log speaks.
+        if (!this.stopped && text !== told && log.health().up)
+          notify({ level: 'warn', event, text });
         told = text;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
       }

@@ -5,7 +5,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import { Reader, Writer } from './kafka-wire.ts';
 import { distrust } from '../../shared/net/distrust.ts';
 
@@ -17,6 +17,8 @@ export interface AdminAccess {
 }
 
 const TIMEOUT_MS = 10_000;
+/** What is asked here has answers of some kilobytes; of a cluster's topics, of some megabytes. */
+const ANSWER_BYTES_MAX = 100 * 1024 * 1024;
 /** Brokers that are looked for where they say that they are, each for so long. */
 const PLACES_MAX = 3;
 const PLACE_MS = 2000;
@@ -46,9 +48,11 @@ class Wire {
 
   constructor(socket: Socket) {
     this.socket = socket;
-    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Silent()));
     socket.on('data', (bytes) => {
       this.received = Buffer.concat([this.received, bytes]);
+      if (this.received.length >= 4 && this.received.readUInt32BE(0) > ANSWER_BYTES_MAX)
+        socket.destroy(new NoKafka(this.received));
       this.wake?.();
     });
     socket.on('error', (error) => this.fail(error));
@@ -85,6 +89,38 @@ class Wire {
 
 /** The broker takes the mechanism and not who asks. */
 class Refused extends Error {}
+
+/** Nothing comes. */
+class Silent extends Error {
+  constructor() {
+    super(`no answer in ${TIMEOUT_MS} ms`);
+  }
+}
+
+/** Whoever answers speaks something else. */
+class NoKafka extends Error {
+  constructor(said: Buffer) {
+    const isTls = said[0] === 0x15 && said[1] === 0x03;
+    const isHttp = said.toString('latin1', 0, 4) === 'HTTP';
+    super(
+      isTls
+        ? 'it speaks TLS: set kafka.tls'
+        : `it speaks ${isHttp ? 'HTTP' : 'something else'}, and not as Kafka does: another server has this address`,
+    );
+  }
+}
+
+/** What waiting for a connection that works does not tell, by the system's code. */
+const UNREACHED: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there (ECONNREFUSED): start Kafka, or mend the address in --log',
+  ENOTFOUND:
+    'no machine is known here by that name (ENOTFOUND): mend the name in --log, or make it known',
+  EAI_AGAIN:
+    'its name cannot be looked up now (EAI_AGAIN): the name service of this machine does not answer, or mend the name in --log',
+  EHOSTUNREACH: 'no way leads there from here (EHOSTUNREACH)',
+  ENETUNREACH: 'no way leads there from here (ENETUNREACH)',
+  ETIMEDOUT: 'nobody answers there (ETIMEDOUT)',
+};
 
 async function authenticate(wire: Wire, sasl: NonNullable<AdminAccess['sasl']>): Promise<void> {
   const handshake = await wire.request(SASL_HANDSHAKE, new Writer().text(sasl.mechanism).done());
@@ -188,20 +224,27 @@ export async function reasonOf(brokers: string, access: AdminAccess): Promise<st
 }
 
 /**
- * Looks at certificate and password before librdkafka does, which takes its whole time limit for those that are not taken.
- * Throws LOG_UNAVAILABLE when no broker's certificate is believed, or the last one that was asked refuses the credentials.
+ * Looks at who is there, certificate and password before librdkafka does, which takes its whole time limit for what is wrong
+ * with them and says little. Throws LOG_UNAVAILABLE when nobody is reached, or it is no Kafka, or no broker's certificate is
+ * believed, or the last one that was asked refuses the credentials.
  */
 export async function checkAccess(brokers: string, access: AdminAccess): Promise<void> {
-  if (access.tls === undefined && access.sasl === undefined) return;
   try {
     await ask(brokers, access, async (wire) => await wire.request(API_VERSIONS, Buffer.alloc(0)));
   } catch (error) {
     const { cause } = error as { cause?: unknown };
-    const why = distrust(error) ?? (cause instanceof Refused ? cause.message : undefined);
+    const why = distrust(error) ?? reasonFor(cause);
     if (why === undefined) return; // The connection itself tells.
     const text = `no Kafka broker answers at ${brokers}: ${why}`;
     throw new HeadwaterError('LOG_UNAVAILABLE', text, { cause: error });
   }
+}
+
+function reasonFor(cause: unknown): string | undefined {
+  if (cause instanceof Refused)
+    return `${cause.message}: mend kafka.user and what kafka.passwordFile (kafka.tokenFile) holds; at a start the file is read again at each try`;
+  if (cause instanceof NoKafka || cause instanceof Silent) return cause.message;
+  return UNREACHED[codeOf(cause)];
 }
 
 /** Where each broker says that it is, HOST:PORT, and the cluster's id. */

@@ -2,20 +2,27 @@
 import { gauge } from '../../shared/telemetry/metrics.ts';
 import type { CollectorPart } from '../part.ts';
 import type { Log } from './log.ts';
+import { AwaitedLog } from './awaited.ts';
 import { createLog } from './open.ts';
 
 export const logPart: CollectorPart<Log> = {
   name: 'log',
   where: ({ config }) => `the log at ${config.log}`,
-  open: async ({ context: { config, notify, nowMs } }) => {
-    const log = await createLog({ config, notify, nowMs });
+  open: async ({ context: { config, notify, nowMs, env } }) => {
+    const make = (): Promise<Log> => createLog({ config, notify, nowMs });
+    // One of this machine is there, or is not; another one may be away.
+    const isEmbedded = config.log === 'embedded';
+    const log = isEmbedded
+      ? await make()
+      : new AwaitedLog({ address: config.log, make, notify, time: env });
     try {
       await log.open();
     } catch (error) {
       await log.close();
       throw error;
     }
-    for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
+    if (isEmbedded)
+      for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
     return log;
   },
   // Who takes messages can take none while they cannot be appended.

@@ -15,7 +15,8 @@ import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { About, Status } from '../../shared/frame/notes.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Member } from '../enroll/registry.ts';
-import { TOPIC_LEDGER, type Log, type LogRecord, type Watch } from '../log/log.ts';
+import { TOPIC_LEDGER, type Log, type LogRecord } from '../log/log.ts';
+import { View } from '../log/view.ts';
 import { configFor, isFor, targetOf, type Declaration } from './declared.ts';
 
 export const CONFIG_PREFIX = 'config/';
@@ -64,16 +65,19 @@ export class Declarations {
   private readonly notify: Notify;
   private readonly declared = new Map<string, Declaration>();
   private readonly told = new Map<string, Told>();
-  private watch: Watch | undefined;
+  private readonly view: View;
+  /** Gateways of which what they said could not be written. */
+  private readonly unwritten = new Set<string>();
 
   constructor(log: Log, known: Known, notify: Notify) {
     this.log = log;
+    this.view = new View(log, TOPIC_LEDGER, 'what is declared for gateways');
     this.known = known;
     this.notify = notify;
   }
 
   async start(): Promise<void> {
-    this.watch = await this.log.watch(TOPIC_LEDGER, (records) => {
+    await this.view.start((records) => {
       let isDeclared = false;
       for (const record of records) isDeclared = this.take(record) || isDeclared;
       if (isDeclared) this.onChange();
@@ -101,12 +105,23 @@ export class Declarations {
     if (this.take(record)) this.onChange();
   }
 
+  get isRead(): boolean {
+    return this.view.isRead;
+  }
+
+  get whenRead(): Promise<void> {
+    return this.view.whenRead;
+  }
+
+  /** Throws LOG_UNAVAILABLE until they have been read. */
   list(): readonly Declaration[] {
+    this.view.check();
     return [...this.declared.values()].sort((a, b) => (a.target < b.target ? -1 : 1));
   }
 
   /** Resolves once it is on stable storage. Throws QUERY_INVALID, LOG_UNAVAILABLE. */
   async declare({ target, settings, first, backAfterSeconds }: Wished): Promise<Declaration> {
+    this.view.check();
     if (targetOf(target) === undefined)
       refuse(
         `'${target.slice(0, 100)}' is no target: all, site:NAME, label:KEY=VALUE or gateway:NAME`,
@@ -151,8 +166,9 @@ export class Declarations {
     return here.slice(0, count);
   }
 
-  /** The rest gets it as well, whatever the first have said. Throws NOT_FOUND. */
+  /** The rest gets it as well, whatever the first have said. Throws NOT_FOUND, LOG_UNAVAILABLE. */
   async release(target: string): Promise<Declaration> {
+    this.view.check();
     const declaration = this.declared.get(target);
     if (declaration === undefined || declaration.released)
       throw new HeadwaterError('NOT_FOUND', `nothing waits for '${target.slice(0, 100)}'`);
@@ -208,13 +224,21 @@ export class Declarations {
   heard(gateway: string, { about, config }: Status): void {
     const told = { ...(isAbout(about) ? { about: aboutOf(about) } : {}), ...reportOf(config) };
     const { atMs, ...present } = this.told.get(gateway) ?? { atMs: undefined };
-    if (atMs !== undefined && JSON.stringify(told) === JSON.stringify(present)) return;
+    const isSame = atMs !== undefined && JSON.stringify(told) === JSON.stringify(present);
+    if (isSame && !this.unwritten.has(gateway)) return;
     const record: Told = { ...told, atMs: Math.round(this.known.nowMs()) };
     // At once: what is said next is said of it.
     this.told.set(gateway, record);
     this.write(TOLD_PREFIX + gateway, record)
-      .then(() => this.goOn(gateway))
+      .then(() => {
+        this.unwritten.delete(gateway);
+        return this.goOn(gateway);
+      })
       .catch((error: unknown) => {
+        // With its next status; one line speaks for all that cannot be written meanwhile.
+        const isFirst = this.unwritten.size === 0;
+        this.unwritten.add(gateway);
+        if (!isFirst) return;
         const text = `what gateway ${gateway} says of its settings could not be noted: ${messageOf(error)}`;
         this.notify({ level: 'warn', event: 'remote_config', text });
       });
@@ -244,7 +268,7 @@ export class Declarations {
   }
 
   async close(): Promise<void> {
-    await this.watch?.close();
+    await this.view.close();
   }
 }
 

@@ -100,12 +100,15 @@ export const remotePart: CollectorPart<Remote> = {
     const declarations = new Declarations(log, known, notify);
     await declarations.start();
     // Nothing else has them; a gateway keeps what it runs with until something else is said.
-    if (log.hasLost?.('settings') === true) {
+    const tellLost = async (): Promise<void> => {
+      if (log.hasLost?.('settings') !== true) return;
       const targets = declarations.list().map(({ target }) => target);
       const text = `the log was damaged: settings that were declared for gateways may be lost with it; declared now for: ${targets.join(', ') || 'nobody'}; declare again what is not among them`;
       notify({ level: 'error', event: 'remote_config', text });
       await log.madeUp?.('settings');
-    }
+    };
+    if (declarations.isRead) await tellLost();
+    else void declarations.whenRead.then(tellLost);
     return { declarations, audit: site.get(guardPart).audit };
   },
   routes: [

@@ -34,6 +34,7 @@ export class Membership {
   private readonly befell: Befell;
   private readonly isOwn: boolean;
   private lastLag: number | null = null;
+  private hasJoined = false;
 
   /** `isOwn`: what `onAssign` says is committed with each step, so where its group stands elsewhere, somebody has moved that. */
   constructor(log: StageLog, options: ConsumerOptions, time: Time, befell: Befell, isOwn: boolean) {
@@ -45,7 +46,9 @@ export class Membership {
   }
 
   async join(): Promise<LogConsumer> {
-    return (this.consumer ??= await this.log.consumer(this.watched()));
+    this.consumer ??= await this.log.consumer(this.watched());
+    this.hasJoined = true;
+    return this.consumer;
   }
 
   /** The same options; what is assigned and revoked is known here, too. */
@@ -158,8 +161,8 @@ export class Membership {
     try {
       const found = this.log.groups().find(({ group }) => group === this.options.group);
       if (found !== undefined) this.lastLag = found.lagRecords;
-      // While it has left the log, or has committed nothing, at least these wait.
-      else this.lastLag = Math.max(this.lastLag ?? 0, this.pending.length);
+      // While it has left the log, or has committed nothing, at least these wait; before it has joined it nobody knows.
+      else if (this.hasJoined) this.lastLag = Math.max(this.lastLag ?? 0, this.pending.length);
     } catch {
       this.lastLag = null; // What the log cannot say now, it cannot say now.
     }

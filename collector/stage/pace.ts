@@ -2,6 +2,7 @@
  * How many records a step takes. A step that fails again and again in the same way is halved down to the record; what
  * passes makes steps larger again, so that after a few steps they are as they were.
  */
+import { wayOf } from '../../shared/telemetry/way.ts';
 import type { StoredRecord } from '../log/log.ts';
 
 /** So many failures of one step in the same way are waited for, before it is split. */
@@ -23,11 +24,12 @@ export class Pace {
 
   /** True: the step was made smaller, and may be tried at once. */
   failed(
-    way: string,
+    text: string,
     isPassing: boolean,
     records: readonly StoredRecord[],
     isOfRecord = false,
   ): boolean {
+    const way = wayOf(text);
     if (way !== this.way) this.failures = 0;
     this.way = way;
     this.failures++;

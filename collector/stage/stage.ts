@@ -19,7 +19,7 @@ import { asideRecord } from './aside.ts';
 import type { Announce, Stage, StageOptions } from './options.ts';
 import { Membership, type Offsets } from './membership.ts';
 import { Pace } from './pace.ts';
-import { Trouble, wayOf, type StageState } from './state.ts';
+import { Trouble, type StageState } from './state.ts';
 import { Suspect } from './suspect.ts';
 
 const POLL_MS = 500;
@@ -322,7 +322,7 @@ class Runner implements Stage {
   ): Promise<void> {
     const { touches } = this.options;
     const isPassing = isRetryable(error);
-    const way = wayOf(`${what} ${codeOf(error)} ${messageOf(error)}`);
+    const way = `${what} ${codeOf(error)} ${messageOf(error)}`;
     const isSmaller = this.pace.failed(way, isPassing, slice, isOfRecord(error));
     const [record] = slice;
     if (record !== undefined && this.pace.isSuspect(isPassing, slice) && touches !== 'gathers') {

@@ -5,6 +5,7 @@
  */
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { messageOf } from '../../shared/errors.ts';
+import { wayOf } from '../../shared/telemetry/way.ts';
 
 export interface StageState {
   name: string;
@@ -45,13 +46,6 @@ const CHANGED_MS = 10_000;
 /** What befell it: so many are shown, and those by which nothing is lost for so long. */
 const TOLD_MAX = 8;
 const TOLD_MS = 3_600_000;
-
-/** The same trouble in other words: numbers, identities and names in quotes do not make it another one. */
-export const wayOf = (text: string): string =>
-  text
-    .replaceAll(/'[^']*'|"[^"]*"/g, '…')
-    .replaceAll(/[0-9a-f]{8,}|\d+/g, '…')
-    .slice(0, 300);
 
 interface Present {
   what: string;

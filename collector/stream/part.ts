@@ -24,7 +24,7 @@ export const streamPart: CollectorPart<Streaming> = {
   roles: ['stream'],
   open: async (site) => {
     const { config, notify, nowMs } = site.context;
-    const log = site.get(logPart);
+    const [log, ledger] = [site.get(logPart), site.get(ledgerPart)];
     const ruleFile = new RuleFile(config['stream.rules'], notify);
     const { rules, delivery } = await ruleFile.load();
     const stream = new StreamStage({
@@ -32,7 +32,8 @@ export const streamPart: CollectorPart<Streaming> = {
       lake: site.find(lakePart),
       stateBytesMax: config['stream.stateBytesMax'],
       wallMs: nowMs,
-      explain: explainSilence(site.get(ledgerPart), nowMs),
+      explain: explainSilence(ledger, nowMs),
+      known: ledger.whenRead,
       notify,
     });
     await stream.start(rules);

@@ -21,8 +21,8 @@ import {
   type LogRecord,
   type Produced,
   type StoredRecord,
-  type Watch,
 } from '../log/log.ts';
+import { View } from '../log/view.ts';
 import type { Offsets } from '../stage/membership.ts';
 import { OwnPlaces } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
@@ -54,6 +54,8 @@ export interface StreamOptions {
   stateBytesMax: number;
   wallMs: () => number;
   explain: (gateway: string, sinceMs: number) => Silence;
+  /** Resolves once `explain` knows what it is asked; left out: it does. */
+  known?: Promise<void>;
   notify: Notify;
 }
 
@@ -71,27 +73,42 @@ export class StreamStage {
   private readonly lakeProgress = new Map<number, LakeState>();
   private rules: readonly Rule[] = [];
   private stages: Stage[] = [];
-  private watch: Watch | undefined;
+  private readonly progress: View;
+  /** It begins when the log has been read. */
+  private isAwaited = false;
+  private isClosed = false;
   private said = '';
 
   constructor(options: StreamOptions) {
     this.options = options;
+    this.progress = new View(options.log, TOPIC_STATE, 'how far the lake is');
   }
 
   get inForce(): readonly Rule[] {
     return this.rules;
   }
 
+  /** Over how many partitions it works is known once the log is there: where that is away it begins then. */
   async start(rules: readonly Rule[]): Promise<void> {
     this.rules = rules;
     const prefix = `${LAKE_PREFIX}readings/`;
-    this.watch ??= await this.options.log.watch(TOPIC_STATE, (records) => {
+    await this.progress.start((records) => {
       for (const { key, value } of records) {
         if (!key.startsWith(prefix) || value.length === 0) continue;
         const state = JSON.parse(value.toString('utf8')) as LakeState;
         this.lakeProgress.set(Number(key.slice(prefix.length)), state);
       }
     });
+    if (this.progress.isRead) return this.begin();
+    this.isAwaited = true;
+    void Promise.all([this.progress.whenRead, this.options.known]).then(() => {
+      this.isAwaited = false;
+      // With the rules that are in force by then.
+      if (!this.isClosed) this.begin();
+    });
+  }
+
+  private begin(): void {
     const { log, notify } = this.options;
     const isRouted = log.partitions > 1;
     if (isRouted)
@@ -149,7 +166,8 @@ export class StreamStage {
   /** Takes up new rules where the old ones stopped. */
   async change(rules: readonly Rule[]): Promise<void> {
     await this.stop();
-    await this.start(rules);
+    this.rules = rules;
+    if (!this.isAwaited) this.begin();
   }
 
   /** Where in `readings` it goes on: what comes to a partition of `stream` may be of any of them. */
@@ -324,8 +342,9 @@ export class StreamStage {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
     await this.stop();
-    await this.watch?.close();
+    await this.progress.close();
   }
 }
 

@@ -55,11 +55,6 @@ describe('bad input: one clear sentence, and a failing exit', () => {
       /no collector answers at 127\.0\.0\.1:9.*--http/,
     ],
     [
-      'no Kafka',
-      ['collector', '--data', '/tmp/headwater-none', '--log', 'kafka://127.0.0.1:9'],
-      /no Kafka broker answers at 127\.0\.0\.1:9/,
-    ],
-    [
       'an unknown adapter',
       ['collector', '--data', '/tmp/headwater-none', '--store', 'nosuchstore'],
       /--store @headwater\/nosuchstore is neither built in nor an installed package/,

@@ -11,7 +11,8 @@ import { loadConfig } from '../../shared/config/spec.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { startKafka } from '../services/servers.ts';
 import { Authority } from '../support/certificates.ts';
-import { temporaryFolder } from '../support/process.ts';
+import { startCollector, temporaryFolder, until } from '../support/process.ts';
+import { getJson } from '../support/reconcile.ts';
 import { TlsServers, WRONG_CERTIFICATES, sentence } from '../support/tls-servers.ts';
 
 const folder = temporaryFolder();
@@ -118,6 +119,25 @@ describe('Kafka over TLS', () => {
     );
     await log.close();
   });
+});
+
+it('a password that is refused is named by a collector that serves, and one that is put right in its file is taken', async () => {
+  const environment = withPassword('SCRAM-SHA-512', `${PASSWORD}-no`);
+  const path = environment['HEADWATER_KAFKA_PASSWORD_FILE'] ?? '';
+  const log = `kafka://127.0.0.1:${kafka.securePort}`;
+  const collector = await startCollector(['--log', log], environment);
+  const status = `http://${collector.address['http']}/api/v1/status`;
+  const { blocked } = await getJson<{ blocked: string | null }>(status);
+  expect(blocked).toMatch(
+    /([Aa]uthentication|credentials).*: mend kafka\.user and what kafka\.passwordFile/,
+  );
+  writeFileSync(path, PASSWORD);
+  await until('the log to be open', async () => {
+    const now = await getJson<{ blocked: string | null }>(status);
+    return now.blocked === null || undefined;
+  });
+  expect(collector.output()).toMatch(/log_up: /);
+  expect(await collector.kill('SIGTERM')).toBe(0);
 });
 
 describe('a certificate that is not believed', () => {

@@ -36,6 +36,7 @@ export async function far(
     trusted: false,
     notBeforeMs: 0,
   });
+  clock.compare(0);
   const ingest = new Ingest(
     env,
     {

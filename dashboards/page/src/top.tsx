@@ -57,9 +57,10 @@ function fleetLights(overview: Overview): Light[] {
     {
       id: 'missing',
       label: 'missing',
-      level: missing ? 'bad' : 'good',
+      level: missing === null ? 'quiet' : missing ? 'bad' : 'good',
       href: '#/ledger',
-      text: missing ? 'yes' : 'nothing',
+      // The log has not been read since the start.
+      text: missing === null ? 'not known yet' : missing ? 'yes' : 'nothing',
     },
     {
       id: 'silent',

@@ -1045,7 +1045,7 @@ export interface CollectorApi {
         gateway: string;
         lastSeenMs: number | null;
       }[];
-      missing: boolean;
+      missing: boolean | null;
       quarantined: number | null;
       waiting?: {
         name: string;
