@@ -156,6 +156,8 @@ export function ask(target: Target, what: Ask, over: AbortSignal): Promise<numbe
   const token = what.token ?? target.tokens?.[method === 'POST' ? 'write' : 'read'];
   const make = target.isSecure ? requestTls : request;
   return new Promise((resolve) => {
+    // An answer that has come whole, and is not read, is never closed.
+    if (isSlow) over.addEventListener('abort', () => resolve(0), { once: true });
     const sent = make(
       {
         ...{ host: '127.0.0.1', port: portOf(target, side), method, path, signal: over },

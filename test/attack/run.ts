@@ -138,7 +138,10 @@ class Trial {
     const watched = watch.begin(site.processes, name);
     const [report, hit] = await this.phase(() => this.order({ name, target, ms: settings.ms }));
     clearInterval(look);
-    const own = [...this.troubles(), ...this.dead()];
+    const own = this.troubles();
+    const dead = this.dead();
+    // Nothing more can be tried on it, nor measured.
+    if (dead.length > 0) throw new Error(`${name}: ${[...dead, ...own].join('\n')}`);
     const cost = await watched();
     let control = calm;
     if (settings.judgesTimes)

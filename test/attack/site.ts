@@ -157,9 +157,15 @@ async function apart(environment: Environment): Promise<Site> {
 
 export const SITES = { up, apart };
 
-/** Of all its processes, bytes. */
+/** Of all its processes, bytes; of one that has ended 0, which is told elsewhere. */
 export const rssOf = ({ processes }: Site): number =>
-  processes.reduce((sum, { pid }) => {
+  processes.reduce((sum, { pid }) => sum + rssOfProcess(pid), 0);
+
+function rssOfProcess(pid: number): number {
+  try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    return sum + Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
-  }, 0);
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
