@@ -300,6 +300,15 @@ export const GATEWAY_CONFIG = {
     unit: 'filters',
     about: 'Topic filters that one client may have.',
   },
+  'limits.subscriptionsMax': {
+    type: 'integer',
+    default: 100_000,
+    min: 0,
+    max: 10_000_000,
+    unit: 'filters',
+    about:
+      'Topic filters of all clients, each 256 characters of a longer one counted as one more; each takes about a kilobyte of memory.',
+  },
   'limits.subscriptionLevelsMax': {
     type: 'integer',
     default: 40_000,

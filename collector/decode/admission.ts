@@ -20,6 +20,9 @@ import type { Reading } from '../../shared/model/reading.ts';
 import type { CodecState } from './codecs/context.ts';
 import { HashCounts, hashOf } from './hash-counts.ts';
 
+/** Measurement and tags of one series. */
+const SERIES_CHARS = 1024;
+
 export interface SeriesLimits {
   perClient: number;
   perGateway: number;
@@ -134,22 +137,24 @@ export class Admission {
   ): void {
     const { perClient, perGateway } = this.limits;
     const { series } = this.countsOf(state);
-    const hash = hashOf(
-      `${measurement}\0${Object.entries(tags)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .join('\0')}`,
-    );
+    const text = `${measurement}\0${Object.entries(tags)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .join('\0')}`;
+    const hash = hashOf(text);
     const count = series.of(client);
     if (count.has(hash)) return;
-    if (count.size >= perClient)
+    // One with a long text counts as several: what the limits bound is memory.
+    const weight = Math.ceil(text.length / SERIES_CHARS);
+    if (count.size + weight > perClient)
       throw new Undecodable(
         `client '${client}' has ${perClient} series already (decode.seriesPerClientMax); a new one would be too many`,
       );
-    if (series.total >= perGateway)
+    if (series.total + weight > perGateway)
       throw new Undecodable(
         `its gateway has ${perGateway} series already (decode.seriesPerGatewayMax); a new one would be too many`,
       );
-    series.add(client, hash);
+    for (let at = 0; at < weight; at++)
+      series.add(client, at === 0 ? hash : hashOf(`${hash} ${at}`));
   }
 
   private admitName(state: CodecState, topic: string, name: string): string | undefined {

@@ -5,12 +5,14 @@
  * What a mapping leaves over of a message is counted, and told once for a topic and what it is: as an item of the
  * quarantine, where a person looks for what is missing.
  */
+import { createHash } from 'node:crypto';
 import { Undecodable, type Problem } from '../../shared/codecs/codec.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readRecords, type FrameHeader, type FrameRecord } from '../../shared/frame/frame.ts';
 import type { Summary } from '../../shared/frame/notes.ts';
 import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
+import { Remembered } from '../../shared/model/remembered.ts';
 import {
   HEADER_AGAIN,
   HEADER_ARRIVED,
@@ -87,7 +89,7 @@ export class FrameDecoder {
 
   private readonly quarantine: (item: Quarantined) => Produced;
   private readonly admission: Admission;
-  private readonly told = new Set<string>();
+  private readonly told = new Remembered<true>(TOLD_MAX);
   private readonly notes = new FieldNotes();
 
   constructor(
@@ -229,9 +231,9 @@ export class FrameDecoder {
   }
 
   private isNews(what: string): boolean {
-    if (this.told.has(what)) return false;
-    if (this.told.size >= TOLD_MAX) this.told.clear();
-    this.told.add(what);
+    const short = createHash('sha256').update(what).digest('base64');
+    if (this.told.get(short) === true) return false;
+    this.told.set(short, true);
     return true;
   }
 

@@ -11,6 +11,8 @@ export function hashOf(text: string): number {
   return hash >>> 0;
 }
 
+const NONE: ReadonlySet<number> = new Set();
+
 interface Count {
   hashes: Set<number>;
   /** Of the chunk that grows; undefined while there are too few to be kept. */
@@ -33,17 +35,20 @@ export class HashCounts {
     this.keptFrom = keptFrom;
   }
 
+  /** A name that has none takes no room: who asks may ask for ever new ones. */
   of(name: string): ReadonlySet<number> {
-    return this.count(name).hashes;
+    return this.count(name)?.hashes ?? NONE;
   }
 
   private key(name: string, index: number): string {
     return `${this.prefix}/${index}/${name}`;
   }
 
-  private count(name: string): Count {
+  /** Undefined: it has none. */
+  private count(name: string): Count | undefined {
     let count = this.counts.get(name);
     if (count !== undefined) return count;
+    if (!Array.isArray(this.state.get(this.key(name, 0)))) return undefined;
     count = { hashes: new Set(), chunk: undefined, index: 0 };
     for (let index = 0; ; index++) {
       const chunk = this.state.get(this.key(name, index));
@@ -58,7 +63,8 @@ export class HashCounts {
   }
 
   add(name: string, hash: number): void {
-    const count = this.count(name);
+    const count = this.count(name) ?? { hashes: new Set(), chunk: undefined, index: 0 };
+    this.counts.set(name, count);
     count.hashes.add(hash);
     this.total++;
     if (count.hashes.size < this.keptFrom) return;

@@ -3,6 +3,7 @@
  * ask for it; its state and its results go into one step of the log.
  */
 import type { Reading, ReadingBatch } from '../../shared/model/reading.ts';
+import { Remembered } from '../../shared/model/remembered.ts';
 import { SeriesTexts } from '../lake/rows.ts';
 import { TOPIC_STATE, type LogRecord, type Produced } from '../log/log.ts';
 import { partitionOfHash } from './partition.ts';
@@ -59,7 +60,7 @@ export class Engine {
   readonly tracks = new Map<string, Tracks>();
   readonly corrections: Corrections;
   /** By the text of a series. */
-  private readonly ways = new Map<string, Way[]>();
+  private readonly ways = new Remembered<Way[]>(WAYS_MAX);
   private results = new Results(STREAM);
   private readonly revisions: Revisions;
   private readonly stale: Produced[] = [];
@@ -126,7 +127,6 @@ export class Engine {
       ({ hash }) => partitionOfHash(hash, partitions) === partition,
     );
     // Bounded; what is asked for again is found again.
-    if (this.ways.size >= WAYS_MAX) this.ways.clear();
     this.ways.set(text, ways);
     return ways;
   }

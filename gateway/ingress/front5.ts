@@ -54,7 +54,11 @@ export interface Front5Context extends RetainedSource {
   /** One more connection of this user; false: it has its share. */
   admitUser(connection: MqttConnection, user: string | undefined): boolean;
   /** Asks the rules and the limits, and counts it; says why not. */
-  maySubscribe(clientId: string, filter: string): 'yes' | 'not granted' | 'too many';
+  maySubscribe(
+    clientId: string,
+    filter: string,
+    isThere?: boolean,
+  ): 'yes' | 'not granted' | 'too many';
   forgetFilter(clientId: string, filter: string): void;
   /** Everything that is kept under the id beside the session itself. */
   forgetClient(clientId: string): void;
@@ -217,7 +221,7 @@ export class Front5 implements LinkHost, BrokerHost {
       const who = { user: session.user, client: session.clientId };
       if (rules.maySubscribe(who, sharedFilter(filter) ?? filter)) continue;
       this.broker.unsubscribe(session, filter);
-      this.context.forgetFilter(session.clientId, sharedFilter(filter) ?? filter);
+      this.context.forgetFilter(session.clientId, filter);
     }
   }
 
@@ -278,7 +282,7 @@ export class Front5 implements LinkHost, BrokerHost {
     } catch {
       return REASON.topicFilterInvalid; // What is wrong with it is the client's to find: MQTT has no place for it here.
     }
-    const may = this.context.maySubscribe(clientId, inner);
+    const may = this.context.maySubscribe(clientId, filter);
     if (may === 'yes') return undefined;
     return may === 'too many' ? REASON.quotaExceeded : REASON.notAuthorized;
   }
@@ -288,12 +292,7 @@ export class Front5 implements LinkHost, BrokerHost {
     if (session === undefined) return [];
     const reasons = filters.map((filter) => {
       if (!this.broker.unsubscribe(session, filter)) return REASON.noSubscriptionExisted;
-      const inner = sharedFilter(filter) ?? filter;
-      // The same filter may be subscribed to as it is and shared.
-      const isLeft = [...session.subscriptions.keys()].some(
-        (each) => (sharedFilter(each) ?? each) === inner,
-      );
-      if (!isLeft) this.context.forgetFilter(session.clientId, inner);
+      this.context.forgetFilter(session.clientId, filter);
       return REASON.success;
     });
     this.broker.keep(session);
@@ -380,7 +379,7 @@ export class Front5 implements LinkHost, BrokerHost {
     const { clientId, user, principal, passwordMark } = session;
     this.context.guard.identities.restored(clientId, user, principal, passwordMark);
     for (const filter of session.subscriptions.keys())
-      if (this.context.maySubscribe(clientId, sharedFilter(filter) ?? filter) === 'not granted')
+      if (this.context.maySubscribe(clientId, filter, true) === 'not granted')
         this.notGranted.add(clientId);
   }
 }

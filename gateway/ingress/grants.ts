@@ -1,5 +1,6 @@
 /** Who may subscribe to what, and to how much. */
 import type { Guard } from './guard.ts';
+import { sharedFilter } from '../mqtt5/topics.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
 export class Grants {
@@ -15,21 +16,26 @@ export class Grants {
     this.perClientMax = perClientMax;
   }
 
-  /** Asks the rules and the limits, and counts it; says why not. */
-  maySubscribe(clientId: string, filter: string): 'yes' | 'not granted' | 'too many' {
+  /** Asks the rules and the limits, and counts it; says why not. `isThere`: its session has it from before a restart. */
+  maySubscribe(
+    clientId: string,
+    filter: string,
+    isThere = false,
+  ): 'yes' | 'not granted' | 'too many' {
     const { subscriptions, guard, perClientMax } = this;
     const own = subscriptions.of(clientId);
     const user = guard.identities.ownerOf(clientId);
     const principal = guard.identities.principalOf(clientId) ?? '';
+    const heard = sharedFilter(filter) ?? filter;
     // The broker's own topics name every client: they are nobody's to read.
     const isGranted =
-      !filter.startsWith('$SYS') &&
-      (guard.rules?.maySubscribe({ user, client: clientId }, filter) ?? true);
+      !heard.startsWith('$SYS') &&
+      (guard.rules?.maySubscribe({ user, client: clientId }, heard) ?? true);
     // Counted now: many more may be asked for before the broker says that this one is there.
     if (
       isGranted &&
-      (own.has(filter) || own.size < perClientMax) &&
-      subscriptions.add(clientId, principal, filter)
+      (isThere || own.has(filter) || own.size < perClientMax) &&
+      subscriptions.add(clientId, principal, filter, isThere)
     )
       return 'yes';
     this.denied++;

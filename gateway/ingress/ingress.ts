@@ -110,7 +110,7 @@ export class Ingress implements MqttHandler {
       this.seldom,
     ));
     this.unfinished = new Begun(shares.begunPackets, () => env.clock.monotonicUs());
-    const subscriptions = new Subscriptions(shares.sessions, shares.subscriptionLevels);
+    const subscriptions = new Subscriptions(shares);
     const sessions = (this.sessions = new Qos2Sessions(shares.qos2));
     const retained = new Retained(shares.retainedMessages, shares.retainedBytes);
     const view = new RetainedView();
@@ -192,7 +192,7 @@ export class Ingress implements MqttHandler {
       answerInOrder: (connection, bytes) => publishing.answerInOrder(connection, bytes),
       publishWill: (will, user, recorded) => wills.of5(will, user, recorded),
       admitUser: (connection, user) => this.shares.admit(connection, user),
-      maySubscribe: (clientId, filter) => grants.maySubscribe(clientId, filter),
+      maySubscribe: (clientId, filter, isThere) => grants.maySubscribe(clientId, filter, isThere),
       forgetFilter: (clientId, filter) => this.subscriptions.remove(clientId, [filter]),
       forgetClient: (clientId) => this.forgetClient(clientId),
       overflow: (clientId) =>

@@ -43,6 +43,7 @@ function ingressOf(site: GatewaySite): Ingress {
       shares: {
         connectionsMax: config['limits.connectionsMax'],
         sessionsMax: config['limits.sessionsMax'],
+        subscriptionsMax: config['limits.subscriptionsMax'],
         subscriptionLevelsMax: config['limits.subscriptionLevelsMax'],
         qos2Max: config['limits.qos2Max'],
         offlineBytesMax: config['limits.offlineBytesMax'],

@@ -76,6 +76,7 @@ export class Publishing {
   /** Its connection is gone. */
   forget(connection: MqttConnection): void {
     this.heldBack.forget(connection);
+    this.standings.forget(connection);
     this.space.forget(connection);
   }
 

@@ -7,6 +7,7 @@ import type { Labels } from '../../shared/telemetry/metrics.ts';
 export interface SharesMax {
   connectionsMax: number;
   sessionsMax: number;
+  subscriptionsMax: number;
   subscriptionLevelsMax: number;
   qos2Max: number;
   offlineBytesMax: number;
@@ -22,6 +23,7 @@ export class IngressShares {
   readonly connections: Share;
   readonly sessions: Share;
   readonly sessions5: Share;
+  readonly subscriptions: Share;
   readonly subscriptionLevels: Share;
   readonly qos2: Share;
   readonly offlineBytes: Share;
@@ -37,6 +39,7 @@ export class IngressShares {
     this.connections = new Share('connections', max.connectionsMax);
     this.sessions = new Share('sessions', max.sessionsMax);
     this.sessions5 = new Share('mqtt5_sessions', max.sessionsMax);
+    this.subscriptions = new Share('subscriptions', max.subscriptionsMax);
     this.subscriptionLevels = new Share('subscription_levels', max.subscriptionLevelsMax);
     this.qos2 = new Share('qos2', max.qos2Max);
     this.offlineBytes = new Share('offline_bytes', max.offlineBytesMax);
@@ -71,6 +74,7 @@ export class IngressShares {
       connections: together(value(atDoor), value(this.connections)),
       sessions: value(this.sessions),
       mqtt5_sessions: value(this.sessions5),
+      subscriptions: value(this.subscriptions),
       subscription_levels: value(this.subscriptionLevels),
       qos2: value(this.qos2),
       offline_bytes: value(this.offlineBytes),

@@ -1,11 +1,12 @@
 /** What a connection may publish, as it has turned out, and how much of its rate is left. */
 import type { Env } from '../../shared/env/env.ts';
+import { Pool, Remembered } from '../../shared/model/remembered.ts';
 import type { MqttConnection } from '../../shared/mqtt/connection.ts';
 import type { Guard } from './guard.ts';
 
 interface Standing {
   /** Topic → whether it may, and may have it retained. */
-  topics: Map<string, Rights>;
+  topics: Remembered<Rights>;
   tokens: number;
   filledUs: number;
 }
@@ -17,11 +18,14 @@ export interface Rights {
 
 /** Topics remembered for a connection. */
 const TOPICS_MAX = 512;
+/** Of all connections. */
+const ROOM_BYTES = 32 * 1024 * 1024;
 
 const ALL_RIGHTS: Rights = { publish: true, retain: true };
 
 export class Standings {
   private readonly standings = new WeakMap<MqttConnection, Standing>();
+  private readonly room = new Pool(ROOM_BYTES);
   private readonly env: Env;
   private readonly guard: Guard;
   /** Of one connection; 0 is no limit. */
@@ -37,7 +41,8 @@ export class Standings {
     let standing = this.standings.get(connection);
     if (standing === undefined) {
       const filledUs = this.env.clock.monotonicUs();
-      standing = { topics: new Map(), tokens: this.messagesPerSecond, filledUs };
+      const topics = new Remembered<Rights>(TOPICS_MAX, this.room);
+      standing = { topics, tokens: this.messagesPerSecond, filledUs };
       this.standings.set(connection, standing);
     }
     return standing;
@@ -52,7 +57,6 @@ export class Standings {
     const who = { user: connection.user, client: connection.clientId };
     const publish = rules.mayPublish(who, topic);
     const rights = { publish, retain: publish && rules.mayRetain(who, topic) };
-    if (topics.size >= TOPICS_MAX) topics.clear();
     topics.set(topic, rights);
     return rights;
   }
@@ -72,8 +76,9 @@ export class Standings {
     setTimeout(() => connection.release(), waitMs).unref();
   }
 
-  /** Rights have changed. */
+  /** Rights have changed, or the connection is gone. */
   forget(connection: MqttConnection): void {
+    this.standings.get(connection)?.topics.clear();
     this.standings.delete(connection);
   }
 }

@@ -3,13 +3,18 @@
  * aedes's delivery out of their way. Filters are a trie of their levels, so that however many there are and however
  * they are made of wildcards, a topic looks at each node at most once.
  *
- * Bounded: clients with subscriptions, and levels of the trie. Each is counted for its principal (`Share`); a level that
- * several have is counted for the first of them, and for the next when that one has let go.
+ * Bounded: clients with subscriptions, subscriptions, and levels of the trie. Each is counted for its principal (`Share`); a
+ * level that several have is counted for the first of them, and for the next when that one has let go. A subscription is
+ * counted for each who has it, since each holds its text, and a shared one under each of its names: a broker keeps them apart.
  */
 import type { Share } from '../../shared/access/shares.ts';
+import { Remembered } from '../../shared/model/remembered.ts';
+import { sharedFilter } from '../mqtt5/topics.ts';
 
 /** Answers remembered for topics; cleared when a subscription changes. */
 const CACHE_MAX = 10_000;
+/** A filter with more text than this counts as several. */
+const TEXT_CHARS = 256;
 
 interface Node {
   /** Filters that end here. */
@@ -33,21 +38,34 @@ const freshNode = (owner: string): Node => ({
 
 interface Own {
   principal: string;
+  /** As the client gave them, `$share/…` included. */
   filters: Set<string>;
 }
+
+/** What limits a trie of filters. */
+export interface SubscriptionShares {
+  sessions: Share;
+  subscriptions: Share;
+  subscriptionLevels: Share;
+}
+
+const levelsOf = (filter: string): string[] => (sharedFilter(filter) ?? filter).split('/');
+const weightOf = (filter: string): number => 1 + Math.floor(filter.length / TEXT_CHARS);
 
 const NONE: ReadonlySet<string> = new Set();
 
 export class Subscriptions {
   private readonly byClient = new Map<string, Own>();
   private readonly root = freshNode('');
-  private readonly cache = new Map<string, boolean>();
+  private readonly cache = new Remembered<boolean>(CACHE_MAX);
   private readonly sessions: Share;
+  private readonly subscriptions: Share;
   private readonly levels: Share;
 
-  constructor(sessions: Share, levels: Share) {
+  constructor({ sessions, subscriptions, subscriptionLevels }: SubscriptionShares) {
     this.sessions = sessions;
-    this.levels = levels;
+    this.subscriptions = subscriptions;
+    this.levels = subscriptionLevels;
   }
 
   clients(): string[] {
@@ -62,17 +80,23 @@ export class Subscriptions {
     return this.byClient.get(clientId)?.filters ?? NONE;
   }
 
-  /** False, and nothing is kept, when the principal's share of sessions or levels is reached. */
-  add(clientId: string, principal: string, filter: string): boolean {
+  /**
+   * False, and nothing is kept, when the principal's share of sessions, subscriptions or levels is reached. `isThere`: it is
+   * one of a session of before a restart, which is nobody's to refuse any more.
+   */
+  add(clientId: string, principal: string, filter: string, isThere = false): boolean {
     let own = this.byClient.get(clientId);
     if (own?.filters.has(filter) === true) return true;
-    const levels = filter.split('/');
-    if (!this.hasRoom(own?.principal ?? principal, levels, own === undefined)) return false;
+    const levels = levelsOf(filter);
+    const weight = weightOf(filter);
+    const isNew = own === undefined;
+    if (!isThere && !this.hasRoom(own?.principal ?? principal, levels, weight, isNew)) return false;
     if (own === undefined) {
       this.sessions.add(principal, 1);
       this.byClient.set(clientId, (own = { principal, filters: new Set() }));
     }
     own.filters.add(filter);
+    this.subscriptions.add(own.principal, weight);
     let node = this.root;
     for (const level of levels) {
       node.children ??= new Map();
@@ -93,11 +117,20 @@ export class Subscriptions {
     return true;
   }
 
-  private hasRoom(principal: string, levels: readonly string[], isNew: boolean): boolean {
-    const full = [
-      ...(isNew && this.sessions.room(principal) < 1 ? [this.sessions] : []),
-      ...(this.levels.room(principal) < this.missing(levels) ? [this.levels] : []),
+  private hasRoom(
+    principal: string,
+    levels: readonly string[],
+    weight: number,
+    isNew: boolean,
+  ): boolean {
+    const asked: [Share, number][] = [
+      [this.sessions, isNew ? 1 : 0],
+      [this.subscriptions, weight],
+      [this.levels, this.missing(levels)],
     ];
+    const full = asked.flatMap(([share, wanted]) =>
+      wanted > 0 && share.room(principal) < wanted ? [share] : [],
+    );
     for (const share of full) share.refused++;
     return full.length === 0;
   }
@@ -115,7 +148,11 @@ export class Subscriptions {
   remove(clientId: string, filters: Iterable<string>): void {
     const own = this.byClient.get(clientId);
     if (own === undefined) return;
-    for (const filter of filters) if (own.filters.delete(filter)) this.prune(filter, own.principal);
+    for (const filter of filters) {
+      if (!own.filters.delete(filter)) continue;
+      this.subscriptions.give(own.principal, weightOf(filter));
+      this.prune(filter, own.principal);
+    }
     if (own.filters.size === 0) {
       this.byClient.delete(clientId);
       this.sessions.give(own.principal);
@@ -128,7 +165,7 @@ export class Subscriptions {
   }
 
   private prune(filter: string, principal: string): void {
-    const levels = filter.split('/');
+    const levels = levelsOf(filter);
     const path: Node[] = [this.root];
     for (const level of levels) {
       const child = path.at(-1)?.children?.get(level);
@@ -167,7 +204,6 @@ export class Subscriptions {
     const known = this.cache.get(topic);
     if (known !== undefined) return known;
     const wanted = this.match(topic);
-    if (this.cache.size >= CACHE_MAX) this.cache.clear();
     this.cache.set(topic, wanted);
     return wanted;
   }

@@ -4,9 +4,12 @@ import { REASON, Refusal, protocolError } from './reasons.ts';
 
 /** That a client may use [MQTT-3.2.2-17]; some use eight without asking. */
 export const ALIASES_MAX = 16;
+/** Of all topics that a connection has aliases for: there may be thousands of connections. */
+const ALIASED_CHARS_MAX = 16 * 1024;
 
 export class TopicAliases {
   private readonly topics = new Map<number, string>();
+  private chars = 0;
 
   /** The topic of a PUBLISH; one that comes with an alias is kept for it. */
   topicOf({ topic, said }: Publish): string {
@@ -22,6 +25,12 @@ export class TopicAliases {
       );
     if (topic === '')
       return this.topics.get(alias) ?? protocolError(`topic alias ${alias} is not known`);
+    this.chars += topic.length - (this.topics.get(alias)?.length ?? 0);
+    if (this.chars > ALIASED_CHARS_MAX)
+      throw new Refusal(
+        REASON.quotaExceeded,
+        `topics with aliases have more than ${ALIASED_CHARS_MAX} characters`,
+      );
     this.topics.set(alias, topic);
     return topic;
   }

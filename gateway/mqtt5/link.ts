@@ -255,6 +255,7 @@ export class Link implements Protocol5, Holder {
   ended(): void {
     this.isOver = true;
     this.outbox.close();
+    this.names.forget();
     if (this.session !== undefined) this.host.closed(this, this.sendsWill);
   }
 

@@ -12,6 +12,8 @@ import type { SteadyClock } from './steady-clock.ts';
 const UNREAD_BYTES_MAX = 1024 * 1024;
 /** Topics that get an alias of ours, if the client takes as many. */
 const ALIASES_MAX = 64;
+/** A longer one gets none: each connection remembers its own. */
+const ALIASED_CHARS_MAX = 256;
 
 type Clock = Pick<SteadyClock, 'nowMs' | 'monotonicMs'>;
 
@@ -92,7 +94,10 @@ export class Outbox implements SessionLink {
   ): boolean {
     const { topic, payload, forwarded, expiresAtMs } = message;
     const known = this.aliases.get(topic);
-    const isNew = known === undefined && this.aliases.size < this.aliasesMax;
+    const isNew =
+      known === undefined &&
+      this.aliases.size < this.aliasesMax &&
+      topic.length <= ALIASED_CHARS_MAX;
     const topicAlias = known ?? (isNew ? this.aliases.size + 1 : undefined);
     const bytes = publish({
       topic: known === undefined ? topic : '',

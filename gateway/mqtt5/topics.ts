@@ -2,6 +2,8 @@
  * Which subscriptions a topic matches: a trie of the filters' levels, so that a topic looks at each node at most once.
  * Shared subscriptions of one name and filter are a group, of which one member gets each message [MQTT-4.8.2-4].
  */
+import { Remembered } from '../../shared/model/remembered.ts';
+
 export interface Subscription<S> {
   session: S;
   /** As the client gave it, `$share/…` included. */
@@ -44,12 +46,11 @@ export interface Matched<S> {
 export class Topics<S> {
   private readonly root = freshNode<S>();
   /** Answers for topics, until a subscription changes: devices say the same topics again and again. */
-  private readonly known = new Map<string, Matched<S>>();
-  private readonly knownMax: number;
+  private readonly known: Remembered<Matched<S>>;
 
   /** `knownMax`: answers that are remembered. */
-  constructor(knownMax = 0) {
-    this.knownMax = knownMax;
+  constructor(knownMax: number) {
+    this.known = new Remembered(knownMax);
   }
 
   /** Adds or replaces [MQTT-3.8.4-3]. */
@@ -114,10 +115,7 @@ export class Topics<S> {
     const known = this.known.get(topic);
     if (known !== undefined) return known;
     const found = this.find(topic);
-    if (this.knownMax > 0) {
-      if (this.known.size >= this.knownMax) this.known.clear();
-      this.known.set(topic, found);
-    }
+    this.known.set(topic, found);
     return found;
   }
 

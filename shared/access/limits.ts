@@ -32,6 +32,12 @@ export const MQTT_LIMITS = [
     answer: 'CONNACK 0x97 and 3',
   },
   {
+    name: 'subscriptions',
+    setting: 'limits.subscriptionsMax',
+    what: 'topic filters of all clients, a shared one under each of its names, a long one as several',
+    answer: 'SUBACK 0x80; of MQTT 5 0x97',
+  },
+  {
     name: 'subscription_levels',
     setting: 'limits.subscriptionLevelsMax',
     what: 'levels of all topic filters, each counted for whoever has it first',

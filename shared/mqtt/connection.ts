@@ -248,6 +248,7 @@ export class MqttConnection {
     this.state = 'closed';
     this.five?.ended();
     this.lasting?.ended();
+    this.topics.forget();
     // End of file in order, so that aedes sees a DISCONNECT before it and keeps the will to itself.
     this.side.push(null);
     this.side.resume();

@@ -1,12 +1,19 @@
 /**
  * Topic names that a connection has used: a device says the same ones again and again, and a known one is neither decoded
- * nor checked again. Found by its bytes, so that no text is made for it.
+ * nor checked again. Found by its bytes, so that no text is made for it. All connections together have a room for them: where
+ * it is used up, a name is read anew each time.
  */
+import { Pool } from '../model/remembered.ts';
 
 /** Names remembered; one that falls on another's slot takes its place. */
 const SLOTS = 512;
 /** A longer one is read anew each time. */
 const REMEMBERED_BYTES_MAX = 256;
+/** Of all connections. */
+const room = new Pool(64 * 1024 * 1024);
+/** What one takes beside its text, once as bytes and once as a name. */
+const KNOWN_BYTES = 128;
+const takenBy = ({ key }: Known): number => KNOWN_BYTES + 2 * key.length;
 
 interface Known {
   /** Its bytes as characters. */
@@ -33,8 +40,17 @@ export class TopicNames {
     const known = this.known.get(slot);
     if (known !== undefined && stands(known.key, bytes, start, end)) return known.name;
     const name = this.read(bytes, offset);
-    this.known.set(slot, { key: bytes.toString('latin1', start, end), name });
+    if (known !== undefined) room.give(takenBy(known));
+    const next = { key: bytes.toString('latin1', start, end), name };
+    if (room.take(takenBy(next))) this.known.set(slot, next);
+    else this.known.delete(slot);
     return name;
+  }
+
+  /** The connection is gone. */
+  forget(): void {
+    for (const each of this.known.values()) room.give(takenBy(each));
+    this.known.clear();
   }
 }
 

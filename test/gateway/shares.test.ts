@@ -12,7 +12,7 @@ import { runGateway, type RunningGateway } from '../support/gateway.ts';
 import { encodeConnect, encodePublish } from '../support/load.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
-import { P, connect5, reader5 } from '../support/raw-mqtt5.ts';
+import { P, connect5, reader5, subscribe5, unsubscribe5 } from '../support/raw-mqtt5.ts';
 
 const BAD = '127.0.0.2';
 const GOOD = '127.0.0.3';
@@ -116,6 +116,36 @@ const ATTACKS: Record<
       const good = reader5(await rawClient(port, GOOD));
       good.send(connect5('good'));
       expect((await good.next(2)).reason).toBe(0);
+    },
+  },
+  subscriptions: {
+    settings: { 'limits.subscriptionsMax': '100', 'limits.subscriptionsPerClientMax': '40' },
+    run: async (gateway) => {
+      const { port } = gateway;
+      // One filter under ever new names of groups: each is a subscription of its own, and gets its copy of each message.
+      const five = reader5(await rawClient(port, BAD));
+      five.send(connect5('bad-5'));
+      expect((await five.next(2)).reason).toBe(0);
+      const groups = Array.from({ length: 60 }, (_, at) => `$share/g${at}/a/b`);
+      five.send(
+        subscribe5(
+          1,
+          groups.map((filter) => [filter, 1]),
+        ),
+      );
+      const { body } = await five.next(9);
+      expect([...body.subarray(-60)]).toEqual([...Array(40).fill(1), ...Array(20).fill(0x97)]);
+      // A filter of which the text is long is as many as it takes memory for; here nine.
+      const long = (at: number): string => `${at}`.padEnd(2048, 'x');
+      const old = await login(gateway, 'bad-4', BAD);
+      expect(await subscribe(old, long(1), long(2), 'c')).toEqual([1, 0x80, 1]);
+      // The same text of another client takes its memory again.
+      expect(await subscribe(await login(gateway, 'bad-3', BAD), long(1))).toEqual([0x80]);
+      const good = await login(gateway, 'good', GOOD);
+      expect(await subscribe(good, 'c', 'a/b', long(1))).toEqual([1, 1, 1]);
+      five.send(unsubscribe5(2, groups.slice(0, 20)));
+      await five.next(11);
+      expect(await subscribe(old, long(2))).toEqual([1]);
     },
   },
   subscription_levels: {

@@ -2,6 +2,7 @@
 import type { Mapping } from './mapping.ts';
 import { topicKey } from '../codecs/home-assistant.ts';
 import { timeRules, type TimeRules } from '../../../shared/codecs/time.ts';
+import { Bound, Remembered } from '../../../shared/model/remembered.ts';
 import type { Rule } from './rule.ts';
 import { matchTemplate } from './template.ts';
 
@@ -45,8 +46,8 @@ export class Mappings {
   private readonly mappings: readonly Mapping[];
   /** By gateway, then topic: no key has to be made of the two for each message. */
   private readonly known = new Map<string, Map<string, Meaning>>();
-  private knownCount = 0;
-  private readonly tagSets = new Map<string, Record<string, string>>();
+  private readonly bound = new Bound(REMEMBERED_MAX);
+  private readonly tagSets = new Remembered<Record<string, string>>(REMEMBERED_MAX);
   readonly times: TimeRules;
 
   /** `localZone`: IANA zone of devices that give local time; `pastDays`: how old a device's time may be. */
@@ -59,13 +60,10 @@ export class Mappings {
     const known = this.known.get(gateway)?.get(topic);
     if (known !== undefined) return known;
     const meaning = this.resolve(gateway, topic);
-    if (this.knownCount >= REMEMBERED_MAX) {
-      this.known.clear();
-      this.knownCount = 0;
+    if (this.bound.add(topic, () => this.known.clear())) {
+      const topics = this.known.get(gateway) ?? new Map<string, Meaning>();
+      this.known.set(gateway, topics.set(topic, meaning));
     }
-    const topics = this.known.get(gateway) ?? new Map<string, Meaning>();
-    this.known.set(gateway, topics.set(topic, meaning));
-    this.knownCount++;
     return meaning;
   }
 
@@ -76,7 +74,6 @@ export class Mappings {
     for (const name in tags) key += `${name}\0${tags[name]}\0`;
     const known = this.tagSets.get(key);
     if (known !== undefined) return known;
-    if (this.tagSets.size >= REMEMBERED_MAX) this.tagSets.clear();
     this.tagSets.set(key, tags);
     return tags;
   }
