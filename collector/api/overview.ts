@@ -1,7 +1,16 @@
 /** What an operator wants to know first, in one answer: the page asks for it every few seconds. */
 import { maySee } from '../../shared/access/may.ts';
 import { READ_EACH, json } from '../../shared/http/route.ts';
-import { BOOLEAN, INTEGER, TEXT, TEXTS, listOf, maybe, object, orNull } from '../../shared/http/schema.ts';
+import {
+  BOOLEAN,
+  INTEGER,
+  TEXT,
+  TEXTS,
+  listOf,
+  maybe,
+  object,
+  orNull,
+} from '../../shared/http/schema.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
 import { batchPart } from '../batch/part.ts';
