@@ -47,6 +47,8 @@ export interface Change {
   put?: FileEntry[];
   dropped?: string[];
   isAnew?: true;
+  /** Of files that were lost: one that a writer has put again under the same name counts, whatever was to be said of it. */
+  isOfLost?: true;
 }
 
 export class Catalog {
@@ -247,8 +249,10 @@ export class Catalog {
         this.own.begin(writer, dates);
         await this.write(rootKey, { ...root, under: dates });
       }
-      for (const [date, { put = [], dropped = [], isAnew = false }] of changes) {
+      for (const [date, { put: said = [], dropped = [], isAnew = false, isOfLost }] of changes) {
         const day = await this.day(date);
+        const put =
+          isOfLost === true ? said.filter(({ key }) => !isThere(day.entries.get(key))) : said;
         const isLost = root.dates[date] !== undefined && !day.byWriter.has(writer);
         if (isLost && !isAnew) this.refuse(this.reader.dayKey(writer, date));
         const files = new Map((day.byWriter.get(writer) ?? []).map((entry) => [entry.key, entry]));
@@ -338,3 +342,5 @@ export class Catalog {
     return union(all);
   }
 }
+
+const isThere = (entry: FileEntry | undefined): boolean => entry !== undefined && counts(entry);

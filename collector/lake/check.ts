@@ -18,6 +18,7 @@ import { ZONES, dateOfKey, gatewayOf } from './layout.ts';
 import { LessZones } from './less.ts';
 import { SpanSet, absent, counts, isAs, isLost, type FileEntry, type Sum } from './manifest.ts';
 import type { ObjectStore } from './object-store.ts';
+import type { Pass } from './pass.ts';
 import { SeenFiles } from './seen.ts';
 import { sumFile } from './sums.ts';
 
@@ -39,20 +40,6 @@ export interface Damage {
   since: number;
   /** No source has all of its rows. */
   final: boolean;
-}
-
-/** A look at all of the lake (`scrub.ts`). */
-export interface Pass {
-  /** Epoch milliseconds. */
-  startedMs: number;
-  endedMs: number;
-  files: number;
-  bytes: number;
-  /** Damaged or missing, found in this pass. */
-  found: number;
-  manifests: number;
-  /** Keys of files of the past that are damaged or missing: nothing has them a second time. */
-  pastLost: string[];
 }
 
 /** What of the lake is looked at. */
@@ -303,11 +290,14 @@ export class LakeCheck {
     this.onLost();
   }
 
-  /** In the manifests of this process. */
-  async say(zone: Zone, entry: FileEntry): Promise<void> {
+  /** In the manifests of this process. `isOfLost`: unless it has been put again meanwhile. */
+  async say(zone: Zone, entry: FileEntry, isOfLost?: true): Promise<void> {
     // What it said before of this day and is damaged now, is found out again.
-    const changes = new Map([[dateOfKey(entry.key), { put: [entry], isAnew: true as const }]]);
-    await this.lake.catalog(zone).commit(this.writer, changes, { isAlone: true });
+    const change = { put: [entry], isAnew: true as const, ...(isOfLost && { isOfLost }) };
+    const date = dateOfKey(entry.key);
+    const catalog = this.lake.catalog(zone);
+    if (isOfLost) catalog.forget(date);
+    await catalog.commit(this.writer, new Map([[date, change]]), { isAlone: true });
   }
 
   private async move(key: string, since: number): Promise<string> {
@@ -360,7 +350,7 @@ export class LakeCheck {
     const lost = this.lost.get(key);
     if (lost === undefined) return;
     const { final: _, ...entry } = lost.entry;
-    await this.say(lost.zone, { ...entry, gone: 'emptied' });
+    await this.say(lost.zone, { ...entry, gone: 'emptied' }, true);
     this.lost.delete(key);
     const text = `the lake: the ${entry.rows} rows of ${key} are there again`;
     this.notify({ level: 'info', event: 'lake_healed', text });
@@ -371,7 +361,9 @@ export class LakeCheck {
     const lost = this.lost.get(key);
     if (lost === undefined || lost.entry.final === true) return;
     lost.entry = { ...lost.entry, final: true };
-    await this.say(lost.zone, lost.entry);
+    await this.say(lost.zone, lost.entry, true);
+    const now = (await this.lake.catalog(lost.zone).day(dateOfKey(key))).entries.get(key);
+    if (now !== undefined && counts(now)) return await this.settle(key);
     this.notify({ level: 'error', event: 'lake_lost', text });
   }
 

@@ -1,16 +1,16 @@
 /** A lake that is damaged says so and is made again; nobody reads what is not as it was written. */
-import { rmSync, truncateSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadJobs } from '../../collector/batch/job.ts';
 import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
 import type { HealOptions } from '../../collector/heal.ts';
-import type { LakeFile, Zone } from '../../collector/lake/layout.ts';
+import { ZONES, type LakeFile, type Zone } from '../../collector/lake/layout.ts';
 import { writerOf } from '../../collector/lake/manifest.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
-import { TOPIC_RAW, type LogRecord } from '../../collector/log/log.ts';
+import { TOPIC_RAW, TOPIC_RESULTS, type LogRecord } from '../../collector/log/log.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
-import { allRows, damage, filesOf, fill, trial } from '../support/lake-damage.ts';
+import { allRows, damage, filesOf, fill, result, trial } from '../support/lake-damage.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
@@ -156,6 +156,34 @@ describe('a damaged lake', () => {
     expect(await site.rows('results')).toEqual(before);
     expect(site.said.join('\n')).toContain('batch/daily_summary/2026-05-02.json is damaged');
     await runner.close();
+    await site.close();
+  });
+
+  it.each(
+    ZONES,
+  )('a file of %s that a step puts again under its name, after it was set aside with its manifest, counts (seed 7400149)', async (zone) => {
+    let site = await filled();
+    await site.close();
+    const [path = ''] = filesOf(site.lakeFolder).filter((key) =>
+      key.startsWith(`_manifest/${zone}/date=2026-05-01/`),
+    );
+    const bytes = readFileSync(join(site.lakeFolder, path));
+    bytes[30] = (bytes[30] ?? 0) ^ 1;
+    writeFileSync(join(site.lakeFolder, path), bytes);
+    site = new LakeSite(site.folder, { isHealHeld: true });
+    await site.open();
+    // Of that day: its manifest is found damaged once the step's file is there.
+    await site.append([frameOf(9001, 5, { dayMs: Date.UTC(2026, 4, 1, 6) - 9001 * 1000 })]);
+    await site.log.append(TOPIC_RESULTS, [result(0, 'rule/more')]);
+    await site.caughtUp();
+    site.heals();
+    await site.healed();
+    await site.caughtUp();
+    await site.scrub.pass();
+    expect(site.said.join('\n')).toContain(`the manifest ${path} was damaged or gone`);
+    const { [zone]: rows } = await allRows(site);
+    const expected = { raw: 25, readings: 605, results: 40 };
+    expect(rows).toHaveLength(expected[zone]);
     await site.close();
   });
 

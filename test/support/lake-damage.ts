@@ -37,7 +37,7 @@ export async function fill(site: LakeSite): Promise<void> {
   await site.caughtUp();
 }
 
-function result(day: number): LogRecord {
+export function result(day: number, epoch = 'rule/x'): LogRecord {
   const timeMs = Date.UTC(2026, 4, 1, 6) + day * DAY;
   const readings = Array.from({ length: 10 }, (_, at) => ({
     measurement: 'm',
@@ -48,7 +48,7 @@ function result(day: number): LogRecord {
     timeMs: timeMs + at * 1000,
     ns: 0,
   }));
-  const batch = { gateway: '~stream', epoch: 'rule/x', arrivedMs: 1, readings, revision: 1 };
+  const batch = { gateway: '~stream', epoch, arrivedMs: 1, readings, revision: 1 };
   return { key: 'x', headers: {}, value: encodeReadings(batch) };
 }
 
