@@ -9,6 +9,8 @@ import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
 
 export const CLOCK_PREFIX = 'clock/';
+/** Anchors that a later one contradicted: nothing is placed by them any more, and what was stays where it is. */
+export const FORMER_PREFIX = 'clock-former/';
 
 /** An anchor with a smaller error is final: moving a reading by less is not worth a second write. */
 const FINAL_ERROR_US = 100_000;
@@ -43,6 +45,7 @@ export interface Resolution {
 
 export class BootClocks {
   private readonly anchors = new Map<string, ClockAnchor[]>();
+  private readonly former = new Map<string, ClockAnchor[]>();
   /** `gateway/boot` → frames. */
   private readonly held = new Map<string, Map<string, HeldFrame>>();
   private readonly unsettled = new Map<string, Map<string, HeldFrame>>();
@@ -59,21 +62,30 @@ export class BootClocks {
 
   /**
    * Adds an anchor. One that cannot be right together with those before was told after the collector's clock was set: they
-   * are forgotten. Returns the key and value under which they are kept.
+   * count no more. Returns the keys and values under which all are kept.
    */
-  add(gateway: string, anchor: ClockAnchor): { key: string; value: Buffer } {
+  add(gateway: string, anchor: ClockAnchor): { key: string; value: Buffer }[] {
     const name = `${gateway}/${anchor.boot}`;
-    const known = (this.anchors.get(name) ?? []).filter((each) => !contradict(each, anchor));
+    const before = this.anchors.get(name) ?? [];
+    const known = before.filter((each) => !contradict(each, anchor));
     const list = [...known, anchor].slice(-ANCHORS_MAX);
     this.anchors.set(name, list);
-    return { key: `${CLOCK_PREFIX}${name}`, value: Buffer.from(JSON.stringify(list)) };
+    const kept = [entryOf(`${CLOCK_PREFIX}${name}`, list)];
+    if (known.length === before.length) return kept;
+    const gone = before.filter((each) => !known.includes(each));
+    const former = [...(this.former.get(name) ?? []), ...gone].slice(-ANCHORS_MAX);
+    this.former.set(name, former);
+    return [...kept, entryOf(`${FORMER_PREFIX}${name}`, former)];
   }
 
+  /** Takes what is kept under a key, if it is one of these. */
   load(key: string, value: Buffer): void {
-    this.anchors.set(
-      key.slice(CLOCK_PREFIX.length),
-      JSON.parse(value.toString('utf8')) as ClockAnchor[],
-    );
+    for (const [prefix, to] of [
+      [CLOCK_PREFIX, this.anchors],
+      [FORMER_PREFIX, this.former],
+    ] as const)
+      if (key.startsWith(prefix))
+        to.set(key.slice(prefix.length), JSON.parse(value.toString('utf8')) as ClockAnchor[]);
   }
 
   /** The anchor with the smallest error at a frame. */
@@ -103,7 +115,10 @@ export class BootClocks {
     if (best === undefined) return believes ? [0] : [];
     const { gateway, bootId } = header;
     const now = believes && Math.abs(best) < AGREES_US ? 0 : best;
-    const all = this.anchorsOf(gateway, bootId).map((anchor) => offsetOf(anchor, header));
+    const former = this.former.get(`${gateway}/${bootId}`) ?? [];
+    const all = [...this.anchorsOf(gateway, bootId), ...former].map((anchor) =>
+      offsetOf(anchor, header),
+    );
     return [...new Set([now, ...(believes ? [0] : []), ...all])];
   }
 
@@ -168,6 +183,11 @@ export class BootClocks {
     return count;
   }
 }
+
+const entryOf = (key: string, list: readonly ClockAnchor[]): { key: string; value: Buffer } => ({
+  key,
+  value: Buffer.from(JSON.stringify(list)),
+});
 
 const offsetOf = (anchor: ClockAnchor, { wallUs, monotonicUs }: FrameHeader): number =>
   anchor.wallUs - (anchor.monotonicUs - monotonicUs) - wallUs;

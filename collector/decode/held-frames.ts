@@ -23,6 +23,10 @@ export const isUnsettled = ({ headers }: Pick<StoredRecord, 'headers'>): boolean
 export const mayMove = (record: Pick<StoredRecord, 'headers'>, header: FrameHeader): boolean =>
   isUnsettled(record) && header.clockQuality !== CLOCK_ASSUMED;
 
+/** Under which a frame is kept. */
+export const heldKey = ({ gateway, bootId, epoch, firstSequence }: FrameHeader): string =>
+  `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
+
 function keep(state: PartitionState, frame: HeldFrame, produced: Produced[]): void {
   const { key, headers, usedUs } = frame;
   state.clocks.hold(frame);
@@ -45,7 +49,7 @@ export function holdFrame(
   produced: Produced[],
 ): void {
   const { clocks } = state;
-  const { gateway, bootId, epoch, firstSequence } = header;
+  const { gateway, bootId } = header;
   const held = clocks.heldBytes;
   const isFull = (): boolean => held.room(gateway) < record.value.length;
   // What is written already gives way first, it stays where it is: the gateway's own, and others' where the whole is taken.
@@ -61,7 +65,7 @@ export function holdFrame(
     for (const each of decoder.aside(record.value, header, reason, isFresh)) produced.push(each);
     return;
   }
-  const key = `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
+  const key = heldKey(header);
   const headers: Record<string, string> = { arrived: record.headers['arrived'] ?? '0' };
   // What was put back into the log had been counted before, however late its clock becomes known.
   for (const name of [HEADER_UNSETTLED, HEADER_FROM_LAKE])
@@ -90,9 +94,8 @@ export function takeAnchor(
   const { clocks } = state;
   const { gateway } = header;
   const anchor = readNote(KIND_ANCHOR, record.value, header);
-  const { key, value } = clocks.add(gateway, anchor);
+  for (const { key, value } of clocks.add(gateway, anchor)) produced.push(state.entry(key, value));
   const improves = clocks.improves(gateway, anchor);
-  produced.push(state.entry(key, value));
   for (const held of clocks.heldOf(gateway, anchor.boot)) {
     const best = clocks.resolve(held.header);
     if (best === undefined) continue;

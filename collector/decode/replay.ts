@@ -5,6 +5,9 @@
  * stores as removed, computed with those mappings as they were kept (`mapping/` in the ledger topic).
  *
  * Frames that still wait for their gateway's clock are left to the decode stage, which will decode them when it is known.
+ * Those that it may still move are said by the clocks of when the replay came to the partition; an anchor that the stage takes
+ * meanwhile moves them before the replay has said where they were, so they are said once more then. Until that is known the
+ * replay's place stays before the first of them.
  * Codec state is read, not written: names come from the newest BIRTH or description. Series are counted as they are in
  * the stage, but those that only a replay makes are counted anew after a restart.
  */
@@ -21,6 +24,7 @@ import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Quarantined } from '../../shared/model/reading.ts';
 import { filterMatches } from '../../shared/mqtt/packets.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { HELD_PREFIX } from '../ledger/view.ts';
 import {
   TOPIC_LEDGER,
   TOPIC_QUARANTINE,
@@ -34,9 +38,10 @@ import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
 import type { SeriesLimits } from './admission.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
 import { FrameDecoder } from './frame-decoder.ts';
-import { mayMove } from './held-frames.ts';
+import { heldKey, mayMove } from './held-frames.ts';
 import { MAPPING_PREFIX, mappingsOf, type MappingVersion } from './mapping/set.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { decodedTo } from './state.ts';
 import {
   REPLAY_DONE_PREFIX,
   type ReplayDone,
@@ -46,11 +51,20 @@ import {
 
 /** Older mappings that are looked at, newest first: each is one more decoding of every message. */
 const VERSIONS_MAX = 100;
+const NOTHING_DONE: ReplayDone = { messages: 0, readings: 0, quarantined: 0, finishedMs: 0 };
 const POLL_MS = 300;
 const RETRY_MS = 500;
 
 interface Part {
   clocks: BootClocks;
+  /** Keys of frames that the decode stage may move, and the record of raw from which on it may take others up. */
+  held: ReadonlySet<string>;
+  decodedTo: number;
+  /** Of those the first that was said here, and the boots that they are of. */
+  openFrom: number | undefined;
+  readonly openBoots: Map<string, FrameHeader>;
+  /** What had been done before it, or before what is not committed. */
+  before: ReplayDone;
   codecs: CodecStates;
   frozen: Map<string, FrozenState>;
   done: ReplayDone;
@@ -96,8 +110,8 @@ export class Replayer {
     const { log, jobs } = this.options;
     const older = await this.olderMappings();
     const group = `headwater-replay-${job.id}`;
+    const parts = new Map<number, Part>();
     while (!this.stopped && !jobs.isFinished(job.id)) {
-      const parts = new Map<number, Part>();
       let consumer: LogConsumer | undefined;
       try {
         consumer = await log.consumer({
@@ -106,7 +120,7 @@ export class Replayer {
           from: 'start',
           bytesMax: 1024 * 1024,
           onAssign: async (partition) => {
-            parts.set(partition, await this.load(partition));
+            parts.set(partition, await this.load(job, partition, parts.get(partition)?.before));
             return undefined;
           },
           onRevoke: (partition) => parts.delete(partition),
@@ -126,7 +140,7 @@ export class Replayer {
       });
   }
 
-  /** Until every partition of the job is done, here or elsewhere. */
+  /** Until every partition of the job is done, here or elsewhere, or what was said has to be said once more. */
   private async follow(
     job: ReplayJob,
     consumer: LogConsumer,
@@ -140,16 +154,20 @@ export class Replayer {
       const offsets = new Map<number, number>();
       const produce: Produced[] = [];
       for (const record of records) {
-        offsets.set(record.partition, record.offset + 1);
         const part = parts.get(record.partition);
         if (part !== undefined && !part.finished)
           produce.push(...this.frame(job, decoder, part, record, older));
+        offsets.set(record.partition, part?.openFrom ?? record.offset + 1);
       }
       if (offsets.size > 0) await consumer.commit({ produce, offsets });
+      for (const part of parts.values())
+        if (part.openFrom === undefined) part.before = { ...part.done };
       // What came after the job was made was decoded with the present mappings anyway.
       for (const partition of consumer.ended()) {
         const part = parts.get(partition);
         if (part === undefined || part.finished) continue;
+        // From where its place is, with the clocks of now.
+        if (await this.hasMoved(partition, part)) return;
         part.finished = true;
         await this.finish(job, partition, part);
       }
@@ -164,16 +182,45 @@ export class Replayer {
     await log.append(TOPIC_LEDGER, [{ key, headers: {}, value }]);
   }
 
-  private async load(partition: number): Promise<Part> {
-    const { log } = this.options;
+  private async load(job: ReplayJob, partition: number, before = NOTHING_DONE): Promise<Part> {
+    const { log, jobs } = this.options;
     const clocks = new BootClocks();
     const codecs = new CodecStates();
-    for (const { key, value } of await log.state(TOPIC_LEDGER, partition, CLOCK_PREFIX))
+    const held = new Set<string>();
+    // Clocks and frames as they were in one moment.
+    const records = await log.state(TOPIC_LEDGER, partition, '');
+    for (const { key, value } of records) {
       clocks.load(key, value);
-    for (const { key, value } of await log.state(TOPIC_LEDGER, partition, CODEC_PREFIX))
-      codecs.load(key, value);
-    const done = { messages: 0, readings: 0, quarantined: 0, finishedMs: 0 };
-    return { clocks, codecs, frozen: new Map(), done, finished: false };
+      if (key.startsWith(CODEC_PREFIX)) codecs.load(key, value);
+      if (key.startsWith(HELD_PREFIX)) held.add(key);
+    }
+    return {
+      clocks,
+      held,
+      decodedTo: decodedTo(records, partition),
+      openFrom: undefined,
+      openBoots: new Map(),
+      codecs,
+      frozen: new Map(),
+      before,
+      done: { ...before },
+      finished: jobs.isDone(job.id, partition),
+    };
+  }
+
+  /** Whether a clock by which frames were said that may still move is another one by now. */
+  private async hasMoved(partition: number, { clocks, openBoots }: Part): Promise<boolean> {
+    if (openBoots.size === 0) return false;
+    const now = new BootClocks();
+    for (const { key, value } of await this.options.log.state(
+      TOPIC_LEDGER,
+      partition,
+      CLOCK_PREFIX,
+    ))
+      now.load(key, value);
+    const textOf = (of: BootClocks, { gateway, bootId }: FrameHeader): string =>
+      JSON.stringify(of.anchorsOf(gateway, bootId));
+    return [...openBoots.values()].some((boot) => textOf(now, boot) !== textOf(clocks, boot));
   }
 
   private async olderMappings(): Promise<Mappings[]> {
@@ -220,6 +267,7 @@ export class Replayer {
     const [offsetUs, ...elsewhereUs] = part.clocks.corrections(header, mayMove(record, header));
     if (offsetUs === undefined) return [];
     const { gateway, epoch } = header;
+    if (!BootClocks.believes(header) || mayMove(record, header)) opens(part, record, header);
     const open = new RangeSet(job.ranges[`${gateway}/${epoch}`] ?? []);
     // One object for all frames of a gateway: what is counted by it is counted once.
     let state = part.frozen.get(gateway);
@@ -271,6 +319,16 @@ export class Replayer {
     this.stopped = true;
     await Promise.all(this.running.values());
   }
+}
+
+/** The decode stage may yet move what is said of this frame. */
+function opens(part: Part, { offset }: StoredRecord, header: FrameHeader): void {
+  if (!part.held.has(heldKey(header)) && offset < part.decodedTo) return;
+  if (part.openFrom === undefined) {
+    part.openFrom = offset;
+    part.before = { ...part.done };
+  }
+  part.openBoots.set(`${header.gateway}/${header.bootId}`, header);
 }
 
 /** Told from the header alone, so that most frames need not be unpacked. */

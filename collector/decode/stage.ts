@@ -12,13 +12,11 @@ import { FrozenState } from './codec-state.ts';
 import type { CodecState } from './codecs/context.ts';
 import type { FrameDecoder } from './frame-decoder.ts';
 import type { Mappings } from './mapping/mappings.ts';
-import { DecodeState, PartitionState } from './state.ts';
+import { DECODED_PREFIX, DecodeState, PartitionState } from './state.ts';
 import { DecodeStep } from './step.ts';
 
 const STEP_BYTES_MAX = 1024 * 1024;
 const REBUILD_BYTES_MAX = 4 * 1024 * 1024;
-/** In the ledger topic: how far a partition of raw is decoded. */
-const PLACE_PREFIX = 'at/decode/';
 
 export class DecodeStage {
   private readonly log: Log;
@@ -26,7 +24,7 @@ export class DecodeStage {
   private readonly time: Time;
   private readonly decode: DecodeStep;
   private readonly state = new DecodeState();
-  private readonly places = new CheckedPlaces(TOPIC_LEDGER, PLACE_PREFIX);
+  private readonly places = new CheckedPlaces(TOPIC_LEDGER, DECODED_PREFIX);
   private stage: Stage | undefined;
 
   constructor(

@@ -7,8 +7,18 @@ import { checkFrame } from '../../shared/frame/frame.ts';
 import { EpochLedger, type EpochRecord } from '../ledger/epoch-ledger.ts';
 import { HELD_PREFIX, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import { TOPIC_LEDGER, type LogRecord, type Produced } from '../log/log.ts';
-import { BootClocks, CLOCK_PREFIX } from './boot-clocks.ts';
+import { BootClocks } from './boot-clocks.ts';
 import { CODEC_PREFIX, CodecStates } from './codec-state.ts';
+
+/** In the ledger topic: how far a partition of raw is decoded. */
+export const DECODED_PREFIX = 'at/decode/';
+
+/** The first record of raw that is not decoded yet; 0: nobody knows. */
+export function decodedTo(records: readonly LogRecord[], partition: number): number {
+  const known = records.find(({ key }) => key === `${DECODED_PREFIX}${partition}`);
+  if (known === undefined || known.value.length === 0) return 0;
+  return (JSON.parse(known.value.toString('utf8')) as { next: number }).next;
+}
 
 export class PartitionState {
   readonly partition: number;
@@ -30,14 +40,12 @@ export class PartitionState {
         this.epochs.set(`${gateway}/${epoch}`, new EpochLedger(gateway, epoch, record));
       } else if (key.startsWith(CODEC_PREFIX)) {
         this.codecs.load(key, value);
-      } else if (key.startsWith(CLOCK_PREFIX)) {
-        this.clocks.load(key, value);
       } else if (key.startsWith(HELD_PREFIX)) {
         const header = checkFrame(value);
         const usedUs = headers['used'] === undefined ? undefined : Number(headers['used']);
         const { gateway, bootId: boot } = header;
         this.clocks.hold({ key, gateway, boot, frame: value, header, headers, usedUs });
-      }
+      } else this.clocks.load(key, value);
     }
   }
 

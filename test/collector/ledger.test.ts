@@ -22,6 +22,7 @@ import {
   KIND_SUMMARY,
 } from '../../shared/frame/frame.ts';
 import { noteFrame, type Notes } from '../../shared/frame/notes.ts';
+import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import { LevelDatabase } from '../../shared/kv/classic-level.ts';
 import { temporaryFolder, until } from '../support/process.ts';
@@ -63,6 +64,30 @@ const note = <K extends keyof Notes>(kind: K, value: Notes[K], sequence: number)
   noteFrame(kind, value, identity, sequence, { wallUs: T0, monotonicUs: 1, clockQuality: 2 });
 
 const cleanups: (() => Promise<void>)[] = [];
+
+async function saidIn(log: Log): Promise<ReadingBatch[]> {
+  const consumer = await log.consumer({
+    ...{ group: 'look', topic: TOPIC_READINGS, from: 'start', bytesMax: 1 << 20 },
+  });
+  const all = (await consumer.poll(0)).map(({ value }) => decodeReadings(value));
+  await consumer.close();
+  return all;
+}
+
+/** All of raw is decoded once more. */
+async function replayed(log: Log): Promise<void> {
+  const jobs = new ReplayJobs(log, Date.now, () => 'job');
+  const limits = { perClient: 1e6, perGateway: 1e6 };
+  const mappings = new Mappings([]);
+  const notify = (): void => undefined;
+  const more = { limits, notify, nowMs: Date.now, mappings: () => mappings };
+  const replayer = new Replayer({ log, jobs, ...more });
+  cleanups.push(() => replayer.close());
+  await jobs.start();
+  cleanups.push(() => jobs.close());
+  await jobs.create({ which: 'all' });
+  await until('the replay', () => jobs.isFinished('job') || undefined);
+}
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
@@ -323,26 +348,67 @@ describe('clocks', () => {
       records(2, 1, 30 * S, 900 * S, 0),
       note(KIND_ANCHOR, anchor(1000, T0), 3),
     );
-    const jobs = new ReplayJobs(log, Date.now, () => 'job');
-    const limits = { perClient: 1e6, perGateway: 1e6 };
-    const mappings = new Mappings([]);
-    const notify = (): void => undefined;
-    const more = { limits, notify, nowMs: Date.now, mappings: () => mappings };
-    const replayer = new Replayer({ log, jobs, ...more });
-    cleanups.push(() => replayer.close());
-    await jobs.start();
-    cleanups.push(() => jobs.close());
-    await jobs.create({ which: 'all' });
-    await until('the replay', () => jobs.isFinished('job') || undefined);
-    const consumer = await log.consumer({
-      ...{ group: 'look', topic: TOPIC_READINGS, from: 'start', bytesMax: 1 << 20 },
-    });
-    const all = (await consumer.poll(0)).map(({ value }) => decodeReadings(value));
-    await consumer.close();
+    await replayed(log);
+    const all = await saidIn(log);
     const first = all[0]?.readings[0]?.timeMs ?? 0;
     const last = all.at(-1);
     expect(last?.readings.map(({ timeMs }) => timeMs)).toEqual([first - 50]);
     expect(last?.removed?.map(({ timeMs }) => timeMs)).toEqual([first]);
+  });
+
+  it('a replay names the places of anchors, too, that a later one contradicted', async () => {
+    const { log, append } = await centre(temporaryFolder());
+    await append(
+      note(KIND_ANCHOR, anchor(2000, T0 - 20 * 86_400 * S), 1),
+      records(2, 1, 30 * S, 1000 * S, 0),
+      // The collector's clock was set.
+      note(KIND_ANCHOR, anchor(2000, T0), 3),
+    );
+    await replayed(log);
+    const [first, last] = await saidIn(log);
+    expect(last?.readings.map(({ timeMs }) => timeMs)).toEqual([T0 / 1000]);
+    expect(last?.removed?.map(({ timeMs }) => timeMs)).toEqual([first?.readings[0]?.timeMs]);
+  });
+
+  it.each([
+    'before the move',
+    'after it',
+  ])('an anchor that comes while a replay is on its way leaves no second point, said %s', async (when) => {
+    const { log, append, times } = await centre(temporaryFolder());
+    await append(
+      note(KIND_ANCHOR, anchor(3600 * S, T0 - 3000 * S), 1),
+      records(2, 3, 30 * S, 900 * S, 0),
+    );
+    expect([...(await times()).values()]).toEqual([[-3100], [-3100], [-3100]]);
+    const real = log.consumer.bind(log);
+    let better: Promise<void> | undefined;
+    const comes = (): Promise<void> => (better ??= move());
+    const move = async (): Promise<void> => {
+      const value = note(KIND_ANCHOR, anchor(50_000, T0), 5);
+      const headers = { arrived: String(T0 / 1000 + 3_600_000), lane: '0' };
+      await log.append(TOPIC_RAW, [{ key: 'gw', value, headers }]);
+      await until('the move', async () => (await times()).get(2)?.includes(-100) || undefined);
+    };
+    // The log as the replay sees it: what it commits first is held up, or held to, by the anchor.
+    const consumer: EmbeddedLog['consumer'] = async (options) => {
+      const own = await real(options);
+      const commit = own.commit.bind(own);
+      own.commit = async (step) => {
+        if (when === 'after it') await comes();
+        await commit(step);
+        await comes();
+      };
+      return own;
+    };
+    const seen = new Proxy(log, {
+      get: (of, name) => {
+        const value: unknown = name === 'consumer' ? consumer : Reflect.get(of, name);
+        return typeof value === 'function' && name !== 'consumer' ? value.bind(of) : value;
+      },
+    });
+    await replayed(seen);
+    await until('the store', () => log.groups().every(({ lagRecords }) => lagRecords === 0));
+    expect([...(await times()).values()]).toEqual([[-100], [-100], [-100]]);
   });
 
   it("a collector's clock that is set moves what it had placed, whether the gateway's agreed with it or not, and nothing of a trusted one", async () => {
