@@ -1,6 +1,7 @@
 /**
- * `npm run sim -- --seeds N [--from SEED] [--world whole|edge|each] [--control NAME,…] [--until-broken]`: so many simulated
- * runs, of the whole collector, of one without lake and streams, or of each in turn. A seed that breaks
+ * `npm run sim -- --seeds N [--from SEED] [--also SEED,…] [--world whole|edge|each] [--control NAME,…] [--until-broken]`: so many
+ * simulated runs, of the whole collector, of one without lake and streams, or of each in turn; and first these of the whole
+ * collector. A seed that breaks
  * a law is printed with what broke, and replays bit for bit: `npm run sim -- --seeds 1 --from SEED`. `--until-broken`
  * ends with the first seed that does: all that a control has to show. Of several controls each has its seeds; the end is 1
  * when each of them broke a law.
@@ -14,6 +15,7 @@ const { values } = flagsOf(import.meta.url, {
   options: {
     seeds: { type: 'integer', default: 200, min: 1 },
     from: { type: 'integer', default: 1 },
+    also: { type: 'integer', list: true, min: 1 },
     world: { type: 'string', choices: ['whole', 'edge', 'each'], default: 'whole' },
     control: { type: 'string', list: true, choices: CONTROLS },
     'until-broken': { type: 'boolean' },
@@ -28,6 +30,14 @@ const isWhole = {
   edge: () => false,
   each: (seed: number) => seed % 2 === 0,
 }[values.world];
+
+const wanted = [
+  ...(values.also ?? []).map((seed) => ({ seed, whole: true })),
+  ...Array.from({ length: seeds }, (_, at) => from + at).map((seed) => ({
+    seed,
+    whole: isWhole?.(seed) === true,
+  })),
+];
 
 process.on('unhandledRejection', (error) => {
   process.stdout.write(`unhandled: ${error instanceof Error ? error.stack : String(error)}\n`);
@@ -45,9 +55,11 @@ const fired: Record<string, number> = {};
 /** So many broke a law, of so many. */
 async function run(control: Control | undefined): Promise<{ bad: number; ran: number }> {
   let bad = 0;
-  let seed = from;
-  for (; seed < from + seeds && !(bad > 0 && values['until-broken']); seed++) {
-    const outcome = await new World(seed, time, isWhole?.(seed) === true, control).run();
+  let ran = 0;
+  for (const { seed, whole } of wanted) {
+    if (bad > 0 && values['until-broken']) break;
+    ran++;
+    const outcome = await new World(seed, time, whole, control).run();
     of.acknowledged += outcome.acknowledged;
     of.events += outcome.events;
     for (const [fault, count] of Object.entries(outcome.fired))
@@ -60,7 +72,7 @@ async function run(control: Control | undefined): Promise<{ bad: number; ran: nu
         `seed ${seed}: trace ${trace}, ${acknowledged} acknowledged, ${stored} stored, ${events} events`,
       );
   }
-  return { bad, ran: seed - from };
+  return { bad, ran };
 }
 
 let found = 0;

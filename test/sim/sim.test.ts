@@ -7,6 +7,12 @@ import { start } from '../support/process.ts';
 import { FULL, seeded } from '../support/seed.ts';
 
 const SEEDS = FULL ? 1000 : 90;
+/**
+ * Whole ones that broke a law once, on main of 2026-11-27: what each was is held by tests of its own (their numbers are in the
+ * tests' names), since a seed is another run after any change.
+ */
+const FOUND = [393_081, 393_114, 393_121, 7_400_149];
+const KNOWN = SEEDS + FOUND.length;
 const FAULTS = [
   'gateway power cut',
   'collector killed',
@@ -42,7 +48,10 @@ const once = <T>(work: () => Promise<T>): (() => Promise<T>) => {
 };
 const known = once(() =>
   // The whole collector in every second one.
-  sim('--seeds', String(SEEDS), '--from', '1', '--world', 'each', '--verbose'),
+  sim(
+    ...['--seeds', String(SEEDS), '--from', '1', '--world', 'each', '--verbose'],
+    ...['--also', FOUND.join()],
+  ),
 );
 const edge = once(() =>
   sim(
@@ -56,7 +65,7 @@ const lake = once(() =>
 
 describe('simulation', () => {
   it(
-    `${SEEDS} known seeds and ${SEEDS} new ones of crashes, cuts, faults and clock steps break no law`,
+    `${KNOWN} known seeds and ${SEEDS} new ones of crashes, cuts, faults and clock steps break no law`,
     { timeout: FULL ? 1_800_000 : 300_000 },
     async () => {
       // A number of its own for each run, far from those that are known.
@@ -65,9 +74,9 @@ describe('simulation', () => {
         known(),
         sim('--seeds', String(SEEDS), '--from', String(fresh), '--world', 'edge'),
       ]);
-      for (const { code, output } of halves) {
+      for (const [at, { code, output }] of halves.entries()) {
         expect(code, output).toBe(0);
-        expect(output).toContain(`0 of ${SEEDS} seeds broke a law`);
+        expect(output).toContain(`0 of ${at === 0 ? KNOWN : SEEDS} seeds broke a law`);
         for (const fault of FAULTS) expect(output).toMatch(new RegExp(`${fault} [1-9]`));
       }
     },
