@@ -18,6 +18,7 @@ export class Losses {
   private readonly said = new Set<string>();
   /** Who has not made up yet for what was damaged. */
   private readonly open = new Set<LosesIt>();
+  private turn: Promise<void> = Promise.resolve();
 
   /** `path`: of the note; undefined: there is no disk. */
   constructor(notify: Notify, path: string | undefined) {
@@ -52,7 +53,14 @@ export class Losses {
     if (this.open.delete(of)) await this.keep();
   }
 
+  /** One at a time: two that make up at the same moment would write the same file beside it. */
   private async keep(): Promise<void> {
+    const run = this.turn.then(() => this.write());
+    this.turn = run.catch(() => undefined); // The caller sees it; the next one takes its turn.
+    await run;
+  }
+
+  private async write(): Promise<void> {
     if (this.path === undefined) return;
     if (this.open.size === 0) await rm(this.path, { force: true });
     else await writeWhole(this.path, [...this.open, ''].join('\n'));

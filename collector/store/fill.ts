@@ -267,8 +267,12 @@ export class Fill {
 
   /** What the store lacks now, of everything that this process is to keep. */
   incomplete(): Incomplete[] {
-    return this.options.places.list().flatMap(({ topic, place: { gap } }) => {
-      if (gap === undefined) return [];
+    return this.options.places.list().flatMap(({ topic, place: { gap, again, next } }) => {
+      if (gap === undefined) {
+        if (again === undefined || next >= again.to) return [];
+        const reason = 'the store is being filled from the log';
+        return [{ of: topic, from: null, to: null, reason, since: again.since, filledReadings: 0 }];
+      }
       const trouble = this.troubles.get(topic);
       return [
         {

@@ -3,6 +3,7 @@
  * transaction of its changes, or in the log with the step, by stores that keep nothing.
  */
 import type { Seen } from '../stage/own-place.ts';
+import type { Sample } from './sample.ts';
 
 /** What a store lacks of its source, as far as it is known. */
 export interface Gap {
@@ -24,6 +25,10 @@ export interface Place {
   log?: string;
   last?: Seen;
   gap?: Gap;
+  /** It has nothing of what the log had when it came to it: until it has read that, up to this offset, it lacks some. */
+  again?: { to: number; since: number };
+  /** Of a store that keeps no place itself. */
+  sample?: Sample;
   /**
    * This is not the log that the store was filled from, or an older copy of it: what nothing but the store has may be the last
    * of its kind, until an audit has looked at all of it.
@@ -43,6 +48,7 @@ export const parsePlace = (text: string | undefined): Place | undefined =>
 export function withGap(place: Place | undefined, first: number, nowMs: number): Place {
   const known: Place = place ?? { next: 0 };
   if (first <= known.next) return known;
+  const { again } = known;
   const gap: Gap = known.gap ?? { from: known.next, to: first, since: nowMs, filled: 0 };
-  return { next: first, gap: { ...gap, to: first } };
+  return { next: first, gap: { ...gap, to: first }, ...(again !== undefined && { again }) };
 }

@@ -112,6 +112,8 @@ export class Places {
     if (known !== undefined && known.next > end) return this.older(topic, partition, known, first);
     const place = withGap(known, first, this.nowMs());
     if (log !== undefined) place.log = log;
+    if (known === undefined && Number.isFinite(end) && end > place.next)
+      place.again = { to: end, since: this.nowMs() };
     // The record that was read last is another one, or points are there and nothing says of which log.
     const isStrange = this.restarts.has(placeName(topic, partition)) || (await this.isStrange());
     if (isOther || (kept === undefined && isStrange)) place.other = 'other';
@@ -175,6 +177,15 @@ export class Places {
     });
   }
 
+  /** What the store had acknowledged is not there any more. */
+  tellLess(topic: string): void {
+    this.notify({
+      level: 'error',
+      event: 'store_less',
+      text: `the store (${this.store.kind}) has not kept what it had acknowledged of ${topic}: it was put back to an older copy, emptied, or has lost some; it is filled again from the log, and from the lake what the log no longer has, and answers say that they are incomplete until then`,
+    });
+  }
+
   tellOther(topic: string): void {
     this.notify({
       level: 'warn',
@@ -233,7 +244,9 @@ export class Places {
     for (const record of records) last.set(record.partition, record);
     const places = new Map<number, Place>();
     for (const [partition, next] of offsets) {
-      const place: Place = { ...this.get(topic, partition), next };
+      const { again, ...before } = this.get(topic, partition) ?? {};
+      const place: Place = { ...before, next };
+      if (again !== undefined && next < again.to) place.again = again;
       const record = last.get(partition);
       if (record !== undefined) place.last = seenOf(record);
       places.set(partition, place);

@@ -6,7 +6,7 @@
  * What a step says is applied in order. Where a log that is not the one read before stands under the same name (its last
  * record is another one) all of it is read again: identities make that harmless (law 3).
  */
-import { processTime, wallMs, type Time } from '../../shared/env/env.ts';
+import { monotonicMs, processTime, wallMs, type Time } from '../../shared/env/env.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import { decodeReadings } from '../../shared/model/readings-record.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
@@ -31,12 +31,16 @@ import { Fill } from './fill.ts';
 import type { Place } from './place.ts';
 import { Places } from './places.ts';
 import { refusedRecords, unreadableRecord } from './refusals.ts';
+import { isThere, sampleOf, type Sample } from './sample.ts';
 import type { Change, Refused, TimeSeriesStore } from './store.ts';
 
 const SOURCES = [
   { topic: TOPIC_READINGS, name: 'store' },
   { topic: TOPIC_RESULTS, name: 'store_results' },
 ] as const;
+
+/** After so long without a step an older copy may stand in the store's place. */
+const QUIET_MS = 5000;
 
 export interface StoreStageOptions {
   log: Log;
@@ -71,6 +75,8 @@ export class StoreStage {
   private readonly expected = new Map<string, Seen>();
   /** Partitions whose place changed without a record. */
   private readonly dirty = new Map<string, Set<number>>();
+  /** Topic → when the store last took something of it, monotonic milliseconds. */
+  private readonly takenAt = new Map<string, number>();
 
   constructor({ log, store, notify, time = processTime, fillRate }: StoreStageOptions) {
     this.time = time;
@@ -147,7 +153,12 @@ export class StoreStage {
 
   /** The record before the place is read once more: it shows whether this is the log that was read. */
   private async assigned(topic: string, partition: number): Promise<number> {
-    const place = await this.places.load(topic, partition);
+    let place = await this.places.load(topic, partition);
+    if (place.sample !== undefined && !(await isThere(this.store, place.sample))) {
+      this.places.tellLess(topic);
+      this.places.restart(topic, partition);
+      place = await this.places.load(topic, partition);
+    }
     this.fill.look();
     const key = `${topic}/${partition}`;
     const { last } = place;
@@ -173,6 +184,7 @@ export class StoreStage {
   ): Promise<Produced[] | undefined> {
     if (!this.isJoined(topic))
       throw new HeadwaterError('STORE_RESET', 'the store is another one than this was read for');
+    await this.verify(topic);
     const records = given.filter((record) => this.isFresh(topic, record));
     const changes: Change[] = [];
     const produced: Produced[] = [];
@@ -194,9 +206,38 @@ export class StoreStage {
     const marks =
       produced.length === 0 ? this.places.marksOf(topic, places) : new Map<string, string>();
     const refused = await this.apply(changes, marks);
+    this.sample(topic, places, sampleOf(changes, refused));
     produced.push(...this.quarantined(refused), ...this.places.recordsOf(topic, places));
     for (const [partition, place] of places) this.places.settled(topic, partition, place);
     return produced;
+  }
+
+  /** Behind a store that was away, or of which nothing was asked for a while, there may be an older copy of it by now. */
+  private async verify(topic: string): Promise<void> {
+    const now = monotonicMs(this.time);
+    if (this.store.supports.progress || now - (this.takenAt.get(topic) ?? now) < QUIET_MS) return;
+    for (const { topic: of, place } of this.places.list()) {
+      if (of !== topic || place.sample === undefined) continue;
+      if (await isThere(this.store, place.sample)) continue;
+      this.places.tellLess(topic);
+      for (const each of this.places.list())
+        if (each.topic === topic) this.places.restart(topic, each.partition);
+      this.takenAt.delete(topic);
+      throw new HeadwaterError('STORE_RESET', 'the store has less than it had');
+    }
+  }
+
+  private sample(
+    topic: string,
+    places: ReadonlyMap<number, Place>,
+    sample: Sample | 'none' | undefined,
+  ): void {
+    if (this.store.supports.progress) return;
+    this.takenAt.set(topic, monotonicMs(this.time));
+    for (const place of places.values()) {
+      if (sample === 'none') delete place.sample;
+      else if (sample !== undefined) place.sample = sample;
+    }
   }
 
   /** Not the record that was read before. */
@@ -237,6 +278,7 @@ export class StoreStage {
     try {
       return await this.store.apply(changes, marks);
     } catch (error) {
+      for (const { topic } of SOURCES) this.takenAt.set(topic, Number.NEGATIVE_INFINITY);
       // Nothing that is known of the store holds for the one that is there now.
       if (codeOf(error) === 'STORE_RESET') this.places.begin('');
       throw error;
