@@ -144,7 +144,8 @@ async function judge(
     broken.push(error instanceof Error ? error.message : String(error));
   }
   const said = site.child?.output() ?? '';
-  broken.push(...differs.filter((each) => !isTold(each, said)));
+  const untold = differs.filter((each) => !isTold(each, said));
+  if (untold.length > 0) broken.push(...untold, ...site.changed());
   return { told, broken };
 }
 

@@ -48,6 +48,9 @@ export class FileSite {
   collector: Headwater | undefined;
   child: Child | undefined;
   print: Print = {};
+  /** Of the store, by measurement: at first, and as they were looked at last. */
+  private firstPoints: ReadonlyMap<string, string[]> = new Map();
+  private points: ReadonlyMap<string, string[]> = new Map();
   /** How the process that was started last has ended. */
   ended: number | undefined;
   private fresh = 0;
@@ -169,6 +172,7 @@ export class FileSite {
     await this.start();
     await this.whole();
     this.print = await this.look();
+    this.firstPoints = this.points;
     await this.stop();
   }
 
@@ -274,8 +278,10 @@ export class FileSite {
   async look(): Promise<Print> {
     const get = <T>(path: string): Promise<T> => getJson<T>(`http://${this.http}/api/v1/${path}`);
     const seen: Record<string, string> = {};
+    const all = new Map<string, string[]>();
     for (const measurement of MEASUREMENTS) {
       const points = await pointsOf(this.http, measurement);
+      all.set(measurement, points);
       seen[`store, ${measurement}`] = `${points.length} ${digest(points.join('\n'))}`;
     }
     seen['lake, raw'] = await this.sql(
@@ -304,9 +310,26 @@ export class FileSite {
         enrolled === undefined ? [] : [[gateway, enrolled]],
       ),
     );
+    this.points = all;
     const { declared } = await get<{ declared: { target: string; settings: object }[] }>('config');
     seen['settings'] = JSON.stringify(declared.map(({ target, settings }) => [target, settings]));
     return seen;
+  }
+
+  /** Points of the store that are gone and that are new since the first look, so many of each measurement. */
+  changed(most = 5): string[] {
+    return MEASUREMENTS.flatMap((name) => {
+      const [before, now] = [this.firstPoints.get(name) ?? [], this.points.get(name) ?? []];
+      const beyond = (a: string[], b: string[]): string[] => {
+        const others = new Set(b);
+        return a.filter((point) => !others.has(point)).slice(0, most);
+      };
+      const [gone, come] = [beyond(before, now), beyond(now, before)];
+      return [
+        ...gone.map((point) => `  gone: ${name} ${point}`),
+        ...come.map((point) => `  new: ${name} ${point}`),
+      ];
+    });
   }
 
   /** Every stage does something: what comes by HTTP reaches log, store and lake, and somebody asks. */
