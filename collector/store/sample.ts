@@ -27,7 +27,7 @@ export function sampleOf(
 ): Sample | 'none' | undefined {
   const gone = new Set(refused.flatMap((each) => each.changes));
   let moves = changes.some(({ put, was }) => put === undefined || was !== undefined);
-  for (const change of changes.slice(-LOOKS_MAX).reverse()) {
+  for (const change of changes.slice(-LOOKS_MAX).toReversed()) {
     const { put } = change;
     const [field] = Object.entries(put?.fields ?? {}).find(([, value]) => isKept(value)) ?? [];
     if (put !== undefined && field !== undefined && !gone.has(change)) {
