@@ -12,6 +12,7 @@ import {
   mkdtempSync,
   readdirSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -127,6 +128,10 @@ function machineOf(arch) {
     cwd: root,
   }).trim();
   run('dpkg-deb', ['--extract', deb, tree]);
+  // Debian 13 has its loader under /usr, where a package that was only unpacked has made /lib no link to.
+  for (const name of readdirSync(join(tree, 'usr/lib')).filter((each) => each.startsWith('ld-')))
+    if (!existsSync(join(tree, 'lib', name)))
+      symlinkSync(`../usr/lib/${name}`, join(tree, 'lib', name));
   writeFileSync(
     join(tree, 'etc/gateway.yaml'),
     'data: /data/gateway\nid: arm\nmqtt.listen: 0.0.0.0:1883\nmqtt.passwordFile: /etc/passwords\nallowPlaintext: true\ncollectors: [mqtt://10.0.2.2:9]\n',

@@ -54,12 +54,7 @@ const { values } = flagsOf(import.meta.url, {
     keep: { type: 'boolean' },
   },
 });
-if (values.uml) ownNetwork();
-const work = values.work ?? mkdtempSync(join(tmpdir(), 'headwater-flash-try-'));
-mkdirSync(work, { recursive: true });
-const at = (name) => join(work, name);
 const say = (text) => process.stderr.write(`flash: ${text}\n`);
-const seconds = (sinceMs) => `${((performance.now() - sinceMs) / 1000).toFixed(0)} s`;
 const run = (command, args, options = {}) =>
   execFileSync(command, args, {
     encoding: 'utf8',
@@ -67,6 +62,18 @@ const run = (command, args, options = {}) =>
     stdio: ['ignore', 'pipe', 'pipe'],
     ...options,
   });
+const packed = (folder) =>
+  run(process.execPath, ['scripts/deb.mjs', '--arch', 'amd64', '--out', folder]).trim();
+if (values.uml)
+  ownNetwork((folder) => {
+    stock(folder, say);
+    const isMade = values.package !== undefined || !values.stages.includes('first');
+    return isMade ? [] : ['--package', packed(folder)];
+  });
+const work = values.work ?? mkdtempSync(join(tmpdir(), 'headwater-flash-try-'));
+mkdirSync(work, { recursive: true });
+const at = (name) => join(work, name);
+const seconds = (sinceMs) => `${((performance.now() - sinceMs) / 1000).toFixed(0)} s`;
 const headwater = (...args) => run(process.execPath, ['cli/bin.mjs', ...args]);
 /** Emulated, on a machine that does other things as well. */
 const BOOT_MS = 1_200_000;
@@ -102,9 +109,7 @@ async function collector() {
 
 async function flashed() {
   execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: root, stdio: 'ignore' });
-  const deb =
-    values.package ??
-    run(process.execPath, ['scripts/deb.mjs', '--arch', 'amd64', '--out', work]).trim();
+  const deb = values.package ?? packed(work);
   state = { deb, ports: {}, acknowledged: [], next: 0, version: 0 };
   for (const name of ['http', 'uplinks', 'enroll', 'mqtt', 'ssh'])
     state.ports[name] = await freePort();

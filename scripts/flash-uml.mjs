@@ -1,7 +1,7 @@
 // The machine of `npm run flash:try -- --uml`: what is on the card, on a kernel that is a process (User-Mode Linux), in a network of its
 // own. Without KVM it is many times faster than emulation, and loses as much when it is killed. Needs user-mode-linux and iproute2.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { start } from './flash-machine.mjs';
@@ -13,13 +13,23 @@ const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 const run = (command, ...args) =>
   execFileSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** This process again, in a network that nobody else has; returns there. */
-export function ownNetwork() {
+/**
+ * This process again, in a network that nobody else has; returns there. What is fetched is fetched before, by `prepare`, which
+ * gets a folder for it and gives arguments for the process in there.
+ */
+export function ownNetwork(prepare) {
   if (process.env[IN_IT] === undefined) {
-    const { status } = spawnSync('unshare', ['--net', process.execPath, ...process.argv.slice(1)], {
-      stdio: 'inherit',
-      env: { ...env, [IN_IT]: '1' },
-    });
+    const folder = mkdtempSync(join(tmpdir(), 'headwater-uml-'));
+    let status = null;
+    try {
+      const args = [...process.argv.slice(1), ...prepare(folder)];
+      ({ status } = spawnSync('unshare', ['--net', process.execPath, ...args], {
+        stdio: 'inherit',
+        env: { ...env, [IN_IT]: '1' },
+      }));
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
     process.exit(status ?? 1);
   }
   run('ip', 'link', 'set', 'lo', 'up');
