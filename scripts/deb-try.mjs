@@ -218,6 +218,12 @@ case $1 in
     command=$(sed -n 's/^ExecStart=//p' $unit)
     cd /var/lib/headwater-gateway && setpriv --reuid headwater-gateway --regid headwater-gateway --clear-groups \
       $command --mqtt 127.0.0.1:0 --gateway-http 127.0.0.1:0 >/tmp/gateway.out 2>&1 & echo $! >/tmp/gateway.pid ;;
+  start)
+    # The guard of an upgrade; dpkg itself still runs.
+    (
+      until [ "$(dpkg-query -W -f '\${db:Status-Status}' headwater-gateway)" = installed ]; do sleep 0.5; done
+      GUARD_HEALTH=true exec /usr/lib/headwater-gateway.previous/guard watch
+    ) >/tmp/guard.out 2>&1 & ;;
   is-active) kill -0 "$(cat /tmp/gateway.pid)" ;;
   enable | disable) exec /bin/systemctl "$@" ;;
   *) exit 0 ;;

@@ -17,10 +17,13 @@ const SSH_FAILED = 255;
 
 /** Beside what the package takes: settings, the guard's copy, the journal. */
 const SPARE_KIB = 16 * 1024;
+/** Longer than the guard of an upgrade takes with a dpkg that was cut, and with a version that never starts (packaging/common/guard). */
+const GUARD_SECONDS = 1500;
 /** Every refusal is one sentence on stderr, before anything is changed where that can be. */
 const INSTALL = `set -eu
 cd "$(dirname "$0")"
 data=/var/lib/headwater-gateway
+kept=/usr/lib/headwater-gateway.previous
 fail() { echo "$1" >&2; exit 1; }
 # Whole or not at all, also where the power goes: MODE OWNER FILE TARGET.
 put() {
@@ -41,6 +44,7 @@ if $root test -s $data/data/identity/own.pem && [ -e join.token ]; then
   fail 'it is an enrolled gateway already: leave the token out to bring a newer package; headwater enroll --revoke and dpkg -P make it a new one'
 fi
 need=$(dpkg-deb --field gateway.deb Installed-Size 2>/dev/null || echo 0)
+dpkg-deb --field gateway.deb Version >version 2>/dev/null || echo 'the new version' >version
 left=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
 [ "$left" -gt $((need + ${SPARE_KIB})) ] ||
   fail "/usr has $((left / 1024)) MB left, and the package takes $((need / 1024)) beside what runs there: make room"
@@ -52,7 +56,21 @@ $root env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install gateway.
 }
 if [ -e passwords ]; then put 0600 headwater-gateway passwords /etc/headwater/passwords; fi
 if [ -e join.token ]; then put 0600 headwater-gateway join.token $data/join.token; fi
-$root systemctl restart headwater-gateway
+# Of an upgrade the package's own guard is the judge, also of one that does not start: its word is this command's.
+if $root test -e $kept/pending; then
+  $root systemctl restart headwater-gateway || true
+  left=${GUARD_SECONDS}
+  while $root test -e $kept/pending; do
+    left=$((left - 1))
+    [ $left -gt 0 ] || fail 'it was installed, and its guard has not decided yet whether it stays: journalctl -u headwater-gateway-guard says more'
+    sleep 1
+  done
+  ! $root test -e $kept/rolled-back ||
+    fail "$(cat version) does not stay, $($root cat $kept/version) runs there again: $($root cat $kept/rolled-back); journalctl -u headwater-gateway says more"
+else
+  $root systemctl restart headwater-gateway ||
+    fail 'it was installed, and does not start: journalctl -u headwater-gateway says why'
+fi
 left=60
 until $root test -s $data/data/identity/own.pem; do
   $root systemctl is-active --quiet headwater-gateway ||

@@ -44,7 +44,7 @@ async function run(...more: string[]): Promise<string> {
 beforeEach(() => {
   folder = temporaryFolder();
   machine = join(folder, 'machine');
-  for (const name of ['bin', 'machine/run/systemd/system', 'machine/var/lib'])
+  for (const name of ['bin', 'tmp', 'machine/run/systemd/system', 'machine/var/lib'])
     mkdirSync(join(folder, name), { recursive: true });
   const deb = join(folder, 'headwater-gateway_0.1.0_arm64.deb');
   writeFileSync(deb, 'the package');
@@ -57,7 +57,7 @@ case $2 in away) echo 'ssh: connect to host away port 22: Connection refused' >&
 echo "$2" >>${join(folder, 'sent')}
 exec sh -c "$3"`,
   );
-  const here = `s#/var/lib#${machine}/var/lib#; s#/etc/headwater#${machine}/etc/headwater#g; s#/run/systemd#${machine}/run/systemd#`;
+  const here = `s#/var/lib#${machine}/var/lib#; s#/etc/headwater#${machine}/etc/headwater#g; s#/run/systemd#${machine}/run/systemd#; s#/usr/lib/head#${machine}/usr/lib/head#`;
   command(
     'tar',
     `case $1 in -xf) /bin/tar "$@" && sed -i '${here}' "$4/install.sh";; *) exec /bin/tar "$@";; esac`,
@@ -77,6 +77,7 @@ exec sh -c "$3"`,
     'systemctl',
     `[ "$1" = is-active ] || { mkdir -p ${data}/data/identity; echo pem > ${data}/data/identity/own.pem; }`,
   );
+  vi.stubEnv('TMPDIR', join(folder, 'tmp'));
   vi.stubEnv('PATH', `${join(folder, 'bin')}:${process.env['PATH']}`);
 });
 afterEach(() => {
@@ -138,7 +139,37 @@ it('what the machine cannot take is said in one sentence, and nothing is left on
     command(name, script);
     expect(await run(...one)).toMatch(why);
   }
-  expect(readdirSync(folder).filter((name) => name.startsWith('headwater-ssh-'))).toEqual([]);
+  expect(readdirSync(join(folder, 'tmp'))).toEqual([]);
+});
+
+it('an upgrade ends as its guard decides, also where the new version does not start: the command says which version runs', async () => {
+  expect(await run('--token', token('roof-1'), '--ssh', 'here')).toMatch(/the gateway runs there/);
+  const kept = join(machine, 'usr/lib/headwater-gateway.previous');
+  mkdirSync(kept, { recursive: true });
+  writeFileSync(join(kept, 'version'), '0.1.0\n');
+  command('dpkg-deb', 'case $* in *Version*) echo 0.2.0;; *) echo 9;; esac');
+  command('systemctl', '[ "$1" = is-active ]');
+  for (const [word, said, code] of [
+    ['true', 'here: the gateway runs there\n', undefined],
+    [
+      `echo 'the new version ended 5 times' >${kept}/rolled-back`,
+      'headwater: here: 0.2.0 does not stay, 0.1.0 runs there again: the new version ended 5 times; journalctl -u headwater-gateway says more\n',
+      1,
+    ],
+  ] as const) {
+    writeFileSync(join(kept, 'pending'), 'active\n');
+    // A second of its waiting is where the guard decides.
+    command('sleep', `${word}; rm -f ${kept}/pending`);
+    expect(await run('--ssh', 'here')).toBe(said);
+    expect(process.exitCode).toBe(code);
+  }
+});
+
+it('a first version that does not start is no success', async () => {
+  command('systemctl', 'exit 1');
+  expect(await run('--token', token('roof-1'), '--ssh', 'here')).toMatch(
+    /roof-1: here: it was installed, and does not start: journalctl -u headwater-gateway says why\n$/,
+  );
 });
 
 it('image and machine are two ways, and a host is no option', async () => {
