@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 
 /** Of `lsblk --json --bytes`; older ones write numbers and booleans as text. */
 export interface Block {
@@ -147,19 +147,21 @@ function known(block: Block): Block {
   };
 }
 
+/** Why there is no list of disks. */
+function unlisted(error: Error, platform: string): string {
+  if (codeOf(error) !== 'ENOENT') return `the disks cannot be listed (lsblk): ${messageOf(error)}`;
+  return platform === 'linux'
+    ? 'the command lsblk is not installed, which lists the disks: it comes with the package util-linux'
+    : 'cards are listed and written on Linux alone: make a file with --to FILE.img, and write it with Raspberry Pi Imager (no settings of its own) or dd';
+}
+
 /** Throws NOT_FOUND where there is no lsblk. */
-export function readDisks(): Promise<Disk[]> {
+export function readDisks(platform: string = process.platform): Promise<Disk[]> {
   const columns = 'NAME,PATH,SIZE,RM,HOTPLUG,RO,TYPE,TRAN,MOUNTPOINT,MODEL,SERIAL,FSTYPE';
   return new Promise((resolve, reject) => {
     execFile('lsblk', ['--json', '--bytes', '--output', columns], (error, text) => {
       if (error !== null)
-        reject(
-          new HeadwaterError(
-            'NOT_FOUND',
-            `the disks cannot be listed (lsblk): ${messageOf(error)}`,
-            { cause: error },
-          ),
-        );
+        reject(new HeadwaterError('NOT_FOUND', unlisted(error, platform), { cause: error }));
       else
         resolve(disksOf((JSON.parse(text) as { blockdevices: Block[] }).blockdevices.map(known)));
     });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { flash } from '../../cli/flash.ts';
 import { Report } from '../../cli/flash/batch.ts';
-import { cardAt, checkSame, disksOf, type Block } from '../../cli/flash/cards.ts';
+import { cardAt, checkSame, disksOf, readDisks, type Block } from '../../cli/flash/cards.ts';
 import { noRoom, partitionsOf } from '../../cli/flash/image.ts';
 import { filesFor, hostnameOf, waitsForBoot, type Card } from '../../cli/flash/provision.ts';
 import { Ext, Fat } from '../../cli/flash/tools.ts';
@@ -604,6 +604,16 @@ it('another card in the same slot is not written: it has another number, or anot
       /\/dev\/sdb is not the card any more .* there is Reader.* now/,
     );
   expect(() => checkSame([], before)).toThrow(/it is gone, .* say the same again/);
+});
+
+it('where there is no lsblk, what brings it is said, or how a card is written without Linux', async () => {
+  vi.stubEnv('PATH', temporaryFolder());
+  try {
+    await expect(readDisks('linux')).rejects.toThrow(/comes with the package util-linux$/);
+    await expect(readDisks('darwin')).rejects.toThrow(/on Linux alone: make a file with --to/);
+  } finally {
+    vi.unstubAllEnvs();
+  }
 });
 
 it('what a batch has noted is believed only where the line is whole; what cannot be noted is not begun', () => {
