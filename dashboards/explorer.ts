@@ -14,7 +14,7 @@ const PANELS: PanelSpec[] = [
     title: '$measurement $field',
     kind: 'timeseries',
     about:
-      'What does each series do? The mean of each interval; a line is cut where nothing came for long (in Grafana a quarter of an hour), and what is below says why.',
+      'What does each series do? The mean of each interval; a line is cut where nothing came for long (in Grafana an hour, or an interval where those are wider), and what is below says why.',
     width: 20,
     height: 11,
     units,

@@ -10,10 +10,17 @@ import {
   VisibilityMode,
   type FieldColor,
 } from '@grafana/schema';
-import type { Kind, PanelSpec } from './model.ts';
+import type { Kind, PanelSpec, SourceName } from './model.ts';
 
-/** A line is cut where nothing came for so long: a gap is to be seen, and its reason beside it. */
+/**
+ * A gap is to be seen, and its reason beside it: a line of the store goes on through intervals in which nothing came for no
+ * longer than this, and from one interval to the next however wide those are.
+ */
 const GAP_MS = 3_600_000;
+
+/** A line that is drawn from point to point. */
+export const isLine = ({ kind, isStepped = false, isCounted = false }: PanelSpec): boolean =>
+  kind === 'timeseries' && !isStepped && !isCounted;
 
 const legend = {
   showLegend: true,
@@ -78,21 +85,16 @@ export function colorOf({ kind, thresholds, states }: PanelSpec): { color?: Fiel
   };
 }
 
-export function customOf({
-  kind,
-  thresholds,
-  unit,
-  isStepped = false,
-  isCounted = false,
-  gapMs = GAP_MS,
-}: PanelSpec): Record<string, unknown> {
+export function customOf(panel: PanelSpec, source: SourceName): Record<string, unknown> {
+  const { kind, thresholds, unit, isStepped = false, isCounted = false, gapMs = GAP_MS } = panel;
   switch (kind) {
     case 'timeseries':
       return {
         showPoints: VisibilityMode.Auto,
         ...(isStepped ? { lineInterpolation: LineInterpolation.StepAfter } : {}),
         ...(isCounted ? { drawStyle: GraphDrawStyle.Bars, fillOpacity: 60 } : {}),
-        ...(isStepped || isCounted ? {} : { insertNulls: gapMs }),
+        // Of Prometheus Grafana knows how far apart points are, and cuts by itself.
+        ...(isLine(panel) && source === 'influxdb' ? { spanNulls: gapMs } : {}),
         ...(thresholds === undefined ? {} : { thresholdsStyle: { mode: 'dashed' } }),
         ...(unit === 'percentunit' ? { axisSoftMin: 0, axisSoftMax: 1 } : {}),
       };

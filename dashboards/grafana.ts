@@ -11,7 +11,7 @@ import {
   type ValueMapping,
   type VariableModel,
 } from '@grafana/schema';
-import { OPTIONS, colorOf, customOf } from './grafana-panels.ts';
+import { OPTIONS, colorOf, customOf, isLine } from './grafana-panels.ts';
 import type {
   AnnotationSpec,
   Beyond,
@@ -123,11 +123,11 @@ const withTime = ({ Time, ...rest }: Record<string, ColumnSpec> = {}) => ({
   ...rest,
 });
 
-function fieldConfig(panel: PanelSpec): FieldConfigSource {
+function fieldConfig(panel: PanelSpec, source: SourceName): FieldConfigSource {
   const { kind, unit, thresholds, states, beyond, queries } = panel;
   const columns = kind === 'table' ? withTime(panel.columns) : panel.columns;
   const defaults: FieldConfig = {
-    custom: customOf(panel),
+    custom: customOf(panel, source),
     ...colorOf(panel),
     ...(unit === undefined ? {} : { unit }),
     ...(kind === 'stat' && queries.every(({ quiet }) => quiet === true) ? { noValue: 'none' } : {}),
@@ -138,6 +138,12 @@ function fieldConfig(panel: PanelSpec): FieldConfigSource {
   };
   return { defaults, overrides: overridesOf(columns ?? {}) };
 }
+
+/** With the intervals in which nothing came: Grafana's lines are cut at them. The page sees by itself where nothing came. */
+const withEmpty = (spec: QuerySpec): QuerySpec => ({
+  ...spec,
+  query: spec.query.replace(/fill\(none\)$/, 'fill(null)'),
+});
 
 function target(source: SourceName, kind: Kind, spec: QuerySpec, refId: string) {
   const { query, alias, table } = spec;
@@ -188,7 +194,7 @@ function panelsOf(spec: DashboardSpec, source: SourceName): Panel[] {
     rowHeight = Math.max(rowHeight, panel.height);
     const { kind, queries, units } = panel;
     const targets = queries.map((query, at) =>
-      target(source, kind, query, String.fromCharCode(65 + at)),
+      target(source, kind, isLine(panel) ? withEmpty(query) : query, String.fromCharCode(65 + at)),
     );
     if (units !== undefined)
       targets.push(target(source, kind, { query: units, table: true }, UNITS));
@@ -199,7 +205,7 @@ function panelsOf(spec: DashboardSpec, source: SourceName): Panel[] {
       description: panel.about,
       datasource: asked(source),
       gridPos,
-      fieldConfig: fieldConfig(panel),
+      fieldConfig: fieldConfig(panel, source),
       // A figure that stands alone has a name as well where that tells something.
       options: { ...OPTIONS[kind], ...(isNamed(panel) ? { textMode: 'value_and_name' } : {}) },
       targets,

@@ -52,20 +52,50 @@ export const OUTAGES: AnnotationSpec[] = [
 ];
 
 type Panelled = Pick<PanelSpec, 'unit' | 'thresholds' | 'beyond' | 'queries'>;
-const each = (query: string): QuerySpec[] => [{ query, alias: '{{instance}}' }];
+
+/** A series of each instance, called after it; `more` tells several of one instance apart. */
+export const each = (query: string, more?: string): QuerySpec => ({
+  query,
+  alias: more === undefined ? '{{instance}}' : `{{instance}} ${more}`,
+});
+
+/** What a panel of metrics has beside its kind and place. */
+type Rest = Omit<PanelSpec, 'title' | 'kind' | 'about' | 'width' | 'height'> & { height?: number };
+
+/** Lines over the range. */
+export const chart = (title: string, about: string, width: number, rest: Rest): PanelSpec => ({
+  title,
+  kind: 'timeseries',
+  about,
+  width,
+  height: 8,
+  ...rest,
+});
+
+/** How it is now. */
+export const figure = (title: string, about: string, width: number, rest: Rest): PanelSpec => ({
+  title,
+  kind: 'stat',
+  about,
+  width,
+  height: 5,
+  ...rest,
+});
 
 /** How full buffers are, of the gateways that a variable has chosen. */
 export const bufferFill = (chosen?: string): Panelled => ({
   unit: 'percentunit',
   thresholds: above(0.7, 0.9),
-  queries: each(
-    `${of('headwater_buffer_disk_bytes', chosen)} / ${of('headwater_buffer_disk_limit_bytes', chosen)}`,
-  ),
+  queries: [
+    each(
+      `${of('headwater_buffer_disk_bytes', chosen)} / ${of('headwater_buffer_disk_limit_bytes', chosen)}`,
+    ),
+  ],
 });
 
 export const bufferFullIn = (chosen?: string): Panelled => ({
   unit: 's',
   thresholds: below(6 * 3600, 24 * 3600),
   beyond: { from: 1e9, text: 'not in sight', color: 'green' },
-  queries: each(of('headwater_buffer_full_in_seconds', chosen)),
+  queries: [each(of('headwater_buffer_full_in_seconds', chosen))],
 });

@@ -79,7 +79,7 @@ export interface PanelSpec {
   isStepped?: boolean;
   /** Bars, of what is counted in each interval. */
   isCounted?: boolean;
-  /** A line is cut where nothing came for so long. */
+  /** A line is cut where nothing came for so long, and in more than no interval. */
   gapMs?: number;
   /** InfluxQL that gives one row with `unit`, and `name` for a figure that stands alone: as devices and mappings say them. */
   units?: string;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { SAMPLE_FIRST_MS, SAMPLE_LAST_MS, SAMPLE_ROWS } from '../../cli/sample.ts';
 import { SPECS } from '../../dashboards/all.ts';
 import { STORE_RULES } from '../../dashboards/grafana-alerts.ts';
-import { startInflux1, startInflux2, type Influx } from '../services/servers.ts';
+import { bring, startInflux1, startInflux2, type Influx } from '../services/servers.ts';
 import { difference, merged, type Result } from '../support/influxql.ts';
 import { collectorSettings, ingest, processed, startUp } from '../support/lake.ts';
 import { startCollector, temporaryFolder, until, type Headwater } from '../support/process.ts';
@@ -17,6 +17,7 @@ import { getJson } from '../support/reconcile.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
 
 flagsOf(import.meta.url);
+bring('influxdb1', 'influxdb2');
 
 const RULES = `rules:
   - name: hourly

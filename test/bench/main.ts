@@ -4,8 +4,8 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { execFileSync } from 'node:child_process';
 import {
+  bring,
   bringPeers,
   startInflux2,
   startMosquitto,
@@ -360,7 +360,7 @@ if (flags['only-processing']) {
   process.exit(0);
 }
 if (flags['only-queries']) {
-  execFileSync('bash', ['test/services/install.sh', 'influxdb1'], { stdio: 'inherit', cwd: ROOT });
+  bring('influxdb1');
   const figures = { machine: machine(), ...(await benchQueries(smoke, say)) };
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, 'queries.json'), `${JSON.stringify(figures, null, 2)}\n`);
@@ -373,10 +373,7 @@ if (flags.gateways !== undefined) {
     process.stderr.write('bench: --gateways is a number from 1\n');
     process.exit(2);
   }
-  execFileSync('bash', ['test/services/install.sh', 'kafka', 'rdkafka'], {
-    stdio: 'inherit',
-    cwd: ROOT,
-  });
+  bring('kafka', 'rdkafka');
   const fleet = await benchGateways(most, smoke);
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, 'gateways.json'), `${JSON.stringify(fleet, null, 2)}\n`);
@@ -385,7 +382,7 @@ if (flags.gateways !== undefined) {
 }
 
 if (flags['only-mqtt5']) {
-  execFileSync('bash', ['test/services/install.sh', 'mosquitto2'], { stdio: 'inherit', cwd: ROOT });
+  bring('mosquitto2');
   const versions = { machine: machine(), smoke, ...(await benchVersions(gateway, payload, smoke)) };
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, 'mqtt5.json'), `${JSON.stringify(versions, null, 2)}\n`);

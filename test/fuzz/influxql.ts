@@ -6,7 +6,7 @@
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
 import { MINUTE, T0, difference, merged, sampleChanges, type Result } from '../support/influxql.ts';
-import { startInflux1 } from '../services/servers.ts';
+import { bring, startInflux1 } from '../services/servers.ts';
 import { startCollector, temporaryFolder } from '../support/process.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
 
@@ -511,6 +511,7 @@ async function main(): Promise<void> {
     },
   });
   const { queries: count, seed } = values;
+  bring('influxdb1');
   const influx = await startInflux1();
   const folder = temporaryFolder();
   const store = new DuckDbStore(

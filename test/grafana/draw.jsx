@@ -50,7 +50,7 @@ const standard = {
   max: numberOverrideProcessor,
 };
 const custom = ['drawStyle', 'showPoints', 'width', 'lineInterpolation', 'align', 'axisSoftMax', 'axisSoftMin', 'cellOptions', 'fillOpacity', 'filterable']
-  .concat(['hidden', 'insertNulls', 'lineWidth', 'thresholdsStyle'])
+  .concat(['hidden', 'lineWidth', 'spanNulls', 'thresholdsStyle'])
   .map((path) => [path, identityOverrideProcessor]);
 const registry = new FieldConfigOptionsRegistry(() => [
   ...Object.entries(standard).map(([path, process]) => item(path, path, process, false)),
@@ -187,24 +187,35 @@ function Shown({ panel, frames, width, height, range, events }) {
   return <TableNG data={{ ...frame, fields }} width={width} height={height} enableVirtualization={false} />;
 }
 
-/** A line is cut where nothing came for `insertNulls` milliseconds: the application does so, series by series. */
+/**
+ * The application does so, series by series: where the data source says how far apart points are, a line is cut where two are
+ * further apart; and it goes on through nothing for less than `spanNulls` milliseconds.
+ */
 function cut(frame) {
   const [time, value] = frame.fields;
-  const most = value.config.custom?.insertNulls;
-  if (typeof most !== 'number') return frame;
+  const apart = time.config.interval;
+  const least = value.config.custom?.spanNulls;
   const [times, values] = [[], []];
+  let last;
   for (const [at, now] of time.values.entries()) {
+    const own = value.values[at];
     const before = time.values[at - 1];
-    if (before !== undefined && now - before > most) {
-      times.push(before + most);
+    if (apart !== undefined && before !== undefined && now - before > apart) {
+      times.push(before + apart);
       values.push(null);
     }
+    if (own !== null && last !== undefined && typeof least === 'number' && now - last < least)
+      while (values.at(-1) === null) {
+        times.pop();
+        values.pop();
+      }
+    if (own !== null) last = now;
     times.push(now);
-    values.push(value.values[at]);
+    values.push(own);
   }
-  const custom = { ...value.config.custom, insertNulls: false };
+  const custom = { ...value.config.custom, spanNulls: false };
   const fields = [
-    { ...time, values: times, config: { ...time.config, custom: {} } },
+    { ...time, values: times, config: { ...time.config, interval: undefined, custom: {} } },
     { ...value, values, config: { ...value.config, custom } },
   ];
   return { ...frame, fields, length: times.length };

@@ -12,7 +12,7 @@ export interface Field {
   type: 'time' | 'number' | 'string' | 'boolean';
   values: unknown[];
   labels?: Record<string, string>;
-  config: { displayNameFromDS?: string };
+  config: { displayNameFromDS?: string; interval?: number };
 }
 
 export interface Frame {
@@ -100,9 +100,11 @@ interface Sample {
   values?: [number, string][];
 }
 
+/** `stepMs`: of a range, as Grafana's data source says it with the times. */
 export function prometheusFrames(
   { refId, legendFormat = '' }: Target,
   result: readonly Sample[],
+  stepMs: number | undefined,
 ): Frame[] {
   return result.map(({ metric, value, values = value === undefined ? [] : [value] }): Frame => {
     const label = legendFormat.replaceAll(
@@ -120,6 +122,7 @@ export function prometheusFrames(
       'Time',
       values.map(([seconds]) => seconds * 1000),
     );
+    if (stepMs !== undefined) times.config.interval = stepMs;
     return { refId, name: label.trim(), fields: [times, number] };
   });
 }

@@ -13,6 +13,7 @@ import type { Page } from 'playwright-core';
 import type { Dashboard } from '@grafana/schema';
 import { METRIC_SPECS, SPECS } from '../../dashboards/all.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
+import { bring } from '../services/servers.ts';
 import { openBrowser } from '../support/browser.ts';
 import { askEmbedded } from '../support/influxql.ts';
 import { ROOT, temporaryFolder } from '../support/process.ts';
@@ -48,6 +49,7 @@ const filled = (text: string): string =>
 
 /** Once a machine, beside the checkout: 450 MB that `npm ci` does not know. */
 function install(): void {
+  bring('promtool', 'chromium');
   if (existsSync(join(LIBRARIES, 'ok'))) return;
   process.stderr.write(`dashboards: fetching Grafana's libraries once, into ${LIBRARIES}\n`);
   mkdirSync(LIBRARIES, { recursive: true });
@@ -124,7 +126,7 @@ function askPrometheus(url: string): Ask {
       error?: string;
     };
     if (error !== undefined) throw new Error(`${target.expr}: ${error}`);
-    return prometheusFrames(target, data.result);
+    return prometheusFrames(target, data.result, isRange ? STEP_S * 1000 : undefined);
   };
 }
 
@@ -171,8 +173,11 @@ function emptyOf(name: string, model: Dashboard, data: Record<number, Frame[]>):
   return (model.panels ?? []).flatMap((panel, at) => {
     const { id = 0, title = '' } = panel as { id?: number; title?: string };
     const isQuiet = spec?.panels[at]?.queries.every(({ quiet }) => quiet === true) === true;
-    const isEmpty = data[id]?.every(({ fields }) => fields[0]?.values.length === 0) !== false;
-    return isEmpty && !isQuiet ? [`${name}: '${title}' has no data`] : [];
+    const isNothing = (value: unknown): boolean => value === null || value === undefined;
+    const isEmpty = data[id]?.every(({ fields: [, ...own] }) =>
+      own.every(({ values }) => values.every(isNothing)),
+    );
+    return isEmpty !== false && !isQuiet ? [`${name}: '${title}' has no data`] : [];
   });
 }
 

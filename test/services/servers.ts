@@ -290,10 +290,15 @@ export async function startInflux2(folder = temporaryFolder()): Promise<Influx> 
   return { ...base, store: `influxdb://127.0.0.1:${port}/org/bucket`, token };
 }
 
+/** Fetches servers and tools, once a machine. */
+export function bring(...names: string[]): void {
+  const services = ['test/services/install.sh', ...names];
+  execFileSync('bash', services, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] });
+}
+
 /** The peers at their newest, fetched if need be: from here on `mosquitto` is 2.1 and not the system's. */
 export function bringPeers(...names: string[]): void {
-  const services = ['test/services/install.sh', 'mosquitto2', ...names];
-  execFileSync('bash', services, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] });
+  bring('mosquitto2', ...names);
   process.env['PATH'] = `${join(CACHE, 'mosquitto2-2.1.2', 'bin')}:${process.env['PATH'] ?? ''}`;
 }
 

@@ -23,6 +23,13 @@ const provisioned = readdirSync(sources).flatMap(
     ).datasources,
 );
 
+interface PanelAsked {
+  type: string;
+  title: string;
+  fieldConfig: { defaults: { custom?: Record<string, unknown> } };
+  targets: { refId: string; query?: string }[];
+}
+
 describe('dashboards', () => {
   it('have uids of their own, panels that do not lie over one another, and links that keep variables and range', () => {
     const models = Object.values(dashboards());
@@ -146,6 +153,29 @@ describe('dashboards', () => {
         annotations.map(({ name }) => name),
         uid,
       ).toContain('Losses');
+  });
+
+  it('cut lines of the store at intervals in which nothing came, however wide they are, and leave those of Prometheus to Grafana', () => {
+    for (const { uid = '', panels = [], templating } of Object.values(dashboards())) {
+      const isOfStore = templating?.list?.[0]?.query === 'influxdb';
+      // Rows of panels have no dashboard of ours.
+      for (const panel of panels as unknown as PanelAsked[]) {
+        const { custom } = panel.fieldConfig.defaults;
+        if (panel.type !== 'timeseries' || custom === undefined) continue;
+        // A threshold of the panel's own would be in the place of the distance that the data source tells.
+        expect(custom, `${uid} ${panel.title}`).not.toHaveProperty('insertNulls');
+        if (!isOfStore) expect(custom, `${uid} ${panel.title}`).not.toHaveProperty('spanNulls');
+        else if (custom['spanNulls'] !== undefined)
+          for (const { query = '', refId } of panel.targets)
+            if (refId !== 'units') expect(query, uid).toMatch(/ fill\((?:null|0)\)$/);
+        if (
+          isOfStore &&
+          custom['drawStyle'] === undefined &&
+          custom['lineInterpolation'] === undefined
+        )
+          expect(custom['spanNulls'], `${uid} ${panel.title}`).toBeGreaterThan(0);
+      }
+    }
   });
 
   it('know the words for gateways, losses and fields as the collector writes them', () => {
