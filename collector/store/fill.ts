@@ -267,21 +267,21 @@ export class Fill {
 
   /** What the store lacks now, of everything that this process is to keep. */
   incomplete(): Incomplete[] {
-    return this.options.places.list().flatMap(({ topic, place: { gap, again, next } }) => {
-      if (gap === undefined) {
-        if (again === undefined || next >= again.to) return [];
-        const reason = 'the store is being filled from the log';
-        return [{ of: topic, from: null, to: null, reason, since: again.since, filledReadings: 0 }];
-      }
+    const { places, isCaughtUp } = this.options;
+    return places.list().flatMap(({ topic, place: { gap, behind } }) => {
+      const isReading = behind !== undefined && !isCaughtUp(topic);
+      const since = gap?.since ?? behind?.since;
+      if (since === undefined || (gap === undefined && !isReading)) return [];
       const trouble = this.troubles.get(topic);
+      const because = trouble === undefined ? '' : ` (${trouble})`;
       return [
         {
           of: topic,
           from: null,
-          to: gap.day === undefined ? null : Date.parse(gap.day),
-          reason: `the store is being filled from the lake${trouble === undefined ? '' : ` (${trouble})`}`,
-          since: gap.since,
-          filledReadings: gap.filled,
+          to: isReading || gap?.day === undefined ? null : Date.parse(gap.day),
+          reason: `the store is being filled from the ${isReading ? 'log' : 'lake'}${because}`,
+          since,
+          filledReadings: gap?.filled ?? 0,
         },
       ];
     });

@@ -18,6 +18,14 @@ export interface Gap {
   filled: number;
 }
 
+/** What the log had when a store began with less, and has to say to it again. */
+export interface Behind {
+  /** Offset, exclusive. */
+  upTo: number;
+  /** Epoch milliseconds. */
+  since: number;
+}
+
 export interface Place {
   /** Offset of the next record to read. */
   next: number;
@@ -25,8 +33,8 @@ export interface Place {
   log?: string;
   last?: Seen;
   gap?: Gap;
-  /** It has nothing of what the log had when it came to it: until it has read that, up to this offset, it lacks some. */
-  again?: { to: number; since: number };
+  /** Until the store has read so far, answers lack what it had, or other stores have. */
+  behind?: Behind;
   /** Of a store that keeps no place itself. */
   sample?: Sample;
   /**
@@ -42,13 +50,19 @@ export const placeName = (topic: string, partition: number): string =>
 export const parsePlace = (text: string | undefined): Place | undefined =>
   text === undefined || text === '' ? undefined : (JSON.parse(text) as Place);
 
+/** The place after a step. */
+export function placeAt({ behind, ...rest }: Place, next: number): Place {
+  const isBehind = behind !== undefined && next < behind.upTo;
+  return { ...rest, next, ...(isBehind && { behind }) };
+}
+
 /**
  * The place of a store that is given this log: what lies before the log's first record it will not get from there.
  */
 export function withGap(place: Place | undefined, first: number, nowMs: number): Place {
   const known: Place = place ?? { next: 0 };
   if (first <= known.next) return known;
-  const { again } = known;
   const gap: Gap = known.gap ?? { from: known.next, to: first, since: nowMs, filled: 0 };
-  return { next: first, gap: { ...gap, to: first }, ...(again !== undefined && { again }) };
+  const { behind } = placeAt(known, first);
+  return { next: first, gap: { ...gap, to: first }, ...(behind !== undefined && { behind }) };
 }

@@ -17,7 +17,7 @@ import {
   type StoredRecord,
 } from '../log/log.ts';
 import { seenOf } from '../stage/own-place.ts';
-import { parsePlace, placeName, withGap, type Place } from './place.ts';
+import { parsePlace, placeAt, placeName, withGap, type Place } from './place.ts';
 import type { TimeSeriesStore } from './store.ts';
 
 /** Before the identity of a store that keeps no progress, in the topic `state`. */
@@ -83,6 +83,12 @@ export class Places {
     this.restarts.add(placeName(topic, partition));
   }
 
+  /** The store's identity names it: another store is another group. */
+  group(topic: string): string {
+    const of = topic === TOPIC_READINGS ? '' : `${topic}-`;
+    return `headwater-store-${of}${this.identity}`;
+  }
+
   /** Of another store: nothing is known of it. */
   begin(identity: string): void {
     this.identity = identity;
@@ -112,8 +118,7 @@ export class Places {
     if (known !== undefined && known.next > end) return this.older(topic, partition, known, first);
     const place = withGap(known, first, this.nowMs());
     if (log !== undefined) place.log = log;
-    if (known === undefined && Number.isFinite(end) && end > place.next)
-      place.again = { to: end, since: this.nowMs() };
+    await this.noteBehind(topic, partition, place, known === undefined ? end : undefined);
     // The record that was read last is another one, or points are there and nothing says of which log.
     const isStrange = this.restarts.has(placeName(topic, partition)) || (await this.isStrange());
     if (isOther || (kept === undefined && isStrange)) place.other = 'other';
@@ -126,6 +131,25 @@ export class Places {
       this.tell(topic, place.gap.from, first);
     this.set(topic, partition, place);
     return place;
+  }
+
+  /** A store that is new (`end`: of the log), or an older copy: the log has said of it that it had read more. */
+  private async noteBehind(
+    topic: string,
+    partition: number,
+    place: Place,
+    end: number | undefined,
+  ): Promise<void> {
+    if (place.behind !== undefined) return;
+    const upTo =
+      end ?? (await this.log.committedBy?.(this.group(topic), topic))?.get(partition) ?? 0;
+    if (!Number.isFinite(upTo) || upTo <= place.next) return;
+    place.behind = { upTo, since: this.nowMs() };
+    this.notify({
+      level: 'warn',
+      event: 'store_incomplete',
+      text: `the store has less of ${topic} than the log has said: it reads from offset ${place.next} to ${upTo - 1}, and answers say that they are incomplete until then`,
+    });
   }
 
   /** Whether the store had points, and no place, when it was looked at first. */
@@ -244,9 +268,7 @@ export class Places {
     for (const record of records) last.set(record.partition, record);
     const places = new Map<number, Place>();
     for (const [partition, next] of offsets) {
-      const { again, ...before } = this.get(topic, partition) ?? {};
-      const place: Place = { ...before, next };
-      if (again !== undefined && next < again.to) place.again = again;
+      const place = placeAt(this.get(topic, partition) ?? { next }, next);
       const record = last.get(partition);
       if (record !== undefined) place.last = seenOf(record);
       places.set(partition, place);

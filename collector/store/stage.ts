@@ -104,8 +104,7 @@ export class StoreStage {
   }
 
   group(topic: string): string {
-    const of = topic === TOPIC_READINGS ? '' : `${topic}-`;
-    return `headwater-store-${of}${this.places.identity}`;
+    return this.places.group(topic);
   }
 
   private follow(topic: string, name: string): Stage {

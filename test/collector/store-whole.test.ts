@@ -11,7 +11,7 @@ import { topics } from '../../collector/log/topics.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { gathered } from '../support/gathered.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
-import type { TimeSeriesStore } from '../../collector/store/store.ts';
+import type { Refused, TimeSeriesStore } from '../../collector/store/store.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { temporaryFolder, until } from '../support/process.ts';
@@ -143,6 +143,17 @@ async function site(
   };
 }
 
+/** Takes nothing until it is released. */
+class HeldStore extends DuckDbStore {
+  release: () => void = () => undefined;
+  private readonly released = new Promise<void>((resolve) => (this.release = resolve));
+
+  override async apply(...given: Parameters<DuckDbStore['apply']>): Promise<Refused[]> {
+    await this.released;
+    return await super.apply(...given);
+  }
+}
+
 const numbers = (from: number, to: number): number[] =>
   Array.from({ length: to - from }, (_, at) => from + at);
 const readings = (from: number, to: number): Reading[] =>
@@ -195,6 +206,49 @@ describe.concurrent('a store that begins with less than its source once had', ()
     await third.caughtUp();
     expect(third.stage.fill.incomplete()).toEqual([]);
     expect(await third.values()).toEqual(numbers(0, COUNT + 2));
+    await third.close();
+  });
+
+  it.each([
+    'deleted',
+    'an older copy',
+  ])('%s: of what the log still has it says as well that it lacks it, until it is read', async (how) => {
+    const folder = temporaryFolder();
+    let sequence = 0;
+    const filled = async (count: number): Promise<void> => {
+      const each = await site(folder);
+      // In two steps: the log has its name by the second.
+      for (let step = 0; step < 2; step++) {
+        await each.say(TOPIC_READINGS, readings(sequence, (sequence += count / 2)));
+        await each.caughtUp();
+        expect(each.stage.fill.incomplete()).toEqual([]);
+      }
+      await each.close();
+    };
+    await filled(20);
+    cpSync(join(folder, 'store'), join(folder, 'old'), { recursive: true });
+    await filled(40);
+    rmSync(join(folder, 'store'), { recursive: true });
+    if (how !== 'deleted') cpSync(join(folder, 'old'), join(folder, 'store'), { recursive: true });
+    const store = new HeldStore(
+      { folder, memoryBytes: 128 << 20, now: () => Date.now() },
+      () => undefined,
+    );
+    const again = await site(folder, { store });
+    await until('it to be said', () => again.stage.fill.incomplete().length > 0 || undefined);
+    expect(again.stage.fill.incomplete()).toMatchObject([
+      { of: 'readings', from: null, to: null, reason: 'the store is being filled from the log' },
+    ]);
+    expect(again.said.some((text) => text.startsWith('store_incomplete: the store has less'))).toBe(
+      true,
+    );
+    store.release();
+    await again.whole();
+    expect(await again.values()).toEqual(numbers(0, 60));
+    await again.close();
+    const third = await site(folder);
+    await third.caughtUp();
+    expect(third.said.filter((text) => text.startsWith('store_incomplete'))).toEqual([]);
     await third.close();
   });
 
