@@ -49,6 +49,7 @@ const RULES = `rules:
 const SERIES = 10_000;
 const AXE = new Set(['desktop-light', 'phone-dark']);
 
+const mappings = join(temporaryFolder(), 'mappings.yaml');
 let browser: Browser;
 let collector: Headwater;
 let gateway: Headwater;
@@ -58,7 +59,8 @@ beforeAll(async () => {
   browser = await openBrowser();
   const rules = join(temporaryFolder(), 'rules.yaml');
   writeFileSync(rules, RULES);
-  collector = await startCollector(['--rules', rules]);
+  writeFileSync(mappings, 'mappings: []\n');
+  collector = await startCollector(['--rules', rules, '--mappings', mappings]);
   gateway = await startGateway(collector.address['uplink'], ['--id', 'attic']);
   const device = await connectAsync(`mqtt://127.0.0.1:${gateway.port('mqtt')}`, { clientId: 'd' });
   const publish = (topic: string, payload: string): Promise<unknown> =>
@@ -309,6 +311,33 @@ describe('views', () => {
     await until('the result', async () =>
       (await page.textContent('#again-result'))?.includes('of 2 messages'),
     );
+    await page.close();
+  });
+
+  it('from an unknown payload to its numbers: the time is proposed, and what had other names is gone from the list', async () => {
+    const device = await connectAsync(`mqtt://127.0.0.1:${gateway.port('mqtt')}`);
+    const payload = '{"depth":"31 cm","read":"25.11.2024 20:00:00"}';
+    await device.publishAsync('farm/well', payload, { qos: 1 });
+    await device.endAsync();
+    const { page, errors } = await openTab(browser, url('#/sensors'));
+    await page.waitForSelector('text=well · read');
+    await page.click('nav >> text=Topics');
+    await page.click('text=farm/well');
+    await page.waitForSelector('#mapping');
+    const proposed = await page.inputValue('#mapping');
+    const time = 'time: { from: "read", format: "DD.MM.YYYY HH:mm:ss", zone: "UTC" }';
+    expect(proposed).toContain(time);
+    await page.click('button:has-text("Try")');
+    await page.waitForSelector('td.good:has-text("depth=31")');
+    writeFileSync(mappings, proposed.replace('measurement: "well"', 'measurement: wells'));
+    await page.waitForTimeout(2500); // It is taken within two seconds.
+    await page.click('text=Decode all of this topic again');
+    await page.click('nav >> text=Sensors');
+    await page.waitForSelector('text=wells · depth');
+    await until('the old names to be gone', async () =>
+      /well · read/.test((await page.textContent('#main')) ?? '') ? undefined : true,
+    );
+    expect(errors).toEqual([]);
     await page.close();
   });
 });

@@ -35,7 +35,7 @@ export const state = {
   readings: 0,
   /** Grows when everything has to be read again: at the start, and when the collector is back. */
   round: 0,
-  /** Grows when a series appears. */
+  /** Grows when a series appears or is gone. */
   kinds: 0,
 };
 
@@ -176,15 +176,35 @@ export function failed(error: unknown): void {
   changed();
 }
 
+/** A reading may be on its way into the store for so long. */
+const ON_THE_WAY_MS = 60_000;
+/** What the store has nothing of, and nobody has heard of since: decoded anew under other names, or past its retention. */
+function forget(stored: readonly Point[], heardBeforeMs: number): void {
+  const keys = new Set(
+    stored.map(({ measurement, tags, field }) => keyOf(measurement, tags, field)),
+  );
+  for (const { key, heardMs } of [...state.series.values()]) {
+    if (keys.has(key) || heardMs >= heardBeforeMs) continue;
+    state.series.delete(key);
+    state.kinds++;
+  }
+}
+
+/** Names may be others now than before `sinceMs`: the old ones go as soon as the store has let go of them. */
+export function renamed(sinceMs: number): void {
+  for (const ms of [0, MORE_MS, 2 * MORE_MS]) setTimeout(() => void readAll(true, sinceMs), ms);
+}
+
 let reading = false;
 /** All newest values: at the start, and when the collector is back; `isMore`: while it is there, for what the stream has not said. */
-async function readAll(isMore = false): Promise<void> {
+async function readAll(isMore = false, heardBeforeMs = Date.now() - ON_THE_WAY_MS): Promise<void> {
   if (reading) return;
   reading = true;
   try {
     const { series } = await get('/api/v1/latest');
     const isFirst = state.round === 0;
     for (const point of series) take(point, false);
+    forget(series, heardBeforeMs);
     if (isMore) return;
     state.refused = '';
     state.needsToken = false;

@@ -5,6 +5,7 @@ import { madeText } from './messages.ts';
 import { get, post } from './net.ts';
 import { Lines, Table } from './parts.tsx';
 import { countText, plain } from './series.ts';
+import { renamed } from './store.ts';
 
 type Trial = Done<'/api/v1/mappings/try'>['trials'][number];
 /** What is tried. */
@@ -43,6 +44,26 @@ const said = (text: string): string => plain(JSON.stringify(text));
 const flow = (entries: [name: string, value: string][]): string =>
   `{ ${entries.map(([name, value]) => `${said(name)}: ${value}`).join(', ')} }`;
 
+/** Dates and times as devices write them that are told by their look alone, and their `format`. */
+const TIMES: [look: RegExp, format: string][] = [
+  [/^\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d$/, 'DD.MM.YYYY HH:mm:ss'],
+  [/^\d\d\.\d\d\.\d{4} \d\d:\d\d$/, 'DD.MM.YYYY HH:mm'],
+  [/^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d$/, ''],
+  [/^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d$/, 'YYYY/MM/DD HH:mm:ss'],
+];
+
+/** Their zone nobody has said: the browser's is most often the device's. */
+function timeLine(entries: [name: string, value: unknown][]): string {
+  for (const [name, value] of entries)
+    for (const [look, format] of typeof value === 'string' ? TIMES : [])
+      if (look.test(value as string)) {
+        const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+        const written = format === '' ? '' : `format: "${format}", `;
+        return `    time: { from: ${said(name)}, ${written}zone: ${said(timeZone)} }`;
+      }
+  return '    # time: { from: ts, unit: ms }';
+}
+
 /** To be changed: the topic as it is, and the names of the payload where they are of use. */
 export function mappingFor(topic: string, payload = ''): string {
   const entries = Object.entries(objectOf(payload)).slice(0, NAMES_MAX);
@@ -59,7 +80,7 @@ export function mappingFor(topic: string, payload = ''): string {
       ? '    # types: { level: quantity }   # "239 mm" is the number 239'
       : `    types: ${flow(quantities.map(([name]) => [name, 'quantity']))}`,
     `    # rename: ${flow((names.length === 0 ? ['t'] : names).map((name) => [name, said(name)]))}`,
-    '    # time: { from: ts, unit: ms }',
+    timeLine(entries),
     '',
   ].join('\n');
 }
@@ -76,6 +97,7 @@ export function DecodeAgain({
   const [said, setSaid] = useState('');
   const decode = async (): Promise<void> => {
     setSaid('decoding …');
+    const startedMs = Date.now();
     try {
       const asked = { which, ...(topic === '' ? {} : { topic }) };
       const { id } = await post('/api/v1/replay', asked);
@@ -93,6 +115,7 @@ export function DecodeAgain({
     } catch (error) {
       setSaid(messageOf(error));
     }
+    renamed(startedMs);
     onDone();
   };
   const what = which === 'all' ? 'all of this topic again' : 'again';
