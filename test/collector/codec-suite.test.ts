@@ -48,6 +48,7 @@ const EXAMPLES: Record<string, CodecExample[]> = {
   'query-string': [text('a=1&b=two%20words', { document: { a: 1, b: 'two words' } })],
   cbor: [hex('a2 61 61 01 61 62 f5', { document: { a: 1, b: true } })],
   msgpack: [hex('82 a1 61 01 a1 62 c3', { document: { a: 1, b: true } })],
+  'cbor-seq': [hex('a1617401a1617402', { document: [{ t: 1 }, { t: 2 }] })],
   senml: [
     text('[{"bn":"dev/","n":"t","u":"Cel","v":21.5}]', {
       points: [{ tags: { name: 'dev/t', unit: 'Cel' }, fields: { value: 21.5 } }],

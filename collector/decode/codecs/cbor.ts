@@ -4,8 +4,8 @@
  * 55799 (this is CBOR) and tags that nobody knows are looked through; those that stand for what was said elsewhere are
  * refused. The only file that imports cborg.
  */
-import { decode, type TagDecodeControl } from 'cborg';
-import { DEPTH_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
+import { decode, decodeFirst, type DecodeOptions, type TagDecodeControl } from 'cborg';
+import { DEPTH_MAX, POINTS_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
 import { fromText, type DeviceTime } from '../../../shared/codecs/time.ts';
 import { Moment, Untold, type Tree } from '../../../shared/codecs/tree.ts';
 import { messageOf } from '../../../shared/errors.ts';
@@ -103,19 +103,40 @@ export function treeOf(value: unknown, depth = 0): Tree {
   return keyed(Object.entries(value), depth);
 }
 
+const OPTIONS: DecodeOptions = {
+  useMaps: true,
+  rejectDuplicateMapKeys: true,
+  allowBigInt: true,
+  tags: TAGS,
+};
+
+function notCbor(error: unknown): never {
+  if (error instanceof Undecodable) throw error;
+  throw new Undecodable(`not CBOR: ${messageOf(error)}`, { cause: error });
+}
+
 /** Throws Undecodable. */
 export function decodeCbor(payload: Uint8Array): Tree {
   try {
-    return treeOf(
-      decode(payload, {
-        useMaps: true,
-        rejectDuplicateMapKeys: true,
-        allowBigInt: true,
-        tags: TAGS,
-      }),
-    );
+    return treeOf(decode(payload, OPTIONS));
   } catch (error) {
-    if (error instanceof Undecodable) throw error;
-    throw new Undecodable(`not CBOR: ${messageOf(error)}`, { cause: error });
+    return notCbor(error);
   }
+}
+
+/** RFC 8742: one item behind another, as a list. Throws Undecodable. */
+export function decodeCborSequence(payload: Uint8Array): Tree {
+  const items: Tree[] = [];
+  try {
+    for (let rest = payload; rest.length > 0; ) {
+      const [item, behind] = decodeFirst(rest, OPTIONS) as [unknown, Uint8Array];
+      items.push(treeOf(item, 1));
+      if (items.length > POINTS_MAX)
+        throw new Undecodable(`a CBOR sequence of more than ${POINTS_MAX} items`);
+      rest = behind;
+    }
+  } catch (error) {
+    return notCbor(error);
+  }
+  return items;
 }

@@ -12,7 +12,7 @@ import { scalarTree } from '../../../shared/codecs/scalar.ts';
 import { decodeSenml, isSenml } from '../../../shared/codecs/senml.ts';
 import type { EpochUnit } from '../../../shared/codecs/time.ts';
 import type { Tree } from '../../../shared/codecs/tree.ts';
-import { decodeCbor } from './cbor.ts';
+import { decodeCbor, decodeCborSequence } from './cbor.ts';
 import { csvTree, guessedCsv } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
 import { guessedLines, guessedQuery, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
@@ -175,6 +175,14 @@ const ROWS = [
     recognised: 'look: the whole payload is a map with text keys, in no other binary codec',
     isBinary: true,
     parse: (payload) => ({ document: decodeCbor(payload) }),
+  },
+  {
+    name: 'cbor-seq',
+    contentTypes: ['application/cbor-seq'],
+    gives: 'document',
+    about: 'a CBOR sequence (RFC 8742): a list of its items',
+    recognised: '',
+    parse: (payload) => ({ document: decodeCborSequence(payload) }),
   },
   {
     name: 'msgpack',
