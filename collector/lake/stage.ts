@@ -12,6 +12,7 @@ import { randomBytes } from 'node:crypto';
 import { isRetryable } from '../../contracts/errors.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { wayOf } from '../../shared/telemetry/way.ts';
 import { TOPIC_STATE, type Log, type Produced, type StoredRecord } from '../log/log.ts';
 import { lakeGroup } from '../log/topics.ts';
 import type { Offsets } from '../stage/membership.ts';
@@ -59,6 +60,8 @@ export interface LakeStageOptions {
 
 export class LakeStage {
   mergedFiles = 0;
+  /** What merging waits for, as it was told. */
+  private mergeSaid = '';
 
   readonly zone: Zone;
   private readonly options: LakeStageOptions;
@@ -253,6 +256,7 @@ export class LakeStage {
   /** Merges what has become many small files. */
   private async tidy(announce: Announce): Promise<void> {
     const { lake } = this.options;
+    let isWell = true;
     for (const [partition, part] of this.parts) {
       try {
         await finishMerge(lake, this.zone, partition, part);
@@ -271,9 +275,23 @@ export class LakeStage {
         }
       } catch (error) {
         if (!isRetryable(error)) throw error;
-        this.options.notify({ level: 'warn', event: 'lake_merge', text: messageOf(error) });
+        this.mergeFailed(messageOf(error));
+        isWell = false;
       }
     }
+    if (isWell) this.mergeSaid = '';
+  }
+
+  /** Told when it begins, and when the reason changes: it is tried again every second. */
+  private mergeFailed(text: string): void {
+    const way = wayOf(text);
+    if (way !== this.mergeSaid)
+      this.options.notify({
+        level: 'warn',
+        event: 'lake_merge',
+        text: `merging small files waits: ${text}`,
+      });
+    this.mergeSaid = way;
   }
 
   running(): readonly Stage[] {

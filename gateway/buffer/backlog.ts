@@ -6,6 +6,12 @@ import { readHeader } from '../../shared/frame/frame.ts';
 import type { FrameRef, StoredFrame } from './stored-frame.ts';
 import { ordinalOf } from './position.ts';
 
+interface Totals {
+  messages: number;
+  frames: number | undefined;
+  bytes: number | undefined;
+}
+
 export class Backlog {
   private messages = 0;
   private frames = 0;
@@ -53,11 +59,13 @@ export class Backlog {
     this.bytes += bytes;
   }
 
-  /** Undefined until everything is counted. */
-  get totals(): { messages: number; frames: number; bytes: number } | undefined {
+  /** Undefined until everything is counted; so are frames and bytes where the estimate of what was recalled fell short. */
+  get totals(): Totals | undefined {
     if (!this.done) return undefined;
+    const { messages } = this;
     // Recalled frames are counted by their messages, and their bytes by the mean.
-    const [frames, bytes] = [Math.max(0, this.frames), Math.max(0, Math.round(this.bytes))];
-    return { messages: this.messages, frames, bytes: this.messages === 0 ? 0 : bytes };
+    const known = (value: number): number | undefined =>
+      messages === 0 ? 0 : value > 0 ? Math.round(value) : undefined;
+    return { messages, frames: known(this.frames), bytes: known(this.bytes) };
   }
 }

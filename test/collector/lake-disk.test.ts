@@ -265,3 +265,40 @@ describe('the lake on a disk', () => {
     await site.close();
   });
 });
+
+it('small files that cannot be merged are told of when that begins and when the reason changes, not at each attempt', async () => {
+  const site = new LakeSite(temporaryFolder());
+  await site.open();
+  let attempts = 0;
+  let why = 'no room for it';
+  const real = site.lake.parquet.merge.bind(site.lake.parquet);
+  site.lake.parquet.merge = async (...given) => {
+    attempts++;
+    if (why !== '') throw new HeadwaterError('LAKE_UNAVAILABLE', `${why}, try ${attempts}`);
+    return await real(...given);
+  };
+  const told = (): string[] => site.said.filter((text) => /^merging small files waits/.test(text));
+  let next = 1;
+  const write = async (): Promise<void> => {
+    await site.append([frameOf(next++, 1)]);
+    const group = 'headwater-lake-raw';
+    await until(
+      'a file of its own',
+      () => site.log.groups().find((each) => each.group === group)?.lagRecords === 0 || undefined,
+    );
+  };
+  while (attempts === 0) await write();
+  const tries = async (count: number): Promise<void> => {
+    const before = attempts;
+    while (attempts < before + count) await write();
+  };
+  await tries(2);
+  expect(told()).toEqual([expect.stringContaining('no room for it, try 1')]);
+  why = 'another reason';
+  await tries(2);
+  expect(told()).toHaveLength(2);
+  why = '';
+  await tries(1);
+  expect(await site.rows('raw')).toHaveLength(next - 1);
+  await site.close();
+});

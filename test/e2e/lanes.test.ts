@@ -9,7 +9,8 @@ import { getJson } from '../support/reconcile.ts';
 import { FULL } from '../support/seed.ts';
 
 interface Buffer {
-  waitingBytes: number;
+  /** Left out until what an earlier run left is counted. */
+  waitingBytes?: number;
   uplink: { backlogBytes: number; sentBytes: number };
 }
 
@@ -43,7 +44,7 @@ describe('lanes', () => {
       await site.startGateway('127.0.0.1:9');
       const bufferUrl = (): string => `http://${site.gateway?.address['http']}/api/v1/buffer`;
       const state = (): Promise<Buffer> => getJson<Buffer>(bufferUrl());
-      for (let bytes = 0; bytes < BACKLOG_BYTES; bytes = (await state()).waitingBytes)
+      for (let bytes = 0; bytes < BACKLOG_BYTES; bytes = (await state()).waitingBytes ?? bytes)
         await site.load(5000, 200, PAD);
       await site.gateway?.kill('SIGTERM');
       relay.bytesPerSecond = LINK;
@@ -78,7 +79,7 @@ describe('lanes', () => {
       for (let waiting = 1; waiting > 0; ) {
         ages.push(await seeLive());
         memory.push(memoryOf(site.gateway?.pid ?? 0));
-        waiting = (await state()).waitingBytes;
+        waiting = (await state()).waitingBytes ?? waiting;
         await wait(FULL ? 500 : 100);
       }
       const seconds = (performance.now() - began) / 1000;
