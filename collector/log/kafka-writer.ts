@@ -49,6 +49,11 @@ export class KafkaWriter {
     this.parts = parts;
   }
 
+  /** Whether librdkafka takes the settings, before anybody is asked for anything. Throws CONFIG_INVALID. */
+  check(): void {
+    this.producerOf(this.producerSettings(this.parts.batchBytes()));
+  }
+
   /** Throws CONFIG_INVALID, LOG_UNAVAILABLE. */
   async open(): Promise<void> {
     this.producer = await this.connectProducer();
@@ -75,18 +80,7 @@ export class KafkaWriter {
 
   private async connectProducer(): Promise<RdKafka.Producer> {
     const batchBytes = (this.batchBytes = this.parts.batchBytes());
-    const producer = this.producerOf({
-      ...this.parts.settings(),
-      'enable.idempotence': true,
-      acks: -1,
-      'linger.ms': 0,
-      'message.max.bytes': MESSAGE_BYTES_MAX,
-      'batch.size': batchBytes,
-      'queue.buffering.max.kbytes': 128 * 1024,
-      // Not acknowledged for so long: the caller decides, and the gateway still has it.
-      'delivery.timeout.ms': 30_000,
-      dr_cb: true,
-    });
+    const producer = this.producerOf(this.producerSettings(batchBytes));
     producer.setPollInterval(5);
     producer.on('event.error', (error) => this.note(producer, error));
     producer.on('delivery-report', (error, report) => {
@@ -97,6 +91,21 @@ export class KafkaWriter {
     });
     await this.parts.connect(producer);
     return producer;
+  }
+
+  private producerSettings(batchBytes: number): Record<string, unknown> {
+    return {
+      ...this.parts.settings(),
+      'enable.idempotence': true,
+      acks: -1,
+      'linger.ms': 0,
+      'message.max.bytes': MESSAGE_BYTES_MAX,
+      'batch.size': batchBytes,
+      'queue.buffering.max.kbytes': 128 * 1024,
+      // Not acknowledged for so long: the caller decides, and the gateway still has it.
+      'delivery.timeout.ms': 30_000,
+      dr_cb: true,
+    };
   }
 
   /** The first client that is made: librdkafka looks at its settings then. Throws CONFIG_INVALID. */

@@ -161,6 +161,7 @@ export class KafkaLog implements Log {
 
   async open(): Promise<void> {
     const { brokers, access } = this.options;
+    this.writer.check();
     await checkAccess(brokers, access?.admin ?? {});
     await this.writer.open();
     await this.prepare(undefined);

@@ -102,7 +102,13 @@ describe('a Kafka that is away at a start', () => {
     const gateway = await startGateway(before.address['uplink'], ['--data', gatewayData]);
     started.push(gateway);
     const publish = async (value: number): Promise<void> => {
-      const args = ['publish', 'away/n', String(value), '--mqtt', gateway.address['mqtt'] ?? ''];
+      const args = [
+        'publish',
+        'hall/away',
+        `{"n":${value}}`,
+        '--mqtt',
+        gateway.address['mqtt'] ?? '',
+      ];
       expect((await run(args)).code).toBe(0);
     };
     const valuesAt = async (collector: Headwater): Promise<unknown[]> => {
