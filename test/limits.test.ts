@@ -28,7 +28,8 @@ const WHY: Record<string, string> = {
     ENTRIES_MAX ALL_CHARS_MAX ANCHORS_MAX FROMS_MAX REPORTS_MAX EPOCHS_MAX CERTIFICATES_MAX RENEWALS_MAX RANGES_MAX RANGES_CHARS_MAX STARTS_MAX WHY_CHARS_MAX
     LIST_MAX`,
   'a cache: what gives way is found, said or read again': `
-    REMEMBERED_MAX SEEN_MAX TOPICS_KNOWN_MAX CACHE_MAX WAYS_MAX TOLD_MAX KEYS_MAX@shared/access/seldom.ts GATEWAYS_MAX@collector/ingest/twins.ts IDLE_MAX KEPT_BYTES_MAX LARGE_MAX POINTS_MAX@collector/store/tails.ts`,
+    REMEMBERED_MAX SEEN_MAX TOPICS_KNOWN_MAX CACHE_MAX WAYS_MAX TOLD_MAX KEYS_MAX@shared/access/seldom.ts GATEWAYS_MAX@collector/ingest/twins.ts IDLE_MAX KEPT_BYTES_MAX LARGE_MAX POINTS_MAX@collector/store/tails.ts
+    NAMES_MAX@collector/decode/hash-counts.ts`,
   'who came: the oldest give way, and begin anew': `
     ADDRESSES_MAX COUNTED_MAX CAME_MAX KEPT_MAX NAMES_MAX@shared/access/hash-queue.ts`,
   'passwords that wait, by address and in turns of addresses (threats, S8)': `

@@ -6,7 +6,8 @@
  *
  * Series and names are counted by 32-bit hashes: among 100,000 about one is taken for another, which counts one too few.
  * Hashes of series, and of the names of topics that have many, are part of the codec state, so the counts survive
- * restarts. What repeats costs one look-up for the tags and one for each field.
+ * restarts. A series counts for the client that brought it first: one that calls itself otherwise with each connection
+ * brings nothing new. What repeats costs one look-up for the tags and one for each field.
  */
 import { Undecodable } from '../../shared/codecs/codec.ts';
 import {
@@ -43,7 +44,10 @@ interface Admitted {
 
 /** Of one codec state. */
 interface Counts {
+  /** By the client that brought them. */
   series: HashCounts;
+  /** Of all clients of the gateway. */
+  all: Set<number>;
   topics: HashCounts;
   names: Set<number>;
 }
@@ -67,8 +71,10 @@ export class Admission {
   private countsOf(state: CodecState): Counts {
     let counts = this.byState.get(state);
     if (counts === undefined) {
+      const series = new HashCounts(state, 'series', 0);
       counts = {
-        series: new HashCounts(state, 'series', 0),
+        series,
+        all: series.all(),
         // Most topics have few names: those need not be kept.
         topics: new HashCounts(state, 'fields', 64),
         names: new Set(),
@@ -136,25 +142,27 @@ export class Admission {
     tags: Record<string, string>,
   ): void {
     const { perClient, perGateway } = this.limits;
-    const { series } = this.countsOf(state);
+    const { series, all } = this.countsOf(state);
     const text = `${measurement}\0${Object.entries(tags)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .join('\0')}`;
     const hash = hashOf(text);
-    const count = series.of(client);
-    if (count.has(hash)) return;
+    if (all.has(hash)) return;
     // One with a long text counts as several: what the limits bound is memory.
     const weight = Math.ceil(text.length / SERIES_CHARS);
-    if (count.size + weight > perClient)
+    if (series.of(client).size + weight > perClient)
       throw new Undecodable(
         `client '${client}' has ${perClient} series already (decode.seriesPerClientMax); a new one would be too many`,
       );
-    if (series.total + weight > perGateway)
+    if (all.size + weight > perGateway)
       throw new Undecodable(
         `its gateway has ${perGateway} series already (decode.seriesPerGatewayMax); a new one would be too many`,
       );
-    for (let at = 0; at < weight; at++)
-      series.add(client, at === 0 ? hash : hashOf(`${hash} ${at}`));
+    for (let at = 0; at < weight; at++) {
+      const own = at === 0 ? hash : hashOf(`${hash} ${at}`);
+      series.add(client, own);
+      all.add(own);
+    }
   }
 
   private admitName(state: CodecState, topic: string, name: string): string | undefined {

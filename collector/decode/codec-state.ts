@@ -61,6 +61,10 @@ class GatewayState implements CodecState {
     if (value !== undefined) this.entries.set(key, { value, chars });
   }
 
+  keys(prefix: string): readonly string[] {
+    return [...this.entries.keys()].filter((key) => key.startsWith(prefix));
+  }
+
   kept(key: string): unknown {
     return this.entries.get(key)?.value;
   }
@@ -74,6 +78,9 @@ export class FrozenState implements CodecState {
   }
   get(key: string): unknown {
     return this.state.get(key);
+  }
+  keys(prefix: string): readonly string[] {
+    return this.state.keys(prefix);
   }
   set(): void {
     // What this message said was taken when it was decoded first.

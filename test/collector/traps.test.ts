@@ -1,6 +1,7 @@
 /** What goes wrong with real devices' payloads, one trap a test. Formats with a shipped mapping have more in `collector/mappings/`. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Admission } from '../../collector/decode/admission.ts';
+import { HashCounts, NAMES_MAX } from '../../collector/decode/hash-counts.ts';
 import { CodecStates, FrozenState } from '../../collector/decode/codec-state.ts';
 import type { Command } from '../../collector/decode/codecs/context.ts';
 import { Script } from '../../collector/decode/codecs/script.ts';
@@ -608,6 +609,43 @@ describe('cardinality', () => {
     const again = new Admission({ perClient: 100, perGateway: 1000 });
     admit('bad', 99, again, reloaded);
     expect(() => admit('bad', 3000, again, reloaded)).toThrow(/seriesPerClientMax/);
+  });
+  it('clients that have another name with each connection bring one series once: nothing is counted, kept or held for them', () => {
+    const states = new CodecStates();
+    const admission = new Admission({ perClient: 100, perGateway: 10 });
+    const admit = (client: string, id: number, on = admission, all = states) =>
+      on.admit(all.of('gw'), client, 'm', reading({ id: String(id) }));
+    for (let at = 0; at < 2000; at++) admit(`random-${at}`, at % 10);
+    expect(() => admit('random', 10)).toThrow(/seriesPerGatewayMax/);
+    const kept = states.takeChanges();
+    expect(kept).toHaveLength(10);
+    // After a restart as well, whoever comes first then.
+    const reloaded = new CodecStates();
+    for (const { key, value } of kept) reloaded.load(key, value);
+    const again = new Admission({ perClient: 100, perGateway: 10 });
+    for (let at = 0; at < 2000; at++) admit(`other-${at}`, at % 10, again, reloaded);
+    expect(reloaded.takeChanges()).toEqual([]);
+  });
+  it('what an earlier version kept of such clients, the same series again and again, is counted once and deleted', () => {
+    const states = new CodecStates();
+    const kept = new HashCounts(states.of('gw'), 'series', 0);
+    kept.add('random-0', 8);
+    for (let at = 0; at < 50; at++) kept.add(`random-${at}`, 7);
+    states.takeChanges();
+    expect(new HashCounts(states.of('gw'), 'series', 0).all()).toEqual(new Set([7, 8]));
+    const changes = states.takeChanges();
+    expect(changes).toHaveLength(49);
+    expect(changes.every(({ value }) => value.length === 0)).toBe(true);
+  });
+  it('of names without number those that were used last are in memory, the others are read again or begin anew', () => {
+    const states = new CodecStates();
+    const counts = new HashCounts(states.of('gw'), 'series', 0);
+    for (let at = 0; at < NAMES_MAX + 50; at++) counts.add(`c${at}`, at);
+    expect(counts.size).toBe(NAMES_MAX);
+    expect(counts.of('c0')).toEqual(new Set([0]));
+    counts.add('c0', 9);
+    expect(counts.of('c0')).toEqual(new Set([0, 9]));
+    expect(counts.size).toBe(NAMES_MAX);
   });
   it('names of fields are bounded by topic, gateway and in all: the fresh name alone is refused, and the reason names the cure', () => {
     const limits = { perClient: 1e6, perGateway: 1e6 };

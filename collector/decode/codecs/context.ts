@@ -5,6 +5,8 @@ import type { Decoded } from '../../../shared/codecs/codec.ts';
 export interface CodecState {
   get(key: string): unknown;
   set(key: string, value: unknown): void;
+  /** Those that begin so, of keys that are not too long to be kept as they are. */
+  keys(prefix: string): readonly string[];
 }
 
 /** To be published on a gateway's own broker, for a device. */
