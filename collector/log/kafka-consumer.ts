@@ -40,6 +40,8 @@ export interface ConsumedLog extends TransactedLog {
   readonly partitions: number;
   /** A group as Kafka knows it. */
   group(group: string): string;
+  /** A connection that nobody waits for any more: the log does, when it closes. */
+  leaving(gone: Promise<void>): void;
 }
 
 export class KafkaConsumer implements LogConsumer {
@@ -386,8 +388,11 @@ export class KafkaConsumer implements LogConsumer {
     await this.rebalancing;
     const { consumer } = this;
     this.consumer = undefined;
-    if (consumer !== undefined)
-      await new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    if (consumer === undefined) return await this.transactions.close();
+    const gone = new Promise<void>((resolve) => consumer.disconnect(() => resolve()));
+    // It takes a second, and a stop has many of them: a watcher is missed by no group.
+    if (this.isWatcher) return this.log.leaving(gone);
+    await gone;
     await this.transactions.close();
   }
 }

@@ -85,6 +85,7 @@ export class KafkaLog implements Log {
   private said: string[] = [];
   private readonly consumers = new Set<KafkaConsumer>();
   private readonly watches: Watches;
+  private readonly gone = new Set<Promise<void>>();
   private token = '';
 
   private constructor(kafka: Client, options: KafkaOptions, notify: Notify) {
@@ -259,6 +260,11 @@ export class KafkaLog implements Log {
     return partitionOf(key, this.partitionCount);
   }
 
+  leaving(gone: Promise<void>): void {
+    this.gone.add(gone);
+    void gone.then(() => this.gone.delete(gone));
+  }
+
   async consumer(options: ConsumerOptions): Promise<LogConsumer> {
     const consumer = new KafkaConsumer(this, options, () => this.consumers.delete(consumer));
     await consumer.start();
@@ -339,7 +345,8 @@ export class KafkaLog implements Log {
     await this.watches.close();
     await this.looks.settled();
     this.answering.closed();
-    for (const consumer of [...this.consumers]) await consumer.close();
+    await Promise.all([...this.consumers].map((consumer) => consumer.close()));
+    await Promise.all(this.gone);
     await this.writer.close();
   }
 }

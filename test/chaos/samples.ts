@@ -77,6 +77,7 @@ export function sampleOf(pid: number, folder: string, heapFile: string): Record<
 /**
  * A module that a process is started with: every ten seconds it collects all garbage (V8 may put that off for minutes, and a
  * process would seem to grow), and writes heap and external memory into the file that SOAK_HEAP names, and what V8 holds.
+ * SOAK_LEAK is the control: it keeps 20 KiB more each second.
  */
 export const PROBE = `import { renameSync, writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
@@ -94,6 +95,13 @@ if (isMainThread && file !== undefined) {
   };
   look();
   setInterval(look, 10_000).unref();
+  const { SOAK_LEAK: leak } = process.env;
+  const kept = [];
+  if (leak !== undefined)
+    setInterval(() => {
+      const bytes = 20 * 1024;
+      kept.push(leak === 'heap' ? Array.from({ length: bytes / 40 }, (_, at) => ({ at })) : Buffer.alloc(bytes, 1));
+    }, 1000).unref();
 }
 `;
 

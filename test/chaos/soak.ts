@@ -1,17 +1,20 @@
 /**
- * `npm run soak -- [--minutes N] [--rate N] [--kafka] [--seed S] [--csv FILE]`: a gateway and a collector as real processes under load
+ * `npm run soak -- [--minutes N] [--rate N] [--kafka] [--seed S] [--csv FILE] [--leak WHERE]`: a gateway and a collector as real processes under load
  * for hours. In the first part each of them is killed and restarted again and again; then they live on, while the link
  * fails, another gateway is killed, Kafka (with `--kafka`) is too, and the API is asked. What they take is sampled. After
  * a warm-up nothing may grow by more than 5 %, consumer groups are as many as they were, and all is stored, each once.
+ * What of the heap grew is named by what holds it, by snapshots of its first and its last minute. `--leak` is the control:
+ * the collector keeps 20 KiB more each second, and the run must fail.
  */
-import { appendFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { groupsAt } from '../../collector/log/kafka-admin.ts';
 import { startKafka } from '../services/servers.ts';
 import { collectorSettings } from '../support/lake.ts';
-import { startGateway, temporaryFolder, type Headwater } from '../support/process.ts';
+import { startGateway, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { fetchOnce, getJson } from '../support/reconcile.ts';
 import { Relay } from './network.ts';
+import { grownKinds } from './retained.ts';
 import { MEASURES, PROBE, growthOf, sampleOf, type Measure, type Sample } from './samples.ts';
 import { Site, wait, type Chance } from './site.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
@@ -21,6 +24,8 @@ const SHARE_MAX = 0.05;
 const RESTARTS_UNTIL = 0.25;
 const WARM_AT = 0.5;
 const SAMPLE_MS = 5000;
+/** A snapshot stops its process for seconds. */
+const SNAPSHOT_MS = 60_000;
 const MESSAGES = 48;
 
 const { values } = flagsOf(import.meta.url, {
@@ -30,6 +35,7 @@ const { values } = flagsOf(import.meta.url, {
     rate: { type: 'number', default: 100, min: 1, about: 'messages a second, about' },
     seed: { type: 'integer', default: 1 },
     csv: { type: 'string', about: 'samples are written there as they come' },
+    leak: { type: 'string', choices: ['heap', 'buffers'], about: 'a control' },
   },
 });
 const { minutes, rate } = values;
@@ -40,7 +46,7 @@ const chance: Chance = () => {
   return state / 2 ** 32;
 };
 
-/** Small, so that what fills up is full before the warm-up ends. */
+/** Small, so that what fills up is full before the warm-up ends, at a low rate as well. */
 const SETTINGS = {
   'lake.flushSeconds': 5,
   'lake.memoryBytes': 64 * 1024 * 1024,
@@ -57,9 +63,11 @@ const heapFiles = {
   gateway: join(temporaryFolder(), 'heap'),
   collector: join(temporaryFolder(), 'heap'),
 };
-const watched = (heapFile: string): Record<string, string> => ({
-  NODE_OPTIONS: `--import=${probe}`,
-  SOAK_HEAP: heapFile,
+const snapshots = { gateway: temporaryFolder(), collector: temporaryFolder() };
+const watched = (part: 'gateway' | 'collector'): Record<string, string> => ({
+  NODE_OPTIONS: `--import=${probe} --heapsnapshot-signal=SIGUSR2 --diagnostic-dir=${snapshots[part]}`,
+  SOAK_HEAP: heapFiles[part],
+  ...(part === 'collector' && values.leak !== undefined ? { SOAK_LEAK: values.leak } : {}),
 });
 
 const say = (text: string): void =>
@@ -80,8 +88,8 @@ class Soak {
     this.kafka = kafka;
     const log = kafka === undefined ? [] : ['--log', `kafka://${kafka.address}`];
     const more = ['--config', collectorSettings(SETTINGS), ...log];
-    const gateway = { ...GATEWAY, ...watched(heapFiles.gateway) };
-    const environment = watched(heapFiles.collector);
+    const gateway = { ...GATEWAY, ...watched('gateway') };
+    const environment = watched('collector');
     this.site = new Site([], temporaryFolder(), gateway, { more, environment });
     this.relay = new Relay(() => this.site.uplinkPort);
   }
@@ -218,6 +226,38 @@ async function strike(): Promise<void> {
 const shown = (measure: Measure, value: number): string =>
   measure.endsWith('Bytes') ? `${(value / 2 ** 20).toFixed(1)} MiB` : value.toFixed(0);
 
+/** Of each process; the file is there once it is whole. */
+async function photograph(): Promise<void> {
+  for (const part of ['gateway', 'collector'] as const) {
+    const count = readdirSync(snapshots[part]).length;
+    process.kill(site[part]?.pid ?? 0, 'SIGUSR2');
+    await until(
+      'a snapshot of the heap',
+      () => {
+        const names = readdirSync(snapshots[part]).toSorted();
+        const newest = join(snapshots[part], names.at(-1) ?? '');
+        return (names.length > count && readFileSync(newest, 'latin1').endsWith('}')) || undefined;
+      },
+      SNAPSHOT_MS,
+      500,
+    );
+  }
+}
+
+/** What holds what the heaps have more than at the end of the warm-up. */
+function tellGrown(): void {
+  for (const part of ['gateway', 'collector'] as const) {
+    const names = readdirSync(snapshots[part]).toSorted();
+    const [first, last] = [names[0], names.at(-1)].map((name) => join(snapshots[part], name ?? ''));
+    if (names.length < 2 || first === undefined || last === undefined) continue;
+    say(`${part}: what its heap has more, and what holds it`);
+    for (const [way, { count, bytes }] of grownKinds(first, last))
+      say(
+        `  ${String(Math.round(bytes / 1024)).padStart(6)} KiB ${String(count).padStart(7)}  ${way}`,
+      );
+  }
+}
+
 /** How many measures grow. */
 function judge(): number {
   let bad = 0;
@@ -251,17 +291,25 @@ try {
   const work = Promise.all([load(), strike()]);
   work.catch((error: unknown) => (failed ??= error));
   let groupsBefore = 0;
+  let isWarm = false;
   while (passed() < 1 && failed === undefined) {
     await wait(1000);
+    // Before what counts begins.
+    if (!isWarm && passed() > WARM_AT - 0.02) {
+      isWarm = true;
+      await photograph();
+    }
     if (groupsBefore === 0 && passed() > RESTARTS_UNTIL) groupsBefore = await soak.groups();
   }
   soak.isOver = true;
   clearInterval(sampling);
   await work;
   if (failed !== undefined) throw failed;
+  await photograph();
   const groups = await soak.groups();
   const { acknowledged, lost, extra, differing, note = '' } = await site.reconcile(true);
   const grows = judge() + (groups > groupsBefore ? 1 : 0);
+  tellGrown();
   say(`consumer groups: ${groupsBefore}, at the end ${groups}`);
   say(
     `${acknowledged} acknowledged, ${soak.strikes} strikes: lost ${lost}, extra ${extra}, differing ${differing} ${note}`,
