@@ -4,6 +4,7 @@ import type { Answer } from '../shared/http/client.ts';
 import type { FieldValue } from '../shared/model/reading.ts';
 import type { SeriesKey } from '../contracts/store.ts';
 import { HeadwaterError } from '../shared/errors.ts';
+import { csvCell } from '../shared/model/csv.ts';
 import { ask, gatewayAt } from './api.ts';
 
 const FLAGS: Flags = {
@@ -52,15 +53,8 @@ interface Listed {
   asOf?: { doubts: string[] };
 }
 
-/** What a spreadsheet would run: =, +, -, @, also behind a tab or CR; a number is none. */
-const isFormula = (text: string): boolean =>
-  /^[=+\-@\t\r]/.test(text) && !/^[+-]?(\d|\.\d)[\d.eE+-]*$/.test(text);
-
-function csv(value: unknown, isSpreadsheet: boolean): string {
-  const plain = String(value);
-  const text = isSpreadsheet && isFormula(plain) ? `'${plain}` : plain;
-  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
+const csv = (value: unknown, isSpreadsheet: boolean): string =>
+  csvCell(String(value), isSpreadsheet);
 
 export async function query(args: string[]): Promise<void> {
   const { values, lists, help } = parseFlags('query', args, FLAGS, 0);

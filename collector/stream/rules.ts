@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { parse } from 'yaml';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { wildcard } from '../../shared/model/wildcard.ts';
 import { SIMPLE, isAggregate } from './aggregate.ts';
 import { parseExpression, type Expression } from './expression.ts';
 import { StreamFunction } from './function.ts';
@@ -142,13 +143,8 @@ function pattern(value: unknown, where: string): (name: string) => boolean {
     where,
   );
   const exact = new Set(list.filter((each) => !each.includes('*')));
-  const others = list
-    .filter((each) => each.includes('*'))
-    .map((each) => {
-      const parts = each.split('*').map((part) => part.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
-      return new RegExp(`^${parts.join('.*')}$`, 's');
-    });
-  return (name) => exact.has(name) || others.some((each) => each.test(name));
+  const others = list.filter((each) => each.includes('*')).map(wildcard);
+  return (name) => exact.has(name) || others.some((matches) => matches(name));
 }
 
 function sourceOf(value: unknown, where: string): Source {

@@ -15,6 +15,7 @@
 import { parse } from 'yaml';
 import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
+import { wildcard } from '../../shared/model/wildcard.ts';
 import { checkTopicFilter, filterMatches } from '../../shared/mqtt/packets.ts';
 
 export interface Who {
@@ -24,7 +25,7 @@ export interface Who {
 }
 
 interface Rule {
-  users: RegExp[] | undefined;
+  users: ((user: string) => boolean)[] | undefined;
   publish: string[];
   subscribe: string[];
   retain: boolean;
@@ -89,16 +90,7 @@ function ruleOf(value: unknown, where: string): Rule {
   };
   if (retain !== undefined && typeof retain !== 'boolean') wrong("'retain' is not true or false");
   return {
-    users:
-      users === undefined
-        ? undefined
-        : list('users', users).map(
-            (text) =>
-              new RegExp(
-                `^${text.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`,
-                's',
-              ),
-          ),
+    users: users === undefined ? undefined : list('users', users).map(wildcard),
     publish: filters('publish', publish),
     subscribe: filters('subscribe', subscribe),
     retain: retain !== false,
@@ -154,7 +146,7 @@ export class AccessRules {
   private of({ user }: Who): Rule[] {
     return this.rules.filter(
       ({ users }) =>
-        users === undefined || (user !== undefined && users.some((each) => each.test(user))),
+        users === undefined || (user !== undefined && users.some((matches) => matches(user))),
     );
   }
 

@@ -427,6 +427,32 @@ describe('exports', () => {
       }
     });
 
+    it('a formula is a text in CSV for spreadsheets, of names and of values', async () => {
+      await fetch(`${base}/api/v1/ingest?topic=${encodeURIComponent('@SUM(1)')}`, {
+        method: 'POST',
+        headers: ALL,
+        body: '{"=a":"=HYPERLINK(\\"http://x\\",\\"y\\")","n":-1}',
+      });
+      const points = (more: string): Promise<string> =>
+        get(`/api/v1/export?format=csv&measurement=${encodeURIComponent('@SUM(1)')}${more}`).then(
+          (response) => response.text(),
+        );
+      const rows = await until('its points', async () => {
+        const text = await points('');
+        return text.split('\r\n').length === 4 ? text : undefined;
+      });
+      expect(rows).toContain('\r\n@SUM(1),=a_text,');
+      const safe = await points('&spreadsheet=true');
+      expect(safe).toContain("\r\n'@SUM(1),'=a_text,");
+      expect(safe).toContain(`,"'=HYPERLINK(""http://x"",""y"")"\r\n`);
+      expect(safe).toMatch(/,-1\r\n/);
+      const messages = await until('the message', async () => {
+        const text = await (await raw('?format=csv&spreadsheet=true')).text();
+        return text.includes('SUM') ? text : undefined;
+      });
+      expect(messages).toContain(",'@SUM(1),");
+    });
+
     it.each(['csv', 'parquet', 'arrow'])('%s has the same', async (format) => {
       const given = (await messages()).filter(({ sequence }) => sequence !== undefined);
       const bytes = Buffer.from(await (await raw(`?format=${format}`)).arrayBuffer());

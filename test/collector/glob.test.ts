@@ -2,6 +2,7 @@
 import { expect, it } from 'vitest';
 import { compileTemplate, matchTemplate } from '../../collector/decode/mapping/template.ts';
 import { compilePath, select } from '../../collector/decode/mapping/path.ts';
+import { wildcard } from '../../shared/model/wildcard.ts';
 import { seeded } from '../support/seed.ts';
 
 const escape = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\/]/g, '\\$&');
@@ -71,5 +72,24 @@ it('a topic, or a key of a document, costs in proportion to its length', () => {
   const key = '_'.repeat(500_000);
   expect(select({ [key]: 1 }, path)).toEqual([]);
   // By the regular expression the first topic alone would not have come to an end.
+  expect(process.cpuUsage(before).user / 1000).toBeLessThan(5000);
+});
+
+it('a pattern with stars matches what it says, and costs in proportion to a text, however many stars it has', () => {
+  const { seed, next } = seeded();
+  const pick = (): string => ['a', 'b', '*', '.', '\n', 'ab'][Math.floor(next() * 6)] ?? '';
+  let matched = 0;
+  for (let round = 0; round < 5000; round++) {
+    const pattern = Array.from({ length: Math.floor(next() * 6) }, pick).join('');
+    const text = Array.from({ length: Math.floor(next() * 8) }, pick).join('');
+    const is = new RegExp(`^${pattern.split('*').map(escape).join('.*')}$`, 's').test(text);
+    expect(wildcard(pattern)(text), `seed ${seed}: ${pattern} ${text}`).toBe(is);
+    if (is) matched++;
+  }
+  expect(matched).toBeGreaterThan(100);
+  const before = process.cpuUsage();
+  const text = 'a'.repeat(16_000);
+  for (let round = 0; round < 100; round++) expect(wildcard('*a*a*a*a*b')(`${text}c`)).toBe(false);
+  // By a regular expression the first alone would not have come to an end.
   expect(process.cpuUsage(before).user / 1000).toBeLessThan(5000);
 });

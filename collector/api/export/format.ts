@@ -1,4 +1,5 @@
 /** The formats of an export, of rows in columns. */
+import { csvCell } from '../../../shared/model/csv.ts';
 import { arrow } from './arrow.ts';
 import type { Column, Encode } from './rows.ts';
 
@@ -20,15 +21,18 @@ export const ENCODERS: Readonly<Record<Exclude<Format, 'jsonl' | 'csv'>, Encode>
   arrow,
 };
 
-/** RFC 4180. */
-export const csvCell = (text: string): string =>
-  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-
 /** What a cell of a row is as text: times in RFC 3339, bytes in base64. */
-export function cellText(value: unknown, { type }: Column): string {
+export function cellText(value: unknown, { type }: Column, isSpreadsheet: boolean): string {
   if (value === null || value === undefined) return '';
   if (type === 'time') return new Date(value as number).toISOString();
   if (type === 'bytes') return Buffer.from(value as Uint8Array).toString('base64');
   const scalar = value as string | number | boolean;
-  return csvCell(String(scalar));
+  return csvCell(String(scalar), isSpreadsheet && type === 'text');
 }
+
+/** Of routes that answer in CSV. */
+export const SPREADSHEET = {
+  about:
+    'Of CSV: `true` puts an apostrophe before texts that a spreadsheet would take for a formula.',
+  choices: ['true', 'false'],
+};

@@ -6,11 +6,12 @@
  * and its last row has a cursor.
  */
 import { READ_EACH, type Parameters, type StreamReply } from '../../../shared/http/route.ts';
+import { csvCell } from '../../../shared/model/csv.ts';
 import type { CollectorPart } from '../../part.ts';
 import { parseCursor } from '../../store/pages.ts';
 import { storePart, storeStagePart } from '../../store/part.ts';
 import type { StoreStage } from '../../store/stage.ts';
-import { ENCODERS, FORMATS, csvCell, type Format } from './format.ts';
+import { ENCODERS, FORMATS, SPREADSHEET, type Format } from './format.ts';
 import { Batches, type Batch, type Column } from './rows.ts';
 import type { PointsPart, SeriesKey, TimeSeriesStore } from '../../store/store.ts';
 import { headersOf, incompleteness } from '../incomplete.ts';
@@ -38,19 +39,25 @@ const EXPORT: Parameters = {
     choices: ['true', 'false'],
   },
   cursor: { about: 'One of an export before this one: goes on behind its row.' },
+  spreadsheet: SPREADSHEET,
 };
 
 /** `more`: a cell behind the others. */
 type Line = (time: number, value: unknown, more?: string) => string;
 
-function lineOf(format: Format, { measurement, field, tags }: SeriesKey): Line {
+function lineOf(
+  format: Format,
+  { measurement, field, tags }: SeriesKey,
+  isSpreadsheet = false,
+): Line {
   if (format === 'jsonl') {
     const head = `${JSON.stringify({ measurement, field, tags }).slice(0, -1)},"time":`;
     return (time, value) => `${head}${time},"value":${JSON.stringify(value)}}\n`;
   }
-  const head = [measurement, field, JSON.stringify(tags)].map(csvCell).join(',');
+  const cell = (text: string): string => csvCell(text, isSpreadsheet);
+  const head = [measurement, field, JSON.stringify(tags)].map(cell).join(',');
   return (time, value, more) =>
-    `${head},${new Date(time).toISOString()},${csvCell(String(value))}${more === undefined ? '' : `,${more}`}\r\n`;
+    `${head},${new Date(time).toISOString()},${cell(String(value))}${more === undefined ? '' : `,${more}`}\r\n`;
 }
 
 /** As CSV has them; a value is in the column of its kind. */
@@ -104,10 +111,19 @@ async function* jsonLines(parts: Parts, lacks: Lacks): AsyncGenerator<string> {
   yield `${JSON.stringify({ end: true, ...(incomplete.length > 0 && { incomplete }) })}\n`;
 }
 
-async function* csvLines(parts: Parts, hasCursors: boolean): AsyncGenerator<string> {
+/** As a reader wants them. */
+interface Wanted {
+  hasCursors: boolean;
+  isSpreadsheet: boolean;
+}
+
+async function* csvLines(
+  parts: Parts,
+  { hasCursors, isSpreadsheet }: Wanted,
+): AsyncGenerator<string> {
   yield `measurement,field,tags,time,value${hasCursors ? ',cursor' : ''}\r\n`;
   for await (const { points, cursor, ...series } of parts) {
-    const line = lineOf('csv', series);
+    const line = lineOf('csv', series, isSpreadsheet);
     const cell = (at: number): string | undefined =>
       hasCursors ? (at === points.length - 1 ? cursor : '') : undefined;
     yield points.map(([time, value], at) => line(time, value, cell(at))).join('');
@@ -117,12 +133,12 @@ async function* csvLines(parts: Parts, hasCursors: boolean): AsyncGenerator<stri
 function partsOf(
   format: Format,
   parts: Parts,
-  hasCursors: boolean,
+  wanted: Wanted,
   lacks: Lacks,
 ): AsyncIterable<string | Uint8Array> {
   if (format === 'jsonl') return jsonLines(parts, lacks);
-  if (format === 'csv') return csvLines(parts, hasCursors);
-  const columns = hasCursors ? WITH_CURSORS : COLUMNS;
+  if (format === 'csv') return csvLines(parts, wanted);
+  const columns = wanted.hasCursors ? WITH_CURSORS : COLUMNS;
   return ENCODERS[format](columns, batchesOf(parts, columns));
 }
 
@@ -153,7 +169,15 @@ export const exportPart: CollectorPart<Running> = {
         const lacks: Lacks = () => incompleteness(stage);
         return {
           type: FORMATS[format],
-          parts: partsOf(format, parts, given.get('cursors') === 'true', lacks),
+          parts: partsOf(
+            format,
+            parts,
+            {
+              hasCursors: given.get('cursors') === 'true',
+              isSpreadsheet: given.get('spreadsheet') === 'true',
+            },
+            lacks,
+          ),
           headers: headersOf(lacks()),
         };
       },

@@ -21,7 +21,7 @@ import type { CollectorPart } from '../../part.ts';
 import { pass } from '../../store/session.ts';
 import { through, type Channel } from '../channel.ts';
 import { checkAsked } from '../parameters.ts';
-import { ENCODERS, FORMATS, cellText, type Format } from './format.ts';
+import { ENCODERS, FORMATS, SPREADSHEET, cellText, type Format } from './format.ts';
 import { Batches, type Batch, type Column } from './rows.ts';
 
 const RAW: Parameters = {
@@ -35,6 +35,7 @@ const RAW: Parameters = {
     choices: ['true', 'false'],
   },
   cursor: { about: 'One of an export before this one: goes on behind its row.' },
+  spreadsheet: SPREADSHEET,
 };
 
 /** `payload` is bytes, in texts base64. Messages that were thinned away are none: their summary is a reading. */
@@ -209,11 +210,14 @@ const CURSOR_EVERY = 64;
 async function* csvLines(
   frames: AsyncIterable<Given>,
   columns: readonly Column[],
+  isSpreadsheet: boolean,
 ): AsyncGenerator<string> {
+  const text = (row: Given['rows'][number]): string =>
+    columns.map((column, at) => cellText(row[at], column, isSpreadsheet)).join(',');
   yield `${columns.map(({ name }) => name).join(',')}\r\n`;
   for await (const given of frames)
     yield withCursor(given)
-      .map((row) => `${columns.map((column, at) => cellText(row[at], column)).join(',')}\r\n`)
+      .map((row) => `${text(row)}\r\n`)
       .join('');
 }
 
@@ -239,11 +243,11 @@ async function* jsonLines(frames: AsyncIterable<Given>): AsyncGenerator<string> 
 function partsOf(
   format: Format,
   frames: AsyncIterable<Given>,
-  hasCursors: boolean,
+  given: URLSearchParams,
 ): AsyncIterable<string | Uint8Array> {
   if (format === 'jsonl') return jsonLines(frames);
-  const columns = hasCursors ? WITH_CURSORS : COLUMNS;
-  if (format === 'csv') return csvLines(frames, columns);
+  const columns = given.get('cursors') === 'true' ? WITH_CURSORS : COLUMNS;
+  if (format === 'csv') return csvLines(frames, columns, given.get('spreadsheet') === 'true');
   return ENCODERS[format](columns, batchesOf(frames, columns));
 }
 
@@ -266,7 +270,7 @@ function answer(lake: Lake, { query, identity, signal }: Request): StreamReply {
   const frames = framesOf(lake, asked, identity, signal);
   return {
     type: FORMATS[format],
-    parts: partsOf(format, frames, query.get('cursors') === 'true'),
+    parts: partsOf(format, frames, query),
   };
 }
 
