@@ -16,6 +16,8 @@ import { DECODED_PREFIX, DecodeState, PartitionState } from './state.ts';
 import { DecodeStep } from './step.ts';
 
 const STEP_BYTES_MAX = 1024 * 1024;
+/** Others of this process wait while it decodes. */
+const STEP_MS = 40;
 const REBUILD_BYTES_MAX = 4 * 1024 * 1024;
 
 export class DecodeStage {
@@ -88,6 +90,7 @@ export class DecodeStage {
         onRevoke: (partition) => this.state.revoke(partition),
       },
       isPlaceOwn: true,
+      stepMs: STEP_MS,
       step: async (given, offsets) => {
         // What was told anew came with the step before this one.
         if (this.told === 'said') await this.log.madeUp?.('ledger');

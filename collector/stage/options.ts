@@ -39,6 +39,8 @@ export interface StageOptions {
   ) => Promise<Produced[] | undefined>;
   /** The same without records: at least every half second while none come, and every second else. */
   idle?: (offsets: Offsets, announce: Announce) => Promise<Produced[] | undefined>;
+  /** Its work holds the event loop: so long a step may take, milliseconds, as far as one record does not take longer. */
+  stepMs?: number;
   /** It keeps its place in its own state, committed with each step: `onAssign` says it. */
   isPlaceOwn?: boolean;
   /** What is to be committed, too, where a record is passed over: for such a stage. */

@@ -1,6 +1,7 @@
 /**
  * How many records a step takes. A step that fails again and again in the same way is halved down to the record; what
- * passes makes steps larger again, so that after a few steps they are as they were.
+ * passes makes steps larger again, so that after a few steps they are as they were. A stage whose work holds the event loop says
+ * how long a step may: of records that take longer (a device's payloads may be made to) the next step takes fewer.
  */
 import { wayOf } from '../../shared/telemetry/way.ts';
 import type { StoredRecord } from '../log/log.ts';
@@ -17,10 +18,37 @@ export const PATIENCE: Patience = { passing: 8, other: 3 };
 const WHOLE = 4096;
 
 export class Pace {
-  /** Records of the next step at most. */
-  size = Infinity;
+  /** Infinity while nothing was split. */
+  private size = Infinity;
   private way = '';
   private failures = 0;
+  private readonly stepMs: number;
+  private readonly nowMs: () => number;
+  /** As many as have their time. */
+  private timely = Infinity;
+
+  /** `stepMs`: that a step may take. */
+  constructor(stepMs: number, nowMs: () => number) {
+    this.stepMs = stepMs;
+    this.nowMs = nowMs;
+  }
+
+  /** Records of the next step at most. */
+  get next(): number {
+    return Math.min(this.size, this.timely);
+  }
+
+  async timed<T>(records: readonly StoredRecord[], step: () => Promise<T>): Promise<T> {
+    const { length } = records;
+    const beganMs = this.nowMs();
+    const result = await step();
+    const tookMs = this.nowMs() - beganMs;
+    if (tookMs > this.stepMs)
+      this.timely = Math.max(1, Math.floor((length * this.stepMs) / tookMs));
+    else if (length >= this.timely && tookMs < this.stepMs / 2) this.timely *= 2;
+    if (this.timely >= WHOLE) this.timely = Infinity;
+    return result;
+  }
 
   /** True: the step was made smaller, and may be tried at once. */
   failed(

@@ -50,7 +50,7 @@ class Runner implements Stage {
   private readonly time: Time;
   private readonly trouble: Trouble;
   private readonly member: Membership;
-  private readonly pace = new Pace();
+  private readonly pace: Pace;
   private readonly suspect = new Suspect();
   private readonly backoff = new Backoff(RETRY);
   private readonly rest: Rest;
@@ -69,6 +69,7 @@ class Runner implements Stage {
   constructor(options: StageOptions) {
     this.options = options;
     this.time = options.time ?? processTime;
+    this.pace = new Pace(options.stepMs ?? Infinity, () => monotonicMs(this.time));
     this.rest = new Rest(this.time.timers);
     this.member = new Membership(
       options.log,
@@ -130,7 +131,7 @@ class Runner implements Stage {
     const hadRecords = member.pending.length > 0 || (reads && (await this.poll()));
     if (member.consumer !== consumer || this.stopping) return;
     if (member.pending.length > 0 && !this.idleFailed)
-      await this.work(consumer, member.pending.slice(0, this.pace.size));
+      await this.work(consumer, member.pending.slice(0, this.pace.next));
     if (member.consumer === consumer) await this.idle(consumer, !hadRecords);
   }
 
@@ -189,9 +190,8 @@ class Runner implements Stage {
     for (const { partition, offset } of slice) gathered.set(partition, offset + 1);
     let produced: Produced[] | undefined;
     try {
-      produced = await this.during(WORK, () =>
-        this.options.step(slice, gathered, this.announce, pace.isCareful),
-      );
+      const step = () => this.options.step(slice, gathered, this.announce, pace.isCareful);
+      produced = await this.during(WORK, () => pace.timed(slice, step));
     } catch (error) {
       if (error instanceof Overtaken) throw error;
       gathered.clear();

@@ -234,8 +234,9 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
   private take(): Group<Ticket> | undefined {
     if (this.database.db === undefined) return undefined;
     if (this.gate.isBlocked && this.closing === undefined && !this.forced) return undefined;
-    this.forced = false;
-    return this.pending.take();
+    const group = this.pending.take();
+    this.forced &&= this.pending.hasMore;
+    return group;
   }
 
   private async write({ frames, ops }: Group<Ticket>): Promise<void> {
@@ -244,7 +245,7 @@ export class LevelBuffer<Ticket> implements MessageBuffer<Ticket> {
       key: position,
       value: frame,
     }));
-    puts.push(...ops);
+    for (const op of ops) puts.push(op);
     const { storage, database, env } = this;
     if (puts.length > 0) await writeKept(storage, database.present, puts, env.clock.monotonicUs());
   }

@@ -1,6 +1,8 @@
 /**
  * The group that fills while the one before it is being written: messages become frames, tickets and operations wait
- * with them. Sequences are given out here, in the order in which messages and notes come.
+ * with them. Sequences are given out here, in the order in which messages and notes come. A message for many sessions that
+ * are away brings an operation for each: a group with many is full, and what comes then begins the next one, so that none holds
+ * the event loop for long.
  */
 import { FrameBuilder, type FrameIdentity, type FrameMessage } from '../../shared/frame/builder.ts';
 import { noteFrame, type Notes } from '../../shared/frame/notes.ts';
@@ -28,6 +30,9 @@ export interface GroupOptions {
   compress: boolean;
 }
 
+/** Operations with which a group is full; what comes with one message stays together. */
+const OPS_FULL = 2000;
+
 const emptyGroup = <Ticket>(): Group<Ticket> => ({
   frames: [],
   bytes: 0,
@@ -37,11 +42,16 @@ const emptyGroup = <Ticket>(): Group<Ticket> => ({
   done: [],
 });
 
+const isEmpty = ({ frames, tickets, ops }: Group<unknown>): boolean =>
+  frames.length + tickets.length + ops.length === 0;
+
 export class OpenGroup<Ticket> {
   private readonly options: GroupOptions;
   private readonly clock: BufferClock;
   private readonly builder = new FrameBuilder();
   private group = emptyGroup<Ticket>();
+  /** Those before it, which are full. */
+  private readonly full: Group<Ticket>[] = [];
   private epoch: Buffer = Buffer.alloc(8);
   private ordinal = 0;
   private nextSequence = 1;
@@ -65,12 +75,18 @@ export class OpenGroup<Ticket> {
 
   /** Of its first frame; undefined while it has none. */
   get firstPosition(): Buffer | undefined {
+    for (const { frames } of this.full) if (frames[0] !== undefined) return frames[0].position;
     return this.group.frames[0]?.position;
   }
 
   /** Of its frames and of what is not a frame yet. */
   get bytes(): number {
-    return this.builder.bytes + this.group.bytes;
+    return this.full.reduce((sum, { bytes }) => sum + bytes, this.builder.bytes + this.group.bytes);
+  }
+
+  /** Something is to be written after what was taken last. */
+  get hasMore(): boolean {
+    return this.full.length > 0 || !isEmpty(this.group) || this.builder.count > 0;
   }
 
   append(message: FrameMessage, ticket: Ticket | undefined, ops: KvOp[] | undefined): void {
@@ -84,7 +100,7 @@ export class OpenGroup<Ticket> {
     }
     this.builder.add(message, this.turn.wallUs, this.turn.monotonicUs);
     if (ticket !== undefined) this.group.tickets.push(ticket);
-    if (ops !== undefined) this.group.ops.push(...ops);
+    if (ops !== undefined) this.push(ops);
     if (this.builder.bytes >= this.options.frameBytes) this.seal();
   }
 
@@ -97,7 +113,16 @@ export class OpenGroup<Ticket> {
 
   barrier(ticket: Ticket, ops: KvOp[] | undefined): void {
     this.group.tickets.push(ticket);
-    if (ops !== undefined) this.group.ops.push(...ops);
+    if (ops !== undefined) this.push(ops);
+  }
+
+  private push(ops: KvOp[]): void {
+    const { group } = this;
+    for (const op of ops) group.ops.push(op);
+    if (group.ops.length < OPS_FULL) return;
+    this.seal();
+    this.full.push(group);
+    this.group = emptyGroup<Ticket>();
   }
 
   addNote<K extends keyof Notes>(kind: K, note: Notes[K]): void {
@@ -107,8 +132,8 @@ export class OpenGroup<Ticket> {
   }
 
   addOps(ops: KvOp[], done?: () => void): void {
-    this.group.ops.push(...ops);
     if (done !== undefined) this.group.done.push(done);
+    this.push(ops);
   }
 
   private seal(): void {
@@ -141,11 +166,13 @@ export class OpenGroup<Ticket> {
     this.turn = undefined;
   };
 
-  /** Everything so far, to be written; undefined when there is nothing. */
+  /** Everything so far, or what is full of it, to be written; undefined when there is nothing. */
   take(): Group<Ticket> | undefined {
+    const first = this.full.shift();
+    if (first !== undefined) return first;
     this.seal();
     const { group } = this;
-    if (group.frames.length + group.tickets.length + group.ops.length === 0) return undefined;
+    if (isEmpty(group)) return undefined;
     this.group = emptyGroup<Ticket>();
     return group;
   }

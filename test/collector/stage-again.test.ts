@@ -181,3 +181,49 @@ it('what a failed commit has left in memory is committed by no idle look before 
   await stage.close();
   expect(stored.count).toBe(COUNT);
 });
+
+it('a step takes as many records as have their time, and more again once they are quick; each step is committed whole', async () => {
+  let nowMs = 0;
+  let msEach = 10;
+  const steps: number[] = [];
+  const committed: number[] = [];
+  let read = 0;
+  const consumer: Partial<LogConsumer> = {
+    poll: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      const from = read;
+      read += read < 400 ? 100 : 0;
+      return Array.from({ length: read - from }, (_, at) => ({
+        ...{ partition: 0, offset: from + at, key: 'k', headers: {}, value: Buffer.from('x') },
+      }));
+    },
+    commit: ({ offsets }) => {
+      committed.push(offsets.get(0) ?? 0);
+      return Promise.resolve();
+    },
+    ended: () => new Set(),
+    close: () => Promise.resolve(),
+  };
+  const stage = runStage({
+    name: 'slow',
+    touches: 'nothing',
+    log: logOf(consumer),
+    notify: () => undefined,
+    time: { ...fast, clock: { ...fast.clock, monotonicUs: () => nowMs * 1000 } },
+    consumer: { group: 'g', topic: 't', from: 'start', bytesMax: 1000 },
+    stepMs: 40,
+    step: (records) => {
+      steps.push(records.length);
+      nowMs += records.length * msEach;
+      if (committed.at(-1) === 196) msEach = 0.01;
+      return Promise.resolve([]);
+    },
+  });
+  await until('all to be committed', () => (committed.at(-1) === 400 ? true : undefined));
+  await stage.close();
+  expect(steps.slice(0, 4)).toEqual([100, 4, 4, 4]);
+  const quick = steps.lastIndexOf(4) + 1;
+  expect(steps.slice(quick, quick + 3)).toEqual([8, 16, 32]);
+  let sum = 0;
+  expect(committed).toEqual(steps.map((length) => (sum += length)));
+});

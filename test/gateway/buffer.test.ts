@@ -263,7 +263,46 @@ describe('trouble', () => {
     await second.buffer.close();
   });
 
-  it('a full buffer holds acknowledgements back and goes on when frames are released', async () => {
+  it('a group with many operations is full: a burst is written in several, in order, also after a failed one', async () => {
+    const { buffer, durable } = await watch({
+      open: opener(temporaryFolder(), {}, (path) => new Failing(path)),
+    });
+    const copy = (at: number): KvOp => ({
+      type: 'put',
+      key: Buffer.from(`x/${at}`),
+      value: Buffer.from('copy'),
+    });
+    const sizes: number[] = [];
+    let failures = 2;
+    Failing.fail = (ops) => {
+      if (!ops.some(({ key }) => key[0] === 'f'.charCodeAt(0))) return undefined;
+      sizes.push(ops.length);
+      return sizes.length > 1 && failures-- > 0 ? new Error('IO error: no') : undefined;
+    };
+    // Each for three hundred sessions that are away, at once.
+    for (let at = 0; at < 40; at++)
+      buffer.append(
+        message(`m${at}`),
+        at,
+        Array.from({ length: 300 }, (_, n) => copy(at * 300 + n)),
+      );
+    await until('all tickets', () => durable.length === 40 || undefined);
+    Failing.fail = undefined;
+    expect(durable).toEqual(Array.from({ length: 40 }, (_, at) => at));
+    expect(sizes.length).toBeGreaterThan(5);
+    expect(Math.max(...sizes)).toBeLessThan(2400);
+    expect(payloads(await readAll(buffer))).toEqual(durable.map((at) => `m${at}`));
+    expect(await buffer.entries(Buffer.from('x/'))).toHaveLength(12_000);
+    await buffer.close();
+  });
+
+  it.each([
+    0, 300,
+  ])('a full buffer holds acknowledgements back and goes on when frames are released: %i operations with each', async (each) => {
+    const copies = (): KvOp[] =>
+      Array.from({ length: each }, (_, at) => ({
+        ...{ type: 'put', key: Buffer.from(`x/${next % 40}/${at}`), value: Buffer.from('copy') },
+      }));
     const folder = temporaryFolder();
     const { buffer, durable } = await watch({
       open: opener(folder, { diskBytesMax: 2 * MIB, compress: false }),
@@ -272,11 +311,11 @@ describe('trouble', () => {
     await until('full', () => {
       if (buffer.state.kind === 'blocked') return true;
       for (let i = 0; i < 20 && !buffer.congested; i++)
-        buffer.append(message('x'.repeat(4000)), next++);
+        buffer.append(message('x'.repeat(4000)), next++, copies());
       return undefined;
     });
     const acknowledged = durable.length;
-    buffer.append(message('waits'), next++);
+    buffer.append(message('waits'), next++, copies());
     await new Promise((resolve) => setTimeout(resolve, 1200));
     expect(durable.length).toBeLessThan(next);
     expect(durable.length - acknowledged).toBeLessThan(600);
