@@ -12,7 +12,7 @@
  * - Keep alive is kept here [MQTT-3.1.2-24]; aedes is shown a keep alive of 0, since it does not see every packet.
  */
 import type { Duplex } from 'node:stream';
-import { addressGroup } from '../access/shares.ts';
+import { principalOf } from '../access/shares.ts';
 import { messageOf } from '../errors.ts';
 import type { Slice } from '../net/slice.ts';
 import {
@@ -266,7 +266,7 @@ export class MqttConnection {
   /** Others have theirs meanwhile, and nothing more is read. */
   private waitForTurn(): void {
     this.hold();
-    this.slice?.wait(addressGroup(this.peer.address), () => this.release());
+    this.slice?.wait(principalOf(this.user, this.peer.address), () => this.release());
   }
 
   private drain(): void {
