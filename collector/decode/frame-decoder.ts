@@ -26,7 +26,7 @@ import type { CodecState, MessageContext } from './codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { FieldNotes } from './field-notes.ts';
-import { leftBehind } from './left-behind.ts';
+import { goneOf, leftBehind, moved, without } from './left-behind.ts';
 import { summaryReadings } from './summary-readings.ts';
 
 /** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
@@ -63,6 +63,13 @@ export interface FrameJob {
   isUnsettled?: boolean;
   /** Decoded once more, after the mappings have changed. */
   replay?: Replay;
+}
+
+/** A summary to be decoded; the rest as of frames. */
+interface SummaryJob extends Pick<FrameJob, 'header' | 'arrivedMs' | 'isAgain' | 'saidMs'> {
+  summary: Summary;
+  older?: readonly Mappings[];
+  isWanted?: (reading: Reading) => boolean;
 }
 
 /** What a replay needs to know, and what it tells. */
@@ -340,10 +347,17 @@ export class FrameDecoder {
   }
 
   /** What is left of thinned messages. */
-  summary(summary: Summary, header: FrameHeader, arrivedMs: number): Produced[] {
-    const readings = summaryReadings(summary, header, this.mappings);
+  summary({ summary, header, arrivedMs, ...job }: SummaryJob): Produced[] {
+    const { isAgain = false, saidMs, older = [], isWanted = () => true } = job;
+    const madeBy = (mappings: Mappings): Reading[] =>
+      summaryReadings(summary, header, mappings).filter(isWanted);
+    const readings = madeBy(this.mappings);
+    const removed = goneOf(readings, older.flatMap(madeBy));
+    const headers: Record<string, string> = isAgain ? { [HEADER_AGAIN]: 'true' } : {};
+    if (saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(saidMs));
     // All of one identity in one record: a store may take what comes later under it for a correction.
-    return readings.length === 0 ? [] : [this.record(header, arrivedMs, readings, {})];
+    const isNothing = readings.length + removed.length === 0;
+    return isNothing ? [] : [this.record(header, arrivedMs, readings, headers, removed)];
   }
 }
 
@@ -351,33 +365,6 @@ export class FrameDecoder {
 const arrival = (arrivedMs: number): Record<string, string> => ({
   [HEADER_ARRIVED]: String(arrivedMs),
 });
-
-/**
- * Those of another time than before, with where they were, and those that were not there. What stays where it is (its time
- * is the payload's own, or it moves within a millisecond) is said already: once more, whoever counts would count it twice.
- */
-function moved(
-  now: readonly DecodedReading[],
-  before: readonly DecodedReading[],
-): DecodedReading[] {
-  const places = new Map(before.map((reading) => [reading.index, reading]));
-  return now.filter((reading) => {
-    const old = places.get(reading.index);
-    if (old === undefined) return true;
-    if (old.timeMs === reading.timeMs && old.ns === reading.ns) return false;
-    reading.was = { timeMs: old.timeMs, ns: old.ns };
-    return true;
-  });
-}
-
-/** Those of `before` that are not there any more. */
-function without(
-  before: readonly DecodedReading[],
-  now: readonly DecodedReading[],
-): DecodedReading[] {
-  const known = new Set(now.map(({ index }) => index));
-  return before.filter(({ index }) => !known.has(index));
-}
 
 const hasFields = ({ fields }: Reading): boolean => {
   for (const _name in fields) return true;

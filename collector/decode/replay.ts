@@ -15,14 +15,14 @@ import { isRetryable } from '../../contracts/errors.ts';
 import { messageOf } from '../../shared/errors.ts';
 import {
   KIND_RECORDS,
+  KIND_SUMMARY,
   checkFrame,
   type FrameHeader,
-  type FrameRecord,
 } from '../../shared/frame/frame.ts';
+import { readNote, type Summary } from '../../shared/frame/notes.ts';
 import { encodeQuarantined, encodeResolved } from '../../shared/model/quarantine-record.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
-import type { Quarantined } from '../../shared/model/reading.ts';
-import { filterMatches } from '../../shared/mqtt/packets.ts';
+import type { Quarantined, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { HELD_PREFIX } from '../ledger/view.ts';
 import {
@@ -41,6 +41,7 @@ import { FrameDecoder } from './frame-decoder.ts';
 import { heldKey, mayMove } from './held-frames.ts';
 import { MAPPING_PREFIX, mappingsOf, type MappingVersion } from './mapping/set.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { isPartWanted, isWanted, mayHold } from './selected.ts';
 import { decodedTo } from './state.ts';
 import {
   REPLAY_DONE_PREFIX,
@@ -263,7 +264,10 @@ export class Replayer {
     } catch {
       return []; // It is in quarantine as a frame: nothing in it can be read.
     }
-    if (header.kind !== KIND_RECORDS || !mayHold(job, header)) return [];
+    if (!mayHold(job, header)) return [];
+    if (header.kind === KIND_SUMMARY)
+      return this.summary(job, decoder, part, { record, header, older });
+    if (header.kind !== KIND_RECORDS) return [];
     const [offsetUs, ...elsewhereUs] = part.clocks.corrections(header, mayMove(record, header));
     if (offsetUs === undefined) return [];
     const { gateway, epoch } = header;
@@ -315,6 +319,32 @@ export class Replayer {
     return produced;
   }
 
+  /** What is left of thinned messages is in no quarantine; a selection by topic or time means each series of it. */
+  private summary(
+    { selection }: ReplayJob,
+    decoder: FrameDecoder,
+    part: Part,
+    {
+      record,
+      header,
+      older,
+    }: { record: StoredRecord; header: FrameHeader; older: readonly Mappings[] },
+  ): Produced[] {
+    if (selection.which === 'quarantined') return [];
+    let summary: Summary;
+    try {
+      summary = readNote(KIND_SUMMARY, record.value, header);
+    } catch {
+      return []; // It is in quarantine as a frame.
+    }
+    const isWanted = (reading: Reading): boolean => isPartWanted(selection, summary, reading);
+    const arrivedMs = Number(record.headers['arrived'] ?? 0);
+    const said = selection.which === 'named' ? {} : { saidMs: this.options.nowMs() };
+    part.done.messages++;
+    part.done.readings += summary.series.length;
+    return decoder.summary({ summary, header, arrivedMs, isAgain: true, older, isWanted, ...said });
+  }
+
   async close(): Promise<void> {
     this.stopped = true;
     await Promise.all(this.running.values());
@@ -329,29 +359,6 @@ function opens(part: Part, { offset }: StoredRecord, header: FrameHeader): void 
     part.before = { ...part.done };
   }
   part.openBoots.set(`${header.gateway}/${header.bootId}`, header);
-}
-
-/** Told from the header alone, so that most frames need not be unpacked. */
-function mayHold({ selection, ranges }: ReplayJob, header: FrameHeader): boolean {
-  const { gateway, epoch, firstSequence, count } = header;
-  if (selection.gateway !== undefined && selection.gateway !== gateway) return false;
-  if (selection.which === 'all') return true;
-  const own = ranges[`${gateway}/${epoch}`];
-  return own !== undefined && new RangeSet(own).touches(firstSequence, firstSequence + count - 1);
-}
-
-function isWanted(
-  { which, topic, fromMs, toMs }: ReplayJob['selection'],
-  message: FrameRecord,
-  offsetUs: number,
-): boolean {
-  // Of those in quarantine, as of named ones, the job has every single one.
-  if (which !== 'all') return true;
-  if (topic !== undefined && !filterMatches(topic, message.topic)) return false;
-  const receivedMs = (message.receivedUs + offsetUs) / 1000;
-  return (
-    (fromMs === undefined || receivedMs >= fromMs) && (toMs === undefined || receivedMs < toMs)
-  );
 }
 
 function quarantined(item: Quarantined): Produced {

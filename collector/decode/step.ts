@@ -146,8 +146,9 @@ export class DecodeStep {
       }
       case KIND_SUMMARY: {
         const summary = accountSummary(state, record, header);
-        for (const each of this.decoder.summary(summary, header, arrivedOf(record)))
-          produced.push(each);
+        const isAgain = record.headers[HEADER_FROM_LAKE] !== undefined;
+        const job = { summary, header, arrivedMs: arrivedOf(record), isAgain };
+        for (const each of this.decoder.summary(job)) produced.push(each);
         return;
       }
       case KIND_ANCHOR:

@@ -9,6 +9,8 @@ import { ZONES, type LakeFile, type Zone } from '../../collector/lake/layout.ts'
 import { writerOf } from '../../collector/lake/manifest.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type LogRecord } from '../../collector/log/log.ts';
+import { CLOCK_SYNCHRONISED, KIND_SUMMARY } from '../../shared/frame/frame.ts';
+import { noteFrame } from '../../shared/frame/notes.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { allRows, damage, filesOf, fill, result, trial } from '../support/lake-damage.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
@@ -20,6 +22,24 @@ async function filled(isElsewhere = false): Promise<LakeSite> {
   await site.open();
   await fill(site);
   return site;
+}
+
+/** What is left of ten messages of the gateway that `frameOf` has. */
+function summaryOf(sequence: number): LogRecord {
+  const wallUs = Date.UTC(2026, 4, 1, 12) * 1000;
+  const epoch = '0102030405060708';
+  const series = {
+    ...{ client: 'c', topic: 'hall/1/n', constants: {}, fromUs: wallUs, toUs: wallUs + 1e6 },
+    numbers: { n: [10, 11, 20, 15.5] as [number, number, number, number] },
+  };
+  const value = noteFrame(
+    KIND_SUMMARY,
+    { epoch, replaces: [[11, 20]], series: [series] },
+    { gateway: 'gw', epoch: Buffer.from(epoch, 'hex'), bootId: Buffer.alloc(8) },
+    sequence,
+    { wallUs, monotonicUs: 1, clockQuality: CLOCK_SYNCHRONISED },
+  );
+  return { key: 'gw', headers: { arrived: String(wallUs / 1000), lane: '0' }, value };
 }
 
 /** Of the gateway whose raw frames are lost. */
@@ -184,6 +204,23 @@ describe('a damaged lake', () => {
     const { [zone]: rows } = await allRows(site);
     const expected = { raw: 25, readings: 605, results: 40 };
     expect(rows).toHaveLength(expected[zone]);
+    await site.close();
+  });
+
+  it('readings that stand for messages that were thinned come again as well', async () => {
+    const site = new LakeSite(temporaryFolder());
+    await site.open();
+    await site.append([frameOf(1, 10), summaryOf(31)]);
+    await site.caughtUp();
+    const before = await allRows(site);
+    expect(before['readings']?.at(-1)).toContain("'n_count': 10");
+    for (const key of filesOf(site.lakeFolder).filter((each) => each.startsWith('readings/')))
+      damage(join(site.lakeFolder, key), () => 0);
+    await site.scrub.pass();
+    await site.healed();
+    await site.caughtUp();
+    expect(site.said.join()).toContain('its 11 rows are made again');
+    expect(await allRows(site)).toEqual(before);
     await site.close();
   });
 

@@ -156,6 +156,20 @@ describe('step', () => {
     const said = produced.find(({ topic }) => topic === TOPIC_READINGS);
     expect(said?.headers).toMatchObject({ again: 'true' });
   });
+  it('what is left of thinned messages and was put back into the log has been counted before', () => {
+    const [, , note] = NOTES.find(([, kind]) => kind === KIND_SUMMARY) ?? [];
+    const value = noteFrame(KIND_SUMMARY, note as never, IDENTITY, 5, TIME);
+    const headersOf = (more: Record<string, string>): unknown => {
+      const { step, state } = make();
+      const record = { ...recordOf(['1'], 5), value };
+      const headers = { ...record.headers, ...more };
+      return step
+        .step(state, [{ ...record, headers }])
+        .produced.find(({ topic }) => topic === TOPIC_READINGS)?.headers;
+    };
+    expect(headersOf({})).toEqual({});
+    expect(headersOf({ 'from-lake': 'true' })).toEqual({ again: 'true' });
+  });
   it('a frame that comes again gives nothing more, in the same step or a later one', () => {
     const { step, state } = make();
     const record = recordOf(['{"v":1}'], 1);
