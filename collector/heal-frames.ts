@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
 import { folderOfKey, isNothing } from './heal-rows.ts';
+import { stateOf } from './lake/gather.ts';
 import { asideOf } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOfKey, gatewayOf, dateOf, folderOf, type Zone } from './lake/layout.ts';
@@ -19,7 +20,7 @@ import {
   type FileEntry,
   type Spans,
 } from './lake/manifest.ts';
-import { TOPIC_RAW, type Log, type LogRecord } from './log/log.ts';
+import { TOPIC_RAW, TOPIC_RESULTS, type Log, type LogRecord } from './log/log.ts';
 import type { Rebuild } from './rebuild.ts';
 
 const POLL_MS = 300;
@@ -101,6 +102,23 @@ export function goneText(zone: 'raw' | 'readings', { key, rows, spans }: FileEnt
 
 export const goneResultsText = ({ key, rows }: FileEntry, now: number): string =>
   `the lake: of the ${rows} results of ${key} ${now} are there again; the log has no more of them, and what streams and batches made of those days can be made again by 'headwater rebuild' and 'headwater batch'`;
+
+/**
+ * Something of the results is gone, and nobody knows what: all that the log has is there again. Where that is not all that it ever
+ * had, what nobody remembers is told: no other source says which results there were.
+ */
+export async function tellUnknownResults({ check }: Lake, log: Log): Promise<void> {
+  if (check.less.zones.get('results')?.isSure !== true) return;
+  let isWhole = log.hasLost?.('lake') !== true;
+  for (let partition = 0; partition < log.partitions && isWhole; partition++) {
+    const state = await stateOf(log, 'results', partition);
+    isWhole = (await log.first?.(TOPIC_RESULTS, partition)) === 0 && state.beside === undefined;
+  }
+  if (isWhole) return;
+  const text =
+    "the lake: of the results of days whose manifests and files are gone those that the log has are there again; the log has no more of them, and what streams and batches made of those days can be made again by 'headwater rebuild' and 'headwater batch'";
+  check.notify({ level: 'error', event: 'lake_lost', text });
+}
 
 export interface Lost {
   zone: Zone;

@@ -24,6 +24,7 @@ import {
   scanLog,
   spansBy,
   spansText,
+  tellUnknownResults,
   zoneSpans,
   type LogReading,
   type Lost,
@@ -322,9 +323,7 @@ export class Heal {
     if (lost.length === 0 && !isAll) return;
     const { lake, log } = this.options;
     const folders = new Set(lost.map(({ entry }) => folderOfKey(entry.key)));
-    for (const folder of folders) lake.suspects.add(folder);
-    if (isAll) lake.suspects.add('');
-    const since = performance.timeOrigin + performance.now();
+    for (const folder of isAll ? [...folders, ''] : folders) lake.suspects.add(folder);
     await sayAgain(
       this.reading,
       TOPIC_RESULTS,
@@ -337,7 +336,7 @@ export class Heal {
         );
         return isAll || isAsked;
       },
-      { [HEADER_HEALED]: String(Math.round(since)) },
+      { [HEADER_HEALED]: String(nowMs()) },
     );
     await this.caughtUp('results');
     lake.catalog('results').refresh();
@@ -347,6 +346,7 @@ export class Heal {
       if (isBack || (await keepUnproven(lake, 'results', entry))) await this.settle(entry.key);
       else await lake.check.giveUp(entry.key, goneResultsText(entry, now));
     }
+    if (isAll) await tellUnknownResults(lake, log);
   }
 
   // ---- what all share ----

@@ -33,6 +33,7 @@ export class Progress {
   /** What of the topic `readings` lake and store have taken. */
   async bounds(): Promise<Map<number, AuditBounds>> {
     const { log, lake } = this.stages;
+    await this.looked();
     const bounds = new Map<number, AuditBounds>();
     for (let partition = 0; partition < log.partitions; partition++) {
       const stored = await this.stored(TOPIC_READINGS, partition);
@@ -40,9 +41,23 @@ export class Progress {
       if (lake !== undefined && state === undefined) continue;
       const to = Math.min(stored ?? Infinity, state?.next ?? Infinity);
       if (to !== Infinity)
-        bounds.set(partition, { from: state?.begins ?? 0, to, writer: state?.log });
+        bounds.set(partition, {
+          from: Math.min(state?.beside ?? state?.begins ?? 0, to),
+          to,
+          writer: state?.log,
+        });
     }
     return bounds;
+  }
+
+  /** Until the lake's stages here know whether the log is an older copy. Throws LAKE_UNAVAILABLE after a while. */
+  private async looked(): Promise<void> {
+    const end = performance.now() + SETTLE_MS;
+    while ((this.stages.lake?.settling.size ?? 0) > 0 && !this.isStopped()) {
+      if (performance.now() > end)
+        throw new HeadwaterError('LAKE_UNAVAILABLE', 'the lake has not been looked at yet');
+      await this.wait(POLL_MS);
+    }
   }
 
   private async stored(topic: string, partition: number): Promise<number | undefined> {

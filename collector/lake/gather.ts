@@ -31,6 +31,11 @@ export interface LakeState {
   next: number;
   /** Where the writer began: from there on its rows are what the log had. */
   begins: number;
+  /**
+   * The log was an older copy than the lake when this writer began: records before it another one took, and what the lake has of
+   * them may be newer than what the log says.
+   */
+  beside?: number;
   /** Files of this step, and what they replace, are being written, of these dates. */
   writing?: string[];
   /** What these files are (`markOf`): others under their names are damaged, or of an attempt before it. */
@@ -122,12 +127,18 @@ export function isDue(
   return bytes >= flushBytes || now - oldest >= flushMs;
 }
 
+/** What the log has of the stage of a zone; with `log` '' where it has nothing. */
+export async function stateOf(log: Log, zone: Zone, partition: number): Promise<LakeState> {
+  const name = `${LAKE_PREFIX}${zone}/${partition}`;
+  const states = await log.state(TOPIC_STATE, partition, name);
+  return partOf(states.find((each) => each.key === name)?.value, () => '').state;
+}
+
 /** Whether the log still has every record that the writer of this file was given. */
 export async function isAllInLog(log: Log, zone: Zone, key: string): Promise<boolean> {
   const { log: writer, partition = 0 } = parseKey({ key, bytes: 0, version: '' }) ?? {};
-  const name = `${LAKE_PREFIX}${zone}/${partition}`;
-  const states = await log.state(TOPIC_STATE, partition, name);
-  const { state } = partOf(states.find((each) => each.key === name)?.value, () => '');
+  const state = await stateOf(log, zone, partition);
   const first = await log.first?.(TOPIC_OF[zone], partition);
-  return writer === state.log && first !== undefined && first <= state.begins;
+  const from = state.beside ?? state.begins;
+  return writer === state.log && first !== undefined && first <= from;
 }

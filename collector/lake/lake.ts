@@ -58,6 +58,8 @@ export class Lake {
   readonly check: LakeCheck;
   /** Folders of results whose rows may be said again: see `Writer`. '' is all of them. */
   readonly suspects = new Set<string>();
+  /** Zones whose stage in this process has not looked yet at what it finds: whether the log is the one that the lake was filled from. */
+  readonly settling = new Set<Zone>();
   /** Files of the past that are as they were written. */
   readonly pastSeen = new Set<string>();
   /** So many listed ones could not be merged. */

@@ -83,7 +83,7 @@ async function goOnBeside(
   });
   // A root that is behind its days, or gone, says what it can again.
   await remakeRoot(lake, zone, writer);
-  part.state = { ...part.state, log: newId(), step: 1 };
+  part.state = { ...part.state, log: newId(), step: 1, beside: part.state.next };
   part.suspects.add('');
   if (zone !== 'raw') return true;
   // With the state: else a kill before they are said would leave nobody who knows.

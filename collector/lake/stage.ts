@@ -90,7 +90,8 @@ export class LakeStage {
   }
 
   start(): void {
-    const { zone, log, notify } = this.options;
+    const { zone, log, lake, notify } = this.options;
+    lake.settling.add(zone);
     this.stage = runStage({
       name: `lake_${zone}`,
       touches: 'gathers',
@@ -120,6 +121,7 @@ export class LakeStage {
     const known = records.find(({ key }) => key === `${this.stateKey}/${partition}`)?.value;
     const part = partOf(known, newId);
     this.parts.set(partition, part);
+    this.options.lake.settling.add(this.zone);
     return part.state.next;
   }
 
@@ -155,8 +157,12 @@ export class LakeStage {
     for (const broken of [...catalog.broken.values()]) await remake(lake, this.zone, broken);
     for (const [partition, part] of this.parts) {
       if (part.isReady) continue;
+      const { log } = part.state;
       await recover(lake, this.zone, partition, part, newId);
+      // Who goes on beside a lake that is ahead says so at once: an audit reads it, and so does the next start.
+      if (part.state.log !== log) await announce([this.stateRecord(partition, part.state)]);
     }
+    lake.settling.delete(this.zone);
     await this.mark(now);
     if (isDue(this.parts.values(), now, this.options))
       return await lake.alone(this.zone, () => this.flush(offsets, announce));
@@ -232,9 +238,8 @@ export class LakeStage {
       const done: Produced[] = [...asides];
       for (const [partition, part, prepared] of made) {
         const seal = await this.writer.commit(part, partition, prepared);
-        const { log, step, begins } = part.state;
         const next = endOf(part.records);
-        part.state = { log, step: step + 1, next, begins, seal, ...this.stillAhead(part) };
+        part.state = { ...this.lasting(part), step: part.state.step + 1, next, seal };
         part.records = [];
         part.bytes = 0;
         offsets.set(partition, next);
@@ -247,10 +252,16 @@ export class LakeStage {
     }
   }
 
-  /** Until the log has it again. */
-  private stillAhead({ state: { ahead } }: Part): Pick<LakeState, 'ahead'> {
+  /** What of a state a step does not change. */
+  private lasting({ state }: Part): Pick<LakeState, 'log' | 'begins' | 'beside' | 'ahead'> {
+    const { log, begins, beside, ahead } = state;
     const isSaid = this.options.lake.check.ahead.gateways.length === 0;
-    return ahead === undefined || isSaid ? {} : { ahead };
+    return {
+      ...{ log, begins },
+      ...(beside !== undefined && { beside }),
+      // Until the log has it again.
+      ...(ahead !== undefined && !isSaid && { ahead }),
+    };
   }
 
   /** Merges what has become many small files. */
@@ -300,5 +311,6 @@ export class LakeStage {
 
   async close(): Promise<void> {
     await this.stage?.close();
+    this.options.lake.settling.delete(this.zone);
   }
 }

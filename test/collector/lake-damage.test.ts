@@ -313,6 +313,36 @@ describe('a damaged lake', () => {
     await site.close();
   });
 
+  it.each([
+    ['has them all: it says so of none', false],
+    ['has less: what nobody remembers is told', true],
+  ])('results of a day whose files and manifests are all gone come from the log, which %s', async (_, isCut) => {
+    const site = await filled();
+    const before = await allRows(site);
+    if (isCut) {
+      const { db } = site.log as unknown as { db: KvDatabase };
+      const prefix = topicPrefix(TOPIC_RESULTS);
+      const [first] = await db.read({ gte: prefix, lt: after(prefix) }, 1);
+      if (first !== undefined) await db.write([{ type: 'del', key: first[0] }], { sync: true });
+    }
+    await site.close();
+    for (const key of filesOf(site.lakeFolder))
+      if (/^(_manifest\/)?results\/date=2026-05-01|^_manifest\/roots\/results\//.test(key))
+        rmSync(join(site.lakeFolder, key));
+    await site.open();
+    await until('its stages to have looked', () => site.lake.settling.size === 0 || undefined);
+    await site.scrub.pass();
+    await site.healed();
+    await site.caughtUp();
+    const told = site.said.filter((text) =>
+      /results of .*; the log has no more of them/.test(text),
+    );
+    expect(told).toHaveLength(isCut ? 1 : 0);
+    const { results } = await allRows(site);
+    expect(results).toEqual(isCut ? before['results']?.slice(10) : before['results']);
+    await site.close();
+  });
+
   describe('whose days share records of the log', () => {
     /** Readings of two days in each record, the first and last of the second day; the files of the first. */
     const shared = async (): Promise<{ site: LakeSite; first: string[]; readings: string[] }> => {

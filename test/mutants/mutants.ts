@@ -488,6 +488,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ['test/collector/log-older.test.ts'],
   },
   {
+    name: 'audit: an older log is believed against a lake that went on',
+    file: 'collector/audit/progress.ts',
+    find: 'from: Math.min(state?.beside ?? state?.begins ?? 0, to),',
+    put: 'from: Math.min(state?.begins ?? 0, to),',
+    tests: ['test/collector/log-older.test.ts'],
+  },
+  {
     name: 'heal: what was given up is asked of no gateway after a restart',
     file: 'collector/heal.ts',
     find: 'if (!isNothing(beyond(rest, this.wanted.get(gateway) ?? {}))) this.want(gateway, rest);',
@@ -561,8 +568,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'lake: state is saved without the position',
     file: 'collector/lake/stage.ts',
     // That the offsets move is the stage's own: they are gathered with the records. What others wait for is the lake's.
-    find: 'part.state = { log, step: step + 1, next, begins, seal, ...this.stillAhead(part) };',
-    put: 'part.state = { ...part.state, log, step: step + 1, begins, seal };',
+    find: 'part.state = { ...this.lasting(part), step: part.state.step + 1, next, seal };',
+    put: 'part.state = { ...part.state, ...this.lasting(part), step: part.state.step + 1, seal };',
     tests: [STORE_WHOLE],
   },
   {

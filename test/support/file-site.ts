@@ -35,6 +35,14 @@ const FIRST_DAY = Date.UTC(2026, 4, 1);
 /** What is asked after every trial. */
 const MEASUREMENTS = [ROOM, 'hourly', 'twice', 'press', 'daily_summary'];
 
+/** Of the lake, to be told where they differ. */
+const ROWS = {
+  'of the lake, results':
+    'SELECT gateway, epoch, sequence, "index", series, fields, revision FROM results',
+  'of the lake, readings':
+    'SELECT epoch, sequence, "index", time_ns, series, fields, log, log_offset FROM readings WHERE gateway = \'gw-files\'',
+};
+
 export type Print = Readonly<Record<string, string>>;
 
 export class FileSite {
@@ -263,6 +271,11 @@ export class FileSite {
   }
 
   private async sql(sql: string): Promise<string> {
+    return (await this.lines(sql)).join(' ');
+  }
+
+  /** Rows of the answer, one after the other. */
+  private async lines(sql: string): Promise<string[]> {
     const headers = { 'content-type': 'application/json' };
     const response = await fetchOnce(`http://${this.http}/api/v1/sql`, {
       method: 'POST',
@@ -271,7 +284,7 @@ export class FileSite {
     });
     const text = await response.text();
     if (!response.ok) throw new Error(text);
-    return text.split('\n').slice(1, -2).join(' ');
+    return text.split('\n').slice(1, -2);
   }
 
   /** What anybody can ask of what was there before: each answer as a short text. */
@@ -310,15 +323,16 @@ export class FileSite {
         enrolled === undefined ? [] : [[gateway, enrolled]],
       ),
     );
+    for (const [name, sql] of Object.entries(ROWS)) all.set(name, await this.lines(sql));
     this.points = all;
     const { declared } = await get<{ declared: { target: string; settings: object }[] }>('config');
     seen['settings'] = JSON.stringify(declared.map(({ target, settings }) => [target, settings]));
     return seen;
   }
 
-  /** Points of the store that are gone and that are new since the first look, so many of each measurement. */
+  /** What of store and lake is gone and what is new since the first look, so many of each measurement and zone. */
   changed(most = 5): string[] {
-    return MEASUREMENTS.flatMap((name) => {
+    return [...MEASUREMENTS, ...Object.keys(ROWS)].flatMap((name) => {
       const [before, now] = [this.firstPoints.get(name) ?? [], this.points.get(name) ?? []];
       const beyond = (a: string[], b: string[]): string[] => {
         const others = new Set(b);
