@@ -62,6 +62,8 @@ interface Interval {
 }
 
 export const BUCKETS_MAX = 1_000_000;
+/** Of a bucket: times and widths together are 64 bits. */
+const EVERY_NS_MAX = 5000n * 604_800_000_000_000n;
 /** Values of a subquery, which stand in memory. */
 const INNER_VALUES_MAX = 2_000_000;
 
@@ -72,6 +74,8 @@ function intervalOf(select: Select, nowNs: bigint): Interval | undefined {
   if (times.length > 1) invalid('multiple time dimensions not allowed');
   if (time.every.type !== 'duration' || time.every.ns <= 0n)
     return invalid('time dimension must have a duration argument above 0');
+  if (time.every.ns > EVERY_NS_MAX)
+    return invalid('time dimension must have a duration argument of 5000 weeks at most');
   const { every } = { every: time.every.ns };
   return { every, offset: time.offset === null ? 0n : timeOf(time.offset, nowNs, undefined) };
 }

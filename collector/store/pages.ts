@@ -40,10 +40,11 @@ export function parseCursor(text: string): Cursor {
       order === ORDER &&
       typeof series === 'string' &&
       Array.isArray(JSON.parse(series)) &&
-      typeof timeMs === 'number' &&
-      typeof given === 'number'
+      Number.isSafeInteger(timeMs) &&
+      Number.isSafeInteger(given) &&
+      (given as number) > 0
     )
-      return { series, timeMs, given };
+      return { series, timeMs: timeMs as number, given: given as number };
   } catch {
     // Told below.
   }

@@ -67,6 +67,9 @@ export interface SessionLimits {
 export const LIMITED =
   /^(?:TransactionContext Error: )?(?:Out of Memory Error|INTERRUPT Error|Interrupted)/i;
 
+/** What DuckDB says of a question and the numbers in it: the file that it is asked of is as it was. */
+const OF_QUESTION = /^(?:Invalid Input|Conversion|Out of Range|Binder|Parser) Error: (.*)$/m;
+
 /** A column of a temporary table. */
 export type Column = 'INTEGER' | 'BIGINT' | 'DOUBLE' | 'VARCHAR';
 
@@ -111,7 +114,7 @@ export class Session {
     this.interruption.begin();
   }
 
-  /** Throws QUERY_LIMIT when a limit was reached, QUERY_INVALID for a regular expression that is none. */
+  /** Throws QUERY_LIMIT when a limit was reached, QUERY_INVALID for a regular expression that is none, and numbers beyond all bounds. */
   private async call<T>(work: () => Promise<T>): Promise<T> {
     const run = gate.pass(async () => {
       if (this.ended !== undefined) throw new Error('Interrupted');
@@ -140,7 +143,7 @@ export class Session {
         'the query needs more memory than it may have: ask for a shorter time, fewer series or wider buckets',
         { cause: error },
       );
-    const bad = /^Invalid Input Error: (.*)$/m.exec(text)?.[1];
+    const bad = OF_QUESTION.exec(text)?.[1];
     if (bad !== undefined) return new HeadwaterError('QUERY_INVALID', bad, { cause: error });
     return this.failed(error);
   }

@@ -28,6 +28,7 @@ function tokens(): string {
 describe('queries over HTTP', () => {
   let collector: Collector;
   let base: string;
+  const told: string[] = [];
   const get = (
     path: string,
     headers: Record<string, string> = { authorization: 'Bearer all' },
@@ -51,7 +52,7 @@ describe('queries over HTTP', () => {
         },
         environment: { [environmentName('ingest.httpGateway')]: 'here' },
       }),
-      () => undefined,
+      ({ event }) => void told.push(event),
     );
     const { http } = await collector.start(undefined);
     base = `http://127.0.0.1:${http?.port}`;
@@ -163,6 +164,45 @@ describe('queries over HTTP', () => {
     expect(paged).toEqual(flat(whole));
     expect((await get('/api/v1/query?cursor=nonsense')).status).toBe(400);
     expect((await get('/api/v1/query?limit=0')).status).toBe(400);
+  });
+
+  it('numbers beyond all bounds are answered, and whatever is said of them, the store stays open', async () => {
+    const most = '9223372036854775807';
+    for (const q of [
+      `SELECT v FROM load LIMIT ${most}`,
+      `SELECT v FROM load LIMIT 3 OFFSET ${most}`,
+      `SELECT v FROM load GROUP BY * SLIMIT ${most} SOFFSET ${most}`,
+      `SELECT mean(v) FROM load GROUP BY time(${most}ns)`,
+      'SELECT mean(v) FROM load GROUP BY time(5000w)',
+      'SELECT mean(v) FROM load GROUP BY time(1w, 5000w)',
+      `SELECT derivative(v, ${most}ns) FROM load`,
+      `SELECT mean(v) FROM load WHERE time > ${most} AND time < -${most}`,
+      `SELECT stddev(a) FROM (SELECT v * ${'9'.repeat(308)}.0 AS a FROM load)`,
+      `SELECT percentile(v, ${'9'.repeat(308)}) FROM load`,
+      `SELECT v FROM load WHERE v > ${'9'.repeat(308)} * ${'9'.repeat(308)}`,
+    ]) {
+      const response = await get(query(q));
+      expect(response.status, q).toBe(200);
+      expect(await response.text(), q).not.toContain('opened afresh');
+    }
+    expect(await counted(await get(query(`${count} LIMIT ${most}`)))).toBe(POINTS);
+    expect((await get(query(`SELECT v FROM load WHERE v > ${'9'.repeat(309)}`))).status).toBe(400);
+    const name = JSON.stringify(['load', 'v', 'gateway', 'here', 'part', '0']);
+    for (const place of [
+      [1e300, 1],
+      [1.5, 1],
+      [1, 1e300],
+      [1, 0.5],
+      [1, -5],
+      [null, 1],
+    ]) {
+      const cursor = Buffer.from(JSON.stringify([2, name, ...place])).toString('base64url');
+      for (const rest of ['', '&every=1h'])
+        expect((await get(`/api/v1/query?cursor=${cursor}${rest}`)).status, String(place)).toBe(
+          400,
+        );
+    }
+    expect(told.filter((event) => event.startsWith('store_'))).toEqual([]);
   });
 
   it('goes out compressed where that is taken', async () => {

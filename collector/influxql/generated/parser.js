@@ -426,7 +426,7 @@ function peg$parse(input, options) {
   function peg$f20() {    return true;  }
   function peg$f21() {    return false;  }
   function peg$f22(descending) {    return descending ?? false;  }
-  function peg$f23(number) {    return number.value;  }
+  function peg$f23(number) {    return Math.min(number.value, Number.MAX_SAFE_INTEGER);  }
   function peg$f24(zone) {    return zone.value;  }
   function peg$f25() {    return { type: 'show', what: 'databases' };  }
   function peg$f26(database) {    return { type: 'show', what: 'retentionPolicies', database };  }
@@ -482,11 +482,13 @@ function peg$parse(input, options) {
   function peg$f72(count, unit) {
     return BigInt(count) * { ns: 1n, u: 1000n, µ: 1000n, ms: 1000000n, s: 1000000000n, m: 60000000000n, h: 3600000000000n, d: 86400000000000n, w: 604800000000000n }[unit];
   }
-  function peg$f73(digits) {    return { type: 'number', value: Number(digits), digits };  }
+  function peg$f73(digits) {    return Number.isFinite(Number(digits));  }
   function peg$f74(digits) {    return { type: 'number', value: Number(digits), digits };  }
-  function peg$f75(word) {    return KEYWORDS.has(word.toUpperCase());  }
-  function peg$f76(word) {    return REFUSED_WORDS.has(word.toUpperCase());  }
-  function peg$f77(word, next) {
+  function peg$f75(digits) {    return Number.isFinite(Number(digits));  }
+  function peg$f76(digits) {    return { type: 'number', value: Number(digits), digits };  }
+  function peg$f77(word) {    return KEYWORDS.has(word.toUpperCase());  }
+  function peg$f78(word) {    return REFUSED_WORDS.has(word.toUpperCase());  }
+  function peg$f79(word, next) {
     return word.toUpperCase() !== 'SHOW' || SERVER_WORDS.has((next ?? '').toUpperCase()) || /\bCARDINALITY\b/i.test(input);
   }
   let peg$currPos = options.peg$currPos | 0;
@@ -4387,9 +4389,21 @@ function peg$parse(input, options) {
         s2 = peg$FAILED;
       }
       if (s2 !== peg$FAILED) {
-        s3 = peg$parse_();
-        peg$savedPos = s0;
-        s0 = peg$f73(s1);
+        peg$savedPos = peg$currPos;
+        s3 = peg$f73(s1);
+        if (s3) {
+          s3 = undefined;
+        } else {
+          s3 = peg$FAILED;
+        }
+        if (s3 !== peg$FAILED) {
+          s4 = peg$parse_();
+          peg$savedPos = s0;
+          s0 = peg$f74(s1);
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -4441,9 +4455,21 @@ function peg$parse(input, options) {
       s1 = s2;
     }
     if (s1 !== peg$FAILED) {
-      s2 = peg$parse_();
-      peg$savedPos = s0;
-      s0 = peg$f74(s1);
+      peg$savedPos = peg$currPos;
+      s2 = peg$f75(s1);
+      if (s2) {
+        s2 = undefined;
+      } else {
+        s2 = peg$FAILED;
+      }
+      if (s2 !== peg$FAILED) {
+        s3 = peg$parse_();
+        peg$savedPos = s0;
+        s0 = peg$f76(s1);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -4841,7 +4867,7 @@ function peg$parse(input, options) {
     }
     if (s1 !== peg$FAILED) {
       peg$savedPos = peg$currPos;
-      s2 = peg$f75(s1);
+      s2 = peg$f77(s1);
       if (s2) {
         s2 = undefined;
       } else {
@@ -4875,7 +4901,7 @@ function peg$parse(input, options) {
     }
     if (s1 !== peg$FAILED) {
       peg$savedPos = peg$currPos;
-      s2 = peg$f76(s1);
+      s2 = peg$f78(s1);
       if (s2) {
         s2 = undefined;
       } else {
@@ -4890,7 +4916,7 @@ function peg$parse(input, options) {
         }
         s4 = input.substring(s4, peg$currPos);
         peg$savedPos = peg$currPos;
-        s5 = peg$f77(s1, s4);
+        s5 = peg$f79(s1, s4);
         if (s5) {
           s5 = undefined;
         } else {
