@@ -40,7 +40,7 @@ function scan(text: string): Scan {
 }
 
 /** Position of the quotation mark that closes the string opened at `open`. */
-function closing(text: string, open: number): number {
+export function closing(text: string, open: number): number {
   for (let at = text.indexOf('"', open + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let slashes = 0;
     while (text.charCodeAt(at - 1 - slashes) === BACKSLASH) slashes++;

@@ -109,6 +109,9 @@ function decodeElement(
   const left = withoutApart(name, value, receivedMs, rules, apart);
   for (const key of Object.keys(left))
     if (!isMark(key)) flatten(fields, under(key), left[key] as Tree, undefined, 2);
+  // As a message that says nothing but its time.
+  if (own !== undefined && Object.keys(value).length === 1)
+    flatten(fields, under(own.key), value[own.key] as Tree, undefined, 2);
   const decoded: Decoded = { fields };
   const time = own?.time ?? (named === undefined ? undefined : outer.time);
   if (time !== undefined) decoded.time = time;

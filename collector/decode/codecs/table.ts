@@ -15,7 +15,7 @@ import type { Tree } from '../../../shared/codecs/tree.ts';
 import { decodeCbor, decodeCborSequence } from './cbor.ts';
 import { csvTree, guessedCsv } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
-import { guessedLines, guessedQuery, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
+import { guessedDocuments, guessedLines, guessedQuery, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
 import { HeadwaterError } from '../../../shared/errors.ts';
 import { hasControl, textOf } from './text.ts';
 
@@ -68,7 +68,7 @@ function lookJson({ text, first }: Seen): Parsed | undefined {
     return { document: parseJson(text) };
   } catch (error) {
     if (first === '"' || (first === '[' && isLogLine(text))) return undefined;
-    const document = guessedLines(text) ?? looseObject(text);
+    const document = guessedLines(text) ?? guessedDocuments(text) ?? looseObject(text);
     if (document === undefined) throw error;
     return { document };
   }
@@ -138,7 +138,7 @@ const ROWS = [
     contentTypes: ['application/x-ndjson', 'application/jsonl', 'application/x-jsonlines'],
     gives: 'document',
     about: 'a JSON document a line: a list; a line that is wrong goes to quarantine alone',
-    recognised: 'look: several lines, each of them JSON',
+    recognised: 'look: several lines, each of them JSON, or objects one behind another',
     parse: (payload, { charset }) => ndjsonTree(textOf(payload, charset)),
   },
   {

@@ -3,9 +3,9 @@
  * writes them are numbers; what is empty is null.
  */
 import { POINTS_MAX, Undecodable, type Problem } from '../../../shared/codecs/codec.ts';
-import { parseDeviceJson, parseJson } from '../../../shared/codecs/exact-json.ts';
+import { closing, parseDeviceJson, parseJson } from '../../../shared/codecs/exact-json.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
-import type { Tree, TreeObject } from '../../../shared/codecs/tree.ts';
+import { isObject, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
 
 /** As C and Python write numbers that are none. */
 const NO_NUMBER = /^[-+]?(?:nan|inf|infinity)$/i;
@@ -42,6 +42,48 @@ export function ndjsonTree(text: string): { document: Tree[]; problems: Problem[
     }
   }
   return { document, problems };
+}
+
+/** Between documents that stand one behind another: white space, commas, semicolons, and the separator of RFC 7464. */
+const BETWEEN = /[\s,;\x1e]/;
+
+/**
+ * Objects one behind another, as buffers that were sent twice and lists without brackets have them: a list, or one object
+ * where no two of them say the same (`{"Timestamp":…};{"EToday":…}`). Undefined: it is not these.
+ */
+export function guessedDocuments(text: string): Tree | undefined {
+  const document: Tree[] = [];
+  let depth = 0;
+  let start = 0;
+  for (let at = 0; at < text.length; at++) {
+    const each = text[at] as string; // Within its length.
+    if (each === '"' && depth > 0) at = closing(text, at);
+    else if (each === '{' || each === '[') {
+      if (depth++ === 0) start = at;
+    } else if (each === '}' || each === ']') {
+      if (--depth < 0) return undefined;
+      const found = depth === 0 ? readable(text.slice(start, at + 1)) : [];
+      if (found === undefined || document.length === POINTS_MAX) return undefined;
+      document.push(...found);
+    } else if (depth === 0 && !BETWEEN.test(each)) return undefined;
+  }
+  return depth === 0 && document.length > 1 ? (asOne(document) ?? document) : undefined;
+}
+
+function asOne(parts: readonly Tree[]): TreeObject | undefined {
+  const members = parts.flatMap((each) => (isObject(each) ? Object.entries(each) : []));
+  const isSplit =
+    parts.every(isObject) && new Set(members.map(([name]) => name)).size === members.length;
+  return isSplit ? Object.fromEntries(members) : undefined;
+}
+
+function readable(text: string): [Tree] | undefined {
+  try {
+    return [parseJson(text)];
+  } catch (error) {
+    if (error instanceof Undecodable) return undefined;
+    throw error;
+  }
 }
 
 /** A document a line, without anybody having said so: each of several lines must be one. Looks no further than the first that is none. */
