@@ -83,6 +83,11 @@ export class Identities {
     return undefined;
   }
 
+  /** Ids that have connected within the last minute. */
+  get counted(): number {
+    return this.connects.size;
+  }
+
   /** Counts a connect; false when this id connects more often than it may. */
   mayConnect(clientId: string): boolean {
     const nowUs = this.env.clock.monotonicUs();
@@ -90,6 +95,11 @@ export class Identities {
     if (entry !== undefined && nowUs - entry.sinceUs <= MINUTE_US)
       return ++entry.count <= this.connectsPerMinuteMax;
     this.connects.delete(clientId);
+    // Whose minute is over is forgotten, the oldest first: clients with ever new ids leave nothing behind.
+    for (const [id, { sinceUs }] of this.connects) {
+      if (nowUs - sinceUs <= MINUTE_US) break;
+      this.connects.delete(id);
+    }
     this.connects.set(clientId, { sinceUs: nowUs, count: 1 });
     if (this.connects.size > COUNTED_MAX) {
       const [oldest] = this.connects.keys();
