@@ -14,6 +14,7 @@ import { ZONES } from '../../collector/lake/layout.ts';
 import { TOPIC_RESULTS, type LogRecord } from '../../collector/log/log.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { LakeSite, frameOf } from './lake-site.ts';
+import { temporaryFolder } from './process.ts';
 
 const DAY = 86_400_000;
 const DAYS = 3;
@@ -35,6 +36,14 @@ export async function fill(site: LakeSite): Promise<void> {
     Array.from({ length: DAYS }, (_, day) => result(day)),
   );
   await site.caughtUp();
+}
+
+/** An open lake that has them. */
+export async function filled(isElsewhere = false): Promise<LakeSite> {
+  const site = new LakeSite(temporaryFolder(), { isElsewhere });
+  await site.open();
+  await fill(site);
+  return site;
 }
 
 export function result(day: number, epoch = 'rule/x'): LogRecord {
