@@ -45,12 +45,15 @@ it('the ledger is told anew from raw, keeps what it says beyond that, and nothin
   await db.write([{ type: 'del', key: recordKey(TOPIC_RAW, 1) }], { sync: true });
   await damaged(log);
   // It is remembered until what was told anew is in the log, which the step after it knows.
-  const [told, madeUp] = [await log.next(TOPIC_LEDGER), log.madeUp.bind(log)];
-  let wasInLog: boolean | undefined;
-  log.madeUp = async (of) => {
-    if (of === 'ledger') wasInLog = (await log.next(TOPIC_LEDGER)) > told;
-    await madeUp(of);
-  };
+  const { madeUp } = log;
+  let told = 0;
+  Object.assign(log, {
+    madeUp: async (of: 'ledger') => {
+      const [record] = await log.state(TOPIC_LEDGER, 0, 'decoded/b/');
+      told = record?.value.length ?? 0;
+      await madeUp(of);
+    },
+  });
   const said: string[] = [];
   const limits = { perClient: 1000, perGateway: 1000 };
   const decode = new DecodeStage(log, new Mappings([]), limits, ({ text }) => void said.push(text));
@@ -68,7 +71,7 @@ it('the ledger is told anew from raw, keeps what it says beyond that, and nothin
   expect(await log.next(TOPIC_READINGS)).toBe(before + 1);
   await site.append([frameOf(9, 1, { gateway: 'b' })]);
   await until('what was told anew', () => !log.hasLost('ledger') || undefined);
-  expect(wasInLog).toBe(true);
+  expect(told).toBeGreaterThan(0);
   for (const each of [decode, ledger, site]) await each.close();
 });
 
