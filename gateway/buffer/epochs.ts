@@ -12,7 +12,7 @@ import { RangeSet, atMost, type Range } from '../../shared/model/ranges.ts';
 import { readHeader } from '../../shared/frame/frame.ts';
 import type { ClockAnchor, EpochHoldings } from '../../shared/frame/notes.ts';
 import type { StoredFrame } from './stored-frame.ts';
-import { ordinalOf, positionOf, sequenceOf } from './position.ts';
+import { ordinalOf, sequenceOf } from './position.ts';
 
 const PREFIX = Buffer.from('e');
 /** Ranges of one kind that a status names; what is held and goes unnamed would be called missing. */
@@ -97,6 +97,9 @@ export class Epochs implements EpochBook {
   get all(): readonly Epoch[] {
     return this.list;
   }
+
+  /** Their history is being deleted: until that is done, notes say whose frames they are. */
+  readonly leaving = new Set<Epoch>();
 
   get newest(): Epoch | undefined {
     return this.list.at(-1);
@@ -191,7 +194,8 @@ export class Epochs implements EpochBook {
     const ops: KvOp[] = [];
     for (const epoch of this.dirty) {
       const { ordinal } = epoch;
-      if (ordinal < own && (epoch.next === 1 || epoch.gone.covers(1, epoch.next - 1))) {
+      const isGone = epoch.next === 1 || epoch.gone.covers(1, epoch.next - 1);
+      if (ordinal < own && isGone && !this.leaving.has(epoch)) {
         this.list = this.list.filter((each) => each !== epoch);
         this.byEpoch.delete(epoch.epoch);
         ops.push({ type: 'del', key: keyOf(ordinal) });
@@ -347,29 +351,6 @@ export class Epochs implements EpochBook {
       bytes += each.bytes;
     }
     return messages === 0 ? 64 : bytes / messages;
-  }
-
-  /** The oldest history of about that many messages, as key ranges to delete; it counts as gone from here on. */
-  evictOldest(messages: number): { gte: Buffer; lt: Buffer }[] {
-    const ranges: { gte: Buffer; lt: Buffer }[] = [];
-    let left = messages;
-    for (const epoch of this.list) {
-      for (const [low, high] of epoch.released.within(1, epoch.next - 1)) {
-        for (const [a, b] of epoch.gone.gaps(low, high)) {
-          if (left <= 0) return ranges;
-          // A whole run where it is short; else a part, which may cut a frame: that one goes whole.
-          const to = Math.min(b, a + left - 1);
-          left -= to - a + 1;
-          epoch.gone.add(a, to);
-          this.dirty.add(epoch);
-          ranges.push({
-            gte: positionOf(epoch.ordinal, a),
-            lt: positionOf(epoch.ordinal, to + 1),
-          });
-        }
-      }
-    }
-    return ranges;
   }
 
   /** For the ledger. */

@@ -10,6 +10,7 @@ import type { Backlog } from './backlog.ts';
 import type { Policy } from '../choices.ts';
 import type { StoredFrame } from './stored-frame.ts';
 import type { Epochs } from './epochs.ts';
+import { evictOldest } from './eviction.ts';
 import type { FrameReader } from './frame-reader.ts';
 import { ordinalOf, positionOf, sequenceOf } from './position.ts';
 import type { BufferStorage } from './storage.ts';
@@ -154,9 +155,10 @@ export class Upkeep {
   private async evict(db: KvDatabase, bytes: number): Promise<boolean> {
     const before = this.epochs.history();
     const messages = Math.max(1, Math.ceil(bytes / Math.max(1, this.epochs.meanBytes)));
-    const ranges = this.epochs.evictOldest(Math.min(messages, before.messages));
+    const ranges = await evictOldest(this.epochs, Math.min(messages, before.messages), (span) =>
+      db.clear(span),
+    );
     if (ranges.length === 0) return false;
-    for (const range of ranges) await db.clear(range);
     await this.compact(db, ranges);
     this.counts.evictedMessages += before.messages - this.epochs.history().messages;
     this.diskBytes = await this.storage.bytes();
