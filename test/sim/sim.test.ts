@@ -2,16 +2,24 @@
  * The simulation at CI's size: seeds that are the same each time, so that a change is seen in a run of its own, and as
  * many that nobody has tried. `npm run sim -- --seeds 2000` is the whole, which a release runs.
  */
-import { describe, expect, it } from 'vitest';
-import { start } from '../support/process.ts';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { afterAll, describe, expect, it } from 'vitest';
+import { ROOT, start } from '../support/process.ts';
 import { FULL, seeded } from '../support/seed.ts';
+
+function once<T>(work: () => Promise<T>): () => Promise<T> {
+  let begun: Promise<T> | undefined;
+  return () => (begun ??= work());
+}
 
 const SEEDS = FULL ? 1000 : 90;
 /**
- * Whole ones that broke a law once, on main of 2026-11-27: what each was is held by tests of its own (their numbers are in the
+ * Whole ones that broke a law once, from 2026-11-27 on: what each was is held by tests of its own (their numbers are in the
  * tests' names), since a seed is another run after any change.
  */
-const FOUND = [393_081, 393_114, 393_121, 7_400_149];
+const FOUND = [393_081, 393_114, 393_121, 7_400_149, 8_100_378];
 const KNOWN = SEEDS + FOUND.length;
 const FAULTS = [
   'gateway power cut',
@@ -22,8 +30,20 @@ const FAULTS = [
   'bit flip',
 ];
 
+/** In one file, without what tsx adds to each function: a quarter less of the time, and its start four times as fast. */
+const BUNDLE = join(ROOT, `test-results/sim-${process.pid}.mjs`);
+const bundled = once(() =>
+  build({
+    entryPoints: [join(ROOT, 'test/sim/main.ts')],
+    outfile: BUNDLE,
+    ...{ bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'error' },
+  }),
+);
+afterAll(() => rmSync(BUNDLE, { force: true }));
+
 async function sim(...args: string[]): Promise<{ code: number; output: string }> {
-  const child = start(process.execPath, ['--import', 'tsx', 'test/sim/main.ts', ...args]);
+  await bundled();
+  const child = start(process.execPath, [BUNDLE, ...args]);
   return { code: await child.exited, output: child.output() };
 }
 
@@ -42,10 +62,6 @@ const LAKE_CONTROLS = [
 ];
 
 /** All of them in one process: what a process costs before its first event is more than what most of them take. */
-const once = <T>(work: () => Promise<T>): (() => Promise<T>) => {
-  let begun: Promise<T> | undefined;
-  return () => (begun ??= work());
-};
 const known = once(() =>
   // The whole collector in every second one.
   sim(
