@@ -28,9 +28,6 @@ const APPEND_BYTES = 1024 * 1024;
 
 const hash = (frame: Buffer): string => createHash('sha256').update(frame).digest('base64');
 
-/** When what is said again was said again: it is so once. */
-export const HEADER_HEALED = 'healed';
-
 export const isUnnumbered = ({ rows, spans }: FileEntry): boolean =>
   rows > 0 && Object.keys(spans).length === 0;
 

@@ -7,12 +7,11 @@
 import { isBug, messageOf } from '../shared/errors.ts';
 import { readingsOf } from '../shared/model/readings-record.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type Log } from './log/log.ts';
-import { lakeGroup } from './log/topics.ts';
+import { HEADER_HEALED, lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
 import {
   Unnumbered,
-  HEADER_HEALED,
   frameOf,
   goneResultsText,
   goneText,

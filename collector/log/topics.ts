@@ -69,6 +69,8 @@ export const HEADER_AGAIN = 'again';
  * replay decoded it with other mappings. What was so before it is kept by the lake (`lake/past.ts`).
  */
 export const HEADER_SAID = 'said';
+/** Of results that the log says again for a lake that has lost them: when. What else reads them has read them before. */
+export const HEADER_HEALED = 'healed';
 /** Header of readings and results that nothing but the store had any more: alerts among them go to nobody. */
 export const HEADER_STORED = 'from-store';
 /** Header of raw frames that were put back into the log from the lake. */

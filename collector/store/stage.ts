@@ -21,6 +21,7 @@ import {
   type Produced,
   type StoredRecord,
 } from '../log/log.ts';
+import { HEADER_HEALED } from '../log/topics.ts';
 import type { Offsets } from '../stage/membership.ts';
 import { seenOf, type Seen } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
@@ -188,6 +189,8 @@ export class StoreStage {
     const changes: Change[] = [];
     const produced: Produced[] = [];
     for (const record of records) {
+      // Earlier revisions are among them, and the store goes by their order.
+      if (record.headers[HEADER_HEALED] !== undefined) continue;
       try {
         const batch = decodeReadings(record.value);
         const said = changesOf([batch]);

@@ -1,14 +1,15 @@
 /** A store that has nothing of what the log had says so until it has read it; a point of the newest step shows an older copy. */
 import { describe, expect, it } from 'vitest';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
-import { TOPIC_READINGS } from '../../collector/log/log.ts';
-import { topics } from '../../collector/log/topics.ts';
+import { TOPIC_READINGS, TOPIC_RESULTS } from '../../collector/log/log.ts';
+import { HEADER_HEALED, topics } from '../../collector/log/topics.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import { isThere, sampleOf } from '../../collector/store/sample.ts';
 import { StoreStage } from '../../collector/store/stage.ts';
 import type { Change, PointsPart, StoreQuery } from '../../collector/store/store.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
+import { gathered } from '../support/gathered.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
 const quiet = (): void => undefined;
@@ -65,6 +66,36 @@ it('an empty store beside a log that has everything says that it lacks some unti
     await stage.close();
     await store.close();
   }
+  await log.close();
+});
+
+it('results that are said again for the lake take back no later revision', async () => {
+  const folder = temporaryFolder();
+  const now = (): number => Date.now();
+  const log = new EmbeddedLog(
+    { folder, cacheBytes: 64 << 10, topics: topics(1 << 20), now },
+    quiet,
+  );
+  await log.open();
+  const store = new DuckDbStore({ folder, memoryBytes: 64 << 20, now }, quiet);
+  await store.open();
+  const stage = new StoreStage({ log, store, notify: quiet, fillRate: 1e6 });
+  stage.start();
+  for (const [revision, headers] of [
+    [1, {}],
+    [2, {}],
+    // The log was cut short, or the rest of them is on its way.
+    [1, { [HEADER_HEALED]: '1' }],
+  ] as const) {
+    const readings = [reading(1, revision)];
+    const batch = { gateway: '~stream', epoch: 'rule/x', arrivedMs: 1, readings, revision };
+    await log.append(TOPIC_RESULTS, [{ key: 'x', headers, value: encodeReadings(batch) }]);
+  }
+  await until('all of it', () => stage.readTo(TOPIC_RESULTS, 0) === 3 || undefined);
+  const [series] = await gathered(store.query({ measurement: 'm' }));
+  expect(series?.points).toEqual([[1001, 2]]);
+  await stage.close();
+  await store.close();
   await log.close();
 });
 

@@ -495,6 +495,20 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ['test/collector/log-older.test.ts'],
   },
   {
+    name: 'store: results that are said again for the lake take back later ones',
+    file: 'collector/store/stage.ts',
+    find: 'if (record.headers[HEADER_HEALED] !== undefined) continue;',
+    put: '',
+    tests: ['test/collector/store-sample.test.ts'],
+  },
+  {
+    name: 'store: one that has nothing of what its log has says nothing of it',
+    file: 'collector/store/fill.ts',
+    find: 'if (again === undefined || next >= again.to) return [];',
+    put: 'if (again !== undefined || next >= 0) return [];',
+    tests: ['test/collector/store-sample.test.ts'],
+  },
+  {
     name: 'heal: what was given up is asked of no gateway after a restart',
     file: 'collector/heal.ts',
     find: 'if (!isNothing(beyond(rest, this.wanted.get(gateway) ?? {}))) this.want(gateway, rest);',
