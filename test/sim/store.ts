@@ -3,7 +3,13 @@
  * fail before it began, or after it has done all of it; one without progress may have done a part, and is asked again.
  * What it has taken outlives the collector; what a dead collector was waiting for never comes.
  */
-import type { Change, Identity, PointsPart, TimeSeriesStore } from '../../collector/store/store.ts';
+import type {
+  Change,
+  Identity,
+  PointsPart,
+  StoreQuery,
+  TimeSeriesStore,
+} from '../../collector/store/store.ts';
 import { STREAM } from '../../collector/stream/results.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Reading } from '../../shared/model/reading.ts';
@@ -122,11 +128,17 @@ export class SimStore {
       close: () => Promise.resolve(),
       series: () => Promise.resolve([]),
       latest: () => Promise.resolve([]),
-      async *query(): AsyncGenerator<PointsPart> {
-        yield* []; // Nobody asks: the points are looked at.
-      },
+      query: (query) => this.pointsAt(query),
       warnings: () => [],
     };
+  }
+
+  /** Whether it has anything of a millisecond: a stage looks for a point that it wrote last. */
+  private async *pointsAt({ fromMs = 0 }: StoreQuery): AsyncGenerator<PointsPart> {
+    await Promise.resolve();
+    const all = [...this.points.keys(), ...this.results.values()];
+    if (!all.some((text) => text.startsWith(`${fromMs}.`))) return;
+    yield { measurement: '', field: '', tags: {}, points: [[fromMs, 0]], cursor: '' };
   }
 
   private async apply(
