@@ -8,6 +8,7 @@ import { TLSSocket } from 'node:tls';
 import type { ClientCertificates, ServerTls } from '../../shared/access/tls.ts';
 import { isLoopback } from '../../shared/net/address.ts';
 import { listen, type Address } from '../../shared/net/listen.ts';
+import type { MqttPeer } from '../../shared/mqtt/protocol.ts';
 import { webRefusal } from '../../shared/net/web.ts';
 import {
   certificateName,
@@ -210,11 +211,12 @@ export class WebSocketListener {
       `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ${accept}\r\nsec-websocket-protocol: mqtt\r\n\r\n`,
     );
     const secure = socket instanceof TLSSocket;
-    this.mqtt.serve(new WebSocketStream(socket, head), {
+    const peer: MqttPeer = {
       address: socket.remoteAddress ?? '',
       transport: secure ? 'wss' : 'ws',
       certificateName: secure ? certificateName(socket) : undefined,
-    });
+    };
+    this.mqtt.serve(new WebSocketStream(socket, head), peer, socket);
   }
 
   async close(): Promise<void> {

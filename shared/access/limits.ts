@@ -17,7 +17,8 @@ export const MQTT_LIMITS = [
     name: 'connections',
     setting: 'limits.connectionsMax',
     what: 'device connections at once, by address, and once it is known by user',
-    answer: 'closed at once; CONNACK 3 where the user has too many',
+    answer:
+      'closed at once, and for an address that has none the connection that has said nothing for longest; CONNACK 3 where the user has too many',
   },
   {
     name: 'sessions',
@@ -95,7 +96,8 @@ export const UPLINK_LIMITS = [
     name: 'connections',
     setting: 'ingest.gatewaysMax',
     what: 'gateway connections at once, by address',
-    answer: 'closed at once',
+    answer:
+      'closed at once, and for an address that has none the connection that has said nothing for longest',
   },
   {
     name: 'begun_packets',
@@ -156,7 +158,8 @@ export const HTTP_LIMITS = [
     name: 'connections',
     setting: '2000',
     what: 'HTTP connections at once, by address',
-    answer: 'closed at once',
+    answer:
+      'closed at once, and for an address that has none the connection that has asked nothing for longest',
   },
   {
     name: 'questions',

@@ -16,6 +16,7 @@ import { TLSSocket } from 'node:tls';
 import type { Notify } from '../../contracts/notice.ts';
 import type { ServerTls } from '../access/tls.ts';
 import type { HttpLimitName } from '../access/limits.ts';
+import { Doorway } from '../access/doorway.ts';
 import { Share, addressGroup } from '../access/shares.ts';
 import type { Identity } from '../access/tokens.ts';
 import { ERRORS, HeadwaterError, assert, errorCode, messageOf } from '../errors.ts';
@@ -79,7 +80,6 @@ export class HttpServer {
   );
   private readonly webSockets = new WebSockets();
   private readonly order = new Order();
-  private readonly admitted = new WeakSet<Socket>();
   private said = { text: '', atMs: 0 };
   /** What is there for all, by its name in `HTTP_LIMITS`. */
   readonly shares = {
@@ -91,6 +91,7 @@ export class HttpServer {
     bodies: new Share('bodies', BODIES_BYTES_MAX),
     idempotency_keys: new Share('idempotency_keys', KEYS_MAX),
   } satisfies Record<HttpLimitName, Share>;
+  private readonly doorway = new Doorway(this.shares.connections);
 
   constructor(endpoints: readonly Endpoint[], options: HttpOptions) {
     this.options = options;
@@ -108,8 +109,12 @@ export class HttpServer {
       connectionsCheckingInterval: 5000,
       keepAliveTimeout: IDLE_MS,
     };
-    const answer: RequestListener = (request, response) =>
-      this.order.begin(request.socket, response, () => void this.answer(request, response));
+    const answer: RequestListener = (request, response) => {
+      const { socket } = request;
+      this.doorway.enter(socket, () => !request.complete);
+      response.once('close', () => this.doorway.enter(socket, () => !this.order.isBusy(socket)));
+      this.order.begin(socket, response, () => void this.answer(request, response));
+    };
     const { tls } = options;
     if (tls === undefined) {
       this.server = createServer(times, answer);
@@ -135,24 +140,13 @@ export class HttpServer {
       if (this.order.isBusy(socket)) socket.destroy();
       else turnAway(socket, error);
     });
-    // Before TLS: who may not come costs no handshake.
-    this.server.on('connection', (socket: Socket) => this.admit(socket));
+    // Before TLS: who may not come costs no handshake. One that was asked to speak something else, and does not, comes by again.
+    this.server.on('connection', (socket: Socket) => {
+      if (!this.doorway.admit(socket)) socket.destroy();
+    });
     this.server.on('upgrade', (raw: IncomingMessage, socket: Socket, rest: Buffer) => {
       void this.upgrade(raw, socket, rest);
     });
-  }
-
-  /** One address, or a /64, cannot have all connections. */
-  private admit(socket: Socket): void {
-    // One that was asked to speak something else, and does not, comes by here again.
-    if (this.admitted.has(socket)) return;
-    this.admitted.add(socket);
-    const principal = addressGroup(socket.remoteAddress ?? '');
-    if (!this.shares.connections.take(principal)) {
-      socket.destroy();
-      return;
-    }
-    socket.once('close', () => this.shares.connections.give(principal));
   }
 
   /** Throws TOO_MANY_REQUESTS. */
@@ -268,6 +262,7 @@ export class HttpServer {
       return;
     }
     socket.on('error', () => socket.destroy());
+    this.doorway.enter(socket, () => false);
     const response = new ServerResponse(raw);
     response.assignSocket(socket);
     response.shouldKeepAlive = false;

@@ -6,7 +6,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
-import { Share, addressGroup } from '../access/shares.ts';
+import { Doorway } from '../access/doorway.ts';
+import { Share } from '../access/shares.ts';
 import type { ClientCertificates, ServerTls } from '../access/tls.ts';
 import { listen, type Address } from '../net/listen.ts';
 import { Slice } from '../net/slice.ts';
@@ -48,6 +49,7 @@ export class MqttServer {
   /** Connections by address, those included that have not said a word yet. */
   readonly share: Share;
   private readonly slice: Slice;
+  private readonly doorway: Doorway;
   private sweeper: NodeJS.Timeout | undefined;
   refused = 0;
 
@@ -56,6 +58,7 @@ export class MqttServer {
     this.limits = limits;
     this.monotonicUs = monotonicUs;
     this.share = new Share('connections', limits.connectionsMax);
+    this.doorway = new Doorway(this.share);
     this.slice = new Slice(monotonicUs);
   }
 
@@ -67,7 +70,7 @@ export class MqttServer {
   async listen(address: Address, flag: string): Promise<Address> {
     // Without noDelay a lone PUBACK waits for the delayed ACK of the segment before (F9: 23 ms each, measured).
     const server = createServer({ noDelay: true }, (socket) => {
-      if (this.admit(socket)) this.serve(socket, this.peerOf(socket, 'tcp'));
+      if (this.admit(socket)) this.serve(socket, this.peerOf(socket, 'tcp'), socket);
     });
     return await this.start(server, address, flag);
   }
@@ -99,7 +102,8 @@ export class MqttServer {
         }
         const name = certificateName(socket);
         const certificate = name === undefined ? undefined : shownBy(socket);
-        this.serve(socket, { ...this.peerOf(socket, 'tls'), certificateName: name, certificate });
+        const peer = { ...this.peerOf(socket, 'tls'), certificateName: name, certificate };
+        this.serve(socket, peer, socket);
       },
     );
     // Counted before the handshake: what never finishes one takes its place as well.
@@ -128,23 +132,19 @@ export class MqttServer {
 
   /** Counts a stream until it is closed; one too many is destroyed. */
   admit(socket: Socket): boolean {
-    const address = addressGroup(socket.remoteAddress ?? '');
-    const { share, limits } = this;
-    if (share.of(address) >= limits.connectionsPerAddressMax || !share.take(address)) {
-      this.refused++;
-      socket.on('error', () => undefined); // Refused already; how it ends does not matter.
-      socket.destroy();
-      return false;
-    }
-    socket.on('close', () => share.give(address));
-    return true;
+    if (this.doorway.admit(socket, this.limits.connectionsPerAddressMax)) return true;
+    this.refused++;
+    socket.on('error', () => undefined); // Refused already; how it ends does not matter.
+    socket.destroy();
+    return false;
   }
 
-  /** Speaks MQTT on a stream that was admitted. */
-  serve(stream: Duplex, peer: MqttPeer): void {
+  /** Speaks MQTT on a stream that runs on a socket that was admitted. */
+  serve(stream: Duplex, peer: MqttPeer, socket: Socket): void {
     this.watch();
     const connection = new MqttConnection(stream, this.handler, this.monotonicUs, peer, this.slice);
     this.connections.set(connection, this.monotonicUs());
+    this.doorway.enter(socket, () => connection.isConnecting);
     stream.on('close', () => this.connections.delete(connection));
   }
 
