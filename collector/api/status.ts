@@ -4,6 +4,7 @@ import type { Identity } from '../../shared/access/tokens.ts';
 import { READ_ALL, READ_EACH, json } from '../../shared/http/route.ts';
 import { TEXT, INTEGER, listOf, object, orNull } from '../../shared/http/schema.ts';
 import { blockedBy } from '../../shared/telemetry/health.ts';
+import { standstill } from '../../shared/telemetry/standstill.ts';
 import { auditPart, STANDING } from '../audit/part.ts';
 import { enrollPart } from '../enroll/part.ts';
 import { ingestPart } from '../ingest/part.ts';
@@ -25,6 +26,7 @@ function warningsOf(site: CollectorSite): string[] {
   return [
     ...[found, newFolder.doubt].filter((each) => each !== undefined),
     ...others,
+    ...standstill.warnings(),
     ...site.get(logPart).warnings(),
     ...(store?.warnings() ?? []),
     ...(site.find(ingestPart)?.ingest.receiver.warnings() ?? []),

@@ -38,6 +38,8 @@ export interface TroubleOptions {
   waitingRecords: () => number | null;
 }
 
+/** It is looked so often that more in between is a standstill of the process. */
+const STILL_MS = 5000;
 /** No answer for so long is a trouble. */
 const STUCK_MS = 8000;
 /** How often a trouble that lasts, and one whose reason changes, is told. */
@@ -65,6 +67,7 @@ export class Trouble {
   /** What is under way, the innermost last, and since when (monotonic). */
   private readonly phases: { what: string; since: number }[] = [];
   private isStuck = false;
+  private lookedAt: number | undefined;
 
   constructor(options: TroubleOptions) {
     this.options = options;
@@ -119,6 +122,10 @@ export class Trouble {
     const { present } = this;
     const phase = this.phases.at(-1);
     const now = this.options.monotonicMs();
+    // While nobody looks this process stands still, and no answer could be heard.
+    const stillMs = now - (this.lookedAt ?? now) - STILL_MS;
+    if (stillMs > 0) for (const each of this.phases) each.since += stillMs;
+    this.lookedAt = now;
     if (phase !== undefined && now - phase.since >= STUCK_MS && !this.isStuck) {
       this.isStuck = true;
       const reason = present?.reason ?? `no answer for ${STUCK_MS / 1000} s`;

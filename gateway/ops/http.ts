@@ -18,6 +18,7 @@ import { bufferPart } from '../buffer/part.ts';
 import { guardPart } from '../ingress/guard-part.ts';
 import { READ_HERE, type GatewayContext, type GatewayPart, type GatewaySite } from '../part.ts';
 import type { Health } from '../../shared/telemetry/health.ts';
+import { standstill } from '../../shared/telemetry/standstill.ts';
 import { enrollPart } from '../uplink/enroll-part.ts';
 import { uplinkPart } from '../uplink/part.ts';
 
@@ -145,7 +146,7 @@ export const statusPart: GatewayPart<GatewaySite> = {
           why: state.kind === 'blocked' ? state.why : reasonOf(site),
           ...buffer.stats(),
           uplink: site.find(uplinkPart)?.stats() ?? null,
-          warnings: trouble === undefined ? [] : [trouble],
+          warnings: [...(trouble === undefined ? [] : [trouble]), ...standstill.warnings()],
         });
       },
     },

@@ -3,6 +3,7 @@ import { operatingError } from '../../contracts/errors.ts';
 import { codeOf, isBug, messageOf, stackOf } from '../errors.ts';
 import { addressText, type Address } from '../net/listen.ts';
 import { printableLines, type Notify } from '../telemetry/log.ts';
+import { standstill } from '../telemetry/standstill.ts';
 
 /**
  * Longest time a stop may take before the process ends anyway: Docker kills ten seconds after it asked, and would leave no
@@ -75,6 +76,7 @@ async function stopWithin({ close, waitsFor, notify }: Served): Promise<void> {
  */
 export async function serve(served: Served): Promise<never> {
   const stopped = untilSignal();
+  standstill.start(served.notify);
   let timer: NodeJS.Timeout | undefined;
   const slow = (): void => {
     const text = `starting, waiting for ${served.waitsFor() ?? 'its last parts'}: nothing is served yet`;

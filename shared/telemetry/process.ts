@@ -1,6 +1,7 @@
 /** What every process shows of itself: memory, CPU, start. */
 import { statfsSync } from 'node:fs';
 import { counter, gauge, type MetricTable } from './metrics.ts';
+import { standstill } from './standstill.ts';
 
 const startedSeconds = Math.round(performance.timeOrigin / 1000);
 
@@ -15,6 +16,10 @@ export const PROCESS_METRICS: MetricTable<unknown> = {
   headwater_process_start_time_seconds: gauge(
     'When the process started, seconds since 1970 UTC.',
     () => startedSeconds,
+  ),
+  headwater_process_standstill_seconds_total: counter(
+    'Seconds for which the process stood still and answered nobody, five or more at a time: it was stopped, or got no processor.',
+    () => standstill.seconds,
   ),
 };
 
