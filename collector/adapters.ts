@@ -30,6 +30,22 @@ export interface Adapter<D> {
 
 const ABSENT = new Set(['MODULE_NOT_FOUND', 'ERR_MODULE_NOT_FOUND']);
 
+/** What is built in under another flag. */
+const BUILT_IN: Readonly<Record<string, string>> = {
+  ...{ kafka: '--log kafka://HOST:PORT', influxdb: '--store influxdb://HOST:PORT/ORG/BUCKET' },
+  ...{ s3: '--lake s3://BUCKET/PREFIX', webhdfs: '--lake webhdfs://HOST:PORT/PATH' },
+  mqtt: '--collector mqtt://HOST:PORT, of a gateway',
+};
+
+function swapped(name: string, flag: string): string {
+  const [scheme = ''] = /[a-z0-9]+/.exec(name.replace(/^@headwater\/|^headwater-/, '')) ?? [];
+  const meant = BUILT_IN[scheme];
+  if (meant === undefined) return '';
+  return meant.startsWith(`${flag} `)
+    ? `: it is written ${meant}`
+    : `: ${scheme} is given as ${meant}`;
+}
+
 /** File of a package's `import` entry, where it has none for `require`. */
 function importEntry(from: NodeJS.Require, name: string): string | undefined {
   for (const folder of from.resolve.paths(name) ?? []) {
@@ -63,7 +79,7 @@ export async function loadPackage(name: string, flag: string): Promise<unknown> 
     throw new HeadwaterError(
       'ADAPTER_MISSING',
       isAbsent
-        ? `${flag} ${name} is neither built in nor an installed package`
+        ? `${flag} ${name} is neither built in nor an installed package${swapped(name, flag)}`
         : `${flag} ${name}: the package does not load: ${messageOf(error)}`,
       { cause: error },
     );

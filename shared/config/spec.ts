@@ -7,6 +7,7 @@ import { HeadwaterError, messageOf } from '../errors.ts';
 import type { Address } from '../net/listen.ts';
 import { nearest } from './nearest.ts';
 import { readUserFile } from './user-file.ts';
+import { inUnit } from './units.ts';
 
 interface Key<T extends string, V> {
   type: T;
@@ -120,8 +121,11 @@ function convert(spec: KeySpec, value: unknown, origin: Origin): unknown {
         : wrong('an address of the form HOST:PORT');
     case 'integer': {
       const number = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value;
-      if (typeof number !== 'number' || !Number.isSafeInteger(number))
-        return wrong(`a whole number of ${spec.unit}`);
+      if (typeof number !== 'number' || !Number.isSafeInteger(number)) {
+        const meant = inUnit(String(value), spec.unit);
+        const isFit = meant !== undefined && meant >= spec.min && meant <= spec.max;
+        return wrong(`a whole number of ${spec.unit}${isFit ? `; write ${meant}` : ''}`);
+      }
       if (number < spec.min || number > spec.max)
         return wrong(`between ${spec.min} and ${spec.max} ${spec.unit}`);
       return number;
