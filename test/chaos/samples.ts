@@ -119,6 +119,8 @@ export function slopeOf(points: readonly (readonly [x: number, y: number])[]): n
 
 export interface Growth {
   median: number;
+  /** Of the last tenth of the samples. */
+  last: number;
   /** Over the whole of the samples, by their slope. */
   grown: number;
   share: number;
@@ -144,14 +146,17 @@ export function growthOf(
   const grown = slopeOf(points) * span;
   const middle = median(samples.map((sample) => sample[measure]));
   const share = grown / middle;
+  const tenth = samples.slice(-Math.max(1, Math.floor(samples.length / 10)));
+  const last = median(tenth.map((sample) => sample[measure]));
   if (keeps && measure === 'diskBytes') {
     const half = samples.length >> 1;
     const each = (part: readonly Sample[]): number =>
       slopeOf(part.map(({ messages, diskBytes }) => [messages, diskBytes] as const));
     const more = each(samples.slice(half)) / each(samples) - 1;
-    return { median: each(samples), grown, share: more, isTooMuch: more > KEPT_SHARE_MAX };
+    return { median: each(samples), last, grown, share: more, isTooMuch: more > KEPT_SHARE_MAX };
   }
-  return { median: middle, grown, share, isTooMuch: share > shareMax && grown > MEASURES[measure] };
+  const isTooMuch = share > shareMax && grown > MEASURES[measure];
+  return { median: middle, last, grown, share, isTooMuch };
 }
 
 /** Files are merged and compacted now and then, so what a message takes differs by so much from half to half. */
