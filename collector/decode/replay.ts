@@ -11,8 +11,9 @@
  * Codec state is read, not written: names come from the newest BIRTH or description. Series are counted as they are in
  * the stage, but those that only a replay makes are counted anew after a restart.
  */
+import { setImmediate } from 'node:timers/promises';
 import { isRetryable } from '../../contracts/errors.ts';
-import { messageOf } from '../../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import {
   KIND_RECORDS,
   KIND_SUMMARY,
@@ -55,6 +56,9 @@ const VERSIONS_MAX = 100;
 const NOTHING_DONE: ReplayDone = { messages: 0, readings: 0, quarantined: 0, finishedMs: 0 };
 const POLL_MS = 300;
 const RETRY_MS = 500;
+
+/** Messages that are decoded in one turn of the event loop, by each version of the mappings: others wait for it. */
+const AT_ONCE = 500;
 
 interface Part {
   clocks: BootClocks;
@@ -154,12 +158,22 @@ export class Replayer {
       const records = await consumer.poll(POLL_MS);
       const offsets = new Map<number, number>();
       const produce: Produced[] = [];
+      const own = new Map(parts);
+      let messages = 0;
       for (const record of records) {
-        const part = parts.get(record.partition);
+        const part = own.get(record.partition);
+        const before = part?.done.messages ?? 0;
         if (part !== undefined && !part.finished)
           produce.push(...this.frame(job, decoder, part, record, older));
         offsets.set(record.partition, part?.openFrom ?? record.offset + 1);
+        messages += (part?.done.messages ?? 0) - before;
+        if (messages < AT_ONCE) continue;
+        messages = 0;
+        await setImmediate();
       }
+      // Somebody else's by now: what is committed is told by whoever has them.
+      if ([...offsets.keys()].some((partition) => parts.get(partition) !== own.get(partition)))
+        throw new HeadwaterError('LOG_UNAVAILABLE', 'partitions were given away meanwhile');
       if (offsets.size > 0) await consumer.commit({ produce, offsets });
       for (const part of parts.values())
         if (part.openFrom === undefined) part.before = { ...part.done };

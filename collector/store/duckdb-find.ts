@@ -1,8 +1,7 @@
 /** Points of the embedded store's file by whose they are. */
-import type { DuckDBConnection } from '../duckdb/database.ts';
+import { rowsOf, type DuckDBConnection } from '../duckdb/database.ts';
 import { identityName } from './changes.ts';
 import type { Catalog } from './duckdb-catalog.ts';
-import { all } from './duckdb-marks.ts';
 import type { Change } from './store.ts';
 
 /** A point as the file has it. */
@@ -13,7 +12,7 @@ export interface Row {
   value: number | string;
 }
 
-/** Rows of these identities by `identityName`, in one pass, however many there are. */
+/** Rows of these identities by `identityName`, in one pass, however many there are; some 2048 in one turn of the event loop. */
 export async function findRows(
   writer: DuckDBConnection,
   catalog: Catalog,
@@ -33,10 +32,9 @@ export async function findRows(
   }
   appender.closeSync();
   const found = new Map<string, Row[]>();
-  for (const [id, series, time, num, txt, origin, seq, index] of await all(
-    writer,
-    'SELECT p.rowid, series, time, num, txt, origin, seq, idx FROM points AS p JOIN again ON origin = o AND seq = s AND idx = i',
-  )) {
+  const sql =
+    'SELECT p.rowid, series, time, num, txt, origin, seq, idx FROM points AS p JOIN again ON origin = o AND seq = s AND idx = i';
+  for await (const [id, series, time, num, txt, origin, seq, index] of rowsOf(writer, sql)) {
     const { gateway = '', epoch = '' } = origins.get(Number(origin)) ?? {};
     const name = identityName({ gateway, epoch, sequence: Number(seq), index: Number(index) });
     const row: Row = {
