@@ -15,7 +15,14 @@ import type { Tree } from '../../../shared/codecs/tree.ts';
 import { decodeCbor, decodeCborSequence } from './cbor.ts';
 import { csvTree, guessedCsv } from './csv.ts';
 import { decodeMsgpack } from './msgpack.ts';
-import { guessedDocuments, guessedLines, guessedQuery, keyValueTree, ndjsonTree, queryTree } from './tables.ts';
+import {
+  guessedDocuments,
+  guessedLines,
+  guessedQuery,
+  keyValueTree,
+  ndjsonTree,
+  queryTree,
+} from './tables.ts';
 import { HeadwaterError } from '../../../shared/errors.ts';
 import { hasControl, textOf } from './text.ts';
 

@@ -45,7 +45,7 @@ export function ndjsonTree(text: string): { document: Tree[]; problems: Problem[
 }
 
 /** Between documents that stand one behind another: white space, commas, semicolons, and the separator of RFC 7464. */
-const BETWEEN = /[\s,;\x1e]/;
+const BETWEEN: ReadonlySet<string> = new Set([' ', '\t', '\n', '\r', ',', ';', '\u001e']);
 
 /**
  * Objects one behind another, as buffers that were sent twice and lists without brackets have them: a list, or one object
@@ -65,7 +65,7 @@ export function guessedDocuments(text: string): Tree | undefined {
       const found = depth === 0 ? readable(text.slice(start, at + 1)) : [];
       if (found === undefined || document.length === POINTS_MAX) return undefined;
       document.push(...found);
-    } else if (depth === 0 && !BETWEEN.test(each)) return undefined;
+    } else if (depth === 0 && !BETWEEN.has(each)) return undefined;
   }
   return depth === 0 && document.length > 1 ? (asOne(document) ?? document) : undefined;
 }
