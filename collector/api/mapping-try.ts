@@ -37,6 +37,8 @@ interface Running {
   today: () => Mappings;
   /** Behind the file's own. */
   others: readonly { file: string; text: string }[];
+  /** Where what is right goes; empty: this collector was started without one. */
+  file: string;
   localZone: string;
   pastDays: number;
   view: QuarantineView;
@@ -182,6 +184,7 @@ export const mappingTryPart: CollectorPart<Running> = {
     return {
       today: () => decoding?.stage.decoder.mappings ?? loaded.mappings,
       others: loaded.version.others,
+      file: config.mappings,
       localZone: config['decode.localZone'],
       pastDays: config['decode.deviceTimePastDays'],
       view: site.get(quarantinePart).view,
@@ -211,8 +214,10 @@ export const mappingTryPart: CollectorPart<Running> = {
       },
       replies: {
         200: {
-          about: 'A trial for each message.',
+          about:
+            'A trial for each message, and the file that mappings are read from; empty: this collector was started without one.',
           schema: object({
+            file: TEXT,
             trials: listOf({
               payload: TEXT,
               encoding: TEXT,
@@ -223,7 +228,8 @@ export const mappingTryPart: CollectorPart<Running> = {
           }),
         },
       },
-      handle: async (running, request) => json({ trials: await attempt(running, request) }),
+      handle: async (running, request) =>
+        json({ file: running.file, trials: await attempt(running, request) }),
     },
   ],
 };

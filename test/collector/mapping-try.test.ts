@@ -99,7 +99,10 @@ describe('POST /api/v1/mappings/try', () => {
   const ask = async (
     body: unknown,
     token = 'all',
-  ): Promise<{ status: number; body: { trials: { today: Made; withFile: Made }[] } }> => {
+  ): Promise<{
+    status: number;
+    body: { file: string; trials: { today: Made; withFile: Made }[] };
+  }> => {
     const response = await fetch(`http://${address}/api/v1/mappings/try`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
@@ -107,7 +110,7 @@ describe('POST /api/v1/mappings/try', () => {
     });
     return {
       status: response.status,
-      body: (await response.json()) as { trials: { today: Made; withFile: Made }[] },
+      body: (await response.json()) as { file: string; trials: { today: Made; withFile: Made }[] },
     };
   };
   const mappingOf = (rest: string): string => `mappings: [{topic: "t/{device}", ${rest}}]`;
@@ -144,6 +147,7 @@ describe('POST /api/v1/mappings/try', () => {
       ...given,
       messages: [{ payload: '{"v":"3"}' }, { payload: '/w==', encoding: 'base64' }],
     });
+    expect(body.file).toBe(own); // Where what is right goes.
     expect(body.trials[0]).toMatchObject({
       today: { readings: [{ measurement: 'mine', tags: { device: '1' }, fields: { v: 3 } }] },
       withFile: { readings: [{ measurement: 'new', fields: { v_text: '3' } }] },
@@ -308,7 +312,7 @@ describe('POST /api/v1/mappings/try', () => {
     expect((await ask(good, 'read')).status).toBe(403);
     expect((await ask(good, 'nobody')).status).toBe(401);
     expect((await ask({ ...good, mapping: 'x'.repeat(2 * 1024 * 1024) })).status).toBe(413);
-    expect((await ask(good)).body).toEqual({ trials: [] });
+    expect((await ask(good)).body).toEqual({ file: own, trials: [] });
   });
 });
 

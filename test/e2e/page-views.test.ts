@@ -322,13 +322,17 @@ describe('views', () => {
     const { page, errors } = await openTab(browser, url('#/sensors'));
     await page.waitForSelector('text=well · read');
     await page.click('nav >> text=Topics');
+    await page.waitForSelector('text=The last message of each topic');
     await page.click('text=farm/well');
-    await page.waitForSelector('#mapping');
-    const proposed = await page.inputValue('#mapping');
+    const proposed = await until('its mapping', async () => {
+      const text = await page.inputValue('#mapping').catch(() => '');
+      return text.includes('farm/well') ? text : undefined;
+    });
     const time = 'time: { from: "read", format: "DD.MM.YYYY HH:mm:ss", zone: "UTC" }';
     expect(proposed).toContain(time);
     await page.click('button:has-text("Try")');
     await page.waitForSelector('td.good:has-text("depth=31")');
+    await page.waitForSelector(`text=This mapping, for ${mappings}`);
     writeFileSync(mappings, proposed.replace('measurement: "well"', 'measurement: wells'));
     await page.waitForTimeout(2500); // It is taken within two seconds.
     await page.click('text=Decode all of this topic again');

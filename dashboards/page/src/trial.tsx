@@ -153,6 +153,26 @@ function Trials({ trials }: { trials: readonly Trial[] }) {
   );
 }
 
+/** `file`: that of --mappings; undefined: not asked yet. */
+function WhereTo({ file }: { file: string | undefined }) {
+  return (
+    <p class="quiet">
+      Nothing is written by trying.{' '}
+      {file === '' ? (
+        <>
+          This collector was started without a mapping file: save what is right, start it once with{' '}
+          <code>--mappings FILE</code>, and decode again; then a change is taken within two seconds.
+        </>
+      ) : (
+        <>
+          What is right goes into the file of <code>--mappings</code>, which is taken within two
+          seconds; then decode again.
+        </>
+      )}
+    </p>
+  );
+}
+
 /** A mapping over `messages`, or without them over the newest of its topic that the collector has; nothing is written. */
 export function TryMapping({
   topic: usual,
@@ -167,6 +187,7 @@ export function TryMapping({
   const [topic, setTopic] = useState(usual);
   const [mapping, setMapping] = useState(mappingFor(usual, begin));
   const [trials, setTrials] = useState<Trial[]>();
+  const [file, setFile] = useState<string>();
   const [said, setSaid] = useState('');
   const attempt = async (): Promise<void> => {
     setSaid('trying …');
@@ -178,6 +199,7 @@ export function TryMapping({
       };
       const answer = await post('/api/v1/mappings/try', asked);
       setTrials(answer.trials);
+      setFile(answer.file);
       setSaid(saidOf(answer.trials));
     } catch (error) {
       setTrials(undefined);
@@ -208,13 +230,13 @@ export function TryMapping({
       {trials !== undefined && trials.length > 0 && (
         <>
           <Trials trials={trials} />
-          <Lines title="This mapping, for the file of --mappings" text={mapping} />
+          <Lines
+            title={file === '' ? 'This mapping, for a file' : `This mapping, for ${file}`}
+            text={mapping}
+          />
         </>
       )}
-      <p class="quiet">
-        Nothing is written by trying. What is right goes into the file of <code>--mappings</code>,
-        which is taken within two seconds; then decode again.
-      </p>
+      <WhereTo file={file} />
     </form>
   );
 }

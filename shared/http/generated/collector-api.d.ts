@@ -52,6 +52,7 @@ export interface CollectorApi {
       }[];
     };
     answer: {
+      file: string;
       trials: {
         payload: string;
         encoding: string;
