@@ -1,7 +1,8 @@
 /**
- * `npm run deb:try [-- --package FILE] [--kills N] [--only-ssh]`: the package in a Debian of its own (mmdebstrap, chroot): installed, upgraded
+ * `npm run deb:try [-- --package FILE] [--kills N] [--only-ssh] [--only-booted] [--spoilt ends,…]`: the package in a Debian of its own (mmdebstrap, chroot): installed, upgraded
  * with messages in its buffer, broken on purpose and rolled back by its guard, killed in the middle of upgrades and brought up
- * by what runs at a boot, removed, installed again, purged; and installed by `headwater flash --ssh` through a real sshd. Needs root, mmdebstrap and dpkg.
+ * by what runs at a boot, removed, installed again, purged; and installed by `headwater flash --ssh` through a real sshd;
+ * then under a systemd that runs (systemd-nspawn): versions that are not to stay, and ends in the middle of upgrades. Needs root, mmdebstrap, dpkg and systemd-container.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -17,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { freePort, root } from './here.mjs';
+import { booted } from './deb-booted.mjs';
 import { SPOILT, later, marked } from './later.mjs';
 import { flagsOf } from './flags.mjs';
 
@@ -25,6 +27,13 @@ const { values } = flagsOf(import.meta.url, {
     package: { type: 'string' },
     kills: { type: 'integer', default: 12 },
     'only-ssh': { type: 'boolean' },
+    'only-booted': { type: 'boolean' },
+    spoilt: {
+      type: 'string',
+      list: true,
+      choices: Object.keys(SPOILT),
+      default: Object.keys(SPOILT),
+    },
   },
 });
 const work = mkdtempSync(join(tmpdir(), 'headwater-deb-try-'));
@@ -326,6 +335,8 @@ async function overSsh(deb) {
   inside('dpkg', '-P', 'headwater-gateway');
 }
 
+const underSystemd = (deb) => booted({ tree, work, deb, say }, values.spoilt, values.kills);
+
 async function main() {
   const deb =
     values.package ??
@@ -337,12 +348,13 @@ async function main() {
   run('mmdebstrap', [
     '--mode=root',
     '--variant=minbase',
-    '--include=passwd,systemd,openssh-server',
+    '--include=passwd,systemd-sysv,dbus,procps,openssh-server',
     'bookworm',
     tree,
     'http://deb.debian.org/debian',
   ]);
   if (values['only-ssh']) return await overSsh(deb);
+  if (values['only-booted']) return await underSystemd(deb);
   install(deb);
   must(
     inside('dpkg', '-s', 'headwater-gateway').includes('install ok installed'),
@@ -418,6 +430,8 @@ async function main() {
   inside('dpkg', '-P', 'headwater-gateway');
   must(!isThere(DATA) && !isThere('/etc/headwater') && !isThere(KEPT), 'purged: nothing is left');
   await overSsh(deb);
+  rmSync(here('/usr/local/bin/systemctl'));
+  await underSystemd(deb);
 }
 
 let failed = false;
