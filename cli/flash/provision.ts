@@ -68,6 +68,9 @@ export async function stockOf(image: string, called = image): Promise<Stock> {
   );
 }
 
+const BEGIN_PATH = '/etc/systemd/system/headwater-first-begin.service';
+const BEGIN_WANTED = '/etc/systemd/system/sysinit.target.wants/headwater-first-begin.service';
+
 /** Overwritten where it lies: a file that is only deleted can be read from the card for long. */
 const FIRST_BOOT = `#!/bin/sh
 # Made by headwater flash. Runs at every boot until it has come to its end.
@@ -104,8 +107,43 @@ sync
 systemctl restart headwater-gateway.service
 for file in join.token wifi.nmconnection passwords /boot/firmware/network-config ${SEED}/network-config; do wipe "$file"; done
 systemctl disable headwater-first-boot.service
-rm -rf ${FOLDER} /etc/systemd/system/headwater-first-boot.service
+rm -rf ${FOLDER} /etc/systemd/system/headwater-first-boot.service ${BEGIN_PATH} ${BEGIN_WANTED}
 sync
+`;
+
+/**
+ * cloud-init writes its files without waiting for the disk. After a power cut it finds them empty, ends over the first one at every
+ * boot, and the board has no network for good: what a first boot that was cut has left of it is taken away, and it begins anew.
+ */
+const BEGIN = `#!/bin/sh
+# Made by headwater flash. Runs before cloud-init, until the first boot has come to its end.
+cd ${FOLDER} || exit 0
+if [ -e begun ]; then
+  for each in /var/lib/cloud/*; do
+    [ "$each" = /var/lib/cloud/seed ] || rm -rf "$each"
+  done
+  for each in /etc/netplan/50-cloud-init.yaml /etc/ssh/ssh_host_*; do
+    [ -s "$each" ] || rm -f "$each"
+  done
+fi
+: >begun
+sync
+`;
+
+const BEGIN_UNIT = `[Unit]
+Description=First boot of a Headwater gateway, begun anew where it was cut
+ConditionPathExists=${FOLDER}/begin.sh
+DefaultDependencies=no
+RequiresMountsFor=/var/lib/cloud
+After=systemd-remount-fs.service
+Before=cloud-init-main.service cloud-init-local.service
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh ${FOLDER}/begin.sh
+
+[Install]
+WantedBy=sysinit.target
 `;
 
 const UNIT = `[Unit]
@@ -217,6 +255,7 @@ export function filesFor(
   const seeds = seedFiles(card);
   const root = [
     file('first-boot.sh', FIRST_BOOT),
+    file('begin.sh', BEGIN),
     file('gateway.deb', payload.deb),
     file('name', `${card.name}\n`),
     file('hostname', `${hostnameOf(card.name)}\n`),
@@ -225,6 +264,7 @@ export function filesFor(
     ...(payload.passwords === '' ? [] : [file('passwords', payload.passwords)]),
     ...(card.wifi === undefined ? [] : [file('wifi.nmconnection', nmConnection(card.wifi))]),
     { path: UNIT_PATH, content: Buffer.from(UNIT), mode: 0o644 },
+    { path: BEGIN_PATH, content: Buffer.from(BEGIN_UNIT), mode: 0o644 },
     { path: WATCHDOG_PATH, content: Buffer.from(WATCHDOG), mode: 0o644 },
     ...(seed === 'root'
       ? Object.entries(seeds).map(([name, text]) => ({
@@ -265,7 +305,10 @@ export async function provision(stock: Stock, payload: Payload, card: Card): Pro
     );
   const { root, boot } = filesFor(stock, payload, card);
   const wanted = '/etc/systemd/system/multi-user.target.wants/headwater-first-boot.service';
-  await stock.root.write(root, [{ path: wanted, to: UNIT_PATH }]);
+  await stock.root.write(root, [
+    { path: wanted, to: UNIT_PATH },
+    { path: BEGIN_WANTED, to: BEGIN_PATH },
+  ]);
   await stock.root.check();
   for (const [name, text] of Object.entries(boot)) await stock.boot?.write(name, Buffer.from(text));
 }

@@ -387,6 +387,45 @@ describe('what a first boot reads', () => {
     expect(Buffer.from(bytes).toString()).toBe(ssid);
   });
 
+  it('a first boot that was cut begins anew: nothing that cloud-init has left half written stays, and its seed does', () => {
+    const stock = { seed: 'root' } as Parameters<typeof filesFor>[0];
+    const payload = { deb: Buffer.alloc(0), architecture: 'arm64', gatewayYaml: '', passwords: '' };
+    const { root } = filesFor(stock, payload, {
+      name: 'roof-1',
+      token: 't',
+      wifi: undefined,
+      sshKeys: [],
+    });
+    const of = (name: string): string =>
+      root.find(({ path }) => path.endsWith(name))?.content.toString() ?? '';
+    const there = temporaryFolder();
+    const has = (path: string): boolean => existsSync(join(there, path));
+    const put = (path: string, text: string): void => {
+      mkdirSync(join(there, path, '..'), { recursive: true });
+      writeFileSync(join(there, path), text);
+    };
+    const script = of('/begin.sh').replaceAll(/(?<=[ ])\/(?=var|etc)/g, `${there}/`);
+    put('var/lib/headwater-flash/begin.sh', script);
+    put('var/lib/cloud/seed/nocloud/user-data', '#cloud-config');
+    const boot = (): unknown =>
+      execFileSync('sh', [join(there, 'var/lib/headwater-flash/begin.sh')], { stdio: 'pipe' });
+    boot();
+    // What a power cut has left of a boot.
+    put('var/lib/cloud/data/set-hostname', '');
+    put('etc/netplan/50-cloud-init.yaml', '');
+    put('etc/ssh/ssh_host_rsa_key', '');
+    put('etc/ssh/ssh_host_ed25519_key', 'whole');
+    boot();
+    expect(has('var/lib/cloud/data')).toBe(false);
+    expect(has('etc/netplan/50-cloud-init.yaml')).toBe(false);
+    expect(has('etc/ssh/ssh_host_rsa_key')).toBe(false);
+    expect(has('etc/ssh/ssh_host_ed25519_key')).toBe(true);
+    expect(has('var/lib/cloud/seed/nocloud/user-data')).toBe(true);
+    expect(of('headwater-first-begin.service')).toMatch(/^Before=.*cloud-init-local.service$/m);
+    // It is gone with the first boot: a later one begins nothing anew.
+    expect(of('/first-boot.sh')).toMatch(/rm -rf .*sysinit.target.wants\/headwater-first-begin/);
+  });
+
   it('a full disk of this machine is one sentence that names the place, and TMPDIR where that is it', () => {
     const full = Object.assign(new Error('ENOSPC: no space left on device, copyfile'), {
       code: 'ENOSPC',
