@@ -1,5 +1,5 @@
 /** kill -9 of every process. */
-import { headwater, temporaryFolder, ready, start } from '../support/process.ts';
+import { headwater, temporaryFolder, ready, start, until } from '../support/process.ts';
 import { runLoad } from '../support/load.ts';
 import { reconciled } from '../support/reconcile.ts';
 import { startInflux2, startKafka } from '../services/servers.ts';
@@ -11,7 +11,9 @@ async function underLoad(chance: Chance, strike: (site: Site) => Promise<void>):
   try {
     await site.start();
     const load = site.load(60_000, 400);
-    await wait(20 + chance() * 500);
+    // On a busy machine the first acknowledgement may take longer than the strike.
+    await until('something to be acknowledged', () => site.acknowledged.size > 0 || undefined);
+    await wait(chance() * 500);
     await strike(site);
     const { broken, acknowledged } = await load;
     return await site.reconcile(broken > 0 || acknowledged > 0);

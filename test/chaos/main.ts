@@ -279,7 +279,9 @@ let bad = 0;
 for (const [name, row] of rows) {
   const { trials, firedCount, acknowledged, lost, extra, differing } = row;
   const isControl = name.startsWith('control');
-  const failed = isControl ? lost === 0 : lost + extra + differing > 0 || firedCount === 0;
+  // Where nothing was acknowledged nothing could be lost.
+  const isVoid = firedCount === 0 || acknowledged === 0;
+  const failed = isControl ? lost === 0 : lost + extra + differing > 0 || isVoid;
   if (failed) bad++;
   lines.push(
     `${name.padEnd(width)}  ${String(trials).padStart(6)}  ${String(firedCount).padStart(5)}  ${String(acknowledged).padStart(12)}  ${String(lost).padStart(4)}  ${String(extra).padStart(5)}  ${String(differing).padStart(9)}${failed ? '  FAILED' : ''}`,
