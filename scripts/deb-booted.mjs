@@ -35,7 +35,7 @@ export class Booted {
     this.mqtt = await freePort();
     this.http = await freePort();
     this.put(this.deb);
-    this.chroot('dpkg', '-i', `/root/${basename(this.deb)}`);
+    this.chroot('dpkg', '-i', `/var/tmp/${basename(this.deb)}`);
     writeFileSync(
       join(this.tree, 'etc/headwater/gateway.yaml'),
       `data: /var/lib/headwater-gateway/data\nid: trial\nmqtt.listen: 127.0.0.1:${this.mqtt}\nhttp.listen: 127.0.0.1:${this.http}\n`,
@@ -43,7 +43,7 @@ export class Booted {
   }
 
   put(deb) {
-    cpSync(deb, join(this.tree, 'root', basename(deb)));
+    cpSync(deb, join(this.tree, 'var/tmp', basename(deb)));
   }
 
   async boot() {
@@ -122,7 +122,7 @@ export class Booted {
     const file = later(this.deb, version, this.work, spoil);
     this.put(file);
     rmSync(file);
-    return { version, path: `/root/${basename(file)}` };
+    return { version, path: `/var/tmp/${basename(file)}` };
   }
 
   /** The guard's word on a version. */

@@ -146,7 +146,8 @@ export class Places {
     if (!Number.isFinite(upTo) || upTo <= place.next) return;
     place.behind = { upTo, since: this.nowMs() };
     this.notify({
-      level: 'warn',
+      // That a store is new is no trouble: what was wrong with the one before it was told.
+      level: end === undefined ? 'warn' : 'info',
       event: 'store_incomplete',
       text: `the store has less of ${topic} than the log has said: it reads from offset ${place.next} to ${upTo - 1}, and answers say that they are incomplete until then`,
     });

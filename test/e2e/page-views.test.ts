@@ -326,7 +326,7 @@ describe('views', () => {
     await page.click('text=farm/well');
     const proposed = await until('its mapping', async () => {
       const text = await page.inputValue('#mapping').catch(() => '');
-      return text.includes('farm/well') ? text : undefined;
+      return text.includes('"read"') ? text : undefined; // Once the message is known.
     });
     const time = 'time: { from: "read", format: "DD.MM.YYYY HH:mm:ss", zone: "UTC" }';
     expect(proposed).toContain(time);

@@ -51,8 +51,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'gateway: acknowledged before it is written',
     file: 'gateway/buffer/level-buffer.ts',
-    find: '    this.forced = false;\n    return this.pending.take();',
-    put: '    this.forced = false;\n    const group = this.pending.take();\n    if (group !== undefined) this.events.onDurable(group.tickets.splice(0));\n    return group;',
+    find: '    this.forced &&= this.pending.hasMore;\n',
+    put: '    this.forced &&= this.pending.hasMore;\n    if (group !== undefined) this.events.onDurable(group.tickets.splice(0));\n',
     tests: [SIMULATION, BUFFER],
   },
   {
@@ -504,9 +504,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'store: one that has nothing of what its log has says nothing of it',
     file: 'collector/store/fill.ts',
-    find: 'if (again === undefined || next >= again.to) return [];',
-    put: 'if (again !== undefined || next >= 0) return [];',
-    tests: ['test/collector/store-sample.test.ts'],
+    find: 'if (since === undefined || (gap === undefined && !isReading)) return [];',
+    put: 'if (since === undefined || gap === undefined) return [];',
+    tests: ['test/collector/store-sample.test.ts', 'test/collector/store-whole.test.ts'],
   },
   {
     name: 'heal: what was given up is asked of no gateway after a restart',
