@@ -218,6 +218,9 @@ export class StoreStage {
   private async verify(topic: string): Promise<void> {
     const now = monotonicMs(this.time);
     if (this.store.supports.progress || now - (this.takenAt.get(topic) ?? now) < QUIET_MS) return;
+    // One that was dropped has no points to ask for: it is made anew by this, and is another one.
+    if ((await this.store.identity()) !== this.places.identity)
+      throw new HeadwaterError('STORE_RESET', 'the store was made anew: it is filled again');
     for (const { topic: of, place } of this.places.list()) {
       if (of !== topic || place.sample === undefined) continue;
       if (await isThere(this.store, place.sample)) continue;
