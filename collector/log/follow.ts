@@ -1,5 +1,6 @@
 /** Follows a topic for a view of it: commits nothing, and begins again after any trouble until it is closed. */
 import { messageOf } from '../../shared/errors.ts';
+import { Rest, processTimers } from '../../shared/env/timers.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { ConsumerOptions, Log, LogConsumer, StoredRecord } from './log.ts';
 
@@ -27,6 +28,7 @@ export class Follower {
   private readonly options: FollowOptions;
   private readonly running: Promise<void>;
   private consumer: LogConsumer | undefined;
+  private readonly rest = new Rest(processTimers);
   private stopped = false;
 
   constructor(options: FollowOptions) {
@@ -56,17 +58,20 @@ export class Follower {
         told = '';
       } catch (error) {
         const text = messageOf(error);
+        // A poll that it was closed under: a stop has many of these to wait for.
+        if (this.stopped) return;
         // A trouble is told when it begins, and not each time that it is found again; of one of its own the log speaks.
-        if (!this.stopped && text !== told && log.health().up)
+        if (text !== told && log.health().up)
           notify({ level: 'warn', event, text });
         told = text;
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
+        await this.rest.for(RETRY_MS);
       }
     }
   }
 
   async close(): Promise<void> {
     this.stopped = true;
+    this.rest.wake();
     await this.consumer?.close();
     await this.running;
   }

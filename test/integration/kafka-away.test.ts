@@ -121,7 +121,7 @@ describe('a Kafka that is away at a start', () => {
       'the first reading',
       async () => (await valuesAt(before)).length === 1 || undefined,
     );
-    await before.kill('SIGTERM');
+    expect(await before.kill('SIGTERM')).toBe(0);
     await kafka.kill();
 
     const after = await begin(log, more);
@@ -165,7 +165,7 @@ describe('a Kafka that is away at a start', () => {
     const { code, output } = await run(['doctor', '--http', after.address['http'] ?? '']);
     expect(output).not.toMatch(/^fail/m);
     expect(code).toBe(0);
-    await after.kill('SIGTERM');
+    expect(await after.kill('SIGTERM')).toBe(0);
   });
 });
 
