@@ -61,8 +61,7 @@ export class Follower {
         // A poll that it was closed under: a stop has many of these to wait for.
         if (this.stopped) return;
         // A trouble is told when it begins, and not each time that it is found again; of one of its own the log speaks.
-        if (text !== told && log.health().up)
-          notify({ level: 'warn', event, text });
+        if (text !== told && log.health().up) notify({ level: 'warn', event, text });
         told = text;
         await this.rest.for(RETRY_MS);
       }
