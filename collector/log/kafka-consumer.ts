@@ -141,7 +141,10 @@ export class KafkaConsumer implements LogConsumer {
       const placed: RdKafka.TopicPartitionOffset[] = [];
       for (let partition = 0; partition < log.partitions; partition++) {
         const own = await options.onAssign?.(partition, undefined);
-        placed.push({ topic: this.topic, partition, offset: own ?? this.beginning });
+        const offset = own ?? this.beginning;
+        // Its end may be heard of before its first record.
+        this.order.begin(partition, offset);
+        placed.push({ topic: this.topic, partition, offset });
       }
       this.assigned = new Set(placed.map(({ partition }) => partition));
       return void consumer.assign(placed);
