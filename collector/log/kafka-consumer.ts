@@ -140,8 +140,7 @@ export class KafkaConsumer implements LogConsumer {
     if (this.isWatcher) {
       const placed: RdKafka.TopicPartitionOffset[] = [];
       for (let partition = 0; partition < log.partitions; partition++) {
-        const own = await options.onAssign?.(partition, undefined);
-        const offset = own ?? this.beginning;
+        const offset = (await options.onAssign?.(partition, undefined)) ?? this.beginning;
         // Its end may be heard of before its first record.
         this.order.begin(partition, offset);
         placed.push({ topic: this.topic, partition, offset });
