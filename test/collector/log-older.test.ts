@@ -15,6 +15,19 @@ const DAY = { dayMs: Date.UTC(2026, 4, 1, 12) };
 const isSaidAgain = (site: AuditSite): true | undefined =>
   site.said.some((text) => text.includes('2 frames again that only the lake had')) || undefined;
 
+/** An open site with a day of readings, whose log of now is kept aside as `log-old`. */
+async function withOldLog(folder: string): Promise<AuditSite> {
+  const before = new AuditSite(folder);
+  await before.open();
+  await before.append([frameOf(1, 20, DAY)]);
+  await before.caughtUp();
+  await before.close();
+  cpSync(join(folder, 'log'), join(folder, 'log-old'), { recursive: true });
+  const site = new AuditSite(folder);
+  await site.open();
+  return site;
+}
+
 it.each([
   ['', false],
   [', also where the process ends before it has said them', true],
@@ -23,14 +36,7 @@ it.each([
   { timeout: 60_000 },
   async (_, isCut) => {
     const folder = temporaryFolder();
-    let site = new AuditSite(folder);
-    await site.open();
-    await site.append([frameOf(1, 20, DAY)]);
-    await site.caughtUp();
-    await site.close();
-    cpSync(join(folder, 'log'), join(folder, 'log-old'), { recursive: true });
-    site = new AuditSite(folder);
-    await site.open();
+    let site = await withOldLog(folder);
     for (const first of [21, 41]) {
       await site.append([frameOf(first, 20, DAY)]);
       await site.caughtUp();
@@ -78,14 +84,7 @@ it(
   async () => {
     const folder = temporaryFolder();
     const epoch = '0102030405060708';
-    let site = new AuditSite(folder);
-    await site.open();
-    await site.append([frameOf(1, 20, DAY)]);
-    await site.caughtUp();
-    await site.close();
-    cpSync(join(folder, 'log'), join(folder, 'log-old'), { recursive: true });
-    site = new AuditSite(folder);
-    await site.open();
+    let site = await withOldLog(folder);
     const store = new SummingSide(site.store as DuckDbStore);
     const [known] = await store.readings([{ gateway: 'gw', epoch, sequence: 5, index: 0 }]);
     if (known?.put === undefined) throw new Error('no reading');
