@@ -4,7 +4,7 @@
  */
 import { CLOCK_ASSUMED, KIND_ANCHOR, type FrameHeader } from '../../shared/frame/frame.ts';
 import { readNote } from '../../shared/frame/notes.ts';
-import { HELD_PREFIX } from '../ledger/view.ts';
+import { HELD_PREFIX, HELD_USED } from '../ledger/view.ts';
 import { HEADER_FROM_LAKE, type Produced, type StoredRecord } from '../log/log.ts';
 import { HEADER_UNSETTLED } from '../log/topics.ts';
 import { arrivedOf } from './accounting.ts';
@@ -30,7 +30,7 @@ export const heldKey = ({ gateway, bootId, epoch, firstSequence }: FrameHeader):
 function keep(state: PartitionState, frame: HeldFrame, produced: Produced[]): void {
   const { key, headers, usedUs } = frame;
   state.clocks.hold(frame);
-  const all = usedUs === undefined ? headers : { ...headers, used: String(usedUs) };
+  const all = usedUs === undefined ? headers : { ...headers, [HELD_USED]: String(usedUs) };
   produced.push(state.entry(key, frame.frame, all));
 }
 

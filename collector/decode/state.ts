@@ -5,7 +5,7 @@
  */
 import { checkFrame } from '../../shared/frame/frame.ts';
 import { EpochLedger, type EpochRecord } from '../ledger/epoch-ledger.ts';
-import { HELD_PREFIX, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
+import { HELD_PREFIX, HELD_USED, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import { TOPIC_LEDGER, type LogRecord, type Produced } from '../log/log.ts';
 import { BootClocks } from './boot-clocks.ts';
 import { CODEC_PREFIX, CodecStates } from './codec-state.ts';
@@ -42,7 +42,8 @@ export class PartitionState {
         this.codecs.load(key, value);
       } else if (key.startsWith(HELD_PREFIX)) {
         const header = checkFrame(value);
-        const usedUs = headers['used'] === undefined ? undefined : Number(headers['used']);
+        const used = headers[HELD_USED];
+        const usedUs = used === undefined ? undefined : Number(used);
         const { gateway, bootId: boot } = header;
         this.clocks.hold({ key, gateway, boot, frame: value, header, headers, usedUs });
       } else this.clocks.load(key, value);

@@ -14,6 +14,8 @@ import {
 export const LEDGER_PREFIX = 'decoded/';
 /** Frames that wait for a clock: `held/GATEWAY/BOOT/EPOCH/SEQUENCE`. */
 export const HELD_PREFIX = 'held/';
+/** Header of those whose readings are written already, by this correction: they wait only for a better clock. */
+export const HELD_USED = 'used';
 /** Whether a gateway is connected to any collector: `link/GATEWAY`. */
 export const LINK_PREFIX = 'link/';
 
@@ -119,10 +121,11 @@ export class LedgerView {
     this.view.check();
   }
 
-  private take({ key, value }: LogRecord): void {
+  private take({ key, value, headers }: LogRecord): void {
     if (key.startsWith(LINK_PREFIX) && value.length > 0)
       this.takeLink(key.slice(LINK_PREFIX.length), JSON.parse(value.toString('utf8')) as Link);
-    if (key.startsWith(HELD_PREFIX)) this.takeHeld(key, value.length > 0);
+    if (key.startsWith(HELD_PREFIX))
+      this.takeHeld(key, value.length > 0 && headers[HELD_USED] === undefined);
     if (!key.startsWith(LEDGER_PREFIX)) return;
     const [gateway = '', epoch = ''] = key.slice(LEDGER_PREFIX.length).split('/');
     let epochs = this.gateways.get(gateway);
@@ -151,7 +154,7 @@ export class LedgerView {
     return this.froms.get(gateway)?.get(epoch);
   }
 
-  /** Frames that wait for their clock; those whose readings are written already wait only for a better one. */
+  /** Frames whose readings are in no store before their clock is known. */
   private takeHeld(key: string, isHeld: boolean): void {
     const gateway = key.slice(HELD_PREFIX.length).split('/')[0] ?? '';
     let frames = this.held.get(gateway);

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Fields } from '../../collector/fleet/fields.ts';
 import { FIRST_MS, TROUBLE_MS, Teller } from '../../collector/fleet/teller.ts';
 import type { EpochRecord } from '../../collector/ledger/epoch-ledger.ts';
-import { LedgerView, type Link } from '../../collector/ledger/view.ts';
+import { LedgerView, type Link, HELD_USED } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { TOPIC_LEDGER, TOPIC_RESULTS, type LogConsumer } from '../../collector/log/log.ts';
 import { topics } from '../../collector/log/topics.ts';
@@ -56,13 +56,17 @@ afterEach(async () => {
 });
 
 /** Into the ledger, and waits until it is seen there. */
-async function note(key: string, value: object): Promise<void> {
+async function note(
+  key: string,
+  value: object,
+  headers: Record<string, string> = {},
+): Promise<void> {
   let isSeen = false;
   const watch = await log.watch(TOPIC_LEDGER, (records) => {
     isSeen ||= records.some((record) => record.key === 'seen/me');
   });
   await log.append(TOPIC_LEDGER, [
-    { key, headers: {}, value: Buffer.from(JSON.stringify(value)) },
+    { key, headers, value: Buffer.from(JSON.stringify(value)) },
     { key: 'seen/me', headers: {}, value: Buffer.from(String(nowMs)) },
   ]);
   while (!isSeen) await new Promise((resolve) => setImmediate(resolve));
@@ -168,6 +172,18 @@ describe('how a gateway stands', () => {
     await note(`held/barn/0b/${EPOCH}/1`, { any: 1 });
     await pass(TROUBLE_MS + 5 * S);
     expect((await told())[0]?.fields).toMatchObject({ state_text: 'unsure', held: 1 });
+  });
+
+  it('frames whose readings are written wait only for a better clock: nothing is unsure', async () => {
+    await link(true);
+    await note(`held/barn/0b/${EPOCH}/1`, { any: 1 });
+    await pass(TROUBLE_MS + 5 * S);
+    // Kept until it cannot move any more; nothing of it is missing from a store.
+    await note(`held/barn/0b/${EPOCH}/1`, { any: 1 }, { [HELD_USED]: '1500000' });
+    await pass(TROUBLE_MS + 5 * S);
+    const words = await told();
+    expect(words.map(({ fields }) => fields['state_text'])).toEqual(['unsure', 'fresh']);
+    expect(words[1]?.fields['held']).toBe(0);
   });
 
   it('of what never was connected nothing is said, nor for ever of what is gone', async () => {
