@@ -175,6 +175,13 @@ export function ask(target: Target, what: Ask, over: AbortSignal): Promise<numbe
         if (!isSlow) response.resume();
       },
     );
+    // Without it nothing is told of a connection that has become another one: its question would never end.
+    sent.on('upgrade', ({ statusCode = 0 }: IncomingMessage, socket: Socket) => {
+      socket.on('error', () => undefined); // That it is over is what counts.
+      if (isSlow) return void over.addEventListener('abort', () => drop(socket), { once: true });
+      drop(socket);
+      resolve(statusCode);
+    });
     sent.on('error', () => resolve(0));
     sent.end(body);
   });

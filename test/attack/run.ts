@@ -122,10 +122,15 @@ class Trial {
     return [...this.device.troubles.splice(0), ...this.reader.troubles.splice(0)];
   }
 
-  private dead(): string[] {
-    return this.site.processes
-      .filter(({ pid }) => !isAlive(pid))
-      .map(({ output }) => `a server has ended: ${output().slice(-500)}`);
+  /** What native code or another process ends says nothing itself: 134 and 139 are faults of native code, 137 a kill. */
+  private async dead(): Promise<string[]> {
+    const ended = this.site.processes.filter(({ pid }) => !isAlive(pid));
+    return await Promise.all(
+      ended.map(
+        async ({ output, exited }) =>
+          `a server has ended with exit code ${await exited}: ${output().slice(-500)}`,
+      ),
+    );
   }
 
   private async pair(name: string): Promise<Pair> {
@@ -139,7 +144,7 @@ class Trial {
     const [report, hit] = await this.phase(() => this.order({ name, target, ms: settings.ms }));
     clearInterval(look);
     const own = this.troubles();
-    const dead = this.dead();
+    const dead = await this.dead();
     // Nothing more can be tried on it, nor measured.
     if (dead.length > 0) throw new Error(`${name}: ${[...dead, ...own].join('\n')}`);
     const cost = await watched();
