@@ -178,7 +178,10 @@ export function ask(target: Target, what: Ask, over: AbortSignal): Promise<numbe
     // Without it nothing is told of a connection that has become another one: its question would never end.
     sent.on('upgrade', ({ statusCode = 0 }: IncomingMessage, socket: Socket) => {
       socket.on('error', () => undefined); // That it is over is what counts.
-      if (isSlow) return void over.addEventListener('abort', () => drop(socket), { once: true });
+      if (isSlow) {
+        over.addEventListener('abort', () => drop(socket), { once: true });
+        return;
+      }
       drop(socket);
       resolve(statusCode);
     });
