@@ -228,6 +228,12 @@ export class GoodReader {
     return new Set(series.flatMap(({ points }) => points.map(([, value]) => value)));
   }
 
+  /** What the stages and the ledger say of what is still on its way. */
+  async waits(): Promise<string> {
+    const all = ['/api/v1/status', '/api/v1/ledger'].map((path) => this.send('collector', path));
+    return (await Promise.all(all)).map(({ body }) => body.slice(0, 2000)).join(' ');
+  }
+
   /** A stream that is behind has a moment to come up. `all`: what it must have told since it began. */
   async stop(all: ReadonlySet<number>): Promise<void> {
     const first = Math.min(...this.heard.keys());

@@ -201,17 +201,23 @@ class Trial {
     for (const name of names) await this.attack(name);
     await device.stop();
     await reader.stop(device.acknowledged);
-    let missing = Number.NaN;
-    for (let tries = 0; missing !== 0 && tries < 100; tries++) {
+    // What the attacks themselves left on the way comes first, and may be much.
+    const deadline = performance.now() + STORED_MS;
+    let missing: number[] = [];
+    do {
       const stored = await reader.stored();
-      missing = [...device.acknowledged].filter((n) => !stored.has(n)).length;
-      if (missing !== 0) await new Promise((resolve) => setTimeout(resolve, 200));
-    }
+      missing = [...device.acknowledged].filter((n) => !stored.has(n));
+      if (missing.length > 0) await new Promise((resolve) => setTimeout(resolve, 500));
+    } while (missing.length > 0 && performance.now() < deadline);
+    const waits = missing.length > 0 ? await reader.waits() : '';
     reader.close();
-    if (missing !== 0) this.problems.push(`${missing} acknowledged messages are not in the store`);
+    if (missing.length > 0)
+      this.problems.push(
+        `${missing.length} acknowledged messages are not in the store, ${missing[0]} to ${missing.at(-1)}: ${waits}`,
+      );
     this.problems.push(...this.troubles());
     this.settings.say(
-      `${site.target.site}: ${device.acknowledged.size} acknowledged, ${missing} of them missing in the store`,
+      `${site.target.site}: ${device.acknowledged.size} acknowledged, ${missing.length} of them missing in the store`,
     );
   }
 }
@@ -243,6 +249,8 @@ function row(name: string, pair: Pair, isGood: boolean): string {
   ].join('|');
 }
 
+/** Until what was acknowledged is in the store. */
+const STORED_MS = 60_000;
 const GOOD_PRIORITY = -10;
 
 /** The good ones' own process, once the servers, which would have it too, have begun. */
