@@ -96,7 +96,7 @@ export class Ingest implements MqttHandler {
     this.refusals = new Refusals(() => env.clock.monotonicUs(), notify, 'uplink_refused');
     this.log = log;
     this.group = `headwater-commands-${env.random.bytes(6).toString('hex')}`;
-    const links = new Links(log, notify, () => options.clock.nowMs());
+    const links = new Links(log, env.timers, notify, () => options.clock.nowMs());
     const spoke: ReceiverOptions['spoke'] = (gateway, epoch, address) =>
       links.spoke(gateway, epoch, `${address} at collector ${hostname()}`);
     const given = { ...options, spoke };

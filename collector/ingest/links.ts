@@ -4,46 +4,47 @@
  * tried again as it is by then. On a log that several share it is said again while it lasts, since a collector
  * that is killed says nothing more of its gateways: a connection that was not said for `LINK_FRESH_MS` counts as none.
  */
+import type { Timer, Timers } from '../../shared/env/timers.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { LINK_FRESH_MS, LINK_PREFIX, isShared, type Link } from '../ledger/view.ts';
 import { TOPIC_LEDGER, type Log } from '../log/log.ts';
+import { Noting } from '../log/noting.ts';
 
 const SAY_AGAIN_MS = LINK_FRESH_MS / 3;
-const RETRY_MS = 2000;
 
 export class Links {
   private readonly log: Log;
-  private readonly notify: Notify;
+  private readonly timers: Timers;
   private readonly nowMs: () => number;
   /** Gateway → what is said of it. */
   private readonly connected = new Map<string, Pick<Link, 'epoch' | 'from'>>();
-  private again: NodeJS.Timeout | undefined;
-  /** Gateways of which it could not be written how they are. */
-  private readonly unwritten = new Set<string>();
-  private retry: NodeJS.Timeout | undefined;
-  private turn: Promise<void> = Promise.resolve();
+  private readonly noting: Noting;
+  private again: Timer | undefined;
 
-  constructor(log: Log, notify: Notify, nowMs: () => number) {
+  constructor(log: Log, timers: Timers, notify: Notify, nowMs: () => number) {
     this.log = log;
-    this.notify = notify;
+    this.timers = timers;
     this.nowMs = nowMs;
+    this.noting = new Noting(timers, (error) => {
+      const text = `which gateways are connected cannot be noted: ${messageOf(error)}`;
+      notify({ level: 'warn', event: 'link', text });
+    });
   }
 
   /** What a process that was killed could not say: where the log is this process's own, nobody is connected yet. */
   async start(): Promise<void> {
     if (isShared(this.log)) {
-      this.again = setInterval(() => {
-        for (const gateway of this.connected.keys()) this.say(gateway, true);
-      }, SAY_AGAIN_MS);
-      this.again.unref();
+      this.again = this.timers.every(SAY_AGAIN_MS, () => {
+        for (const gateway of this.connected.keys()) this.note(gateway);
+      });
       return;
     }
-    for (const { key, value } of await this.log.state(TOPIC_LEDGER, 0, LINK_PREFIX)) {
-      if (value.length > 0 && (JSON.parse(value.toString('utf8')) as Link).connected)
-        this.say(key.slice(LINK_PREFIX.length), false);
-    }
-    await this.turn;
+    const links = await this.log.state(TOPIC_LEDGER, 0, LINK_PREFIX);
+    const stale = links.filter(
+      ({ value }) => value.length > 0 && (JSON.parse(value.toString('utf8')) as Link).connected,
+    );
+    await Promise.all(stale.map(({ key }) => this.write(key.slice(LINK_PREFIX.length))));
   }
 
   /** A status says in which epoch it runs. */
@@ -51,47 +52,36 @@ export class Links {
     const known = this.connected.get(gateway);
     if (known === undefined || (known.epoch === epoch && known.from === from)) return;
     this.connected.set(gateway, { epoch, from });
-    this.say(gateway, true);
+    this.note(gateway);
   }
 
   say(gateway: string, connected: boolean): void {
-    const known = connected ? (this.connected.get(gateway) ?? {}) : undefined;
-    if (known === undefined) this.connected.delete(gateway);
-    else this.connected.set(gateway, known);
-    const link: Link = { connected, at: Math.round(this.nowMs()), ...known };
-    const record = {
-      key: `${LINK_PREFIX}${gateway}`,
-      headers: {},
-      value: Buffer.from(JSON.stringify(link)),
-    };
-    this.turn = this.turn
-      .then(() => this.log.append(TOPIC_LEDGER, [record]))
-      .then(
-        () => void this.unwritten.delete(gateway),
-        (error: unknown) => this.failed(gateway, error),
-      );
+    if (!connected) this.connected.delete(gateway);
+    else if (!this.connected.has(gateway)) this.connected.set(gateway, {});
+    this.note(gateway);
   }
 
-  /** One line speaks for all that cannot be written meanwhile. */
-  private failed(gateway: string, error: unknown): void {
-    const isFirst = this.unwritten.size === 0;
-    this.unwritten.add(gateway);
-    if (isFirst)
-      this.notify({
-        level: 'warn',
-        event: 'link',
-        text: `which gateways are connected cannot be noted: ${messageOf(error)}`,
-      });
-    this.retry ??= setTimeout(() => {
-      this.retry = undefined;
-      for (const each of this.unwritten) this.say(each, this.connected.has(each));
-    }, RETRY_MS).unref();
+  private note(gateway: string): void {
+    void this.write(gateway);
   }
 
-  /** When what was said is written. */
+  private async write(gateway: string): Promise<void> {
+    await this.noting.note(gateway, async () => {
+      const known = this.connected.get(gateway);
+      const link: Link = {
+        connected: known !== undefined,
+        at: Math.round(this.nowMs()),
+        ...known,
+      };
+      const value = Buffer.from(JSON.stringify(link));
+      const record = { key: `${LINK_PREFIX}${gateway}`, headers: {}, value };
+      await this.log.append(TOPIC_LEDGER, [record]);
+    });
+  }
+
+  /** When what was said is written, or could not be. */
   async close(): Promise<void> {
-    clearInterval(this.again);
-    await this.turn;
-    clearTimeout(this.retry);
+    this.again?.cancel();
+    await this.noting.close();
   }
 }

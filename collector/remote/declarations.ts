@@ -11,11 +11,13 @@ import {
   type RemoteReport,
   type RemoteValues,
 } from '../../shared/model/remote.ts';
+import type { Timers } from '../../shared/env/timers.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { About, Status } from '../../shared/frame/notes.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Member } from '../enroll/registry.ts';
 import { TOPIC_LEDGER, type Log, type LogRecord } from '../log/log.ts';
+import { Noting } from '../log/noting.ts';
 import { View } from '../log/view.ts';
 import { configFor, isFor, targetOf, type Declaration } from './declared.ts';
 
@@ -66,14 +68,17 @@ export class Declarations {
   private readonly declared = new Map<string, Declaration>();
   private readonly told = new Map<string, Told>();
   private readonly view: View;
-  /** Gateways of which what they said could not be written. */
-  private readonly unwritten = new Set<string>();
+  private readonly noting: Noting;
 
-  constructor(log: Log, known: Known, notify: Notify) {
+  constructor(log: Log, known: Known, timers: Timers, notify: Notify) {
     this.log = log;
     this.view = new View(log, TOPIC_LEDGER, 'what is declared for gateways');
     this.known = known;
     this.notify = notify;
+    this.noting = new Noting(timers, (error) => {
+      const text = `what gateways say of their settings cannot be noted now: ${messageOf(error)}`;
+      notify({ level: 'warn', event: 'remote_config', text });
+    });
   }
 
   async start(): Promise<void> {
@@ -225,23 +230,14 @@ export class Declarations {
     const told = { ...(isAbout(about) ? { about: aboutOf(about) } : {}), ...reportOf(config) };
     const { atMs, ...present } = this.told.get(gateway) ?? { atMs: undefined };
     const isSame = atMs !== undefined && JSON.stringify(told) === JSON.stringify(present);
-    if (isSame && !this.unwritten.has(gateway)) return;
+    if (isSame) return;
     const record: Told = { ...told, atMs: Math.round(this.known.nowMs()) };
     // At once: what is said next is said of it.
     this.told.set(gateway, record);
-    this.write(TOLD_PREFIX + gateway, record)
-      .then(() => {
-        this.unwritten.delete(gateway);
-        return this.goOn(gateway);
-      })
-      .catch((error: unknown) => {
-        // With its next status; one line speaks for all that cannot be written meanwhile.
-        const isFirst = this.unwritten.size === 0;
-        this.unwritten.add(gateway);
-        if (!isFirst) return;
-        const text = `what gateway ${gateway} says of its settings could not be noted: ${messageOf(error)}`;
-        this.notify({ level: 'warn', event: 'remote_config', text });
-      });
+    void this.noting.note(gateway, async () => {
+      await this.write(TOLD_PREFIX + gateway, record);
+      await this.goOn(gateway);
+    });
   }
 
   /** A staged change goes to the rest when all of the first run with it. */
@@ -268,6 +264,7 @@ export class Declarations {
   }
 
   async close(): Promise<void> {
+    await this.noting.close();
     await this.view.close();
   }
 }

@@ -92,12 +92,12 @@ async function wishOf(request: Request): Promise<Wished> {
 export const remotePart: CollectorPart<Remote> = {
   name: 'settings of gateways',
   open: async (site) => {
-    const { notify, nowMs } = site.context;
+    const { env, notify, nowMs } = site.context;
     const ledger = site.get(ledgerPart);
     const members = () => site.find(enrollPart)?.enrolment.registry.members ?? new Map();
     const known = { members, nowMs, connected: () => ledger.connected() };
     const log = site.get(logPart);
-    const declarations = new Declarations(log, known, notify);
+    const declarations = new Declarations(log, known, env.timers, notify);
     await declarations.start();
     // Nothing else has them; a gateway keeps what it runs with until something else is said.
     const tellLost = async (): Promise<void> => {
