@@ -15,6 +15,7 @@ import { Rest, within } from '../../shared/env/timers.ts';
 import { adapterName } from '../../shared/config/spec.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { Told } from '../../shared/telemetry/told.ts';
 import type {
   ConsumerOptions,
   GroupStats,
@@ -22,9 +23,9 @@ import type {
   Log,
   LogConsumer,
   LogRecord,
+  Optional,
   Watch,
 } from './log.ts';
-import { wayOf } from '../../shared/telemetry/way.ts';
 
 export interface AwaitedParts {
   /** As it is configured: `kafka://HOST:PORT`. */
@@ -37,11 +38,17 @@ export interface AwaitedParts {
 /** A start waits no longer for a log that gives no answer. */
 const PATIENCE_MS = 5000;
 const AGAIN = { firstMs: 500, mostMs: 5000 };
-/** How often a reason that changes, and one that lasts, is told. */
-const CHANGED_MS = 10_000;
-const REMIND_MS = 60_000;
 const MEANWHILE =
   'it is tried again; until it answers nothing is taken in, and gateways keep what they have';
+
+/**
+ * Until it is open nobody knows whether it has what a log need not have: whoever asks hears that, but for what is no question
+ * before there was a log.
+ */
+const UNKNOWN: Record<keyof Optional, boolean> = {
+  ...{ first: true, next: true, committedBy: true, groupNames: true },
+  ...{ hasLost: false, madeUp: false },
+};
 
 export class AwaitedLog implements Log {
   /** Resolves once it is open; never where it is closed before. */
@@ -54,21 +61,16 @@ export class AwaitedLog implements Log {
   /** The one that is being tried. */
   private tried: Log | undefined;
   private waiting: Health;
-  private told: { way: string; atMs: number } | undefined;
+  private readonly told = new Told();
   private trying: Promise<void> = Promise.resolve();
   private isClosed = false;
-  /** What a log need not have: until it is open nobody knows whether it has, and whoever asks hears that. */
-  first?: NonNullable<Log['first']> = () => this.notYet();
-  next?: NonNullable<Log['next']> = () => this.notYet();
-  committedBy?: NonNullable<Log['committedBy']> = () => this.notYet();
-  groupNames?: NonNullable<Log['groupNames']> = () => this.notYet();
-  hasLost?: NonNullable<Log['hasLost']>;
-  madeUp?: NonNullable<Log['madeUp']>;
 
   constructor(parts: AwaitedParts) {
     this.parts = parts;
     this.time = parts.time ?? processTime;
     this.rest = new Rest(this.time.timers);
+    for (const [name, isAsked] of Object.entries(UNKNOWN))
+      if (isAsked) Object.assign(this, { [name]: () => this.notYet() });
     this.waiting = { up: false, sinceMs: wallMs(this.time), reason: 'it has not answered yet' };
     this.opened = new Promise((resolve) => {
       this.resolveOpened = resolve;
@@ -119,7 +121,7 @@ export class AwaitedLog implements Log {
     this.log = log;
     this.takeOptional(log);
     for (const text of log.warnings()) notify({ level: 'warn', event: 'log', text });
-    if (this.told !== undefined) {
+    if (this.told.isTold) {
       const seconds = Math.round((wallMs(this.time) - this.waiting.sinceMs) / 1000);
       const text = `${this.where} answers, after ${seconds} s`;
       notify({ level: 'info', event: 'log_up', text });
@@ -128,17 +130,11 @@ export class AwaitedLog implements Log {
   }
 
   private takeOptional(log: Log): void {
-    const { first, next, committedBy, groupNames, hasLost, madeUp } = log;
-    if (first === undefined) delete this.first;
-    else this.first = first.bind(log);
-    if (next === undefined) delete this.next;
-    else this.next = next.bind(log);
-    if (committedBy === undefined) delete this.committedBy;
-    else this.committedBy = committedBy.bind(log);
-    if (groupNames === undefined) delete this.groupNames;
-    else this.groupNames = groupNames.bind(log);
-    if (hasLost !== undefined) this.hasLost = hasLost.bind(log);
-    if (madeUp !== undefined) this.madeUp = madeUp.bind(log);
+    const own = this as Partial<Optional>;
+    for (const name of Object.keys(UNKNOWN) as (keyof Optional)[]) {
+      if (log[name] === undefined) delete own[name];
+      else Object.assign(own, { [name]: log[name].bind(log) });
+    }
   }
 
   private get where(): string {
@@ -148,11 +144,7 @@ export class AwaitedLog implements Log {
   private tell(why: string): void {
     if (this.isClosed) return;
     this.waiting = { ...this.waiting, reason: why };
-    const [way, now] = [wayOf(why), monotonicMs(this.time)];
-    const { told } = this;
-    const dueMs = told?.way === way ? REMIND_MS : CHANGED_MS;
-    if (told !== undefined && now - told.atMs < dueMs) return;
-    this.told = { way, atMs: now };
+    if (!this.told.isDue(why, monotonicMs(this.time))) return;
     const text = `${this.where} cannot be used: ${why}; ${MEANWHILE}`;
     this.parts.notify({ level: 'warn', event: 'log_down', text });
   }

@@ -24,6 +24,7 @@ import type {
   Log,
   LogConsumer,
   LogRecord,
+  Optional,
   StoredRecord,
   Watch,
 } from './log.ts';
@@ -79,18 +80,32 @@ export const LOG_METHODS = [
   ...(['warnings', 'close'] as const),
 ] as const;
 
+/** Those that it has, guarded. */
+function optionalOf(log: Log, guard: Guard): Partial<Optional> {
+  const all: Optional = {
+    first: (topic, at) => guard.call('first', () => log.first?.(topic, at), OFFSET),
+    next: (topic, at) => guard.call('next', () => log.next?.(topic, at), OFFSET),
+    committedBy: (group, topic) =>
+      guard.call('committedBy', () => log.committedBy?.(group, topic), OFFSETS),
+    groupNames: () => guard.call('groupNames', () => log.groupNames?.(), SENTENCES),
+    hasLost: (of) =>
+      guard.answer(
+        'hasLost',
+        () => log.hasLost?.(of),
+        TRUTH,
+        () => false,
+      ),
+    madeUp: (of) => guard.write('madeUp', () => log.madeUp?.(of)),
+  };
+  const has = (name: string): boolean => log[name as keyof Optional] !== undefined;
+  return Object.fromEntries(Object.entries(all).filter(([name]) => has(name)));
+}
+
 export class GuardedLog implements Log {
   readonly kind: string;
   private readonly log: Log;
   private readonly guard: Guard;
   private readonly notify: Notify;
-  /** What a log need not have is there where it has it. */
-  first?: NonNullable<Log['first']>;
-  next?: NonNullable<Log['next']>;
-  committedBy?: NonNullable<Log['committedBy']>;
-  groupNames?: NonNullable<Log['groupNames']>;
-  hasLost?: NonNullable<Log['hasLost']>;
-  madeUp?: NonNullable<Log['madeUp']>;
 
   constructor(log: Log, name: string, notify: Notify, time?: Time) {
     this.log = log;
@@ -98,26 +113,7 @@ export class GuardedLog implements Log {
     this.notify = notify;
     const guard = new Guard('log', name, 'LOG_UNAVAILABLE', time);
     this.guard = guard;
-    const { first, next, committedBy, groupNames, hasLost, madeUp } = log;
-    if (first !== undefined)
-      this.first = (topic, at) => guard.call('first', () => first.call(log, topic, at), OFFSET);
-    if (next !== undefined)
-      this.next = (topic, at) => guard.call('next', () => next.call(log, topic, at), OFFSET);
-    if (hasLost !== undefined)
-      this.hasLost = (of) =>
-        guard.answer(
-          'hasLost',
-          () => hasLost.call(log, of),
-          TRUTH,
-          () => false,
-        );
-    if (madeUp !== undefined)
-      this.madeUp = (of) => guard.write('madeUp', () => madeUp.call(log, of));
-    if (groupNames !== undefined)
-      this.groupNames = () => guard.call('groupNames', () => groupNames.call(log), SENTENCES);
-    if (committedBy !== undefined)
-      this.committedBy = (group, topic) =>
-        guard.call('committedBy', () => committedBy.call(log, group, topic), OFFSETS);
+    Object.assign(this, optionalOf(log, guard));
   }
 
   get partitions(): number {

@@ -5,7 +5,7 @@
  */
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { wayOf } from '../../shared/telemetry/way.ts';
+import { Told } from '../../shared/telemetry/told.ts';
 
 export interface StageState {
   name: string;
@@ -42,9 +42,6 @@ export interface TroubleOptions {
 const STILL_MS = 5000;
 /** No answer for so long is a trouble. */
 const STUCK_MS = 8000;
-/** How often a trouble that lasts, and one whose reason changes, is told. */
-const REMIND_MS = 60_000;
-const CHANGED_MS = 10_000;
 /** What befell it: so many are shown, and those by which nothing is lost for so long. */
 const TOLD_MAX = 8;
 const TOLD_MS = 3_600_000;
@@ -53,8 +50,7 @@ interface Present {
   what: string;
   reason: string;
   sinceMs: number;
-  toldAt: number;
-  toldWay: string;
+  told: Told;
 }
 
 export class Trouble {
@@ -135,19 +131,16 @@ export class Trouble {
 
   private tell(what: string, reason: string): void {
     const { name, notify, wallMs, monotonicMs, waitingRecords } = this.options;
-    const now = monotonicMs();
-    const way = wayOf(`${what}: ${reason}`);
     const known = this.present;
+    const told = known?.told ?? new Told();
+    const isDue = told.isDue(`${what}: ${reason}`, monotonicMs());
     if (known === undefined) {
-      this.present = { what, reason, sinceMs: Math.round(wallMs()), toldAt: now, toldWay: way };
+      this.present = { what, reason, sinceMs: Math.round(wallMs()), told };
       notify({ level: 'warn', event: `${name}_waits`, text: `${what}: ${reason}` });
       return;
     }
     Object.assign(known, { what, reason });
-    const dueMs = way === known.toldWay ? REMIND_MS : CHANGED_MS;
-    if (now - known.toldAt < dueMs) return;
-    known.toldAt = now;
-    known.toldWay = way;
+    if (!isDue) return;
     const waiting = waitingRecords();
     const count = waiting === null ? '' : `; ${waiting} records wait`;
     const since = `since ${new Date(known.sinceMs).toISOString()}`;

@@ -84,8 +84,9 @@ describe('a log that is away at a start', () => {
     expect(await log.state(TOPIC_LEDGER, 0, '')).toHaveLength(1);
     expect(log.kind).toBe('embedded');
     // What this log has not it has not here either.
-    expect([typeof log.first, typeof log.groupNames]).toEqual(['function', 'undefined']);
-    expect(log.hasLost?.('ledger')).toBe(false);
+    const { first, groupNames, hasLost }: Log = log;
+    expect([typeof first, typeof groupNames]).toEqual(['function', 'undefined']);
+    expect(hasLost?.('ledger')).toBe(false);
     expect(log.health().up).toBe(true);
     await log.close();
   });
