@@ -2,7 +2,7 @@
  * A stage's place in the log: the partitions that are its own, how far it has committed them, and what it has read since.
  * Everything here throws what the log throws; whoever uses it waits and tries again.
  */
-import type { Time } from '../../shared/env/env.ts';
+import { wallMs, type Time } from '../../shared/env/env.ts';
 import { Rest } from '../../shared/env/timers.ts';
 import type { ConsumerOptions, Log, LogConsumer, Produced, StoredRecord } from '../log/log.ts';
 import { Latency } from './latency.ts';
@@ -27,6 +27,8 @@ export class Membership {
   /** Polled, and not worked on. */
   pending: StoredRecord[] = [];
   consumer: LogConsumer | undefined;
+  /** It waits for records. */
+  isReading = false;
   readonly latency = new Latency();
   private readonly log: StageLog;
   private readonly options: ConsumerOptions;
@@ -113,7 +115,13 @@ export class Membership {
 
   /** Adds what has come to what is pending. */
   async poll(waitMs: number): Promise<void> {
-    const records = await this.consumer?.poll(waitMs);
+    let records: StoredRecord[] | undefined;
+    this.isReading = true;
+    try {
+      records = await this.consumer?.poll(waitMs);
+    } finally {
+      this.isReading = false;
+    }
     if (!Array.isArray(records)) throw new TypeError('the log gave no list of records');
     for (const record of records) this.pending.push(record);
   }
@@ -125,6 +133,12 @@ export class Membership {
     this.pending = this.pending.filter(
       ({ partition, offset }) => offset >= (offsets.get(partition) ?? 0),
     );
+  }
+
+  /** All that was gathered is committed. */
+  settled(): void {
+    this.gathered.clear();
+    this.latency.committed(wallMs(this.time));
   }
 
   /** These have been worked on. */

@@ -158,6 +158,8 @@ class Runner implements Stage {
       this.trouble.passed(READ);
       this.isDeaf = false;
     } catch (error) {
+      // It was closed under it.
+      if (this.stopping) return false;
       this.isDeaf = true;
       this.stopForBug(error);
       await this.wait(READ, error);
@@ -203,15 +205,9 @@ class Runner implements Stage {
     if (produced !== undefined) {
       const error = await this.commit(produced, new Map(gathered));
       if (error !== undefined) return await this.commitFailed(consumer, error.cause, slice);
-      this.committed();
+      member.settled();
     }
     this.forward();
-  }
-
-  /** All that was gathered. */
-  private committed(): void {
-    this.member.gathered.clear();
-    this.member.latency.committed(wallMs(this.time));
   }
 
   /** It came forward. */
@@ -247,7 +243,7 @@ class Runner implements Stage {
     if (produced !== undefined && (produced.length > 0 || gathered.size > 0)) {
       const error = await this.commit(produced, new Map([...committed, ...gathered]));
       if (error !== undefined) return await this.commitFailed(consumer, error.cause, []);
-      this.committed();
+      this.member.settled();
     }
     this.trouble.passed(IDLE);
     // While records wait that cannot be read, worked on, or committed, that trouble is not over by it.
@@ -393,6 +389,8 @@ class Runner implements Stage {
   async close(): Promise<void> {
     this.stopping = true;
     this.rest.wake();
+    // What it waits for would be worked on by nobody.
+    if (this.member.isReading) await this.leave();
     await this.running.catch(() => undefined); // Reported above.
     this.looking?.cancel();
     await this.leave();

@@ -227,3 +227,36 @@ it('a step takes as many records as have their time, and more again once they ar
   let sum = 0;
   expect(committed).toEqual(steps.map((length) => (sum += length)));
 });
+
+it.each(['ends', 'rejects'])(
+  'a stop does not wait until a record comes: what is being read %s when its consumer is closed, and that is no trouble',
+  { timeout: 10_000 },
+  async (how) => {
+    let end = (): void => undefined;
+    let polls = 0;
+    const consumer: Partial<LogConsumer> = {
+      poll: () =>
+        new Promise((resolve, reject) => {
+          polls++;
+          end = () =>
+            how === 'ends'
+              ? resolve([])
+              : reject(new HeadwaterError('LOG_UNAVAILABLE', 'the consumer is closed'));
+        }),
+      ended: () => new Set(),
+      close: () => Promise.resolve(end()),
+    };
+    const said: string[] = [];
+    const stage = runStage({
+      name: 'reading',
+      touches: 'nothing',
+      log: logOf(consumer),
+      notify: ({ text }) => void said.push(text),
+      consumer: { group: 'g', topic: 't', from: 'start', bytesMax: 1000 },
+      step: () => Promise.resolve([]),
+    });
+    await until('it to read', () => polls > 0 || undefined);
+    await stage.close();
+    expect([polls, said]).toEqual([1, []]);
+  },
+);
