@@ -37,7 +37,6 @@ import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manif
 
 const POLL_MS = 300;
 const RETRY_MS = 5000;
-/** What is lost at the same time is made again at once. */
 const GATHER_MS = 1000;
 const BRINGS_MS = 20_000;
 /** Of the lake stages, to have what was said again. */
@@ -51,6 +50,8 @@ export interface HealOptions {
   rebuild: Rebuild;
   replays: ReplayJobs;
   newId: () => string;
+  /** What is lost within so long is made again at once. */
+  gatherMs?: number;
   /** What the ledger has as arrived. */
   received?: () => SpanSet;
   /** Whether a gateway that is connected still has any of these. */
@@ -100,7 +101,7 @@ export class Heal {
     let said = '';
     while (this.isAsked && !this.stopped) {
       this.isAsked = false;
-      await this.rest(GATHER_MS);
+      await this.rest(this.options.gatherMs ?? GATHER_MS);
       try {
         this.made.begin();
         await this.round();

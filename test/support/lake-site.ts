@@ -122,7 +122,7 @@ export class LakeSite {
       (zone) => new LakeStage({ zone, log, lake, flushMs, flushBytes: 1 << 20, notify }),
     );
     const rebuild = new Rebuild(log, lake, jobs, newId);
-    const heal = new Heal({ log, lake, rebuild, replays: jobs, newId });
+    const heal = new Heal({ log, lake, rebuild, replays: jobs, newId, gatherMs: 100 });
     if (this.parts.isHealHeld === true) heal.ask = () => undefined;
     for (const stage of stages) stage.start();
     const scrub = new Scrub(lake, notify, nowMs);
