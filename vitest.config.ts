@@ -1,12 +1,12 @@
 /**
- * Three projects: `quick` needs no server; the files of `full` start real ones and run three side by side, since most of
- * their time they wait; those of `alone` assert a time or a rate, or take both cores, and come last. `npm test` runs
+ * Three projects: `quick` needs no server, and two of its files run side by side; the files of `full` start real ones, four side
+ * by side, since most of their time they wait; those of `alone` assert a time or a rate, and come last. `npm test` runs
  * `quick` beside `full`.
  */
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/services/longest-first.ts';
 
-const ALONE = ['test/e2e/{fuzz,hostile-packets,lanes}.test.ts', 'test/{sim,chaos}/**/*.test.ts'];
+const ALONE = ['test/e2e/{fuzz,hostile-packets,lanes}.test.ts'];
 /** Wide: a machine that does other work as well is no failure. What a test may take at most is half of it. */
 const LIMITS = { testTimeout: 240_000, hookTimeout: 240_000 };
 
@@ -31,8 +31,8 @@ export default defineConfig({
           // The longest of them takes a quarter of it on a quiet machine, beside `full`.
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          // By itself vitest would leave one core of two to itself. Beside `full` one is enough (scripts/test.mjs).
-          maxWorkers: Number(process.env['HEADWATER_TEST_WORKERS'] ?? 2),
+          // By itself vitest would leave one core of two to itself.
+          maxWorkers: 2,
           // One process for many files: loading what they share is half of what most of them cost.
           isolate: false,
           sequence: { groupOrder: 0 },
@@ -42,11 +42,11 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'full',
-          include: ['test/{integration,e2e}/**/*.test.ts'],
+          include: ['test/{integration,e2e,sim,chaos}/**/*.test.ts'],
           exclude: ALONE,
           ...LIMITS,
           globalSetup: 'test/services/global.ts',
-          maxWorkers: 3,
+          maxWorkers: 4,
           sequence: { groupOrder: 1 },
         },
       },

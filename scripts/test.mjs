@@ -111,7 +111,7 @@ try {
   else if (args.some((arg) => arg.startsWith('--project'))) parts = [await withServers([])];
   else
     parts = await Promise.all([
-      vitest(['quick'], { isQuiet: true, env: { HEADWATER_TEST_WORKERS: '1' } }),
+      vitest(['quick'], { isQuiet: true }),
       withServers(['full', 'alone']),
     ]);
 } catch {

@@ -8,15 +8,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startHdfs, startKafka, type Server } from './servers.ts';
+import { JAVA_FOR_A_MINUTE, startHdfs, startKafka, type Server } from './servers.ts';
 
 const STARTS: Record<string, () => Promise<Server>> = {
   kafka: startKafka,
   hdfs: startHdfs,
 };
-
-/** The quick compiler alone: halves what a start costs, of Kafka, HDFS and Spark. */
-const JAVA_FOR_A_MINUTE = '-XX:+UseSerialGC -XX:TieredStopAtLevel=1';
 
 /** Each project of a run calls it: the first one makes what all of them share, and ends it. */
 export default async function setup(): Promise<(() => Promise<void>) | undefined> {

@@ -96,6 +96,8 @@ kafka_install() {
   rm -rf "$cache/kafka-$1"; mkdir -p "$cache/kafka-$1"
   mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/kafka-$1/libs" -Dkafka.version="$1"
 }
+# Kafka's classes as this JVM keeps them: the tests start it twenty times.
+kafka_classes_install() { ( cd "$root" && "$root/node_modules/.bin/tsx" test/services/kafka-classes.ts ); }
 influxdb1_install() {
   need go "InfluxDB 1.8" "the Go toolchain"
   GOBIN="$cache/bin/influxdb1-$1" go install "github.com/influxdata/influxdb/cmd/influxd@v$1"
@@ -234,7 +236,9 @@ bring() { # NAME
     kcat) ensure_kcat ;;
     chromium) ensure_chromium ;;
     faults) ensure_faults ;;
-    kafka) once kafka 4.1.0 20 kafka_install ;;
+    kafka)
+      once kafka 4.1.0 20 kafka_install
+      once kafka-classes "4.1.0-$(java -version 2>&1 | cksum | cut -d ' ' -f 1)" 10 kafka_classes_install ;;
     influxdb1) once influxdb1 1.8.10 120 influxdb1_install ;;
     influxdb2) once influxdb2 2.7.12 300 influxdb2_install ;;
     telegraf) once telegraf 1.39.3 150 telegraf_install ;;
