@@ -76,12 +76,13 @@ function constantsOf({
   tags,
   fields,
 }: Decoded): Pick<SummarySeries, 'measurement' | 'tags' | 'constants'> {
-  const constants: Record<string, string | boolean> = {};
-  for (const [name, value] of fields) if (typeof value !== 'number') constants[name] = value;
+  // Names are the device's: by way of a map, in which `__proto__` is one like any other.
+  const constants = new Map<string, string | boolean>();
+  for (const [name, value] of fields) if (typeof value !== 'number') constants.set(name, value);
   return {
     ...(measurement === undefined ? {} : { measurement }),
     ...(tags === undefined ? {} : { tags }),
-    constants,
+    constants: Object.fromEntries(constants),
   };
 }
 
@@ -112,9 +113,13 @@ function decodableSeries(frames: StoredFrame[]): Series[] {
   return [...all.values()].filter((series) => series !== null);
 }
 
+type Group = Omit<SummarySeries, 'numbers'> & {
+  numbers: Map<string, SummarySeries['numbers'][string]>;
+};
+
 /** Entries for messages of one series in a row. */
 function summarise(samples: Sample[]): SummarySeries[] {
-  const groups = new Map<string, SummarySeries>();
+  const groups = new Map<string, Group>();
   for (const { record, decoded } of samples) {
     for (const each of decoded) {
       const constants = constantsOf(each);
@@ -125,7 +130,7 @@ function summarise(samples: Sample[]): SummarySeries[] {
           client: record.client,
           topic: record.topic,
           ...constants,
-          numbers: {},
+          numbers: new Map(),
           fromUs: record.receivedUs,
           toUs: record.receivedUs,
         };
@@ -134,17 +139,20 @@ function summarise(samples: Sample[]): SummarySeries[] {
       group.toUs = record.receivedUs;
       for (const [name, value] of each.fields) {
         if (typeof value !== 'number') continue;
-        const [count, min, max, mean] = group.numbers[name] ?? [0, value, value, 0];
-        group.numbers[name] = [
+        const [count, min, max, mean] = group.numbers.get(name) ?? [0, value, value, 0];
+        group.numbers.set(name, [
           count + 1,
           Math.min(min, value),
           Math.max(max, value),
           mean + (value - mean) / (count + 1),
-        ];
+        ]);
       }
     }
   }
-  return [...groups.values()];
+  return [...groups.values()].map((group) => ({
+    ...group,
+    numbers: Object.fromEntries(group.numbers),
+  }));
 }
 
 function rewrite(

@@ -148,6 +148,8 @@ class Message {
     const at = payload.timestamp ?? context.receivedMs;
     const before = this.birth(place.device);
     if (before !== undefined && before.at > at) return;
+    // Names are the device's: by way of a map, in which `__proto__` is one like any other.
+    const names = new Map<string, Birth['names'][string]>();
     const birth: Birth = { at, bdSeq: this.bdSeq(), aliases: {}, names: {} };
     for (const { name, alias, datatype, unit } of payload.metrics) {
       if (name === undefined) throw new Undecodable('Sparkplug: a metric of a BIRTH has no name');
@@ -161,8 +163,9 @@ class Message {
         }
         birth.aliases[String(alias)] =
           unit === undefined ? [name, datatype] : [name, datatype, unit];
-      } else birth.names[name] = unit === undefined ? [datatype] : [datatype, unit];
+      } else names.set(name, unit === undefined ? [datatype] : [datatype, unit]);
     }
+    birth.names = Object.fromEntries(names);
     context.state.set(birthKey(place, place.device), birth);
   }
 
@@ -215,7 +218,11 @@ class Message {
     const births = [this.birth(device), device === undefined ? undefined : this.birth(undefined)];
     const { name, alias } = metric;
     if (name !== undefined) {
-      const known = births.map((birth) => birth?.names[name]).find((each) => each !== undefined);
+      const known = births
+        .map((birth) =>
+          birth !== undefined && Object.hasOwn(birth.names, name) ? birth.names[name] : undefined,
+        )
+        .find((each) => each !== undefined);
       const unit = metric.unit ?? known?.[1];
       const typed =
         metric.datatype === 0 && known !== undefined ? withDatatype(metric, known[0]) : metric;
