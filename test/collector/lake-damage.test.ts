@@ -2,6 +2,7 @@
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { framesOf } from '../../collector/api/export/raw.ts';
 import { loadJobs } from '../../collector/batch/job.ts';
 import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
 import type { HealOptions } from '../../collector/heal.ts';
@@ -9,6 +10,7 @@ import { ZONES, type LakeFile, type Zone } from '../../collector/lake/layout.ts'
 import { writerOf } from '../../collector/lake/manifest.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type LogRecord } from '../../collector/log/log.ts';
+import { ANYBODY } from '../../shared/access/tokens.ts';
 import { CLOCK_SYNCHRONISED, KIND_SUMMARY } from '../../shared/frame/frame.ts';
 import { noteFrame } from '../../shared/frame/notes.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
@@ -88,6 +90,27 @@ describe('a damaged lake', () => {
     expect(summary.find(({ zone }) => zone === 'readings')?.rows).toBe(
       600 - (site.lake.check.damages[0]?.rows ?? 0),
     );
+    await site.close();
+  });
+
+  it('an export of raw messages is not said to be whole while a day of them is being made again', async () => {
+    const site = await filled();
+    site.heal.ask = () => undefined;
+    site.lake.check.onLost = () => undefined;
+    const { signal } = new AbortController();
+    const exported = async (gateways?: string[]): Promise<number> => {
+      const all = { from: undefined, to: undefined, gateway: undefined, after: undefined };
+      const identity = { ...ANYBODY, gateways: gateways && new Set(gateways) };
+      let count = 0;
+      for await (const { rows } of framesOf(site.lake, all, identity, signal)) count += rows.length;
+      return count;
+    };
+    expect(await exported()).toBe(600);
+    for (const { key } of await site.lake.files('raw')) rmSync(join(site.lakeFolder, key));
+    // Found by the first of them; of what was found no file is listed.
+    for (let tries = 0; tries < 2; tries++)
+      await expect(exported()).rejects.toMatchObject({ code: 'LAKE_UNAVAILABLE' });
+    expect(await exported(['another'])).toBe(0);
     await site.close();
   });
 

@@ -16,6 +16,7 @@ import {
 import { chunksOf, quote, type DuckDBConnection } from '../../duckdb/database.ts';
 import { interruption } from '../../duckdb/interrupt.ts';
 import type { Lake } from '../../lake/lake.ts';
+import type { FileFilter } from '../../lake/layout.ts';
 import { NO_LAKE, lakePart } from '../../lake/part.ts';
 import type { CollectorPart } from '../../part.ts';
 import { pass } from '../../store/session.ts';
@@ -150,8 +151,17 @@ interface Asked {
   after: Place | undefined;
 }
 
-/** Frames in order. A day that is merged while it is read begins again behind what was given of it. */
-async function* framesOf(
+/** Of a day of which everything is lost no file is listed: the answer would be whole without it. Throws LAKE_UNAVAILABLE. */
+function refuseLost({ check }: Lake, filter: FileFilter, { gateways }: Identity): void {
+  if (gateways === undefined || filter.gateway !== undefined) check.refuseLost('raw', filter);
+  else for (const gateway of gateways) check.refuseLost('raw', { ...filter, gateway });
+}
+
+/**
+ * Frames in order. A day that is merged while it is read begins again behind what was given of it. Throws LAKE_UNAVAILABLE, before
+ * the first or behind the last, while some of them are being made again.
+ */
+export async function* framesOf(
   lake: Lake,
   { from, to, gateway, after }: Asked,
   identity: Identity,
@@ -163,13 +173,14 @@ async function* framesOf(
     ...(gateway === undefined ? {} : { gateway }),
   };
   const days = new Map(
-    (await lake.files('raw', filter))
+    (await lake.check.files('raw', filter))
       .filter((file) => maySee(identity, file.gateway))
       .map((file): [string, Pick<Place, 'date' | 'gateway'>] => [
         `${file.date}/${file.gateway}`,
         { date: file.date, gateway: file.gateway },
       ]),
   );
+  refuseLost(lake, filter, identity);
   const began = after && `${after.date}/${after.gateway}`;
   for (const name of [...days.keys()].sort()) {
     if (began !== undefined && name < began) continue;
@@ -185,6 +196,7 @@ async function* framesOf(
       yield given;
     }
   }
+  refuseLost(lake, filter, identity);
 }
 
 /** Rows of a frame, the last of them with its cursor. */
