@@ -276,6 +276,14 @@ export const COLLECTOR_CONFIG = {
     unit: 'connections',
     about: 'Gateway connections at once.',
   },
+  'ingest.epochsPerGatewayMax': {
+    type: 'integer',
+    default: 20_000,
+    min: 100,
+    max: 1_000_000,
+    unit: 'epochs',
+    about: 'Epochs of one gateway in the ledger; it begins one at each start. More are not taken.',
+  },
   lake: {
     type: 'string',
     default: 'local',

@@ -298,7 +298,8 @@ export const GATEWAY_CONFIG = {
     min: 0,
     max: 1_000_000,
     unit: 'filters',
-    about: 'Topic filters that one client may have.',
+    about:
+      'Topic filters that one client may have, each 256 characters of a longer one counted as one more.',
   },
   'limits.subscriptionsMax': {
     type: 'integer',

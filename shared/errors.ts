@@ -29,6 +29,13 @@ export const ERRORS = {
   RECORD_REFUSED: { ...CONTRACT_ERRORS.RECORD_REFUSED, status: 422, scope: 'record' },
   STORE_UNAVAILABLE: { ...CONTRACT_ERRORS.STORE_UNAVAILABLE, status: 503, scope: 'stage' },
   STORE_RESET: { ...CONTRACT_ERRORS.STORE_RESET, status: 503, scope: 'stage' },
+  LEDGER_FULL: {
+    status: 503,
+    scope: 'request',
+    retryable: true,
+    about:
+      'The ledger keeps as much of this gateway as it may: nothing new is begun, and the gateway keeps it.',
+  },
   LAKE_UNAVAILABLE: { ...CONTRACT_ERRORS.LAKE_UNAVAILABLE, status: 503, scope: 'stage' },
   USAGE: {
     status: 400,

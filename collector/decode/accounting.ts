@@ -23,7 +23,8 @@ export function accountLoss(
 ): string {
   const { gateway, epoch } = header;
   const report = readNote(KIND_LOSS, record.value, header);
-  state.touch(state.epoch(gateway, report.epoch ?? epoch)).lose(report, arrivedOf(record));
+  const told = state.epochTold(gateway, report.epoch ?? epoch);
+  if (told !== undefined) state.touch(told).lose(report, arrivedOf(record));
   return `gateway ${gateway} reports: ${report.where}: ${report.reason}`;
 }
 
@@ -36,9 +37,11 @@ export function accountSummary(
   const summary = readNote(KIND_SUMMARY, record.value, header);
   const reason = `thinned to minimum, maximum and mean in sequence ${firstSequence} of epoch ${epoch}`;
   const ranges = summary.replaces;
-  state
-    .touch(state.epoch(gateway, summary.epoch))
-    .lose({ cause: 'thinned', where: 'buffer', reason, ranges }, arrivedOf(record));
+  const told = state.epochTold(gateway, summary.epoch);
+  if (told !== undefined)
+    state
+      .touch(told)
+      .lose({ cause: 'thinned', where: 'buffer', reason, ranges }, arrivedOf(record));
   return summary;
 }
 
@@ -54,8 +57,10 @@ export function accountStatus(
   const sending =
     status.sending === true || status.epochs.some(({ waiting }) => waiting.length > 0);
   state.touch(state.epoch(gateway, header.epoch)).spoke(arrivedMs);
-  for (const holdings of status.epochs)
-    state.touch(state.epoch(gateway, holdings.epoch)).heard(holdings, sending, arrivedMs);
+  for (const holdings of status.epochs) {
+    const told = state.epochTold(gateway, holdings.epoch);
+    if (told !== undefined) state.touch(told).heard(holdings, sending, arrivedMs);
+  }
   for (const other of state.epochsOf(gateway))
     if (!named.has(other.epoch) && other.holdsAnything)
       state.touch(other).heard(undefined, sending, arrivedMs);

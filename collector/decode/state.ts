@@ -10,6 +10,9 @@ import { TOPIC_LEDGER, type LogRecord, type Produced } from '../log/log.ts';
 import { BootClocks } from './boot-clocks.ts';
 import { CODEC_PREFIX, CodecStates } from './codec-state.ts';
 
+/** What may be configured of epochs of a gateway (`ingest.epochsPerGatewayMax`); notes can name any. */
+export const EPOCHS_TOLD_MAX = 1_000_000;
+
 /** In the ledger topic: how far a partition of raw is decoded. */
 export const DECODED_PREFIX = 'at/decode/';
 
@@ -24,7 +27,8 @@ export class PartitionState {
   readonly partition: number;
   readonly clocks = new BootClocks();
   readonly codecs = new CodecStates();
-  private readonly epochs = new Map<string, EpochLedger>();
+  /** By gateway. */
+  private readonly epochs = new Map<string, Map<string, EpochLedger>>();
   private readonly touched = new Set<EpochLedger>();
 
   constructor(partition: number) {
@@ -36,8 +40,7 @@ export class PartitionState {
     for (const { key, value, headers } of records) {
       if (key.startsWith(LEDGER_PREFIX)) {
         const record = recordOf(key, value);
-        const { gateway, epoch } = record;
-        this.epochs.set(`${gateway}/${epoch}`, new EpochLedger(gateway, epoch, record));
+        this.put(new EpochLedger(record.gateway, record.epoch, record));
       } else if (key.startsWith(CODEC_PREFIX)) {
         this.codecs.load(key, value);
       } else if (key.startsWith(HELD_PREFIX)) {
@@ -58,22 +61,33 @@ export class PartitionState {
         const { gateway, epoch, statusMs, ranges } = record;
         const told = this.epoch(gateway, epoch);
         const received = [...told.received.ranges];
-        if (statusMs > told.record.statusMs)
-          this.epochs.set(`${gateway}/${epoch}`, new EpochLedger(gateway, epoch, record));
+        if (statusMs > told.record.statusMs) this.put(new EpochLedger(gateway, epoch, record));
         for (const [from, to] of [...received, ...ranges])
           this.epoch(gateway, epoch).receive(from, to);
       }
   }
 
-  epoch(gateway: string, epoch: string): EpochLedger {
-    const name = `${gateway}/${epoch}`;
-    let ledger = this.epochs.get(name);
-    if (ledger === undefined) this.epochs.set(name, (ledger = new EpochLedger(gateway, epoch)));
+  private put(ledger: EpochLedger): EpochLedger {
+    const { gateway, epoch } = ledger;
+    let own = this.epochs.get(gateway);
+    if (own === undefined) this.epochs.set(gateway, (own = new Map()));
+    own.set(epoch, ledger);
     return ledger;
   }
 
+  epoch(gateway: string, epoch: string): EpochLedger {
+    return this.epochs.get(gateway)?.get(epoch) ?? this.put(new EpochLedger(gateway, epoch));
+  }
+
+  /** One that a note tells of. Undefined: it is new, and its gateway has told of as many as are remembered. */
+  epochTold(gateway: string, epoch: string): EpochLedger | undefined {
+    const own = this.epochs.get(gateway);
+    const isFull = own !== undefined && !own.has(epoch) && own.size >= EPOCHS_TOLD_MAX;
+    return isFull ? undefined : this.epoch(gateway, epoch);
+  }
+
   epochsOf(gateway: string): EpochLedger[] {
-    return [...this.epochs.values()].filter((ledger) => ledger.gateway === gateway);
+    return [...(this.epochs.get(gateway)?.values() ?? [])];
   }
 
   /** Its entry is written with this step. */
@@ -84,7 +98,8 @@ export class PartitionState {
 
   /** All entries are written with the next step: they were rebuilt. */
   touchAll(): void {
-    for (const ledger of this.epochs.values()) this.touched.add(ledger);
+    for (const own of this.epochs.values())
+      for (const ledger of own.values()) this.touched.add(ledger);
   }
 
   /** An entry of this partition's ledger topic; an empty value takes one back. */

@@ -16,6 +16,7 @@ import type { CollectorGuard } from '../ops/guard.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
 import { remotePart } from '../remote/part.ts';
 import { CollectorClock } from './clock.ts';
+import { EpochRoom } from './epoch-room.ts';
 import { LogSink } from './http-sink.ts';
 import { Ingest } from './ingest.ts';
 
@@ -106,6 +107,8 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
   const { config, env, notify } = site.context;
   const gatewaysMax = config['ingest.gatewaysMax'];
   const { declarations } = site.get(remotePart);
+  const ledger = site.get(ledgerPart);
+  const room = new EpochRoom(ledger, config['ingest.epochsPerGatewayMax']);
   return new Ingest(
     env,
     {
@@ -130,6 +133,7 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
       audit: guard.audit,
       refuse: () => disk.full,
       clock: site.get(clockPart),
+      room: (gateway, frames) => room.check(gateway, frames),
       told: (gateway, status) => {
         disk.newFolder.hear(gateway, status);
         declarations.heard(gateway, status);
@@ -137,7 +141,7 @@ function ingestOf(site: CollectorSite, disk: DiskGuard, guard: CollectorGuard): 
       },
     },
     site.get(logPart),
-    site.get(ledgerPart),
+    ledger,
     notify,
   );
 }

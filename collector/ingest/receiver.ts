@@ -26,6 +26,8 @@ export interface ReceiverOptions {
   pendingBytesMax: number;
   /** Undefined, or why nothing may be taken now (a nearly full disk). */
   refuse: () => string | undefined;
+  /** Throws where the ledger cannot keep apart what is new in it. */
+  room?: (gateway: string, frames: readonly { header: FrameHeader }[]) => void;
   /** Takes what a gateway's status tells of itself; what it returns is said to it. */
   told?: (gateway: string, status: Status) => RemoteConfig | undefined;
   /** A status has come from a gateway that runs in this epoch. */
@@ -183,6 +185,7 @@ export class Receiver {
     const foreign = frames.find(({ header }) => header.gateway !== gateway);
     if (foreign !== undefined)
       throw new Error(`a frame speaks for gateway '${foreign.header.gateway}'`);
+    this.options.room?.(gateway, frames);
     const arrivedMs = this.nowMs;
     const headers: Record<string, string> = { arrived: String(arrivedMs), lane: String(lane) };
     if (!this.clock.isSettled) headers[HEADER_UNSETTLED] = 'true';

@@ -4,7 +4,7 @@
  * lies behind everything that had been acknowledged when it was made.
  */
 import type { EpochHoldings, LossCause, LossReport } from '../../shared/frame/notes.ts';
-import { RangeSet, type Range } from '../../shared/model/ranges.ts';
+import { RangeSet, atMost, type Range } from '../../shared/model/ranges.ts';
 
 export interface Loss {
   from: number;
@@ -45,6 +45,9 @@ export interface EpochRecord {
 
 /** Reports kept for an epoch; the oldest give way, and the metrics still count them. */
 export const REPORTS_MAX = 1000;
+
+/** Ranges of one epoch, each of those that came and those that the gateway says it holds: its entry is written whole. */
+export const SPANS_MAX = 10_000;
 
 export class EpochLedger {
   readonly gateway: string;
@@ -119,8 +122,8 @@ export class EpochLedger {
    */
   heard(holdings: EpochHoldings | undefined, sending: boolean, atMs: number): void {
     this.statusMs = atMs;
-    this.waiting = holdings?.waiting ?? [];
-    this.history = holdings?.history ?? [];
+    this.waiting = atMost(SPANS_MAX, holdings?.waiting ?? []);
+    this.history = atMost(SPANS_MAX, holdings?.history ?? []);
     this.next = Math.max(this.next, holdings?.next ?? 1);
     const accounted = new RangeSet(this.received.ranges);
     for (const [from, to] of [...this.waiting, ...this.history]) accounted.add(from, to);

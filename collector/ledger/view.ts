@@ -73,9 +73,25 @@ export interface Standing {
   lost: (Loss & { epoch: string })[];
 }
 
+/** Of one gateway; there may be many, and each has an entry that is written often. */
+class Epochs extends Map<string, EpochRecord> {
+  /** The newest of all, epoch milliseconds. */
+  statusMs = 0;
+  private spokeMs = 0;
+
+  /** Whether the gateway has spoken since. */
+  take(record: EpochRecord): boolean {
+    const isNews = record.spokeMs > this.spokeMs;
+    this.set(record.epoch, record);
+    this.spokeMs = Math.max(this.spokeMs, record.spokeMs);
+    this.statusMs = Math.max(this.statusMs, record.statusMs);
+    return isNews;
+  }
+}
+
 export class LedgerView {
   private readonly log: Log;
-  private readonly gateways = new Map<string, Map<string, EpochRecord>>();
+  private readonly gateways = new Map<string, Epochs>();
   private readonly links = new Map<string, Link>();
   private readonly held = new Map<string, Set<string>>();
   private readonly froms = new Map<string, Map<string, string>>();
@@ -129,14 +145,22 @@ export class LedgerView {
     if (!key.startsWith(LEDGER_PREFIX)) return;
     const [gateway = '', epoch = ''] = key.slice(LEDGER_PREFIX.length).split('/');
     let epochs = this.gateways.get(gateway);
-    if (epochs === undefined) this.gateways.set(gateway, (epochs = new Map()));
+    if (epochs === undefined) this.gateways.set(gateway, (epochs = new Epochs()));
     this.onChange(gateway);
     if (value.length === 0) return void epochs.delete(epoch);
     const record = parseRecord(gateway, epoch, value);
-    const before = Math.max(0, ...[...epochs.values()].map(({ spokeMs }) => spokeMs));
-    epochs.set(epoch, record);
+    const isNews = epochs.take(record);
     // What was there at the start is no news.
-    if (this.isRead && record.spokeMs > before) this.onSpoke(gateway, epoch, record.spokeMs);
+    if (this.isRead && isNews) this.onSpoke(gateway, epoch, record.spokeMs);
+  }
+
+  /** How many epochs of a gateway there are. */
+  epochCount(gateway: string): number {
+    return this.gateways.get(gateway)?.size ?? 0;
+  }
+
+  epochOf(gateway: string, epoch: string): EpochRecord | undefined {
+    return this.gateways.get(gateway)?.get(epoch);
   }
 
   private takeLink(gateway: string, link: Link): void {
@@ -255,8 +279,7 @@ export class LedgerView {
   known(nowMs: number): { gateway: string; connected: boolean; lastSeenMs: number }[] {
     return [...this.links].map(([gateway, { connected, at }]) => {
       const isFresh = !isShared(this.log) || nowMs - at < LINK_FRESH_MS;
-      const statuses = [...(this.gateways.get(gateway)?.values() ?? [])];
-      const lastSeenMs = Math.max(at, ...statuses.map(({ statusMs }) => statusMs));
+      const lastSeenMs = Math.max(at, this.gateways.get(gateway)?.statusMs ?? 0);
       return { gateway, connected: connected && isFresh, lastSeenMs };
     });
   }
@@ -270,8 +293,7 @@ export class LedgerView {
   newestMs(): number {
     let newest = 0;
     for (const { at } of this.links.values()) newest = Math.max(newest, at);
-    for (const epochs of this.gateways.values())
-      for (const { statusMs } of epochs.values()) newest = Math.max(newest, statusMs);
+    for (const { statusMs } of this.gateways.values()) newest = Math.max(newest, statusMs);
     return newest;
   }
 

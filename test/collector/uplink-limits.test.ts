@@ -1,13 +1,16 @@
 /** Each limit that holds for all gateways of a collector, exhausted by one and asked for by another, over real sockets. */
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
+import { EpochRoom } from '../../collector/ingest/epoch-room.ts';
+import { SPANS_MAX, type EpochRecord } from '../../collector/ledger/epoch-ledger.ts';
 import { UPLINK_LIMITS, type UplinkLimitName } from '../../shared/access/limits.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
-import { encodeUp, upTopic } from '../../shared/wire/wire.ts';
+import type { Range } from '../../shared/model/ranges.ts';
+import { downTopic, encodeUp, upTopic } from '../../shared/wire/wire.ts';
 import { message } from '../contract/buffer.ts';
 import { far, type Far } from '../support/far.ts';
-import { connectPacket } from '../support/hostile.ts';
+import { connectPacket, subscribePacket } from '../support/hostile.ts';
 import { encodePublish } from '../support/load.ts';
 import { until } from '../support/process.ts';
 import { connected, rawClient, type RawClient } from '../support/raw-mqtt.ts';
@@ -22,10 +25,10 @@ afterEach(async () => {
 });
 
 /** An uplink message of one frame of `bytes`. */
-function up(gateway: string, bytes: number, sequence = 1): Buffer {
+function up(gateway: string, bytes: number, sequence = 1, epoch = 1): Buffer {
   const builder = new FrameBuilder();
   builder.add({ ...message('t'), payload: randomBytes(bytes) }, 1e15, 1);
-  const identity = { gateway, epoch: Buffer.alloc(8, 1), bootId: Buffer.alloc(16) };
+  const identity = { gateway, epoch: Buffer.alloc(8, epoch), bootId: Buffer.alloc(16) };
   return encodePublish(
     upTopic(gateway),
     encodeUp(0, [builder.finish(identity, sequence, 0, false)]),
@@ -128,6 +131,46 @@ describe('limits of the uplinks', () => {
     await until('nothing of it to be kept', () =>
       tooLarge.messages === 0 && pending.used === 0 ? true : undefined,
     );
+  });
+
+  it('a gateway that begins ever new epochs, or ever new pieces of one, fills the ledger of nobody else, and is told', async () => {
+    const known = new Map<string, { ranges: Range[] }>();
+    const ledger = {
+      isRead: true,
+      epochCount: (id: string) =>
+        [...known.keys()].filter((key) => key.startsWith(`${id}/`)).length,
+      epochOf: (id: string, epoch: string) =>
+        known.get(`${id}/${epoch}`) as EpochRecord | undefined, // What is used of it.
+    };
+    const room = new EpochRoom(ledger, 150);
+    const site = await far(cleanups, { room: (id, frames) => room.check(id, frames) });
+    const taken = site.ingest.receiver;
+    const bad = await gateway(site, 'bad', BAD);
+    const heard = new TextDecoder();
+    const name = (epoch: number): string => Buffer.alloc(8, epoch).toString('hex');
+    for (let epoch = 1; epoch <= 150; epoch++) bad.send(up('bad', 10, 1, epoch));
+    await until('as many as may be', () => taken.acknowledgedMessages === 150 || undefined);
+    // Some are in the ledger by now, which makes no more room.
+    for (let epoch = 1; epoch <= 120; epoch++)
+      known.set(`bad/${name(epoch)}`, { ranges: [[1, 1]] });
+    bad.send(subscribePacket(1, downTopic('bad')));
+    bad.send(up('bad', 10, 2, 3));
+    await until('one that is known goes on', () => taken.acknowledgedMessages === 151 || undefined);
+    bad.send(up('bad', 10, 1, 200));
+    await until(
+      'it to be told',
+      () => heard.decode(bad.received()).includes('ingest.epochsPerGatewayMax (150)') || undefined,
+    );
+    await until('it to be closed', () => bad.isClosed() || undefined);
+    const pieces = Array.from({ length: SPANS_MAX }, (_, at): Range => [3 * at + 1, 3 * at + 1]);
+    known.set(`bad/${name(1)}`, { ranges: pieces });
+    const again = await gateway(site, 'bad', BAD);
+    again.send(up('bad', 10, 2, 1));
+    await until('what joins two pieces', () => taken.acknowledgedMessages === 152 || undefined);
+    again.send(up('bad', 10, 3 * SPANS_MAX + 9, 1));
+    await until('another piece not', () => again.isClosed() || undefined);
+    expect(taken.acknowledgedMessages).toBe(152);
+    await isTaken(await gateway(site, 'good', GOOD), up('good', 100));
   });
 
   it.each(
