@@ -7,6 +7,7 @@
  *   - users: [sensor-*]                 # `*` for any run of characters; without it: everybody
  *     publish: ["devices/{client}/#"]   # topic filters; {client} and {user} stand for who it is
  *     subscribe: ["commands/{user}/#"]
+ *     shares: [workers-{user}]          # names of shared subscriptions to them ($share/NAME/…), `*` as above; any without it
  *     retain: false                     # its messages are not retained; true without it
  * ```
  *
@@ -16,6 +17,7 @@ import { parse } from 'yaml';
 import { readUserFile } from '../../shared/config/user-file.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { wildcard } from '../../shared/model/wildcard.ts';
+import { sharedParts } from '../mqtt5/topics.ts';
 import { checkTopicFilter, filterMatches } from '../../shared/mqtt/packets.ts';
 
 export interface Who {
@@ -28,10 +30,12 @@ interface Rule {
   users: ((user: string) => boolean)[] | undefined;
   publish: string[];
   subscribe: string[];
+  /** Undefined: any. */
+  shares: string[] | undefined;
   retain: boolean;
 }
 
-const KEYS = ['users', 'publish', 'subscribe', 'retain'];
+const KEYS = ['users', 'publish', 'subscribe', 'shares', 'retain'];
 
 /** A name as one topic level: separators, wildcards, `%` and control characters as %XX of their UTF-8. */
 export function asLevel(name: string): string {
@@ -40,12 +44,15 @@ export function asLevel(name: string): string {
   );
 }
 
-function fill(template: string, { user, client }: Who): string | undefined {
+function fill(template: string, { user, client }: Who, encoded = asLevel): string | undefined {
   if (template.includes('{user}') && user === undefined) return undefined;
   return template
-    .replaceAll('{client}', () => asLevel(client))
-    .replaceAll('{user}', () => asLevel(user ?? ''));
+    .replaceAll('{client}', () => encoded(client))
+    .replaceAll('{user}', () => encoded(user ?? ''));
 }
+
+/** The same in a pattern, of which a name's own star is no part. */
+const plainly = (name: string): string => asLevel(name).replaceAll('*', '%2a');
 
 /** Whether every topic that a filter matches is matched by a granted one. */
 export function filterCovers(granted: string, filter: string): boolean {
@@ -70,7 +77,7 @@ function ruleOf(value: unknown, where: string): Rule {
     return wrong('is not a set of keys');
   for (const key of Object.keys(value))
     if (!KEYS.includes(key)) wrong(`unknown key '${key}'; known are ${KEYS.join(', ')}`);
-  const { users, publish, subscribe, retain } = value as Record<string, unknown>;
+  const { users, publish, subscribe, shares, retain } = value as Record<string, unknown>;
   const list = (name: string, given: unknown): string[] => {
     const items: unknown[] = given === undefined ? [] : Array.isArray(given) ? given : [given];
     if (!items.every((each) => typeof each === 'string' && each !== ''))
@@ -93,6 +100,7 @@ function ruleOf(value: unknown, where: string): Rule {
     users: users === undefined ? undefined : list('users', users).map(wildcard),
     publish: filters('publish', publish),
     subscribe: filters('subscribe', subscribe),
+    shares: shares === undefined ? undefined : list('shares', shares),
     retain: retain !== false,
   };
 }
@@ -101,6 +109,12 @@ const grantsPublish = ({ publish }: Rule, who: Who, topic: string): boolean =>
   publish.some((template) => {
     const filter = fill(template, who);
     return filter !== undefined && filterMatches(filter, topic);
+  });
+
+const grantsShare = (shares: readonly string[], who: Who, name: string): boolean =>
+  shares.some((template) => {
+    const pattern = fill(template, who, plainly);
+    return pattern !== undefined && wildcard(pattern)(name);
   });
 
 export class AccessRules {
@@ -158,12 +172,16 @@ export class AccessRules {
     return this.of(who).some((rule) => rule.retain && grantsPublish(rule, who, topic));
   }
 
-  maySubscribe(who: Who, filter: string): boolean {
-    return this.of(who).some(({ subscribe }) =>
-      subscribe.some((template) => {
-        const granted = fill(template, who);
-        return granted !== undefined && filterCovers(granted, filter);
-      }),
+  /** Of `$share/NAME/FILTER` the filter must be granted, and the name: who is in the group takes its messages from the others. */
+  maySubscribe(who: Who, asked: string): boolean {
+    const { name, filter } = sharedParts(asked) ?? { name: undefined, filter: asked };
+    return this.of(who).some(
+      ({ subscribe, shares }) =>
+        (name === undefined || shares === undefined || grantsShare(shares, who, name)) &&
+        subscribe.some((template) => {
+          const granted = fill(template, who);
+          return granted !== undefined && filterCovers(granted, filter);
+        }),
     );
   }
 }

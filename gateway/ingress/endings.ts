@@ -8,7 +8,6 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import { CounterBy } from '../../shared/telemetry/metrics.ts';
 import { Seldom } from '../../shared/access/seldom.ts';
 import { REASON } from '../mqtt5/reasons.ts';
-import { sharedFilter } from '../mqtt5/topics.ts';
 import type { Guard } from './guard.ts';
 import type { Standings } from './standing.ts';
 import type { Subscriptions } from './subscriptions.ts';
@@ -85,7 +84,7 @@ export class Endings {
     for (const client of subscriptions.clients()) {
       const user = identities.ownerOf(client);
       const lost = [...subscriptions.of(client)].find(
-        (filter) => rules?.maySubscribe({ user, client }, sharedFilter(filter) ?? filter) === false,
+        (filter) => rules?.maySubscribe({ user, client }, filter) === false,
       );
       if (lost === undefined) continue;
       audit.say({ event: 'revoked', user, client, about: lost });

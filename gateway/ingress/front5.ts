@@ -219,7 +219,7 @@ export class Front5 implements LinkHost, BrokerHost {
     if (rules === undefined) return;
     for (const filter of [...session.subscriptions.keys()]) {
       const who = { user: session.user, client: session.clientId };
-      if (rules.maySubscribe(who, sharedFilter(filter) ?? filter)) continue;
+      if (rules.maySubscribe(who, filter)) continue;
       this.broker.unsubscribe(session, filter);
       this.context.forgetFilter(session.clientId, filter);
     }

@@ -7,7 +7,7 @@ export class Grants {
   denied = 0;
   private readonly guard: Guard;
   private readonly subscriptions: Subscriptions;
-  /** Topic filters of one client. */
+  /** Topic filters of one client, long ones counted as several: all of them are written down with each change of one. */
   private readonly perClientMax: number;
 
   constructor(guard: Guard, subscriptions: Subscriptions, perClientMax: number) {
@@ -23,18 +23,17 @@ export class Grants {
     isThere = false,
   ): 'yes' | 'not granted' | 'too many' {
     const { subscriptions, guard, perClientMax } = this;
-    const own = subscriptions.of(clientId);
     const user = guard.identities.ownerOf(clientId);
     const principal = guard.identities.principalOf(clientId) ?? '';
     const heard = sharedFilter(filter) ?? filter;
     // The broker's own topics name every client: they are nobody's to read.
     const isGranted =
       !heard.startsWith('$SYS') &&
-      (guard.rules?.maySubscribe({ user, client: clientId }, heard) ?? true);
+      (guard.rules?.maySubscribe({ user, client: clientId }, filter) ?? true);
     // Counted now: many more may be asked for before the broker says that this one is there.
     if (
       isGranted &&
-      (isThere || own.has(filter) || own.size < perClientMax) &&
+      (isThere || subscriptions.wouldHave(clientId, filter) <= perClientMax) &&
       subscriptions.add(clientId, principal, filter, isThere)
     )
       return 'yes';

@@ -40,6 +40,8 @@ interface Own {
   principal: string;
   /** As the client gave them, `$share/…` included. */
   filters: Set<string>;
+  /** As they count. */
+  weight: number;
 }
 
 /** What limits a trie of filters. */
@@ -80,6 +82,13 @@ export class Subscriptions {
     return this.byClient.get(clientId)?.filters ?? NONE;
   }
 
+  /** What the client has, with this one; a single one is never too long. */
+  wouldHave(clientId: string, filter: string): number {
+    const own = this.byClient.get(clientId);
+    if (own === undefined) return 1;
+    return own.filters.has(filter) ? 0 : own.weight + weightOf(filter);
+  }
+
   /**
    * False, and nothing is kept, when the principal's share of sessions, subscriptions or levels is reached. `isThere`: it is
    * one of a session of before a restart, which is nobody's to refuse any more.
@@ -93,9 +102,10 @@ export class Subscriptions {
     if (!isThere && !this.hasRoom(own?.principal ?? principal, levels, weight, isNew)) return false;
     if (own === undefined) {
       this.sessions.add(principal, 1);
-      this.byClient.set(clientId, (own = { principal, filters: new Set() }));
+      this.byClient.set(clientId, (own = { principal, filters: new Set(), weight: 0 }));
     }
     own.filters.add(filter);
+    own.weight += weight;
     this.subscriptions.add(own.principal, weight);
     let node = this.root;
     for (const level of levels) {
@@ -150,6 +160,7 @@ export class Subscriptions {
     if (own === undefined) return;
     for (const filter of filters) {
       if (!own.filters.delete(filter)) continue;
+      own.weight -= weightOf(filter);
       this.subscriptions.give(own.principal, weightOf(filter));
       this.prune(filter, own.principal);
     }

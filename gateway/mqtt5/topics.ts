@@ -31,11 +31,13 @@ interface Node<S> {
 
 const freshNode = <S>(): Node<S> => ({ children: new Map(), plain: new Map(), groups: new Map() });
 
-/** The filter of `$share/NAME/FILTER`, or undefined for what is none [MQTT-4.8.2-1] [MQTT-4.8.2-2]. */
-export function sharedFilter(filter: string): string | undefined {
-  const match = /^\$share\/([^/+#]+)\/(.+)$/s.exec(filter);
-  return match?.[2];
+/** The parts of `$share/NAME/FILTER`, or undefined for what is none [MQTT-4.8.2-1] [MQTT-4.8.2-2]. */
+export function sharedParts(filter: string): { name: string; filter: string } | undefined {
+  const [, name, heard] = /^\$share\/([^/+#]+)\/(.+)$/s.exec(filter) ?? [];
+  return name === undefined || heard === undefined ? undefined : { name, filter: heard };
 }
+
+export const sharedFilter = (filter: string): string | undefined => sharedParts(filter)?.filter;
 
 export interface Matched<S> {
   readonly plain: readonly Subscription<S>[];

@@ -9,7 +9,7 @@ import { MIB, connectPacket, subscribePacket } from '../support/hostile.ts';
 import { encodePublish } from '../support/load.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 import { connected, rawClient } from '../support/raw-mqtt.ts';
-import { P, connect5, publish5, reader5 } from '../support/raw-mqtt5.ts';
+import { P, connect5, connected5, publish5, reader5, subscribe5 } from '../support/raw-mqtt5.ts';
 
 let running: RunningGateway | undefined;
 afterEach(async () => {
@@ -102,4 +102,20 @@ it('what thousands of connections remember comes out of one room, and comes back
   const before = heldBytes();
   for (let times = 0; times < 4; times++) await once();
   expect(heldBytes() - before).toBeLessThan(4 * MIB);
+});
+
+it('long filters count as several of a client, since all that it has is written down with each change', async () => {
+  const { port } = await start();
+  const five = await connected5(port, 'hoard', {
+    username: LOGIN.user,
+    password: LOGIN.password,
+    properties: [P.sessionExpiry(600)],
+  });
+  const reasonOf = async (id: number, filter: string): Promise<number | undefined> => {
+    five.send(subscribe5(id, [[filter, 0]]));
+    return (await five.next(9)).body.at(-1);
+  };
+  expect(await reasonOf(1, `a/${'x'.repeat(60_000)}`)).toBe(0);
+  expect(await reasonOf(2, `b/${'x'.repeat(60_000)}`)).toBe(0x97);
+  expect(await reasonOf(3, 'short')).toBe(0x97);
 });
