@@ -32,6 +32,9 @@ import { summaryReadings } from './summary-readings.ts';
 /** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
 const READINGS_PER_RECORD = 1000;
 const BYTES_PER_RECORD = 256 * 1024;
+/** So many messages, or bytes of them, are decoded in one go: some take milliseconds each. */
+const MESSAGES_AT_ONCE = 32;
+const BYTES_AT_ONCE = 32 * 1024;
 const COMMAND_TOPIC_CHARS_MAX = 4096;
 /** Leftovers that have been told, remembered; beyond it they are told again. */
 const TOLD_MAX = 10_000;
@@ -111,22 +114,24 @@ export class FrameDecoder {
 
   /** The fresh messages of a frame. */
   readings(job: FrameJob): Produced[] {
-    const { frame, header, arrivedMs, offsetUs, usedUs } = job;
+    const portions = this.portions(job);
+    let next = portions.next();
+    while (next.done !== true) next = portions.next();
+    return next.value;
+  }
+
+  /** The same; whoever asks for the next portion may let others have their turn before. */
+  *portions(job: FrameJob): Generator<undefined, Produced[]> {
+    const { frame, header, arrivedMs, offsetUs, usedUs, replay } = job;
+    // What comes into force meanwhile is for the next frame.
+    const { mappings } = this;
     const { gateway, epoch } = header;
     const produced: Produced[] = [];
     const seed = identitySeed(gateway, epoch);
     let readings: Reading[] = [];
     let removed: Reading[] = [];
     let bytes = 0;
-    const { replay } = job;
-    const isAgain = replay !== undefined || job.isAgain === true;
-    const isTimed = usedUs === undefined && job.isUnsettled !== true;
-    const headers: Record<string, string> = isAgain
-      ? { [HEADER_AGAIN]: 'true' }
-      : isTimed
-        ? arrival(arrivedMs)
-        : {};
-    if (job.saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(job.saidMs));
+    const headers = headersOf(job);
     const flush = (): void => {
       if (readings.length + removed.length > 0)
         produced.push(this.record(header, arrivedMs, readings, headers, removed));
@@ -135,7 +140,14 @@ export class FrameDecoder {
       bytes = 0;
     };
     const context = this.contextOf(job, produced);
+    let count = 0;
+    let size = 0;
     for (const message of readRecords(frame, header)) {
+      size += message.payload.length;
+      if (++count >= MESSAGES_AT_ONCE || size >= BYTES_AT_ONCE) {
+        yield;
+        count = size = 0;
+      }
       if (!job.isFresh(message.sequence)) continue;
       if (replay !== undefined && !replay.isWanted(message)) continue;
       if (usedUs === undefined && replay === undefined) this.decodedMessages++;
@@ -143,11 +155,11 @@ export class FrameDecoder {
       this.place(context, message, deviceReceivedUs + offsetUs, arrivedMs);
       const late = arrivedMs - message.receivedUs / 1000 > LATE_MS;
       try {
-        const decoded = decodeRecord(message, seed, context, this.mappings);
+        const decoded = decodeRecord(message, seed, context, mappings);
         let taken = this.admit(job, message, decoded);
         if (usedUs !== undefined) {
           this.place(context, message, deviceReceivedUs + usedUs, arrivedMs);
-          const before = decodeRecord(message, seed, context, this.mappings);
+          const before = decodeRecord(message, seed, context, mappings);
           removed.push(...without(before.readings, decoded.readings));
           taken = moved(taken, before.readings);
         }
@@ -361,10 +373,20 @@ export class FrameDecoder {
   }
 }
 
-/** For who measures how long readings take. */
-const arrival = (arrivedMs: number): Record<string, string> => ({
-  [HEADER_ARRIVED]: String(arrivedMs),
-});
+function headersOf({
+  replay,
+  usedUs,
+  saidMs,
+  arrivedMs,
+  ...job
+}: FrameJob): Record<string, string> {
+  const said: Record<string, string> =
+    saidMs === undefined ? {} : { [HEADER_SAID]: String(Math.round(saidMs)) };
+  if (replay !== undefined || job.isAgain === true) return { [HEADER_AGAIN]: 'true', ...said };
+  // For who measures how long readings take.
+  const isTimed = usedUs === undefined && job.isUnsettled !== true;
+  return isTimed ? { [HEADER_ARRIVED]: String(arrivedMs), ...said } : said;
+}
 
 const hasFields = ({ fields }: Reading): boolean => {
   for (const _name in fields) return true;

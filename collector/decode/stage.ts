@@ -1,5 +1,6 @@
 /** The decode stage: the step of `step.ts` over a log, with its state loaded from the ledger topic or, without one, rebuilt. */
-import { processTime, type Time } from '../../shared/env/env.ts';
+import { setImmediate } from 'node:timers/promises';
+import { monotonicMs, processTime, type Time } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { LEDGER_PREFIX } from '../ledger/view.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
@@ -18,6 +19,8 @@ import { DecodeStep } from './step.ts';
 const STEP_BYTES_MAX = 1024 * 1024;
 /** Others of this process wait while it decodes. */
 const STEP_MS = 40;
+/** And within a step for so long. */
+const TURN_MS = 10;
 const REBUILD_BYTES_MAX = 4 * 1024 * 1024;
 
 export class DecodeStage {
@@ -96,11 +99,23 @@ export class DecodeStage {
         if (this.told === 'said') await this.log.madeUp?.('ledger');
         this.told = this.told === 'anew' ? 'said' : undefined;
         const records = this.places.fresh(given);
-        const { produced } = this.decode.step(this.state, records);
+        const { produced } = await this.inTurns(this.decode.portions(this.state, records));
         return [...produced, ...this.places.after(records, offsets)];
       },
       passOver: (offsets) => this.places.after([], offsets),
     });
+  }
+
+  /** A frame may hold many messages that take long: whatever else this process does has its turn in between. */
+  private async inTurns<T>(portions: Iterator<undefined, T>): Promise<T> {
+    let sinceMs = monotonicMs(this.time);
+    let next = portions.next();
+    for (; next.done !== true; next = portions.next()) {
+      if (monotonicMs(this.time) - sinceMs < TURN_MS) continue;
+      await setImmediate();
+      sinceMs = monotonicMs(this.time);
+    }
+    return next.value;
   }
 
   /** Its own place, where the ledger knows one. */

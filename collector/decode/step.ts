@@ -59,10 +59,22 @@ export class DecodeStep {
 
   /** Does not throw for anything that a record holds. */
   step(state: DecodeState, records: readonly StoredRecord[]): StepResult {
+    const portions = this.portions(state, records);
+    let next = portions.next();
+    while (next.done !== true) next = portions.next();
+    return next.value;
+  }
+
+  /** The same; whoever asks for the next portion may let others have their turn before. */
+  *portions(
+    state: DecodeState,
+    records: readonly StoredRecord[],
+  ): Generator<undefined, StepResult> {
     const produced: Produced[] = [];
     for (const record of records) {
       try {
-        this.frame(state.of(record.partition), record, checkFrame(record.value), produced);
+        const header = checkFrame(record.value);
+        yield* this.frame(state.of(record.partition), record, header, produced);
       } catch (error) {
         // A frame that was whole on arrival is damaged in the log: its bytes go where a person sees them.
         produced.push(this.damaged(record, messageOf(error)));
@@ -86,13 +98,16 @@ export class DecodeStep {
     });
   }
 
-  private frame(
+  private *frame(
     state: PartitionState,
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
-  ): void {
-    if (header.kind === KIND_STATUS) return accountStatus(state, record, header);
+  ): Generator<undefined, void> {
+    if (header.kind === KIND_STATUS) {
+      accountStatus(state, record, header);
+      return;
+    }
     const { gateway, epoch, firstSequence, count } = header;
     // A part of a note has no place of its own: the last one has it, and ends what is said again.
     const last = firstSequence + Math.max(1, count) - 1;
@@ -110,23 +125,24 @@ export class DecodeStep {
         this.duplicateMessages += received
           .within(firstSequence, last)
           .reduce((sum, [a, b]) => sum + b - a + 1, 0);
-      this.records(state, record, header, isFresh, produced);
+      yield* this.records(state, record, header, isFresh, produced);
     } else this.note(state, record, header, produced);
     if (count > 0) ledger.receive(firstSequence, last);
   }
 
-  private records(
+  private *records(
     state: PartitionState,
     record: StoredRecord,
     header: FrameHeader,
     isFresh: (sequence: number) => boolean,
     produced: Produced[],
-  ): void {
+  ): Generator<undefined, void> {
     const known = BootClocks.believes(header)
       ? { offsetUs: 0, isFinal: true }
       : state.clocks.resolve(header);
     const job = jobOf(state, record, header, known?.offsetUs ?? 0, isFresh);
-    if (known !== undefined) for (const each of this.decoder.readings(job)) produced.push(each);
+    if (known !== undefined)
+      for (const each of yield* this.decoder.portions(job)) produced.push(each);
     if (known?.isFinal !== true || mayMove(record, header))
       holdFrame(state, record, job, known?.offsetUs, this.decoder, produced);
   }

@@ -9,7 +9,7 @@
 import { mkdir } from 'node:fs/promises';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, quote, type DuckDBConnection } from './database.ts';
-import { interruption } from './interrupt.ts';
+import { interruption, settle } from './interrupt.ts';
 
 export interface SealedLimits {
   memoryBytes: number;
@@ -151,6 +151,7 @@ export async function sealed<T>(
   } finally {
     clearTimeout(timer);
     interrupted.end();
+    await settle(connection);
     connection.closeSync();
     instance.closeSync();
   }

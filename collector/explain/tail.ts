@@ -1,8 +1,11 @@
 /** What the log has of a topic and the lake has not yet, or all of it where there is no lake: read through once, within limits. */
+import { setImmediate } from 'node:timers/promises';
 import type { Log, StoredRecord } from '../log/log.ts';
 import { lakeGroup, type LAKE_TOPICS } from '../log/topics.ts';
 
 const POLL_MS = 25;
+/** What is made of records takes longer than their reading: others have their turn after so long. */
+const TURN_MS = 10;
 const POLL_BYTES = 1024 * 1024;
 
 export interface ScanLimits {
@@ -45,9 +48,14 @@ export async function scan(
     onAssign: (partition) => Promise.resolve(from?.get(partition)),
   });
   let bytes = 0;
+  let turnMs = performance.now();
   try {
     for (;;) {
       for (const record of await consumer.poll(POLL_MS)) {
+        if (performance.now() - turnMs > TURN_MS) {
+          await setImmediate();
+          turnMs = performance.now();
+        }
         bytes += record.value.length;
         if (record.offset < (from?.get(record.partition) ?? 0)) continue;
         if (take(record) === true) return undefined;

@@ -14,6 +14,7 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { appendValue, quote, type DuckDBConnection } from '../duckdb/database.ts';
+import { settle } from '../duckdb/interrupt.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { adopt, all, keepMarks } from './duckdb-marks.ts';
@@ -381,6 +382,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     } catch (error) {
       throw this.file.failed(error, false);
     } finally {
+      await settle(connection);
       connection.closeSync();
     }
   }

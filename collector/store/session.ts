@@ -11,7 +11,7 @@ import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Series } from './duckdb-catalog.ts';
 import type { Recentable } from './duckdb-recent.ts';
 import type { TailPoints } from './tails.ts';
-import { givenUp, interruption, type Interruption } from '../duckdb/interrupt.ts';
+import { givenUp, interruption, settle, type Interruption } from '../duckdb/interrupt.ts';
 import { chunksOf, type DuckDBConnection, type Pass } from '../duckdb/database.ts';
 
 const CALLS_MAX = 2;
@@ -203,6 +203,7 @@ export class Session {
     if (this.ended === undefined) this.end('gone');
     await this.running;
     this.interruption.end();
+    await gate.pass(() => settle(this.connection));
     this.connection.closeSync();
   }
 }
