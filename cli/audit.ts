@@ -4,6 +4,7 @@ import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { rangesText } from '../shared/model/ranges.ts';
 import { ask, tell } from './api.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
@@ -64,7 +65,7 @@ export function auditText(report: Report): string {
       `Not compared, since rows of the lake are being made again: ${left.length === 1 ? '' : `${left.length} days, `}${left.slice(0, RANGES_SHOWN).join(', ')}. Run it again.`,
     );
   if (isCut) lines.push('There is more than is looked at in one audit: run it again.');
-  return `${lines.join('\n')}\n`;
+  return linesText(lines);
 }
 
 export async function audit(args: string[]): Promise<void> {

@@ -5,6 +5,7 @@ import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { didYouMean } from '../shared/config/nearest.ts';
 import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
+import { printable } from '../shared/telemetry/log.ts';
 import { ask, tell } from './api.ts';
 
 const { usual, min, max } = BACK_AFTER_SECONDS;
@@ -70,7 +71,7 @@ function lineOf({ target, settings, first, released, held }: Declared): string {
   const pairs = Object.entries(settings).map(([key, value]) => `${key}=${valueText(value)}`);
   const stage = released
     ? ''
-    : `\tfirst on ${first.join(', ')}${held === null ? '' : `; HELD: ${held}`}`;
+    : `\tfirst on ${first.join(', ')}${held === null ? '' : `; HELD: ${printable(held)}`}`;
   return `${target}\t${pairs.length === 0 ? 'nothing' : pairs.join(' ')}${stage}\n`;
 }
 

@@ -6,6 +6,7 @@ import { loadConfig } from '../shared/config/spec.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { SIDES, configuration, type Side } from './doctor/configuration.ts';
 import { fail, ok, tried, warn, type Finding } from './doctor/finding.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 import { clock, node, writable } from './doctor/machine.ts';
 import { lake, log, store } from './doctor/servers.ts';
 
@@ -93,6 +94,6 @@ export async function doctor(args: string[]): Promise<void> {
     ...(typeof file === 'string' ? await configuration({ file, side, flags }) : await named(flags)),
     ...(typeof http === 'string' ? await collector(http) : []),
   ];
-  for (const { level, text } of findings) process.stdout.write(`${level.padEnd(4)}  ${text}\n`);
+  process.stdout.write(linesText(findings.map(({ level, text }) => `${level.padEnd(4)}  ${text}`)));
   process.exit(findings.some(({ level }) => level === 'fail') ? 1 : 0);
 }

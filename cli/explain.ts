@@ -3,6 +3,7 @@ import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask } from './api.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
@@ -110,7 +111,7 @@ function text(point: Point): string {
       `${job} of ${date}, run ${iso(ran)}: ${read ? 'read it' : 'ran before it'}`,
     ]);
   for (const each of unknown) lines.push(['unknown', each]);
-  return `${lines.map(([name, value]) => `${name.padEnd(10)} ${value}`).join('\n')}\n`;
+  return linesText(lines.map(([name, value]) => `${name.padEnd(10)} ${value}`));
 }
 
 export async function explain(args: string[]): Promise<void> {
@@ -136,6 +137,6 @@ export async function explain(args: string[]): Promise<void> {
   else process.stdout.write(answer.points.map(text).join('\n'));
   if (answer.points.length === 0)
     process.stderr.write(
-      `explain: there is no such point; headwater query shows which there are\n${answer.unknown.map((each) => `not looked at: ${each}\n`).join('')}`,
+      `explain: there is no such point; headwater query shows which there are\n${linesText(answer.unknown.map((each) => `not looked at: ${each}`))}`,
     );
 }

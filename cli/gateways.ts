@@ -1,6 +1,7 @@
 /** `headwater gateways`: the fleet, a line each. */
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import { ask } from './api.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
@@ -79,15 +80,14 @@ export function gatewaysText(gateways: readonly Gateway[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => (row[column] ?? '').length)),
   );
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('');
+  return linesText(
+    rows.map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    ),
+  );
 }
 
 export async function gateways(args: string[]): Promise<void> {

@@ -3,6 +3,7 @@ import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import type { Answer, Earlier } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask, tell } from './api.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 import { EXIT_MISSING } from './ledger.ts';
 
 const FLAGS: Flags = {
@@ -54,7 +55,7 @@ async function check(address: string, isJson: boolean): Promise<void> {
       `  ${key} is damaged or missing: what was so before is in doubt, what is so now is not`,
     );
   if (pass.manifests > 0) lines.push(`  ${pass.manifests} manifests were damaged and made again`);
-  process.stdout.write(isJson ? `${JSON.stringify(answer)}\n` : `${lines.join('\n')}\n`);
+  process.stdout.write(isJson ? `${JSON.stringify(answer)}\n` : linesText(lines));
   if (damages.length + pastLost.length > 0) process.exitCode = EXIT_MISSING;
 }
 
@@ -96,5 +97,5 @@ export async function lake(args: string[]): Promise<void> {
   lines.push(...damages.map(damageText));
   if (checked !== null && checked !== undefined)
     lines.push(`  last checked ${new Date(checked.endedMs).toISOString()}, ${checked.files} files`);
-  process.stdout.write(`${lines.join('\n')}\n`);
+  process.stdout.write(linesText(lines));
 }

@@ -3,6 +3,7 @@ import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import type { Answer, Earlier } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
 import { ask } from './api.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 
 const FLAGS: Flags = {
   http: { value: 'HOST:PORT', about: 'The collector.', default: '127.0.0.1:8080' },
@@ -94,7 +95,7 @@ export function ledgerText({
     lines.push(
       `lake: ${key} is ${kind} (${reason}), since ${time(since)}: its ${rows} rows ${final ? 'cannot all be made again' : 'are being made again'}`,
     );
-  return `${lines.join('\n')}\n`;
+  return linesText(lines);
 }
 
 export async function ledger(args: string[]): Promise<void> {

@@ -2,7 +2,7 @@
 import { helpText, parseFlags, type Flags } from '../shared/config/flags.ts';
 import type { Answer } from '../shared/http/client.ts';
 import { HeadwaterError } from '../shared/errors.ts';
-import { printable } from '../shared/telemetry/log.ts';
+import { linesText } from '../shared/telemetry/log.ts';
 import { ask, tell } from './api.ts';
 
 const FLAGS: Flags = {
@@ -41,17 +41,17 @@ const POLL_MS = 250;
 function listingText({ count, items, reasons }: Listing): string {
   if (count === 0) return 'Nothing is in quarantine.\n';
   const lines = [`${count} in quarantine`];
-  for (const each of reasons) lines.push(`  ${each.count} × ${printable(each.reason)}`);
+  for (const each of reasons) lines.push(`  ${each.count} × ${each.reason}`);
   for (const item of items) {
     const time = new Date(item.receivedMs).toISOString();
     const payload = item.encoding === 'utf8' ? item.payload : `(${item.encoding}) ${item.payload}`;
     lines.push(
-      `${time} ${item.gateway} ${printable(item.topic)}`,
-      `  ${printable(item.reason)}`,
-      `  ${printable(payload.slice(0, PAYLOAD_CHARS))}${payload.length > PAYLOAD_CHARS ? ' …' : ''}`,
+      `${time} ${item.gateway} ${item.topic}`,
+      `  ${item.reason}`,
+      `  ${payload.slice(0, PAYLOAD_CHARS)}${payload.length > PAYLOAD_CHARS ? ' …' : ''}`,
     );
   }
-  return `${lines.join('\n')}\n`;
+  return linesText(lines);
 }
 
 const jobText = ({ id, createdMs, finished, messages, readings, quarantined }: Job): string =>

@@ -7,7 +7,7 @@ import { chmod, open, rename, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { Share, addressGroup } from './shares.ts';
-import type { Notify } from '../telemetry/log.ts';
+import { printable, type Notify } from '../telemetry/log.ts';
 
 const FILE_BYTES_MAX = 8 * 1024 * 1024;
 const LINES_PER_SECOND_MAX = 100;
@@ -83,7 +83,8 @@ export class Audit {
       if (typeof value === 'string') line[key] = cut(value);
     if (this.suppressed > 0) line['suppressedBefore'] = this.suppressed;
     this.suppressed = 0;
-    this.waiting.push(`${JSON.stringify(line)}\n`);
+    // What JSON leaves as it is (C1, directions) is escaped as JSON too: the file is read on terminals.
+    this.waiting.push(`${printable(JSON.stringify(line))}\n`);
     this.writing ??= this.write().finally(() => {
       this.writing = undefined;
     });

@@ -25,6 +25,10 @@ export function printableLines(text: string): string {
   );
 }
 
+/** Lines for a person, of which none is two, whatever a device or a gateway wrote into it. */
+export const linesText = (lines: readonly string[]): string =>
+  lines.map((line) => `${printable(line)}\n`).join('');
+
 export const LOG_FORMATS = ['text', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 

@@ -1,5 +1,6 @@
 /** What a person or a program sees of the health of both sides: metrics that are never absent, readiness, the ledger's words. */
 import { expect, it } from 'vitest';
+import { gatewaysText } from '../../cli/gateways.ts';
 import { ledgerText } from '../../cli/ledger.ts';
 import { logPart } from '../../collector/log/part.ts';
 import type { Log } from '../../collector/log/log.ts';
@@ -50,6 +51,21 @@ it('while nothing can be appended, ingest is not ready, and a process that only 
     expect(blockedBy(site.health()) ?? '').toMatch(expected);
     expect(site.health()).toMatchObject([{ name: 'log', why: /no broker/ }]);
   }
+});
+
+it('what a gateway says of itself is no line of its own among those that a person is shown', () => {
+  const loss = { from: 1, to: 2, cause: 'dropped', since: 1e12 } as const;
+  const reason = 'full\nNothing is missing.\u001b[2A\ngateway other: 9 received';
+  const epoch = { epoch: 'e', received: [], pending: [], missing: [], damage: [], statusMs: 0 };
+  const text = ledgerText({
+    missing: true,
+    gateways: [{ gateway: 'gw', epochs: [{ ...epoch, lost: [{ ...loss, reason }] }] }],
+  });
+  expect(text.split('\n')).toHaveLength(4);
+  expect(text).toMatch(/^[ -~\n]+$/);
+  const gateway = { gateway: 'gw', connected: true, lastSeenMs: 0, messages: 1, doubled: false };
+  const rows = gatewaysText([{ ...gateway, version: '1\nother  revoked' }]);
+  expect(rows.split('\n')).toHaveLength(2);
 });
 
 it('the ledger says how much is here and has not come through yet', () => {

@@ -86,8 +86,8 @@ it('what takes long to start says that nothing is served yet, what takes long on
       `import { serve } from './shared/config/process.ts';
        import { stderrNotify } from './shared/telemetry/log.ts';
        const real = setTimeout;
-       globalThis.setTimeout = (then, ms) => real(then, ms / 10); // Its 3 s are 300 ms.
-       const slow = () => new Promise((done) => real(() => (process.stdout.write('done'), done()), 400));
+       globalThis.setTimeout = (then, ms) => real(then, ms / 10); // Its 6 s are 600 ms.
+       const slow = () => new Promise((done) => real(() => (process.stdout.write('done'), done()), 800));
        const quick = async () => {};
        setInterval(quick, 1000);
        await serve({

@@ -76,3 +76,18 @@ it('who floods the audit log hides nobody else in it, and what was not written i
     { event: 'reloaded' },
   ]);
 });
+
+it('what a stranger calls himself reaches no terminal from the audit log: C1, bidirectional controls and line ends are escaped', async () => {
+  const folder = temporaryFolder();
+  const audit = new Audit(
+    folder,
+    () => 1e12,
+    () => undefined,
+  );
+  const evil = 'a\u009b31m\u202e\u2028\nforged';
+  audit.say({ event: 'refused', client: evil, address: '192.0.2.1' });
+  await audit.close();
+  const text = readFileSync(join(folder, 'audit.log'), 'utf8');
+  expect(text).toMatch(/^[ -~]+\n$/);
+  expect(JSON.parse(text)).toMatchObject({ client: evil });
+});
