@@ -5,7 +5,9 @@ import { expect, it } from 'vitest';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { TOPIC_QUARANTINE, TOPIC_RESULTS } from '../../collector/log/log.ts';
 import { topics } from '../../collector/log/topics.ts';
+import { send } from '../../collector/stream/delivery/senders.ts';
 import { DeliveryStages } from '../../collector/stream/delivery/stage.ts';
+import type { WebhookTarget } from '../../collector/stream/delivery/targets.ts';
 import { STREAM } from '../../collector/stream/results.ts';
 import { ALERTS } from '../../collector/stream/rules.ts';
 import { processTime } from '../../shared/env/env.ts';
@@ -13,6 +15,34 @@ import { processTimers } from '../../shared/env/timers.ts';
 import { decodeQuarantined } from '../../shared/model/quarantine-record.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { temporaryFolder, until } from '../support/process.ts';
+
+it('an alert is not sent on to another address that its webhook answers with', async () => {
+  const inside: string[] = [];
+  const within = createServer((request, response) => {
+    inside.push(`${request.method} ${request.url}`);
+    response.end();
+  });
+  await new Promise<void>((resolve) => within.listen(0, '127.0.0.1', resolve));
+  const secret = `http://127.0.0.1:${(within.address() as AddressInfo).port}/latest/meta-data`;
+  let asked = 0;
+  const outside = createServer((_request, response) => {
+    const status = [301, 302, 303, 307, 308][asked++ % 5] as number;
+    response.writeHead(status, { location: secret }).end();
+  });
+  await new Promise<void>((resolve) => outside.listen(0, '127.0.0.1', resolve));
+  const alert = { rule: 'r', status: 'firing', time: '', reason: '' } as const;
+  const target: WebhookTarget = {
+    kind: 'webhook',
+    name: 'hook',
+    url: `http://127.0.0.1:${(outside.address() as AddressInfo).port}/`,
+    authorizationFile: undefined,
+    allowPlaintext: false,
+  };
+  for (let tries = 0; tries < 5; tries++)
+    await expect(send(target, { ...alert, message: '', tags: {}, id: '' })).rejects.toThrow();
+  expect([asked, inside]).toEqual([5, []]);
+  for (const server of [within, outside]) server.close();
+});
 
 it('an alert that its webhook answers 422 goes to quarantine after ten tries, and those behind it arrive; 500 is waited for, and who says when to come again is asked no sooner', async () => {
   const taken: string[] = [];
