@@ -10,11 +10,14 @@ import { fromEpoch, isHistoric, isPlausible, type EpochUnit } from './time.ts';
 
 const HEAD_CHARS = 4096;
 
-/** Whether a payload looks like line protocol: `name[,tag=value] field=value [time]`, after comments. Decided before anything else is tried. */
+/**
+ * Whether a payload looks like line protocol: `name[,tag=value] field=value [time]`, after comments. Decided before anything
+ * else is tried. A time or a number is no name: a log line begins so, and each would be another measurement.
+ */
 export function looksLikeLineProtocol(text: string): boolean {
   if (!text.includes('=')) return false;
   const head = text.slice(0, HEAD_CHARS).replace(/^(?:\s*#[^\n]*\n|\s*\n)+/, '');
-  return /^[^\s{["#,][^\n=]*?(,[^\n]*?=[^\n]*?)* [^\s=][^\n=]*=([-+]?\d|[-+]?\.\d|"|[tTfF]|[-+]?nan|[-+]?inf)/i.test(
+  return /^(?![-+]?\d[-+.:/\dTZ]*[ ,])[^\s{["#,][^\n=]*?(,[^\n]*?=[^\n]*?)* [^\s=][^\n=]*=([-+]?\d|[-+]?\.\d|"|[tTfF]|[-+]?nan|[-+]?inf)/i.test(
     head,
   );
 }

@@ -19,6 +19,9 @@ const WORDS: ReadonlyMap<string, Tree> = new Map<string, Tree>([
   ['True', true],
   ['False', false],
   ['None', null],
+  ['TRUE', true],
+  ['FALSE', false],
+  ['NULL', null],
 ]);
 /** A time without quotes can be nothing else. */
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.]*(?:Z|[-+]\d\d:?\d\d)?$/;

@@ -9,7 +9,7 @@
  */
 import { Fields, POINTS_MAX, Undecodable, type Decoded, type Problem } from './codec.ts';
 import { fromEpoch, isPlausible, type DeviceTime } from './time.ts';
-import { isObject, own, type Tree, type TreeObject } from './tree.ts';
+import { isObject, own, Untold, type Tree, type TreeObject } from './tree.ts';
 
 /** RFC 8428, table 4: CBOR's integer labels (as text: keys of a tree are). */
 const LABELS: Record<string, string> = {
@@ -38,25 +38,44 @@ const VERSION = 10;
 
 const labelOf = (key: string): string => LABELS[key] ?? key;
 
-/** Whether a document is a SenML pack: an array of records with SenML's labels alone, of which one has a value. */
-export function isSenml(value: Tree): value is TreeObject[] {
-  if (!Array.isArray(value) || value.length === 0) return false;
+const TEXTS = new Set(['bn', 'bu', 'n', 'u', 'vs']);
+const VALUES = ['v', 'vs', 'vb', 'vd', 's'];
+
+/** Whether it is what the label asks for: elsewhere `t` is a type, and `v` a value of any. */
+function isOfLabel(label: string, value: Tree): boolean {
+  if (value instanceof Untold) return true;
+  if (label === 'vb') return typeof value === 'boolean';
+  if (label === 'vd') return typeof value === 'string' || value instanceof Uint8Array;
+  if (TEXTS.has(label)) return typeof value === 'string';
+  return typeof value === 'number' || typeof value === 'bigint';
+}
+
+/** Whether a document looks like a SenML pack: an array of records with SenML's labels alone, of which one has a value. */
+export function isSenml(document: Tree): document is TreeObject[] {
+  if (!Array.isArray(document) || document.length === 0) return false;
   let named = false;
   let valued = false;
-  for (const record of value) {
+  for (const record of document) {
     if (!isObject(record)) return false;
-    for (const key of Object.keys(record)) {
+    for (const [key, value] of Object.entries(record)) {
       const label = labelOf(key);
-      if (!NAMES.has(label)) return false;
+      if (!NAMES.has(label) || !isOfLabel(label, value)) return false;
       if (label === 'n' || label === 'bn') named = true;
-      if (['v', 'vs', 'vb', 'vd', 's'].includes(label)) valued = true;
+      if (VALUES.includes(label)) valued = true;
     }
   }
   return named && valued;
 }
 
-function number(record: TreeObject, label: string): number | undefined {
+/** Throws Undecodable where there are two of it. */
+function valueOf(record: TreeObject, label: string): Exclude<Tree, Untold> | undefined {
   const value = record[label];
+  if (value instanceof Untold) throw new Undecodable(value.reason);
+  return value;
+}
+
+function number(record: TreeObject, label: string): number | undefined {
+  const value = valueOf(record, label);
   if (value === undefined) return undefined;
   if (typeof value === 'bigint') return Number(value);
   if (typeof value !== 'number') throw new Undecodable(`SenML: '${label}' is not a number`);
@@ -64,7 +83,7 @@ function number(record: TreeObject, label: string): number | undefined {
 }
 
 function text(record: TreeObject, label: string): string | undefined {
-  const value = record[label];
+  const value = valueOf(record, label);
   if (value === undefined) return undefined;
   if (typeof value !== 'string') throw new Undecodable(`SenML: '${label}' is not a text`);
   return value;
@@ -86,7 +105,10 @@ function labelled(record: TreeObject): TreeObject {
     // RFC 8428, section 4.4: a label that ends with '_' must be understood, or the pack is to be refused.
     if (label.endsWith('_'))
       throw new Undecodable(`SenML: '${label}' must be understood and is not`);
-    if (NAMES.has(label)) result[label] = own(record, key) as Tree;
+    if (!NAMES.has(label)) continue;
+    // As an integer and as its name: nobody knows which is meant.
+    const isAgain = Object.hasOwn(result, label);
+    result[label] = isAgain ? new Untold(`SenML: two '${label}'`) : (own(record, key) as Tree);
   }
   return result;
 }
@@ -103,7 +125,7 @@ function valuesOf(record: TreeObject, base: Base): Fields {
   if (kinds.length > 1) throw new Undecodable(`SenML: a record has both ${kinds.join(' and ')}`);
   const sum = number(record, 's');
   const isEmpty = kinds.length === 0 && sum === undefined;
-  const { v, vb, vd } = record;
+  const [v, vb, vd] = ['v', 'vb', 'vd'].map((label) => valueOf(record, label));
   if (typeof v === 'bigint' && (base.value ?? 0) === 0) fields.set('value', v);
   else if (v !== undefined) fields.set('value', (number(record, 'v') ?? 0) + (base.value ?? 0));
   // RFC 8428, section 4.5.3: with a base value or base sum a record without either still says it.

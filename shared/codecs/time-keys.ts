@@ -26,6 +26,7 @@ const WORDS = [
   'ts ms',
   'event time',
   'device time',
+  'local time',
   'sample time',
   'sampled at',
   'measured at',

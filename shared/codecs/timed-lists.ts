@@ -1,7 +1,9 @@
 /**
  * Lists whose elements are measurements of their own: objects of which some have a time, objects that each are a name
- * with its value (`[{"id":"101","val":4},…]`), of which each name is a series, and rows that begin with their time
- * (`[[1790000000,21.5],…]`). A value that stands with its time in an object is one, too (`{"value":21.5,"time":…}`).
+ * with its value (`[{"id":"101","val":4},…]`) or of another device (`[{"mac":"AC23","rssi":-61},…]`), of which each is a
+ * series, and rows that begin with their time (`[[1790000000,21.5],…]`). Numbers with the text of their time before or
+ * behind them (`[21.5,45,"2026-05-01T10:00:00Z"]`) and a value that stands with its time in an object
+ * (`{"value":21.5,"time":…}`) are one, too.
  */
 import { POINTS_MAX } from './codec.ts';
 import type { TimeForm } from './device-time.ts';
@@ -38,6 +40,7 @@ const NAMES = [
   'signal',
   'sensor',
   'channel',
+  'flag',
   'n',
   'N',
   'k',
@@ -136,10 +139,29 @@ function timedRows(
   return rows;
 }
 
+/** Numbers and one text at the end, or at the beginning, that is their time. */
+function timedRow(
+  row: readonly Tree[],
+  receivedMs: number,
+  rules: TimeRules,
+): TreeObject | undefined {
+  const isLast = typeof row.at(-1) === 'string';
+  const ts = row.at(isLast ? -1 : 0);
+  if (row.length < 2 || typeof ts !== 'string') return undefined;
+  const cells = Object.entries(isLast ? row.slice(0, -1) : { ...row, 0: null });
+  if (!cells.every(([, cell]) => cell === null || typeof cell === 'number')) return undefined;
+  if (timeUnder('ts', ts, receivedMs, rules) === undefined) return undefined;
+  return { ts, ...Object.fromEntries(cells) };
+}
+
 /** Members that say which device an object of a list is of. */
 const DEVICES = [
   'mac',
   'MAC',
+  'dmac',
+  'macAddress',
+  'mac_address',
+  'addr',
   'devEui',
   'devEUI',
   'DevEUI',
@@ -161,9 +183,11 @@ const DEVICES = [
   'node',
 ];
 
-/** The member that says of each which device it is of. */
-const deviceKey = (list: readonly TreeObject[]): string | undefined =>
-  DEVICES.find((key) => list.every((each) => nameOf(each, key) !== undefined));
+/** The member that says of each which device it is of; where they have no times, each of another. */
+function deviceKey(list: readonly TreeObject[], isTimed: boolean): string | undefined {
+  const [first] = list as readonly [TreeObject, ...TreeObject[]];
+  return DEVICES.find((key) => nameOf(first, key) !== undefined && isNameKey(list, key, isTimed));
+}
 
 /** Undefined: it is no measurements of their own. */
 export function apartOf(
@@ -178,14 +202,16 @@ export function apartOf(
       : undefined;
   const rows = timedRows(value, receivedMs, rules);
   if (rows !== undefined) return { name, elements: rows, named: undefined };
+  const row = timedRow(value, receivedMs, rules);
+  if (row !== undefined) return { name, elements: [row], named: undefined };
   const isTimed = isTimedList(value, receivedMs, rules);
   const named = namedList(value, isTimed);
-  if (!isTimed && named === undefined) return undefined;
-  const elements = value as TreeObject[]; // Both are lists of objects.
-  const device = named === undefined ? deviceKey(elements) : undefined;
+  if (!areObjects(value)) return undefined;
+  const device = named === undefined ? deviceKey(value, isTimed) : undefined;
+  if (!isTimed && named === undefined && device === undefined) return undefined;
   return {
     name,
-    elements,
+    elements: value,
     named: device === undefined ? named : { name: device, value: undefined, unit: undefined },
   };
 }

@@ -4,10 +4,11 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { connectAsync } from 'mqtt';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { shippedMappings } from '../../collector/decode/mapping/shipped.ts';
-import { comparable, corpus, corpusFiles, golden, yamlOf } from '../support/corpus.ts';
+import { comparable, corpus, corpusFiles, golden, isOwn, yamlOf } from '../support/corpus.ts';
 import { encodePublish } from '../support/load.ts';
 import { headwater, run, temporaryFolder, until, type Headwater } from '../support/process.ts';
 import { connected } from '../support/raw-mqtt.ts';
@@ -65,12 +66,12 @@ function asideOf(told: readonly string[], isRestStored: boolean): string[] {
   ];
 }
 
-/** Messages of the corpus that need nothing, or a mapping whose topic is theirs alone. */
+/** Messages of the corpus, but those whose mapping would take others' too. */
 function messages(zone: string | undefined): Wanted[] {
   return corpusFiles().flatMap((file) => {
     const become = golden(file);
     return corpus(file).flatMap((message, index): Wanted[] => {
-      if (message.zone !== zone || message.script !== undefined) return [];
+      if (message.zone !== zone || !isOwn(message)) return [];
       const all = become[index] ?? [];
       const readings = all.flatMap((each) => {
         if (typeof each === 'string') return [];
@@ -86,13 +87,20 @@ function messages(zone: string | undefined): Wanted[] {
   });
 }
 
-const ownMappings = (): string => {
+/** A mapping file of what users write, in a folder with their scripts. */
+function ownMappings(folder: string): string {
   const entries = corpusFiles()
     .flatMap(corpus)
-    .filter(({ mapping }) => mapping.length > 0)
-    .map((message) => (yamlOf(message) ?? '').replace('mappings:\n', ''));
-  return `mappings:\n${entries.join('')}`;
-};
+    .filter((message) => yamlOf(message) !== undefined && isOwn(message))
+    .map((message, index) => {
+      const script = `own-${index}.js`;
+      if (message.script !== undefined) writeFileSync(join(folder, script), message.script);
+      return (yamlOf(message) ?? '').replace('mappings:\n', '').replace('own.js', script);
+    });
+  const path = join(folder, 'own.yaml');
+  writeFileSync(path, `mappings:\n${entries.join('')}`);
+  return path;
+}
 
 const keyOf = (measurement: string, tags: object, field: string): string =>
   JSON.stringify([measurement, Object.entries(tags).sort(), field]);
@@ -108,8 +116,7 @@ describe.each([
 
   beforeAll(async () => {
     const folder = temporaryFolder();
-    const mappings = join(folder, 'own.yaml');
-    writeFileSync(mappings, ownMappings());
+    const mappings = ownMappings(folder);
     const flags = ['mqtt', 'http', 'gateway-http', 'uplink'].flatMap((name) => [
       `--${name}`,
       '127.0.0.1:0',
@@ -166,13 +173,30 @@ describe.each([
 
   it('what waits in quarantine is what has to, with its reason', async () => {
     const { items } = await getJson<{ items: { topic: string; reason: string }[] }>(
-      `http://${server.address['http']}/api/v1/quarantine?limit=100`,
+      `http://${server.address['http']}/api/v1/quarantine?limit=1000`,
     );
     const wanted = all.flatMap(({ topic, aside }) => aside.map((reason) => `${topic}: ${reason}`));
     const got = items.map(({ topic, reason }) => `${topic}: ${comparable(reason)}`);
     expect(got.sort()).toEqual(wanted.sort());
   });
 });
+
+/** What no line of the corpus can say: properties, scripts, and more than there may be. */
+const BEYOND = `mappings:
+  - topic: beyond/properties
+    measurement: { property: kind }
+    tags: { site: { property: site } }
+  - topic: beyond/script
+    script: own.js
+  - topic: beyond/wave
+    points:
+      - { each: samples.*, measurement: wave, field: g, time: { from: $.start, unit: ms, step: $.dt } }
+      - { each: ., measurement: wave, fields: [dt] }
+`;
+const SCRIPT = `function decodeUplink({ bytes, topic, properties }) {
+  console.log('seen', topic);
+  return { data: { bad: NaN, good: bytes[0], of: topic.split('/')[1], site: properties.site } };
+}`;
 
 describe('a device that nobody knows', () => {
   const folder = temporaryFolder();
@@ -187,18 +211,72 @@ describe('a device that nobody knows', () => {
     ).series.flatMap(({ points }) => points.map((point) => (point as unknown[])[1]));
 
   beforeAll(async () => {
-    writeFileSync(inForce, 'mappings: []\n');
-    server = await headwater([
-      'up',
-      '--no-sample',
-      '--data',
-      join(folder, 'data'),
-      '--mappings',
-      inForce,
-      ...['mqtt', 'http', 'gateway-http', 'uplink'].flatMap((name) => [`--${name}`, '127.0.0.1:0']),
+    writeFileSync(inForce, BEYOND);
+    writeFileSync(join(folder, 'own.js'), SCRIPT);
+    const flags = ['mqtt', 'http', 'gateway-http', 'uplink'].flatMap((name) => [
+      `--${name}`,
+      '127.0.0.1:0',
     ]);
+    server = await headwater(
+      ['up', '--no-sample', '--data', join(folder, 'data'), '--mappings', inForce, ...flags],
+      { HEADWATER_DECODE_FIELDS_PER_TOPIC_MAX: '20' },
+    );
   });
   afterAll(() => server.kill());
+
+  it('scripts with NaN and a console, user properties, a waveform; too many names and values wait with their cure', async () => {
+    const client = await connectAsync(`mqtt://127.0.0.1:${server.port('mqtt')}`, {
+      protocolVersion: 5,
+    });
+    const send = (topic: string, payload: string | Buffer): Promise<unknown> =>
+      client.publishAsync(topic, payload, {
+        qos: 1,
+        properties: { userProperties: { kind: 'climate', site: 'leeds' } },
+      });
+    const start = Date.now() - 60_000;
+    const many = (count: number): string =>
+      JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, at])));
+    await send('beyond/properties', '{"t":21.5}');
+    await send('beyond/script', Buffer.from([45]));
+    await send(
+      'beyond/wave',
+      JSON.stringify({ start, dt: 0.002, samples: Array.from({ length: 1024 }, (_, at) => at) }),
+    );
+    await send('beyond/names', many(30));
+    await send('beyond/values', many(1001));
+    await client.endAsync();
+    const http = server.address['http'] ?? '';
+    await settled(server.address['gateway-http'] ?? '', http);
+    const exported = await fetch(`http://${http}/api/v1/export?format=jsonl`);
+    const rows = (await exported.text())
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Row);
+    const found = (measurement: string): unknown[] =>
+      rows
+        .filter((row) => row.measurement === measurement)
+        .map(({ field, tags: { gateway: _gateway, ...tags }, value }) => [field, tags, value]);
+    expect(found('climate')).toEqual([['t', { site: 'leeds' }, 21.5]]);
+    expect(found('script').sort()).toEqual([
+      ['good', {}, 45],
+      ['of_text', {}, 'script'],
+      ['site_text', {}, 'leeds'],
+    ]);
+    expect(
+      rows
+        .filter(({ field }) => field === 'g')
+        .map(({ time, value }) => [time - start, value])
+        .sort(([one], [other]) => (one as number) - (other as number)),
+    ).toEqual(Array.from({ length: 1024 }, (_, at) => [at * 2, at]));
+    expect(found('names')).toHaveLength(20);
+    const { items } = await getJson<{ items: { topic: string; reason: string }[] }>(
+      `http://${http}/api/v1/quarantine`,
+    );
+    expect(Object.fromEntries(items.map(({ topic: of, reason }) => [of, reason]))).toEqual({
+      'beyond/names': expect.stringMatching(/fieldsPerTopicMax.*each: "\{id\}"/),
+      'beyond/values': expect.stringMatching(/more than 1000 values.*each: PATH/),
+    });
+  });
 
   it('from its payload over a trial to its numbers, those of before too', async () => {
     const client = await connected(server.port('mqtt'), 'tank');

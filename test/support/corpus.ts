@@ -86,11 +86,17 @@ const ENVELOPES = [
   },
 ];
 
+const envelopeOf = (topic: string) => ENVELOPES.find(({ begins }) => topic.startsWith(begins));
+
+/** Whether what a user writes for it is for its topic alone, so that all messages can stand side by side. */
+export const isOwn = ({ topic, script }: Message): boolean =>
+  script === undefined || envelopeOf(topic) === undefined;
+
 /** What a user writes for a message, as a mapping file; undefined: nothing. */
 export function yamlOf({ topic, mapping, script }: Message): string | undefined {
   if (mapping.length > 0) return `mappings:\n  - ${mapping.join('\n    ')}\n`;
   if (script === undefined) return undefined;
-  const envelope = ENVELOPES.find(({ begins }) => topic.startsWith(begins));
+  const envelope = envelopeOf(topic);
   if (envelope === undefined)
     return `mappings:\n  - topic: ${topic}\n    codec: bytes\n    script: own.js\n`;
   const { bytes, port, time } = envelope;

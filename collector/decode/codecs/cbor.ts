@@ -1,10 +1,17 @@
 /**
- * CBOR (RFC 8949) as a tree, by cborg: strict about lengths and duplicate keys. Integer keys become their digits,
- * integers beyond 2^53 stay whole, bytes stay bytes; tags 0 and 1 are times, 2 and 3 large integers, 4 and 5 fractions,
- * 55799 (this is CBOR) and tags that nobody knows are looked through; those that stand for what was said elsewhere are
- * refused. The only file that imports cborg.
+ * CBOR (RFC 8949) as a tree, by cborg: strict about lengths. Integer keys become their digits, a key that comes twice
+ * has no value (as in JSON), integers beyond 2^53 stay whole, bytes stay bytes; tags 0 and 1 are times, 2 and 3 large
+ * integers, 4 and 5 fractions, 55799 (this is CBOR) and tags that nobody knows are looked through; those that stand for
+ * what was said elsewhere are refused. The only file that imports cborg.
  */
-import { decode, decodeFirst, type DecodeOptions, type TagDecodeControl } from 'cborg';
+import {
+  decodeFirst,
+  Token,
+  Tokenizer,
+  Type,
+  type DecodeOptions,
+  type TagDecodeControl,
+} from 'cborg';
 import { DEPTH_MAX, POINTS_MAX, Undecodable } from '../../../shared/codecs/codec.ts';
 import { fromText, type DeviceTime } from '../../../shared/codecs/time.ts';
 import { Moment, Untold, type Tree } from '../../../shared/codecs/tree.ts';
@@ -53,6 +60,8 @@ function refused(tag: number): never {
 }
 
 type TagDecoder = (control: TagDecodeControl) => unknown;
+/** No tag of a payload: one that `MapsMarked` puts before each map. */
+const MAP_FOLLOWS = -1;
 const KNOWN: Record<number, TagDecoder> = {
   0: (value) => ofDateText(value()),
   1: (value) => ofEpoch(value()),
@@ -60,6 +69,7 @@ const KNOWN: Record<number, TagDecoder> = {
   3: (value) => ofBytes(value(), true),
   4: (value) => ofFraction(value(), 10),
   5: (value) => ofFraction(value(), 2),
+  [MAP_FOLLOWS]: (value) => new Entries(value.entries()),
   ...Object.fromEntries(REFERRING.map((tag) => [tag, () => refused(tag)])),
 };
 
@@ -67,14 +77,21 @@ const KNOWN: Record<number, TagDecoder> = {
 const lookThrough: TagDecoder = (value) => value();
 const TAGS = new Proxy(KNOWN, { get: (known, tag) => known[Number(tag)] ?? lookThrough });
 
-/** Keys as text; two keys that become one are refused. */
+/** A map as what it has, in its order, a key that comes again too. */
+export class Entries {
+  readonly list: [unknown, unknown][];
+  constructor(list: [unknown, unknown][]) {
+    this.list = list;
+  }
+}
+
+/** Keys as text; nobody knows which of two that become one is meant. */
 function keyed(entries: Iterable<[unknown, unknown]>, depth: number): Tree {
   const result = new Map<string, Tree>();
   for (const [key, value] of entries) {
     if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint')
       throw new Undecodable(`a map has a key that is neither text nor a whole number`);
     const name = String(key);
-    // Nobody knows which of the two is meant.
     const isAgain = result.has(name);
     const child = treeOf(value, depth + 1);
     result.set(name, isAgain ? new Untold(`a map has two keys '${name.slice(0, 40)}'`) : child);
@@ -100,6 +117,7 @@ export function treeOf(value: unknown, depth = 0): Tree {
   if (value instanceof Moment || value instanceof Uint8Array) return value;
   if (Array.isArray(value)) return value.map((each) => treeOf(each, depth + 1));
   if (value instanceof Map) return keyed(value, depth);
+  if (value instanceof Entries) return keyed(value.list, depth);
   return keyed(Object.entries(value), depth);
 }
 
@@ -110,15 +128,43 @@ const OPTIONS: DecodeOptions = {
   tags: TAGS,
 };
 
+/** cborg's maps refuse a key that comes again, or keep the last: behind a tag it gives a map's entries as they are. */
+class MapsMarked extends Tokenizer {
+  #map: Token | undefined;
+
+  override next(): Token {
+    const map = this.#map;
+    this.#map = undefined;
+    if (map !== undefined) return map;
+    const token = super.next();
+    if (!Type.equals(token.type, Type.map)) return token;
+    this.#map = token;
+    return new Token(Type.tag, MAP_FOLLOWS);
+  }
+}
+
 function notCbor(error: unknown): never {
   if (error instanceof Undecodable) throw error;
   throw new Undecodable(`not CBOR: ${messageOf(error)}`, { cause: error });
 }
 
+/** The first item, and what is behind it. */
+function first(payload: Uint8Array): [unknown, Uint8Array] {
+  try {
+    return decodeFirst(payload, OPTIONS) as [unknown, Uint8Array];
+  } catch (error) {
+    if (!messageOf(error).includes('repeat map key')) throw error;
+    const tokenizer = new MapsMarked(payload, OPTIONS);
+    return decodeFirst(payload, { ...OPTIONS, tokenizer }) as [unknown, Uint8Array];
+  }
+}
+
 /** Throws Undecodable. */
 export function decodeCbor(payload: Uint8Array): Tree {
   try {
-    return treeOf(decode(payload, OPTIONS));
+    const [item, behind] = first(payload);
+    if (behind.length > 0) throw new Undecodable('not CBOR: bytes behind its end');
+    return treeOf(item);
   } catch (error) {
     return notCbor(error);
   }
@@ -129,7 +175,7 @@ export function decodeCborSequence(payload: Uint8Array): Tree {
   const items: Tree[] = [];
   try {
     for (let rest = payload; rest.length > 0; ) {
-      const [item, behind] = decodeFirst(rest, OPTIONS) as [unknown, Uint8Array];
+      const [item, behind] = first(rest);
       items.push(treeOf(item, 1));
       if (items.length > POINTS_MAX)
         throw new Undecodable(`a CBOR sequence of more than ${POINTS_MAX} items`);

@@ -6,7 +6,7 @@ import { Decoder, ExtData, ExtensionCodec, decodeTimestampToTimeSpec } from '@ms
 import { Undecodable } from '../../../shared/codecs/codec.ts';
 import { Moment, isObject, type Tree } from '../../../shared/codecs/tree.ts';
 import { messageOf } from '../../../shared/errors.ts';
-import { treeOf } from './cbor.ts';
+import { Entries, treeOf } from './cbor.ts';
 
 const extensions = new ExtensionCodec();
 extensions.register({
@@ -19,13 +19,15 @@ extensions.register({
   },
 });
 
-/** Extensions that nobody knows, as their bytes. */
-function withoutExtensions(value: unknown): unknown {
+/** Extensions that nobody knows, as their bytes; objects as their entries, by the keys that they came with. */
+function plain(value: unknown, keyOf: (key: string) => string): unknown {
   if (value instanceof ExtData) return value.data;
-  if (Array.isArray(value)) return value.map(withoutExtensions);
+  if (Array.isArray(value)) return value.map((each) => plain(each, keyOf));
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Moment || value instanceof Uint8Array) return value;
-  return new Map(Object.entries(value).map(([key, child]) => [key, withoutExtensions(child)]));
+  return new Entries(
+    Object.entries(value).map(([key, child]) => [keyOf(key), plain(child, keyOf)]),
+  );
 }
 
 function entriesOf(value: Tree): number {
@@ -34,9 +36,8 @@ function entriesOf(value: Tree): number {
   return Object.values(value).reduce<number>((sum, each) => sum + 1 + entriesOf(each), 0);
 }
 
-/** Throws Undecodable. */
-export function decodeMsgpack(payload: Uint8Array): Tree {
-  // The library's objects lose a key that comes twice; the count tells.
+/** The tree, and how many keys its maps have. `isNumbered`: with a number before each key, so that none is another's. */
+function treeAndKeys(payload: Uint8Array, isNumbered: boolean): { tree: Tree; keys: number } {
   let keys = 0;
   const decoder = new Decoder({
     extensionCodec: extensions,
@@ -45,16 +46,21 @@ export function decodeMsgpack(payload: Uint8Array): Tree {
       if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint')
         throw new Undecodable('a map has a key that is neither text nor a whole number');
       keys++;
-      return String(key);
+      return isNumbered ? `${keys}:${key}` : String(key);
     },
   });
-  let tree: Tree;
+  const keyOf = (key: string): string => (isNumbered ? key.slice(key.indexOf(':') + 1) : key);
   try {
-    tree = treeOf(withoutExtensions(decoder.decode(payload)));
+    return { tree: treeOf(plain(decoder.decode(payload), keyOf)), keys };
   } catch (error) {
     if (error instanceof Undecodable) throw error;
     throw new Undecodable(`not MessagePack: ${messageOf(error)}`, { cause: error });
   }
-  if (entriesOf(tree) !== keys) throw new Undecodable('a map has a key twice');
-  return tree;
+}
+
+/** Throws Undecodable. */
+export function decodeMsgpack(payload: Uint8Array): Tree {
+  const { tree, keys } = treeAndKeys(payload, false);
+  // The library's objects lose a key that comes twice; the count tells.
+  return entriesOf(tree) === keys ? tree : treeAndKeys(payload, true).tree;
 }

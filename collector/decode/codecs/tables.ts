@@ -5,7 +5,7 @@
 import { POINTS_MAX, Undecodable, type Problem } from '../../../shared/codecs/codec.ts';
 import { closing, parseDeviceJson, parseJson } from '../../../shared/codecs/exact-json.ts';
 import { scalarTree } from '../../../shared/codecs/scalar.ts';
-import { isObject, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
+import { isObject, Untold, type Tree, type TreeObject } from '../../../shared/codecs/tree.ts';
 
 /** As C and Python write numbers that are none. */
 const NO_NUMBER = /^[-+]?(?:nan|inf|infinity)$/i;
@@ -16,12 +16,15 @@ export function valueOf(given: string): Tree {
   return NO_NUMBER.test(text) ? Number.NaN : scalarTree(text);
 }
 
-/** Two places of one name would bend one of them. */
+/** Nobody knows which of two values of one name is meant. */
 export function objectOf(entries: Iterable<[string, Tree]>): TreeObject {
   const result = new Map<string, Tree>();
   for (const [name, value] of entries) {
-    if (result.has(name)) throw new Undecodable(`two values have the name '${name.slice(0, 40)}'`);
-    result.set(name, value);
+    const isAgain = result.has(name);
+    result.set(
+      name,
+      isAgain ? new Untold(`two values have the name '${name.slice(0, 40)}'`) : value,
+    );
   }
   return Object.fromEntries(result);
 }
@@ -67,7 +70,9 @@ export function guessedDocuments(text: string): Tree | undefined {
       document.push(...found);
     } else if (depth === 0 && !BETWEEN.has(each)) return undefined;
   }
-  return depth === 0 && document.length > 1 ? (asOne(document) ?? document) : undefined;
+  if (depth !== 0 || document.length === 0) return undefined;
+  // One of a list without brackets, or of a statement: `{…};`.
+  return document.length === 1 ? document[0] : (asOne(document) ?? document);
 }
 
 function asOne(parts: readonly Tree[]): TreeObject | undefined {
@@ -100,8 +105,12 @@ export function guessedLines(text: string): Tree[] | undefined {
   return document;
 }
 
-/** A word, with its value where it has one: a word without is passed over whole, not once more from each of its letters. */
-const PAIR = /([^\s=:,;&]+)(?:\s*[=:]\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?/g;
+/**
+ * A word, with its value where it has one: a word without is passed over whole, not once more from each of its letters. A
+ * comma between digits is the value's (`21,5`), unless a name comes behind it.
+ */
+const PAIR =
+  /([^\s=:,;&]+)(?:\s*[=:]\s*("(?:[^"\\]|\\.)*"|(?:[^\s,;]|(?<=\d),(?=\d[^\s=:,;]*(?!\s*[=:])(?:[\s,;]|$)))*))?/g;
 
 /** Throws Undecodable. */
 export function keyValueTree(text: string): Tree {
@@ -130,7 +139,9 @@ export function guessedQuery(text: string): Tree | undefined {
   if (!trimmed.includes('&') || !QUERY.test(trimmed)) return undefined;
   try {
     const document = queryTree(trimmed);
-    return Object.values(document).some((each) => typeof each === 'number') ? document : undefined;
+    const values = Object.values(document);
+    if (values.some((each) => each instanceof Untold)) return undefined;
+    return values.some((each) => typeof each === 'number') ? document : undefined;
   } catch (error) {
     if (error instanceof Undecodable) return undefined;
     throw error;
