@@ -17,7 +17,7 @@ import { bytesOf, inflated } from './inner-bytes.ts';
 import { applyRule } from './mapping/apply.ts';
 import type { InnerCodec, Mapping, ScriptCodec } from './mapping/mapping.ts';
 import type { Candidate, Mappings, Meaning } from './mapping/mappings.ts';
-import { root, valueAt } from './mapping/path.ts';
+import { root, valueAt, withoutPlace } from './mapping/path.ts';
 import { refined } from './mapping/point.ts';
 import { hasValue, leftOver } from './mapping/rest.ts';
 import { holds, type Rule, type RuleContext } from './mapping/rule.ts';
@@ -170,15 +170,14 @@ export class MessageDecoder {
     const { script, inner } = mapping;
     if (script !== undefined) return this.scripted(candidate, script, codec);
     const parsed = this.parse(codec, mapping);
-    if (!('document' in parsed))
-      return { points: this.tagged(candidate, parsed.points), problems: parsed.problems };
-    const outcome =
-      inner === undefined
-        ? this.ruled(candidate, parsed.document)
-        : this.within(candidate, inner, parsed.document);
-    if (parsed.problems !== undefined)
-      outcome.problems = [...parsed.problems, ...(outcome.problems ?? [])];
-    return outcome;
+    if (!('document' in parsed)) {
+      const { points, problems, guessedOf } = parsed;
+      if (guessedOf !== undefined && mapping.hasPlaces) return this.ruled(candidate, guessedOf);
+      return { points: this.tagged(candidate, points), problems };
+    }
+    return inner === undefined
+      ? told(mapping, parsed, this.ruled(candidate, parsed.document))
+      : told(mapping, parsed, this.within(candidate, inner, parsed.document));
   }
 
   /** A message that carries the id of one before it: sent again by its sender, not measured again. */
@@ -216,8 +215,11 @@ export class MessageDecoder {
     const bytes = bytesOf(valueAt(root(document), inner.from), inner.encoding, inner.from.text);
     const { latestMs } = this.context;
     const parsed = parseAs(inner.codec, Buffer.from(bytes), { receivedMs: latestMs });
-    if ('document' in parsed) return this.ruled(candidate, beside(document, parsed.document));
-    const outer = this.ruled(candidate, document);
+    if ('document' in parsed) {
+      const both = this.ruled(candidate, beside(document, parsed.document));
+      return told(candidate.mapping, parsed, both);
+    }
+    const outer = this.ruled(candidate, withoutPlace(document, inner.from.segments));
     const [first] = outer.points;
     const points = parsed.points.map((each) => {
       const point: Decoded = { ...each, tags: { ...first?.tags, ...each.tags } };
@@ -227,7 +229,8 @@ export class MessageDecoder {
       point.tags = this.mappings.shared(point.tags ?? {});
       return point;
     });
-    return { points, problems: parsed.problems };
+    const around = outer.points.filter((each) => !isEmpty(each));
+    return told(candidate.mapping, parsed, { ...outer, points: [...points, ...around] });
   }
 
   /** Conditions on a payload that cannot be read do not hold. */
@@ -348,6 +351,22 @@ export class MessageDecoder {
     point.tags = this.mappings.shared(tags);
     if (isRuled && rule.hasFixedTags) candidate.fixedTags.set(rule, point.tags);
   }
+}
+
+/** With what the codec could not read, and the words that it passed over. */
+function told(
+  { name, isRestTold }: Mapping,
+  { problems, words }: Parsed,
+  outcome: Outcome,
+): Outcome {
+  if (problems === undefined && words === undefined) return outcome;
+  const all = [...(problems ?? []), ...(outcome.problems ?? [])];
+  const left = [...(outcome.left?.paths ?? []), ...((isRestTold ? words : undefined) ?? [])];
+  return {
+    points: outcome.points,
+    problems: all.length === 0 ? undefined : all,
+    left: left.length === 0 ? undefined : { mapping: name, paths: left },
+  };
 }
 
 const isEmpty = ({ fields }: Decoded): boolean => fields.isEmpty;

@@ -27,7 +27,11 @@ import { HeadwaterError } from '../../../shared/errors.ts';
 import { hasControl, textOf } from './text.ts';
 
 /** A document, of which a mapping or the default makes points; or the points themselves, and what of the payload is wrong. */
-export type Parsed = ({ document: Tree } | { points: Decoded[] }) & { problems?: Problem[] };
+export type Parsed = ({ document: Tree } | { points: Decoded[]; guessedOf?: Tree }) & {
+  problems?: Problem[];
+  /** Of the payload, what is no value of any name. */
+  words?: readonly string[];
+};
 
 /** What is known besides the bytes. */
 export interface Hints {
@@ -162,9 +166,10 @@ const ROWS = [
     name: 'key-value',
     contentTypes: [],
     gives: 'document',
-    about: '`a=1 b=2`, separated by spaces, commas, semicolons or line ends',
+    about:
+      '`a=1 b=2`, separated by spaces, commas, semicolons or line ends; words without a value are told',
     recognised: '',
-    parse: text(keyValueTree),
+    parse: (payload, { charset }) => keyValueTree(textOf(payload, charset)),
   },
   {
     name: 'query-string',
@@ -308,7 +313,8 @@ export const codecNames = (): CodecName[] => ['auto', ...BY_NAME.keys(), ...ADDE
 export const codecOfContentType = (type: string): CodecName | undefined =>
   BY_TYPE.get((type.split(';')[0] ?? '').trim().toLowerCase());
 
-/** A document that a guess has found, as SenML where it is. */
+/** A document that a guess has found, as SenML where it looks so; a mapping's rules may want the document. */
 export function adopted(document: Tree, receivedMs: number): Parsed {
-  return isSenml(document) ? decodeSenml(document, receivedMs) : { document };
+  if (!isSenml(document)) return { document };
+  return { ...decodeSenml(document, receivedMs), guessedOf: document };
 }

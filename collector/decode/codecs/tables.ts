@@ -112,16 +112,23 @@ export function guessedLines(text: string): Tree[] | undefined {
 const PAIR =
   /([^\s=:,;&]+)(?:\s*[=:]\s*("(?:[^"\\]|\\.)*"|(?:[^\s,;]|(?<=\d),(?=\d[^\s=:,;]*(?!\s*[=:])(?:[\s,;]|$)))*))?/g;
 
-/** Throws Undecodable. */
-export function keyValueTree(text: string): Tree {
-  const pairs = [...text.matchAll(PAIR)].filter(([, , value]) => value !== undefined);
-  if (pairs.length === 0) throw new Undecodable('there is no key=value in it');
-  return objectOf(
-    pairs.map(([, name = '', value = '']) => [
-      name,
-      value.startsWith('"') ? value.slice(1, -1).replaceAll(/\\(.)/g, '$1') : valueOf(value),
-    ]),
-  );
+/** Words without a value that are told. */
+const WORDS_MAX = 20;
+const WORD_CHARS = 40;
+
+/** The pairs, and the words that are none. Throws Undecodable. */
+export function keyValueTree(text: string): { document: TreeObject; words: string[] } {
+  const entries: [string, Tree][] = [];
+  const words = new Set<string>();
+  for (const [, name = '', value] of text.matchAll(PAIR)) {
+    if (value === undefined) {
+      if (words.size < WORDS_MAX) words.add(name.slice(0, WORD_CHARS));
+    } else if (value.startsWith('"'))
+      entries.push([name, value.slice(1, -1).replaceAll(/\\(.)/g, '$1')]);
+    else entries.push([name, valueOf(value)]);
+  }
+  if (entries.length === 0) throw new Undecodable('there is no key=value in it');
+  return { document: objectOf(entries), words: [...words] };
 }
 
 /** Throws Undecodable. */

@@ -59,6 +59,10 @@ export interface Mapping {
   rules: Rule[];
   /** What the rules take of a document. */
   claims: Claims;
+  /** Whether what they leave is told. */
+  isRestTold: boolean;
+  /** Whether a rule leads to places of a document: points of a codec have none. */
+  hasPlaces: boolean;
 }
 
 /** Everything that decides what readings a message gives, as text: kept, so that it can be known later what was written. */
@@ -91,6 +95,9 @@ function templates(place: Place): Template[] {
 
 /** How scripts are read: from files beside the mapping, or from what was kept of them. */
 export type ReadScript = (file: string) => string;
+
+const leadsToPlaces = ({ each, pairs, parallel, timed }: Rule): boolean =>
+  each.segments.length > 0 || (pairs ?? parallel ?? timed) !== undefined;
 
 const ENCODINGS = ['base64', 'hex'] as const;
 
@@ -196,6 +203,7 @@ function mapping(place: Place, file: string, read: ReadScript, nowMs: () => numb
   const errors = place.at('errors').optionalPath();
   const idempotency = place.at('idempotency').optionalPath();
   const named = [errors, idempotency, inner?.from, script?.bytes, script?.port];
+  const isRestTold = place.at('rest').flag(true);
   return {
     name: place.at('name').optionalText() ?? file,
     templates: templates(place.at('topic')),
@@ -210,7 +218,9 @@ function mapping(place: Place, file: string, read: ReadScript, nowMs: () => numb
     gate: gateOf(when),
     errors,
     rules,
-    claims: place.at('rest').flag(true)
+    isRestTold,
+    hasPlaces: rules.some(leadsToPlaces),
+    claims: isRestTold
       ? claimsOf(rules, [
           ...when.map(({ path }) => path),
           ...named.filter((path) => typeof path === 'object'),

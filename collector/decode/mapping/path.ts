@@ -39,6 +39,14 @@ export const root = (document: Tree): Match => ({
   index: 0,
 });
 
+/** A document without the value at a path of plain keys. */
+export function withoutPlace(document: Tree, [first, ...more]: readonly Segment[]): Tree {
+  if (first?.kind !== 'key' || !isObject(document)) return document;
+  const child = own(document, first.key);
+  if (child === undefined) return document;
+  return { ...document, [first.key]: more.length === 0 ? null : withoutPlace(child, more) };
+}
+
 export function compilePath(text: string): Path | { error: string } {
   let rest = text === '.' ? '' : text;
   let up: number | undefined = 0;

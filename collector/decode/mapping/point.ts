@@ -345,9 +345,18 @@ export class Point {
     }
   }
 
+  private document(at: string, text: string): Tree {
+    try {
+      return parseJson(text);
+    } catch (error) {
+      if (!(error instanceof Undecodable)) throw error;
+      throw new Undecodable(`'${at}': ${error.message}`, { cause: error });
+    }
+  }
+
   /** JSON inside a text. */
   private inner(at: string, text: string): void {
-    flatten(this.fields, at, parseJson(text), (name, scalar) => {
+    flatten(this.fields, at, this.document(at, text), (name, scalar) => {
       if (name === at) this.fields.set(name, scalarOf(scalar));
       else this.store(name, scalar);
     });

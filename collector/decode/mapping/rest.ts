@@ -44,18 +44,35 @@ function sourcesOf(rule: Rule): Path[] {
     ...rule.when.map(({ path }) => path),
     ...(rule.fields ?? []).map(([, path]) => path),
     ...(rule.parallel ?? []).map(([, path]) => path),
-    ...(rule.pairs === undefined ? [] : [rule.pairs.from]),
   ];
+}
+
+/** Of each pair its name and its value: what else it says reaches no reading. */
+function pairsOf({ pairs }: Rule): Path[] {
+  if (pairs === undefined) return [];
+  const { from, name, value } = pairs;
+  return [name, value].flatMap((key) => {
+    const member: Segment = { kind: 'key', key };
+    return [
+      { ...from, segments: [...from.segments, member] },
+      { ...from, segments: [...from.segments, { kind: 'any' }, member] },
+    ];
+  });
 }
 
 /** `others`: what the mapping names besides, from the document. */
 export function claimsOf(rules: readonly Rule[], others: readonly Path[]): Claims {
   const claims: Claim[] = others.map(({ segments }) => ({ segments, is: undefined }));
   for (const rule of rules) {
-    const { each, is, nested } = rule;
-    if (nested) claims.push({ segments: each.segments, is });
-    else claims.push({ segments: [...each.segments, { kind: 'any' }], is: 'flat' });
-    for (const path of sourcesOf(rule)) {
+    const { each, is, nested, fields, pairs, parallel } = rule;
+    // Pairs and parallel lists are all that their rule takes of its place.
+    if (fields !== undefined || (pairs === undefined && parallel === undefined))
+      claims.push(
+        nested
+          ? { segments: each.segments, is }
+          : { segments: [...each.segments, { kind: 'any' }], is: 'flat' },
+      );
+    for (const path of [...sourcesOf(rule), ...pairsOf(rule)]) {
       const segments = absolute(path, each);
       if (segments !== undefined) claims.push({ segments, is: undefined });
     }
