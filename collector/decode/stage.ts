@@ -31,6 +31,8 @@ export class DecodeStage {
   private readonly state = new DecodeState();
   private readonly places = new CheckedPlaces(TOPIC_LEDGER, DECODED_PREFIX);
   private stage: Stage | undefined;
+  /** The simulation, whose time stands still meanwhile, gives others their turn after each portion. */
+  turnMs = TURN_MS;
 
   constructor(
     log: Log,
@@ -111,7 +113,7 @@ export class DecodeStage {
     let sinceMs = monotonicMs(this.time);
     let next = portions.next();
     for (; next.done !== true; next = portions.next()) {
-      if (monotonicMs(this.time) - sinceMs < TURN_MS) continue;
+      if (monotonicMs(this.time) - sinceMs < this.turnMs) continue;
       await setImmediate();
       sinceMs = monotonicMs(this.time);
     }

@@ -72,6 +72,7 @@ export class DecodeStep {
   ): Generator<undefined, StepResult> {
     const produced: Produced[] = [];
     for (const record of records) {
+      yield;
       try {
         const header = checkFrame(record.value);
         yield* this.frame(state.of(record.partition), record, header, produced);

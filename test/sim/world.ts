@@ -425,6 +425,7 @@ export class World {
         fillRate: 1e6,
       });
       const ledger = new LedgerView(log);
+      decode.turnMs = 0;
       decode.start();
       storing.start();
       await ledger.start();
