@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { monotonicMs, processTime, type Time } from '../../shared/env/env.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
-import { LEDGER_PREFIX } from '../ledger/view.ts';
+import { LEDGER_PREFIX, isShared } from '../ledger/view.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
 import { CheckedPlaces } from '../stage/own-place.ts';
 import type { Stage } from '../stage/options.ts';
@@ -108,12 +108,16 @@ export class DecodeStage {
     });
   }
 
-  /** A frame may hold many messages that take long: whatever else this process does has its turn in between. */
+  /**
+   * A frame may hold many messages that take long: whatever else this process does has its turn in between. Not where a
+   * partition may be given away meanwhile: what a step makes of it would be said, and its place not be committed.
+   */
   private async inTurns<T>(portions: Iterator<undefined, T>): Promise<T> {
+    const mayPause = !isShared(this.log);
     let sinceMs = monotonicMs(this.time);
     let next = portions.next();
     for (; next.done !== true; next = portions.next()) {
-      if (monotonicMs(this.time) - sinceMs < this.turnMs) continue;
+      if (!mayPause || monotonicMs(this.time) - sinceMs < this.turnMs) continue;
       await setImmediate();
       sinceMs = monotonicMs(this.time);
     }
