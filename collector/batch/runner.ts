@@ -12,7 +12,6 @@ import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import type { Lake } from '../lake/lake.ts';
 import { dateOf, type FileFilter } from '../lake/layout.ts';
-import { quote } from '../duckdb/database.ts';
 import { decodeManifest, encodeManifest } from '../lake/manifest.ts';
 import { objectOf } from '../lake/scan.ts';
 import { TOPIC_RESULTS, type Log } from '../log/log.ts';
@@ -45,10 +44,12 @@ export interface BatchOptions {
 interface Manifest {
   job: string;
   date: string;
-  /** Of the job and its input. */
+  /** Of the job and its input; '': of a run that has not come to its end. */
   fingerprint: string;
   engine: string;
   ranMs: number;
+  /** Of its results; left out by earlier versions. */
+  revision?: number;
   /** Results that it gave: tags and time identify them. */
   rows: { tags: Record<string, string>; time: number }[];
 }
@@ -182,12 +183,12 @@ export class BatchRunner {
     return this.tasks.find((task) => task.id === id);
   }
 
-  private manifestKey(job: Job, date: string): string {
-    return `batch/${job.name}/${date}.json`;
+  private manifestKey(job: string, date: string): string {
+    return `batch/${job}/${date}.json`;
   }
 
   async manifest(job: Job, date: string): Promise<Manifest | undefined> {
-    const key = this.manifestKey(job, date);
+    const key = this.manifestKey(job.name, date);
     let bytes: Buffer;
     try {
       bytes = await this.options.lake.store.get(key);
@@ -209,13 +210,12 @@ export class BatchRunner {
   /** What a run gave, from the results themselves. */
   private async remade(job: Job, date: string): Promise<Manifest> {
     const rows: Manifest['rows'] = [];
-    const filter = { from: date, to: date, gateway: BATCH, zones: ['results' as const] };
-    await this.options.lake.query(filter, async (connection) => {
-      const own = `epoch[1:${job.name.length + 1}] = ${quote(`${job.name}/`)}`;
-      const sql = `SELECT tags, time_ns // 1000000 FROM results WHERE ${own}`;
+    const filter = { from: date, to: date, gateway: BATCH };
+    await this.options.lake.read('results', filter, async (reader, paths) => {
       rows.length = 0;
-      for (const [tags, time] of (await connection.runAndReadAll(sql)).getRows())
-        rows.push({ tags: objectOf<string>(tags), time: Number(time) });
+      for await (const { epoch, reading } of reader.results(paths))
+        if (epoch.startsWith(`${job.name}/`))
+          rows.push({ tags: reading.tags, time: reading.timeMs });
     });
     return { job: job.name, date, fingerprint: '', engine: 'duckdb', ranMs: 0, rows };
   }
@@ -256,15 +256,16 @@ export class BatchRunner {
       });
     }
     const readings = table.rows.map((row) => readingOf(table.columns, row, job, date));
-    const removed = await this.publish(job, date, readings, before);
-    await this.keep(job, date, {
-      job: job.name,
-      date,
-      fingerprint,
-      engine,
-      ranMs: Math.round(this.options.wallMs()),
-      rows: readings.map(({ tags, timeMs }) => ({ tags, time: timeMs })),
-    });
+    const rows = readings.map(({ tags, timeMs }) => ({ tags, time: timeMs }));
+    const given = distinct(job, date, rows);
+    const revision = await this.revisionAfter(before);
+    const ranMs = Math.round(this.options.wallMs());
+    const manifest = { job: job.name, date, fingerprint, engine, ranMs, revision, rows };
+    const more = before?.rows.filter((row) => !given.has(rowName(row))) ?? [];
+    // Noted before it is said: what a process that was killed in between has said would be taken back by nobody.
+    await this.keep({ ...manifest, fingerprint: '', rows: [...rows, ...more] });
+    const removed = await this.publish(job, readings, more, revision);
+    await this.keep(manifest);
     this.runs++;
     this.resultRows += readings.length;
     const seconds = (performance.now() - begin) / 1000;
@@ -279,32 +280,26 @@ export class BatchRunner {
     return await runOnPackage(packaged, lake, filter, sql, timeoutMs);
   }
 
+  /** The lake may not have the results of the run before yet, and the clock may have been set back since. */
+  private async revisionAfter(before: Manifest | undefined): Promise<number> {
+    const { lake, wallMs } = this.options;
+    this.revisions ??= new Revisions(await lake.newestRevision(BATCH));
+    return this.revisions.next(Math.max(Math.floor(wallMs()), (before?.revision ?? 0) + 2));
+  }
+
   /** To the log, from where stores and lake take them; gives how many of an earlier run were taken back. */
   private async publish(
     job: Job,
-    date: string,
     readings: readonly Reading[],
-    before: Manifest | undefined,
+    gone: Manifest['rows'],
+    revision: number,
   ): Promise<number> {
     const results = new Results(BATCH);
-    const given = new Set<string>();
-    for (const reading of readings) {
-      const hash = groupHash(reading.tags);
-      const identity = `${hash}/${reading.timeMs}`;
-      if (given.has(identity))
-        throw new HeadwaterError(
-          'BATCH_INVALID',
-          `${job.file}, ${date}: two rows have the same tags (${JSON.stringify(reading.tags)}) and time: one would replace the other`,
-        );
-      given.add(identity);
-      if (Object.keys(reading.fields).length > 0) results.add(`${job.name}/${hash}`, reading);
-    }
-    let removed = 0;
-    for (const { tags, time } of before?.rows ?? []) {
-      const hash = groupHash(tags);
-      if (given.has(`${hash}/${time}`)) continue;
-      removed++;
-      results.remove(`${job.name}/${hash}`, {
+    for (const reading of readings)
+      if (Object.keys(reading.fields).length > 0)
+        results.add(`${job.name}/${groupHash(reading.tags)}`, reading);
+    for (const { tags, time } of gone)
+      results.remove(`${job.name}/${groupHash(tags)}`, {
         measurement: job.measurement,
         tags,
         fields: {},
@@ -313,23 +308,21 @@ export class BatchRunner {
         timeMs: time,
         ns: 0,
       });
-    }
-    if (results.isEmpty) return removed;
-    const { lake, log, wallMs } = this.options;
-    this.revisions ??= new Revisions(await lake.newestRevision(BATCH));
-    const now = Math.floor(wallMs());
-    const records = results.records(this.revisions.next(now), now);
+    if (results.isEmpty) return gone.length;
+    const { log, wallMs } = this.options;
+    const records = results.records(revision, Math.floor(wallMs()));
     await log.append(
       TOPIC_RESULTS,
       records.map(({ key, headers, value }) => ({ key, headers, value })),
     );
-    return removed;
+    return gone.length;
   }
 
-  private async keep(job: Job, date: string, manifest: Manifest): Promise<void> {
+  private async keep(manifest: Manifest): Promise<void> {
     const { folder, lake } = this.options;
+    const { job, date } = manifest;
     await mkdir(folder, { recursive: true });
-    const file = join(folder, `${job.name}-${date}.json`);
+    const file = join(folder, `${job}-${date}.json`);
     await writeFile(file, encodeManifest(manifest));
     await lake.put(this.manifestKey(job, date), file);
   }
@@ -344,6 +337,21 @@ export class BatchRunner {
     await this.turn;
     await this.options.packaged?.close();
   }
+}
+
+/** Which result a row is. */
+const rowName = ({ tags, time }: Manifest['rows'][number]): string => `${groupHash(tags)}/${time}`;
+
+/** Of a run's rows. Throws BATCH_INVALID. */
+function distinct(job: Job, date: string, rows: Manifest['rows']): Set<string> {
+  const given = new Set<string>();
+  for (const row of rows)
+    if (given.size === given.add(rowName(row)).size)
+      throw new HeadwaterError(
+        'BATCH_INVALID',
+        `${job.file}, ${date}: two rows have the same tags (${JSON.stringify(row.tags)}) and time: one would replace the other`,
+      );
+  return given;
 }
 
 function withoutChecksum(bytes: Buffer): unknown {

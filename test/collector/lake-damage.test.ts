@@ -3,7 +3,7 @@ import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { framesOf } from '../../collector/api/export/raw.ts';
-import { loadJobs } from '../../collector/batch/job.ts';
+import { loadJobs, parseJob } from '../../collector/batch/job.ts';
 import { BatchRunner, type RunOutcome } from '../../collector/batch/runner.ts';
 import type { HealOptions } from '../../collector/heal.ts';
 import { ZONES, type LakeFile, type Zone } from '../../collector/lake/layout.ts';
@@ -11,6 +11,7 @@ import { writerOf } from '../../collector/lake/manifest.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type LogRecord } from '../../collector/log/log.ts';
 import { ANYBODY } from '../../shared/access/tokens.ts';
+import { HeadwaterError } from '../../shared/errors.ts';
 import { CLOCK_SYNCHRONISED, KIND_SUMMARY } from '../../shared/frame/frame.ts';
 import { noteFrame } from '../../shared/frame/notes.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
@@ -192,6 +193,51 @@ describe('a damaged lake', () => {
     expect(await site.rows('results')).toEqual(before);
     expect(site.said.join('\n')).toContain('batch/daily_summary/2026-05-02.json is damaged');
     await runner.close();
+    await site.close();
+  });
+
+  it('what a batch has said before it was killed is taken back by its next run where that gives it no more, also by a clock that was set back', async () => {
+    const site = await filled();
+    const folder = join(site.folder, 'batch-work');
+    // Another row with each number of readings.
+    const sql = "SELECT 'of' || count(*) AS seen, count(*) AS n FROM readings";
+    const jobs = [parseJob('tally.sql', sql)];
+    const [runs, said]: [BatchRunner[], string[]] = [[], []];
+    const run = async (wallMs: () => number): Promise<string | undefined> => {
+      const runner = new BatchRunner({
+        ...{ log: site.log, lake: site.lake, jobs, packaged: undefined, engine: 'duckdb' },
+        spark: { python: '', lakeUrl: '', folder },
+        ...{ folder, timeoutMs: 60_000, wallMs, notify: ({ text }) => void said.push(text) },
+      });
+      runs.push(runner);
+      const task = runner.begin('tally', ['2026-05-02'], 'duckdb', false);
+      await until('the batch to end', () => task.finished || undefined);
+      await site.caughtUp();
+      return task.failure;
+    };
+    const tallies = async (): Promise<(string | undefined)[]> =>
+      (await site.rows('results')).map((row) => /of\d+/.exec(row)?.[0]).filter(Boolean);
+    const { lake, log } = site;
+    const [put, append] = [lake.put.bind(lake), log.append.bind(log)];
+    log.append = async (topic, records) => {
+      await append(topic, records);
+      lake.put = async (key, file) => {
+        if (key.startsWith('batch/')) throw new HeadwaterError('LAKE_UNAVAILABLE', 'killed here');
+        await put(key, file);
+      };
+    };
+    expect(await run(() => Date.now())).toContain('killed here');
+    Object.assign(log, { append });
+    Object.assign(lake, { put });
+    await site.caughtUp();
+    expect(await tallies()).toEqual(['of200']);
+    await site.append([frameOf(9001, 5, { dayMs: Date.UTC(2026, 4, 2, 6) - 9001 * 1000 })]);
+    await site.caughtUp();
+    // What was said last the lake has not taken yet.
+    lake.newestRevision = () => Promise.resolve(0);
+    expect(await run(() => Date.now() - 400 * 86_400_000)).toBeUndefined();
+    expect(await tallies()).toEqual(['of205']);
+    for (const runner of runs) await runner.close();
     await site.close();
   });
 
