@@ -3,29 +3,35 @@
  * them the product's own, over the model of a disk (`files.ts`) and files without native code (`lake-engine.ts`).
  */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Job } from '../../collector/batch/job.ts';
+import { BatchRunner } from '../../collector/batch/runner.ts';
 import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { ReplayJobs } from '../../collector/decode/replay-jobs.ts';
 import { Replayer } from '../../collector/decode/replay.ts';
 import { Heal } from '../../collector/heal.ts';
 import { Lake } from '../../collector/lake/lake.ts';
-import { ZONES } from '../../collector/lake/layout.ts';
+import { ZONES, dateOf } from '../../collector/lake/layout.ts';
 import { LocalObjects } from '../../collector/lake/local.ts';
 import { Scrub } from '../../collector/lake/scrub.ts';
 import { LakeStage } from '../../collector/lake/stage.ts';
 import type { LedgerView } from '../../collector/ledger/view.ts';
 import type { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { Rebuild } from '../../collector/rebuild.ts';
+import { BATCH, groupHash } from '../../collector/stream/results.ts';
 import { parseRules } from '../../collector/stream/rules.ts';
 import { explainSilence } from '../../collector/stream/silence.ts';
 import { StreamStage } from '../../collector/stream/stage.ts';
 import { checkFrame, KIND_RECORDS, readRecords } from '../../shared/frame/frame.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import type { BatchEngine } from '../../contracts/batch-engine.ts';
 import { ROOT } from './file-calls.ts';
-import { SimEngine, simRows } from './lake-engine.ts';
+import { SimEngine, rowsIn, simRows } from './lake-engine.ts';
 import type { SimStore } from './store.ts';
 import type { Control } from './world.ts';
 
+const DAY_MS = 86_400_000;
 /** Gathered so long, milliseconds. */
 const FLUSH_MS = 400;
 export const WINDOW_MS = 1000;
@@ -41,6 +47,25 @@ rules:
     from: { measurement: '*', field: value }
     derive: { twice: value * 2 }
 `;
+
+/** A day's readings, counted: another row with each count, so that each run takes the one before back. */
+const TALLY: Job = {
+  ...{ name: 'tally', file: 'tally.sql', about: '', measurement: 'tally', sql: 'tally', hash: '' },
+  ...{ schedule: undefined, lookbackDays: 1, inputDays: 1 },
+};
+const tags = (count: number): Record<string, string> => ({ of: `${count} readings` });
+const COUNTS: BatchEngine = {
+  run: async ({ files }) => {
+    let count = 0;
+    for (const path of files.readings) count += rowsIn(await readFile(path)).length;
+    const rows = count === 0 ? [] : [[tags(count)['of'], count]];
+    return { columns: ['of', 'count'], rows };
+  },
+  close: () => Promise.resolve(),
+};
+/** How often it is run while faults come. */
+const TALLY_MS = 500;
+const NOTE_MS = 100;
 
 export interface CentreOptions {
   log: EmbeddedLog;
@@ -68,6 +93,8 @@ export class Centre {
   readonly streams: StreamStage;
   readonly replays: ReplayJobs;
   private readonly options: CentreOptions;
+  private batches: BatchRunner | undefined;
+  private tallying: NodeJS.Timeout | undefined;
 
   constructor(options: CentreOptions) {
     this.options = options;
@@ -130,6 +157,47 @@ export class Centre {
     const heal = new Heal({ log, lake, rebuild, replays, newId });
     await learnAll(lake);
     ledger.wantedRaw = (gateway) => heal.stillWanted(gateway);
+    const batches = new BatchRunner({
+      ...{ log, lake, notify, wallMs, jobs: [TALLY], engine: 'counts', packaged: COUNTS },
+      ...{ folder: join(ROOT, 'batch-work'), timeoutMs: 1e9 },
+      spark: { python: '', lakeUrl: '', folder: '' },
+    });
+    this.batches = batches;
+    slowNotes(batches, options.control === 'batch-no-note');
+    this.tallying = setInterval(() => {
+      // What fails now is done by the next.
+      void this.tally().catch(() => undefined);
+    }, TALLY_MS);
+  }
+
+  /** Runs for every day that there is, and these. Rejects with what went wrong. */
+  private async tally(more: readonly string[] = []): Promise<void> {
+    const { batches } = this;
+    assert(batches !== undefined); // It is open.
+    const dates = new Set([...(await batches.dates()), ...more]);
+    const { id } = batches.begin(TALLY.name, [...dates].sort(), 'counts', false);
+    while (batches.task(id)?.finished === false)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    const failure = batches.task(id)?.failure;
+    if (failure !== undefined) throw new Error(failure);
+  }
+
+  /** The last run of all, of which nothing is in the way. */
+  async lastTally(): Promise<void> {
+    clearInterval(this.tallying);
+    const { results } = await this.seen();
+    const said = results.flatMap(([id]) => {
+      const [gateway, , , sequence] = id.split('/');
+      return gateway === BATCH ? [dateOf(Number(sequence))] : [];
+    });
+    // A file that was merged under it is one that it reads again.
+    for (let tries = 0; ; tries++)
+      try {
+        return await this.tally(said);
+      } catch (error) {
+        if (tries === 5) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
   }
 
   /** What still has to be done; '' when it is at rest. */
@@ -185,6 +253,17 @@ export class Centre {
     });
     return { messages, readings, results };
   }
+}
+
+/** A note takes as long as to a store far away. `isForgotten`, a control: what is about to be said is not noted before. */
+function slowNotes(batches: BatchRunner, isForgotten: boolean): void {
+  const own = batches as unknown as { keep(manifest: { fingerprint: string }): Promise<void> };
+  const keep = own.keep.bind(batches);
+  own.keep = async (manifest) => {
+    if (isForgotten && manifest.fingerprint === '') return;
+    await new Promise((resolve) => setTimeout(resolve, NOTE_MS));
+    await keep(manifest);
+  };
 }
 
 export const contentOf = (timeMs: number, ns: number, fields: object): string =>
@@ -251,8 +330,29 @@ export function checkCentre(
   for (const [point, ids] of store.points) for (const id of ids) stored.set(id, point);
   broken.push(...difference('readings', new Map(readings), stored));
   broken.push(...difference('results', new Map(results), store.results));
-  broken.push(...checkResults(stored, store.results, untilMs));
+  const ofBatch = (id: string): boolean => id.startsWith(`${BATCH}/`);
+  const streamed = [...store.results].filter(([id]) => !ofBatch(id));
+  broken.push(...checkResults(stored, new Map(streamed), untilMs));
   return broken;
+}
+
+/** Of each day one row, with the number of its readings. */
+export function checkTally({ readings, results }: Seen): string[] {
+  const counts = new Map<number, number>();
+  for (const [, content] of readings) {
+    const day = Math.floor(Number(content.split('.')[0]) / DAY_MS) * DAY_MS;
+    counts.set(day, (counts.get(day) ?? 0) + 1);
+  }
+  const wanted = [...counts].map(
+    ([day, count]) =>
+      `${BATCH}/tally/${groupHash(tags(count))}/${day}/0 ${contentOf(day, 0, { count })}`,
+  );
+  const found = results.flatMap(([id, content]) =>
+    id.startsWith(`${BATCH}/`) ? [`${id} ${content}`] : [],
+  );
+  return found.sort().join() === wanted.sort().join()
+    ? []
+    : [`the batch says ${found.join(', ') || 'nothing'} (it should be ${wanted.join(', ')})`];
 }
 
 /** Results are what the readings give. */

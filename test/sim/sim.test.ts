@@ -56,7 +56,7 @@ const EDGE_CONTROLS = [
   'no-anchor',
 ];
 const LAKE_CONTROLS = [
-  ...['lake-no-file-sync', 'lake-no-folder-sync', 'lake-lost-row'],
+  ...['lake-no-file-sync', 'lake-no-folder-sync', 'lake-lost-row', 'batch-no-note'],
   // The whole of its time it makes again what is lost again, at longer and longer intervals.
   ...(FULL ? ['lake-early'] : []),
 ];

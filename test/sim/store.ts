@@ -10,7 +10,7 @@ import type {
   StoreQuery,
   TimeSeriesStore,
 } from '../../collector/store/store.ts';
-import { STREAM } from '../../collector/stream/results.ts';
+import { BATCH, STREAM } from '../../collector/stream/results.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import { contentOf } from './centre.ts';
@@ -29,7 +29,7 @@ export type StoreBreak = 'no-dedupe' | 'lying-store';
 export class SimStore {
   /** Time in ms and ns, and value → identities that wrote it. */
   readonly points = new Map<string, Set<string>>();
-  /** Of streams: identity → time and fields. */
+  /** Of streams and batches: identity → time and fields. */
   readonly results = new Map<string, string>();
   faults: StoreFaults = { failedCall: 0, failedButDone: 0 };
   failures = 0;
@@ -59,7 +59,7 @@ export class SimStore {
 
   private take(changes: readonly Change[], marks: ReadonlyMap<string, string>): void {
     for (const { identity, put, was = [] } of changes) {
-      if (identity.gateway === STREAM) {
+      if (identity.gateway === STREAM || identity.gateway === BATCH) {
         this.takeResult(identity, put);
         continue;
       }

@@ -20,7 +20,7 @@ import type { Env } from '../../shared/env/env.ts';
 import { processTimers } from '../../shared/env/timers.ts';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import { upTopic } from '../../shared/wire/wire.ts';
-import { Centre, checkCentre } from './centre.ts';
+import { Centre, checkCentre, checkTally } from './centre.ts';
 import { SimDisk, SimStorage, openSim } from './disk.ts';
 import { ROOT, mount } from './file-calls.ts';
 import { SimFiles } from './files.ts';
@@ -36,12 +36,16 @@ export type Control =
   | 'lying-store'
   | 'no-anchor'
   | LakeControl;
-/** Of the lake: fsync of its files or folders does nothing, a merge loses a row, a put is done before it is begun. */
+/**
+ * Of the lake: fsync of its files or folders does nothing, a merge loses a row, a put is done before it is begun; a batch does
+ * not note what it is about to say.
+ */
 export type LakeControl =
   | 'lake-no-file-sync'
   | 'lake-no-folder-sync'
   | 'lake-lost-row'
-  | 'lake-early';
+  | 'lake-early'
+  | 'batch-no-note';
 export const CONTROLS: readonly Control[] = [
   'early-ack',
   'no-sync',
@@ -53,6 +57,7 @@ export const CONTROLS: readonly Control[] = [
   'lake-no-folder-sync',
   'lake-lost-row',
   'lake-early',
+  'batch-no-note',
 ];
 
 export interface Outcome {
@@ -685,6 +690,8 @@ export class World {
     const { broken, lakeSaid } = this;
     await this.ask(far, () => centre.look());
     await this.rest();
+    await this.ask(far, () => centre.lastTally());
+    await this.rest();
     const seen = await this.ask(far, () => centre.seen());
     if (seen === undefined) return;
     // Of a gateway that lost messages those are missing here as well, and reported as there.
@@ -692,6 +699,8 @@ export class World {
     const untilMs = START_US / 1000 + this.time.now - 10_000;
     broken.push(...checkCentre(seen, this.store, acknowledged, untilMs));
     const isInDoubt = this.lakeRotted || (this.files?.lied ?? 0) > 0;
+    // What a batch has noted may be gone then.
+    if (!isInDoubt) broken.push(...checkTally(seen));
     if (lakeSaid.length > 0 && !isInDoubt)
       broken.push(`the lake says ${lakeSaid.length} times that it is damaged: ${lakeSaid[0]}`);
   }
