@@ -111,7 +111,8 @@ try {
   else if (args.some((arg) => arg.startsWith('--project'))) parts = [await withServers([])];
   else
     parts = await Promise.all([
-      vitest(['quick'], { isQuiet: true }),
+      // Their ports lie beyond those of the others' lanes.
+      vitest(['quick'], { isQuiet: true, env: { HEADWATER_TEST_LANES: '8' } }),
       withServers(['full', 'alone']),
     ]);
 } catch {

@@ -4,8 +4,10 @@ import { createServer } from 'node:net';
 const FIRST = 12_000;
 const WORKERS = 16;
 const EACH = 1200;
-/** Files that run side by side look in different places. */
-const base = FIRST + (Number(process.env['VITEST_POOL_ID'] ?? process.pid) % WORKERS) * EACH;
+/** Files that run side by side look in different places, also where two runs are (scripts/test.mjs). */
+const lane = Number(process.env['VITEST_POOL_ID'] ?? process.pid);
+const lanes = Number(process.env['HEADWATER_TEST_LANES'] ?? 0);
+const base = FIRST + ((lanes + lane) % WORKERS) * EACH;
 let next = process.pid % EACH;
 
 const isFree = (port: number): Promise<boolean> =>
