@@ -355,6 +355,7 @@ export class EmbeddedLog implements Log {
 
   leave(consumer: LogConsumer, options: ConsumerOptions): void {
     this.progress.leave(consumer, options);
+    this.topics.get(options.topic)?.wake(); // Its poll, if it waits.
   }
 
   async state(topic: string, _partition: number, keyPrefix: string): Promise<LogRecord[]> {

@@ -187,6 +187,8 @@ const POSITIONS: readonly LogCase[] = [
       const consumer = await reader(log, 'closing');
       await consumer.poll(0);
       const polling = consumer.poll(20_000).catch(() => []);
+      // It waits by then.
+      await new Promise((resolve) => setTimeout(resolve, 500));
       await consumer.close();
       const deadline = performance.now() + 10_000;
       await polling;
