@@ -2,10 +2,11 @@
  * Raw frames as `heal.ts` looks at them.
  *
  * Those without a sequence (status reports of gateways, and what is no whole frame): the lake's manifests know only how many a
- * file had that has no others. Those that the log has of its day and gateway, and no file that is whole, are said again.
+ * file had. Those that the log has of its day and gateway, and no file that is whole, are said again.
  */
 import { createHash } from 'node:crypto';
 import { KIND_STATUS, checkFrame } from '../shared/frame/frame.ts';
+import { readingsOf } from '../shared/model/readings-record.ts';
 import { folderOfKey, isNothing } from './heal-rows.ts';
 import { stateOf } from './lake/gather.ts';
 import { asideOf } from './lake/keep.ts';
@@ -21,6 +22,7 @@ import {
   type Spans,
 } from './lake/manifest.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type Log, type LogRecord } from './log/log.ts';
+import { HEADER_HEALED } from './log/topics.ts';
 import type { Rebuild } from './rebuild.ts';
 
 const POLL_MS = 300;
@@ -30,6 +32,13 @@ const hash = (frame: Buffer): string => createHash('sha256').update(frame).diges
 
 export const isUnnumbered = ({ rows, spans }: FileEntry): boolean =>
   rows > 0 && Object.keys(spans).length === 0;
+
+/** Rows without a sequence; of a file of a version before this one that has others as well nobody knows. */
+const bareOf = (entry: FileEntry): number => (isUnnumbered(entry) ? entry.rows : (entry.bare ?? 0));
+
+/** What is told of a raw file all of whose sequences are there again, and not all of its rows. */
+export const bareText = (entry: FileEntry): string =>
+  `the lake: of the ${entry.rows} rows of ${entry.key} all messages are there again, but not all of the ${bareOf(entry)} beside them (reports of what the gateway holds, and bytes that are no whole frame): neither log nor lake has them`;
 
 export class Unnumbered {
   /** Folder → what whole files of it have, and what was said again since. */
@@ -64,12 +73,17 @@ export class Unnumbered {
   }
 
   /** Whether as many were said again as this file had. */
-  has({ key, rows }: FileEntry): boolean {
-    const folder = folderOfKey(key);
+  has(entry: FileEntry): boolean {
+    const folder = folderOfKey(entry.key);
     const said = this.said.get(folder) ?? 0;
-    if (said < rows) return false;
-    this.said.set(folder, said - rows);
+    const bare = bareOf(entry);
+    if (said < bare) return false;
+    this.said.set(folder, said - bare);
     return true;
+  }
+
+  lacks(entry: FileEntry): boolean {
+    return (this.said.get(folderOfKey(entry.key)) ?? 0) < bareOf(entry);
   }
 }
 
@@ -85,7 +99,17 @@ export function frameOf(frame: Buffer): { gateway: string; spans: Spans } | unde
   }
 }
 
-export const spansText = (spans: Spans): string =>
+/** A status report that is as it was sent. */
+function isReport(frame: Buffer, gateway: string): boolean {
+  try {
+    const header = checkFrame(frame);
+    return header.kind === KIND_STATUS && header.gateway === gateway;
+  } catch {
+    return false;
+  }
+}
+
+const spansText = (spans: Spans): string =>
   Object.entries(spans)
     .map(([epoch, ranges]) => `epoch ${epoch}: ${ranges.map((each) => each.join('-')).join(', ')}`)
     .join('; ');
@@ -109,7 +133,8 @@ export async function tellUnknownResults({ check }: Lake, log: Log): Promise<voi
   let isWhole = log.hasLost?.('lake') !== true;
   for (let partition = 0; partition < log.partitions && isWhole; partition++) {
     const state = await stateOf(log, 'results', partition);
-    isWhole = (await log.first?.(TOPIC_RESULTS, partition)) === 0 && state.beside === undefined;
+    const isAsGiven = state.beside === undefined && state.holed === undefined;
+    isWhole = (await log.first?.(TOPIC_RESULTS, partition)) === 0 && isAsGiven;
   }
   if (isWhole) return;
   const text =
@@ -149,6 +174,9 @@ export async function neverKept(
     .map((gateway): [string, Spans] => [gateway, beyond(received.of(gateway), known.of(gateway))])
     .filter(([, rest]) => !isNothing(rest));
 }
+
+export const neverKeptText = (gateway: string, rest: Spans): string =>
+  `the log was damaged before the lake had all of it: what was decoded of gateway ${gateway} stays, its raw frames are asked for from the gateway: ${spansText(rest)}`;
 
 /** What the lake has and an older copy of the log has not. */
 export async function sayAhead({ check }: Lake, rebuild: Rebuild): Promise<void> {
@@ -208,19 +236,51 @@ export async function sayAgain(
   await flush();
 }
 
+/**
+ * Which results of the log are said again: of these folders of the lake, or all but those that were made, and are of a time,
+ * before what was forgotten on purpose.
+ */
+export const isAskedOf =
+  (folders: ReadonlySet<string>, isAll: boolean, forgottenMs: number) =>
+  ({ value, headers }: LogRecord): boolean => {
+    const batch = readingsOf(value);
+    if (batch === undefined || Number(headers[HEADER_HEALED] ?? 0) > 0) return false;
+    const all = [...batch.readings, ...(batch.removed ?? [])];
+    const isAsked = all.some(({ timeMs }) =>
+      folders.has(folderOf('results', dateOf(timeMs), batch.gateway)),
+    );
+    const isForgotten =
+      batch.arrivedMs < forgottenMs && all.every(({ timeMs }) => timeMs < forgottenMs);
+    return isAsked || (isAll && !isForgotten);
+  };
+
+/** Of a frame that arrived before this time. */
+export const isBefore = ({ headers }: LogRecord, ms: number): boolean =>
+  Number(headers['arrived'] ?? Infinity) < ms;
+
 /** Whole frames of a file that was set aside are said again. */
-export async function salvage(lake: Lake, log: Log, entry: FileEntry, rest: Spans): Promise<void> {
+export async function salvage(
+  lake: Lake,
+  log: Log,
+  entry: FileEntry,
+  rest: Spans,
+  unnumbered: Unnumbered,
+): Promise<void> {
   if (entry.gone !== 'damaged') return;
   const path = await asideOf(lake, entry);
   if (path === undefined) return;
   const rows = await lake.parquet.frames(path).catch(() => []); // Nothing of it can be read.
   const records: LogRecord[] = [];
   for (const { frame, headers } of rows) {
-    const found = frameOf(frame);
-    const isAsked = found !== undefined && found.gateway === gatewayOf(entry.key);
-    if (!isAsked || !touches(rest, found.spans)) continue;
+    const gateway = gatewayOf(entry.key);
     if (dateOf(Number(headers['arrived'] ?? 0)) !== dateOfKey(entry.key)) continue;
-    records.push({ key: found.gateway, value: frame, headers });
+    const record: LogRecord = { key: gateway, value: frame, headers };
+    const found = frameOf(frame);
+    const isAsked =
+      found === undefined
+        ? isReport(frame, gateway) && unnumbered.takes(record)
+        : found.gateway === gateway && touches(rest, found.spans);
+    if (isAsked) records.push(record);
   }
   if (records.length > 0) await log.append(TOPIC_RAW, records);
 }

@@ -5,34 +5,37 @@
  * store has it too. What no source has is told, and nobody waits for it any more.
  */
 import { isBug, messageOf } from '../shared/errors.ts';
-import { readingsOf } from '../shared/model/readings-record.ts';
 import { TOPIC_RAW, TOPIC_RESULTS, type Log } from './log/log.ts';
 import { HEADER_HEALED, lakeGroup } from './log/topics.ts';
 import type { ReplayJobs } from './decode/replay-jobs.ts';
 import type { Rebuild } from './rebuild.ts';
 import {
   Unnumbered,
+  bareText,
   frameOf,
   goneResultsText,
   goneText,
+  isAskedOf,
+  isBefore,
   isUnnumbered,
   salvage,
   neverKept,
+  neverKeptText,
   sayAgain,
   sayAhead,
   scanLog,
   spansBy,
-  spansText,
   tellUnknownResults,
   zoneSpans,
   type LogReading,
   type Lost,
 } from './heal-frames.ts';
 import { MadeAgain, Returned, folderOfKey, isNothing, readingsIn, unmade } from './heal-rows.ts';
+import { forgottenUntilMs } from './lake/forgotten.ts';
 import { keepUnproven, keepWhole } from './lake/keep.ts';
 import type { Lake } from './lake/lake.ts';
 import { isAllInLog } from './lake/gather.ts';
-import { gatewayOf, ZONES, dateOf, folderOf, type Zone } from './lake/layout.ts';
+import { gatewayOf, ZONES, type Zone } from './lake/layout.ts';
 import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manifest.ts';
 
 const POLL_MS = 300;
@@ -68,6 +71,8 @@ export class Heal {
   private readonly made = new MadeAgain();
   /** The readings had less than they had, and nobody knew what; before a restart it may have been so. */
   private wasLess = false;
+  /** Raw frames that came when nobody waited for them any more: their readings are still to be made. */
+  private readonly late = new SpanSet();
   private hasLooked = false; // A round came to its end.
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
@@ -162,7 +167,8 @@ export class Heal {
     await this.ofZone('readings', (isAll) => this.readings(isAll, readings));
     await this.ofZone('results', (isAll) => this.results(isAll, results));
     // What a gateway was asked for and no file has ever had is known to nobody else.
-    if (isOfLog && this.asked.size === 0 && less.zones.size === 0) await log.madeUp?.('lake');
+    const isKept = this.asked.size === 0 && lake.settling.size === 0;
+    if (isOfLog && isKept && less.zones.size === 0) await log.madeUp?.('lake');
     this.hasLooked = true;
   }
 
@@ -183,7 +189,7 @@ export class Heal {
       if (isNothing(beyond(spans, await lake.catalog('raw').spansOf(gateway)))) {
         this.asked.delete(gateway);
         this.wanted.delete(gateway);
-        this.rawCame(true);
+        this.rawCame(gateway, spans, true);
       }
     const received = this.options.received?.();
     for (const { zone, entry } of [...lake.check.lost.values()]) {
@@ -198,16 +204,18 @@ export class Heal {
       if (!isNothing(rest)) continue;
       this.wanted.delete(gateway);
       await this.settle(entry.key);
-      this.rawCame(true);
+      this.rawCame(gateway, entry.spans, true);
     }
   }
 
   /** Readings that had nothing to be made of can be made now: of files that were given up, and of those that nobody knows. */
-  private rawCame(isLate: boolean): void {
+  private rawCame(gateway: string, spans: Spans, isLate: boolean): void {
     const { check } = this.options.lake;
     for (const each of check.lost.values()) if (each.zone === 'readings') delete each.entry.final;
     this.isAsked = true;
-    if (isLate || this.wasLess) check.less.note('readings', false, nowMs());
+    if (!isLate && !this.wasLess) return;
+    if (isNothing(spans)) check.less.note('readings', false, nowMs());
+    else this.late.add(gateway, spans);
   }
 
   // ---- raw ----
@@ -220,6 +228,7 @@ export class Heal {
     const there = isAll ? await zoneSpans(this.options.lake, 'raw') : new SpanSet();
     const received = isAll ? this.options.received?.() : undefined;
     const said = new SpanSet();
+    const forgottenMs = await forgottenUntilMs(lake.store);
     const unnumbered = await Unnumbered.of(
       lake,
       lost.map(({ entry }) => entry),
@@ -230,23 +239,28 @@ export class Heal {
       if (said.touches(found.gateway, found.spans)) return false;
       const isMissing =
         wanted.touches(found.gateway, found.spans) ||
-        (isAll && !there.covers(found.gateway, found.spans));
+        (isAll && !isBefore(record, forgottenMs) && !there.covers(found.gateway, found.spans));
       if (isMissing) said.add(found.gateway, found.spans);
       return isMissing;
     });
     for (const { entry } of lost) {
       const rest = beyond(entry.spans, said.of(gatewayOf(entry.key)));
-      if (Object.keys(rest).length > 0) await salvage(lake, log, entry, rest);
+      if (!isNothing(rest) || unnumbered.lacks(entry))
+        await salvage(lake, log, entry, rest, unnumbered);
     }
     await this.caughtUp('raw');
-    for (const { entry } of lost)
-      if (isUnnumbered(entry) && unnumbered.has(entry)) await this.settle(entry.key);
+    for (const { entry } of lost) {
+      const isWhole = unnumbered.has(entry);
+      if (isUnnumbered(entry) && isWhole) await this.settle(entry.key);
       else await this.judge('raw', entry, isAll, await this.rawLess(entry));
+      if (!isUnnumbered(entry) && !isWhole)
+        lake.check.notify({ level: 'error', event: 'lake_lost', text: bareText(entry) });
+    }
     // Of a log that was damaged before the lake had them.
     for (const [gateway, rest] of await neverKept(lake, received)) {
       this.want(gateway, rest);
       this.asked.set(gateway, rest);
-      const text = `the log was damaged before the lake had all of it: what was decoded of gateway ${gateway} stays, its raw frames are asked for from the gateway: ${spansText(rest)}`;
+      const text = neverKeptText(gateway, rest);
       lake.check.notify({ level: 'error', event: 'log_raw_lost', text });
     }
   }
@@ -274,10 +288,11 @@ export class Heal {
 
   private async readings(isAll: boolean, back: Returned): Promise<void> {
     const lost = this.of('readings');
-    if (lost.length === 0 && !isAll) return;
+    if (lost.length === 0 && !isAll && this.late.gateways.length === 0) return;
     const { lake, rebuild, replays } = this.options;
     const received = this.options.received?.();
     const wanted = spansBy(lost);
+    for (const gateway of this.late.gateways) wanted.add(gateway, this.late.of(gateway));
     const raw = await this.rawThere();
     if (isAll) {
       const readings = await readingsIn(lake);
@@ -285,13 +300,7 @@ export class Heal {
         wanted.add(gateway, beyond(raw.of(gateway), readings.of(gateway)));
     }
     await rebuild.restore(wanted);
-    const named = Object.fromEntries(
-      wanted.gateways.flatMap((gateway) =>
-        Object.entries(wanted.of(gateway)).map(
-          ([epoch, ranges]) => [`${gateway}/${epoch}`, ranges] as const,
-        ),
-      ),
-    );
+    const named = wanted.named();
     if (Object.keys(named).length > 0) {
       const { id } = await replays.create({ which: 'named' }, named);
       while (!replays.isFinished(id) && !this.stopped) await this.rest(POLL_MS);
@@ -303,13 +312,15 @@ export class Heal {
       const rest = isBack ? {} : unmade(entry, raw.of(gatewayOf(entry.key)), received);
       await this.judge('readings', entry, isAll, rest);
     }
+    this.late.clear();
   }
 
   /** What the lake's raw zone and the log have. */
   private async rawThere(): Promise<SpanSet> {
     const all = await zoneSpans(this.options.lake, 'raw');
-    await scanLog(this.reading, TOPIC_RAW, ({ value }) => {
-      const found = frameOf(value);
+    const forgottenMs = await forgottenUntilMs(this.options.lake.store);
+    await scanLog(this.reading, TOPIC_RAW, (record) => {
+      const found = isBefore(record, forgottenMs) ? undefined : frameOf(record.value);
       if (found !== undefined) all.add(found.gateway, found.spans);
       return Promise.resolve();
     });
@@ -324,20 +335,10 @@ export class Heal {
     const { lake, log } = this.options;
     const folders = new Set(lost.map(({ entry }) => folderOfKey(entry.key)));
     for (const folder of isAll ? [...folders, ''] : folders) lake.suspects.add(folder);
-    await sayAgain(
-      this.reading,
-      TOPIC_RESULTS,
-      ({ value, headers }) => {
-        const batch = readingsOf(value);
-        if (batch === undefined || Number(headers[HEADER_HEALED] ?? 0) > 0) return false;
-        const all = [...batch.readings, ...(batch.removed ?? [])];
-        const isAsked = all.some(({ timeMs }) =>
-          folders.has(folderOf('results', dateOf(timeMs), batch.gateway)),
-        );
-        return isAll || isAsked;
-      },
-      { [HEADER_HEALED]: String(nowMs()) },
-    );
+    const forgottenMs = await forgottenUntilMs(lake.store);
+    await sayAgain(this.reading, TOPIC_RESULTS, isAskedOf(folders, isAll, forgottenMs), {
+      [HEADER_HEALED]: String(nowMs()),
+    });
     await this.caughtUp('results');
     lake.catalog('results').refresh();
     for (const { entry } of lost) {
@@ -371,7 +372,7 @@ export class Heal {
       await this.settle(entry.key);
       if (zone === 'readings') return;
       this.wanted.delete(gateway);
-      this.rawCame(false);
+      this.rawCame(gateway, entry.spans, false);
       return;
     }
     if (zone === 'readings' && (await keepUnproven(lake, zone, entry)))

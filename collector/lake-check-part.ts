@@ -5,6 +5,7 @@ import { ADMIN_ALL, READ_ALL, json } from '../shared/http/route.ts';
 import { BOOLEAN, INTEGER, TEXT, maybe, object } from '../shared/http/schema.ts';
 import { replaysPart } from './decode/replay-part.ts';
 import { Heal } from './heal.ts';
+import { forget } from './lake/forget.ts';
 import { forgetPast } from './lake/past.ts';
 import type { Lake } from './lake/lake.ts';
 import { SpanSet } from './lake/manifest.ts';
@@ -23,6 +24,7 @@ interface Checking {
   scrub: Scrub;
   heal: Heal;
   audit: Audit;
+  nowMs: () => number;
 }
 
 /** What the ledger has as arrived. */
@@ -67,7 +69,7 @@ export const lakeCheckPart: CollectorPart<Checking> = {
     ledger.wantedRaw = (gateway) => heal.stillWanted(gateway);
     const scrub = new Scrub(lake, notify, nowMs);
     await scrub.start();
-    return { lake, scrub, heal, audit: site.get(guardPart).audit };
+    return { lake, scrub, heal, nowMs, audit: site.get(guardPart).audit };
   },
   routes: [
     {
@@ -97,12 +99,12 @@ export const lakeCheckPart: CollectorPart<Checking> = {
       right: ADMIN_ALL,
       body: { fields: { before: { about: 'YYYY-MM-DD; it stays itself.', required: true } } },
       replies: { 200: { about: 'Done.', schema: object({ files: INTEGER }) } },
-      handle: async ({ lake, audit }, { identity, address, fields }) => {
+      handle: async ({ lake, audit, nowMs }, { identity, address, fields }) => {
         const { before = '' } = fields;
         if (!/^\d{4}-\d\d-\d\d$/.test(before))
           throw new HeadwaterError('QUERY_INVALID', `before '${before}' is no date (YYYY-MM-DD)`);
         const files =
-          (await lake.check.forget(before)) + (await forgetPast(lake, Date.parse(before)));
+          (await forget(lake, before, nowMs())) + (await forgetPast(lake, Date.parse(before)));
         audit.say({ event: 'lake_forget', user: identity.name, address, about: before });
         return json({ files });
       },

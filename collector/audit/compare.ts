@@ -8,7 +8,7 @@ import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Asked, PointSum } from '../duckdb/points.ts';
 import { SpanSet } from '../lake/manifest.ts';
-import { forgottenBefore } from '../lake/past.ts';
+import { forgottenBefore } from '../lake/forgotten.ts';
 import { identityName } from '../store/changes.ts';
 import type { Identity } from '../store/store.ts';
 import { epochName } from './epoch-name.ts';

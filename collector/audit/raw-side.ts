@@ -5,7 +5,7 @@ import { LAKE_ATTEMPTS, isGone } from '../lake/again.ts';
 import type { Lake } from '../lake/lake.ts';
 import type { LakeFile } from '../lake/layout.ts';
 import { union, type Spans } from '../lake/manifest.ts';
-import { forgottenBefore } from '../lake/past.ts';
+import { forgottenBefore } from '../lake/forgotten.ts';
 import type { StoredFrame } from '../lake/engine.ts';
 import { filesWith } from '../lake/replace.ts';
 import { rawRow, type RawRow } from '../lake/rows.ts';

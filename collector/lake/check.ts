@@ -13,6 +13,7 @@ import type { Notify } from '../../shared/telemetry/log.ts';
 import { isNoParquet } from './again.ts';
 import type { Catalog } from './catalog.ts';
 import type { FileEngine } from './engine.ts';
+import { amongForgotten } from './forgotten.ts';
 import type { FileFilter, LakeFile, Zone } from './layout.ts';
 import { ZONES, dateOfKey, gatewayOf } from './layout.ts';
 import { LessZones } from './less.ts';
@@ -213,7 +214,13 @@ export class LakeCheck {
     // With what store and manifests say now: it may have been merged in this moment.
     catalog.forget(date);
     const { entries } = await catalog.day(date);
-    return absent(entries.values(), await this.lake.files(zone, { from: date, to: date }));
+    const there = await this.lake.files(zone, { from: date, to: date });
+    const gone = absent(entries.values(), there);
+    const forgotten = await amongForgotten(this.lake.store, date, gone);
+    // The manifest that said so is damaged or gone.
+    for (const entry of gone)
+      if (forgotten.has(entry.key)) await this.say(zone, { ...entry, gone: 'emptied' });
+    return gone.filter(({ key }) => !forgotten.has(key));
   }
 
   /** Throws LAKE_UNAVAILABLE while something of these dates is lost and may come again. */
@@ -314,35 +321,6 @@ export class LakeCheck {
     await store.put(aside, path);
     await store.remove(key);
     return `; what there is of it is kept as ${aside}`;
-  }
-
-  /** Deletes every file of days before this one, on purpose; gives how many. */
-  async forget(before: string): Promise<number> {
-    let files = 0;
-    for (const zone of ZONES) {
-      const catalog = this.lake.catalog(zone);
-      const listed = await this.lake.files(zone);
-      const dates = new Set([...(await catalog.dates()), ...listed.map(({ date }) => date)]);
-      for (const date of [...dates].filter((each) => each < before)) {
-        const entries = [...(await catalog.day(date)).entries.values()];
-        const put = entries
-          .filter((entry) => entry.gone !== 'emptied')
-          .map((entry): FileEntry => ({ ...entry, gone: 'emptied' }));
-        if (put.length > 0)
-          await catalog.commit(this.writer, new Map([[date, { put, isAnew: true as const }]]));
-        for (const { key } of put) this.lost.delete(key);
-        for (const { key } of listed.filter((file) => file.date === date)) {
-          await this.lake.remove(key);
-          files++;
-        }
-      }
-    }
-    this.notify({
-      level: 'info',
-      event: 'lake_forgotten',
-      text: `the lake: ${files} files of days before ${before} were deleted, as was asked for`,
-    });
-    return files;
   }
 
   /** Its rows are here again. */

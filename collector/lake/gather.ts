@@ -36,6 +36,8 @@ export interface LakeState {
    * them may be newer than what the log says.
    */
   beside?: number;
+  /** The log was damaged and had lost some of what it gave, when this step was the next: what files of steps before it had, it may lack. */
+  holed?: number;
   /** Files of this step, and what they replace, are being written, of these dates. */
   writing?: string[];
   /** What these files are (`markOf`): others under their names are damaged, or of an attempt before it. */
@@ -136,9 +138,14 @@ export async function stateOf(log: Log, zone: Zone, partition: number): Promise<
 
 /** Whether the log still has every record that the writer of this file was given. */
 export async function isAllInLog(log: Log, zone: Zone, key: string): Promise<boolean> {
-  const { log: writer, partition = 0 } = parseKey({ key, bytes: 0, version: '' }) ?? {};
+  const {
+    log: writer,
+    partition = 0,
+    from: step = 0,
+  } = parseKey({ key, bytes: 0, version: '' }) ?? {};
   const state = await stateOf(log, zone, partition);
   const first = await log.first?.(TOPIC_OF[zone], partition);
   const from = state.beside ?? state.begins;
-  return writer === state.log && first !== undefined && first <= from;
+  if (writer !== state.log || step < (state.holed ?? 0)) return false;
+  return first !== undefined && first <= from;
 }

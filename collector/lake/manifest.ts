@@ -32,6 +32,8 @@ export interface FileEntry extends Sum {
   rows: number;
   groups: GroupSum[];
   spans: Spans;
+  /** Of raw: rows that no span is of; not said where there are none, or no others. */
+  bare?: number;
   /** Counts up as the entry changes. */
   gen: number;
   /** It is being replaced: it may be one of these already. */
@@ -125,7 +127,7 @@ export function decodeManifest(bytes: Buffer): unknown {
   return JSON.parse(bytes.toString('utf8', from, bytes.length - 2)) as unknown;
 }
 
-const MODULUS_BITS = 64;
+const text64 = (sum: bigint): string => BigInt.asUintN(64, sum).toString(16);
 
 function digestOf({ key, bytes, crc }: FileEntry): bigint {
   return createHash('sha256').update(`${key} ${bytes} ${crc}`).digest().readBigUInt64BE();
@@ -165,8 +167,26 @@ export function sealOf(files: readonly FileEntry[]): DateSeal {
     seal.bytes += entry.bytes;
     digest += digestOf(entry);
   }
-  const sum = { ...seal, digest: BigInt.asUintN(MODULUS_BITS, digest).toString(16) };
+  const sum = { ...seal, digest: text64(digest) };
   return lost === 0 ? sum : { ...sum, lost };
+}
+
+const lastStepOf = ({ key }: FileEntry): number =>
+  parseKey({ key, bytes: 0, version: '' })?.to ?? 0;
+
+/**
+ * Of these files of a day those of the newest steps, which its seal does not know: an attempt that came to no end put them. Without
+ * them the others are proven to be as they were. Undefined: that is not the difference.
+ */
+export function beyondSeal(files: readonly FileEntry[], seal: DateSeal): FileEntry[] | undefined {
+  const newest = [...files].sort((a, b) => lastStepOf(b) - lastStepOf(a));
+  let digest = newest.reduce((sum, entry) => sum + digestOf(entry), 0n);
+  for (const [at, entry] of newest.entries()) {
+    if (newest.length - at === seal.files && text64(digest) === seal.digest)
+      return newest.slice(0, at);
+    digest -= digestOf(entry);
+  }
+  return seal.files === 0 ? newest : undefined;
 }
 
 /** Of all days of a root: what the log keeps of it. */
@@ -176,7 +196,7 @@ export function rootDigest({ dates }: Root): string {
     const text = `${date} ${seal.files} ${seal.digest}`;
     digest += createHash('sha256').update(text).digest().readBigUInt64BE();
   }
-  return BigInt.asUintN(MODULUS_BITS, digest).toString(16);
+  return text64(digest);
 }
 
 /** Adds to `into` what `spans` of a file of this date have. */
@@ -260,6 +280,15 @@ export class SpanSet {
 
   get gateways(): string[] {
     return [...this.sets.keys()];
+  }
+
+  /** By GATEWAY/EPOCH instead of epoch. */
+  named(): Spans {
+    return Object.fromEntries(
+      [...this.sets].flatMap(([gateway, epochs]) =>
+        [...epochs].map(([epoch, set]) => [`${gateway}/${epoch}`, [...set.ranges]] as const),
+      ),
+    );
   }
 
   clear(): void {

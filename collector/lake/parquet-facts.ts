@@ -8,12 +8,16 @@ export interface Facts {
   rows: number;
   groups: Group[];
   spans: Spans;
+  /** Of raw: rows that no span is of. */
+  bare?: number;
 }
+
+/** Status reports have no sequence of their own, and what is not a whole frame has none that can be believed. */
+const NUMBERED = 'kind BETWEEN 0 AND 3';
 
 /** First and last sequence of each record of the log, by what a span is of. Results have none: a window is no sequence. */
 const RECORDS: Record<Zone, string> = {
-  // Status reports have no sequence of their own, and what is not a whole frame has none that can be believed.
-  raw: `SELECT epoch, first_sequence AS a, first_sequence + greatest("count", 1) - 1 AS b FROM % WHERE kind BETWEEN 0 AND 3`,
+  raw: `SELECT epoch, first_sequence AS a, first_sequence + greatest("count", 1) - 1 AS b FROM % WHERE ${NUMBERED}`,
   readings: `SELECT epoch, min(sequence) AS a, max(sequence) AS b FROM % GROUP BY epoch, log, log_partition, log_offset`,
   results: '',
 };
@@ -48,16 +52,22 @@ export async function factsOf(
     rows: Number(rows),
   }));
   const spans = zone === 'results' ? {} : await spansIn(connection, RECORDS[zone], path);
-  return { rows: groups.reduce((sum, { rows }) => sum + rows, 0), groups, spans };
+  const facts = { rows: groups.reduce((sum, { rows }) => sum + rows, 0), groups, spans };
+  if (zone !== 'raw') return facts;
+  const [[bare] = [0]] = (
+    await connection.runAndReadAll(`SELECT count(*) FROM ${rowsOf(path)} WHERE NOT ${NUMBERED}`)
+  ).getRows();
+  return { ...facts, bare: Number(bare) };
 }
+
+const rowsOf = (path: string): string => `read_parquet(${quote(path)}, hive_partitioning = false)`;
 
 async function spansIn(
   connection: DuckDBConnection,
   records: string,
   path: string,
 ): Promise<Spans> {
-  const rows = `read_parquet(${quote(path)}, hive_partitioning = false)`;
-  const sql = islands(records.replace('%', rows), 'epoch');
+  const sql = islands(records.replace('%', rowsOf(path)), 'epoch');
   const spans: Spans = {};
   for (const [epoch, from, to] of (await connection.runAndReadAll(sql)).getRows())
     (spans[String(epoch)] ??= []).push([Number(from), Number(to)]);

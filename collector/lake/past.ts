@@ -21,7 +21,6 @@ import { makeWithin } from '../../shared/config/folder.ts';
 import { codeOf, hasCode } from '../../shared/errors.ts';
 import { again } from './again.ts';
 import type { Lake } from './lake.ts';
-import { dateOf } from './layout.ts';
 import { writerOf, type PastEntry, type PastList } from './manifest.ts';
 import { sumFile } from './sums.ts';
 
@@ -220,13 +219,6 @@ async function putMark(lake: Lake, sinceMs: number): Promise<void> {
   const path = join(folder, 'since');
   await writeFile(path, '');
   await lake.put(`${SINCE}${Math.round(sinceMs)}`, path);
-}
-
-/** YYYY-MM-DD before which days were deleted on purpose, in all zones; '': none were. What others have of them is nobody's fault. */
-export async function forgottenBefore(lake: Lake): Promise<string> {
-  const roots = [...(await lake.catalog('readings').loadRoots()).values()];
-  const times = roots.flatMap(({ past }) => past?.forgottenMs ?? []);
-  return times.length === 0 ? '' : dateOf(Math.max(...times));
 }
 
 /** Deletes what was so until before this time; gives how many files. */

@@ -2,18 +2,24 @@
  * Manifests that were damaged or are gone, made again: a root from the manifests of its days, those of a day from its
  * files. The digest kept above each proves what was made; where it does not, the files are taken for damaged.
  */
-import { adopt, unlisted } from './adopt.ts';
+import { readEntries, unlisted } from './adopt.ts';
 import type { Broken } from './manifest-read.ts';
 import type { Lake } from './lake.ts';
-import type { Zone } from './layout.ts';
-import { counts, dateFolder, writerOf } from './manifest.ts';
+import { parseKey, type LakeFile, type Zone } from './layout.ts';
+import { beyondSeal, counts, dateFolder, writerOf } from './manifest.ts';
 
-export async function remake(lake: Lake, zone: Zone, { key, writer, date }: Broken): Promise<void> {
+/** One at a time: stage and scrub may have found the same. */
+export const remake = (lake: Lake, zone: Zone, broken: Broken): Promise<void> =>
+  lake.alone(zone, () => remakeAlone(lake, zone, broken));
+
+async function remakeAlone(lake: Lake, zone: Zone, { key, writer, date }: Broken): Promise<void> {
   const catalog = lake.catalog(zone);
+  if (date !== undefined) catalog.forget(date);
+  const isThere = date !== undefined && (await catalog.day(date)).byWriter.has(writer);
   if (date === undefined) await remakeRoot(lake, zone, writer);
-  else await remakeDay(lake, zone, writer, date);
+  else if (!isThere) await remakeDay(lake, zone, writer, date);
   catalog.broken.delete(key);
-  told(lake, key);
+  if (!isThere) told(lake, key);
 }
 
 function told({ check }: Lake, key: string): void {
@@ -47,19 +53,34 @@ export async function remakeRoot(
   return false;
 }
 
+/** What is in the place of a day's manifest, of the files that lie there. */
 async function remakeDay(lake: Lake, zone: Zone, writer: string, date: string): Promise<void> {
   const catalog = lake.catalog(zone);
   const seal = (await catalog.loadRoots()).get(writer)?.dates[date];
   const files = await lake.files(zone, { from: date, to: date });
-  const own = files.filter((file) => writerOf(file.log, file.partition) === writer);
+  const isOwn = (file: LakeFile): boolean => writerOf(file.log, file.partition) === writer;
+  const own = files.filter(isOwn);
   catalog.forget(date);
   // Before what is made again hides that it was gone.
   const since = Math.round(performance.timeOrigin + performance.now());
   const mark = await lake.check.less.mark(zone, since);
-  const unreadable = await adopt(lake, zone, writer, await unlisted(lake, zone, own), date);
+  const { entries, unreadable } = await readEntries(lake, zone, await unlisted(lake, zone, own));
+  // What others say of its files since stood in it as well: they were lost, and are there again in others.
+  const overruled = [...(await catalog.day(date)).entries.values()].filter(({ key }) => {
+    const file = parseKey({ key, bytes: 0, version: '' });
+    return file !== undefined && isOwn(file);
+  });
+  const strange =
+    seal === undefined
+      ? undefined
+      : (beyondSeal(entries, seal) ?? beyondSeal([...entries, ...overruled], seal));
+  // A file that its writer puts this moment, or an attempt has left, is for them to speak of.
+  const put = entries.filter((entry) => strange?.includes(entry) !== true);
+  await catalog.commit(writer, new Map([[date, { put, isAnew: true as const }]]), {
+    isAlone: true,
+  });
   for (const file of unreadable) await lake.check.unreadable(file);
-  const now = (await catalog.loadRoots()).get(writer)?.dates[date];
-  if (seal !== undefined && now?.digest === seal.digest) return await lake.remove(mark);
+  if (strange !== undefined) return await lake.remove(mark);
   // Not all of them are proven to be as they were, and nothing says which; there may have been others.
   const day = await catalog.day(date);
   for (const { key } of own) {

@@ -8,7 +8,7 @@ import { codeOf, isBug, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { adopt, unlisted } from './adopt.ts';
 import type { Lake } from './lake.ts';
-import { ZONES, type LakeFile, type Zone } from './layout.ts';
+import { ZONES, folderOf, type LakeFile, type Zone } from './layout.ts';
 import { writerOf } from './manifest.ts';
 import { removeMerged } from './past-merge.ts';
 import type { Pass } from './pass.ts';
@@ -215,8 +215,15 @@ export class Scrub {
     const path = await lake.check.whole(file, 0);
     if (path === undefined) return false;
     const { rows, spans } = await lake.parquet.facts(zone, path);
+    const isItself = ({ key }: LakeFile): boolean => key === file.key;
     const where = { spans, dates: [file.date] };
-    const others = await filesWith(lake, zone, file.gateway, where, ({ key }) => key === file.key);
+    // Results have no sequences by which others could be found: all of the folder may have them.
+    const others =
+      zone === 'results'
+        ? (await lake.folder(folderOf(zone, file.date, file.gateway))).filter(
+            (each) => !isItself(each),
+          )
+        : await filesWith(lake, zone, file.gateway, where, isItself);
     const local = await lake.whole(others);
     if (local.size === 0) return true;
     const { rewritten, facts } = await lake.parquet.apart(zone, path, [...local.keys()]);

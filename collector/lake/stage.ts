@@ -159,8 +159,11 @@ export class LakeStage {
       if (part.isReady) continue;
       const { log } = part.state;
       await recover(lake, this.zone, partition, part, newId);
+      const isHoled = this.options.log.hasLost?.('lake') === true;
+      if (isHoled) part.state = { ...part.state, holed: part.state.step };
       // Who goes on beside a lake that is ahead says so at once: an audit reads it, and so does the next start.
-      if (part.state.log !== log) await announce([this.stateRecord(partition, part.state)]);
+      if (part.state.log !== log || isHoled)
+        await announce([this.stateRecord(partition, part.state)]);
     }
     lake.settling.delete(this.zone);
     await this.mark(now);
@@ -253,12 +256,15 @@ export class LakeStage {
   }
 
   /** What of a state a step does not change. */
-  private lasting({ state }: Part): Pick<LakeState, 'log' | 'begins' | 'beside' | 'ahead'> {
-    const { log, begins, beside, ahead } = state;
+  private lasting({
+    state,
+  }: Part): Pick<LakeState, 'log' | 'begins' | 'beside' | 'holed' | 'ahead'> {
+    const { log, begins, beside, holed, ahead } = state;
     const isSaid = this.options.lake.check.ahead.gateways.length === 0;
     return {
       ...{ log, begins },
       ...(beside !== undefined && { beside }),
+      ...(holed !== undefined && { holed }),
       // Until the log has it again.
       ...(ahead !== undefined && !isSaid && { ahead }),
     };

@@ -73,8 +73,9 @@ export const pathsOf = ({ files, replaced, past }: Prepared): string[] => [
 
 /** The entry of a file that lies here. */
 export async function entryOf(key: string, path: string, facts: Facts): Promise<FileEntry> {
-  const { rows, spans } = facts;
-  return { key, rows, spans, gen: 0, ...(await sumFile(path, facts.groups)) };
+  const { rows, spans, bare = 0 } = facts;
+  const sum = await sumFile(path, facts.groups);
+  return { key, rows, spans, gen: 0, ...sum, ...(bare > 0 && bare < rows && { bare }) };
 }
 
 const replacedBy = (old: FileEntry, { bytes, crc }: FileEntry): FileEntry => ({

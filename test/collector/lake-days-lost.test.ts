@@ -1,11 +1,13 @@
 /** Of a lake's day nothing is left: what the log and other days have of it comes back, and what nothing has is told. */
-import { rmSync, truncateSync } from 'node:fs';
+import { copyFileSync, existsSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { forget } from '../../collector/lake/forget.ts';
+import { ZONES } from '../../collector/lake/layout.ts';
 import { topicPrefix } from '../../collector/log/embedded-records.ts';
 import { TOPIC_RAW, TOPIC_RESULTS } from '../../collector/log/log.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
-import { allRows, filesOf, filled } from '../support/lake-damage.ts';
+import { allRows, damage, filesOf, filled } from '../support/lake-damage.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
 
@@ -107,4 +109,84 @@ describe('a day of a lake of which nothing is left', () => {
       await site.close();
     });
   });
+});
+
+describe('a day of a lake whose manifest alone is lost', () => {
+  it('is proven by what its root says of it, beside files of an attempt and after files that were made again', async () => {
+    const site = await filled();
+    const before = await allRows(site);
+    const day = filesOf(site.lakeFolder).filter((key) => key.includes('date=2026-05-01'));
+    const own = (zone: string): string => day.find((key) => key.startsWith(`${zone}/`)) ?? '';
+    // One of the readings is lost and comes back in another file.
+    damage(join(site.lakeFolder, own('readings')), () => 0.99);
+    await site.scrub.pass();
+    await site.healed();
+    await site.caughtUp();
+    const kept = filesOf(site.lakeFolder).filter((key) => key.endsWith('.parquet'));
+    // A step that never came to its end has put a file.
+    for (const zone of ['raw', 'results'])
+      copyFileSync(
+        join(site.lakeFolder, own(zone)),
+        join(
+          site.lakeFolder,
+          own(zone).replace(/-\d+-\d+\.parquet$/, '-000000007000-000000007001.parquet'),
+        ),
+      );
+    for (const key of day)
+      if (key.startsWith('_manifest/') && !key.endsWith('-check.json'))
+        rmSync(join(site.lakeFolder, key));
+    site.lake.catalog('raw').refresh();
+    for (let round = 0; round < 3; round++) await site.scrub.pass();
+    await site.healed();
+    expect(site.said.join('\n')).toMatch(/manifest .* was damaged or gone and is made again/);
+    expect(site.said.join('\n')).not.toContain('nothing proves');
+    expect(filesOf(site.lakeFolder).filter((key) => key.endsWith('.parquet'))).toEqual(kept);
+    expect(await allRows(site)).toEqual(before);
+    await site.close();
+  });
+});
+
+describe('days that were deleted on purpose', () => {
+  it('stay so where the manifests that say so are gone, and where everything is looked for', async () => {
+    const site = await filled();
+    await forget(site.lake, '2026-05-02', Date.now());
+    const after = await allRows(site);
+    expect(after['raw']).toHaveLength(16);
+    await site.close();
+    for (const key of filesOf(site.lakeFolder))
+      if (key.startsWith('_manifest/') && key.endsWith('-check.json'))
+        rmSync(join(site.lakeFolder, key));
+    await site.open();
+    await site.scrub.pass();
+    await site.healed();
+    await site.caughtUp();
+    expect(site.lake.check.damages).toEqual([]);
+    expect(await allRows(site)).toEqual(after);
+    for (const zone of ZONES) await site.lake.check.hasLess(zone);
+    await site.healed();
+    await site.caughtUp();
+    expect(await allRows(site)).toEqual(after);
+    await site.close();
+  });
+});
+
+it('results that a damaged log has lost are told, also long after it was made good', async () => {
+  const site = await filled();
+  const { db } = site.log as unknown as { db: KvDatabase };
+  const prefix = topicPrefix(TOPIC_RESULTS);
+  const records = await db.read({ gte: prefix, lt: after(prefix) }, Infinity);
+  await db.write([{ type: 'del', key: records[1]?.[0] ?? Buffer.alloc(0) }], { sync: true });
+  await site.close();
+  const note = join(site.folder, 'log.lost');
+  writeFileSync(note, 'lake\n');
+  await site.open();
+  await until('it to be made good', () => !existsSync(note) || undefined);
+  const [lost = ''] = filesOf(site.lakeFolder).filter((key) =>
+    key.startsWith('results/date=2026-05-02'),
+  );
+  rmSync(join(site.lakeFolder, lost));
+  await site.scrub.pass();
+  const told = /of the 10 results of .* 0 are there again/;
+  await until('it to be told', () => told.test(site.said.join('\n')) || undefined);
+  await site.close();
 });

@@ -6,16 +6,16 @@ import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
 import { ledgerPart } from '../../collector/ledger/part.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
-import { recordKey } from '../../collector/log/embedded-records.ts';
+import { decode, recordKey, topicPrefix } from '../../collector/log/embedded-records.ts';
 import type { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, TOPIC_READINGS } from '../../collector/log/log.ts';
 import { logPart } from '../../collector/log/part.ts';
 import { guardPart } from '../../collector/ops/parts.ts';
 import type { CollectorContext } from '../../collector/part.ts';
 import { remotePart } from '../../collector/remote/part.ts';
-import { CLOCK_SYNCHRONISED, KIND_STATUS } from '../../shared/frame/frame.ts';
+import { CLOCK_SYNCHRONISED, KIND_STATUS, checkFrame } from '../../shared/frame/frame.ts';
 import { noteFrame } from '../../shared/frame/notes.ts';
-import type { KvDatabase } from '../../shared/kv/kv.ts';
+import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { Site } from '../../shared/parts/site.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
 import { temporaryFolder, until } from '../support/process.ts';
@@ -101,6 +101,29 @@ it('status reports, which have no sequence, are said again beside the frames of 
   await site.caughtUp();
   expect(site.lake.check.damages).toEqual([]);
   expect(await rows()).toEqual(before);
+  // One that neither log nor lake has any more is told, though its file's messages all come again.
+  const { db } = site.log as unknown as { db: KvDatabase };
+  const raw = topicPrefix(TOPIC_RAW);
+  const own = (await db.read({ gte: raw, lt: after(raw) }, Infinity)).filter(([, bytes]) => {
+    const { key, value } = decode(bytes);
+    return key === 'gw' && checkFrame(value).kind === KIND_STATUS;
+  });
+  await db.write(
+    own.map(([key]) => ({ type: 'del', key })),
+    { sync: true },
+  );
+  // What it has in memory goes with it.
+  await site.close();
+  await site.open();
+  for (const { key } of (await site.lake.files('raw')).filter(({ gateway }) => gateway === 'gw'))
+    rmSync(join(site.lakeFolder, key));
+  await site.scrub.pass();
+  await site.healed();
+  await site.caughtUp();
+  expect(await rows()).toHaveLength(4);
+  expect(site.said.join('\n')).toMatch(
+    /rows of raw\/.* all messages are there again, but not all of the 2/,
+  );
   await site.close();
 });
 

@@ -2,6 +2,7 @@
 import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { forget } from '../../collector/lake/forget.ts';
 import { forgetPast } from '../../collector/lake/past.ts';
 import { AuditSite } from '../support/audit-site.ts';
 import { fill, filesOf } from '../support/lake-damage.ts';
@@ -122,7 +123,7 @@ describe('only the store has it', () => {
     const site = await opened();
     await fill(site);
     const [{ stored }, day] = [await kept(site), '2026-05-02'];
-    await site.lake.check.forget(day);
+    await forget(site.lake, day, Date.now());
     await forgetPast(site.lake, Date.parse(day));
     const after = (await site.rows('readings')).length;
     expect(after).toBe(400);

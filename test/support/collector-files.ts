@@ -76,6 +76,7 @@ export const COLLECTOR_FILES: readonly FileKind[] = [
     path: /^lake\/_past\/since\/\d+$/,
     said: /lake_past|_past\/since/,
   },
+  { name: 'lake, forgotten', path: /^lake\/_past\/forgotten\/[^/]+\.json$/ },
   { name: 'lake, note of a batch', path: /^lake\/batch\/[^/]+\/[^/]+\.json$/ },
   { name: 'lake, set aside', path: /^lake\/_aside\// },
   {
