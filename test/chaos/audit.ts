@@ -1,6 +1,6 @@
 /**
  * `npm run audit:try -- --trials N [--seed S] [--live SECONDS]`: edits, removals and doublings in log, lake
- * and store, 150 of 600 readings at a time, each behind every checksum's back; an audit has to name each one and nothing else, and what
+ * and store, 1,500 of 6,000 readings at a time, each behind every checksum's back; an audit has to name each one and nothing else, and what
  * it put right has to be as it was. `--live`: readings come in all the while and nothing is done to them; nothing may be named.
  */
 import { AuditSite } from '../support/audit-site.ts';
@@ -11,7 +11,9 @@ import { temporaryFolder } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
 
-const AT_ONCE = 150;
+/** A pass takes its time for waiting, hardly for how much there is. */
+const AT_ONCE = 1500;
+const MESSAGES = 250;
 /** Rounds on one site: its log grows with all that is said again. */
 const ROUNDS = 10;
 
@@ -30,7 +32,7 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 async function opened(): Promise<AuditSite> {
   const site = new AuditSite(temporaryFolder());
   await site.open();
-  await fill(site);
+  await fill(site, MESSAGES);
   return site;
 }
 
@@ -41,7 +43,11 @@ while (sum.damages < values.trials) {
   const site = await opened();
   const before = await stateOf(site);
   for (let round = 0; round < ROUNDS && sum.damages < values.trials; round++) {
-    const { damages, missed, wrongly, unmended } = await trial(site, AT_ONCE, next);
+    const { damages, missed, wrongly, unmended } = await trial(
+      site,
+      Math.min(AT_ONCE, values.trials - sum.damages),
+      next,
+    );
     sum.damages += damages;
     sum.missed += missed.length;
     sum.wrongly += wrongly.length;

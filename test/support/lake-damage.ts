@@ -21,14 +21,14 @@ const DAYS = 3;
 const FRAMES = 4;
 const MESSAGES = 25;
 
-/** Frames and results of two gateways and three days. */
-export async function fill(site: LakeSite): Promise<void> {
+/** Frames and results of two gateways and three days, 24 times so many readings as `messages`. */
+export async function fill(site: LakeSite, messages = MESSAGES): Promise<void> {
   for (let day = 0; day < DAYS; day++)
     for (let at = 0; at < FRAMES; at++) {
-      const first = 1 + (day * FRAMES + at) * MESSAGES;
+      const first = 1 + (day * FRAMES + at) * messages;
       const dayMs = Date.UTC(2026, 4, 1 + day, 6) - first * 1000;
       await site.append(
-        ['gw', 'b/b'].map((gateway) => frameOf(first, MESSAGES, { gateway, dayMs })),
+        ['gw', 'b/b'].map((gateway) => frameOf(first, messages, { gateway, dayMs })),
       );
     }
   await site.log.append(
