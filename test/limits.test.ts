@@ -26,10 +26,10 @@ const WHY: Record<string, string> = {
     NAMES_MAX@collector/decode/mapping/rest.ts REASON_CHARS_MAX TEXT_CHARS_MAX JOIN_TOKEN_CHARS_MAX CHAIN_MAX SINGLES_MAX LINES_MAX MESSAGE_BYTES_MAX@collector/log/kafka-client.ts`,
   'of one gateway, or an epoch of it': `
     ENTRIES_MAX EPOCHS_TOLD_MAX SPANS_MAX ALL_CHARS_MAX ANCHORS_MAX FROMS_MAX REPORTS_MAX EPOCHS_MAX CERTIFICATES_MAX RENEWALS_MAX RANGES_MAX RANGES_CHARS_MAX STARTS_MAX WHY_CHARS_MAX
-    LIST_MAX`,
+    LIST_MAX UNTIMED_MAX`,
   'a cache: what gives way is found, said or read again': `
     REMEMBERED_MAX SEEN_MAX TOPICS_KNOWN_MAX CACHE_MAX WAYS_MAX TOLD_MAX KEYS_MAX@shared/access/seldom.ts GATEWAYS_MAX@collector/ingest/twins.ts IDLE_MAX KEPT_BYTES_MAX LARGE_MAX POINTS_MAX@collector/store/tails.ts
-    NAMES_MAX@collector/decode/hash-counts.ts`,
+    NAMES_MAX@collector/decode/hash-counts.ts SENT_MAX`,
   'who came: the oldest give way, and begin anew': `
     ADDRESSES_MAX COUNTED_MAX CAME_MAX KEPT_MAX NAMES_MAX@shared/access/hash-queue.ts`,
   'passwords that wait, by address and in turns of addresses (threats, S8)': `

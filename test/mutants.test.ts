@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { mutated } from './mutants/apply.ts';
-import { MUTANTS, SIMULATION } from './mutants/mutants.ts';
+import { MUTANTS, SIMULATION, THINNING } from './mutants/mutants.ts';
 import { ROOT } from './support/process.ts';
 
 describe('mutants', () => {
@@ -11,7 +11,8 @@ describe('mutants', () => {
     expect(mutated(ROOT, mutant)).not.toBe(mutated(ROOT, { ...mutant, put: mutant.find }));
     expect(mutant.tests.length).toBeGreaterThan(0);
     for (const test of mutant.tests)
-      if (test !== SIMULATION) expect(existsSync(join(ROOT, test)), test).toBe(true);
+      if (test !== SIMULATION && test !== THINNING)
+        expect(existsSync(join(ROOT, test)), test).toBe(true);
   });
 
   it('have names of their own', () => {

@@ -8,7 +8,12 @@
 import { createHash } from 'node:crypto';
 import { Undecodable, type Problem } from '../../shared/codecs/codec.ts';
 import { messageOf } from '../../shared/errors.ts';
-import { readRecords, type FrameHeader, type FrameRecord } from '../../shared/frame/frame.ts';
+import {
+  KIND_SUMMARY,
+  readRecords,
+  type FrameHeader,
+  type FrameRecord,
+} from '../../shared/frame/frame.ts';
 import type { Summary } from '../../shared/frame/notes.ts';
 import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
@@ -26,8 +31,8 @@ import type { CodecState, MessageContext } from './codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { FieldNotes } from './field-notes.ts';
-import { goneOf, leftBehind, moved, without } from './left-behind.ts';
-import { summaryReadings } from './summary-readings.ts';
+import { leftBehind, moved, without } from './left-behind.ts';
+import { summaryChanges } from './summary-readings.ts';
 
 /** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
 const READINGS_PER_RECORD = 1000;
@@ -68,16 +73,11 @@ export interface FrameJob {
   replay?: Replay;
 }
 
-/** A summary to be decoded; the rest as of frames. */
-interface SummaryJob extends Pick<FrameJob, 'header' | 'arrivedMs' | 'isAgain' | 'saidMs'> {
-  summary: Summary;
-  older?: readonly Mappings[];
-  isWanted?: (reading: Reading) => boolean;
-}
-
 /** What a replay needs to know, and what it tells. */
 export interface Replay {
   isWanted: (message: FrameRecord) => boolean;
+  /** The same of what a summary says. */
+  isPartWanted: (reading: Reading, summary: Summary) => boolean;
   /** Mappings that were in force before. */
   older: readonly Mappings[];
   /** Other corrections of the gateway's clock under which they may have been written, microseconds. */
@@ -112,7 +112,7 @@ export class FrameDecoder {
     this.quarantine = quarantine;
   }
 
-  /** The fresh messages of a frame. */
+  /** The fresh messages of a frame, or what is left of thinned ones. */
   readings(job: FrameJob): Produced[] {
     const portions = this.portions(job);
     let next = portions.next();
@@ -122,6 +122,7 @@ export class FrameDecoder {
 
   /** The same; whoever asks for the next portion may let others have their turn before. */
   *portions(job: FrameJob): Generator<undefined, Produced[]> {
+    if (job.header.kind === KIND_SUMMARY) return this.summary(job);
     const { frame, header, arrivedMs, offsetUs, usedUs, replay } = job;
     // What comes into force meanwhile is for the next frame.
     const { mappings } = this;
@@ -353,19 +354,22 @@ export class FrameDecoder {
     reason: string,
     isFresh: (sequence: number) => boolean,
   ): Produced[] {
+    const { kind, firstSequence: sequence, wallUs: receivedUs } = header;
+    if (kind === KIND_SUMMARY)
+      return [
+        this.setAside(header, { ...NO_MESSAGE, sequence, receivedUs, payload: frame }, reason),
+      ];
     return readRecords(frame, header)
       .filter(({ sequence }) => isFresh(sequence))
       .map((message) => this.setAside(header, message, reason));
   }
 
-  /** What is left of thinned messages. */
-  summary({ summary, header, arrivedMs, ...job }: SummaryJob): Produced[] {
-    const { isAgain = false, saidMs, older = [], isWanted = () => true } = job;
-    const madeBy = (mappings: Mappings): Reading[] =>
-      summaryReadings(summary, header, mappings).filter(isWanted);
-    const readings = madeBy(this.mappings);
-    const removed = goneOf(readings, older.flatMap(madeBy));
-    const headers: Record<string, string> = isAgain ? { [HEADER_AGAIN]: 'true' } : {};
+  private summary(job: FrameJob): Produced[] {
+    const { header, arrivedMs, replay, isAgain = false, saidMs } = job;
+    const { readings, removed, count } = summaryChanges(job, this.mappings);
+    replay?.onDecoded(header.firstSequence, count, false);
+    const headers: Record<string, string> =
+      isAgain || replay !== undefined ? { [HEADER_AGAIN]: 'true' } : {};
     if (saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(saidMs));
     // All of one identity in one record: a store may take what comes later under it for a correction.
     const isNothing = readings.length + removed.length === 0;
@@ -387,6 +391,12 @@ function headersOf({
   const isTimed = usedUs === undefined && job.isUnsettled !== true;
   return isTimed ? { [HEADER_ARRIVED]: String(arrivedMs), ...said } : said;
 }
+
+/** In the place of one that is not known. */
+const NO_MESSAGE = {
+  ...{ client: '', topic: '', qos: 0, retain: false, dup: false },
+  properties: undefined,
+};
 
 const hasFields = ({ fields }: Reading): boolean => {
   for (const _name in fields) return true;

@@ -12,6 +12,7 @@ import { AGREES_US, BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-cl
 import { FrozenState } from './codec-state.ts';
 import type { FrameDecoder, FrameJob } from './frame-decoder.ts';
 import type { PartitionState } from './state.ts';
+import type { TimedHeader } from './summary-clock.ts';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -24,8 +25,8 @@ export const mayMove = (record: Pick<StoredRecord, 'headers'>, header: FrameHead
   isUnsettled(record) && header.clockQuality !== CLOCK_ASSUMED;
 
 /** Under which a frame is kept. */
-export const heldKey = ({ gateway, bootId, epoch, firstSequence }: FrameHeader): string =>
-  `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}`;
+export const heldKey = ({ gateway, bootId, epoch, firstSequence, part }: TimedHeader): string =>
+  `${HELD_PREFIX}${gateway}/${bootId}/${epoch}/${firstSequence}${part === undefined ? '' : `/${part}`}`;
 
 function keep(state: PartitionState, frame: HeldFrame, produced: Produced[]): void {
   const { key, headers, usedUs } = frame;

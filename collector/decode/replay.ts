@@ -23,7 +23,7 @@ import {
 import { readNote, type Summary } from '../../shared/frame/notes.ts';
 import { encodeQuarantined, encodeResolved } from '../../shared/model/quarantine-record.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
-import type { Quarantined, Reading } from '../../shared/model/reading.ts';
+import type { Quarantined } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { HELD_PREFIX } from '../ledger/view.ts';
 import {
@@ -40,6 +40,7 @@ import type { SeriesLimits } from './admission.ts';
 import { CODEC_PREFIX, CodecStates, FrozenState } from './codec-state.ts';
 import { FrameDecoder } from './frame-decoder.ts';
 import { heldKey, mayMove } from './held-frames.ts';
+import { timedBy } from './summary-clock.ts';
 import { MAPPING_PREFIX, mappingsOf, type MappingVersion } from './mapping/set.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { isPartWanted, isWanted, mayHold } from './selected.ts';
@@ -279,9 +280,11 @@ export class Replayer {
       return []; // It is in quarantine as a frame: nothing in it can be read.
     }
     if (!mayHold(job, header)) return [];
-    if (header.kind === KIND_SUMMARY)
-      return this.summary(job, decoder, part, { record, header, older });
-    if (header.kind !== KIND_RECORDS) return [];
+    const summary = summaryOf(header, record.value);
+    if (summary !== undefined) header = timedBy(header, summary);
+    else if (header.kind !== KIND_RECORDS) return [];
+    // What is left of thinned messages is in no quarantine.
+    if (summary !== undefined && job.selection.which === 'quarantined') return [];
     const [offsetUs, ...elsewhereUs] = part.clocks.corrections(header, mayMove(record, header));
     if (offsetUs === undefined) return [];
     const { gateway, epoch } = header;
@@ -308,6 +311,7 @@ export class Replayer {
         older,
         elsewhereUs,
         isWanted: (message) => isWanted(selection, message, offsetUs),
+        isPartWanted: (reading, summary) => isPartWanted(selection, summary, reading),
         onDecoded: (sequence, readings, isWhole) => {
           part.done.messages++;
           part.done.readings += readings;
@@ -333,35 +337,18 @@ export class Replayer {
     return produced;
   }
 
-  /** What is left of thinned messages is in no quarantine; a selection by topic or time means each series of it. */
-  private summary(
-    { selection }: ReplayJob,
-    decoder: FrameDecoder,
-    part: Part,
-    {
-      record,
-      header,
-      older,
-    }: { record: StoredRecord; header: FrameHeader; older: readonly Mappings[] },
-  ): Produced[] {
-    if (selection.which === 'quarantined') return [];
-    let summary: Summary;
-    try {
-      summary = readNote(KIND_SUMMARY, record.value, header);
-    } catch {
-      return []; // It is in quarantine as a frame.
-    }
-    const isWanted = (reading: Reading): boolean => isPartWanted(selection, summary, reading);
-    const arrivedMs = Number(record.headers['arrived'] ?? 0);
-    const said = selection.which === 'named' ? {} : { saidMs: this.options.nowMs() };
-    part.done.messages++;
-    part.done.readings += summary.series.length;
-    return decoder.summary({ summary, header, arrivedMs, isAgain: true, older, isWanted, ...said });
-  }
-
   async close(): Promise<void> {
     this.stopped = true;
     await Promise.all(this.running.values());
+  }
+}
+
+/** Of a note that is one; what is not whole is in quarantine as a frame. */
+function summaryOf(header: FrameHeader, frame: Buffer): Summary | undefined {
+  try {
+    return header.kind === KIND_SUMMARY ? readNote(KIND_SUMMARY, frame, header) : undefined;
+  } catch {
+    return undefined;
   }
 }
 

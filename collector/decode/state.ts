@@ -3,12 +3,14 @@
  * ledger), the clocks of boots and the frames that wait for them, and what codecs remember. It is kept in the ledger
  * topic, whose entries are committed together with the readings that came of them.
  */
-import { checkFrame } from '../../shared/frame/frame.ts';
+import { KIND_SUMMARY, checkFrame, type FrameHeader } from '../../shared/frame/frame.ts';
+import { readNote } from '../../shared/frame/notes.ts';
 import { EpochLedger, type EpochRecord } from '../ledger/epoch-ledger.ts';
 import { HELD_PREFIX, HELD_USED, LEDGER_PREFIX, parseRecord } from '../ledger/view.ts';
 import { TOPIC_LEDGER, type LogRecord, type Produced } from '../log/log.ts';
 import { BootClocks } from './boot-clocks.ts';
 import { CODEC_PREFIX, CodecStates } from './codec-state.ts';
+import { timedBy } from './summary-clock.ts';
 
 /** What may be configured of epochs of a gateway (`ingest.epochsPerGatewayMax`); notes can name any. */
 export const EPOCHS_TOLD_MAX = 1_000_000;
@@ -44,7 +46,7 @@ export class PartitionState {
       } else if (key.startsWith(CODEC_PREFIX)) {
         this.codecs.load(key, value);
       } else if (key.startsWith(HELD_PREFIX)) {
-        const header = checkFrame(value);
+        const header = heldHeader(value);
         const used = headers[HELD_USED];
         const usedUs = used === undefined ? undefined : Number(used);
         const { gateway, bootId: boot } = header;
@@ -117,6 +119,12 @@ export class PartitionState {
     this.touched.clear();
     return entries;
   }
+}
+
+function heldHeader(frame: Buffer): FrameHeader {
+  const header = checkFrame(frame);
+  if (header.kind !== KIND_SUMMARY) return header;
+  return timedBy(header, readNote(KIND_SUMMARY, frame, header));
 }
 
 function recordOf(key: string, value: Buffer): EpochRecord {

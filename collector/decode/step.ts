@@ -35,6 +35,7 @@ import { holdFrame, isUnsettled, mayMove, settleFrames, takeAnchor } from './hel
 import type { Mappings } from './mapping/mappings.ts';
 import { kindOfReason } from './reasons.ts';
 import type { DecodeState, PartitionState } from './state.ts';
+import { timedBy } from './summary-clock.ts';
 
 export interface StepResult {
   produced: Produced[];
@@ -127,7 +128,7 @@ export class DecodeStep {
           .within(firstSequence, last)
           .reduce((sum, [a, b]) => sum + b - a + 1, 0);
       yield* this.records(state, record, header, isFresh, produced);
-    } else this.note(state, record, header, produced);
+    } else yield* this.note(state, record, header, produced);
     if (count > 0) ledger.receive(firstSequence, last);
   }
 
@@ -148,12 +149,12 @@ export class DecodeStep {
       holdFrame(state, record, job, known?.offsetUs, this.decoder, produced);
   }
 
-  private note(
+  private *note(
     state: PartitionState,
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
-  ): void {
+  ): Generator<undefined, void> {
     const { gateway, kind } = header;
     switch (kind) {
       case KIND_LOSS: {
@@ -163,10 +164,7 @@ export class DecodeStep {
       }
       case KIND_SUMMARY: {
         const summary = accountSummary(state, record, header);
-        const isAgain = record.headers[HEADER_FROM_LAKE] !== undefined;
-        const job = { summary, header, arrivedMs: arrivedOf(record), isAgain };
-        for (const each of this.decoder.summary(job)) produced.push(each);
-        return;
+        return yield* this.records(state, record, timedBy(header, summary), always, produced);
       }
       case KIND_ANCHOR:
         takeAnchor(

@@ -15,6 +15,7 @@ import {
   type EpochHoldings,
   type Notes,
   type Status,
+  type Summary,
   type SummarySeries,
 } from '../../shared/frame/notes.ts';
 import { atMost, type Range } from '../../shared/model/ranges.ts';
@@ -62,9 +63,9 @@ export function noteInParts(
     return parts(KIND_LOSS, ranges, (some) => ({ ...loss, ranges: [...some] }));
   }
   if (header.kind === KIND_SUMMARY) {
-    const { epoch, replaces, series } = readNote(KIND_SUMMARY, value, header);
+    const { replaces, series, ...rest } = readNote(KIND_SUMMARY, value, header);
     const items: SummaryItem[] = [...series.entries(), ...replaces.map((range) => ({ range }))];
-    return parts(KIND_SUMMARY, items, (some) => summaryOf(epoch, some));
+    return parts(KIND_SUMMARY, items, (some) => summaryOf(rest, some));
   }
   if (header.kind !== KIND_STATUS) return undefined;
   const status = readNote(KIND_STATUS, value, header);
@@ -85,10 +86,10 @@ export function noteInParts(
 
 type SummaryItem = [index: number, series: SummarySeries] | { range: Range };
 
-function summaryOf(epoch: string, some: readonly SummaryItem[]): Notes[typeof KIND_SUMMARY] {
+function summaryOf(rest: Pick<Summary, 'epoch' | 'clock'>, some: readonly SummaryItem[]): Summary {
   const entries = some.filter((each) => Array.isArray(each));
   return {
-    epoch,
+    ...rest,
     replaces: some.flatMap((each) => (Array.isArray(each) ? [] : [each.range])),
     series: entries.map(([, series]) => series),
     from: entries[0]?.[0] ?? 0,

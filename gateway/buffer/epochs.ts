@@ -15,6 +15,8 @@ import type { StoredFrame } from './stored-frame.ts';
 import { ordinalOf, sequenceOf } from './position.ts';
 
 const PREFIX = Buffer.from('e');
+/** Epochs of which nothing is left but a summary that waits for the time of their boot: beyond it the oldest are forgotten. */
+const UNTIMED_MAX = 1000;
 /** Ranges of one kind that a status names; what is held and goes unnamed would be called missing. */
 const RANGES_MAX = 200;
 
@@ -189,13 +191,21 @@ export class Epochs implements EpochBook {
     this.dirty.add(epoch);
   }
 
+  /** What was thinned of it is placed by the time of its boot, which only who knows of the epoch can tell. */
+  private isUntimed({ offsetUs, lost }: Epoch): boolean {
+    return offsetUs === undefined && lost.count > 0;
+  }
+
   /** Operations that write what changed, and forget epochs before `own` of which nothing is left. */
   takeChanges(own: number): KvOp[] {
     const ops: KvOp[] = [];
+    const isGone = ({ next, gone }: Epoch): boolean => next === 1 || gone.covers(1, next - 1);
+    const untimed = this.list.filter((each) => isGone(each) && this.isUntimed(each));
+    const kept = new Set(untimed.slice(-UNTIMED_MAX));
+    for (const epoch of untimed) if (!kept.has(epoch)) this.dirty.add(epoch);
     for (const epoch of this.dirty) {
       const { ordinal } = epoch;
-      const isGone = epoch.next === 1 || epoch.gone.covers(1, epoch.next - 1);
-      if (ordinal < own && isGone && !this.leaving.has(epoch)) {
+      if (ordinal < own && isGone(epoch) && !this.leaving.has(epoch) && !kept.has(epoch)) {
         this.list = this.list.filter((each) => each !== epoch);
         this.byEpoch.delete(epoch.epoch);
         ops.push({ type: 'del', key: keyOf(ordinal) });

@@ -2,6 +2,7 @@
  * Thinning, when the buffer is full and the link away: the fastest series give way first. Of twenty messages of a
  * series in a row minimum, maximum, mean and count are left, in a summary that names what it stands for; slower
  * series keep every message. What cannot be decoded to numbers cannot be thinned and goes whole, oldest first.
+ * Messages of an unknown time have summaries of their own, with the clock of their boot: a collector puts them right as it does frames.
  */
 import { isUtf8 } from 'node:buffer';
 import { Undecodable, type Decoded } from '../../shared/codecs/codec.ts';
@@ -10,12 +11,14 @@ import { decodeLineProtocol, looksLikeLineProtocol } from '../../shared/codecs/l
 import { decodeScalar } from '../../shared/codecs/scalar.ts';
 import { FrameBuilder } from '../../shared/frame/builder.ts';
 import {
+  CLOCK_UNKNOWN,
   KIND_RECORDS,
   readHeader,
   readRecords,
+  type FrameHeader,
   type FrameRecord,
 } from '../../shared/frame/frame.ts';
-import type { Summary, SummarySeries } from '../../shared/frame/notes.ts';
+import type { Summary, SummaryClock, SummarySeries } from '../../shared/frame/notes.ts';
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
 import type { StoredFrame } from './stored-frame.ts';
 
@@ -33,7 +36,7 @@ export interface Thinned {
 }
 
 interface Sample {
-  epoch: string;
+  header: FrameHeader;
   record: FrameRecord;
   decoded: Decoded[];
 }
@@ -101,7 +104,7 @@ function decodableSeries(frames: StoredFrame[]): Series[] {
         all.set(key, null);
         continue;
       }
-      const sample = { epoch: header.epoch, record, decoded };
+      const sample = { header, record, decoded };
       if (series === undefined)
         all.set(key, { samples: [sample], bytes: record.payload.length + 4 });
       else {
@@ -113,13 +116,14 @@ function decodableSeries(frames: StoredFrame[]): Series[] {
   return [...all.values()].filter((series) => series !== null);
 }
 
-type Group = Omit<SummarySeries, 'numbers'> & {
+/** Of one series, while its messages are summed up. */
+type Summed = Omit<SummarySeries, 'numbers'> & {
   numbers: Map<string, SummarySeries['numbers'][string]>;
 };
 
 /** Entries for messages of one series in a row. */
 function summarise(samples: Sample[]): SummarySeries[] {
-  const groups = new Map<string, Group>();
+  const groups = new Map<string, Summed>();
   for (const { record, decoded } of samples) {
     for (const each of decoded) {
       const constants = constantsOf(each);
@@ -192,6 +196,39 @@ function rewrite(
   return { ...stored, frame };
 }
 
+/** What one summary stands for. */
+interface Group {
+  epoch: string;
+  clock: SummaryClock | undefined;
+  ranges: RangeSet;
+  series: SummarySeries[];
+}
+
+/** Of one epoch, and of one time that is known or not. */
+function byClock(samples: readonly Sample[]): Map<string, [Sample, ...Sample[]]> {
+  const all = new Map<string, [Sample, ...Sample[]]>();
+  for (const sample of samples) {
+    const { epoch, clockQuality } = sample.header;
+    const name = `${epoch} ${clockQuality === CLOCK_UNKNOWN}`;
+    const list = all.get(name);
+    if (list === undefined) all.set(name, [sample]);
+    else list.push(sample);
+  }
+  return all;
+}
+
+function clockOf({ bootId, wallUs, monotonicUs, clockQuality }: FrameHeader) {
+  return clockQuality === CLOCK_UNKNOWN ? { boot: bootId, wallUs, monotonicUs } : undefined;
+}
+
+/** With the time of its receipt by this clock, however often that of its boot was set meanwhile. */
+function onClock(sample: Sample, clock: SummaryClock | undefined): Sample {
+  if (clock === undefined) return sample;
+  const { header, record } = sample;
+  const sinceUs = header.monotonicUs - clock.monotonicUs + record.receivedUs - header.wallUs;
+  return { ...sample, record: { ...record, receivedUs: clock.wallUs + sinceUs } };
+}
+
 /** Thins the fastest series until about half of the frames' payload is gone. Undefined when none can be. */
 export function thin(frames: StoredFrame[], compress: boolean): Thinned | undefined {
   const series = decodableSeries(frames)
@@ -207,17 +244,23 @@ export function thin(frames: StoredFrame[], compress: boolean): Thinned | undefi
   }
   if (chosen.length === 0) return undefined;
   const thinned = new Map<string, RangeSet>();
-  const entries = new Map<string, SummarySeries[]>();
+  const groups = new Map<string, Group>();
   for (const { samples } of chosen) {
-    for (const epoch of new Set(samples.map((sample) => sample.epoch))) {
-      const list = samples.filter((sample) => sample.epoch === epoch);
+    for (const [name, list] of byClock(samples)) {
+      const [{ header }] = list;
+      const { epoch } = header;
+      let group = groups.get(name);
+      if (group === undefined) {
+        group = { epoch, clock: clockOf(header), ranges: new RangeSet(), series: [] };
+        groups.set(name, group);
+      }
       let set = thinned.get(epoch);
       if (set === undefined) thinned.set(epoch, (set = new RangeSet()));
-      for (const { record } of list) set.add(record.sequence, record.sequence);
-      const into = entries.get(epoch) ?? [];
-      entries.set(epoch, into);
-      for (let at = 0; at < list.length; at += MESSAGES_PER_ENTRY)
-        into.push(...summarise(list.slice(at, at + MESSAGES_PER_ENTRY)));
+      for (const { record } of list)
+        for (const each of [set, group.ranges]) each.add(record.sequence, record.sequence);
+      const timed = list.map((sample) => onClock(sample, group.clock));
+      for (let at = 0; at < timed.length; at += MESSAGES_PER_ENTRY)
+        group.series.push(...summarise(timed.slice(at, at + MESSAGES_PER_ENTRY)));
     }
   }
   const result: Thinned = { rewritten: [], emptied: [], summaries: [] };
@@ -230,9 +273,12 @@ export function thin(frames: StoredFrame[], compress: boolean): Thinned | undefi
     if (rest === undefined) result.emptied.push(stored);
     else result.rewritten.push(rest);
   }
-  for (const [epoch, list] of entries) {
-    const replaces = [...(thinned.get(epoch)?.ranges ?? [])] as Range[];
-    result.summaries.push({ epoch, replaces, series: list });
-  }
+  for (const { epoch, clock, ranges, series: list } of groups.values())
+    result.summaries.push({
+      epoch,
+      ...(clock !== undefined && { clock }),
+      replaces: [...ranges.ranges] as Range[],
+      series: list,
+    });
   return result;
 }

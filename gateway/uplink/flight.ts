@@ -49,6 +49,10 @@ export class Flight {
     return false;
   }
 
+  get positions(): Buffer[] {
+    return [...this.inFlight.values()].flat().map(({ position }) => position);
+  }
+
   wasSent({ frame }: StoredFrame): boolean {
     const { epoch, firstSequence, count } = readHeader(frame);
     return this.sent.get(epoch)?.covers(firstSequence, firstSequence + count - 1) ?? false;

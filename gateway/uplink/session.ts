@@ -111,6 +111,11 @@ export class Session {
     return this.flight.holds(position);
   }
 
+  /** Sent, and not acknowledged. */
+  get unacknowledged(): Buffer[] {
+    return this.flight.positions;
+  }
+
   /** There is room again. */
   wake(): void {
     this.lanes.wake();

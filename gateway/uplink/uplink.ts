@@ -17,6 +17,7 @@ import type { GatewayClock } from '../buffer/clock.ts';
 import type { UplinkBuffer } from './lanes.ts';
 import { Budget, type BudgetState } from './pace.ts';
 import { connectSecurely, type UplinkTls } from './secure.ts';
+import { Perhaps } from './perhaps.ts';
 import { Session, type Link, type SessionOptions } from './session.ts';
 import { freshStats, type SessionStats } from './stats.ts';
 
@@ -57,6 +58,7 @@ export class Uplink {
 
   private client: MqttClient | undefined;
   private session: Session | undefined;
+  private readonly perhaps = new Perhaps();
   private budget: Budget;
   private turn = 0;
   /** Reasons that were said since the last connection. */
@@ -122,9 +124,9 @@ export class Uplink {
     this.session?.committed();
   }
 
-  /** On its way to a collector and not acknowledged. */
+  /** On its way to a collector and not acknowledged, or it was when a connection ended. */
   isInFlight(position: Buffer): boolean {
-    return this.session?.isInFlight(position) ?? false;
+    return this.session?.isInFlight(position) === true || this.perhaps.has(position);
   }
 
   private dial(): void {
@@ -254,6 +256,7 @@ export class Uplink {
 
   private endSession(): void {
     if (this.session !== undefined) this.onLost();
+    this.perhaps.add(this.session?.unacknowledged ?? []);
     this.session?.end();
     this.session = undefined;
     this.stat.connected = false;

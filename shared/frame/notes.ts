@@ -70,9 +70,18 @@ export interface SummarySeries {
   toUs: number;
 }
 
+/** The boot of messages whose time nobody knew, and its two clocks at one moment: their times are of this wall clock. */
+export interface SummaryClock {
+  boot: string;
+  wallUs: number;
+  monotonicUs: number;
+}
+
 /** What is left of messages that were thinned away. */
 export interface Summary {
   epoch: string;
+  /** Left out: the gateway's clock was known, or the note is of a version before this one. */
+  clock?: SummaryClock;
   /** Sequences that it stands for, inclusive. */
   replaces: Range[];
   series: SummarySeries[];
@@ -187,6 +196,11 @@ const isSeries = (value: unknown): boolean => {
   );
 };
 
+const isClock = (value: unknown): boolean => {
+  const { boot, wallUs, monotonicUs } = (value ?? {}) as Partial<SummaryClock>;
+  return isId(boot) && Number.isFinite(wallUs) && Number.isFinite(monotonicUs);
+};
+
 const SHAPES: Record<keyof Notes, (value: Record<string, unknown>) => boolean> = {
   [KIND_LOSS]: ({ where, reason, ranges, epoch }) =>
     (epoch === undefined || isId(epoch)) &&
@@ -197,8 +211,9 @@ const SHAPES: Record<keyof Notes, (value: Record<string, unknown>) => boolean> =
         ranges.every((range) => Array.isArray(range) && Number.isSafeInteger(range[0])))),
   [KIND_ANCHOR]: ({ boot, monotonicUs, wallUs, errorUs }) =>
     isId(boot) && [monotonicUs, wallUs, errorUs].every(Number.isFinite),
-  [KIND_SUMMARY]: ({ epoch, replaces, series, from = 0 }) =>
+  [KIND_SUMMARY]: ({ epoch, clock, replaces, series, from = 0 }) =>
     isId(epoch) &&
+    (clock === undefined || isClock(clock)) &&
     isRanges(replaces) &&
     Array.isArray(series) &&
     series.every(isSeries) &&

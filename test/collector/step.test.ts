@@ -7,6 +7,7 @@ import { kindOfReason } from '../../collector/decode/reasons.ts';
 import { DecodeState } from '../../collector/decode/state.ts';
 import { DecodeStep } from '../../collector/decode/step.ts';
 import {
+  TOPIC_LEDGER,
   TOPIC_QUARANTINE,
   TOPIC_READINGS,
   type Produced,
@@ -97,6 +98,28 @@ const reasonsOf = (produced: Produced[]): string[] =>
     .filter(({ topic }) => topic === TOPIC_QUARANTINE)
     .map(({ value }) => decodeQuarantined(value).reason);
 
+/** What is left of twenty messages of a boot in 1970, thinned there, and sent once the clock was known. */
+const thinnedIn1970 = (sequence: number): StoredRecord => ({
+  ...recordOf(['1'], sequence),
+  value: noteFrame(
+    KIND_SUMMARY,
+    {
+      epoch: '0202020202020202',
+      clock: { boot: IDENTITY.bootId.toString('hex'), wallUs: 40e6, monotonicUs: 30e6 },
+      replaces: [[1, 20]],
+      series: [
+        {
+          ...{ client: 'c', topic: 't', constants: {}, fromUs: 50e6, toUs: 70e6 },
+          numbers: { value: [20, 1, 9, 5] },
+        },
+      ],
+    },
+    IDENTITY,
+    sequence,
+    TIME,
+  ),
+});
+
 /** Raw records of a gateway whose clock is not known: an anchor that says how it stands to true time, and a frame. */
 const anchorOf = (errorUs: number, offsetUs: number, sequence: number): StoredRecord => ({
   ...recordOf(['1'], sequence),
@@ -186,6 +209,20 @@ describe('step', () => {
     };
     expect(headersOf({})).toEqual({});
     expect(headersOf({ 'from-lake': 'true' })).toEqual({ again: 'true' });
+  });
+  it('what is left of messages that were thinned in 1970 waits for the clock of their boot as they would have, over a restart, and moves with a better anchor', () => {
+    const { step, state } = make();
+    const { produced } = step.step(state, [thinnedIn1970(5)]);
+    expect(readingsOf(produced)).toEqual([]);
+    const next = make();
+    next.state.of(0).load(produced.filter(({ topic }) => topic === TOPIC_LEDGER));
+    expect(next.state.heldFrames).toBe(1);
+    const said = (record: StoredRecord): unknown[] =>
+      readingsOf(next.step.step(next.state, [record]).produced);
+    const fields = { value_min: 1, value_max: 9, value_mean: 5, value_count: 20 };
+    expect(said(anchorOf(400_000, 1, 6))).toEqual([[fields, 50_000, undefined]]);
+    expect(said(anchorOf(99_000, 5001, 7))).toEqual([[fields, 50_005, 50_000]]);
+    expect(next.state.keptFrames).toBe(0);
   });
   it('a frame that comes again gives nothing more, in the same step or a later one', () => {
     const { step, state } = make();

@@ -165,6 +165,19 @@ describe('uplink', () => {
     expect((await arrived()).identities.size).toBe(500);
   });
 
+  it('what was on its way when a connection ended may be there: nothing is to thin or drop it', async () => {
+    const { port } = await far(cleanups, { refuse: () => 'no space' });
+    const { buffer, uplink, durable } = await near([`mqtt://127.0.0.1:${port}`]);
+    await fill(buffer, durable, 0, 50);
+    const [first] = await buffer.read(undefined, 1);
+    const position = first?.position ?? Buffer.alloc(0);
+    expect(uplink.isInFlight(position)).toBe(false);
+    await uplink.start();
+    await until('it to be sent', () => uplink.isInFlight(position) || undefined);
+    await uplink.stop();
+    expect(uplink.isInFlight(position)).toBe(true);
+  });
+
   it('cut again and again in the middle: nothing is missing, resends keep their identity', async () => {
     const { port, arrived } = await far(cleanups);
     const road = await link(port);

@@ -2,9 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Epoch } from '../../gateway/buffer/epochs.ts';
 import { GatewayClock, anchorsOfEarlierBoots } from '../../gateway/buffer/clock.ts';
+import { thin } from '../../gateway/buffer/thin.ts';
 import { NOT_BEFORE_US } from '../../shared/env/build.ts';
 import { Budget, Window } from '../../gateway/uplink/pace.ts';
 import { realEnv, type Env } from '../../shared/env/env.ts';
+import { FrameBuilder } from '../../shared/frame/builder.ts';
+import { CLOCK_SYNCHRONISED, CLOCK_UNKNOWN } from '../../shared/frame/frame.ts';
 import type { ClockAnchor } from '../../shared/frame/notes.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 
@@ -166,4 +169,47 @@ describe('pace', () => {
     expect(budget.waitUs(true, wall + 86_400e6, 95e6)).toBe(0);
     expect(new Budget(0, 10, { day: 20_000, used: 10 }).waitUs(true, wall, 0)).toBeGreaterThan(0);
   });
+});
+
+it('messages of an unknown time that are thinned say so, by one clock though that of their boot was set between them', () => {
+  const identity = {
+    gateway: 'gw',
+    epoch: Buffer.alloc(8, 2),
+    bootId: Buffer.alloc(8, 3),
+  };
+  /** Ten messages, one a second. */
+  const stored = (first: number, wallUs: number, clock: number) => {
+    const builder = new FrameBuilder();
+    for (let at = 0; at < 10; at++)
+      builder.add(
+        {
+          ...{ client: 'c', topic: 't', qos: 1, retain: false, dup: false },
+          payload: Buffer.from(String(first + at)),
+        },
+        wallUs + at * S,
+        (first + at) * S,
+      );
+    const place = Buffer.from([first]);
+    return {
+      ...{ position: place, end: place },
+      frame: builder.finish(identity, first, clock, false),
+    };
+  };
+  const frames = [
+    stored(1, 40 * S, CLOCK_UNKNOWN),
+    stored(11, 9000 * S, CLOCK_UNKNOWN),
+    stored(21, NOW, CLOCK_SYNCHRONISED),
+  ];
+  const { summaries = [] } = thin(frames, false) ?? {};
+  const boot = '03'.repeat(8);
+  expect(
+    summaries.map(({ clock, replaces, series }) => [
+      clock,
+      replaces,
+      series.map(({ fromUs, toUs, numbers }) => [fromUs, toUs, numbers['value']?.[0]]),
+    ]),
+  ).toEqual([
+    [{ boot, wallUs: 40 * S, monotonicUs: S }, [[1, 20]], [[40 * S, 59 * S, 20]]],
+    [undefined, [[21, 30]], [[NOW, NOW + 9 * S, 10]]],
+  ]);
 });

@@ -1,6 +1,6 @@
 /**
  * Ways to break the product, each as one replacement in one file, and the tests that must see it. `find` is there exactly
- * once, so that a mutant fails loudly when its code moves (`test/mutants.test.ts`). A test is a file, or 'simulation'.
+ * once, so that a mutant fails loudly when its code moves (`test/mutants.test.ts`). A test is a file, or the simulation.
  */
 export interface Mutant {
   name: string;
@@ -12,11 +12,14 @@ export interface Mutant {
 
 /** `npm run sim` at a size that every mutant for it is found in. */
 export const SIMULATION = 'simulation';
+/** The same of its world in which the gateway thins. */
+export const THINNING = 'simulation, thin';
 
 const LOCAL = 'collector/lake/local.ts';
 const LAKE_DISK = 'test/collector/lake-disk.test.ts';
 const LAKE_DAMAGE = 'test/collector/lake-damage.test.ts';
 const OWN_ROOTS = 'test/collector/lake-own-roots.test.ts';
+const DAYS_LOST = 'test/collector/lake-days-lost.test.ts';
 const LAKE_IDENTITY = 'test/collector/lake-identity.test.ts';
 const LAKE_ORDER = 'test/collector/lake-order.test.ts';
 const STORE_CHANGES = 'test/collector/store-changes.test.ts';
@@ -34,6 +37,34 @@ const RESULTS = 'test/collector/stream-results.test.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   // ---- acknowledgement and fsync at the edge ----
+  {
+    name: 'gateway: what was on its way when the link was cut is thinned',
+    file: 'gateway/uplink/uplink.ts',
+    find: ' || this.perhaps.has(position);',
+    put: ';',
+    tests: ['test/collector/uplink.test.ts'],
+  },
+  {
+    name: 'gateway: what is thinned does not say that nobody knew its time',
+    file: 'gateway/buffer/thin.ts',
+    find: '      ...(clock !== undefined && { clock }),\n',
+    put: '',
+    tests: ['test/gateway/clock.test.ts'],
+  },
+  {
+    name: 'gateway: the boot of what was thinned is forgotten before its time is known',
+    file: 'gateway/buffer/epochs.ts',
+    find: ' && !this.leaving.has(epoch) && !kept.has(epoch)',
+    put: ' && !this.leaving.has(epoch)',
+    tests: [THINNING],
+  },
+  {
+    name: 'decode: what was thinned in 1970 is placed there',
+    file: 'collector/decode/summary-clock.ts',
+    find: 'if (clock === undefined) return',
+    put: 'if (clock === undefined || from === 0) return',
+    tests: ['test/collector/step.test.ts'],
+  },
   {
     name: 'gateway: a group is written without fsync',
     file: 'gateway/buffer/storage.ts',
@@ -444,6 +475,27 @@ export const MUTANTS: readonly Mutant[] = [
     find: '{ ...entry, groups: [] }',
     put: 'entry',
     tests: ['test/collector/lake-salvage.test.ts'],
+  },
+  {
+    name: 'lake: a day whose manifest is lost is not proven by its root',
+    file: 'collector/lake/remake.ts',
+    find: '  if (strange !== undefined) return',
+    put: '  if (strange?.length === 0) return',
+    tests: [DAYS_LOST],
+  },
+  {
+    name: 'lake: what was deleted on purpose is missed where a manifest is lost',
+    file: 'collector/lake/check.ts',
+    find: 'const forgotten = await amongForgotten(this.lake.store, date, gone);',
+    put: 'const forgotten = new Set<string>();',
+    tests: [DAYS_LOST],
+  },
+  {
+    name: 'lake: that its log had lost something is known until it was made good alone',
+    file: 'collector/lake/gather.ts',
+    find: 'if (writer !== state.log || step < (state.holed ?? 0)) return false;',
+    put: 'if (writer !== state.log) return false;',
+    tests: [DAYS_LOST],
   },
   {
     name: 'log: that it was damaged is forgotten by a restart',

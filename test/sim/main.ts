@@ -1,7 +1,7 @@
 /**
- * `npm run sim -- --seeds N [--from SEED] [--also SEED,…] [--world whole|edge|each] [--control NAME,…] [--until-broken]`: so many
- * simulated runs, of the whole collector, of one without lake and streams, or of each in turn; and first these of the whole
- * collector. A seed that breaks
+ * `npm run sim -- --seeds N [--from SEED] [--also SEED,…] [--world whole|edge|each|thin] [--control NAME,…] [--until-broken]`: so many
+ * simulated runs, of the whole collector, of one without lake and streams, of each in turn, or of the whole with a gateway whose
+ * buffer is small and sheds; and first these of the whole collector. A seed that breaks
  * a law is printed with what broke, and replays bit for bit: `npm run sim -- --seeds 1 --from SEED`. `--until-broken`
  * ends with the first seed that does: all that a control has to show. Of several controls each has its seeds; the end is 1
  * when each of them broke a law.
@@ -16,7 +16,7 @@ const { values } = flagsOf(import.meta.url, {
     seeds: { type: 'integer', default: 200, min: 1 },
     from: { type: 'integer', default: 1 },
     also: { type: 'integer', list: true, min: 1 },
-    world: { type: 'string', choices: ['whole', 'edge', 'each'], default: 'whole' },
+    world: { type: 'string', choices: ['whole', 'edge', 'each', 'thin'], default: 'whole' },
     control: { type: 'string', list: true, choices: CONTROLS },
     'until-broken': { type: 'boolean' },
     verbose: { type: 'boolean' },
@@ -29,6 +29,7 @@ const isWhole = {
   whole: () => true,
   edge: () => false,
   each: (seed: number) => seed % 2 === 0,
+  thin: () => true,
 }[values.world];
 
 const wanted = [
@@ -59,7 +60,7 @@ async function run(control: Control | undefined): Promise<{ bad: number; ran: nu
   for (const { seed, whole } of wanted) {
     if (bad > 0 && values['until-broken']) break;
     ran++;
-    const outcome = await new World(seed, time, whole, control).run();
+    const outcome = await new World(seed, time, whole, control, values.world === 'thin').run();
     of.acknowledged += outcome.acknowledged;
     of.events += outcome.events;
     for (const [fault, count] of Object.entries(outcome.fired))

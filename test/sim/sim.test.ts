@@ -79,7 +79,21 @@ const lake = once(() =>
   sim('--seeds', '20', '--from', '2', '--control', LAKE_CONTROLS.join(), '--until-broken'),
 );
 
+const THIN = FULL ? 300 : 8;
+
 describe('simulation', () => {
+  it(
+    `where the gateway thins what its buffer does not hold, ${THIN} seeds break no law`,
+    {
+      timeout: FULL ? 900_000 : 120_000,
+    },
+    async () => {
+      const { code, output } = await sim('--seeds', String(THIN), '--world', 'thin');
+      expect(code, output).toBe(0);
+      expect(output).toMatch(/thinned [1-9]/);
+    },
+  );
+
   it(
     `${KNOWN} known seeds and ${SEEDS} new ones of crashes, cuts, faults and clock steps break no law`,
     { timeout: FULL ? 1_800_000 : 300_000 },

@@ -13,7 +13,7 @@ import type {
 import { BATCH, STREAM } from '../../collector/stream/results.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
 import type { Reading } from '../../shared/model/reading.ts';
-import { contentOf } from './centre.ts';
+import { contentOf, valueOf } from './centre.ts';
 import type { Owner } from './time.ts';
 
 export interface StoreFaults {
@@ -51,10 +51,7 @@ export class SimStore {
     work: (point: string, identity: string) => void,
   ): void {
     const copy = this.broken === 'no-dedupe' ? `/${this.copies++}` : '';
-    work(
-      `${timeMs}.${ns} ${String(fields['value'])}`,
-      `${gateway}/${epoch}/${sequence}/${index}${copy}`,
-    );
+    work(`${timeMs}.${ns} ${valueOf(fields)}`, `${gateway}/${epoch}/${sequence}/${index}${copy}`);
   }
 
   private take(changes: readonly Change[], marks: ReadonlyMap<string, string>): void {
@@ -76,7 +73,7 @@ export class SimStore {
   /** Where a replay names a place, it does not say what was there. */
   private forget(identity: Identity, old: Reading): void {
     this.each(identity, old, (point, name) => {
-      if (old.fields['value'] !== undefined) {
+      if (Object.keys(old.fields).length > 0) {
         this.points.delete(point);
         return;
       }

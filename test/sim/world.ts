@@ -5,6 +5,7 @@
 import { LevelBuffer } from '../../gateway/buffer/level-buffer.ts';
 import { GatewayClock } from '../../gateway/buffer/clock.ts';
 import { Budget } from '../../gateway/uplink/pace.ts';
+import { Perhaps } from '../../gateway/uplink/perhaps.ts';
 import { Session } from '../../gateway/uplink/session.ts';
 import { freshStats } from '../../gateway/uplink/stats.ts';
 import { DecodeStage } from '../../collector/decode/stage.ts';
@@ -76,6 +77,10 @@ export const START_US = 1_795_000_000_000_000;
 const FAULTS_UNTIL_MS = 20_000;
 const QUIET_MS = 240_000;
 const DAY_US = 86_400e6;
+/** Of a buffer that sheds when a link is away for some seconds. */
+const THIN_BYTES = 12 * 1024;
+/** There outages last so much longer. */
+const THIN_OUTAGES = 3;
 
 /** mulberry32. */
 function generator(seed: number): () => number {
@@ -93,6 +98,7 @@ interface Near {
   owner: Owner;
   buffer: LevelBuffer<number>;
   clock: GatewayClock;
+  perhaps: Perhaps;
   session: Session | undefined;
 }
 
@@ -119,10 +125,25 @@ function missingIn(answer: LedgerAnswer | undefined): string {
   return JSON.stringify([...those, ...(answer?.lake ?? [])]).slice(0, 600);
 }
 
+/** Of a point that stands for several messages. */
+interface Thinned {
+  least: number;
+  most: number;
+  count: number;
+  timeMs: number;
+}
+
+function thinnedOf(value: string, timeMs: number): Thinned | undefined {
+  const [, least, most, count] = /^(\d+)\.\.(\d+)\*(\d+)$/.exec(value) ?? [];
+  if (least === undefined) return undefined;
+  return { least: Number(least), most: Number(most), count: Number(count), timeMs };
+}
+
 export class World {
   private readonly seed: number;
   private readonly time: VirtualTime;
   private readonly control: Control | undefined;
+  private readonly thins: boolean;
   private readonly chance: () => number;
   private readonly nearDisk: SimDisk;
   private readonly farDisk: SimDisk;
@@ -133,6 +154,8 @@ export class World {
   private near: Near | undefined;
   private far: Far | undefined;
   private boot = 0;
+  /** Of the gateway, so far. */
+  private processes = 0;
   private bootStartMs = 0;
   /** The gateway's wall clock is off by so much, microseconds. */
   private wallErrorUs = 0;
@@ -152,11 +175,18 @@ export class World {
   private traceHash = 0;
   private readonly broken: string[] = [];
 
-  /** `isWhole`: the collector has a lake and streams as well. */
-  constructor(seed: number, time: VirtualTime, isWhole: boolean, control?: Control) {
+  /** `isWhole`: the collector has a lake and streams as well; `thins`: the gateway's buffer is small, and sheds. */
+  constructor(
+    seed: number,
+    time: VirtualTime,
+    isWhole: boolean,
+    control: Control | undefined,
+    thins: boolean,
+  ) {
     this.seed = seed;
     this.time = time;
     this.control = control;
+    this.thins = thins;
     this.chance = generator(seed);
     this.nearDisk = new SimDisk(this.chance);
     this.farDisk = new SimDisk(this.chance);
@@ -221,6 +251,7 @@ export class World {
   // ---- gateway ----
 
   private async startNear(): Promise<void> {
+    this.processes++;
     const owner = { alive: true };
     const { control } = this;
     await this.time.as(owner, async () => {
@@ -231,10 +262,10 @@ export class World {
         {
           gateway: 'gw',
           storage: new SimStorage(this.nearDisk, owner),
-          diskBytesMax: 1 << 20,
+          diskBytesMax: this.thins ? THIN_BYTES : 1 << 20,
           reserveBytes: 1 << 16,
-          historyBytesMax: 1 << 18,
-          policy: 'block',
+          historyBytesMax: this.thins ? THIN_BYTES / 4 : 1 << 18,
+          policy: this.thins ? 'shed' : 'block',
           frameBytes: 512,
           pendingBytesMax: 8192,
           cacheBytes: 4096,
@@ -256,7 +287,12 @@ export class World {
           await new Promise((resolve) => setTimeout(resolve, 100));
         }
       }
-      this.near = { owner, buffer, clock, session: undefined };
+      const perhaps = new Perhaps();
+      const near: Near = { owner, buffer, clock, perhaps, session: undefined };
+      buffer.protect(
+        (position) => near.session?.isInFlight(position) === true || perhaps.has(position),
+      );
+      this.near = near;
       this.dial(env);
     });
   }
@@ -306,6 +342,7 @@ export class World {
       if (!ends.open) return;
       ends.open = false;
       this.trace(`link ${id} closed`);
+      near.perhaps.add(near.session?.unacknowledged ?? []);
       near.session?.end();
       near.session = undefined;
       this.time.as(near.owner, () => again(100 + this.chance() * 400));
@@ -505,7 +542,7 @@ export class World {
       setTimeout(off, ms);
     };
     const lot = chance();
-    const length = 100 + chance() * 3000;
+    const length = (100 + chance() * 3000) * (this.thins ? THIN_OUTAGES : 1);
     if (lot < 0.12) {
       this.fire('gateway killed');
       this.killNear(false);
@@ -695,7 +732,8 @@ export class World {
     const seen = await this.ask(far, () => centre.seen());
     if (seen === undefined) return;
     // Of a gateway that lost messages those are missing here as well, and reported as there.
-    const acknowledged = this.rotted ? new Set<number>() : this.acknowledged;
+    const isShort = this.rotted || this.thins;
+    const acknowledged = isShort ? new Set<number>() : this.acknowledged;
     const untilMs = START_US / 1000 + this.time.now - 10_000;
     broken.push(...checkCentre(seen, this.store, acknowledged, untilMs));
     const isInDoubt = this.lakeRotted || (this.files?.lied ?? 0) > 0;
@@ -754,22 +792,30 @@ export class World {
   private check(): void {
     const { broken, store, sent } = this;
     const times = new Map<number, number[]>();
+    const summaries: Thinned[] = [];
     let copies = 0;
     for (const [point, identities] of store.points) {
       const [time = '', value = ''] = point.split(' ');
+      const thinned = thinnedOf(value, Number(time.split('.')[0]));
+      if (thinned !== undefined) {
+        summaries.push(thinned);
+        copies += identities.size - 1;
+        continue;
+      }
       const list = times.get(Number(value)) ?? [];
       times.set(Number(value), list);
       list.push(Number(time.split('.')[0]));
       copies += identities.size - 1;
     }
-    const missing = [...this.acknowledged].filter((value) => !times.has(value));
+    const absent = [...this.acknowledged].filter((value) => !times.has(value));
     const answer = this.far?.ledger.answer();
+    const missing = this.thins ? this.unthinned(absent, times, summaries, answer) : absent;
     if (missing.length > 0 && !this.rotted)
       broken.push(
         `${missing.length} acknowledged messages are missing, the first is ${missing[0]}`,
       );
     if (missing.length > 0 && this.rotted) this.checkReported(missing.length);
-    if (!this.rotted && answer?.missing !== false)
+    if (!this.rotted && !this.thins && answer?.missing !== false)
       broken.push(`the ledger says that something is missing: ${missingIn(answer)}`);
     const doubled = [...times].filter(([, list]) => list.length > 1);
     if (process.env['HEADWATER_SIM_DEBUG'] !== undefined)
@@ -781,8 +827,16 @@ export class World {
       broken.push(
         `${doubled.length + copies} messages are there more than once, the first is ${doubled[0]?.[0]}`,
       );
-    for (const [value, [time]] of times) {
-      const truth = sent.get(value);
+    const placed = [
+      ...[...times].map(([value, [time]]) => ({ value, time, truth: sent.get(value) })),
+      // Placed at the middle of its time.
+      ...summaries.map(({ least, most, timeMs: time }) => {
+        const [from, to] = [sent.get(least), sent.get(most)];
+        const truth = from === undefined || to === undefined ? undefined : (from + to) / 2;
+        return { value: `${least} to ${most}`, time, truth };
+      }),
+    ];
+    for (const { value, time, truth } of placed) {
       if (truth === undefined) {
         broken.push(`the value ${value} was never sent`);
         continue;
@@ -798,6 +852,44 @@ export class World {
         break;
       }
     }
+  }
+
+  /** Of acknowledged messages that are in no reading those for which no summary stands, beyond what is reported as dropped. */
+  private unthinned(
+    absent: readonly number[],
+    present: { has(value: number): boolean },
+    summaries: readonly Thinned[],
+    answer: LedgerAnswer | undefined,
+  ): number[] {
+    let thinned = 0;
+    for (const { count } of summaries) thinned += count;
+    if (thinned > 0) this.fired['thinned'] = (this.fired['thinned'] ?? 0) + 1;
+    const rest = absent.filter(
+      (value) => !summaries.some(({ least, most }) => value >= least && value <= most),
+    );
+    const covered = absent.length - rest.length;
+    if (covered > thinned)
+      this.broken.push(`${covered} messages are thinned, and summaries stand for ${thinned}`);
+    const doubled = summaries.filter(({ least, most, count }) => {
+      let alone = 0;
+      for (let value = least; value <= most; value++) if (!present.has(value)) alone++;
+      return alone < count;
+    });
+    // What a process before has sent, the next one does not know.
+    const isOneProcess = this.processes === 1;
+    if (doubled.length > 0 && isOneProcess)
+      this.broken.push(
+        `${doubled.length} summaries stand for messages that are there as well, the first of ${doubled[0]?.least} to ${doubled[0]?.most}`,
+      );
+    const all = (answer?.gateways ?? []).flatMap(({ epochs }) => epochs);
+    if (!this.rotted && all.some((epoch) => epoch.missing.length + epoch.damage.length > 0))
+      this.broken.push(`the ledger says that something is missing: ${missingIn(answer)}`);
+    const dropped = all
+      .flatMap(({ lost }) => lost)
+      .filter(({ cause }) => cause === 'dropped')
+      .reduce((sum, { from, to }) => sum + (to ?? from) - from + 1, 0);
+    if (dropped > 0) this.fired['dropped'] = (this.fired['dropped'] ?? 0) + 1;
+    return rest.slice(dropped);
   }
 
   /** After a flipped bit: what is missing is in a loss report or named as missing, and no more of it than that. */
