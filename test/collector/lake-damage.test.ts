@@ -369,7 +369,10 @@ describe('a damaged lake', () => {
     const { parquet } = site.lake;
     let read = 0;
     const sequences = parquet.sequences.bind(parquet);
-    parquet.sequences = (path) => (read++, sequences(path));
+    parquet.sequences = (path) => {
+      read++;
+      return sequences(path);
+    };
     await site.append(records);
     await site.caughtUp();
     site.heal.ask();
