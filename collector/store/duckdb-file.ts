@@ -7,12 +7,17 @@
  *
  * Damage is proven when a fresh open or a scan of every table fails for what the file says while all of its bytes can be
  * read. The folder is renamed then; whatever fails on the way is tried again from where it stood.
+ *
+ * One instance of DuckDB has the file at a time. It lives on in its connections and their answers when it was closed, until nobody
+ * holds one; so whoever reads is stopped before the file is opened afresh, and none writes anything when it goes: it would
+ * take the next one's write-ahead log for its own, and delete it.
  */
 import { mkdir, open, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/config/folder.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
+import { interruption, settle } from '../duckdb/interrupt.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
 
 export interface DuckDbOptions {
@@ -39,6 +44,9 @@ const isOfDisk = (error: unknown): boolean =>
   /Input\/output error|No space left|Too many open files|Permission denied|Operation not permitted|Read-only file system|quota exceeded|Cannot allocate memory|Stale file handle|lock on file/i.test(
     messageOf(error),
   );
+
+/** What it would do when its last connection goes, whoever has the file by then. It is done when the store is closed. */
+const WRITES_NOTHING_AT_ITS_END = 'PRAGMA disable_checkpoint_on_shutdown';
 
 const CHUNK_BYTES = 1024 * 1024;
 /** Connections that are kept for the next question. */
@@ -69,6 +77,9 @@ export class DuckDbFile {
   /** Given back by questions that have come to their end. */
   private readonly idle: DuckDBConnection[] = [];
   private readonly instanceOf = new WeakMap<DuckDBConnection, DuckDBInstance>();
+  /** Connections that somebody has, and how he stops: it resolves when nothing runs on it any more, and nothing will. */
+  private readonly lent = new Map<DuckDBConnection, () => Promise<void>>();
+  private stopping: Promise<void>[] = [];
   /** A write failed: what the cache holds may not be on the disk. */
   private isSuspect = false;
   /** Something said that it is damaged: to be proven before it is used again. */
@@ -95,6 +106,7 @@ export class DuckDbFile {
   async use(schema: readonly string[]): Promise<{ writer: DuckDBConnection; isNew: boolean }> {
     if (this.closed) throw new HeadwaterError('STORE_UNAVAILABLE', 'the embedded store is closed');
     if (this.writer !== undefined) return { writer: this.writer, isNew: false };
+    await Promise.all(this.stopping.splice(0));
     try {
       await this.prepare();
       const writer = await this.openOrProve(schema);
@@ -151,7 +163,7 @@ export class DuckDbFile {
     const { memoryBytes } = this.options;
     this.instance = await openDuckDb(this.path, { memoryBytes, files: false });
     const writer = await this.instance.connect();
-    for (const statement of schema) await writer.run(statement);
+    for (const statement of [WRITES_NOTHING_AT_ITS_END, ...schema]) await writer.run(statement);
     return writer;
   }
 
@@ -164,6 +176,7 @@ export class DuckDbFile {
         files: false,
       });
       const connection = await this.instance.connect();
+      await connection.run(WRITES_NOTHING_AT_ITS_END);
       const tables = await connection.runAndReadAll(
         "SELECT table_name FROM duckdb_tables() WHERE NOT temporary AND database_name <> 'temp'",
       );
@@ -203,7 +216,7 @@ export class DuckDbFile {
     return this.writer;
   }
 
-  /** For one query; closed, or given back, by whoever asked for it. Throws STORE_UNAVAILABLE. */
+  /** For one query; left, or given back, by whoever asked for it and says how he stops. Throws STORE_UNAVAILABLE. */
   async connect(): Promise<DuckDBConnection> {
     const { instance } = this;
     if (instance === undefined)
@@ -213,15 +226,36 @@ export class DuckDbFile {
     return connection;
   }
 
+  lend(connection: DuckDBConnection, stop: () => Promise<void>): void {
+    if (this.isOfOpen(connection)) this.lent.set(connection, stop);
+    else this.stopping.push(stop());
+  }
+
+  isOfOpen(connection: DuckDBConnection): boolean {
+    return this.instanceOf.get(connection) === this.instance;
+  }
+
+  /** Nothing runs on it, but something of its own may be left in it. */
+  leave(connection: DuckDBConnection): void {
+    this.lent.delete(connection);
+    connection.closeSync();
+  }
+
   /** Nothing runs on it, and nothing of its own is left in it. */
   giveBack(connection: DuckDBConnection): void {
-    const isOfOpen = this.instanceOf.get(connection) === this.instance;
-    if (isOfOpen && this.idle.length < IDLE_MAX) this.idle.push(connection);
+    this.lent.delete(connection);
+    if (this.isOfOpen(connection) && this.idle.length < IDLE_MAX) this.idle.push(connection);
     else connection.closeSync();
   }
 
-  /** A call failed: whatever it was, the next one begins with a fresh open. */
-  failed(error: unknown, wasWriting: boolean): HeadwaterError {
+  /** A call failed: whatever it was, the next one begins with a fresh open. `by`: not the writer. */
+  failed(error: unknown, wasWriting: boolean, by?: DuckDBConnection): HeadwaterError {
+    if (by !== undefined && !this.isOfOpen(by))
+      return new HeadwaterError(
+        'STORE_UNAVAILABLE',
+        'the embedded store was opened afresh while it was read',
+        { cause: error },
+      );
     this.shut();
     if (isOfDisk(error) || /FATAL|invalidated|fsync/i.test(messageOf(error))) this.isSuspect = true;
     if (isDamage(error)) this.accused = firstLine(error);
@@ -231,7 +265,33 @@ export class DuckDbFile {
     return new HeadwaterError('STORE_UNAVAILABLE', text, { cause: error });
   }
 
+  /** On a connection of its own, to its end. */
+  async apart<T>(
+    connection: DuckDBConnection,
+    work: (connection: DuckDBConnection) => Promise<T>,
+  ): Promise<T> {
+    const { begin, end } = interruption(connection);
+    let left: () => void = () => undefined;
+    const gone = new Promise<void>((resolve) => (left = resolve));
+    this.lend(connection, async () => {
+      begin();
+      await gone;
+    });
+    try {
+      return await work(connection);
+    } catch (error) {
+      throw this.failed(error, false, connection);
+    } finally {
+      end();
+      await settle(connection);
+      this.leave(connection);
+      left();
+    }
+  }
+
   private shut(): void {
+    for (const stop of this.lent.values()) this.stopping.push(stop());
+    this.lent.clear();
     try {
       for (const connection of this.idle.splice(0)) connection.closeSync();
       this.writer?.closeSync();
@@ -243,8 +303,11 @@ export class DuckDbFile {
     this.instance = undefined;
   }
 
-  close(): void {
+  /** What is in the log before the file is brought into it, where nobody reads. */
+  async close(): Promise<void> {
     this.closed = true;
+    await this.writer?.run('CHECKPOINT').catch(() => undefined); // The next open reads the log.
     this.shut();
+    await Promise.all(this.stopping.splice(0));
   }
 }

@@ -14,7 +14,6 @@ import { HeadwaterError } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { appendValue, quote, type DuckDBConnection } from '../duckdb/database.ts';
-import { settle } from '../duckdb/interrupt.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { adopt, all, keepMarks } from './duckdb-marks.ts';
@@ -344,12 +343,12 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   async session(limits: SessionLimits): Promise<Session> {
     const connect = (): Promise<DuckDBConnection> => this.file.connect();
     const connection = await (this.isKnown ? connect() : this.inTurn(connect));
-    return new Session(
-      connection,
-      limits,
-      (error) => this.file.failed(error, false),
-      (clean) => this.file.giveBack(clean),
-    );
+    const session = new Session(connection, limits, {
+      failed: (error) => this.file.failed(error, false, connection),
+      left: (isClean) => (isClean ? this.file.giveBack(connection) : this.file.leave(connection)),
+    });
+    this.file.lend(connection, () => session.stop());
+    return session;
   }
 
   private get isKnown(): boolean {
@@ -377,14 +376,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   /** On a connection of its own, beside what is written meanwhile. */
   private async apart<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
     const connection = await this.inTurn(() => this.file.connect());
-    try {
-      return await work(connection);
-    } catch (error) {
-      throw this.file.failed(error, false);
-    } finally {
-      await settle(connection);
-      connection.closeSync();
-    }
+    return await this.file.apart(connection, work);
   }
 
   warnings(): string[] {
@@ -393,6 +385,6 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
 
   async close(): Promise<void> {
     await this.turn;
-    this.file.close();
+    await this.file.close();
   }
 }

@@ -70,38 +70,35 @@ export const LIMITED =
 /** What DuckDB says of a question and the numbers in it: the file that it is asked of is as it was. */
 const OF_QUESTION = /^(?:Invalid Input|Conversion|Out of Range|Binder|Parser) Error: (.*)$/m;
 
+/** Whose connection it is. */
+export interface SessionOwner {
+  /** Makes of DuckDB's error what the store says, and has the file opened afresh where it is at fault. */
+  failed(error: unknown): HeadwaterError;
+  /** Nothing runs on it any more. `isClean`: it is as it was. */
+  left(isClean: boolean): void;
+}
+
 /** A column of a temporary table. */
 export type Column = 'INTEGER' | 'BIGINT' | 'DOUBLE' | 'VARCHAR';
 
 export class Session {
   private readonly connection: DuckDBConnection;
   private readonly limits: SessionLimits;
-  private readonly failed: (error: unknown) => HeadwaterError;
+  private readonly owner: SessionOwner;
   private readonly timer: NodeJS.Timeout;
-  private ended: 'late' | 'gone' | undefined;
+  private ended: 'late' | 'gone' | 'stopped' | undefined;
   private readonly interruption: Interruption;
   private tables = 0;
   /** Answers that were not read to their end. */
   private unread = 0;
   private isClosed = false;
-  private readonly giveBack: (connection: DuckDBConnection) => void;
   private running: Promise<unknown> = Promise.resolve();
 
-  /**
-   * `failed` makes of DuckDB's error what the store says, and has the file opened afresh. `giveBack` gets the connection where it
-   * is as it was.
-   */
-  constructor(
-    connection: DuckDBConnection,
-    limits: SessionLimits,
-    failed: (error: unknown) => HeadwaterError,
-    giveBack = (clean: DuckDBConnection): void => clean.closeSync(),
-  ) {
+  constructor(connection: DuckDBConnection, limits: SessionLimits, owner: SessionOwner) {
     this.connection = connection;
     this.interruption = interruption(connection);
     this.limits = limits;
-    this.failed = failed;
-    this.giveBack = giveBack;
+    this.owner = owner;
     this.timer = setTimeout(() => this.end('late'), limits.timeoutMs);
     limits.signal?.addEventListener('abort', this.gone, { once: true });
     if (limits.signal?.aborted === true) this.end('gone');
@@ -109,7 +106,13 @@ export class Session {
 
   private readonly gone = (): void => this.end('gone');
 
-  private end(why: 'late' | 'gone'): void {
+  /** The file is to be opened afresh. Resolves when nothing of it runs any more, and nothing more will. */
+  async stop(): Promise<void> {
+    this.end('stopped');
+    await this.running;
+  }
+
+  private end(why: 'late' | 'gone' | 'stopped'): void {
     this.ended ??= why;
     this.interruption.begin();
   }
@@ -137,6 +140,7 @@ export class Session {
         { cause: error },
       );
     if (this.ended === 'gone') return givenUp(error);
+    if (this.ended === 'stopped') return this.owner.failed(error);
     if (LIMITED.test(text))
       return new HeadwaterError(
         'QUERY_LIMIT',
@@ -145,7 +149,7 @@ export class Session {
       );
     const bad = OF_QUESTION.exec(text)?.[1];
     if (bad !== undefined) return new HeadwaterError('QUERY_INVALID', bad, { cause: error });
-    return this.failed(error);
+    return this.owner.failed(error);
   }
 
   async *chunks(sql: string): AsyncGenerator<unknown[][]> {
@@ -197,13 +201,13 @@ export class Session {
     clearTimeout(this.timer);
     this.limits.signal?.removeEventListener('abort', this.gone);
     if (this.ended === undefined && this.unread === 0 && this.tables === 0) {
-      this.giveBack(this.connection);
+      this.owner.left(true);
       return;
     }
     if (this.ended === undefined) this.end('gone');
     await this.running;
     this.interruption.end();
     await gate.pass(() => settle(this.connection));
-    this.connection.closeSync();
+    this.owner.left(false);
   }
 }
