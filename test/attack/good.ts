@@ -228,10 +228,14 @@ export class GoodReader {
     return new Set(series.flatMap(({ points }) => points.map(([, value]) => value)));
   }
 
-  /** What the stages and the ledger say of what is still on its way. */
-  async waits(): Promise<string> {
-    const all = ['/api/v1/status', '/api/v1/ledger'].map((path) => this.send('collector', path));
-    return (await Promise.all(all)).map(({ body }) => body.slice(0, 2000)).join(' ');
+  /** What the stages and the ledger say of what is not in the store yet. */
+  async standing(): Promise<string> {
+    const answers = await Promise.all(
+      ['/api/v1/stages', '/api/v1/ledger', '/api/v1/quarantine?limit=3'].map((path) =>
+        this.send('collector', path),
+      ),
+    );
+    return answers.map(({ status, body }) => `${status} ${body.slice(0, 1500)}`).join('\n');
   }
 
   /** A stream that is behind has a moment to come up. `all`: what it must have told since it began. */
