@@ -92,3 +92,42 @@ export async function steps(chance: Chance): Promise<Result> {
     await site.stop();
   }
 }
+
+const YEAR_SECONDS = 365.25 * 86_400;
+
+/** The wall clock of one side goes by decades, both ways, and comes back: all readings are there, and at their time. */
+async function byYears(chance: Chance, side: 'gateway' | 'collector'): Promise<Result> {
+  const stamp = join(temporaryFolder(), 'time');
+  writeFileSync(stamp, '+0\n');
+  const faked = fakedClock(stamp);
+  const site =
+    side === 'gateway'
+      ? new Site([], temporaryFolder(), faked)
+      : new Site([], temporaryFolder(), {}, { environment: faked });
+  const launch = (args: string[], environment: Record<string, string>) =>
+    ready(start(process.execPath, ['cli/bin.mjs', ...args], environment), 'a gateway of decades');
+  try {
+    await site.startCollector();
+    await site.startGateway(undefined, side === 'gateway' ? launch : undefined);
+    const before = Date.now();
+    for (const [least, most] of [
+      [5, 50],
+      [-40, -5],
+      [-50, 50],
+      [0, 0],
+    ] as const) {
+      const seconds = Math.round((least + chance() * (most - least)) * YEAR_SECONDS);
+      writeFileSync(stamp, `${seconds < 0 ? '' : '+'}${seconds}s\n`);
+      await wait(300 + chance() * 700);
+      await site.load(40, 1);
+      await wait(chance() * 1000);
+    }
+    await site.load(40, 1);
+    return await reconcileTimes(site, before, Date.now());
+  } finally {
+    await site.stop();
+  }
+}
+
+export const gatewayByYears = (chance: Chance): Promise<Result> => byYears(chance, 'gateway');
+export const collectorByYears = (chance: Chance): Promise<Result> => byYears(chance, 'collector');

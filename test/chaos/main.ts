@@ -59,6 +59,8 @@ const FAULTS: Record<string, Fault> = {
   '20 % packet loss': { run: network.loss, needs: ['root', 'iptables'] },
   'booted in 1970': { run: clocks.bootIn1970, needs: ['faketime'] },
   'clock steps': { run: clocks.steps, needs: ['faketime'] },
+  'clock steps by years, gateway': { run: clocks.gatewayByYears, needs: ['faketime'] },
+  'clock steps by years, collector': { run: clocks.collectorByYears, needs: ['faketime'] },
   'partitions raised': {
     run: operations.raisedPartitions,
     needs: ['Kafka client', 'Kafka'],
