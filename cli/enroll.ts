@@ -134,6 +134,13 @@ export async function enroll(args: string[]): Promise<void> {
     typeof prefix === 'string' ? prefix : 'gateway-',
   );
   const made = await make(address, names, values);
+  // They become names of files here: whoever answers names nothing but what was asked for.
+  const foreign = made.find(({ gateway }) => !names.includes(gateway));
+  if (foreign !== undefined)
+    throw new HeadwaterError(
+      'UNREACHABLE',
+      `${address} answers with a token for '${foreign.gateway.slice(0, 80)}', which was not asked for: is it your collector?`,
+    );
   const { out } = values;
   if (typeof out === 'string') {
     mkdirSync(out, { recursive: true, mode: 0o700 });

@@ -38,7 +38,7 @@ import { summaryChanges } from './summary-readings.ts';
 const READINGS_PER_RECORD = 1000;
 const BYTES_PER_RECORD = 256 * 1024;
 /** So many messages, or bytes of them, are decoded in one go: some take milliseconds each. */
-const MESSAGES_AT_ONCE = 32;
+const MESSAGES_AT_ONCE = 8;
 const BYTES_AT_ONCE = 32 * 1024;
 const COMMAND_TOPIC_CHARS_MAX = 4096;
 /** Leftovers that have been told, remembered; beyond it they are told again. */

@@ -1,6 +1,8 @@
 /** What holds of every command, whichever it is, and what shells complete of them. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS, overview, type CommandModule } from '../../cli/commands.ts';
@@ -217,4 +219,19 @@ it('an address that is none is a mistake of the command line, before anything is
       message: expect.stringContaining(`--http '${address}' is no address: HOST:PORT`) as string,
     });
   await expect(run(['--http', '127.0.0.1:1'])).rejects.toMatchObject({ code: 'UNREACHABLE' });
+});
+
+it('enroll writes no file that it was not asked for, whoever answers', async () => {
+  const folder = temporaryFolder();
+  const server = createServer((_request, response) => {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ tokens: [{ gateway: '../evil', token: 'x' }] }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const { run } = await load('enroll');
+  const asked = ['roof-1', '--out', join(folder, 'out'), '--http', `127.0.0.1:${port}`];
+  await expect(run(asked)).rejects.toThrow(/a token for '\.\.\/evil', which was not asked for/);
+  expect(readdirSync(folder)).toEqual([]);
+  server.close();
 });

@@ -161,7 +161,7 @@ describe('step', () => {
       return [count, readingsOf(next.value.produced)];
     };
     const [few, made] = portionsOf(payloads);
-    expect([few, made]).toEqual([4, payloads.map((_, at) => [{ v: at }, 0, undefined])]);
+    expect([few, made]).toEqual([13, payloads.map((_, at) => [{ v: at }, 0, undefined])]);
     const [more, long] = portionsOf(large);
     expect([more, long.length]).toEqual([3, 5]);
   });
