@@ -50,21 +50,31 @@ function isOfLabel(label: string, value: Tree): boolean {
   return typeof value === 'number' || typeof value === 'bigint';
 }
 
-/** Whether a document looks like a SenML pack: an array of records with SenML's labels alone, of which one has a value. */
+/** Nobody else has these. */
+const OWN = new Set(['bn', 'bt', 'bu', 'bv', 'bs', 'bver', 'vs', 'vb', 'vd']);
+
+/**
+ * Whether a document looks like a SenML pack: an array of records with SenML's labels alone, of which one has a value. Where
+ * a value is of another type than its label asks for, it is one only with a label that nobody else has.
+ */
 export function isSenml(document: Tree): document is TreeObject[] {
   if (!Array.isArray(document) || document.length === 0) return false;
   let named = false;
   let valued = false;
+  let isTyped = true;
+  let isOwn = false;
   for (const record of document) {
     if (!isObject(record)) return false;
     for (const [key, value] of Object.entries(record)) {
       const label = labelOf(key);
-      if (!NAMES.has(label) || !isOfLabel(label, value)) return false;
+      if (!NAMES.has(label)) return false;
+      isTyped &&= isOfLabel(label, value);
+      isOwn ||= OWN.has(label);
       if (label === 'n' || label === 'bn') named = true;
       if (VALUES.includes(label)) valued = true;
     }
   }
-  return named && valued;
+  return named && valued && (isTyped || isOwn);
 }
 
 /** Throws Undecodable where there are two of it. */

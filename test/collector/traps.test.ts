@@ -304,7 +304,12 @@ describe('SenML', () => {
   });
   it('a name that could not be one, and text where a number belongs: quarantine', () => {
     expect(() => decodeMessage('x', '[{"n":"a b","v":1}]')).toThrow(/no name/);
-    expect(() => decodeMessage('x', '[{"n":"a","v":"1"}]')).toThrow(/'v'/);
+    expect(() => decodeMessage('x', '[{"bn":"a","v":"1"}]')).toThrow(/'v'/);
+    // With labels that others have too, it is a list of names and their values.
+    expect(decodeMessage('x', '[{"n":"a","v":"1"}]')[0]).toMatchObject({
+      tags: { n: 'a' },
+      fields: { v_text: '1' },
+    });
   });
 });
 

@@ -88,9 +88,18 @@ const ENVELOPES = [
 
 const envelopeOf = (topic: string) => ENVELOPES.find(({ begins }) => topic.startsWith(begins));
 
-/** Whether what a user writes for it is for its topic alone, so that all messages can stand side by side. */
-export const isOwn = ({ topic, script }: Message): boolean =>
-  script === undefined || envelopeOf(topic) === undefined;
+let perTopic: Map<string, number> | undefined;
+
+/** Whether its script is for it alone, so that all messages can stand side by side. */
+export function isOwn({ topic, script }: Message): boolean {
+  if (script === undefined) return true;
+  if (perTopic === undefined) {
+    perTopic = new Map();
+    for (const each of corpusFiles().flatMap(corpus))
+      perTopic.set(each.topic, (perTopic.get(each.topic) ?? 0) + 1);
+  }
+  return envelopeOf(topic) === undefined && perTopic.get(topic) === 1;
+}
 
 /** What a user writes for a message, as a mapping file; undefined: nothing. */
 export function yamlOf({ topic, mapping, script }: Message): string | undefined {
