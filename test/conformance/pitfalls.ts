@@ -25,13 +25,13 @@ a property of another packet, a wrong length, text that is no UTF-8 | gateway/pr
 an invalid property ends the connection of the subscriber that it is written to | gateway/properties5: a flood of user properties is passed on as it came
 `,
   Clients: `
-Home Assistant: discovery from what is retained, availability by will, noLocal, without a session expiry | home/home: discovery from what is retained, states, availability by the will of a device
+Home Assistant: discovery from what is retained, availability by will, noLocal, without a session expiry | e2e/home: discovery from what is retained, states, availability by the will of a device
 Home Assistant, MQTT.js: a CONNACK with an error ends their reconnecting | gateway/interplay5: who connects too often is closed without a CONNACK
 Home Assistant: a Maximum Packet Size above 268,435,455 kills its thread | - \`limits.packetBytesMax\` is at most 2 MiB, and that is what is said
 Home Assistant: a copy for each filter without identifiers is heard twice | gateway/mqtt5: the rest is one copy at the highest QoS
 Node-RED: a copy with several identifiers matches none of its nodes; what is retained has none | gateway/interplay5: what is retained comes with the identifier of its subscription
 Node-RED: a QoS 1 message that ends the connection is sent again for ever | gateway/interplay5: is refused alone where it is acknowledged, so that it is not sent for ever
-Node-RED: a flow through a kill of it | home/home: a flow over MQTT 5
+Node-RED: a flow through a kill of it | e2e/home: a flow over MQTT 5
 MQTT.js: does not keep to the receive maximum of the server | gateway/interplay5: more QoS 1 messages at once than the receive maximum are taken
 MQTT.js before 5.9: takes the server's Maximum Packet Size as its own, and ends when more comes | - what is delivered may be 15 bytes larger than what was taken (identifier, expiry, alias): only a message of exactly the largest size meets it
 paho (Python): sends an alias without its topic after a reconnect | gateway/situations5: aliases end with their connection, both ways

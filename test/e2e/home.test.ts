@@ -1,5 +1,8 @@
-/** What people run beside a gateway, over MQTT 5: Node-RED with a flow, and Home Assistant's own MQTT integration. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+/**
+ * What people run beside a gateway, over MQTT 5: Node-RED with a flow, and Home Assistant's own MQTT integration. Where they
+ * are installed: `npm run test:home` brings them (ten minutes on a slow machine), from then on `npm test` runs them too.
+ */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync, type IPublishPacket, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -104,7 +107,9 @@ msg.topic = 'plant/out/t'; msg.qos = 2; msg.userProperties = { by: 'node-red' };
   },
 ];
 
-describe('Node-RED', () => {
+const isHere = (name: string): boolean => existsSync(join(CACHE, `${name}.ok`));
+
+describe.skipIf(!isHere('nodered-4.0.9'))('Node-RED (npm run test:home brings it)', () => {
   it('a flow over MQTT 5: user properties, noLocal, expiry, a shared subscription, its session through a kill, and its will', async () => {
     const userDir = temporaryFolder();
     const port = gateway.port('mqtt');
@@ -159,60 +164,63 @@ describe('Node-RED', () => {
   });
 });
 
-describe('Home Assistant 2024.3, protocol 5', () => {
-  it('discovery from what is retained, states, availability by the will of a device, and its own by birth and will', async () => {
-    const folder = temporaryFolder();
-    mkdirSync(join(folder, '.storage'));
-    writeFileSync(join(folder, 'configuration.yaml'), '');
-    const port = gateway.port('mqtt');
-    const device = await connectAsync(`mqtt://127.0.0.1:${port}`, {
-      protocolVersion: 5,
-      clientId: 'boiler',
-      reconnectPeriod: 0,
-      will: {
-        topic: 'boiler/status',
-        payload: Buffer.from('offline'),
-        qos: 1,
-        retain: true,
-        properties: { willDelayInterval: 0 },
-      },
+describe.skipIf(!isHere('homeassistant-2024.3.3'))(
+  'Home Assistant 2024.3, protocol 5 (npm run test:home brings it)',
+  () => {
+    it('discovery from what is retained, states, availability by the will of a device, and its own by birth and will', async () => {
+      const folder = temporaryFolder();
+      mkdirSync(join(folder, '.storage'));
+      writeFileSync(join(folder, 'configuration.yaml'), '');
+      const port = gateway.port('mqtt');
+      const device = await connectAsync(`mqtt://127.0.0.1:${port}`, {
+        protocolVersion: 5,
+        clientId: 'boiler',
+        reconnectPeriod: 0,
+        will: {
+          topic: 'boiler/status',
+          payload: Buffer.from('offline'),
+          qos: 1,
+          retain: true,
+          properties: { willDelayInterval: 0 },
+        },
+      });
+      const found = {
+        name: 'boiler',
+        unique_id: 'b',
+        state_topic: 'boiler/t',
+        availability_topic: 'boiler/status',
+        qos: 2,
+      };
+      const retained = { qos: 1, retain: true } as const;
+      await device.publishAsync(
+        'homeassistant/sensor/boiler/config',
+        JSON.stringify(found),
+        retained,
+      );
+      await device.publishAsync('boiler/status', 'online', retained);
+      const python = join(CACHE, 'homeassistant-2024.3.3', 'bin', 'python');
+      const home = start(python, [
+        join(ROOT, 'test/e2e/home-assistant.py'),
+        folder,
+        String(port),
+        String(await freePort()),
+      ]);
+      await said('homeassistant/status', 'online');
+      await until(
+        'the state',
+        async () => {
+          await device.publishAsync('boiler/t', '42', { qos: 2 });
+          return last('echo/sensor.boiler') === '42' || undefined;
+        },
+        30_000,
+      );
+      device.stream.destroy();
+      await said('echo/sensor.boiler', 'unavailable');
+      await home.kill('SIGKILL');
+      await said('homeassistant/status', 'offline');
+      expect(heard.findLast(({ topic }) => topic === 'homeassistant/status')?.packet.retain).toBe(
+        true,
+      );
     });
-    const found = {
-      name: 'boiler',
-      unique_id: 'b',
-      state_topic: 'boiler/t',
-      availability_topic: 'boiler/status',
-      qos: 2,
-    };
-    const retained = { qos: 1, retain: true } as const;
-    await device.publishAsync(
-      'homeassistant/sensor/boiler/config',
-      JSON.stringify(found),
-      retained,
-    );
-    await device.publishAsync('boiler/status', 'online', retained);
-    const python = join(CACHE, 'homeassistant-2024.3.3', 'bin', 'python');
-    const home = start(python, [
-      join(ROOT, 'test/home/home-assistant.py'),
-      folder,
-      String(port),
-      String(await freePort()),
-    ]);
-    await said('homeassistant/status', 'online');
-    await until(
-      'the state',
-      async () => {
-        await device.publishAsync('boiler/t', '42', { qos: 2 });
-        return last('echo/sensor.boiler') === '42' || undefined;
-      },
-      30_000,
-    );
-    device.stream.destroy();
-    await said('echo/sensor.boiler', 'unavailable');
-    await home.kill('SIGKILL');
-    await said('homeassistant/status', 'offline');
-    expect(heard.findLast(({ topic }) => topic === 'homeassistant/status')?.packet.retain).toBe(
-      true,
-    );
-  });
-});
+  },
+);
