@@ -1,7 +1,8 @@
-/** What the page's charts say of time and numbers: where a line ends, and what stands beside it. */
+/** What the page's charts say of time and numbers: where a line ends, and what stands beside it; and what a sensor is called. */
 import { describe, expect, it } from 'vitest';
 import { axisText, spread } from '../../dashboards/page/src/axis.ts';
 import { gapText, rhythmOf, rhythmOfStates, silencesOf } from '../../dashboards/page/src/gaps.ts';
+import { sensorOf } from '../../dashboards/page/src/series.ts';
 
 const MINUTE = 60_000;
 const each = (count: number, apartMs: number, fromMs = 0): number[] =>
@@ -95,4 +96,13 @@ describe('numbers beside a chart', () => {
         expect(to - from, `${min} ${max}`).toBeLessThan(Infinity);
       }
   });
+});
+
+it('a sensor is called by its one tag, and a number by the name of that tag too', () => {
+  const name = (tags: Record<string, string>): string =>
+    sensorOf({ name: '', tags: { gateway: 'g', ...tags } });
+  expect(name({ topic: 'home/kitchen' })).toBe('home/kitchen');
+  expect(name({ sensor_id: '15093' })).toBe('sensor_id=15093');
+  expect(name({ room: 'k', slot: '2' })).toBe('room=k slot=2');
+  expect(name({})).toBe('g');
 });

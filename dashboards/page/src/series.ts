@@ -40,14 +40,14 @@ export const keyOf = (measurement: string, tags: Record<string, string>, field: 
     ...Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1)),
   ]);
 
-/** What tells it from others: its tags but the gateway, which says only the way it came. */
+/** What tells it from others: its tags but the gateway, which says only the way it came. A number alone says nothing. */
 export function sensorOf({ tags, name }: Pick<Series, 'tags' | 'name'>): string {
   if (name !== '') return plain(name);
   const named = Object.entries(tags).filter(([key]) => key !== 'gateway');
   // An alert is known by its rule.
   named.sort(([a], [b]) => Number(b === 'rule') - Number(a === 'rule'));
   const text = named
-    .map(([key, value]) => (named.length === 1 ? value : `${key}=${value}`))
+    .map(([key, value]) => (named.length === 1 && /\p{L}/u.test(value) ? value : `${key}=${value}`))
     .join(' ');
   return plain(text === '' ? (tags['gateway'] ?? '') : text);
 }
