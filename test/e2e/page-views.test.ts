@@ -279,6 +279,11 @@ describe('views', () => {
         return (titles === panels.panels.length && !text.includes('loading …')) || undefined;
       });
       expect(await page.textContent('#main'), board).not.toContain('cannot be read');
+      // A number in two lines is read as two.
+      const cut = await page.evaluate(
+        `[...document.querySelectorAll('.figures dd')].filter((each) => /^[-\\d.,]+$/.test(each.textContent) && (each.offsetHeight > 2 * parseFloat(getComputedStyle(each).fontSize) || each.parentElement.scrollWidth > each.parentElement.clientWidth)).map((each) => each.textContent)`,
+      );
+      expect(cut, board).toEqual([]);
       await page.screenshot({ path: `test-results/page/board-${board}.png`, fullPage: true });
     }
     expect(await page.locator('.board .u-over').count()).toBeGreaterThan(0);

@@ -202,12 +202,17 @@ function Shown({
   if (panel.kind === 'stat')
     return (
       <dl class="figures">
-        {series.map(({ label, frame }, at) => [
-          <dt key={`${at} name`}>
-            <bdi title={plain(label)}>{shortText(plain(label))}</bdi>
-          </dt>,
-          <dd key={at}>{valueText(frame.values.at(-1)?.[1] ?? null)}</dd>,
-        ])}
+        {series.map(({ label, frame }, at) => {
+          const value = frame.values.at(-1)?.[1] ?? null;
+          return [
+            <dt key={`${at} name`}>
+              <bdi title={plain(label)}>{shortText(plain(label))}</bdi>
+            </dt>,
+            <dd key={at} class={typeof value === 'number' ? 'one-line' : ''}>
+              {valueText(value)}
+            </dd>,
+          ];
+        })}
       </dl>
     );
   return <Rows panel={panel} frames={frames} />;
