@@ -3,11 +3,17 @@
  *
  * The server's certificate and host name are checked; `caFile` adds authorities of one's own.
  */
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import { readSettingFile } from '../../shared/config/user-file.ts';
 import { monotonicMs, type Time } from '../../shared/env/env.ts';
+import { within } from '../../shared/env/timers.ts';
 import { HeadwaterError, codeOf, messageOf } from '../../shared/errors.ts';
 import { retryAfterMs } from '../../shared/http/retry-after.ts';
 import { distrust } from '../../shared/net/distrust.ts';
@@ -35,7 +41,7 @@ export interface InfluxHttpOptions {
 }
 
 const TIMEOUT_MS = 30_000;
-/** What a query may answer is bounded by what its reader takes: a page of points. */
+/** Of one answer that is read whole, and of a line of one that is read as it comes. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 /** Requests under way at once: while InfluxDB works on one, the next is made. */
 export const REQUESTS_MAX = 3;
@@ -43,6 +49,8 @@ export const REQUESTS_MAX = 3;
 export class InfluxHttp {
   private readonly options: InfluxHttpOptions;
   private readonly agent: HttpAgent;
+  /** Of answers that are read as they come: a reader who takes his time keeps no other request waiting. */
+  private readonly slow: HttpAgent;
   private readonly isSecure: boolean;
   /** Monotonic: nothing is asked before. */
   private notBefore = Number.NEGATIVE_INFINITY;
@@ -52,9 +60,11 @@ export class InfluxHttp {
     this.options = options;
     this.isSecure = options.url.startsWith('https:');
     const pool = { keepAlive: true, maxSockets: REQUESTS_MAX + 1 };
-    this.agent = this.isSecure
-      ? new HttpsAgent({ ...pool, ca: authorities(options.caFile), rejectUnauthorized: true })
-      : new HttpAgent(pool);
+    const ca = this.isSecure ? authorities(options.caFile) : undefined;
+    const agent = (of: object): HttpAgent =>
+      this.isSecure ? new HttpsAgent({ ...of, ca, rejectUnauthorized: true }) : new HttpAgent(of);
+    this.agent = agent(pool);
+    this.slow = agent({ keepAlive: true });
   }
 
   /** Throws STORE_UNAVAILABLE when there is no answer, or one that asks to come later. */
@@ -64,6 +74,86 @@ export class InfluxHttp {
     body = '',
     type = 'text/plain; charset=utf-8',
   ): Promise<Answer> {
+    this.checkRest();
+    let request: ClientRequest | undefined;
+    try {
+      request = this.begin(this.agent, method, path, body, type);
+      return await this.inTime(this.whole(request));
+    } catch (error) {
+      request?.destroy();
+      throw this.silent(error);
+    }
+  }
+
+  /**
+   * Lines of an answer as they come: what their reader does not take waits at the server. `failed` makes the error of an answer
+   * that is a refusal. Throws STORE_UNAVAILABLE as `ask`, and where nothing comes for 30 s or the answer is cut.
+   */
+  async *lines(
+    path: string,
+    body: string,
+    failed: (answer: Answer) => HeadwaterError,
+    abandoned?: AbortSignal,
+  ): AsyncGenerator<string> {
+    this.checkRest();
+    const type = 'application/x-www-form-urlencoded';
+    let request: ClientRequest | undefined;
+    const stop = (): void => void request?.destroy();
+    abandoned?.addEventListener('abort', stop);
+    let refusal: Answer | undefined;
+    let isWhole = false;
+    try {
+      request = this.begin(this.slow, 'POST', path, body, type);
+      const message = await this.inTime(headersOf(request));
+      if ((message.statusCode ?? 0) < 300) yield* this.split(message);
+      else refusal = this.answerOf(message, await this.inTime(this.textOf(message)));
+      isWhole = true;
+    } catch (error) {
+      throw this.silent(error);
+    } finally {
+      abandoned?.removeEventListener('abort', stop);
+      if (!isWhole) stop();
+    }
+    if (refusal !== undefined) throw failed(refusal);
+  }
+
+  private async *split(message: IncomingMessage): AsyncGenerator<string> {
+    const { answerBytesMax = ANSWER_BYTES_MAX } = this.options;
+    const parts = message[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    let held: Buffer[] = [];
+    let length = 0;
+    for (;;) {
+      const { done, value } = await this.inTime(parts.next());
+      if (done === true) break;
+      let from = 0;
+      for (let at = value.indexOf(10); at >= 0; at = value.indexOf(10, from)) {
+        yield Buffer.concat([...held, value.subarray(from, at)]).toString('utf8');
+        held = [];
+        length = 0;
+        from = at + 1;
+      }
+      if (from === value.length) continue;
+      held.push(value.subarray(from));
+      length += value.length - from;
+      if (length > answerBytesMax) throw new Error(tooLarge(answerBytesMax));
+    }
+    if (held.length > 0) yield Buffer.concat(held).toString('utf8');
+  }
+
+  private async inTime<T>(work: Promise<T>): Promise<T> {
+    const boxed = work.then((value) => ({ value }));
+    const given = await within(this.options.time.timers, TIMEOUT_MS, boxed);
+    if (given !== undefined) return given.value;
+    boxed.catch(() => undefined);
+    throw new DOMException('', 'TimeoutError');
+  }
+
+  private async whole(request: ClientRequest): Promise<Answer> {
+    const message = await headersOf(request);
+    return this.answerOf(message, await this.textOf(message));
+  }
+
+  private checkRest(): void {
     const { url, time } = this.options;
     const restMs = this.notBefore - monotonicMs(time);
     if (restMs > 0)
@@ -71,75 +161,79 @@ export class InfluxHttp {
         'STORE_UNAVAILABLE',
         `InfluxDB at ${url} asked to be left alone for another ${Math.ceil(restMs / 1000)} s`,
       );
-    let response: { message: IncomingMessage; text: string };
-    try {
-      response = await this.send(method, path, body, type);
-    } catch (error) {
-      const distrusted = distrust(error);
-      throw new HeadwaterError(
-        'STORE_UNAVAILABLE',
-        distrusted === undefined
-          ? `InfluxDB at ${url} does not answer: ${silence(error)}`
-          : `InfluxDB at ${url}: ${distrusted}`,
-        { cause: error },
-      );
-    }
-    const { message, text } = response;
-    const status = message.statusCode ?? 0;
-    const date = Date.parse(message.headers.date ?? '');
+  }
+
+  private silent(error: unknown): HeadwaterError {
+    const { url } = this.options;
+    const distrusted = distrust(error);
+    return new HeadwaterError(
+      'STORE_UNAVAILABLE',
+      distrusted === undefined
+        ? `InfluxDB at ${url} does not answer: ${silence(error)}`
+        : `InfluxDB at ${url}: ${distrusted}`,
+      { cause: error },
+    );
+  }
+
+  private answerOf({ statusCode: status = 0, headers }: IncomingMessage, text: string): Answer {
+    const date = Date.parse(headers.date ?? '');
     if (status === 429 || status === 503)
       this.notBefore =
-        monotonicMs(time) + retryAfterMs(message.headers['retry-after'], message.headers.date);
-    const { location = '', 'x-influxdb-version': mark } = message.headers;
+        monotonicMs(this.options.time) + retryAfterMs(headers['retry-after'], headers.date);
+    const { location = '', 'x-influxdb-version': mark } = headers;
     const isMarked = mark !== undefined;
     return { status, text, location, isMarked, dateMs: Number.isNaN(date) ? undefined : date };
   }
 
-  private send(
+  private begin(
+    agent: HttpAgent,
     method: string,
     path: string,
     body: string,
     type: string,
-  ): Promise<{ message: IncomingMessage; text: string }> {
-    const { url, token: tokenOf, answerBytesMax = ANSWER_BYTES_MAX } = this.options;
+  ): ClientRequest {
+    const { url, token: tokenOf } = this.options;
     const token = tokenOf();
     const bytes = Buffer.from(body);
-    return new Promise((resolve, reject) => {
-      const request = (this.isSecure ? httpsRequest : httpRequest)(
-        `${url}${path}`,
-        {
-          method,
-          agent: this.agent,
-          signal: AbortSignal.timeout(TIMEOUT_MS),
-          headers: {
-            'content-type': type,
-            'content-length': bytes.length,
-            ...(token === '' ? {} : { authorization: `Token ${token}` }),
-          },
-        },
-        (message) => {
-          const parts: Buffer[] = [];
-          let length = 0;
-          message.on('data', (part: Buffer) => {
-            length += part.length;
-            if (length > answerBytesMax)
-              request.destroy(new Error(`its answer has more than ${answerBytesMax} bytes`));
-            else parts.push(part);
-          });
-          message.on('error', reject);
-          message.on('end', () =>
-            resolve({ message, text: Buffer.concat(parts).toString('utf8') }),
-          );
-        },
-      );
-      request.on('error', reject);
-      request.end(bytes);
+    const request = (this.isSecure ? httpsRequest : httpRequest)(`${url}${path}`, {
+      method,
+      agent,
+      headers: {
+        'content-type': type,
+        'content-length': bytes.length,
+        ...(token === '' ? {} : { authorization: `Token ${token}` }),
+      },
     });
+    request.end(bytes);
+    return request;
+  }
+
+  private async textOf(message: IncomingMessage): Promise<string> {
+    const { answerBytesMax = ANSWER_BYTES_MAX } = this.options;
+    const parts: Buffer[] = [];
+    let length = 0;
+    for await (const part of message as AsyncIterable<Buffer>) {
+      length += part.length;
+      if (length > answerBytesMax) throw new Error(tooLarge(answerBytesMax));
+      parts.push(part);
+    }
+    return Buffer.concat(parts).toString('utf8');
   }
 
   close(): void {
     this.agent.destroy();
+    this.slow.destroy();
   }
+}
+
+const tooLarge = (bytesMax: number): string => `its answer has more than ${bytesMax} bytes`;
+
+function headersOf(request: ClientRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.once('response', resolve);
+    // Also of what comes behind the answer's beginning, whose reader hears of it by itself.
+    request.on('error', reject);
+  });
 }
 
 /** Why there is no answer, and where to look. */

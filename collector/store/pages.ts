@@ -30,6 +30,10 @@ const ORDER = 2;
 const cursorText = ({ series, timeMs, given }: Cursor): string =>
   Buffer.from(JSON.stringify([ORDER, series, timeMs, given])).toString('base64url');
 
+/** As `seriesName` makes it. */
+const isName = (name: unknown): boolean =>
+  Array.isArray(name) && name.length % 2 === 0 && name.every((each) => typeof each === 'string');
+
 /** Throws QUERY_INVALID. */
 export function parseCursor(text: string): Cursor {
   try {
@@ -39,7 +43,7 @@ export function parseCursor(text: string): Cursor {
     if (
       order === ORDER &&
       typeof series === 'string' &&
-      Array.isArray(JSON.parse(series)) &&
+      isName(JSON.parse(series)) &&
       Number.isSafeInteger(timeMs) &&
       Number.isSafeInteger(given) &&
       (given as number) > 0
@@ -59,12 +63,16 @@ export function checkCursor(cursor: Cursor, wanted: readonly SeriesKey[]): void 
     throw new HeadwaterError('QUERY_INVALID', GONE);
 }
 
-/** The gateway of the series that it names. */
-export function gatewayOf({ series }: Cursor): string {
-  const [, , ...tags] = JSON.parse(series) as string[]; // As `seriesName` makes it.
-  const at = tags.findIndex((each, place) => place % 2 === 0 && each === 'gateway');
-  return at < 0 ? '' : (tags[at + 1] ?? '');
+/** The series that it names. */
+export function keyOf({ series }: Cursor): SeriesKey {
+  const [measurement = '', field = '', ...rest] = JSON.parse(series) as string[]; // Looked at by `parseCursor`.
+  const tags: Record<string, string> = {};
+  for (let at = 0; at + 1 < rest.length; at += 2) tags[rest[at] ?? ''] = rest[at + 1] ?? '';
+  return { measurement, field, tags };
 }
+
+/** The gateway of the series that it names. */
+export const gatewayOf = (cursor: Cursor): string => keyOf(cursor).tags['gateway'] ?? '';
 
 /**
  * Gives what `source` gives, in the same order each time, from the cursor on and up to the limit. A source may begin at

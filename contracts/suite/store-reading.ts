@@ -74,17 +74,17 @@ export const READING: readonly StoreCase[] = [
         ['a', 'b', 'c'].flatMap((device) =>
           // Several in a millisecond: a cursor stands between two of them as well.
           Array.from({ length: 40 }, (_, i) =>
-            bench.change('pages', T0 + (i >> 2), { value: i }, { device }),
+            bench.change('pages', T0 + (i >> 2), { value: i, other: 100 - i }, { device }),
           ),
         ),
       );
-      const query = { measurement: bench.name('pages'), field: 'value' };
+      const query = { measurement: bench.name('pages') };
       const flat = (parts: readonly PointsPart[]): string[] =>
-        parts.flatMap(({ tags, points }) =>
-          points.map((point) => `${tags['device']} ${point.join(' ')}`),
+        parts.flatMap(({ field, tags, points }) =>
+          points.map((point) => `${field} ${tags['device']} ${point.join(' ')}`),
         );
       const whole = flat(await bench.parts(query));
-      assert.equal(whole.length, 120);
+      assert.equal(whole.length, 240);
       const paged: string[] = [];
       let cursor: string | undefined;
       for (let page = 0; page < 40; page++) {

@@ -227,14 +227,49 @@ async function exported(
   return found;
 }
 
+/** What the process takes meanwhile, in bytes. */
+async function watched<T>(
+  pid: number,
+  work: Promise<T>,
+): Promise<{ given: T; seconds: number; memory: object }> {
+  const before = costOf(pid).anonymousBytes;
+  let most = 0;
+  const watch = setInterval(() => (most = Math.max(most, costOf(pid).anonymousBytes)), 100);
+  const began = performance.now();
+  try {
+    const given = await work;
+    const memory = { memoryBeforeBytes: before, memoryMostBytes: most };
+    return { given, seconds: (performance.now() - began) / 1000, memory };
+  } finally {
+    clearInterval(watch);
+  }
+}
+
+/** A reader leaves in the middle, and goes on with the last cursor. `isWhole`: the parts are what `whole` is, each row once. */
+async function cutOf(base: string, size: Size, whole: Exported): Promise<object> {
+  const first = await exported(base, undefined, size.readings / 2);
+  const second = await exported(base, first.cursor);
+  const [rows, sum] = [first.rows + second.rows, first.sum + second.sum];
+  const isWhole = rows === whole.rows && sum === whole.sum;
+  return { rowsBeforeCut: first.rows, rowsAfterCursor: second.rows, ended: second.ended, isWhole };
+}
+
+/** The same points from an InfluxDB, by a collector whose store it is. */
+async function exportingInflux(address: string, size: Size): Promise<object> {
+  const args = ['--data', temporaryFolder(), '--lake', 'none', '--store', address];
+  const theirs = await startCollector(args);
+  const base = `http://${theirs.address['http']}`;
+  const { given, seconds, memory } = await watched(theirs.pid, exported(base, undefined));
+  const cut = await cutOf(base, size, given);
+  await theirs.kill();
+  const { rows, ended } = given;
+  return { rows, ended, rowsPerSecond: Math.round(rows / seconds), ...memory, cut };
+}
+
 async function exporting(ours: Headwater, size: Size): Promise<object> {
   const base = `http://${ours.address['http']}`;
-  const before = costOf(ours.pid).anonymousBytes;
-  let most = 0;
-  const watch = setInterval(() => (most = Math.max(most, costOf(ours.pid).anonymousBytes)), 100);
   let isDone = false;
-  const began = performance.now();
-  const work = exported(base, undefined).finally(() => (isDone = true));
+  const work = watched(ours.pid, exported(base, undefined)).finally(() => (isDone = true));
   const post = (): Promise<Response> =>
     fetch(`${base}/api/v1/ingest?topic=bench/lone`, { method: 'POST', body: '{"temperature":1}' });
   const [whole, health, acknowledgement, other] = await Promise.all([
@@ -249,19 +284,15 @@ async function exporting(ours: Headwater, size: Size): Promise<object> {
       () => isDone,
     ),
   ]);
-  clearInterval(watch);
-  const seconds = (performance.now() - began) / 1000;
-  const first = await exported(base, undefined, size.readings / 2);
-  const second = await exported(base, first.cursor);
-  // What was posted meanwhile is of a series that comes last, and has none of the first part.
+  const { given, seconds, memory } = whole;
   return {
-    rows: whole.rows,
-    ended: whole.ended,
-    rowsPerSecond: Math.round(whole.rows / seconds),
-    memoryBeforeBytes: before,
-    memoryMostBytes: most,
+    rows: given.rows,
+    ended: given.ended,
+    rowsPerSecond: Math.round(given.rows / seconds),
+    ...memory,
     meanwhile: { health, acknowledgement, other },
-    cut: { rowsBeforeCut: first.rows, rowsAfterCursor: second.rows, ended: second.ended },
+    // The whole once more: what was posted meanwhile is in it.
+    cut: await cutOf(base, size, await exported(base, undefined)),
   };
 }
 
@@ -284,8 +315,9 @@ export async function benchQueries(smoke: boolean, say: (text: string) => void):
     answers[name] = { headwater, influxdb };
     say(`    ${name}: ${figures(headwater)}; InfluxDB ${figures(influxdb)}`);
   }
+  const exportOfInfluxDb = await exportingInflux(influx.store, size);
   await influx.stop();
   const exportFigures = await exporting(ours, size);
   await ours.kill();
-  return { ...size, answers, export: exportFigures };
+  return { ...size, answers, export: exportFigures, exportOfInfluxDb };
 }

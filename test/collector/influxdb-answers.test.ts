@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InfluxHttp } from '../../collector/store/influxdb-http.ts';
 import { InfluxStore, parseInfluxAddress } from '../../collector/store/influxdb.ts';
 import type { Change } from '../../collector/store/store.ts';
+import { until } from '../support/process.ts';
 import { fastTime } from '../support/fast-time.ts';
 import { processTime } from '../../shared/env/env.ts';
 
@@ -264,5 +265,118 @@ describe('what is no answer of InfluxDB keeps the readings waiting, in one sente
       /the name is not known here/,
     );
     raw.close();
+  });
+});
+
+describe('points are read as they come', () => {
+  const FIELDS =
+    '{"results":[{"series":[{"name":"m","columns":["",""],"values":[["v","float"]]}]}]}';
+  const line = (from: number, count = 5000): string =>
+    `${JSON.stringify({
+      results: [
+        {
+          statement_id: 0,
+          series: [
+            {
+              ...{ name: 'm', tags: { device: 'd' }, columns: ['time', 'v'], partial: true },
+              values: Array.from({ length: count }, (_, at) => [from + at, at / 7]),
+            },
+          ],
+        },
+      ],
+    })}\n`;
+  /** Field keys are told; what a SELECT gets `points` writes. */
+  const answeringWith = (points: (response: ServerResponse) => void): void => {
+    respond = (response) => {
+      let body = '';
+      response.req.on('data', (part: Buffer) => (body += part.toString()));
+      response.req.on('end', () => {
+        if (!response.req.url?.startsWith('/query')) response.end(usual(response.req.url ?? '')[1]);
+        else if (body.includes('SHOW')) response.end(FIELDS);
+        else points(response);
+      });
+    };
+  };
+  const storeOf = (factor = 1): InfluxStore =>
+    new InfluxStore(
+      {
+        ...parseInfluxAddress(`influxdb://127.0.0.1:${(server.address() as AddressInfo).port}/o/b`),
+        ...{ token: () => 't', caFile: '', time: fastTime(factor) },
+      },
+      () => undefined,
+    );
+  async function read(store: InfluxStore): Promise<number> {
+    let count = 0;
+    for await (const { points } of store.query({})) count += points.length;
+    return count;
+  }
+
+  it('an answer without an end stands nowhere: what its reader does not take is not sent, and he may leave', async () => {
+    let written = 0;
+    let isLeft = false;
+    answeringWith((response) => {
+      const text = line(0);
+      const more = (): void => {
+        while (!response.destroyed && response.write(text)) written += text.length;
+        if (!response.destroyed) response.once('drain', more);
+      };
+      response.once('close', () => (isLeft = true));
+      more();
+    });
+    const store = storeOf();
+    const parts = store.query({})[Symbol.asyncIterator]();
+    for (let part = 0; part < 400; part++) {
+      const { value } = await parts.next();
+      expect(value).toMatchObject({ measurement: 'm', field: 'v', tags: { device: 'd' } });
+    }
+    const taken = 400 * line(0).length;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    // What lies in sockets between the two is a few megabytes.
+    expect(written).toBeLessThan(taken + 32 * MIB);
+    await parts.return?.();
+    await until('its connection to be gone', () => isLeft || undefined);
+    await store.close();
+  });
+
+  it.each<[string, (response: ServerResponse) => void, RegExp]>([
+    [
+      'cut in the middle of a line',
+      (response) => {
+        response.write(line(0));
+        response.write(line(5000).slice(0, 1000), () => response.destroy());
+      },
+      /does not answer: .*(aborted|hang up|terminated)/,
+    ],
+    [
+      'that says what went wrong half way',
+      (response) => {
+        response.write(line(0));
+        response.end('{"results":[{"statement_id":0,"error":"query-timeout limit exceeded"}]}\n');
+      },
+      /query-timeout limit exceeded/,
+    ],
+    ['of no statement', (response) => response.end('{"results":[]}\n'), /after 0 of 1 statements/],
+    ['without a word', (response) => response.end(), /after 0 of 1 statements/],
+    ['that is a web page', (response) => response.end(HTML), /a web page \('Sign in'\)/],
+    [
+      'of another status',
+      (response) => response.writeHead(401).end('{"message":"unauthorized access"}'),
+      /401 unauthorized access; it refuses the token/,
+    ],
+    [
+      'that stops, and says nothing more',
+      (response) => void response.write(line(0)),
+      /nothing whole within 30 s/,
+    ],
+  ])('one %s is an error, not a shorter answer', async (_, points, sentence) => {
+    answeringWith(points);
+    const store = storeOf(100);
+    await expect(read(store)).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringMatching(sentence) as string,
+    });
+    answeringWith((response) => response.end(`${line(0)}${line(5000, 10)}`));
+    expect(await read(store)).toBe(5010);
+    await store.close();
   });
 });
