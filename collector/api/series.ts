@@ -23,7 +23,7 @@ import { invalid, parseTime } from '../../shared/http/parameters.ts';
 import { INCOMPLETE, headersOf, incompleteness } from './incomplete.ts';
 import { AsOf } from './as-of.ts';
 import { FILTER, QUERY, checkAsked, parseFilter, parseQuery } from './parameters.ts';
-import { pointsText } from './points.ts';
+import { pointsText, seenParts } from './points.ts';
 import { SeriesMeta } from './series-meta.ts';
 
 interface Series {
@@ -82,13 +82,16 @@ function points(
     const behind = (): Record<string, unknown> => ({
       asOf: { time, exact: view.doubts.length === 0, doubts: view.doubts },
     });
-    return { type, parts: pointsText(view.store, query, identity, behind) };
+    const parts = seenParts(view.store, query, identity, () => false);
+    return { type, parts: pointsText(parts, query.limit, behind) };
   }
   const incomplete = incompleteness(stage);
   const behind = (): Record<string, unknown> => (incomplete.length === 0 ? {} : { incomplete });
+  const isComing = (): boolean => stage?.fill.isComing() === true;
+  const parts = seenParts(store, query, identity, isComing);
   return {
     type,
-    parts: pointsText(store, query, identity, behind),
+    parts: pointsText(parts, query.limit, behind),
     headers: headersOf(incomplete),
   };
 }

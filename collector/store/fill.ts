@@ -287,6 +287,18 @@ export class Fill {
     });
   }
 
+  /** What is lacking is on its way: without a lake nothing has what the log no longer has. */
+  isComing(): boolean {
+    const { places, isCaughtUp } = this.options;
+    return places
+      .list()
+      .some(
+        ({ topic, place: { gap, behind } }) =>
+          (gap !== undefined && this.lake !== undefined) ||
+          (behind !== undefined && !isCaughtUp(topic)),
+      );
+  }
+
   async close(): Promise<void> {
     this.stopped = true;
     this.rest.wake();

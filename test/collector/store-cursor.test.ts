@@ -1,7 +1,10 @@
 /** A cursor says the same of a store that was filled anew, in whatever order its series came that time. */
 import { describe, expect, it } from 'vitest';
+import { seenParts } from '../../collector/api/points.ts';
 import { DuckDbStore } from '../../collector/store/duckdb.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
+import { parseCursor } from '../../collector/store/pages.ts';
+import type { Identity } from '../../shared/access/tokens.ts';
 import type { Change, PointsPart, StoreQuery } from '../../collector/store/store.ts';
 import { temporaryFolder } from '../support/process.ts';
 import { seeded } from '../support/seed.ts';
@@ -83,4 +86,45 @@ describe('a cursor, and a store that was filled anew in another order', () => {
       for (const store of stores) await store.close();
     }
   });
+});
+
+it('a cursor whose series is not there is wrong, but of a store that is being filled one to ask again with', async () => {
+  const store = await filled(points());
+  const empty = await filled([]);
+  try {
+    const query: StoreQuery = { measurement: 'hall', limit: 10 };
+    const ask = async (
+      of: DuckDbStore,
+      more: StoreQuery,
+      isComing: boolean,
+    ): Promise<PointsPart[]> => {
+      const everybody = { gateways: undefined } as Identity;
+      const parts: PointsPart[] = [];
+      for await (const part of seenParts(of, { ...query, ...more }, everybody, () => isComing))
+        parts.push(part);
+      return parts;
+    };
+    const cursor = (await ask(store, {}, false)).at(-1)?.cursor ?? '';
+    expect(flat(await ask(store, { cursor }, true))).toHaveLength(10);
+    await expect(ask(empty, { cursor }, false)).rejects.toMatchObject({ code: 'QUERY_INVALID' });
+    await expect(ask(empty, { cursor }, true)).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringContaining('ask again with the same cursor') as string,
+    });
+    await expect(ask(empty, {}, true)).resolves.toEqual([]);
+  } finally {
+    await store.close();
+    await empty.close();
+  }
+});
+
+it.each([
+  '[1,2]',
+  '["m","f","tag"]',
+  '["m","f",{},[]]',
+  '{}',
+  'null',
+])('a cursor of the series %s is none', (series) => {
+  const text = Buffer.from(JSON.stringify([2, series, 1, 1])).toString('base64url');
+  expect(() => parseCursor(text)).toThrow('it is not one that an answer had');
 });

@@ -165,7 +165,8 @@ export const exportPart: CollectorPart<Running> = {
         const query = { ...parseQuery(given, nowMs()), signal };
         checkAsked(identity, given);
         if (query.cursor !== undefined) parseCursor(query.cursor);
-        const parts = seenParts(store, query, identity);
+        const isComing = (): boolean => stage?.fill.isComing() === true;
+        const parts = seenParts(store, query, identity, isComing);
         const lacks: Lacks = () => incompleteness(stage);
         return {
           type: FORMATS[format],
