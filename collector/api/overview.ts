@@ -13,22 +13,14 @@ import {
 } from '../../shared/http/schema.ts';
 import type { Identity } from '../../shared/access/tokens.ts';
 import { freeBytes } from '../../shared/telemetry/process.ts';
-import { batchPart } from '../batch/part.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import type { CollectorPart, CollectorSite } from '../part.ts';
-import { streamPart } from '../stream/part.ts';
 import { quarantinePart } from './quarantine.ts';
+import { seriesPart } from './series.ts';
 import { gatewaysOf } from './status.ts';
 
 /** Gateways that are named; of more, how many there are is said by the counts. */
 const NAMED_MAX = 20;
-
-/** Measurements that rules and batch jobs of this process make: what no device has said. */
-function resultsOf(site: CollectorSite): string[] {
-  const rules = site.find(streamPart)?.stream.inForce ?? [];
-  const jobs = site.find(batchPart)?.runner.options.jobs ?? [];
-  return [...new Set([...rules, ...jobs].map(({ measurement }) => measurement))].sort();
-}
 
 function overviewOf(site: CollectorSite, identity: Identity): object {
   const gateways = gatewaysOf(site, identity).map(
@@ -54,7 +46,7 @@ function overviewOf(site: CollectorSite, identity: Identity): object {
           waiting: site
             .health()
             .flatMap(({ name, why }) => (why === undefined ? [] : [{ name, why }])),
-          results: resultsOf(site),
+          results: site.find(seriesPart)?.meta.made.list() ?? [],
           ...(Number.isFinite(free) ? { freeBytes: free } : {}),
         }
       : {}),

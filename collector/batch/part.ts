@@ -18,6 +18,7 @@ import {
 import { counter } from '../../shared/telemetry/metrics.ts';
 import { dateOf } from '../lake/layout.ts';
 import { NO_LAKE, lakePart } from '../lake/part.ts';
+import { MadeKeeper } from '../ledger/made.ts';
 import { logPart } from '../log/part.ts';
 import { guardPart } from '../ops/parts.ts';
 import type { CollectorPart } from '../part.ts';
@@ -30,6 +31,7 @@ import { Schedule } from './schedule.ts';
 interface Batches {
   runner: BatchRunner;
   schedule: Schedule;
+  made: MadeKeeper;
   audit: Audit;
 }
 
@@ -102,7 +104,7 @@ export const batchPart: CollectorPart<Batches> = {
   roles: ['batch'],
   absent: `${NO_LAKE}, or it is not of role batch`,
   open: async (site) => {
-    const { config, notify, nowMs } = site.context;
+    const { config, env, notify, nowMs } = site.context;
     const lake = site.find(lakePart);
     if (lake === undefined) return undefined;
     const folder = join(config.data, 'batch-work');
@@ -120,9 +122,11 @@ export const batchPart: CollectorPart<Batches> = {
       wallMs: nowMs,
       notify,
     });
+    const made = new MadeKeeper('batch', site.get(logPart), env, notify);
+    await made.keep(runner.options.jobs);
     const schedule = new Schedule(runner);
     schedule.start();
-    return { runner, schedule, audit: site.get(guardPart).audit };
+    return { runner, schedule, made, audit: site.get(guardPart).audit };
   },
   metrics: {
     headwater_batch_runs_total: counter(
@@ -189,8 +193,9 @@ export const batchPart: CollectorPart<Batches> = {
       handle: async (batches, request) => json({ id: await begin(batches, request) }, 202),
     },
   ],
-  close: async ({ runner, schedule }) => {
+  close: async ({ runner, schedule, made }) => {
     schedule.close();
+    await made.close();
     await runner.close();
   },
 };

@@ -3,6 +3,7 @@ import { READ_ALL, json } from '../../shared/http/route.ts';
 import { TEXT, listOf, object, orNull } from '../../shared/http/schema.ts';
 import { counter, gauge } from '../../shared/telemetry/metrics.ts';
 import { lakePart } from '../lake/part.ts';
+import { MadeKeeper } from '../ledger/made.ts';
 import { ledgerPart } from '../ledger/part.ts';
 import { logPart } from '../log/part.ts';
 import type { CollectorPart } from '../part.ts';
@@ -17,13 +18,14 @@ interface Streaming {
   ruleFile: RuleFile;
   stream: StreamStage;
   deliveries: DeliveryStages;
+  made: MadeKeeper;
 }
 
 export const streamPart: CollectorPart<Streaming> = {
   name: 'stream',
   roles: ['stream'],
   open: async (site) => {
-    const { config, notify, nowMs } = site.context;
+    const { config, env, notify, nowMs } = site.context;
     const [log, ledger] = [site.get(logPart), site.get(ledgerPart)];
     const ruleFile = new RuleFile(config['stream.rules'], notify);
     const { rules, delivery } = await ruleFile.load();
@@ -37,14 +39,17 @@ export const streamPart: CollectorPart<Streaming> = {
       notify,
     });
     await stream.start(rules);
+    const made = new MadeKeeper('stream', log, env, notify);
+    await made.keep(stream.inForce);
     const deliveries = new DeliveryStages(log, notify, nowMs);
     deliveries.start(delivery);
     ruleFile.watch(async (changed) => {
       await stream.change(changed.rules);
+      await made.keep(stream.inForce);
       await deliveries.close();
       deliveries.start(changed.delivery);
     });
-    return { file: config['stream.rules'], ruleFile, stream, deliveries };
+    return { file: config['stream.rules'], ruleFile, stream, deliveries, made };
   },
   metrics: {
     headwater_stream_readings_total: counter(
@@ -98,8 +103,9 @@ export const streamPart: CollectorPart<Streaming> = {
         }),
     },
   ],
-  close: async ({ ruleFile, stream, deliveries }) => {
+  close: async ({ ruleFile, stream, deliveries, made }) => {
     ruleFile.close();
+    await made.close();
     await deliveries.close();
     await stream.close();
   },
