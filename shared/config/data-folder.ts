@@ -1,4 +1,8 @@
-/** The data folder says whose it is and which layout it has, so that another version refuses it instead of guessing. */
+/**
+ * The data folder says whose it is and which layout it has, so that another version refuses it instead of guessing. Whatever a later
+ * layout says more: `layout`, `part`, `id` and the checksum over these three stay as they are here, in both files, and both
+ * say the later layout before anything of it is written (docs/decisions/0039-a-second-layout-of-a-data-folder.md).
+ */
 import { readFileSync } from 'node:fs';
 import { open, readFile, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -85,6 +89,15 @@ export async function isNewFolder(folder: string): Promise<boolean> {
   return !names.some((name) => name === FOLDER_NOTE || name === COPY) && !(await keeperOf(folder));
 }
 
+/** Of the two the one that says the later layout: a change of the layout that was cut between them has begun. */
+function later(
+  first: Partial<FolderNote> | undefined,
+  second: Partial<FolderNote> | undefined,
+): Partial<FolderNote> | undefined {
+  if (first === undefined || second === undefined) return first ?? second;
+  return Number(second.layout) > Number(first.layout) ? second : first;
+}
+
 interface Found {
   /** Of the note and of its copy. */
   texts: (string | undefined)[];
@@ -107,7 +120,7 @@ async function look(
   const wrong = names.flatMap((name, at) =>
     notes[at] !== undefined ? [] : [`${name} is ${texts[at] === undefined ? 'gone' : 'damaged'}`],
   );
-  const note = first ?? second;
+  const note = later(first, second);
   if (note !== undefined) {
     check(folder, mayRename ? { ...note, id: own.id } : note, own);
     // Versions before kept neither checksum nor copy.
@@ -170,7 +183,7 @@ function check(folder: string, note: Partial<FolderNote>, { part, id }: FolderNo
   if (note.layout !== LAYOUT) {
     throw new HeadwaterError(
       'DATA_VERSION',
-      `data folder ${folder} has layout ${note.layout}, this version knows ${LAYOUT}: use the version that wrote it, or another folder with --data`,
+      `data folder ${folder} has layout ${note.layout}, this version knows ${LAYOUT}: use the version that wrote it, or another folder with --data; nothing in it was changed`,
     );
   }
   if (note.part !== part) {

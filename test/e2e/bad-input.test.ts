@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { crc32c } from '../../shared/frame/crc32c.ts';
 import { headwater, run, temporaryFolder, until } from '../support/process.ts';
 import { runLoad, encodePublish } from '../support/load.ts';
 import { connected } from '../support/raw-mqtt.ts';
@@ -26,6 +27,20 @@ function mountTmpfs(megabytes: number): string {
   mounts.push(folder);
   return folder;
 }
+
+const noteOf = (layout: number, id: string): string => {
+  const crc = crc32c(Buffer.from(JSON.stringify([layout, 'gateway', id])));
+  return JSON.stringify({ layout, part: 'gateway', id, crc: crc.toString(16).padStart(8, '0') });
+};
+
+/** Path of each file of a folder, its content and when it was written. */
+const contents = (folder: string): Map<string, string> =>
+  new Map(
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .map((name) => join(folder, name))
+      .filter((path) => statSync(path).isFile())
+      .map((path) => [path, `${statSync(path).mtimeMs} ${readFileSync(path).toString('base64')}`]),
+  );
 
 describe('bad input: one clear sentence, and a failing exit', () => {
   it.each<[string, string[], RegExp, number?]>([
@@ -122,6 +137,15 @@ describe('bad input: one clear sentence, and a failing exit', () => {
       /another process has .* open/,
     );
     await first.kill();
+    // An older version meets what a later one has left: it touches nothing.
+    for (const name of ['headwater.json', 'headwater.json.copy'])
+      writeFileSync(join(other, name), noteOf(7, 'x'));
+    const before = contents(other);
+    expect((await run(['gateway', '--data', other, '--id', 'x', ...free])).output).toMatch(
+      /layout 7, this version knows 1: .* nothing in it was changed/,
+    );
+    expect(contents(other)).toEqual(before);
+    expect(before.size).toBeGreaterThan(4);
   });
 
   it.each([

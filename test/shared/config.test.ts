@@ -22,6 +22,7 @@ import {
   parseFolder,
 } from '../../shared/config/spec.ts';
 import { codeOf } from '../../shared/errors.ts';
+import { crc32c } from '../../shared/frame/crc32c.ts';
 import { FolderLock, LOCK } from '../../shared/kv/folder-lock.ts';
 import { printable } from '../../shared/telemetry/log.ts';
 import { temporaryFolder } from '../support/process.ts';
@@ -205,6 +206,28 @@ describe('configuration', () => {
     await expect(claimFolder(folder, 'gateway', 'a')).rejects.toThrow(/layout 99/);
     writeFileSync(join(folder, 'headwater.json'), '{"lay');
     await claimFolder(folder, 'gateway', 'a');
+  });
+
+  it('a change to a later layout that was cut between note and copy has begun: both are left as they are', async () => {
+    const names = ['headwater.json', 'headwater.json.copy'] as const;
+    for (const name of names) {
+      const folder = temporaryFolder();
+      await claimFolder(folder, 'gateway', 'a');
+      // More than this version knows, and its checksum over the same three.
+      const crc = crc32c(Buffer.from('[2,"gateway","a"]')).toString(16).padStart(8, '0');
+      const note = { layout: 2, part: 'gateway', id: 'a', crc, converting: { from: 1 } };
+      writeFileSync(join(folder, name), JSON.stringify(note));
+      const texts = (): string[] => names.map((each) => readFileSync(join(folder, each), 'utf8'));
+      const before = texts();
+      for (const look of [claimFolder, checkFolder])
+        await expect(look(folder, 'gateway', 'a')).rejects.toMatchObject({
+          code: 'DATA_VERSION',
+          message: expect.stringMatching(
+            /has layout 2, this version knows 1: .*; nothing in it was changed$/,
+          ) as string,
+        });
+      expect(texts()).toEqual(before);
+    }
   });
 
   it("what is wrong with a folder's note is said, and whose it is asked of what lies in it", async () => {
