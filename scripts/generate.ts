@@ -121,6 +121,15 @@ const rights = (parts: readonly Part<never, unknown>[]): string =>
     ]),
   );
 
+const operations = (parts: readonly Part<never, unknown>[]): string =>
+  table(
+    ['operation', 'what for'],
+    endpointsOf(parts).map(({ route: { method, path, about } }) => [
+      `\`${method} ${path}\``,
+      about,
+    ]),
+  );
+
 const influxql = (): string =>
   table(
     ['function', 'of', 'arguments'],
@@ -163,6 +172,10 @@ const files: Record<string, string> = {
   'docs/security.md': withTables('docs/security.md', {
     'rights-collector': rights(COLLECTOR_PARTS),
     'rights-gateway': rights(GATEWAY_PARTS),
+  }),
+  'docs/api.md': withTables('docs/api.md', {
+    'operations-collector': operations(COLLECTOR_PARTS),
+    'operations-gateway': operations(GATEWAY_PARTS),
   }),
   'docs/grafana.md': withTables('docs/grafana.md', { panels: panels() }),
   'docs/influxql.md': withTables('docs/influxql.md', { functions: influxql() }),
