@@ -1,7 +1,8 @@
 /**
- * An animated WebP of pictures that a browser has packed: the container alone (RIFF, VP8X, ANIM, ANMF), as
+ * Pictures as WebP, packed by a browser. Of an animated one the container alone is made here (RIFF, VP8X, ANIM, ANMF), as
  * https://developers.google.com/speed/webp/docs/riff_container has it. Each frame is a patch over what was there before.
  */
+import type { Page } from 'playwright-core';
 
 export interface Frame {
   /** A still WebP, as `canvas.toBlob` gives it. */
@@ -60,4 +61,30 @@ export function animated(width: number, height: number, frames: readonly Frame[]
     ),
   ]);
   return chunk('RIFF', body);
+}
+
+/** A screenshot, smaller, as WebP, in the quality that is just small enough; `page` is one that draws it. */
+export async function packed(
+  page: Page,
+  png: Buffer,
+  width: number,
+  bytesMax: number,
+): Promise<Buffer> {
+  const text = (await page.evaluate(`(async () => {
+    const bytes = Uint8Array.from(atob('${png.toString('base64')}'), (each) => each.charCodeAt(0));
+    const image = await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
+    const height = Math.round((image.height * ${width}) / image.width);
+    const canvas = new OffscreenCanvas(${width}, height);
+    const context = canvas.getContext('2d');
+    context.imageSmoothingQuality = 'high';
+    context.drawImage(image, 0, 0, ${width}, height);
+    for (let quality = 0.8; ; quality -= 0.1) {
+      const blob = await canvas.convertToBlob({ type: 'image/webp', quality });
+      if (blob.size > ${bytesMax} && quality > 0.25) continue;
+      let binary = '';
+      for (const each of new Uint8Array(await blob.arrayBuffer())) binary += String.fromCharCode(each);
+      return btoa(binary);
+    }
+  })()`)) as string;
+  return Buffer.from(text, 'base64');
 }

@@ -20,6 +20,7 @@ import { ROOT, temporaryFolder } from '../support/process.ts';
 import { influxFrames, prometheusFrames, type Frame, type Series, type Target } from './frames.ts';
 import { METRICS_FROM_MS, STEP_S, startPrometheus } from './metrics.ts';
 import { FROM_MS, TO_MS, changes } from './site.ts';
+import { packed } from '../first/webp.ts';
 import { flagsOf } from '../../scripts/flags.mjs';
 
 const CACHE = process.env['HEADWATER_CACHE'] ?? join(homedir(), '.cache', 'headwater');
@@ -216,33 +217,12 @@ async function drawn(page: Page, name: string, ask: Ask, fromMs: number): Promis
   const png = await page.locator('#root').screenshot();
   mkdirSync(join(ROOT, 'test-results/grafana'), { recursive: true });
   writeFileSync(join(ROOT, `test-results/grafana/${name}.png`), png);
-  const bytes = await packed(page, png);
+  const bytes = await packed(page, png, PICTURE_WIDTH, BYTES_MAX);
   mkdirSync(PICTURES, { recursive: true });
   writeFileSync(join(PICTURES, `${name}.webp`), bytes);
   process.stdout.write(`${name}: ${model.panels?.length} panels, ${bytes.length} bytes\n`);
   const size = bytes.length > BYTES_MAX ? [`${name}: the picture has ${bytes.length} bytes`] : [];
   return [...emptyOf(name, asked, data), ...size];
-}
-
-/** Smaller, as WebP, in the quality that is just small enough. */
-async function packed(page: Page, png: Buffer): Promise<Buffer> {
-  const text = (await page.evaluate(`(async () => {
-    const bytes = Uint8Array.from(atob('${png.toString('base64')}'), (each) => each.charCodeAt(0));
-    const image = await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
-    const height = Math.round((image.height * ${PICTURE_WIDTH}) / image.width);
-    const canvas = new OffscreenCanvas(${PICTURE_WIDTH}, height);
-    const context = canvas.getContext('2d');
-    context.imageSmoothingQuality = 'high';
-    context.drawImage(image, 0, 0, ${PICTURE_WIDTH}, height);
-    for (let quality = 0.8; ; quality -= 0.1) {
-      const blob = await canvas.convertToBlob({ type: 'image/webp', quality });
-      if (blob.size > ${BYTES_MAX} && quality > 0.25) continue;
-      let binary = '';
-      for (const each of new Uint8Array(await blob.arrayBuffer())) binary += String.fromCharCode(each);
-      return btoa(binary);
-    }
-  })()`)) as string;
-  return Buffer.from(text, 'base64');
 }
 
 const PAGE =
