@@ -339,7 +339,9 @@ async function jobOf(asked: Asked, context: Context): Promise<Job | undefined> {
     interval === undefined ? read : await boundsOf(session, relation.table, ids, read, nowNs);
   if (bounds === undefined) return undefined;
   const buckets = interval && bucketsOf(interval.every, interval.offset, zone, bounds);
-  if (buckets !== undefined && !plan.isRaw) limitBuckets(buckets, bounds);
+  // Those without points are not made where nobody wants them.
+  if (buckets !== undefined && !plan.isRaw && select.fill.type !== 'none')
+    limitBuckets(buckets, bounds);
   const job: Omit<Job, 'recent'> = {
     select,
     plan,

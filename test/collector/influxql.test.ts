@@ -51,6 +51,12 @@ describe('InfluxQL', () => {
     expect(await filled('7')).toEqual([0, 7, 3, 7]);
     expect(await filled('previous')).toEqual([0, 0, 3, 3]);
     expect(await filled('linear')).toEqual([0, 1.5, 3, null]);
+    // However many a range has: where nobody wants those without points, none of them is made.
+    const all = `FROM "power meter" WHERE phase = 'L1' AND time > 0 AND time < 4000000000s`;
+    const sum = (rows: unknown[][]): number => rows.reduce((so, [, each]) => so + Number(each), 0);
+    const points = await values(`SELECT count ${all}`);
+    const seconds = await values(`SELECT sum(count) ${all} GROUP BY time(1s) fill(none)`);
+    expect([seconds.length > 1, sum(seconds)]).toEqual([true, sum(points)]);
   });
 
   it('days of a zone begin at its midnights, also on the day of 23 hours', async () => {
