@@ -530,6 +530,12 @@ async function main() {
   );
 }
 
+// Machines have groups of their own: who ends this trial ends them as well.
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    endAll();
+    process.exit(1);
+  });
 let failed = false;
 try {
   await main();
