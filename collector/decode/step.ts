@@ -164,7 +164,8 @@ export class DecodeStep {
       }
       case KIND_SUMMARY: {
         const summary = accountSummary(state, record, header);
-        return yield* this.records(state, record, timedBy(header, summary), always, produced);
+        yield* this.records(state, record, timedBy(header, summary), always, produced);
+        return;
       }
       case KIND_ANCHOR:
         takeAnchor(

@@ -148,7 +148,7 @@ function timedRow(
   const isLast = typeof row.at(-1) === 'string';
   const ts = row.at(isLast ? -1 : 0);
   if (row.length < 2 || typeof ts !== 'string') return undefined;
-  const cells = Object.entries(isLast ? row.slice(0, -1) : { ...row, 0: null });
+  const cells = Object.entries(isLast ? row.slice(0, -1) : row.with(0, null));
   if (!cells.every(([, cell]) => cell === null || typeof cell === 'number')) return undefined;
   if (timeUnder('ts', ts, receivedMs, rules) === undefined) return undefined;
   return { ts, ...Object.fromEntries(cells) };
