@@ -42,8 +42,7 @@ const POLL_MS = 300;
 const RETRY_MS = 5000;
 const GATHER_MS = 1000;
 const BRINGS_MS = 20_000;
-/** Of the lake stages, to have what was said again. */
-const CAUGHT_UP_MS = 600_000;
+const CAUGHT_UP_MS = 600_000; // Of the lake stages, to have what was said again.
 
 const nowMs = (): number => Math.round(performance.timeOrigin + performance.now());
 

@@ -14,22 +14,16 @@ import {
   type FrameHeader,
   type FrameRecord,
 } from '../../shared/frame/frame.ts';
-import type { Summary } from '../../shared/frame/notes.ts';
 import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { Remembered } from '../../shared/model/remembered.ts';
-import {
-  HEADER_AGAIN,
-  HEADER_ARRIVED,
-  TOPIC_COMMANDS,
-  TOPIC_READINGS,
-  type Produced,
-} from '../log/log.ts';
+import { HEADER_AGAIN, TOPIC_COMMANDS, TOPIC_READINGS, type Produced } from '../log/log.ts';
 import { HEADER_SAID } from '../log/topics.ts';
 import { Admission, type SeriesLimits } from './admission.ts';
-import type { CodecState, MessageContext } from './codecs/context.ts';
+import type { MessageContext } from './codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { headersOf, type FrameJob, type Replay } from './frame-job.ts';
 import { FieldNotes } from './field-notes.ts';
 import { leftBehind, moved, without } from './left-behind.ts';
 import { summaryChanges } from './summary-readings.ts';
@@ -47,45 +41,6 @@ const TOLD_MAX = 10_000;
 const RECEIPT_MS_MAX = 253_402_300_799_999;
 /** From the gateway's receipt to the arrival at the collector: what takes longer is late. */
 const LATE_MS = 10_000;
-
-/** A frame to be decoded, and how. */
-export interface FrameJob {
-  frame: Buffer;
-  header: FrameHeader;
-  arrivedMs: number;
-  /** Puts the gateway's clock right, microseconds. */
-  offsetUs: number;
-  isFresh: (sequence: number) => boolean;
-  /** The readings were written under this correction before: those that move say where they were. */
-  usedUs?: number;
-  state: CodecState;
-  /** Partition of the ledger topic that goes with it. */
-  partition: number;
-  /** Whether every message of the epoch between two sequences has been decoded. */
-  hasAll: (from: number, to: number) => boolean;
-  /** Its readings have been said before: it was put back into the log. */
-  isAgain?: boolean;
-  /** When it was found out what it says, epoch milliseconds, where that was after its arrival. */
-  saidMs?: number;
-  /** The collector doubted its clock when it took it: `arrivedMs` is no measure. */
-  isUnsettled?: boolean;
-  /** Decoded once more, after the mappings have changed. */
-  replay?: Replay;
-}
-
-/** What a replay needs to know, and what it tells. */
-export interface Replay {
-  isWanted: (message: FrameRecord) => boolean;
-  /** The same of what a summary says. */
-  isPartWanted: (reading: Reading, summary: Summary) => boolean;
-  /** Mappings that were in force before. */
-  older: readonly Mappings[];
-  /** Other corrections of the gateway's clock under which they may have been written, microseconds. */
-  elsewhereUs: readonly number[];
-  /** `isWhole`: nothing of it is left in quarantine. */
-  onDecoded: (sequence: number, readings: number, isWhole: boolean) => void;
-  onQuarantined: (sequence: number) => void;
-}
 
 export class FrameDecoder {
   decodedMessages = 0;
@@ -375,21 +330,6 @@ export class FrameDecoder {
     const isNothing = readings.length + removed.length === 0;
     return isNothing ? [] : [this.record(header, arrivedMs, readings, headers, removed)];
   }
-}
-
-function headersOf({
-  replay,
-  usedUs,
-  saidMs,
-  arrivedMs,
-  ...job
-}: FrameJob): Record<string, string> {
-  const said: Record<string, string> =
-    saidMs === undefined ? {} : { [HEADER_SAID]: String(Math.round(saidMs)) };
-  if (replay !== undefined || job.isAgain === true) return { [HEADER_AGAIN]: 'true', ...said };
-  // For who measures how long readings take.
-  const isTimed = usedUs === undefined && job.isUnsettled !== true;
-  return isTimed ? { [HEADER_ARRIVED]: String(arrivedMs), ...said } : said;
 }
 
 /** In the place of one that is not known. */

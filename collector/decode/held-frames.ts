@@ -10,7 +10,8 @@ import { HEADER_UNSETTLED } from '../log/topics.ts';
 import { arrivedOf } from './accounting.ts';
 import { AGREES_US, BootClocks, HELD_BYTES_MAX, type HeldFrame } from './boot-clocks.ts';
 import { FrozenState } from './codec-state.ts';
-import type { FrameDecoder, FrameJob } from './frame-decoder.ts';
+import type { FrameDecoder } from './frame-decoder.ts';
+import type { FrameJob } from './frame-job.ts';
 import type { PartitionState } from './state.ts';
 import type { TimedHeader } from './summary-clock.ts';
 

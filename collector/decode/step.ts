@@ -30,7 +30,8 @@ import {
 import { accountLoss, accountStatus, accountSummary, arrivedOf } from './accounting.ts';
 import type { SeriesLimits } from './admission.ts';
 import { BootClocks } from './boot-clocks.ts';
-import { FrameDecoder, type FrameJob } from './frame-decoder.ts';
+import { FrameDecoder } from './frame-decoder.ts';
+import type { FrameJob } from './frame-job.ts';
 import { holdFrame, isUnsettled, mayMove, settleFrames, takeAnchor } from './held-frames.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { kindOfReason } from './reasons.ts';
