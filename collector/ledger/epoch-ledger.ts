@@ -169,6 +169,9 @@ export interface EpochAccount {
 export function accountOf(record: EpochRecord): EpochAccount {
   const { epoch, ranges, lost, waiting, history, damage, statusMs } = record;
   const received = new RangeSet(ranges);
+  // A report may come when the gateway has nothing of this epoch any more, and says nothing of it again.
+  const accounted = new RangeSet(ranges);
+  for (const { from, to } of lost) accounted.add(from, to ?? Number.MAX_SAFE_INTEGER);
   const pending = new RangeSet();
   for (const [from, to] of [...waiting, ...history])
     for (const [low, high] of received.gaps(from, to)) pending.add(low, high);
@@ -180,7 +183,7 @@ export function accountOf(record: EpochRecord): EpochAccount {
   for (const { from, to, cause } of lost)
     if (cause === 'thinned' && to !== null) received.remove(from, to);
   const missing = record.missing.flatMap((each) =>
-    received.gaps(each.from, each.to).map(([from, to]) => ({ ...each, from, to })),
+    accounted.gaps(each.from, each.to).map(([from, to]) => ({ ...each, from, to })),
   );
   return {
     epoch,

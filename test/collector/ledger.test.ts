@@ -5,6 +5,7 @@ import { Mappings } from '../../collector/decode/mapping/mappings.ts';
 import { ReplayJobs } from '../../collector/decode/replay-jobs.ts';
 import { Replayer } from '../../collector/decode/replay.ts';
 import { fleet } from '../../collector/api/fleet.ts';
+import { EpochLedger, accountOf } from '../../collector/ledger/epoch-ledger.ts';
 import { LedgerView } from '../../collector/ledger/view.ts';
 import { EmbeddedLog } from '../../collector/log/embedded.ts';
 import { topics } from '../../collector/log/topics.ts';
@@ -481,6 +482,18 @@ describe('which gateways there are', () => {
       { gateway: 'c', connected: true, lastSeenMs: 9, messages: 1 },
     ]);
   });
+});
+
+it('what a gateway tells the fate of is missing no more, though it has nothing of that epoch any more and never names it again', () => {
+  const ledger = new EpochLedger('gw', EPOCH);
+  ledger.receive(1, 10);
+  const missing = (): unknown[] => accountOf(ledger.record).missing;
+  ledger.heard({ epoch: EPOCH, next: 31, waiting: [], history: [], lost: [[11, 30]] }, false, 5);
+  expect(missing()).toEqual([{ from: 11, to: 30, since: 5 }]);
+  ledger.lose({ cause: 'thinned', where: 'buffer', reason: 'full', ranges: [[11, 20]] }, 6);
+  expect(missing()).toEqual([{ from: 21, to: 30, since: 5 }]);
+  ledger.lose({ cause: 'damaged', where: 'buffer', reason: 'rot', ranges: [[21, null]] }, 7);
+  expect(missing()).toEqual([]);
 });
 
 it('what the lake has lost of a gateway is missing, also where a new log knows of no gateway at all', async () => {

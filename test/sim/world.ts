@@ -867,9 +867,6 @@ export class World {
     const rest = absent.filter(
       (value) => !summaries.some(({ least, most }) => value >= least && value <= most),
     );
-    const covered = absent.length - rest.length;
-    if (covered > thinned)
-      this.broken.push(`${covered} messages are thinned, and summaries stand for ${thinned}`);
     const doubled = summaries.filter(({ least, most, count }) => {
       let alone = 0;
       for (let value = least; value <= most; value++) if (!present.has(value)) alone++;
@@ -889,6 +886,10 @@ export class World {
       .filter(({ cause }) => cause === 'dropped')
       .reduce((sum, { from, to }) => sum + (to ?? from) - from + 1, 0);
     if (dropped > 0) this.fired['dropped'] = (this.fired['dropped'] ?? 0) + 1;
+    if (!this.rotted && absent.length > thinned + dropped)
+      this.broken.push(
+        `${absent.length} messages are in no reading, summaries stand for ${thinned}, and ${dropped} are reported as dropped`,
+      );
     return rest.slice(dropped);
   }
 
