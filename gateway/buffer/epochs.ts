@@ -15,7 +15,7 @@ import type { StoredFrame } from './stored-frame.ts';
 import { ordinalOf, sequenceOf } from './position.ts';
 
 const PREFIX = Buffer.from('e');
-/** Epochs of which nothing is left but a summary that waits for the time of their boot: beyond it the oldest are forgotten. */
+/** Epochs of which nothing is left here, and the time of whose boot nobody knows yet: beyond so many the oldest are forgotten. */
 const UNTIMED_MAX = 1000;
 /** Ranges of one kind that a status names; what is held and goes unnamed would be called missing. */
 const RANGES_MAX = 200;
@@ -91,6 +91,8 @@ function keyOf(ordinal: number): Buffer {
   return key;
 }
 
+const isGone = ({ next, gone }: Epoch): boolean => next === 1 || gone.covers(1, next - 1);
+
 export class Epochs implements EpochBook {
   private list: Epoch[] = [];
   private readonly byEpoch = new Map<string, Epoch>();
@@ -153,7 +155,7 @@ export class Epochs implements EpochBook {
       boot,
       start,
       last: start,
-      offsetUs: undefined,
+      offsetUs: this.list.findLast((each) => each.boot === boot)?.offsetUs,
       next: 1,
       openEnd: false,
       released: new RangeSet(),
@@ -163,6 +165,8 @@ export class Epochs implements EpochBook {
       bytes: 0,
     };
     this.add(fresh);
+    const oldest = this.list.at(-UNTIMED_MAX - 1);
+    if (oldest !== undefined) this.dirty.add(oldest);
     return fresh;
   }
 
@@ -191,21 +195,19 @@ export class Epochs implements EpochBook {
     this.dirty.add(epoch);
   }
 
-  /** What was thinned of it is placed by the time of its boot, which only who knows of the epoch can tell. */
-  private isUntimed({ offsetUs, lost }: Epoch): boolean {
-    return offsetUs === undefined && lost.count > 0;
+  /** What it had is placed by the time of its boot, which only who knows of the epoch can tell. */
+  private isAwaited(epoch: Epoch): boolean {
+    const isRecent = this.list.indexOf(epoch) >= this.list.length - UNTIMED_MAX;
+    return epoch.next > 1 && epoch.offsetUs === undefined && isRecent;
   }
 
   /** Operations that write what changed, and forget epochs before `own` of which nothing is left. */
   takeChanges(own: number): KvOp[] {
     const ops: KvOp[] = [];
-    const isGone = ({ next, gone }: Epoch): boolean => next === 1 || gone.covers(1, next - 1);
-    const untimed = this.list.filter((each) => isGone(each) && this.isUntimed(each));
-    const kept = new Set(untimed.slice(-UNTIMED_MAX));
-    for (const epoch of untimed) if (!kept.has(epoch)) this.dirty.add(epoch);
     for (const epoch of this.dirty) {
       const { ordinal } = epoch;
-      if (ordinal < own && isGone(epoch) && !this.leaving.has(epoch) && !kept.has(epoch)) {
+      const isLeaving = this.leaving.has(epoch) || this.isAwaited(epoch);
+      if (ordinal < own && isGone(epoch) && !isLeaving) {
         this.list = this.list.filter((each) => each !== epoch);
         this.byEpoch.delete(epoch.epoch);
         ops.push({ type: 'del', key: keyOf(ordinal) });
@@ -365,7 +367,9 @@ export class Epochs implements EpochBook {
 
   /** For the ledger. */
   holdings(): EpochHoldings[] {
-    const used = this.list.filter(({ next }) => next > 1);
+    const { newest } = this;
+    // One of which nothing is left is known for the time of its boot alone.
+    const used = this.list.filter((each) => each.next > 1 && (each === newest || !isGone(each)));
     return used.map(({ epoch, next, released, gone, lost }) => ({
       epoch,
       next,

@@ -5,9 +5,10 @@ import { evictOldest } from '../../gateway/buffer/eviction.ts';
 import { positionOf } from '../../gateway/buffer/position.ts';
 
 const CLOCK = { wallUs: 1, monotonicUs: 1 };
+const ANCHOR = { ...CLOCK, boot: 'b', errorUs: 1, basis: 'collector' } as const;
 
 /** Three opens of ten messages each, all of them acknowledged by a collector, and the present one. */
-function registry(): Epochs {
+function registry(isTimed = true): Epochs {
   const epochs = new Epochs();
   for (let ordinal = 1; ordinal <= 3; ordinal++) {
     epochs.begin(ordinal, `e${ordinal}`, 'b', CLOCK);
@@ -15,6 +16,7 @@ function registry(): Epochs {
     epochs.release(positionOf(ordinal, 1), 10);
   }
   epochs.begin(4, 'e4', 'b', CLOCK);
+  if (isTimed) epochs.settle([ANCHOR]);
   epochs.takeChanges(4);
   return epochs;
 }
@@ -47,4 +49,33 @@ it('a note is forgotten once its frames are deleted, and nobody misses them mean
   });
   expect(during).toBe(0);
   expect(forgotten(epochs)).toBe(1);
+});
+
+it('an epoch of which nothing is left is known, and no more said of, until the time of its boot is: what it had waits for that elsewhere', async () => {
+  const epochs = registry(false);
+  await evictOldest(epochs, 30, () => Promise.resolve());
+  expect(forgotten(epochs)).toBe(0);
+  const again = new Epochs();
+  epochs.allChanged();
+  again.load(
+    epochs.takeChanges(4).flatMap((op) => (op.type === 'put' ? [[op.key, op.value]] : [])),
+  );
+  expect(again.all.map(({ ordinal }) => ordinal)).toEqual([1, 2, 3, 4]);
+  expect(again.holdings()).toEqual([]);
+  again.settle([ANCHOR]);
+  expect(forgotten(again)).toBe(3);
+  expect(again.begin(5, 'e5', 'b', CLOCK).offsetUs).toBe(0);
+});
+
+it('of epochs whose time nobody ever says as many are known as there is room for', () => {
+  const epochs = new Epochs();
+  let deleted = 0;
+  for (let ordinal = 1; ordinal <= 1010; ordinal++) {
+    epochs.begin(ordinal, `e${ordinal}`, `b${ordinal}`, CLOCK);
+    epochs.committed(positionOf(ordinal, 1), positionOf(ordinal, 2), 1, 10, CLOCK);
+    const own = epochs.at(ordinal);
+    if (own !== undefined) epochs.lose(own, 1, 1);
+    deleted += epochs.takeChanges(ordinal).filter(({ type }) => type === 'del').length;
+  }
+  expect([epochs.all.length, deleted]).toEqual([1000, 10]);
 });

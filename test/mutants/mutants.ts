@@ -52,10 +52,10 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ['test/gateway/clock.test.ts'],
   },
   {
-    name: 'gateway: the boot of what was thinned is forgotten before its time is known',
+    name: 'gateway: the boot of what is gone is forgotten before its time is known',
     file: 'gateway/buffer/epochs.ts',
-    find: ' && !this.leaving.has(epoch) && !kept.has(epoch)',
-    put: ' && !this.leaving.has(epoch)',
+    find: ' || this.isAwaited(epoch);',
+    put: ';',
     tests: [THINNING],
   },
   {
