@@ -36,6 +36,10 @@ export const isUnnumbered = ({ rows, spans }: FileEntry): boolean =>
 /** Rows without a sequence; of a file of a version before this one that has others as well nobody knows. */
 const bareOf = (entry: FileEntry): number => (isUnnumbered(entry) ? entry.rows : (entry.bare ?? 0));
 
+/** What is told of a raw file that had no message. */
+export const reportsText = ({ key, rows }: FileEntry): string =>
+  `the lake: not all of the ${rows} reports of ${key} (what the gateway held at a time) are anywhere any more; newer ones say what it holds now, and no message was among them`;
+
 /** What is told of a raw file all of whose sequences are there again, and not all of its rows. */
 export const bareText = (entry: FileEntry): string =>
   `the lake: of the ${entry.rows} rows of ${entry.key} all messages are there again, but not all of the ${bareOf(entry)} beside them (reports of what the gateway holds, and bytes that are no whole frame): neither log nor lake has them`;
@@ -46,9 +50,11 @@ export class Unnumbered {
   private readonly said = new Map<string, number>();
 
   /** Throws LAKE_UNAVAILABLE. */
-  static async of(lake: Lake, lost: readonly FileEntry[]): Promise<Unnumbered> {
+  static async of(lake: Lake, lost: readonly Lost[]): Promise<Unnumbered> {
     const own = new Unnumbered();
-    for (const { key } of lost) {
+    for (const {
+      entry: { key },
+    } of lost) {
       const folder = folderOfKey(key);
       if (own.known.has(folder)) continue;
       const known = new Set<string>();

@@ -21,6 +21,7 @@ import {
   salvage,
   neverKept,
   neverKeptText,
+  reportsText,
   sayAgain,
   sayAhead,
   scanLog,
@@ -228,10 +229,7 @@ export class Heal {
     const received = isAll ? this.options.received?.() : undefined;
     const said = new SpanSet();
     const forgottenMs = await forgottenUntilMs(lake.store);
-    const unnumbered = await Unnumbered.of(
-      lake,
-      lost.map(({ entry }) => entry),
-    );
+    const unnumbered = await Unnumbered.of(lake, lost);
     await sayAgain(this.reading, TOPIC_RAW, (record) => {
       const found = frameOf(record.value);
       if (found === undefined) return unnumbered.takes(record);
@@ -250,7 +248,9 @@ export class Heal {
     await this.caughtUp('raw');
     for (const { entry } of lost) {
       const isWhole = unnumbered.has(entry);
+      const isOfReports = isUnnumbered(entry) && entry.reports === entry.rows;
       if (isUnnumbered(entry) && isWhole) await this.settle(entry.key);
+      else if (isOfReports) await lake.check.settle(entry.key, reportsText(entry));
       else await this.judge('raw', entry, isAll, await this.rawLess(entry));
       if (!isUnnumbered(entry) && !isWhole)
         lake.check.notify({ level: 'error', event: 'lake_lost', text: bareText(entry) });

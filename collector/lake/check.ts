@@ -323,15 +323,15 @@ export class LakeCheck {
     return `; what there is of it is kept as ${aside}`;
   }
 
-  /** Its rows are here again. */
-  async settle(key: string): Promise<void> {
+  /** Its rows are here again, or, as `said`, nobody needs them. */
+  async settle(key: string, said?: string): Promise<void> {
     const lost = this.lost.get(key);
     if (lost === undefined) return;
     const { final: _, ...entry } = lost.entry;
     await this.say(lost.zone, { ...entry, gone: 'emptied' }, true);
     this.lost.delete(key);
-    const text = `the lake: the ${entry.rows} rows of ${key} are there again`;
-    this.notify({ level: 'info', event: 'lake_healed', text });
+    const text = said ?? `the lake: the ${entry.rows} rows of ${key} are there again`;
+    this.notify({ level: said === undefined ? 'info' : 'warn', event: 'lake_healed', text });
   }
 
   /** No source has all of its rows: nobody waits for them any more. */

@@ -34,6 +34,8 @@ export interface FileEntry extends Sum {
   spans: Spans;
   /** Of raw: rows that no span is of; not said where there are none, or no others. */
   bare?: number;
+  /** Of these status reports of gateways; not said where there are none. */
+  reports?: number;
   /** Counts up as the entry changes. */
   gen: number;
   /** It is being replaced: it may be one of these already. */

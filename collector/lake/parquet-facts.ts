@@ -10,6 +10,8 @@ export interface Facts {
   spans: Spans;
   /** Of raw: rows that no span is of. */
   bare?: number;
+  /** Of these status reports of gateways. */
+  reports?: number;
 }
 
 /** Status reports have no sequence of their own, and what is not a whole frame has none that can be believed. */
@@ -54,10 +56,12 @@ export async function factsOf(
   const spans = zone === 'results' ? {} : await spansIn(connection, RECORDS[zone], path);
   const facts = { rows: groups.reduce((sum, { rows }) => sum + rows, 0), groups, spans };
   if (zone !== 'raw') return facts;
-  const [[bare] = [0]] = (
-    await connection.runAndReadAll(`SELECT count(*) FROM ${rowsOf(path)} WHERE NOT ${NUMBERED}`)
+  const [[bare, reports] = [0, 0]] = (
+    await connection.runAndReadAll(
+      `SELECT count(*) FILTER (WHERE NOT ${NUMBERED}), count(*) FILTER (WHERE kind = 4) FROM ${rowsOf(path)}`,
+    )
   ).getRows();
-  return { ...facts, bare: Number(bare) };
+  return { ...facts, bare: Number(bare), reports: Number(reports) };
 }
 
 const rowsOf = (path: string): string => `read_parquet(${quote(path)}, hive_partitioning = false)`;

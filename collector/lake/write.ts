@@ -73,9 +73,10 @@ export const pathsOf = ({ files, replaced, past }: Prepared): string[] => [
 
 /** The entry of a file that lies here. */
 export async function entryOf(key: string, path: string, facts: Facts): Promise<FileEntry> {
-  const { rows, spans, bare = 0 } = facts;
+  const { rows, spans, bare = 0, reports = 0 } = facts;
   const sum = await sumFile(path, facts.groups);
-  return { key, rows, spans, gen: 0, ...sum, ...(bare > 0 && bare < rows && { bare }) };
+  const counts = { ...(bare > 0 && bare < rows && { bare }), ...(reports > 0 && { reports }) };
+  return { key, rows, spans, gen: 0, ...sum, ...counts };
 }
 
 const replacedBy = (old: FileEntry, { bytes, crc }: FileEntry): FileEntry => ({
