@@ -9,6 +9,7 @@
  * Small files are merged as they become many (see `layout.ts` for what a reader sees meanwhile).
  */
 import { randomBytes } from 'node:crypto';
+import { Backoff } from '../../shared/env/backoff.ts';
 import { isRetryable } from '../../contracts/errors.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -47,6 +48,9 @@ const SIFT_AFTER = 5;
 /** Of a writer that begins. */
 const newId = (): string => randomBytes(4).toString('hex');
 
+/** What cannot be merged now may be much to read. */
+const MERGE_AGAIN = { firstMs: 500, mostMs: 60_000 };
+
 export interface LakeStageOptions {
   zone: Zone;
   log: Log;
@@ -55,6 +59,8 @@ export interface LakeStageOptions {
   flushMs: number;
   /** Records of so many bytes do not wait. */
   flushBytes: number;
+  /** How often it is looked whether any have waited long enough; half a second where it is left out. */
+  pollMs?: number;
   notify: Notify;
 }
 
@@ -62,6 +68,9 @@ export class LakeStage {
   mergedFiles = 0;
   /** What merging waits for, as it was told. */
   private mergeSaid = '';
+  /** When it is tried again. */
+  private mergeDueMs = 0;
+  private readonly mergeBackoff = new Backoff(MERGE_AGAIN);
 
   readonly zone: Zone;
   private readonly options: LakeStageOptions;
@@ -90,9 +99,10 @@ export class LakeStage {
   }
 
   start(): void {
-    const { zone, log, lake, notify } = this.options;
+    const { zone, log, lake, notify, pollMs } = this.options;
     lake.settling.add(zone);
     this.stage = runStage({
+      ...(pollMs === undefined ? {} : { pollMs }),
       name: `lake_${zone}`,
       touches: 'gathers',
       isPlaceOwn: true,
@@ -273,6 +283,7 @@ export class LakeStage {
   /** Merges what has become many small files. */
   private async tidy(announce: Announce): Promise<void> {
     const { lake } = this.options;
+    if (performance.now() < this.mergeDueMs) return;
     let isWell = true;
     for (const [partition, part] of this.parts) {
       try {
@@ -280,10 +291,15 @@ export class LakeStage {
         for (const folder of part.touched) {
           part.touched.delete(folder);
           const say = (): Promise<void> => announce([this.stateRecord(partition, part.state)]);
-          const merged = await merge(lake, this.zone, [partition, part], folder, say);
+          let merged = 1;
+          try {
+            merged = await merge(lake, this.zone, [partition, part], folder, say);
+          } finally {
+            // Behind the others: what has failed is tried again, and may have more where it has not.
+            if (merged > 0) part.touched.add(folder);
+          }
           if (merged === 0) continue;
           this.mergedFiles += merged;
-          part.touched.add(folder);
           return; // One at a time: what comes in goes first.
         }
         if (this.zone === 'readings') {
@@ -296,10 +312,15 @@ export class LakeStage {
         isWell = false;
       }
     }
-    if (isWell) this.mergeSaid = '';
+    if (!isWell) {
+      this.mergeDueMs = performance.now() + this.mergeBackoff.next();
+      return;
+    }
+    this.mergeSaid = '';
+    this.mergeBackoff.reset();
   }
 
-  /** Told when it begins, and when the reason changes: it is tried again every second. */
+  /** Told when it begins, and when the reason changes. */
   private mergeFailed(text: string): void {
     const way = wayOf(text);
     if (way !== this.mergeSaid)
