@@ -10,6 +10,7 @@ import { readingsOf } from '../shared/model/readings-record.ts';
 import { folderOfKey, isNothing } from './heal-rows.ts';
 import { stateOf } from './lake/gather.ts';
 import { asideOf } from './lake/keep.ts';
+import { forgottenUntilMs } from './lake/forgotten.ts';
 import type { Lake } from './lake/lake.ts';
 import { dateOfKey, gatewayOf, dateOf, folderOf, type Zone } from './lake/layout.ts';
 import {
@@ -289,4 +290,16 @@ export async function salvage(
     if (isAsked) records.push(record);
   }
   if (records.length > 0) await log.append(TOPIC_RAW, records);
+}
+
+/** What the lake's raw zone and the log have, but for what was deleted on purpose. */
+export async function rawThere(lake: Lake, reading: LogReading): Promise<SpanSet> {
+  const all = await zoneSpans(lake, 'raw');
+  const forgottenMs = await forgottenUntilMs(lake.store);
+  await scanLog(reading, TOPIC_RAW, (record) => {
+    const found = isBefore(record, forgottenMs) ? undefined : frameOf(record.value);
+    if (found !== undefined) all.add(found.gateway, found.spans);
+    return Promise.resolve();
+  });
+  return all;
 }

@@ -22,9 +22,9 @@ import {
   neverKept,
   neverKeptText,
   reportsText,
+  rawThere,
   sayAgain,
   sayAhead,
-  scanLog,
   spansBy,
   tellUnknownResults,
   zoneSpans,
@@ -73,6 +73,8 @@ export class Heal {
   private wasLess = false;
   /** Raw frames that came when nobody waited for them any more: their readings are still to be made. */
   private readonly late = new SpanSet();
+  /** What the present round is about. */
+  private begun: readonly Lost[] = [];
   private hasLooked = false; // A round came to its end.
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
@@ -147,9 +149,12 @@ export class Heal {
     return { log, newId, isStopped: () => this.stopped };
   }
 
+  /** Of this round: what is found meanwhile is for the next, which begins with what is whole of it. */
   private of(zone: Zone): Lost[] {
-    const now = performance.now();
-    return this.open.filter((lost) => lost.zone === zone && this.made.dueMs(lost.entry.key) <= now);
+    const { lost } = this.options.lake.check;
+    const isOpen = (each: Lost): boolean =>
+      each.entry.final !== true && lost.get(each.entry.key) === each;
+    return this.begun.filter((each) => each.zone === zone && isOpen(each));
   }
 
   private async round(): Promise<void> {
@@ -160,6 +165,8 @@ export class Heal {
     if (isOfLog) for (const zone of ZONES) less.note(zone, false, nowMs());
     await sayAhead(lake, this.options.rebuild);
     await this.lookAgain();
+    const now = performance.now();
+    this.begun = this.open.filter(({ entry }) => this.made.dueMs(entry.key) <= now);
     const readings = await Returned.since(lake, this.of('readings'));
     const results = await Returned.since(lake, this.of('results'));
     for (const { zone, entry } of [...lake.check.lost.values()]) await keepWhole(lake, zone, entry);
@@ -292,7 +299,7 @@ export class Heal {
     const received = this.options.received?.();
     const wanted = spansBy(lost);
     for (const gateway of this.late.gateways) wanted.add(gateway, this.late.of(gateway));
-    const raw = await this.rawThere();
+    const raw = await rawThere(lake, this.reading);
     if (isAll) {
       const readings = await readingsIn(lake);
       for (const gateway of raw.gateways)
@@ -312,18 +319,6 @@ export class Heal {
       await this.judge('readings', entry, isAll, rest);
     }
     this.late.clear();
-  }
-
-  /** What the lake's raw zone and the log have. */
-  private async rawThere(): Promise<SpanSet> {
-    const all = await zoneSpans(this.options.lake, 'raw');
-    const forgottenMs = await forgottenUntilMs(this.options.lake.store);
-    await scanLog(this.reading, TOPIC_RAW, (record) => {
-      const found = isBefore(record, forgottenMs) ? undefined : frameOf(record.value);
-      if (found !== undefined) all.add(found.gateway, found.spans);
-      return Promise.resolve();
-    });
-    return all;
   }
 
   // ---- results ----
