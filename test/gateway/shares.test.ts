@@ -149,7 +149,8 @@ const ATTACKS: Record<
     },
   },
   subscription_levels: {
-    settings: {},
+    // Filters as long as these count as several of a client's.
+    settings: { 'limits.subscriptionsPerClientMax': '2000' },
     run: async (gateway) => {
       // Two sessions of 200 filters of 98 levels, then gone: as much as there once was for all.
       let granted = 0;
