@@ -31,9 +31,8 @@ import { summaryChanges } from './summary-readings.ts';
 /** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
 const READINGS_PER_RECORD = 1000;
 const BYTES_PER_RECORD = 256 * 1024;
-/** So many messages, or bytes of them, are decoded in one go: some take milliseconds each. */
-const MESSAGES_AT_ONCE = 8;
-const BYTES_AT_ONCE = 32 * 1024;
+/** After so many messages whoever decodes is asked whether others are due: some take milliseconds each. */
+const ASKED_EVERY = 4;
 const COMMAND_TOPIC_CHARS_MAX = 4096;
 /** Leftovers that have been told, remembered; beyond it they are told again. */
 const TOLD_MAX = 10_000;
@@ -75,8 +74,8 @@ export class FrameDecoder {
     return next.value;
   }
 
-  /** The same; whoever asks for the next portion may let others have their turn before. */
-  *portions(job: FrameJob): Generator<undefined, Produced[]> {
+  /** The same in portions, each of which ends when others are due. */
+  *portions(job: FrameJob, isDue = never): Generator<undefined, Produced[]> {
     if (job.header.kind === KIND_SUMMARY) return this.summary(job);
     const { frame, header, arrivedMs, offsetUs, usedUs, replay } = job;
     // What comes into force meanwhile is for the next frame.
@@ -96,16 +95,9 @@ export class FrameDecoder {
       bytes = 0;
     };
     const context = this.contextOf(job, produced);
-    let count = 0;
-    let size = 0;
-    for (const message of readRecords(frame, header)) {
-      size += message.payload.length;
-      if (++count >= MESSAGES_AT_ONCE || size >= BYTES_AT_ONCE) {
-        yield;
-        count = size = 0;
-      }
-      if (!job.isFresh(message.sequence)) continue;
-      if (replay !== undefined && !replay.isWanted(message)) continue;
+    const take = (message: FrameRecord): void => {
+      if (!job.isFresh(message.sequence)) return;
+      if (replay !== undefined && !replay.isWanted(message)) return;
       if (usedUs === undefined && replay === undefined) this.decodedMessages++;
       const deviceReceivedUs = message.receivedUs;
       this.place(context, message, deviceReceivedUs + offsetUs, arrivedMs);
@@ -135,13 +127,18 @@ export class FrameDecoder {
         bytes += message.payload.length;
         if (readings.length >= READINGS_PER_RECORD || bytes >= BYTES_PER_RECORD) flush();
       } catch (error) {
-        if (usedUs !== undefined) continue;
+        if (usedUs !== undefined) return;
         produced.push(this.setAside(header, message, asReason(error)));
-        if (replay === undefined) continue;
+        if (replay === undefined) return;
         // What an older mapping made of it is no longer said by anything.
         removed.push(...this.left(job, replay, context, message, deviceReceivedUs, []));
         replay.onQuarantined(message.sequence);
       }
+    };
+    let count = 0;
+    for (const message of readRecords(frame, header)) {
+      if (++count % ASKED_EVERY === 0 && isDue()) yield;
+      take(message);
     }
     flush();
     return produced;
@@ -331,6 +328,8 @@ export class FrameDecoder {
     return isNothing ? [] : [this.record(header, arrivedMs, readings, headers, removed)];
   }
 }
+
+const never = (): boolean => false;
 
 /** In the place of one that is not known. */
 const NO_MESSAGE = {

@@ -101,7 +101,9 @@ export class DecodeStage {
         if (this.told === 'said') await this.log.madeUp?.('ledger');
         this.told = this.told === 'anew' ? 'said' : undefined;
         const records = this.places.fresh(given);
-        const { produced } = await this.inTurns(this.decode.portions(this.state, records));
+        const { produced } = await this.inTurns((isDue) =>
+          this.decode.portions(this.state, records, isDue),
+        );
         return [...produced, ...this.places.after(records, offsets)];
       },
       passOver: (offsets) => this.places.after([], offsets),
@@ -112,12 +114,12 @@ export class DecodeStage {
    * A frame may hold many messages that take long: whatever else this process does has its turn in between. Not where a
    * partition may be given away meanwhile: what a step makes of it would be said, and its place not be committed.
    */
-  private async inTurns<T>(portions: Iterator<undefined, T>): Promise<T> {
+  private async inTurns<T>(begin: (isDue: () => boolean) => Iterator<undefined, T>): Promise<T> {
     const mayPause = !isShared(this.log);
     let sinceMs = monotonicMs(this.time);
+    const portions = begin(() => mayPause && monotonicMs(this.time) - sinceMs >= this.turnMs);
     let next = portions.next();
     for (; next.done !== true; next = portions.next()) {
-      if (!mayPause || monotonicMs(this.time) - sinceMs < this.turnMs) continue;
       await setImmediate();
       sinceMs = monotonicMs(this.time);
     }

@@ -44,6 +44,7 @@ export interface StepResult {
 }
 
 const always = (): boolean => true;
+const never = (): boolean => false;
 
 /** Of a label. */
 const KIND_CHARS = 80;
@@ -67,17 +68,19 @@ export class DecodeStep {
     return next.value;
   }
 
-  /** The same; whoever asks for the next portion may let others have their turn before. */
+  /** The same in portions, each of which ends when others are due. */
   *portions(
     state: DecodeState,
     records: readonly StoredRecord[],
+    isDue: () => boolean = never,
   ): Generator<undefined, StepResult> {
     const produced: Produced[] = [];
     for (const record of records) {
-      yield;
+      if (isDue()) yield;
       try {
         const header = checkFrame(record.value);
-        yield* this.frame(state.of(record.partition), record, header, produced);
+        const partition = state.of(record.partition);
+        yield* this.frame(partition, record, header, produced, isDue);
       } catch (error) {
         // A frame that was whole on arrival is damaged in the log: its bytes go where a person sees them.
         produced.push(this.damaged(record, messageOf(error)));
@@ -106,6 +109,7 @@ export class DecodeStep {
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
+    isDue: () => boolean,
   ): Generator<undefined, void> {
     if (header.kind === KIND_STATUS) {
       accountStatus(state, record, header);
@@ -128,8 +132,8 @@ export class DecodeStep {
         this.duplicateMessages += received
           .within(firstSequence, last)
           .reduce((sum, [a, b]) => sum + b - a + 1, 0);
-      yield* this.records(state, record, header, isFresh, produced);
-    } else yield* this.note(state, record, header, produced);
+      yield* this.records(state, record, header, isFresh, produced, isDue);
+    } else yield* this.note(state, record, header, produced, isDue);
     if (count > 0) ledger.receive(firstSequence, last);
   }
 
@@ -139,13 +143,14 @@ export class DecodeStep {
     header: FrameHeader,
     isFresh: (sequence: number) => boolean,
     produced: Produced[],
+    isDue: () => boolean,
   ): Generator<undefined, void> {
     const known = BootClocks.believes(header)
       ? { offsetUs: 0, isFinal: true }
       : state.clocks.resolve(header);
     const job = jobOf(state, record, header, known?.offsetUs ?? 0, isFresh);
     if (known !== undefined)
-      for (const each of yield* this.decoder.portions(job)) produced.push(each);
+      for (const each of yield* this.decoder.portions(job, isDue)) produced.push(each);
     if (known?.isFinal !== true || mayMove(record, header))
       holdFrame(state, record, job, known?.offsetUs, this.decoder, produced);
   }
@@ -155,6 +160,7 @@ export class DecodeStep {
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
+    isDue: () => boolean,
   ): Generator<undefined, void> {
     const { gateway, kind } = header;
     switch (kind) {
@@ -165,7 +171,7 @@ export class DecodeStep {
       }
       case KIND_SUMMARY: {
         const summary = accountSummary(state, record, header);
-        yield* this.records(state, record, timedBy(header, summary), always, produced);
+        yield* this.records(state, record, timedBy(header, summary), always, produced, isDue);
         return;
       }
       case KIND_ANCHOR:
