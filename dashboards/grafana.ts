@@ -87,7 +87,8 @@ const mappingsOf = (states: States, beyond?: Beyond): ValueMapping[] => [
 ];
 
 function linkOf({ title, uid, with: given = {}, around }: Link) {
-  const field = (name: string): string => `\${__data.fields["${name}"]}`;
+  // By itself Grafana leaves `&` and `#` as they are: a device's topic would set other variables of the dashboard that it leads to.
+  const field = (name: string): string => `\${__data.fields["${name}"]:percentencode}`;
   const variables = Object.entries(given).map(
     ([name, value]) =>
       `var-${name}=${value.replaceAll(/\{([^}]+)\}/g, (_, column: string) => field(column))}`,

@@ -127,6 +127,8 @@ describe('dashboards', () => {
       )) {
         expect(variables.has(uid), uid).toBe(true);
         led.add(uid);
+        // What a device has named sets no other variable there.
+        expect(query).not.toMatch(/__data\.fields\[[^\]]*\]\}/);
         for (const [, name = ''] of query.matchAll(/var-(\w+)=/g))
           expect(variables.get(uid), `${uid} ${name}`).toContain(name);
       }
