@@ -1,7 +1,7 @@
 /**
  * `npm run api:try [-- --examples N] [--seed N]`: the API by its own description. schemathesis sends N examples (30) to every
  * operation, right ones and wrong ones: no answer may be a 5xx, other than described, or have what is not described. Then a Python client is made from the
- * description, and the example of docs/api.md asks with it.
+ * description, and the example of docs/api.md asks with it; and InfluxDB's own clients, of 1.x and of 2, in Python and Node, write and ask.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,6 +18,7 @@ const { values } = flagsOf(import.meta.url, {
   },
 });
 const CACHE = process.env.HEADWATER_CACHE ?? join(homedir(), '.cache', 'headwater');
+const CLIENTS = join(CACHE, 'influx-clients-1');
 const TOOLS = join(CACHE, 'api-tools-4.32.5', 'bin');
 /** An answer that never ends is tried by the tests of the live stream. */
 const ENDLESS = '/api/v1/stream';
@@ -77,8 +78,22 @@ function asked(http, description) {
   return execFileSync(join(TOOLS, 'python'), [script], { cwd: work }).toString();
 }
 
+/** Each says what it has found, and ends with an error where that is something else. */
+function influx(http) {
+  const programs = [
+    [join(CLIENTS, 'bin/python'), 'test/clients/influx.py', http],
+    [process.execPath, 'test/clients/influx.mjs', http, CLIENTS],
+  ];
+  for (const [command, ...args] of programs) {
+    const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${args[0]}: ${stdout}${stderr}`);
+    for (const line of stdout.trim().split('\n')) say(`${args[0]}: ${line}`);
+  }
+}
+
 async function main() {
-  execFileSync('bash', ['test/services/install.sh', 'api-tools'], { cwd: root, stdio: 'inherit' });
+  const needed = ['test/services/install.sh', 'api-tools', 'influx-clients'];
+  execFileSync('bash', needed, { cwd: root, stdio: 'inherit' });
   const up = await start(builtHere(), [
     ...['up', '--data', join(work, 'data'), '--sample-time', 'true', '--id', 'gw'],
     ...['--mqtt', '--http', '--gateway-http', '--uplink'].flatMap((flag) => [flag, '127.0.0.1:0']),
@@ -91,6 +106,7 @@ async function main() {
   if (printed.trim() !== String(READINGS))
     throw new Error(`the Python client says ${printed.trim()} of ${READINGS} readings`);
   say(`a Python client made from the description counts ${READINGS} readings`);
+  influx(up.http);
   const closed = join(work, 'strict.json');
   writeFileSync(closed, JSON.stringify(strictly(JSON.parse(readFileSync(description, 'utf8')))));
   if (!examined(up.http, closed)) throw new Error('an answer is not as described, see above');

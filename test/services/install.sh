@@ -153,6 +153,16 @@ api_tools_install() {
   "$cache/api-tools-$1/bin/pip" install -q --disable-pip-version-check "schemathesis==$1" openapi-python-client==0.29.1
 }
 
+# InfluxDB's own clients, of 1.x and of 2, in Python and Node: `npm run api:try` asks and writes with them.
+influx_clients_install() {
+  need python3 "InfluxDB's clients" "Debian's python3 and python3-venv"
+  local folder="$cache/influx-clients-$1"
+  rm -rf "$folder"
+  python3 -m venv "$folder" || { apt_get python3-venv && python3 -m venv "$folder"; }
+  "$folder/bin/pip" install -q --disable-pip-version-check influxdb==5.3.2 influxdb-client==1.50.0
+  ( cd "$folder" && echo '{"private":true}' > package.json && npm install --no-audit --no-fund influx@5.12.0 @influxdata/influxdb-client@1.35.0 )
+}
+
 # Node-RED and Home Assistant, whose MQTT speaks version 5: what people run beside a gateway. Home Assistant's newest for this Python.
 nodered_install() {
   rm -rf "$cache/nodered-$1"; mkdir -p "$cache/nodered-$1"
@@ -247,6 +257,7 @@ bring() { # NAME
     rdkafka) rdkafka ;;
     paho) once paho 2.1.0 10 paho_install ;;
     api-tools) once api-tools 4.32.5 30 api_tools_install ;;
+    influx-clients) once influx-clients 1 15 influx_clients_install ;;
     nodered) once nodered 4.0.9 30 nodered_install ;;
     homeassistant) once homeassistant 2024.3.3 180 homeassistant_install ;;
     lake-python) once lake-python 2 60 python_lake_install ;;
@@ -266,7 +277,7 @@ built="influxdb2 versitygw influxdb1 telegraf"
 others="mosquitto kcat openssl promtool redis postgresql faults chromium kafka paho lake-python spark-s3 hadoop rdkafka"
 all="$built $others"
 # What else runs that brings them itself: `npm run bench` and `npm run chaos -- --peer`, `npm run test:home`, `npm run api:try`.
-peers="mosquitto2 nats nodered homeassistant api-tools"
+peers="mosquitto2 nats nodered homeassistant api-tools influx-clients"
 
 if [ "${1:-}" = --run ]; then shift; "$@"; exit; fi
 
