@@ -62,6 +62,10 @@ describe('the page', () => {
     expect(rows.join()).toContain('21.5');
     expect(rows.join()).toContain('open');
     expect(rows.join()).toContain('on');
+    // What is new of the past comes behind it, however late it appears.
+    await publish('old/another', { temperature: 1, time: past });
+    await page.locator('.row', { hasText: 'old/another' }).first().waitFor();
+    expect((await page.locator('.row').allTextContents())[0]).toContain('home/kitchen');
     // The chart is that of the front row with numbers, and its time is that of its data.
     await until('its chart', async () =>
       (await page.textContent('#one-head'))?.includes('home/kitchen'),

@@ -23,6 +23,8 @@ function named(): Series[] {
 }
 
 const AGES = { fresh: 0, old: 1, stale: 2 };
+/** More than there are series. */
+const OF_NOW = 1e9;
 /** Positions say where a sensor is; they are not what one opens the page for. */
 const POSITION = /^(lat|lon|latitude|longitude|altitude|location|location_text)$/i;
 
@@ -39,12 +41,15 @@ function weightOf(sort: string, nowMs: number): ((series: Series) => number) | u
   if (sort === 'oldest') return ({ time }) => -time;
   if (sort === 'value')
     return ({ value }) => (typeof value === 'number' ? value : Number.NEGATIVE_INFINITY);
-  // What is new comes first, then what is fresh; positions and what was made of others last.
+  // What is new and of now comes first, then what is new and of the past (a sample, a backlog), then what is fresh;
+  // positions and what was made of others last.
   const isResult = areResults();
   return (series) => {
     if (isResult(series)) return -8;
     const { appeared, time, field } = series;
-    return appeared > 0 ? appeared : -AGES[ageOf(time, nowMs)] - (POSITION.test(field) ? 4 : 0);
+    const age = ageOf(time, nowMs);
+    if (appeared > 0) return age === 'fresh' ? OF_NOW + appeared : appeared;
+    return -AGES[age] - (POSITION.test(field) ? 4 : 0);
   };
 }
 
