@@ -1,6 +1,7 @@
 /** Rows of readings that were so until a step replaced them, as DuckDB finds them: see `past.ts`. */
+import { setImmediate } from 'node:timers/promises';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
-import { JOINED, READING_COLUMNS, STAGED, stageRows, type Dead } from './parquet-rows.ts';
+import { JOINED, READING_COLUMNS, STAGED, stageRows, isTurn, type Dead } from './parquet-rows.ts';
 import type { ReadingRow } from './rows.ts';
 
 /** What a step replaced. */
@@ -44,7 +45,7 @@ export async function stageReplaced(
     'CREATE OR REPLACE TEMP TABLE replaced (gateway VARCHAR, epoch VARCHAR, sequence BIGINT, "index" INTEGER, only_ns BIGINT, until_ms BIGINT)',
   );
   const appender = await connection.createAppender('replaced');
-  for (const { gateway, epoch, sequence, index, timeNs, endedMs } of dead) {
+  for (const [at, { gateway, epoch, sequence, index, timeNs, endedMs }] of dead.entries()) {
     appender.appendVarchar(gateway);
     appender.appendVarchar(epoch);
     appender.appendBigInt(BigInt(sequence));
@@ -53,6 +54,7 @@ export async function stageReplaced(
     else appender.appendBigInt(timeNs);
     appender.appendBigInt(BigInt(Math.round(endedMs)));
     appender.endRow();
+    if (isTurn(at)) await setImmediate();
   }
   appender.closeSync();
 }
@@ -87,7 +89,8 @@ async function absentOf(
   const saidLate = new Set(late.map(({ row }) => row));
   for (const { row } of more) if (!saidLate.has(row)) known.add(identityOfRow(row));
   const first = new Map<string, PastRow>();
-  for (const each of late) {
+  for (const [at, each] of late.entries()) {
+    if (isTurn(at)) await setImmediate();
     const name = identityOfRow(each.row);
     if (!known.has(name) && each.endedMs < (first.get(name)?.endedMs ?? Infinity))
       first.set(name, each);

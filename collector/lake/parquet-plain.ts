@@ -2,8 +2,12 @@
  * Records of the log that hold numbers alone, taken apart by DuckDB itself, off this thread. What turns out not to be
  * such a record is left to whoever looks at each one.
  */
+import { setImmediate } from 'node:timers/promises';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { DATE, instantOf } from './parquet-rows.ts';
+
+/** Given to DuckDB in one turn of the event loop. */
+const BYTES_AT_ONCE = 256 * 1024;
 
 const RECORD = `{"gateway":"VARCHAR","epoch":"VARCHAR","arrived":"DOUBLE","series":[{"measurement":"VARCHAR","tags":"MAP(VARCHAR,VARCHAR)"}],"readings":[{"series":"INTEGER","sequence":"DOUBLE","index":"INTEGER","time":"DOUBLE","ns":"DOUBLE","late":"BOOLEAN","fields":"MAP(VARCHAR,DOUBLE)"}]}`;
 
@@ -54,10 +58,15 @@ export async function takeApart(
 ): Promise<boolean> {
   await connection.run('CREATE OR REPLACE TEMP TABLE given (log_offset BIGINT, value VARCHAR)');
   const appender = await connection.createAppender('given');
+  let bytes = 0;
   for (const { offset, value } of records) {
     appender.appendBigInt(BigInt(offset));
     appender.appendVarchar(value.toString('utf8'));
     appender.endRow();
+    bytes += value.length;
+    if (bytes < BYTES_AT_ONCE) continue;
+    bytes = 0;
+    await setImmediate();
   }
   appender.closeSync();
   const columns = PLAIN_COLUMNS.join(', ');

@@ -2,6 +2,7 @@
  * Rows of readings and results on their way into DuckDB: staged narrow, since each value costs a call, and joined to
  * what they share as a file is written.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
 import type { RawRow, ReadingRow, RecordFacts } from './rows.ts';
@@ -13,6 +14,12 @@ export interface Dead {
   index: number;
   timeNs: bigint | undefined;
 }
+
+/** Rows that are given to DuckDB in one turn of the event loop: others wait for it. */
+const AT_ONCE = 2000;
+
+/** Whether others have their turn behind the row at `place`. */
+export const isTurn = (place: number): boolean => place % AT_ONCE === AT_ONCE - 1;
 
 const micros = (ms: number): bigint => BigInt(Math.round(ms * 1000));
 
@@ -98,7 +105,7 @@ export async function stageRows(
   ];
   const recordNumbers = new Map<RecordFacts, number>();
   const names = new Map<string, number>();
-  for (const { record, reading, series, removed } of rows) {
+  for (const [at, { record, reading, series, removed }] of rows.entries()) {
     let number = recordNumbers.get(record);
     if (number === undefined) {
       recordNumbers.set(record, (number = recordNumbers.size));
@@ -130,9 +137,24 @@ export async function stageRows(
       if (part === undefined) appender.appendNull();
       else appender.appendVarchar(part);
     appender.endRow();
+    if (isTurn(at)) await setImmediate();
   }
   for (const each of [records, named, appender]) each.closeSync();
 }
+
+const identityIn = (dead: string): string =>
+  `file.epoch = ${dead}.epoch AND file.sequence = ${dead}.sequence AND file."index" = ${dead}."index"`;
+
+/** Of a relation, the rows that are `dead`: each once. */
+export const deadOf = (relation: string): string =>
+  `${relation} AS file JOIN (SELECT DISTINCT * FROM dead) AS dead ON ${identityIn('dead')} AND (dead.time_ns IS NULL OR file.time_ns = dead.time_ns)`;
+
+/**
+ * And those that are not. In two joins: with an OR in one of this kind DuckDB compares each row with each that is dead, which takes
+ * hours where both are many.
+ */
+export const aliveOf = (relation: string): string =>
+  `${relation} AS file ANTI JOIN (FROM dead WHERE time_ns IS NULL) AS whole ON ${identityIn('whole')} ANTI JOIN (FROM dead WHERE time_ns IS NOT NULL) AS timed ON ${identityIn('timed')} AND file.time_ns = timed.time_ns`;
 
 /** The table `dead`, for joins. */
 export async function stageDead(
@@ -143,13 +165,14 @@ export async function stageDead(
     'CREATE OR REPLACE TEMP TABLE dead (epoch VARCHAR, sequence BIGINT, "index" INTEGER, time_ns BIGINT)',
   );
   const appender = await connection.createAppender('dead');
-  for (const { epoch, sequence, index, timeNs: at } of dead) {
+  for (const [place, { epoch, sequence, index, timeNs: at }] of dead.entries()) {
     appender.appendVarchar(epoch);
     appender.appendBigInt(BigInt(sequence));
     appender.appendInteger(index);
     if (at === undefined) appender.appendNull();
     else appender.appendBigInt(at);
     appender.endRow();
+    if (isTurn(place)) await setImmediate();
   }
   appender.closeSync();
 }

@@ -25,6 +25,8 @@ import {
   STAGED,
   appendRaw,
   stageRows,
+  aliveOf,
+  deadOf,
   stageDead,
   type Dead,
 } from './parquet-rows.ts';
@@ -213,16 +215,15 @@ export class ParquetEngine implements FileEngine {
   without(paths: readonly string[], dead: readonly Dead[]): Promise<Rewritten[]> {
     return this.inTurn('rewriting files', async (connection) => {
       await stageDead(connection, dead);
-      const on =
-        'file.epoch = dead.epoch AND file.sequence = dead.sequence AND file."index" = dead."index" AND (dead.time_ns IS NULL OR file.time_ns = dead.time_ns)';
+      const files = `read_parquet(${pathList(paths)}, filename = true, hive_partitioning = false, union_by_name = true)`;
       const found = await connection.runAndReadAll(
-        `SELECT DISTINCT filename FROM read_parquet(${pathList(paths)}, filename = true, hive_partitioning = false, union_by_name = true) AS file SEMI JOIN dead ON ${on}`,
+        `SELECT DISTINCT filename FROM ${deadOf(files)}`,
       );
       const done: Rewritten[] = [];
       for (const [name] of found.getRows()) {
         const path = String(name);
-        const from = `FROM read_parquet(${quote(path)}, hive_partitioning = false) AS file ANTI JOIN dead ON ${on}`;
-        const rewritten = await this.copy(connection, `SELECT * ${from}`, 'readings');
+        const file = `read_parquet(${quote(path)}, hive_partitioning = false)`;
+        const rewritten = await this.copy(connection, `SELECT * FROM ${aliveOf(file)}`, 'readings');
         const { facts } = await this.withFacts(connection, 'readings', rewritten);
         done.push({ path, rewritten, facts });
       }

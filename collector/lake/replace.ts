@@ -2,13 +2,15 @@
  * Readings that were moved, removed or decoded again: their rows are taken out of the step at hand, and out of files.
  * A reading is known by its identity (gateway, epoch, sequence, index), wherever in the log or in time it lies.
  */
+import { setImmediate } from 'node:timers/promises';
+import { RangeSet } from '../../shared/model/ranges.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
 import type { Lake } from './lake.ts';
 import { gatewayOf, dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
-import { union, type Spans } from './manifest.ts';
+import type { Spans } from './manifest.ts';
 import type { PastRow, Replacing } from './parquet-past.ts';
-import type { Dead } from './parquet-rows.ts';
+import { isTurn, type Dead } from './parquet-rows.ts';
 import type { Rewritten } from './engine.ts';
 import type { ReadingRow } from './rows.ts';
 
@@ -29,6 +31,11 @@ export class Rows {
   readonly said: PastRow[] = [];
   private rows: (ReadingRow | undefined)[] = [];
   private places: Map<string, number[]> | undefined;
+
+  /** `isReplacing`: something may be, so places are noted as rows come, and not of all at once. */
+  constructor(isReplacing = false) {
+    if (isReplacing) this.places = new Map();
+  }
 
   private static placeOf(gateway: string, epoch: string, sequence: number, index: number): string {
     return `${gateway}/${epoch}/${sequence}/${index}`;
@@ -103,19 +110,24 @@ export class Rows {
   }
 
   /** What it replaced, to be kept; undefined: nothing was. `paths`: files that had it. */
-  replacing(paths: readonly string[]): Replacing | undefined {
+  async replacing(paths: readonly string[]): Promise<Replacing | undefined> {
     if (paths.length + this.past.length + this.said.length === 0) return undefined;
     const dead: Replacing['dead'][number][] = [];
     const places = new Set<string>();
     for (const [gateway, { dead: list }] of this.killed)
       for (const each of list) {
+        if (isTurn(dead.length)) await setImmediate();
         dead.push({ ...each, gateway });
         places.add(Rows.placeOf(gateway, each.epoch, each.sequence, each.index));
       }
-    const live = this.list();
-    const fresh = live.filter(({ gateway, record: { epoch }, reading: { sequence, index } }) =>
-      places.has(Rows.placeOf(gateway, epoch, sequence, index)),
-    );
+    const fresh: ReadingRow[] = [];
+    for (const [at, row] of this.rows.entries()) {
+      if (isTurn(at)) await setImmediate();
+      if (row === undefined) continue;
+      const { gateway, record, reading } = row;
+      const place = Rows.placeOf(gateway, record.epoch, reading.sequence, reading.index);
+      if (places.has(place)) fresh.push(row);
+    }
     return { paths, dead, fresh, more: this.past, late: this.said };
   }
 }
@@ -149,6 +161,18 @@ export interface Replaced extends Rewritten {
   file: LakeFile;
 }
 
+/** Of these rows by epoch. */
+async function spansOf(dead: readonly Dead[]): Promise<Spans> {
+  const sets = new Map<string, RangeSet>();
+  for (const [at, { epoch, sequence }] of dead.entries()) {
+    if (isTurn(at)) await setImmediate();
+    let set = sets.get(epoch);
+    if (set === undefined) sets.set(epoch, (set = new RangeSet()));
+    set.add(sequence, sequence);
+  }
+  return Object.fromEntries([...sets].map(([epoch, { ranges }]) => [epoch, [...ranges]]));
+}
+
 /** The files that have such rows, without them; nothing is put yet. */
 export async function rewrite(
   lake: Lake,
@@ -157,7 +181,7 @@ export async function rewrite(
 ): Promise<Replaced[]> {
   const replaced: Replaced[] = [];
   for (const [gateway, { dead, dates }] of killed) {
-    const spans = union(dead.map(({ epoch, sequence }) => ({ [epoch]: [[sequence, sequence]] })));
+    const spans = await spansOf(dead);
     const files = await filesWith(lake, 'readings', gateway, { spans, dates }, isOwn);
     const local = await lake.whole(files);
     if (local.size === 0) continue;

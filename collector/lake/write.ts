@@ -5,6 +5,7 @@
  * First everything is made here, beside the lake; `commit` puts it there: what is replaced is announced in the manifests,
  * then the files, then the manifests say what is so.
  */
+import { setImmediate } from 'node:timers/promises';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import { readingsOf } from '../../shared/model/readings-record.ts';
 import { HEADER_AGAIN, type StoredRecord } from '../log/log.ts';
@@ -28,6 +29,8 @@ const replaces = ({ headers, value }: StoredRecord): boolean =>
   value.includes('"was":') ||
   value.includes('"removed":');
 
+/** Readings that are taken up in one turn of the event loop. */
+const AT_ONCE = 2000;
 /** Puts at once. */
 const PUTS = 8;
 
@@ -250,11 +253,18 @@ export class Writer {
   ): Promise<Made | undefined> {
     const { log } = part.state;
     const isResults = this.zone === 'results';
-    const rows = new Rows();
+    const rows = new Rows(!isResults && (areKnown || records.some(replaces)));
+    let read = 0;
     for (const { value, offset, headers } of records) {
+      // A step may have a million readings: others have their turn between some records and the next.
+      if (read >= AT_ONCE) {
+        read = 0;
+        await setImmediate();
+      }
       // What is no such record, the store stage reports.
       const batch = readingsOf(value);
       if (batch === undefined) continue;
+      read += batch.readings.length + (batch.removed?.length ?? 0);
       const isAgain = headers[HEADER_AGAIN] !== undefined;
       // Results keep all their revisions; what a rebuild says again, the lake has.
       if (isResults && isAgain) continue;
@@ -270,7 +280,7 @@ export class Writer {
     if (step === undefined) return undefined;
     const replaced =
       rows.killed.size === 0 ? [] : await rewrite(this.lake, rows, Writer.isOwn(part));
-    const replacing = rows.replacing(replaced.map(({ path }) => path));
+    const replacing = await rows.replacing(replaced.map(({ path }) => path));
     const past = replacing && (await this.lake.parquet.past(replacing));
     return { step, replaced, past };
   }
