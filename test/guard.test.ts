@@ -77,6 +77,29 @@ it('what was whole is left to be judged', () => {
   expect(read('usr/lib/headwater-gateway/a')).toBe('2');
 });
 
+it('armed once more by the new version, while dpkg unpacks, it takes nothing for cut at whatever moment a boot is looked for', () => {
+  const { run, read, has, write } = machine('reinstreq half-installed', true);
+  const kept = 'usr/lib/headwater-gateway.previous';
+  const looks = '"${0%/*}/../looks"';
+  write('looks', '');
+  run('arm');
+  // Whoever asks for the boot's name has `mend` look first, and it is asked for while the file is written.
+  write(
+    'bin/cat',
+    `#!/bin/sh
+case "$*" in *boot_id*)
+  if [ -z "$MENDING" ]; then MENDING=1 sh "\${0%/*}/../guard" mend >>${looks}; echo looked >>${looks}; fi ;;
+esac
+exec /bin/cat "$@"
+`,
+    0o755,
+  );
+  run('arm');
+  expect(read('looks').trim().split('\n')).toEqual(['looked']);
+  expect([has(`${kept}/pending`), has(`${kept}/rolled-back`)]).toEqual([true, false]);
+  expect(read('usr/lib/headwater-gateway/a')).toBe('2');
+});
+
 /** A systemd whose service stands, as time goes on, as `property` says; a second takes no time. */
 function watched(property: string, more: NodeJS.ProcessEnv = {}) {
   const made = machine('ok installed', true, more);
