@@ -41,6 +41,7 @@ import { SpanSet, beyond, union, type FileEntry, type Spans } from './lake/manif
 
 const POLL_MS = 300;
 const RETRY_MS = 5000;
+/** What is lost at the same time is made again at once. */
 const GATHER_MS = 1000;
 const BRINGS_MS = 20_000;
 const CAUGHT_UP_MS = 600_000; // Of the lake stages, to have what was said again.
@@ -53,8 +54,6 @@ export interface HealOptions {
   rebuild: Rebuild;
   replays: ReplayJobs;
   newId: () => string;
-  /** What is lost within so long is made again at once. */
-  gatherMs?: number;
   /** What the ledger has as arrived. */
   received?: () => SpanSet;
   /** Whether a gateway that is connected still has any of these. */
@@ -74,7 +73,7 @@ export class Heal {
   /** Raw frames that came when nobody waited for them any more: their readings are still to be made. */
   private readonly late = new SpanSet();
   /** What the present round is about. */
-  private begun: readonly Lost[] = [];
+  private begun: ReadonlySet<Lost> = new Set();
   private hasLooked = false; // A round came to its end.
   private readonly options: HealOptions;
   private running: Promise<void> | undefined;
@@ -108,7 +107,7 @@ export class Heal {
     let said = '';
     while (this.isAsked && !this.stopped) {
       this.isAsked = false;
-      await this.rest(this.options.gatherMs ?? GATHER_MS);
+      await this.rest(GATHER_MS);
       try {
         this.made.begin();
         await this.round();
@@ -149,12 +148,14 @@ export class Heal {
     return { log, newId, isStopped: () => this.stopped };
   }
 
-  /** Of this round: what is found meanwhile is for the next, which begins with what is whole of it. */
+  /** What is found meanwhile, and has row groups that are whole, is for the next round, which begins with keeping those. */
   private of(zone: Zone): Lost[] {
-    const { lost } = this.options.lake.check;
-    const isOpen = (each: Lost): boolean =>
-      each.entry.final !== true && lost.get(each.entry.key) === each;
-    return this.begun.filter((each) => each.zone === zone && isOpen(each));
+    const now = performance.now();
+    return this.open.filter((lost) => {
+      const { key, gone, groups } = lost.entry;
+      const isKept = this.begun.has(lost) || gone !== 'damaged' || groups.length === 0;
+      return lost.zone === zone && isKept && this.made.dueMs(key) <= now;
+    });
   }
 
   private async round(): Promise<void> {
@@ -165,11 +166,10 @@ export class Heal {
     if (isOfLog) for (const zone of ZONES) less.note(zone, false, nowMs());
     await sayAhead(lake, this.options.rebuild);
     await this.lookAgain();
-    const now = performance.now();
-    this.begun = this.open.filter(({ entry }) => this.made.dueMs(entry.key) <= now);
+    this.begun = new Set(lake.check.lost.values());
     const readings = await Returned.since(lake, this.of('readings'));
     const results = await Returned.since(lake, this.of('results'));
-    for (const { zone, entry } of [...lake.check.lost.values()]) await keepWhole(lake, zone, entry);
+    for (const { zone, entry } of this.begun) await keepWhole(lake, zone, entry);
     await this.ofZone('raw', (isAll) => this.raw(isAll));
     await this.ofZone('readings', (isAll) => this.readings(isAll, readings));
     await this.ofZone('results', (isAll) => this.results(isAll, results));

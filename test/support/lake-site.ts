@@ -123,7 +123,7 @@ export class LakeSite {
         new LakeStage({ zone, log, lake, flushMs, pollMs: 20, flushBytes: 1 << 20, notify }),
     );
     const rebuild = new Rebuild(log, lake, jobs, newId);
-    const heal = new Heal({ log, lake, rebuild, replays: jobs, newId, gatherMs: 100 });
+    const heal = new Heal({ log, lake, rebuild, replays: jobs, newId });
     if (this.parts.isHealHeld === true) heal.ask = () => undefined;
     for (const stage of stages) stage.start();
     const scrub = new Scrub(lake, notify, nowMs);
