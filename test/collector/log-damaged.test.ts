@@ -15,6 +15,7 @@ import type { CollectorContext } from '../../collector/part.ts';
 import { remotePart } from '../../collector/remote/part.ts';
 import { CLOCK_SYNCHRONISED, KIND_STATUS, checkFrame } from '../../shared/frame/frame.ts';
 import { noteFrame } from '../../shared/frame/notes.ts';
+import { processTime } from '../../shared/env/env.ts';
 import { after, type KvDatabase } from '../../shared/kv/kv.ts';
 import { Site } from '../../shared/parts/site.ts';
 import { LakeSite, frameOf } from '../support/lake-site.ts';
@@ -137,7 +138,7 @@ it('settings declared for gateways, which nothing else has, are named', async ()
   const said: string[] = [];
   const context = {
     notify: ({ text }: { text: string }) => void said.push(text),
-    nowMs: () => 1,
+    ...{ nowMs: () => 1, env: processTime },
   } as unknown as CollectorContext; // No more is asked for.
   const ledger = new LedgerView(site.log);
   const open = async (): Promise<void> => {
