@@ -17,6 +17,13 @@ export const BLOCK_POINTS = 491_520;
 /** Names of others do not begin so. */
 export const FRESH = '~fresh';
 
+/** Whether what failed is as if it had never begun. */
+export const undone = async (writer: DuckDBConnection): Promise<boolean> =>
+  await writer.run('ROLLBACK').then(
+    () => true,
+    () => false,
+  );
+
 /** The last `fresh` points in the order of their series. */
 export async function putInOrder(writer: DuckDBConnection, fresh: number): Promise<void> {
   await writer.run('BEGIN TRANSACTION');

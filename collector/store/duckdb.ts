@@ -10,21 +10,21 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { HeadwaterError } from '../../shared/errors.ts';
+import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { appendValue, quote, type DuckDBConnection } from '../duckdb/database.ts';
 import { folded, identityName } from './changes.ts';
 import { Catalog, kindOf, type Series } from './duckdb-catalog.ts';
 import { adopt, all, keepMarks } from './duckdb-marks.ts';
-import { BLOCK_POINTS, FRESH, putInOrder } from './duckdb-order.ts';
+import { BLOCK_POINTS, FRESH, putInOrder, undone } from './duckdb-order.ts';
 import { findRows, type Row } from './duckdb-find.ts';
 import { Recent, askedOf, rangeOf, recentParts, type Recentable } from './duckdb-recent.ts';
 import { DAMAGED_TEXT, DuckDbFile, type DuckDbOptions } from './duckdb-file.ts';
 import { partsOf, querySql, slicesOf } from './duckdb-query.ts';
 import { storedSums } from './duckdb-sums.ts';
 import { checkCursor, paged, parseCursor } from './pages.ts';
-import { Session, type SessionLimits } from './session.ts';
+import { LIMITED, Session, type SessionLimits } from './session.ts';
 import type { Summing, SumsAsked } from './sums.ts';
 import type { TailPoints } from './tails.ts';
 import type { PointSum } from '../duckdb/points.ts';
@@ -71,11 +71,13 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   /** Points at the end of the file that are not in the order of their series. */
   private fresh = 0;
   private readonly blockPoints: number;
+  /** With so many of them they are put in order. */
+  private orderFrom: number;
   private readonly newest = new Recent();
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: DuckDbOptions, notify: Notify) {
-    this.blockPoints = options.blockPoints ?? BLOCK_POINTS;
+    this.blockPoints = this.orderFrom = options.blockPoints ?? BLOCK_POINTS;
     this.file = new DuckDbFile(options, notify);
   }
 
@@ -157,7 +159,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
         await writer.run('COMMIT');
         this.catalog.saved();
         tails.committed();
-        if (this.fresh >= this.blockPoints) this.order();
+        if (this.fresh >= this.orderFrom) this.order();
         return [];
       } catch (error) {
         // Memory is ahead of the file now: both begin anew.
@@ -170,10 +172,14 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
   private order(): void {
     void this.inTurn(async (writer) => {
       try {
-        if (this.fresh >= this.blockPoints) await putInOrder(writer, this.fresh);
+        if (this.fresh >= this.orderFrom) await putInOrder(writer, this.fresh);
         this.fresh = 0;
+        this.orderFrom = this.blockPoints;
       } catch (error) {
-        throw this.file.failed(error, true);
+        // The memory is with those who read: the points stay as they came, until there are some more.
+        if (!LIMITED.test(messageOf(error)) || !(await undone(writer)))
+          throw this.file.failed(error, true);
+        this.orderFrom = this.fresh + Math.ceil(this.blockPoints / 8);
       }
     }).catch(() => undefined); // It was told, and is tried again with the next points.
   }

@@ -73,3 +73,40 @@ it('what is written after it is there, whatever becomes of the readers of before
   await second.close();
   expect(told.filter((text) => text.includes('opened afresh'))).toHaveLength(2);
 });
+
+it('points that cannot be put in order, since those who read have the memory, are put in order later; nothing is opened afresh', async () => {
+  const options = {
+    ...{ folder: temporaryFolder(), memoryBytes: 64 * 1024 * 1024, now: () => 1.8e12 },
+    blockPoints: 80,
+  };
+  const told: string[] = [];
+  const store = new DuckDbStore(options, ({ text }) => void told.push(text));
+  await store.open();
+  const { file } = store as unknown as {
+    file: { current: { run(sql: string): Promise<unknown> } };
+  };
+  const run = file.current.run.bind(file.current);
+  const sorted: number[] = [];
+  let points = 0;
+  file.current.run = async (sql) => {
+    if (sql.startsWith('INSERT INTO points SELECT')) {
+      sorted.push(points);
+      if (sorted.length === 1)
+        throw new Error('Out of Memory Error: failed to pin block of size 256.0 KiB');
+    }
+    return await run(sql);
+  };
+  for (; points < 200; points += 5) {
+    await store.apply(batch(1 + points, 5), new Map());
+    await store.marks('');
+  }
+  // An eighth more after it failed, and then as ever.
+  expect(sorted).toEqual([75, 85, 165]);
+  const session = await store.session(LIMITS);
+  expect(
+    await session.all('SELECT count(*)::INTEGER, count(DISTINCT seq)::INTEGER FROM points'),
+  ).toEqual([[200, 200]]);
+  await session.close();
+  expect(told).toEqual([]);
+  await store.close();
+});
