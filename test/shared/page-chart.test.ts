@@ -2,9 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { axisText, spread } from '../../dashboards/page/src/axis.ts';
 import { gapText, rhythmOf, rhythmOfStates, silencesOf } from '../../dashboards/page/src/gaps.ts';
-import { rowsOf } from '../../dashboards/page/src/rows.ts';
+import { sorted } from '../../dashboards/page/src/order.ts';
 import { sensorOf, type Series } from '../../dashboards/page/src/series.ts';
-import { state } from '../../dashboards/page/src/store.ts';
 
 const MINUTE = 60_000;
 const each = (count: number, apartMs: number, fromMs = 0): number[] =>
@@ -111,21 +110,19 @@ it('a sensor is called by its one tag, and a number by the name of that tag too'
 
 it('new first: what is new and of now, then what is new and of the past, then what is fresh', () => {
   const nowMs = Date.UTC(2026, 4, 1);
-  const put = (key: string, appeared: number, time: number): void => {
-    const series: Series = {
-      ...{ key, measurement: 'm', field: 't', tags: { topic: key }, unit: '', name: '' },
-      ...{ time, value: 1, appeared, heardMs: 0, text: key },
-    };
-    state.series.set(key, series);
-    state.kinds++;
-  };
-  put('there', 0, nowMs);
-  put('mine', 1, nowMs - 1000);
-  put('sample', 2, nowMs - 4 * 86_400_000);
-  put('stale', 0, nowMs - 2 * 86_400_000);
-  expect(
-    rowsOf('', 'new', '', nowMs).map((row) => ('series' in row ? row.series.key : row.heading)),
-  ).toEqual(['mine', 'sample', 'there', 'stale']);
-  state.series.clear();
-  state.kinds++;
+  const make = (key: string, appeared: number, time: number): Series => ({
+    ...{ key, measurement: 'm', field: 't', tags: { topic: key }, unit: '', name: '' },
+    ...{ time, value: 1, appeared, heardMs: 0, text: key },
+  });
+  const all = [
+    make('result', 3, nowMs),
+    make('there', 0, nowMs),
+    make('mine', 1, nowMs - 1000),
+    make('sample', 2, nowMs - 4 * 86_400_000),
+    make('stale', 0, nowMs - 2 * 86_400_000),
+  ];
+  const isResult = ({ key }: Series): boolean => key === 'result';
+  expect(sorted(all, 'new', nowMs, isResult).map(({ key }) => key)).toEqual([
+    ...['mine', 'sample', 'there', 'stale', 'result'],
+  ]);
 });
