@@ -16,6 +16,13 @@ import { guestFolder, surroundings, whyNot } from './needs.ts';
 const CONSOLE_MAX = 8000;
 const MEMORY = { uml: '600M', qemu: '1536M' };
 
+/**
+ * Before a command of a guest: fsync does nothing. Nor does the kernel write anything back by itself, as it does every five seconds
+ * with files that have been written to for half a minute: a guest that is emulated takes longer than that to come so far, and a cut would find all there.
+ */
+export const WITHOUT_SYNC =
+  'echo 0 > /proc/sys/vm/dirty_writeback_centisecs; LD_PRELOAD=libeatmydata.so ';
+
 export interface Machine {
   /** An ext4 image, made by `makeDisk`. */
   image: string;
