@@ -59,8 +59,6 @@ export interface LakeStageOptions {
   flushMs: number;
   /** Records of so many bytes do not wait. */
   flushBytes: number;
-  /** How often it is looked whether any have waited long enough; half a second where it is left out. */
-  pollMs?: number;
   notify: Notify;
 }
 
@@ -99,10 +97,9 @@ export class LakeStage {
   }
 
   start(): void {
-    const { zone, log, lake, notify, pollMs } = this.options;
+    const { zone, log, lake, notify } = this.options;
     lake.settling.add(zone);
     this.stage = runStage({
-      ...(pollMs === undefined ? {} : { pollMs }),
       name: `lake_${zone}`,
       touches: 'gathers',
       isPlaceOwn: true,

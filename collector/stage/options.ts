@@ -37,10 +37,8 @@ export interface StageOptions {
     announce: Announce,
     isCareful: boolean,
   ) => Promise<Produced[] | undefined>;
-  /** The same without records: at least every `pollMs` while none come, and every second else. */
+  /** The same without records: at least every half second while none come, and every second else. */
   idle?: (offsets: Offsets, announce: Announce) => Promise<Produced[] | undefined>;
-  /** So long it waits for records; half a second where it is left out. */
-  pollMs?: number;
   /** Its work holds the event loop: so long a step may take, milliseconds, as far as one record does not take longer. */
   stepMs?: number;
   /** It keeps its place in its own state, committed with each step: `onAssign` says it. */

@@ -152,7 +152,7 @@ class Runner implements Stage {
   /** Whether there are records. */
   private async poll(): Promise<boolean> {
     try {
-      await this.during(READ, () => this.member.poll(this.options.pollMs ?? POLL_MS));
+      await this.during(READ, () => this.member.poll(POLL_MS));
       this.isStale = false;
       this.trouble.passed(JOIN);
       this.trouble.passed(READ);

@@ -119,8 +119,7 @@ export class LakeSite {
     lake.check.notify = notify;
     await lake.open();
     const stages = ZONES.map(
-      (zone) =>
-        new LakeStage({ zone, log, lake, flushMs, pollMs: 20, flushBytes: 1 << 20, notify }),
+      (zone) => new LakeStage({ zone, log, lake, flushMs, flushBytes: 1 << 20, notify }),
     );
     const rebuild = new Rebuild(log, lake, jobs, newId);
     const heal = new Heal({ log, lake, rebuild, replays: jobs, newId });
