@@ -1,5 +1,5 @@
 /**
- * Three projects: `quick` needs no server, and two of its files run side by side; the files of `full` start real ones, four side
+ * Three projects: `quick` needs no server, and two of its files run side by side; the files of `full` start real ones, three side
  * by side, since most of their time they wait; those of `alone` assert a time or a rate, and come last. `npm test` runs
  * `quick` beside `full`.
  */
@@ -46,7 +46,7 @@ export default defineConfig({
           exclude: ALONE,
           ...LIMITS,
           globalSetup: 'test/services/global.ts',
-          maxWorkers: 4,
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },

@@ -30,7 +30,7 @@ interface Rule {
   users: ((user: string) => boolean)[] | undefined;
   publish: string[];
   subscribe: string[];
-  /** Undefined: any. */
+  /** Undefined: every one. */
   shares: string[] | undefined;
   retain: boolean;
 }

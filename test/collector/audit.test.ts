@@ -188,7 +188,10 @@ describe('a store that differs from the lake in everything', () => {
     });
     const portions: number[] = [];
     const side = (has: boolean) => ({
-      lake: { catalog: () => ({ loadRoots: () => Promise.resolve(new Map()) }) },
+      lake: {
+        catalog: () => ({ loadRoots: () => Promise.resolve(new Map()) }),
+        store: { list: () => Promise.resolve([]) },
+      },
       days: () => Promise.resolve(['2026-05-01']),
       isHealing: () => false,
       sums: () => Promise.resolve([]),

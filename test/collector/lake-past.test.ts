@@ -123,7 +123,8 @@ describe('the past', () => {
     bytes[20] = (bytes[20] ?? 0) ^ 1;
     writeFileSync(join(folder(), name), bytes);
     await grow(16);
-    await until('the others to be merged', () => (names().length === 2 ? true : undefined));
+    // On a slow machine they are merged before all have come, and those that come then are too few to be merged again.
+    await until('the others to be merged', () => (names().length < 10 ? true : undefined));
     expect(names()).toContain(name);
     expect((await site.scrub.pass()).pastLost).toEqual([`_past/readings/${name}`]);
   });

@@ -281,7 +281,8 @@ describe('views', () => {
       expect(await page.textContent('#main'), board).not.toContain('cannot be read');
       // A number in two lines is read as two.
       const cut = await page.evaluate(
-        `[...document.querySelectorAll('.figures dd')].filter((each) => /^[-\\d.,]+$/.test(each.textContent) && (each.offsetHeight > 2 * parseFloat(getComputedStyle(each).fontSize) || each.parentElement.scrollWidth > each.parentElement.clientWidth)).map((each) => each.textContent)`,
+        `const linesOf = (each) => { const range = document.createRange(); range.selectNodeContents(each); return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size; };
+        [...document.querySelectorAll('.figures dd')].filter((each) => /^[-\\d.,]+$/.test(each.textContent) && (linesOf(each) > 1 || each.parentElement.scrollWidth > each.parentElement.clientWidth)).map((each) => each.textContent)`,
       );
       expect(cut, board).toEqual([]);
       await page.screenshot({ path: `test-results/page/board-${board}.png`, fullPage: true });

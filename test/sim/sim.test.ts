@@ -14,7 +14,7 @@ function once<T>(work: () => Promise<T>): () => Promise<T> {
   return () => (begun ??= work());
 }
 
-const SEEDS = FULL ? 1000 : 90;
+const SEEDS = FULL ? 1000 : 60;
 /**
  * Whole ones that broke a law once, from 2026-11-27 on: what each was is held by tests of its own (their numbers are in the
  * tests' names), since a seed is another run after any change.
@@ -113,8 +113,8 @@ describe('simulation', () => {
   );
 
   it('a seed replays bit for bit, alone as after others', async () => {
-    const [first, again] = await Promise.all([known(), sim('--seeds', '1', '--from', '78')]);
-    const trace = /seed 78: trace ([0-9a-f]{8})/.exec(first.output)?.[1];
+    const [first, again] = await Promise.all([known(), sim('--seeds', '1', '--from', '58')]);
+    const trace = /seed 58: trace ([0-9a-f]{8})/.exec(first.output)?.[1];
     expect(trace).toBeDefined();
     expect(again.output).toContain(`trace ${trace}`);
   });
