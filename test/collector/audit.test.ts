@@ -55,7 +55,7 @@ describe('an audit', () => {
     const feeding = (async () => {
       for (let first = 10_000; !isDone; first += 20) {
         await site.append([frameOf(first, 20, { dayMs: Date.UTC(2026, 4, 5) })]);
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setTimeout(resolve, 50));
       }
     })();
     try {
