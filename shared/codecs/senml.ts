@@ -39,19 +39,44 @@ const VERSION = 10;
 const labelOf = (key: string): string => LABELS[key] ?? key;
 
 const TEXTS = new Set(['bn', 'bu', 'n', 'u', 'vs']);
-const VALUES = ['v', 'vs', 'vb', 'vd', 's'];
-
-/** Whether it is what the label asks for: elsewhere `t` is a type, and `v` a value of any. */
-function isOfLabel(label: string, value: Tree): boolean {
-  if (value instanceof Untold) return true;
-  if (label === 'vb') return typeof value === 'boolean';
-  if (label === 'vd') return typeof value === 'string' || value instanceof Uint8Array;
-  if (TEXTS.has(label)) return typeof value === 'string';
-  return typeof value === 'number' || typeof value === 'bigint';
-}
-
+const VALUES = new Set(['v', 'vs', 'vb', 'vd', 's']);
 /** Nobody else has these. */
 const OWN = new Set(['bn', 'bt', 'bu', 'bv', 'bs', 'bver', 'vs', 'vb', 'vd']);
+
+interface Label {
+  isTyped: (value: Tree | undefined) => boolean;
+  isOwn: boolean;
+  isName: boolean;
+  isValue: boolean;
+}
+
+const isText = (value: Tree | undefined): boolean => typeof value === 'string';
+const isNumber = (value: Tree | undefined): boolean =>
+  typeof value === 'number' || typeof value === 'bigint';
+const isFlag = (value: Tree | undefined): boolean => typeof value === 'boolean';
+const isData = (value: Tree | undefined): boolean => isText(value) || value instanceof Uint8Array;
+
+/** What a label asks for: elsewhere `t` is a type, and `v` a value of any. */
+function typeOf(label: string): Label['isTyped'] {
+  if (label === 'vb') return isFlag;
+  if (label === 'vd') return isData;
+  return TEXTS.has(label) ? isText : isNumber;
+}
+
+/** By name and by number: one look for each member. */
+const KNOWN = new Map(
+  [...Object.entries(LABELS), ...Object.values(LABELS).map((name) => [name, name])].map(
+    ([key = '', label = '']): [string, Label] => [
+      key,
+      {
+        isTyped: typeOf(label),
+        isOwn: OWN.has(label),
+        isName: label === 'n' || label === 'bn',
+        isValue: VALUES.has(label),
+      },
+    ],
+  ),
+);
 
 /**
  * Whether a document looks like a SenML pack: an array of records with SenML's labels alone, of which one has a value. Where
@@ -65,13 +90,14 @@ export function isSenml(document: Tree): document is TreeObject[] {
   let isOwn = false;
   for (const record of document) {
     if (!isObject(record)) return false;
-    for (const [key, value] of Object.entries(record)) {
-      const label = labelOf(key);
-      if (!NAMES.has(label)) return false;
-      isTyped &&= isOfLabel(label, value);
-      isOwn ||= OWN.has(label);
-      if (label === 'n' || label === 'bn') named = true;
-      if (VALUES.includes(label)) valued = true;
+    for (const key of Object.keys(record)) {
+      const label = KNOWN.get(key);
+      if (label === undefined) return false;
+      const value = record[key];
+      isTyped &&= label.isTyped(value) || value instanceof Untold;
+      isOwn ||= label.isOwn;
+      named ||= label.isName;
+      valued ||= label.isValue;
     }
   }
   return named && valued && (isTyped || isOwn);
@@ -117,7 +143,7 @@ function labelled(record: TreeObject): TreeObject {
       throw new Undecodable(`SenML: '${label}' must be understood and is not`);
     if (!NAMES.has(label)) continue;
     // As an integer and as its name: nobody knows which is meant.
-    const isAgain = Object.hasOwn(result, label);
+    const isAgain = result[label] !== undefined;
     result[label] = isAgain ? new Untold(`SenML: two '${label}'`) : (own(record, key) as Tree);
   }
   return result;
@@ -135,7 +161,9 @@ function valuesOf(record: TreeObject, base: Base): Fields {
   if (kinds.length > 1) throw new Undecodable(`SenML: a record has both ${kinds.join(' and ')}`);
   const sum = number(record, 's');
   const isEmpty = kinds.length === 0 && sum === undefined;
-  const [v, vb, vd] = ['v', 'vb', 'vd'].map((label) => valueOf(record, label));
+  const v = valueOf(record, 'v');
+  const vb = valueOf(record, 'vb');
+  const vd = valueOf(record, 'vd');
   if (typeof v === 'bigint' && (base.value ?? 0) === 0) fields.set('value', v);
   else if (v !== undefined) fields.set('value', (number(record, 'v') ?? 0) + (base.value ?? 0));
   // RFC 8428, section 4.5.3: with a base value or base sum a record without either still says it.

@@ -20,13 +20,16 @@ extensions.register({
 });
 
 /** Extensions that nobody knows, as their bytes; objects as their entries, by the keys that they came with. */
-function plain(value: unknown, keyOf: (key: string) => string): unknown {
+function plain(value: unknown, keyOf: ((key: string) => string) | undefined): unknown {
   if (value instanceof ExtData) return value.data;
   if (Array.isArray(value)) return value.map((each) => plain(each, keyOf));
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Moment || value instanceof Uint8Array) return value;
   return new Entries(
-    Object.entries(value).map(([key, child]) => [keyOf(key), plain(child, keyOf)]),
+    Object.entries(value).map(([key, child]) => [
+      keyOf === undefined ? key : keyOf(key),
+      plain(child, keyOf),
+    ]),
   );
 }
 
@@ -49,7 +52,7 @@ function treeAndKeys(payload: Uint8Array, isNumbered: boolean): { tree: Tree; ke
       return isNumbered ? `${keys}:${key}` : String(key);
     },
   });
-  const keyOf = (key: string): string => (isNumbered ? key.slice(key.indexOf(':') + 1) : key);
+  const keyOf = isNumbered ? (key: string): string => key.slice(key.indexOf(':') + 1) : undefined;
   try {
     return { tree: treeOf(plain(decoder.decode(payload), keyOf)), keys };
   } catch (error) {
