@@ -3,7 +3,7 @@
  * what the log still says, against the lake or, where there is none, the store. It gives suspects: what differs may only
  * be on its way.
  */
-import { setImmediate } from 'node:timers/promises';
+import { isTurn, nextTurn } from '../../shared/env/turns.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { Asked, PointSum } from '../duckdb/points.ts';
@@ -101,15 +101,13 @@ const SUSPECTS_MAX = 50_000;
 
 export const dayOf = (timeMs: number): string => new Date(timeMs).toISOString().slice(0, 10);
 
-/** So many are looked at before others have their turn: some milliseconds. */
-const AT_ONCE = 2000;
 /** Blocks whose readings are looked at together, where many differ: a store that came from elsewhere may differ in all. */
 const BLOCKS_AT_ONCE = 256;
 
 async function byName(sums: readonly PointSum[]): Promise<Map<string, PointSum>> {
   const named = new Map<string, PointSum>();
   for (const [at, sum] of sums.entries()) {
-    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    if (isTurn(at)) await nextTurn();
     named.set(identityName(sum), sum);
   }
   return named;
@@ -120,7 +118,7 @@ async function differing(a: readonly PointSum[], b: readonly PointSum[]): Promis
   const others = await byName(b);
   const found: PointSum[] = [];
   for (const [at, sum] of a.entries()) {
-    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    if (isTurn(at)) await nextTurn();
     const name = identityName(sum);
     const other = others.get(name);
     others.delete(name);
@@ -219,7 +217,7 @@ export class Compare {
         await store.day(day, { level: 'reading', only }),
       );
       for (const [place, sum] of readings.entries()) {
-        if (place % AT_ONCE === AT_ONCE - 1) await setImmediate();
+        if (isTurn(place)) await nextTurn();
         if (this.ahead === undefined || covered(sum) || this.ahead.stays(sum))
           this.suspect(sum, day);
       }

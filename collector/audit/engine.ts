@@ -1,7 +1,7 @@
 /** The audit's own DuckDB: one core at most, memory that is bounded, and nothing that outlives a pass. */
 import { join } from 'node:path';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
-import { settle } from '../duckdb/interrupt.ts';
+import { leave } from '../duckdb/interrupt.ts';
 
 const MEMORY_BYTES = 256 * 1024 * 1024;
 
@@ -25,8 +25,7 @@ export class AuditEngine {
       await connection.run("SET TimeZone = 'UTC'");
       return await work(connection);
     } finally {
-      await settle(connection);
-      connection.closeSync();
+      await leave(connection);
     }
   }
 

@@ -23,8 +23,7 @@ export function accountLoss(
 ): string {
   const { gateway, epoch } = header;
   const report = readNote(KIND_LOSS, record.value, header);
-  const told = state.epochTold(gateway, report.epoch ?? epoch);
-  if (told !== undefined) state.touch(told).lose(report, arrivedOf(record));
+  state.touchTold(gateway, report.epoch ?? epoch)?.lose(report, arrivedOf(record));
   return `gateway ${gateway} reports: ${report.where}: ${report.reason}`;
 }
 
@@ -37,11 +36,9 @@ export function accountSummary(
   const summary = readNote(KIND_SUMMARY, record.value, header);
   const reason = `thinned to minimum, maximum and mean in sequence ${firstSequence} of epoch ${epoch}`;
   const ranges = summary.replaces;
-  const told = state.epochTold(gateway, summary.epoch);
-  if (told !== undefined)
-    state
-      .touch(told)
-      .lose({ cause: 'thinned', where: 'buffer', reason, ranges }, arrivedOf(record));
+  state
+    .touchTold(gateway, summary.epoch)
+    ?.lose({ cause: 'thinned', where: 'buffer', reason, ranges }, arrivedOf(record));
   return summary;
 }
 
@@ -57,10 +54,8 @@ export function accountStatus(
   const sending =
     status.sending === true || status.epochs.some(({ waiting }) => waiting.length > 0);
   state.touch(state.epoch(gateway, header.epoch)).spoke(arrivedMs);
-  for (const holdings of status.epochs) {
-    const told = state.epochTold(gateway, holdings.epoch);
-    if (told !== undefined) state.touch(told).heard(holdings, sending, arrivedMs);
-  }
+  for (const holdings of status.epochs)
+    state.touchTold(gateway, holdings.epoch)?.heard(holdings, sending, arrivedMs);
   for (const other of state.epochsOf(gateway))
     if (!named.has(other.epoch) && other.holdsAnything)
       state.touch(other).heard(undefined, sending, arrivedMs);

@@ -17,8 +17,7 @@ import {
 import { identitySeed, type Quarantined, type Reading } from '../../shared/model/reading.ts';
 import { encodeReadings } from '../../shared/model/readings-record.ts';
 import { Remembered } from '../../shared/model/remembered.ts';
-import { HEADER_AGAIN, TOPIC_COMMANDS, TOPIC_READINGS, type Produced } from '../log/log.ts';
-import { HEADER_SAID } from '../log/topics.ts';
+import { TOPIC_COMMANDS, TOPIC_READINGS, type Produced } from '../log/log.ts';
 import { Admission, type SeriesLimits } from './admission.ts';
 import type { MessageContext } from './codecs/context.ts';
 import { decodeRecord, reasonOf, type DecodedMessage, type DecodedReading } from './decoder.ts';
@@ -26,6 +25,7 @@ import type { Mappings } from './mapping/mappings.ts';
 import { headersOf, type FrameJob, type Replay } from './frame-job.ts';
 import { FieldNotes } from './field-notes.ts';
 import { leftBehind, moved, without } from './left-behind.ts';
+import { atOnce, never, type Portions } from './portions.ts';
 import { summaryChanges } from './summary-readings.ts';
 
 /** Readings in one record, and bytes of the messages they are of: enough to be cheap, few enough to stay below Kafka's usual megabyte. */
@@ -68,14 +68,11 @@ export class FrameDecoder {
 
   /** The fresh messages of a frame, or what is left of thinned ones. */
   readings(job: FrameJob): Produced[] {
-    const portions = this.portions(job);
-    let next = portions.next();
-    while (next.done !== true) next = portions.next();
-    return next.value;
+    return atOnce(this.portions(job));
   }
 
   /** The same in portions, each of which ends when others are due. */
-  *portions(job: FrameJob, isDue = never): Generator<undefined, Produced[]> {
+  *portions(job: FrameJob, isDue = never): Portions<Produced[]> {
     if (job.header.kind === KIND_SUMMARY) return this.summary(job);
     const { frame, header, arrivedMs, offsetUs, usedUs, replay } = job;
     // What comes into force meanwhile is for the next frame.
@@ -317,19 +314,14 @@ export class FrameDecoder {
   }
 
   private summary(job: FrameJob): Produced[] {
-    const { header, arrivedMs, replay, isAgain = false, saidMs } = job;
+    const { header, arrivedMs, replay } = job;
     const { readings, removed, count } = summaryChanges(job, this.mappings);
     replay?.onDecoded(header.firstSequence, count, false);
-    const headers: Record<string, string> =
-      isAgain || replay !== undefined ? { [HEADER_AGAIN]: 'true' } : {};
-    if (saidMs !== undefined) headers[HEADER_SAID] = String(Math.round(saidMs));
     // All of one identity in one record: a store may take what comes later under it for a correction.
     const isNothing = readings.length + removed.length === 0;
-    return isNothing ? [] : [this.record(header, arrivedMs, readings, headers, removed)];
+    return isNothing ? [] : [this.record(header, arrivedMs, readings, headersOf(job), removed)];
   }
 }
-
-const never = (): boolean => false;
 
 /** In the place of one that is not known. */
 const NO_MESSAGE = {

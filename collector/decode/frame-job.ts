@@ -1,5 +1,5 @@
 /** What a frame is decoded by: what is known of its gateway, and whether it is decoded for the first time. */
-import type { FrameHeader, FrameRecord } from '../../shared/frame/frame.ts';
+import { KIND_RECORDS, type FrameHeader, type FrameRecord } from '../../shared/frame/frame.ts';
 import type { Summary } from '../../shared/frame/notes.ts';
 import type { Reading } from '../../shared/model/reading.ts';
 import { HEADER_AGAIN, HEADER_ARRIVED } from '../log/log.ts';
@@ -48,6 +48,7 @@ export interface Replay {
 
 /** Of the records of its readings. */
 export function headersOf({
+  header,
   replay,
   usedUs,
   saidMs,
@@ -57,7 +58,7 @@ export function headersOf({
   const said: Record<string, string> =
     saidMs === undefined ? {} : { [HEADER_SAID]: String(Math.round(saidMs)) };
   if (replay !== undefined || job.isAgain === true) return { [HEADER_AGAIN]: 'true', ...said };
-  // For who measures how long readings take.
-  const isTimed = usedUs === undefined && job.isUnsettled !== true;
+  // For who measures how long readings take; those of a summary are of before they were thinned.
+  const isTimed = header.kind === KIND_RECORDS && usedUs === undefined && job.isUnsettled !== true;
   return isTimed ? { [HEADER_ARRIVED]: String(arrivedMs), ...said } : said;
 }

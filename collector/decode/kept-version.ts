@@ -1,9 +1,8 @@
 /** Notes in the log which mappings are in force since when, so that a later replay knows what they wrote. */
 import { wallMs, type Env } from '../../shared/env/env.ts';
-import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_LEDGER, type Log } from '../log/log.ts';
-import { Noting } from '../log/noting.ts';
+import { Noting, unlessAway } from '../log/noting.ts';
 import { MAPPING_PREFIX, inForceOf, type KeptVersion, type MappingVersion } from './mapping/set.ts';
 
 export class VersionKeeper {
@@ -14,12 +13,8 @@ export class VersionKeeper {
   constructor(log: Log, env: Env, notify: Notify) {
     this.log = log;
     this.env = env;
-    this.noting = new Noting(env.timers, (error) => {
-      // A log that is away speaks for itself.
-      if (!log.health().up) return;
-      const text = `the mappings in force cannot be noted in the log now: ${messageOf(error)}`;
-      notify({ level: 'warn', event: 'mappings_kept', text });
-    });
+    const tell = unlessAway(log, notify, 'mappings_kept', 'the mappings in force');
+    this.noting = new Noting(env.timers, tell);
   }
 
   /** Resolves when it is noted, or that has failed once: it is tried again then, until it is or others are in force. */

@@ -1,6 +1,6 @@
 /** The decode stage: the step of `step.ts` over a log, with its state loaded from the ledger topic or, without one, rebuilt. */
-import { setImmediate } from 'node:timers/promises';
 import { monotonicMs, processTime, type Time } from '../../shared/env/env.ts';
+import { Turns } from '../../shared/env/turns.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { LEDGER_PREFIX, isShared } from '../ledger/view.ts';
 import { TOPIC_LEDGER, TOPIC_RAW, type Log } from '../log/log.ts';
@@ -12,6 +12,7 @@ import type { SeriesLimits } from './admission.ts';
 import { FrozenState } from './codec-state.ts';
 import type { CodecState } from './codecs/context.ts';
 import type { FrameDecoder } from './frame-decoder.ts';
+import { inTurns } from './portions.ts';
 import type { Mappings } from './mapping/mappings.ts';
 import { DECODED_PREFIX, DecodeState, PartitionState } from './state.ts';
 import { DecodeStep } from './step.ts';
@@ -101,29 +102,19 @@ export class DecodeStage {
         if (this.told === 'said') await this.log.madeUp?.('ledger');
         this.told = this.told === 'anew' ? 'said' : undefined;
         const records = this.places.fresh(given);
-        const { produced } = await this.inTurns((isDue) =>
-          this.decode.portions(this.state, records, isDue),
+        // A frame may hold many messages that take long. Not where a partition may be given away meanwhile: what a step makes
+        // of it would be said, and its place not be committed.
+        const turns = isShared(this.log)
+          ? undefined
+          : new Turns(this.turnMs, () => monotonicMs(this.time));
+        const { produced } = await inTurns(
+          (isDue) => this.decode.portions(this.state, records, isDue),
+          turns,
         );
         return [...produced, ...this.places.after(records, offsets)];
       },
       passOver: (offsets) => this.places.after([], offsets),
     });
-  }
-
-  /**
-   * A frame may hold many messages that take long: whatever else this process does has its turn in between. Not where a
-   * partition may be given away meanwhile: what a step makes of it would be said, and its place not be committed.
-   */
-  private async inTurns<T>(begin: (isDue: () => boolean) => Iterator<undefined, T>): Promise<T> {
-    const mayPause = !isShared(this.log);
-    let sinceMs = monotonicMs(this.time);
-    const portions = begin(() => mayPause && monotonicMs(this.time) - sinceMs >= this.turnMs);
-    let next = portions.next();
-    for (; next.done !== true; next = portions.next()) {
-      await setImmediate();
-      sinceMs = monotonicMs(this.time);
-    }
-    return next.value;
   }
 
   /** Its own place, where the ledger knows one. */

@@ -81,11 +81,11 @@ export class PartitionState {
     return this.epochs.get(gateway)?.get(epoch) ?? this.put(new EpochLedger(gateway, epoch));
   }
 
-  /** One that a note tells of. Undefined: it is new, and its gateway has told of as many as are remembered. */
-  epochTold(gateway: string, epoch: string): EpochLedger | undefined {
+  /** One that a note tells of: its entry is written with this step. Undefined: it is new, and its gateway has told of as many as are remembered. */
+  touchTold(gateway: string, epoch: string): EpochLedger | undefined {
     const own = this.epochs.get(gateway);
     const isFull = own !== undefined && !own.has(epoch) && own.size >= EPOCHS_TOLD_MAX;
-    return isFull ? undefined : this.epoch(gateway, epoch);
+    return isFull ? undefined : this.touch(this.epoch(gateway, epoch));
   }
 
   epochsOf(gateway: string): EpochLedger[] {

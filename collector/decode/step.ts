@@ -34,6 +34,7 @@ import { FrameDecoder } from './frame-decoder.ts';
 import type { FrameJob } from './frame-job.ts';
 import { holdFrame, isUnsettled, mayMove, settleFrames, takeAnchor } from './held-frames.ts';
 import type { Mappings } from './mapping/mappings.ts';
+import { atOnce, never, type IsDue, type Portions } from './portions.ts';
 import { kindOfReason } from './reasons.ts';
 import type { DecodeState, PartitionState } from './state.ts';
 import { timedBy } from './summary-clock.ts';
@@ -44,7 +45,6 @@ export interface StepResult {
 }
 
 const always = (): boolean => true;
-const never = (): boolean => false;
 
 /** Of a label. */
 const KIND_CHARS = 80;
@@ -62,18 +62,15 @@ export class DecodeStep {
 
   /** Does not throw for anything that a record holds. */
   step(state: DecodeState, records: readonly StoredRecord[]): StepResult {
-    const portions = this.portions(state, records);
-    let next = portions.next();
-    while (next.done !== true) next = portions.next();
-    return next.value;
+    return atOnce(this.portions(state, records));
   }
 
   /** The same in portions, each of which ends when others are due. */
   *portions(
     state: DecodeState,
     records: readonly StoredRecord[],
-    isDue: () => boolean = never,
-  ): Generator<undefined, StepResult> {
+    isDue: IsDue = never,
+  ): Portions<StepResult> {
     const produced: Produced[] = [];
     for (const record of records) {
       if (isDue()) yield;
@@ -109,8 +106,8 @@ export class DecodeStep {
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
-    isDue: () => boolean,
-  ): Generator<undefined, void> {
+    isDue: IsDue,
+  ): Portions<void> {
     if (header.kind === KIND_STATUS) {
       accountStatus(state, record, header);
       return;
@@ -143,8 +140,8 @@ export class DecodeStep {
     header: FrameHeader,
     isFresh: (sequence: number) => boolean,
     produced: Produced[],
-    isDue: () => boolean,
-  ): Generator<undefined, void> {
+    isDue: IsDue,
+  ): Portions<void> {
     const known = BootClocks.believes(header)
       ? { offsetUs: 0, isFinal: true }
       : state.clocks.resolve(header);
@@ -160,8 +157,8 @@ export class DecodeStep {
     record: StoredRecord,
     header: FrameHeader,
     produced: Produced[],
-    isDue: () => boolean,
-  ): Generator<undefined, void> {
+    isDue: IsDue,
+  ): Portions<void> {
     const { gateway, kind } = header;
     switch (kind) {
       case KIND_LOSS: {

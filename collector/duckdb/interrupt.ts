@@ -33,6 +33,14 @@ export async function settle(connection: Pick<DuckDBConnection, 'run'>): Promise
   await connection.run('SELECT 1').catch(() => undefined); // Whatever it says, the connection is closed.
 }
 
+/** The same, and the closing. */
+export async function leave(
+  connection: Pick<DuckDBConnection, 'run' | 'closeSync'>,
+): Promise<void> {
+  await settle(connection);
+  connection.closeSync();
+}
+
 /** What a question ends with that nobody waits for any more. */
 export const givenUp = (cause: unknown): HeadwaterError =>
   new HeadwaterError('QUERY_LIMIT', 'the query was given up', { cause });

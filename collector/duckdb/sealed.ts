@@ -9,7 +9,7 @@
 import { mkdir } from 'node:fs/promises';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, quote, type DuckDBConnection } from './database.ts';
-import { interruption, settle } from './interrupt.ts';
+import { interruption, leave } from './interrupt.ts';
 
 export interface SealedLimits {
   memoryBytes: number;
@@ -151,8 +151,7 @@ export async function sealed<T>(
   } finally {
     clearTimeout(timer);
     interrupted.end();
-    await settle(connection);
-    connection.closeSync();
+    await leave(connection);
     instance.closeSync();
   }
 }

@@ -1,5 +1,5 @@
 /** What the log has of a topic and the lake has not yet, or all of it where there is no lake: read through once, within limits. */
-import { setImmediate } from 'node:timers/promises';
+import { Turns } from '../../shared/env/turns.ts';
 import type { Log, StoredRecord } from '../log/log.ts';
 import { lakeGroup, type LAKE_TOPICS } from '../log/topics.ts';
 
@@ -48,14 +48,11 @@ export async function scan(
     onAssign: (partition) => Promise.resolve(from?.get(partition)),
   });
   let bytes = 0;
-  let turnMs = performance.now();
+  const turns = new Turns(TURN_MS);
   try {
     for (;;) {
       for (const record of await consumer.poll(POLL_MS)) {
-        if (performance.now() - turnMs > TURN_MS) {
-          await setImmediate();
-          turnMs = performance.now();
-        }
+        if (turns.isDue) await turns.pass();
         bytes += record.value.length;
         if (record.offset < (from?.get(record.partition) ?? 0)) continue;
         if (take(record) === true) return undefined;

@@ -10,7 +10,7 @@ import {
   type Log,
   type StoredRecord,
 } from '../log/log.ts';
-import { parseKey, type Zone } from './layout.ts';
+import { fileOf, type Zone } from './layout.ts';
 
 /** In the topic `state`: `lake/ZONE/PARTITION`. */
 export const LAKE_PREFIX = 'lake/';
@@ -138,11 +138,7 @@ export async function stateOf(log: Log, zone: Zone, partition: number): Promise<
 
 /** Whether the log still has every record that the writer of this file was given. */
 export async function isAllInLog(log: Log, zone: Zone, key: string): Promise<boolean> {
-  const {
-    log: writer,
-    partition = 0,
-    from: step = 0,
-  } = parseKey({ key, bytes: 0, version: '' }) ?? {};
+  const { log: writer, partition = 0, from: step = 0 } = fileOf(key) ?? {};
   const state = await stateOf(log, zone, partition);
   const first = await log.first?.(TOPIC_OF[zone], partition);
   const from = state.beside ?? state.begins;

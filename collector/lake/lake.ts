@@ -9,7 +9,7 @@ import { isRetryable } from '../../contracts/errors.ts';
 import { makeWithin } from '../../shared/config/folder.ts';
 import { codeOf, messageOf } from '../../shared/errors.ts';
 import { openDuckDb, type DuckDBConnection, type DuckDBInstance } from '../duckdb/database.ts';
-import { settle } from '../duckdb/interrupt.ts';
+import { leave } from '../duckdb/interrupt.ts';
 import { sealed, type SealedLimits, type SealedViews } from '../duckdb/sealed.ts';
 import { again } from './again.ts';
 import { Catalog } from './catalog.ts';
@@ -278,8 +278,7 @@ export class Lake {
         await this.prepare(connection, filter);
         return await work(connection);
       } finally {
-        await settle(connection);
-        connection.closeSync();
+        await leave(connection);
       }
     });
   }

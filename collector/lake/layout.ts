@@ -182,6 +182,10 @@ export function parseKey({
   };
 }
 
+/** What its key alone says of a file. */
+export const fileOf = (key: string): LakeFile | undefined =>
+  parseKey({ key, bytes: 0, version: '' });
+
 /** Files in order, without those that were merged into another one. */
 export function current(files: readonly LakeFile[]): { valid: LakeFile[]; merged: LakeFile[] } {
   const ordered = files.toSorted(

@@ -13,7 +13,7 @@
 import { createHash } from 'node:crypto';
 import { crc32c } from '../../shared/frame/crc32c.ts';
 import { RangeSet, type Range } from '../../shared/model/ranges.ts';
-import { current, parseKey, type LakeFile, type Zone } from './layout.ts';
+import { current, parseKey, fileOf, type LakeFile, type Zone } from './layout.ts';
 
 export interface Sum {
   bytes: number;
@@ -173,8 +173,7 @@ export function sealOf(files: readonly FileEntry[]): DateSeal {
   return lost === 0 ? sum : { ...sum, lost };
 }
 
-const lastStepOf = ({ key }: FileEntry): number =>
-  parseKey({ key, bytes: 0, version: '' })?.to ?? 0;
+const lastStepOf = ({ key }: FileEntry): number => fileOf(key)?.to ?? 0;
 
 /**
  * Of these files of a day those of the newest steps, which its seal does not know: an attempt that came to no end put them. Without

@@ -5,7 +5,7 @@
 import type { Part } from './gather.ts';
 import type { Lake } from './lake.ts';
 import { HeadwaterError } from '../../shared/errors.ts';
-import { dateOfKey, fileName, parseKey, type LakeFile, type Zone } from './layout.ts';
+import { dateOfKey, fileName, fileOf, type LakeFile, type Zone } from './layout.ts';
 import { union, writerOf } from './manifest.ts';
 import { entryOf } from './write.ts';
 
@@ -81,7 +81,7 @@ export async function finishMerge(
   const catalog = lake.catalog(zone);
   const { entries } = await catalog.day(dateOfKey(under.into));
   const isDone = entries.get(under.into)?.gone === undefined && entries.has(under.into);
-  const file = parseKey({ key: under.into, bytes: 0, version: '' });
+  const file = fileOf(under.into);
   if (isDone && file !== undefined) for (const key of under.from) await lake.remove(key);
   else await lake.remove(under.into);
   part.state = { ...state, seal: await catalog.digest(writerOf(state.log, partition)) };

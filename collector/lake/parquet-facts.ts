@@ -1,4 +1,5 @@
 /** What is to be known of a Parquet file, asked of DuckDB: its rows, its row groups, and which sequences it has. */
+import { KIND_STATUS } from '../../shared/frame/frame.ts';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
 import type { Zone } from './layout.ts';
 import type { Spans } from './manifest.ts';
@@ -58,7 +59,7 @@ export async function factsOf(
   if (zone !== 'raw') return facts;
   const [[bare, reports] = [0, 0]] = (
     await connection.runAndReadAll(
-      `SELECT count(*) FILTER (WHERE NOT ${NUMBERED}), count(*) FILTER (WHERE kind = 4) FROM ${rowsOf(path)}`,
+      `SELECT count(*) FILTER (WHERE NOT ${NUMBERED}), count(*) FILTER (WHERE kind = ${KIND_STATUS}) FROM ${rowsOf(path)}`,
     )
   ).getRows();
   return { ...facts, bare: Number(bare), reports: Number(reports) };

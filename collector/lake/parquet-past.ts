@@ -1,7 +1,7 @@
 /** Rows of readings that were so until a step replaced them, as DuckDB finds them: see `past.ts`. */
-import { setImmediate } from 'node:timers/promises';
+import { isTurn, nextTurn } from '../../shared/env/turns.ts';
 import { quote, type DuckDBConnection } from '../duckdb/database.ts';
-import { JOINED, READING_COLUMNS, STAGED, stageRows, isTurn, type Dead } from './parquet-rows.ts';
+import { JOINED, READING_COLUMNS, STAGED, stageRows, type Dead } from './parquet-rows.ts';
 import type { ReadingRow } from './rows.ts';
 
 /** What a step replaced. */
@@ -54,7 +54,7 @@ export async function stageReplaced(
     else appender.appendBigInt(timeNs);
     appender.appendBigInt(BigInt(Math.round(endedMs)));
     appender.endRow();
-    if (isTurn(at)) await setImmediate();
+    if (isTurn(at)) await nextTurn();
   }
   appender.closeSync();
 }
@@ -90,7 +90,7 @@ async function absentOf(
   for (const { row } of more) if (!saidLate.has(row)) known.add(identityOfRow(row));
   const first = new Map<string, PastRow>();
   for (const [at, each] of late.entries()) {
-    if (isTurn(at)) await setImmediate();
+    if (isTurn(at)) await nextTurn();
     const name = identityOfRow(each.row);
     if (!known.has(name) && each.endedMs < (first.get(name)?.endedMs ?? Infinity))
       first.set(name, each);

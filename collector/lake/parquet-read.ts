@@ -2,7 +2,7 @@
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FieldValue } from '../../shared/model/reading.ts';
 import { rowsOf, type DuckDBConnection } from '../duckdb/database.ts';
-import { settle } from '../duckdb/interrupt.ts';
+import { leave } from '../duckdb/interrupt.ts';
 import { timeOf } from '../duckdb/nanos.ts';
 import type { FileRows, LakeFrame, LakeReading, LakeResult } from './engine.ts';
 import { newest, select } from './lake-sql.ts';
@@ -25,8 +25,7 @@ export class ParquetRows implements FileRows {
       const text = `the lake: reading rows: ${messageOf(error).split('\n')[0] ?? ''}`;
       throw new HeadwaterError('LAKE_UNAVAILABLE', text, { cause: error });
     } finally {
-      await settle(connection);
-      connection.closeSync();
+      await leave(connection);
     }
   }
 

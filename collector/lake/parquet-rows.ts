@@ -2,7 +2,7 @@
  * Rows of readings and results on their way into DuckDB: staged narrow, since each value costs a call, and joined to
  * what they share as a file is written.
  */
-import { setImmediate } from 'node:timers/promises';
+import { isTurn, nextTurn } from '../../shared/env/turns.ts';
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
 import type { RawRow, ReadingRow, RecordFacts } from './rows.ts';
@@ -14,12 +14,6 @@ export interface Dead {
   index: number;
   timeNs: bigint | undefined;
 }
-
-/** Rows that are given to DuckDB in one turn of the event loop: others wait for it. */
-const AT_ONCE = 2000;
-
-/** Whether others have their turn behind the row at `place`. */
-export const isTurn = (place: number): boolean => place % AT_ONCE === AT_ONCE - 1;
 
 const micros = (ms: number): bigint => BigInt(Math.round(ms * 1000));
 
@@ -137,7 +131,7 @@ export async function stageRows(
       if (part === undefined) appender.appendNull();
       else appender.appendVarchar(part);
     appender.endRow();
-    if (isTurn(at)) await setImmediate();
+    if (isTurn(at)) await nextTurn();
   }
   for (const each of [records, named, appender]) each.closeSync();
 }
@@ -172,7 +166,7 @@ export async function stageDead(
     if (at === undefined) appender.appendNull();
     else appender.appendBigInt(at);
     appender.endRow();
-    if (isTurn(place)) await setImmediate();
+    if (isTurn(place)) await nextTurn();
   }
   appender.closeSync();
 }

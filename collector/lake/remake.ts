@@ -5,7 +5,7 @@
 import { readEntries, unlisted } from './adopt.ts';
 import type { Broken } from './manifest-read.ts';
 import type { Lake } from './lake.ts';
-import { parseKey, type LakeFile, type Zone } from './layout.ts';
+import { fileOf, type LakeFile, type Zone } from './layout.ts';
 import { beyondSeal, counts, dateFolder, writerOf } from './manifest.ts';
 
 /** One at a time: stage and scrub may have found the same. */
@@ -67,7 +67,7 @@ async function remakeDay(lake: Lake, zone: Zone, writer: string, date: string): 
   const { entries, unreadable } = await readEntries(lake, zone, await unlisted(lake, zone, own));
   // What others say of its files since stood in it as well: they were lost, and are there again in others.
   const overruled = [...(await catalog.day(date)).entries.values()].filter(({ key }) => {
-    const file = parseKey({ key, bytes: 0, version: '' });
+    const file = fileOf(key);
     return file !== undefined && isOwn(file);
   });
   const strange =

@@ -2,7 +2,7 @@
  * Readings that were moved, removed or decoded again: their rows are taken out of the step at hand, and out of files.
  * A reading is known by its identity (gateway, epoch, sequence, index), wherever in the log or in time it lies.
  */
-import { setImmediate } from 'node:timers/promises';
+import { isTurn, nextTurn } from '../../shared/env/turns.ts';
 import { RangeSet } from '../../shared/model/ranges.ts';
 import type { ReadingBatch } from '../../shared/model/reading.ts';
 import { nanosOf } from '../duckdb/nanos.ts';
@@ -10,7 +10,7 @@ import type { Lake } from './lake.ts';
 import { gatewayOf, dateOf, folderOf, type LakeFile, type Zone } from './layout.ts';
 import type { Spans } from './manifest.ts';
 import type { PastRow, Replacing } from './parquet-past.ts';
-import { isTurn, type Dead } from './parquet-rows.ts';
+import type { Dead } from './parquet-rows.ts';
 import type { Rewritten } from './engine.ts';
 import type { ReadingRow } from './rows.ts';
 
@@ -116,13 +116,13 @@ export class Rows {
     const places = new Set<string>();
     for (const [gateway, { dead: list }] of this.killed)
       for (const each of list) {
-        if (isTurn(dead.length)) await setImmediate();
+        if (isTurn(dead.length)) await nextTurn();
         dead.push({ ...each, gateway });
         places.add(Rows.placeOf(gateway, each.epoch, each.sequence, each.index));
       }
     const fresh: ReadingRow[] = [];
     for (const [at, row] of this.rows.entries()) {
-      if (isTurn(at)) await setImmediate();
+      if (isTurn(at)) await nextTurn();
       if (row === undefined) continue;
       const { gateway, record, reading } = row;
       const place = Rows.placeOf(gateway, record.epoch, reading.sequence, reading.index);
@@ -165,7 +165,7 @@ export interface Replaced extends Rewritten {
 async function spansOf(dead: readonly Dead[]): Promise<Spans> {
   const sets = new Map<string, RangeSet>();
   for (const [at, { epoch, sequence }] of dead.entries()) {
-    if (isTurn(at)) await setImmediate();
+    if (isTurn(at)) await nextTurn();
     let set = sets.get(epoch);
     if (set === undefined) sets.set(epoch, (set = new RangeSet()));
     set.add(sequence, sequence);

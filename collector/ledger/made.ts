@@ -3,10 +3,9 @@
  * and `made/batch`, a list of names each.
  */
 import type { Env } from '../../shared/env/env.ts';
-import { messageOf } from '../../shared/errors.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
 import { TOPIC_LEDGER, type Log, type LogRecord } from '../log/log.ts';
-import { Noting } from '../log/noting.ts';
+import { Noting, unlessAway } from '../log/noting.ts';
 
 const MADE_PREFIX = 'made/';
 
@@ -20,12 +19,8 @@ export class MadeKeeper {
   constructor(by: 'stream' | 'batch', log: Log, { timers }: Env, notify: Notify) {
     this.key = `${MADE_PREFIX}${by}`;
     this.log = log;
-    this.noting = new Noting(timers, (error) => {
-      // A log that is away speaks for itself.
-      if (!log.health().up) return;
-      const text = `which measurements are results (${by}) cannot be noted in the log now: ${messageOf(error)}`;
-      notify({ level: 'warn', event: 'made_kept', text });
-    });
+    const what = `which measurements are results (${by})`;
+    this.noting = new Noting(timers, unlessAway(log, notify, 'made_kept', what));
   }
 
   /** Resolves when it is noted, or that has failed once: it is tried again then. */

@@ -4,6 +4,18 @@
  */
 import { Backoff } from '../../shared/env/backoff.ts';
 import { Rest, type Timers } from '../../shared/env/timers.ts';
+import { messageOf } from '../../shared/errors.ts';
+import type { Notify } from '../../shared/telemetry/log.ts';
+import type { Log } from './log.ts';
+
+/** For notes of which a line is too many while the log is away: it speaks for itself. `what` cannot be noted. */
+export const unlessAway =
+  (log: Pick<Log, 'health'>, notify: Notify, event: string, what: string) =>
+  (error: unknown): void => {
+    if (!log.health().up) return;
+    const text = `${what} cannot be noted in the log now: ${messageOf(error)}`;
+    notify({ level: 'warn', event, text });
+  };
 
 /** Writes a note as it is by then, to stable storage. */
 export type Write = () => Promise<void>;

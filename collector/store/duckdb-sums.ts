@@ -1,5 +1,5 @@
 /** Sums of the embedded store's points, as `duckdb/points.ts` has them. */
-import { setImmediate } from 'node:timers/promises';
+import { isTurn, nextTurn } from '../../shared/env/turns.ts';
 import type { DuckDBConnection } from '../duckdb/database.ts';
 import {
   between,
@@ -12,9 +12,6 @@ import {
 import { seriesText } from '../lake/rows.ts';
 import type { Catalog, Series } from './duckdb-catalog.ts';
 import type { SumsAsked } from './sums.ts';
-
-/** Series that are named before others have their turn. */
-const AT_ONCE = 2000;
 
 const texts = new WeakMap<Series, string>();
 function textOf(series: Series): string {
@@ -33,7 +30,7 @@ async function stageNames(connection: DuckDBConnection, { list }: Catalog): Prom
   );
   const appender = await connection.createAppender('names');
   for (const [at, series] of list.entries()) {
-    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    if (isTurn(at)) await nextTurn();
     appender.appendInteger(series.id);
     appender.appendVarchar(textOf(series));
     appender.appendVarchar(series.field);

@@ -9,7 +9,7 @@
  * there already as it shall be stays, and the rest is deleted and appended.
  */
 import { randomBytes } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
+import { isTurn, nextTurn } from '../../shared/env/turns.ts';
 import { HeadwaterError, messageOf } from '../../shared/errors.ts';
 import type { FieldValue, Reading } from '../../shared/model/reading.ts';
 import type { Notify } from '../../shared/telemetry/log.ts';
@@ -54,8 +54,6 @@ const SCHEMA = [
 /** The file's own id among its marks; names of others do not begin so. */
 const ID = '~id';
 
-/** Readings that are compared with what is there in one turn of the event loop. */
-const AT_ONCE = 2000;
 const QUERY_TIMEOUT_MS = 600_000; // Of one that is read as it goes out: a slow reader is not cut before.
 
 export class DuckDbStore implements TimeSeriesStore, Summing {
@@ -198,7 +196,7 @@ export class DuckDbStore implements TimeSeriesStore, Summing {
     const dead: Row[] = [];
     const same = new Set<Change>();
     for (const [at, change] of again.entries()) {
-      if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+      if (isTurn(at)) await nextTurn();
       const rows = found.get(identityName(change.identity)) ?? [];
       if (rows.length > 0 && this.isSame(rows, change.put)) same.add(change);
       else dead.push(...rows);
